@@ -1,0 +1,327 @@
+package carewire
+
+import (
+	"slices"
+	"time"
+)
+
+// The life of an alert as pure functions: an alert, what happens to it and the
+// time give the alert afterwards. None of them changes what it is given.
+//
+// Two machines run side by side. The condition is present or over, as its
+// source says. Responsibility is undefined, accepted or rejected, as people
+// say. Escalation goes on while the condition is present and nobody has
+// accepted.
+
+const (
+	keptAnswers = 8
+	reachWithin = 5 * time.Second  // a level that reached nobody by then gives way to the next
+	repeatEvery = 60 * time.Second // without a policy
+	repeatMax   = 15 * time.Minute
+)
+
+// holdsFor is how long an acceptance holds if the answer does not say.
+func holdsFor(p Priority) time.Duration {
+	switch p {
+	case PriorityHigh:
+		return 30 * time.Minute
+	case PriorityMedium:
+		return 2 * time.Hour
+	}
+	return 12 * time.Hour
+}
+
+// raise opens an occurrence of in, or updates the one that is open. prev is
+// the newest state of the same patient and key, nil if there is none.
+func raise(prev *Alert, in Alert, by string, now time.Time) Alert {
+	if prev == nil || !prev.Open() {
+		return open(prev, in, by, now)
+	}
+	a := *prev
+	a.Code, a.System, a.Text, a.Kind, a.Priority = in.Code, in.System, in.Text, in.Kind, in.Priority
+	a.Audience, a.To = in.Audience, slices.Clone(in.To)
+	a.Source = in.Source
+	a.Source.By = prev.Source.By
+	a.fillDefaults()
+	a.changed(now)
+	again := a.Condition == ConditionOver
+	a.Condition, a.Latched = ConditionPresent, false
+	if again || a.Priority.rank() > a.Escalation.peak.rank() {
+		a.restart(now)
+	}
+	return a
+}
+
+func open(prev *Alert, in Alert, by string, now time.Time) Alert {
+	a := Alert{Patient: in.Patient, Key: in.Key, ID: in.ID, Code: in.Code, System: in.System, Text: in.Text, Priority: in.Priority,
+		Kind: in.Kind, Test: in.Test, Audience: in.Audience, To: slices.Clone(in.To), Source: in.Source, Onset: in.Onset,
+		Condition: ConditionPresent, Raised: now}
+	if prev != nil {
+		a.Rev = prev.Rev
+	}
+	if a.Onset.IsZero() || a.Onset.After(now) {
+		a.Onset = now
+	}
+	a.Onset = a.Onset.UTC().Truncate(time.Millisecond)
+	a.Source.By = by
+	a.fillDefaults()
+	a.changed(now)
+	a.restart(now)
+	return a
+}
+
+func (a *Alert) fillDefaults() {
+	if a.Kind == "" {
+		a.Kind = KindPhysiological
+	}
+	if a.Audience == 0 {
+		a.Audience = AudienceStaff
+	}
+}
+
+// changed counts a change by the source or by people.
+func (a *Alert) changed(now time.Time) {
+	a.Rev++
+	a.Updated = now
+}
+
+// restart makes nobody responsible and begins the steps again. The level runs on.
+func (a *Alert) restart(now time.Time) {
+	a.Responsibility = Responsibility{State: Undefined}
+	a.Escalation = Escalation{Level: a.Escalation.Level, State: EscalationDue, Due: now, peak: a.Priority}
+	if a.Priority == PriorityInfo { // no alarm condition: nobody is paged
+		a.Escalation.State, a.Escalation.Due = EscalationOff, time.Time{}
+	}
+}
+
+// stop ends the telling of people.
+func (a *Alert) stop() {
+	a.Escalation.State, a.Escalation.Due = EscalationOff, time.Time{}
+	a.Escalation.assigned = ""
+}
+
+func (a *Alert) end(now time.Time) {
+	a.stop()
+	a.Ended = now
+}
+
+// over says that the condition has ended. An alert that nobody had accepted by
+// then is latched: it stays open until somebody does, without new levels.
+func over(prev *Alert, now time.Time) Alert {
+	a := *prev
+	if !a.Open() || a.Condition == ConditionOver {
+		return a
+	}
+	a.Condition = ConditionOver
+	a.changed(now)
+	switch {
+	case a.Responsibility.State == Accepted, a.Priority == PriorityInfo:
+		a.end(now)
+	default:
+		a.Latched = true
+		a.stop()
+	}
+	return a
+}
+
+// answer gives a person's answer. received lists who sent a receipt for the
+// present level. The errors are ErrEnded, ErrConflict and ErrRefused.
+func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) (Alert, error) {
+	a := *prev
+	mine := a.Responsibility.State == Accepted && a.Responsibility.By.ID == by.ID
+	taken := a.Responsibility.State == Accepted && !mine
+	given := Answered{Do: w.Do, By: by, At: now, To: w.To, Reason: w.Reason}
+	switch {
+	case !a.Open():
+		return a, ErrEnded
+	case w.Rev != 0 && w.Rev != a.Rev, w.Do == Accept && taken:
+		return a, ErrConflict
+	}
+	switch w.Do {
+	case Accept:
+		hold := w.For
+		if hold == 0 {
+			hold = holdsFor(a.Priority)
+		}
+		given.Until = now.Add(hold)
+		a.Responsibility = Responsibility{State: Accepted, By: by, At: now, Until: given.Until}
+		a.stop()
+		a.Escalation.peak = a.Priority
+		if a.Condition == ConditionOver {
+			a.end(now)
+		}
+	case Reject:
+		if taken {
+			return a, ErrRefused
+		}
+		if mine {
+			a.restart(now)
+		}
+		a.Responsibility = Responsibility{State: Rejected, By: by, At: now}
+		x := &a.Escalation
+		if !slices.Contains(x.rejected, by.ID) && len(x.rejected) < 64 {
+			x.rejected = append(slices.Clone(x.rejected), by.ID)
+		}
+		if (x.State == EscalationNotified || x.State == EscalationFailed) && x.allRejected(received) {
+			x.Due = now
+		}
+	case Release:
+		if !mine {
+			return a, ErrRefused
+		}
+		a.restart(now)
+	case Assign:
+		if taken || a.Condition == ConditionOver {
+			return a, ErrRefused
+		}
+		a.restart(now)
+		a.Escalation.State, a.Escalation.Due = EscalationDue, now
+		a.Escalation.assigned = w.To
+	case Close:
+		if a.Condition == ConditionPresent && !w.Force {
+			return a, ErrRefused
+		}
+		a.Closed = &Closing{By: by, At: now, Reason: w.Reason}
+		a.end(now)
+	default:
+		return a, ErrRefused
+	}
+	a.changed(now)
+	a.AnswerCount++
+	a.Answers = append(slices.Clone(a.Answers), given)
+	if n := len(a.Answers); n > keptAnswers {
+		a.Answers = a.Answers[n-keptAnswers:]
+	}
+	return a, nil
+}
+
+// allRejected reports whether everyone asked at this level has rejected: every
+// person named, and of groups and roles everyone who sent a receipt, at least one.
+func (x *Escalation) allRejected(received []string) bool {
+	if len(x.told) == 0 {
+		return false
+	}
+	circle := false
+	for _, to := range x.told {
+		id, person := cutPerson(to)
+		if person && !slices.Contains(x.rejected, id) {
+			return false
+		}
+		circle = circle || !person
+	}
+	for _, id := range received {
+		if !slices.Contains(x.rejected, id) {
+			return false
+		}
+	}
+	return !circle || len(received) > 0
+}
+
+func cutPerson(to string) (id string, ok bool) {
+	const prefix = "person:"
+	if len(to) > len(prefix) && to[:len(prefix)] == prefix {
+		return to[len(prefix):], true
+	}
+	return "", false
+}
+
+// expire ends an acceptance that has run out; ok is false if it has not.
+func expire(prev *Alert, now time.Time) (a Alert, ok bool) {
+	r := &prev.Responsibility
+	if !prev.Open() || r.State != Accepted || r.Until.After(now) {
+		return *prev, false
+	}
+	a = *prev
+	a.restart(now)
+	return a, true
+}
+
+// lose ends the acceptance of somebody who may no longer answer.
+func lose(prev *Alert, principal string, now time.Time) (a Alert, ok bool) {
+	r := &prev.Responsibility
+	if !prev.Open() || r.State != Accepted || r.By.ID != principal {
+		return *prev, false
+	}
+	a = *prev
+	a.restart(now)
+	return a, true
+}
+
+// claim takes the level that is due for one node to tell, until then. A level
+// that was claimed already and has lapsed is taken up again as it is. ok is
+// false if nothing is due.
+func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
+	x := prev.Escalation
+	if !prev.Open() || x.State == EscalationOff || x.State == "" || x.Due.After(now) {
+		return *prev, false
+	}
+	a = *prev
+	if x.State != EscalationClaimed {
+		x.Level++
+		if x.assigned == "" {
+			x.Step++
+		}
+		x.began, x.reached, x.rejected = now, false, nil
+	}
+	x.State, x.Due = EscalationClaimed, until
+	a.Escalation = x
+	return a, true
+}
+
+// told records what became of a claimed level: to was told, the next level
+// comes after the given time, or sooner if this one reaches nobody and there
+// is a next step. exhausted says that the policy had no further step and the
+// last one was told again.
+func told(prev *Alert, to []string, after time.Duration, paged, exhausted, last bool) Alert {
+	a := *prev
+	x := &a.Escalation
+	x.told = slices.Clone(to)
+	x.assigned = ""
+	x.reached = paged
+	if exhausted {
+		x.Step--
+		x.repeats++
+		wait := after << min(x.repeats, 10)
+		if wait > repeatMax {
+			wait = max(repeatMax, after)
+		}
+		after = wait
+	}
+	x.after = after.Seconds()
+	x.State = EscalationNotified
+	if !paged {
+		x.State = EscalationFailed
+	}
+	x.Due = x.began.Add(after)
+	if soon := x.began.Add(reachWithin); !paged && !exhausted && !last && soon.Before(x.Due) {
+		x.Due = soon
+	}
+	return a
+}
+
+// reached notes that somebody who was told, and may accept, has the alert.
+func reached(prev *Alert) (a Alert, ok bool) {
+	x := prev.Escalation
+	if !prev.Open() || x.reached || x.State != EscalationNotified && x.State != EscalationFailed {
+		return *prev, false
+	}
+	a = *prev
+	x.reached = true
+	x.State = EscalationNotified
+	if due := x.began.Add(time.Duration(x.after * float64(time.Second))); due.After(x.Due) && len(x.told) > 0 && !x.allRejected(nil) {
+		x.Due = due
+	}
+	a.Escalation = x
+	return a, true
+}
+
+// due is when something next happens to a by itself; zero if nothing does.
+func (a *Alert) due() time.Time {
+	switch {
+	case !a.Open():
+		return time.Time{}
+	case a.Responsibility.State == Accepted:
+		return a.Responsibility.Until
+	}
+	return a.Escalation.Due
+}

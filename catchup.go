@@ -1,0 +1,216 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// undroppable are the kinds that every watcher is owed.
+var undroppable = []Kind{KindAlert, KindNotice, KindReceipt, KindAccess}
+
+const pageSize = 200 // entries read at a time
+
+// A catchup is one reading of a patient's log for one client, from where the
+// client stands up to where the log ended when the reading began.
+type catchup struct {
+	target    Head
+	vitals    []Entry // of DeliverLatest: those still to be merged in, in order
+	joining   bool    // begins with a sync frame and ends with a synced one
+	recovered bool    // what those say
+}
+
+// catchUp writes the next page of what w is owed from the Store. It runs in
+// the outbox's writer; w is in no list meanwhile.
+func (o *outbox) catchUp(w *watch) {
+	b, err := w.page(o.hub.ctx)
+	if err != nil {
+		o.hub.stats.readErrors.Add(1)
+		select { // the Store fails: the client is told by status, and this goes on later
+		case <-time.After(time.Second):
+		case <-o.hub.ctx.Done():
+		}
+	}
+	o.mu.Lock()
+	stop := w.ended || o.done || o.closing != nil
+	o.mu.Unlock()
+	if stop {
+		return
+	}
+	if len(b) > 0 {
+		if err := o.sink.writeFrames(b, false); err != nil {
+			o.stop()
+			o.fail()
+			return
+		}
+		o.wrote.Store(time.Now().UnixNano())
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if w.ended || o.done || o.closing != nil {
+		return
+	}
+	if w.reading || len(w.queue) > 0 {
+		o.schedule(w, slices.ContainsFunc(w.queue, func(f *frame) bool { return !f.entry.Kind.Droppable() }))
+	}
+}
+
+// page returns the frames of w's next page, and ends the reading with the last.
+func (w *watch) page(ctx context.Context) ([]byte, error) {
+	o := w.out
+	var b []byte
+	o.mu.Lock()
+	if w.again {
+		w.again, w.catch = false, nil
+	}
+	o.mu.Unlock()
+	if w.catch == nil {
+		begun, err := w.begin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		b = begun
+	}
+	c := w.catch
+	more := false
+	if w.cursor.Seq < c.target.Seq {
+		entries, err := o.hub.store.Read(ctx, w.patient, w.cursor, w.owed())
+		if errors.Is(err, ErrGap) { // pruned meanwhile
+			w.catch = nil
+			o.mu.Lock()
+			w.since, w.live = nil, false
+			o.mu.Unlock()
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+		more = len(entries) == pageSize
+		for i := range entries {
+			e := &entries[i]
+			if e.Seq > c.target.Seq {
+				more = false
+				break
+			}
+			b = w.merge(b, e.Seq)
+			b = w.show(b, e)
+			w.cursor = e.Position
+		}
+	}
+	if more {
+		return b, nil
+	}
+	b = w.merge(b, c.target.Seq)
+	w.cursor = c.target.Position
+	w.catch = nil
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if w.again {
+		return b, nil
+	}
+	w.reading = w.upTo.Seq > w.cursor.Seq // the queue has overflowed meanwhile
+	if c.joining {
+		w.live = true
+		w.wrote = time.Now().UnixNano()
+		b = append(b, syncFrame(EventSynced, w.patient, w.cursor, c.target.Must, c.recovered)...)
+	}
+	return b, nil
+}
+
+// owed says which entries w is owed one by one.
+func (w *watch) owed() Query {
+	q := Query{Limit: pageSize, Kinds: undroppable}
+	if w.delivery == DeliverEvery {
+		q.Kinds = nil
+	}
+	return q
+}
+
+// begin decides from where w is to be read, and sets w.catch. It returns the
+// frames that come first: sync, and a whole snapshot if w cannot resume.
+func (w *watch) begin(ctx context.Context) ([]byte, error) {
+	o := w.out
+	o.mu.Lock()
+	since, live := w.since, w.live
+	o.mu.Unlock()
+	entries, latest, err := o.hub.store.Latest(ctx, w.patient)
+	if err != nil {
+		return nil, err
+	}
+	c := &catchup{target: latest, joining: !live, recovered: true}
+	from := w.cursor
+	if !live {
+		if since == nil || !latest.holds(*since) {
+			return w.snapshot(entries, latest), nil
+		}
+		from = *since
+	} else if from.Epoch != latest.Epoch && from.Seq > 0 && !latest.holds(from) {
+		return w.snapshot(entries, latest), nil
+	}
+	q := w.owed()
+	q.Limit = 1
+	if _, err := o.hub.store.Read(ctx, w.patient, from, q); errors.Is(err, ErrGap) {
+		return w.snapshot(entries, latest), nil
+	} else if err != nil {
+		return nil, err
+	}
+	if w.delivery == DeliverLatest {
+		c.vitals = slices.DeleteFunc(entries, func(e Entry) bool { return e.Kind != KindVital || e.Seq <= from.Seq })
+	}
+	w.cursor, w.catch = from, c
+	if live {
+		return nil, nil
+	}
+	return syncFrame(EventSync, w.patient, latest.Position, latest.Must, true), nil
+}
+
+// snapshot returns sync with recovered false and all that is newest or open.
+func (w *watch) snapshot(entries []Entry, latest Head) []byte {
+	b := syncFrame(EventSync, w.patient, latest.Position, latest.Must, false)
+	for i := range entries {
+		e := &entries[i]
+		if e.Kind == KindVital && w.delivery == DeliverAlerts || !w.out.sees(e) {
+			continue
+		}
+		b = append(b, eventFrame(e)...)
+		w.out.hub.stats.out.Add(1)
+	}
+	w.cursor = latest.Position
+	w.catch = &catchup{target: latest, joining: true}
+	return b
+}
+
+// merge appends the vitals that stand before the given number.
+func (w *watch) merge(b []byte, before uint64) []byte {
+	c := w.catch
+	for len(c.vitals) > 0 && c.vitals[0].Seq <= before {
+		b = append(b, eventFrame(&c.vitals[0])...)
+		w.out.hub.stats.out.Add(1)
+		c.vitals = c.vitals[1:]
+	}
+	return b
+}
+
+// show appends what w's client gets of e.
+func (w *watch) show(b []byte, e *Entry) []byte {
+	w.out.hub.stats.out.Add(1)
+	if e.Kind == KindTimer || !w.out.sees(e) {
+		return append(b, gapFrame(e)...)
+	}
+	return append(b, eventFrame(e)...)
+}
+
+// holds reports whether p is a position of the log that h heads: in one of its
+// epochs, and not beyond the last number written in it.
+func (h *Head) holds(p Position) bool {
+	if p == (Position{}) {
+		return true
+	}
+	for _, e := range h.Epochs {
+		if e.Epoch == p.Epoch {
+			return p.Seq <= e.Seq
+		}
+	}
+	return false
+}

@@ -1,0 +1,615 @@
+package carewire
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
+)
+
+const (
+	messageWithin = 10 * time.Second // from a message's first frame to its last
+	pingAfter     = 16 * time.Second // without a sign of life
+	deadAfter     = 35 * time.Second // without a sign of life; looked at every four seconds
+	heartbeat     = 20 * time.Second
+	closeWithin   = 5 * time.Second // from our close frame to the cut
+	publishing    = 64              // publishes of one connection that may be under way
+	mistakes      = 20              // requests that cannot be read before the connection is ended for abuse
+)
+
+// A conn is one client: its handshake, its requests and what it watches.
+type conn struct {
+	hub     *Hub
+	who     *Principal
+	session string
+	net     *netConn
+	ws      *websocket.Conn
+	first   *http.Request // the request it began with, for renewed tokens; without its secrets
+	out     outbox
+
+	mu       sync.Mutex
+	watches  map[string]*watched
+	groups   map[string]WatchOptions // watched as groups
+	expiry   *time.Timer
+	ended    bool
+	inFlight chan struct{} // a place for each publish under way
+
+	alive  atomic.Int64 // when there was a sign of life, unix nanoseconds
+	begun  atomic.Int64 // when the message being read began; 0: none
+	busy   atomic.Bool  // a request is being carried out
+	pings  *rate.Limiter
+	errors int
+	visits int
+}
+
+// watched is one patient that a conn watches, by itself or through groups.
+type watched struct {
+	*watch
+	alone  bool // asked for by name
+	groups []string
+}
+
+// ServeHTTP serves a WebSocket handshake. It returns once the connection is
+// set up or refused; refusals have one constant body for each status.
+func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s := &h.stats
+	refuse := func(status int, n *atomic.Uint64) {
+		n.Add(1)
+		w.Header().Set("Cache-Control", "no-store")
+		switch status {
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+			w.Header().Set("Retry-After", "5")
+		case http.StatusUnauthorized:
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		case http.StatusUpgradeRequired:
+			w.Header().Set("Upgrade", "websocket")
+			w.Header().Set("Connection", "Upgrade")
+			w.Header().Set("Sec-WebSocket-Version", "13")
+			w.Header().Set("Sec-WebSocket-Protocol", Protocol)
+		}
+		http.Error(w, http.StatusText(status), status)
+	}
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		refuse(http.StatusMethodNotAllowed, &s.badRequest)
+		return
+	}
+	h.mu.Lock()
+	closing, full := h.closing, len(h.conns) >= h.opt.MaxConnections
+	h.mu.Unlock()
+	status, protocol := checkUpgrade(r)
+	switch {
+	case closing:
+		refuse(http.StatusServiceUnavailable, &s.refused)
+		return
+	case status != 0:
+		refuse(status, &s.badRequest)
+		return
+	case len(h.opt.Hosts) > 0 && !slices.ContainsFunc(h.opt.Hosts, func(host string) bool { return strings.EqualFold(host, r.Host) }):
+		refuse(http.StatusMisdirectedRequest, &s.badRequest)
+		return
+	case !originAllowed(r, h.opt.Origins):
+		refuse(http.StatusForbidden, &s.forbidden)
+		return
+	case full:
+		refuse(http.StatusTooManyRequests, &s.tooMany)
+		return
+	case !canHijack(w):
+		h.log.Error("carewire: the http.ResponseWriter, perhaps a middleware's, cannot be hijacked")
+		refuse(http.StatusServiceUnavailable, &s.refused)
+		return
+	}
+	p, err := h.authenticate(r)
+	switch {
+	case errors.Is(err, ErrUnauthenticated):
+		refuse(http.StatusUnauthorized, &s.unauthenticated)
+		return
+	case err != nil:
+		refuse(http.StatusServiceUnavailable, &s.refused)
+		return
+	case h.revoked.covers(&p, "", h.now()):
+		refuse(http.StatusForbidden, &s.forbidden)
+		return
+	}
+	c := &conn{hub: h, who: &p, session: rand.Text(), watches: make(map[string]*watched), first: withoutSecrets(r),
+		inFlight: make(chan struct{}, publishing)}
+	hj := &hijacker{ResponseWriter: w}
+	c.ws, err = websocket.Accept(hj, r, &websocket.AcceptOptions{Subprotocols: protocol, InsecureSkipVerify: true, // originAllowed has looked
+		CompressionMode: websocket.CompressionDisabled, OnPingReceived: c.onPing, OnPongReceived: c.onPong})
+	if err != nil {
+		s.refused.Add(1)
+		if hj.conn != nil {
+			hj.conn.Conn.Close()
+		}
+		return
+	}
+	s.accepted.Add(1)
+	c.net = hj.conn
+	c.ws.SetReadLimit(int64(h.opt.MaxFrame))
+	c.out = outbox{hub: h, sink: c.net, who: c.who, fail: c.afterWriting}
+	if !h.join(c) {
+		c.close(CloseRestart)
+		c.afterWriting()
+		return
+	}
+	h.wg.Go(c.serve)
+}
+
+// checkUpgrade returns the status of a handshake that cannot be, or 0 and the
+// subprotocols that may be chosen.
+func checkUpgrade(r *http.Request) (status int, protocols []string) {
+	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
+	switch {
+	case !r.ProtoAtLeast(1, 1) || r.ProtoMajor != 1 || !hasToken(r.Header["Connection"], "upgrade") || !hasToken(r.Header["Upgrade"], "websocket"):
+		return http.StatusUpgradeRequired, nil
+	case r.Header.Get("Sec-WebSocket-Version") != "13":
+		return http.StatusUpgradeRequired, nil
+	case err != nil || len(key) != 16 || len(r.Header["Sec-Websocket-Key"]) != 1:
+		return http.StatusBadRequest, nil
+	}
+	other := false
+	for _, p := range subprotocols(r) {
+		switch {
+		case p == Protocol:
+			return 0, []string{Protocol}
+		case !strings.HasPrefix(p, bearerProtocol):
+			other = true
+		}
+	}
+	if other {
+		return http.StatusUpgradeRequired, nil
+	}
+	return 0, nil
+}
+
+func hasToken(headers []string, token string) bool {
+	for _, h := range headers {
+		for t := range strings.SplitSeq(h, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// authenticate asks the host who is calling.
+func (h *Hub) authenticate(r *http.Request) (Principal, error) {
+	p, err := callHost(r.Context(), h, h.calls.authenticate, func(ctx context.Context) (Principal, error) {
+		return h.auth.Authenticate(r.WithContext(ctx))
+	})
+	if err != nil {
+		return Principal{}, err
+	}
+	p.Patients, p.Groups = slices.Clone(p.Patients), slices.Clone(p.Groups)
+	if !p.valid() {
+		h.log.Error("carewire: the Authenticator returned an unusable Principal")
+		return Principal{}, errors.New("carewire: unusable principal")
+	}
+	if !p.Expires.IsZero() && !p.Expires.After(h.now()) {
+		return Principal{}, ErrUnauthenticated
+	}
+	return p, nil
+}
+
+// withoutSecrets copies what a renewed token is checked with.
+func withoutSecrets(r *http.Request) *http.Request {
+	c := (&http.Request{Method: r.Method, URL: r.URL, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Host: r.Host,
+		RemoteAddr: r.RemoteAddr, RequestURI: r.RequestURI, TLS: r.TLS, Header: r.Header.Clone()}).WithContext(context.Background())
+	for _, name := range []string{"Authorization", "Cookie", "Sec-Websocket-Protocol", "Sec-Websocket-Key"} {
+		c.Header.Del(name)
+	}
+	return c
+}
+
+// join makes c one of the Hub's connections; false if the Hub is closing.
+func (h *Hub) join(c *conn) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closing {
+		return false
+	}
+	h.conns[c] = struct{}{}
+	for _, k := range c.who.keys() {
+		if h.addressed[k] == nil {
+			h.addressed[k] = make(map[*conn]struct{})
+		}
+		h.addressed[k][c] = struct{}{}
+	}
+	return true
+}
+
+func (h *Hub) leave(c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.conns[c]; !ok {
+		return
+	}
+	delete(h.conns, c)
+	for _, k := range c.who.keys() {
+		if delete(h.addressed[k], c); len(h.addressed[k]) == 0 {
+			delete(h.addressed, k)
+		}
+	}
+	if h.closing && len(h.conns) == 0 {
+		close(h.drained)
+	}
+}
+
+// connections returns those for which f says so.
+func (h *Hub) connections(f func(*conn) bool) []*conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var list []*conn
+	for c := range h.conns {
+		if f(c) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// serve reads what the client sends until the connection ends.
+func (c *conn) serve() {
+	defer c.end()
+	c.alive.Store(time.Now().UnixNano())
+	c.out.wrote.Store(time.Now().UnixNano())
+	c.expireAt(c.who.Expires)
+	c.welcome()
+	c.busy.Store(true)
+	c.inbox(c.hub.ctx)
+	c.busy.Store(false)
+	if c.hub.revoked.covers(c.who, "", c.hub.now()) { // revoked while it was being set up
+		c.forbid()
+	}
+	for {
+		// The context must not end: the library closes the connection with it,
+		// and pays for watching it.
+		typ, r, err := c.ws.Reader(context.Background())
+		if err != nil {
+			c.readFailed(err)
+			return
+		}
+		if typ != websocket.MessageText {
+			c.close(CloseBinary)
+			return
+		}
+		c.begun.Store(time.Now().UnixNano())
+		b, err := readMessage(r)
+		c.begun.Store(0)
+		if err != nil {
+			c.readFailed(err)
+			return
+		}
+		c.alive.Store(time.Now().UnixNano())
+		if !utf8.Valid(*b) {
+			c.close(CloseNotUTF8)
+			return
+		}
+		c.busy.Store(true)
+		c.handle(*b)
+		c.busy.Store(false)
+		c.alive.Store(time.Now().UnixNano())
+		if cap(*b) <= 16<<10 {
+			readBuffers.Put(b)
+		}
+	}
+}
+
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+func readMessage(r io.Reader) (*[]byte, error) {
+	p := readBuffers.Get().(*[]byte)
+	b := (*p)[:0]
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			*p = b
+			return p, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// readFailed ends the connection after the library could not read on. Where it
+// has written a close frame itself, ours is not written any more.
+func (c *conn) readFailed(err error) {
+	switch {
+	case errors.Is(err, websocket.ErrMessageTooBig):
+		c.close(CloseTooBig)
+	case websocket.CloseStatus(err) == -1 && !errors.Is(err, io.EOF):
+		c.close(CloseProtocolError)
+	default:
+		c.cut()
+	}
+}
+
+// end takes the connection out of the Hub.
+func (c *conn) end() {
+	c.mu.Lock()
+	c.ended = true
+	watches := c.watches
+	c.watches, c.groups = nil, nil
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
+	c.mu.Unlock()
+	for _, w := range watches {
+		w.end()
+		w.lane.submit(job{detach: w.watch})
+	}
+	c.hub.stats.watches.Add(-int64(len(watches)))
+	c.hub.leave(c)
+	// What is left to write, the close frame above all, gets a moment.
+	c.out.mu.Lock()
+	pending := c.out.busy && c.out.closing != nil
+	c.out.mu.Unlock()
+	if !pending {
+		c.cut()
+	}
+}
+
+// close writes a close frame behind the replies that wait, and cuts the
+// connection a little later.
+func (c *conn) close(code CloseCode) {
+	c.out.close(code)
+	time.AfterFunc(closeWithin+writeWithin, c.cut)
+}
+
+// afterWriting is called when the close frame is out, or writing has failed.
+func (c *conn) afterWriting() {
+	c.net.mu.Lock()
+	whole := c.net.sealed && c.out.closing != nil
+	c.net.mu.Unlock()
+	c.mu.Lock()
+	ended := c.ended
+	c.mu.Unlock()
+	if whole && !ended { // the client answers with its own; the reader ends then
+		time.AfterFunc(closeWithin, c.cut)
+		return
+	}
+	c.cut()
+}
+
+// cut ends the connection without another word.
+func (c *conn) cut() {
+	c.out.stop()
+	c.net.Conn.Close()
+}
+
+// forbid ends the connection of somebody whose access has ended.
+func (c *conn) forbid() {
+	c.mu.Lock()
+	for _, w := range c.watches {
+		w.end()
+	}
+	c.mu.Unlock()
+	c.close(CloseForbidden)
+}
+
+// onPing answers a ping: the library's own answer would wait for a slow
+// client, and close it.
+func (c *conn) onPing(_ context.Context, payload []byte) bool {
+	if c.pings == nil {
+		c.pings = rate.NewLimiter(10, 50)
+	}
+	if !c.pings.Allow() {
+		c.close(ClosePolicy)
+		return false
+	}
+	b := make([]byte, frameHeader, frameHeader+len(payload))
+	c.out.send(controlFrame(append(b, payload...), 0x8a))
+	return false
+}
+
+func (c *conn) onPong(context.Context, []byte) { c.alive.Store(time.Now().UnixNano()) }
+
+var pingFrame = controlFrame(make([]byte, frameHeader), 0x89)
+
+// visit looks after the connection every four seconds.
+func (c *conn) visit(now time.Time, status []byte) {
+	ns := now.UnixNano()
+	quiet := time.Duration(ns - c.alive.Load())
+	begun := c.begun.Load()
+	switch {
+	case c.busy.Load(): // it is we who are slow
+	case begun != 0 && time.Duration(ns-begun) > messageWithin:
+		c.close(ClosePolicy)
+		return
+	case quiet > deadAfter:
+		c.close(CloseTimeout)
+		time.AfterFunc(time.Second, c.cut)
+		return
+	case quiet >= pingAfter:
+		c.out.send(pingFrame)
+	}
+	if lag := c.out.stuckFor(ns); lag > c.hub.opt.AlertLag {
+		c.hub.stats.slow.Add(1)
+		c.close(CloseTryLater)
+		return
+	}
+	if c.visits++; c.visits%3 == 0 {
+		c.heads(ns)
+	}
+	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
+		if status == nil {
+			status = c.heartbeat(c.hub.now())
+		}
+		c.out.send(status)
+	}
+}
+
+func (c *conn) heartbeat(now time.Time) []byte {
+	open := 0
+	for _, e := range c.hub.index.addressed(c.who.keys()) {
+		if c.who.sees(&e) {
+			open++
+		}
+	}
+	e := newFrame(96)
+	e.b = append(e.b, `{"type":"heartbeat"`...)
+	e.time("time", now)
+	e.count("inbox", uint64(open))
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+// heads sends one frame with the heads of all patients that have been quiet.
+func (c *conn) heads(now int64) {
+	c.mu.Lock()
+	watches := make([]*watch, 0, len(c.watches))
+	for _, w := range c.watches {
+		watches = append(watches, w.watch)
+	}
+	c.mu.Unlock()
+	if len(watches) == 0 {
+		return
+	}
+	e := newFrame(64 + 100*len(watches))
+	e.b = append(e.b, `{"type":"head","heads":[`...)
+	begin := len(e.b)
+	c.out.mu.Lock()
+	for _, w := range watches {
+		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || now-w.shared.verified.Load() > int64(2*headEvery) {
+			continue
+		}
+		e.comma()
+		e.b = append(e.b, '{')
+		e.position(w.patient, w.last, w.must)
+		e.b = append(e.b, '}')
+	}
+	c.out.mu.Unlock()
+	if len(e.b) > begin {
+		e.b = append(e.b, "]}"...)
+		c.out.send(textFrame(e.b))
+	}
+}
+
+// expireAt ends the connection when its token does.
+func (c *conn) expireAt(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.expiry != nil {
+		c.expiry.Stop()
+		c.expiry = nil
+	}
+	if !t.IsZero() && !c.ended {
+		c.expiry = time.AfterFunc(t.Sub(c.hub.now()), func() {
+			c.mu.Lock()
+			for _, w := range c.watches {
+				w.end()
+			}
+			c.mu.Unlock()
+			c.close(CloseUnauthorized)
+		})
+	}
+}
+
+func (c *conn) welcome() {
+	h := c.hub
+	durable := false
+	if d, ok := h.store.Store.(Durable); ok {
+		durable = d.Durable()
+	}
+	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
+		Features: []string{"inbox", "history", "receipts", "groups"},
+		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.Keys, History: historyMax}}
+	e := newFrame(512)
+	w.encode(&e)
+	c.out.send(textFrame(e.b))
+	if state, since := h.store.state(); state != storeOK {
+		c.out.send(statusFrame(state, since))
+	}
+}
+
+func statusFrame(state string, since time.Time) []byte {
+	e := newFrame(96)
+	e.b = append(e.b, `{"type":"status"`...)
+	e.str("store", state)
+	e.time("since", since)
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+const (
+	visitEvery = 4 * time.Second
+	headEvery  = 11 * time.Second // a little less than three visits
+)
+
+// tick is the Hub's clock: it visits a quarter of the connections each second,
+// so that what is regular is spread evenly.
+func (h *Hub) tick() {
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	last := storeOK
+	for n := 0; ; n++ {
+		select {
+		case <-every.C:
+		case <-h.quit:
+			return
+		}
+		state, since := h.store.state()
+		var status []byte
+		if state != storeOK {
+			status = statusFrame(state, since)
+		}
+		if state != last {
+			last = state
+			h.log.Warn("carewire: the store is " + state)
+			for _, c := range h.connections(func(*conn) bool { return true }) {
+				c.out.send(statusFrame(state, since))
+			}
+		}
+		slot := n % int(visitEvery/time.Second)
+		for _, c := range h.connections(func(c *conn) bool { return c.slot() == slot }) {
+			c.visit(time.Now(), status)
+		}
+		if n%10 == 0 {
+			for _, l := range h.lanes {
+				l.compare()
+			}
+			h.readClock()
+		}
+		if n%600 == 599 {
+			h.prune()
+		}
+	}
+}
+
+// slot says in which second of visitEvery c is visited.
+func (c *conn) slot() int { return int(c.session[0]) % int(visitEvery/time.Second) }
+
+// readClock compares the Store's clock with ours.
+func (h *Hub) readClock() {
+	if clock, ok := h.store.Store.(Clock); ok {
+		before := time.Now()
+		if t, err := clock.Now(h.ctx); err == nil {
+			h.skew.Store(int64(t.Sub(before.Add(time.Since(before) / 2))))
+		}
+	}
+}
+
+func (h *Hub) prune() {
+	if p, ok := h.store.Store.(Pruner); ok && h.opt.Retention != (Retention{}) {
+		if err := p.Prune(h.ctx, h.now(), h.opt.Retention); err != nil {
+			h.log.Warn("carewire: the store could not be pruned")
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package carewire
+
+import (
+	"errors"
+	"strconv"
+	"time"
+)
+
+// Errors to branch on. Match them with errors.Is; none of them, nor anything
+// that wraps them, ever holds health data.
+var (
+	// ErrUnauthenticated is returned by an Authenticator that does not know who
+	// is calling. The handshake is answered 401.
+	ErrUnauthenticated = errors.New("carewire: not authenticated")
+
+	// ErrForbidden means that the principal may not do this, or that what it
+	// names does not exist: the two look the same.
+	ErrForbidden = errors.New("carewire: forbidden or unknown")
+
+	// ErrUndecided means that the right could not be decided; try again.
+	ErrUndecided = errors.New("carewire: access undecided")
+
+	// ErrNotFound is returned by a Store for an unknown key.
+	ErrNotFound = errors.New("carewire: not found")
+
+	// ErrConflict means that somebody else changed the same thing first.
+	ErrConflict = errors.New("carewire: conflict")
+
+	// ErrIDReused means that the sender used an event ID again for other content.
+	ErrIDReused = errors.New("carewire: event ID reused with other content")
+
+	// ErrEnded means that the alert named is over.
+	ErrEnded = errors.New("carewire: alert has ended")
+
+	// ErrRefused means that the alert's present state does not allow this.
+	ErrRefused = errors.New("carewire: not possible in the alert's present state")
+
+	// ErrGap means that entries asked for are no longer kept.
+	ErrGap = errors.New("carewire: entries no longer kept")
+
+	// ErrFull means that there is no room; nothing was written, try later.
+	ErrFull = errors.New("carewire: store full")
+
+	// ErrBusy means that too much is under way; nothing was done, try later.
+	ErrBusy = errors.New("carewire: busy")
+
+	// ErrUnknownOutcome means that the Store failed while writing: the event
+	// may be in the log or not. Send it again with the same event ID.
+	ErrUnknownOutcome = errors.New("carewire: outcome unknown, send again with the same event ID")
+
+	// ErrUnavailable means that the Store could not be read; try later.
+	ErrUnavailable = errors.New("carewire: store unavailable")
+
+	// ErrClosed means that the Hub, Store or Client is closed.
+	ErrClosed = errors.New("carewire: closed")
+)
+
+// ValidationError says which member of a message is wrong and what is asked of
+// it. It never holds the value.
+type ValidationError struct {
+	Field  string // the member's path on the wire, such as "components[1].unit"
+	Reason string // fixed words
+}
+
+// Error returns the field and the reason.
+func (e *ValidationError) Error() string {
+	if e.Field == "" {
+		return "carewire: " + e.Reason
+	}
+	return "carewire: " + e.Field + ": " + e.Reason
+}
+
+func invalid(field, reason string) error { return &ValidationError{Field: field, Reason: reason} }
+
+// within puts the name of the enclosing member before a ValidationError's field.
+func within(field string, err error) error {
+	if v, ok := err.(*ValidationError); ok && v != nil {
+		if v.Field != "" && v.Field[0] != '[' {
+			field += "."
+		}
+		return &ValidationError{Field: field + v.Field, Reason: v.Reason}
+	}
+	return err
+}
+
+func indexed(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
+
+// ErrorCode is the stable name of an error on the wire.
+type ErrorCode string
+
+// All error codes. docs/protocol.md says for each when it comes and what to do.
+const (
+	CodeMalformed    ErrorCode = "malformed"    // not one strict JSON object
+	CodeUnknownType  ErrorCode = "unknown_type" // no such request
+	CodeInvalid      ErrorCode = "invalid"      // a member is wrong: field and reason say which
+	CodeForbidden    ErrorCode = "forbidden"    // not allowed, or unknown
+	CodeUndecided    ErrorCode = "undecided"    // access could not be decided
+	CodeUnauthorized ErrorCode = "unauthorized" // the token is not good
+	CodeEnded        ErrorCode = "ended"        // the alert named is over
+	CodeRefused      ErrorCode = "refused"      // the alert's state does not allow it
+	CodeConflict     ErrorCode = "conflict"     // a lost race; the current alert comes with it
+	CodeIDReused     ErrorCode = "id_reused"    // the event ID stands for other content
+	CodeGap          ErrorCode = "gap"          // what is asked for is no longer kept
+	CodeLimit        ErrorCode = "limit"        // one of welcome.limits is exceeded
+	CodeBusy         ErrorCode = "busy"         // too much under way
+	CodeFull         ErrorCode = "full"         // the store has no room
+	CodeUnavailable  ErrorCode = "unavailable"  // the store cannot be read
+	CodeUnknown      ErrorCode = "unknown"      // the outcome is unknown: repeat with the same event ID
+	CodeInternal     ErrorCode = "internal"     // a fault of the server
+)
+
+// Retry says whether, and when, a request may be sent again.
+type Retry string
+
+// The values of Retry.
+const (
+	RetryNever  Retry = "never"  // it will not succeed as it is
+	RetryLater  Retry = "later"  // after RetryAfter, or a moment of the client's choice
+	RetryReauth Retry = "reauth" // with a new token
+)
+
+// RequestError is the error frame that answered a request, as a Client returns
+// it. It matches the sentinel of its code with errors.Is.
+type RequestError struct {
+	Code       ErrorCode
+	Retry      Retry
+	RetryAfter time.Duration // 0: the client's choice
+	Field      string        // for CodeInvalid: the member that is wrong
+	Reason     string        // for CodeInvalid: what is asked of it
+	Alert      *Alert        // for CodeConflict, CodeRefused and CodeEnded: the alert as it is
+}
+
+// Error returns the code and, for CodeInvalid, the field and the reason.
+func (e *RequestError) Error() string {
+	if e.Code == CodeInvalid {
+		return "carewire: invalid: " + e.Field + ": " + e.Reason
+	}
+	return "carewire: request failed: " + string(e.Code)
+}
+
+// Is reports whether target is the sentinel of the error's code.
+func (e *RequestError) Is(target error) bool {
+	f, ok := codeOf[target]
+	return ok && f == e.Code
+}
+
+var codeOf = map[error]ErrorCode{
+	ErrForbidden: CodeForbidden, ErrUndecided: CodeUndecided, ErrUnauthenticated: CodeUnauthorized, ErrEnded: CodeEnded,
+	ErrRefused: CodeRefused, ErrConflict: CodeConflict, ErrIDReused: CodeIDReused, ErrGap: CodeGap, ErrBusy: CodeBusy,
+	ErrFull: CodeFull, ErrUnavailable: CodeUnavailable, ErrUnknownOutcome: CodeUnknown, ErrClosed: CodeUnavailable,
+}
+
+// CloseCode is the reason for which a connection ended, from the IANA registry.
+type CloseCode uint16
+
+// The close codes that carewire sends. ComeBack tells which of them a client
+// answers by connecting again.
+const (
+	CloseGoingAway     CloseCode = 1001
+	CloseProtocolError CloseCode = 1002
+	CloseBinary        CloseCode = 1003 // a binary frame; carewire.v1 is text
+	CloseNotUTF8       CloseCode = 1007
+	ClosePolicy        CloseCode = 1008 // abuse
+	CloseTooBig        CloseCode = 1009
+	CloseInternal      CloseCode = 1011
+	CloseRestart       CloseCode = 1012
+	CloseTryLater      CloseCode = 1013 // too slow, or overloaded
+	CloseUnauthorized  CloseCode = 3000 // the token expired
+	CloseForbidden     CloseCode = 3003 // the principal or session was revoked
+	CloseTimeout       CloseCode = 3008
+)
+
+// CloseAbnormal stands for a connection that ended without a close frame.
+const CloseAbnormal CloseCode = 1006
+
+// ComeBack reports whether a client should connect again by itself after c.
+// After CloseUnauthorized it needs a new token for that.
+func (c CloseCode) ComeBack() bool {
+	switch c {
+	case CloseGoingAway, CloseAbnormal, CloseInternal, CloseRestart, CloseTryLater, CloseUnauthorized, CloseTimeout:
+		return true
+	}
+	return false
+}
+
+// reason is the constant text that goes with a close code.
+func (c CloseCode) reason() string {
+	switch c {
+	case CloseGoingAway:
+		return "going away"
+	case CloseProtocolError:
+		return "protocol error"
+	case CloseBinary:
+		return "text frames only"
+	case CloseNotUTF8:
+		return "not UTF-8"
+	case ClosePolicy:
+		return "policy violation"
+	case CloseTooBig:
+		return "message too big"
+	case CloseInternal:
+		return "internal error"
+	case CloseRestart:
+		return "restart"
+	case CloseTryLater:
+		return "try again later"
+	case CloseUnauthorized:
+		return "token expired"
+	case CloseForbidden:
+		return "access ended"
+	case CloseTimeout:
+		return "timeout"
+	}
+	return ""
+}

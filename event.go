@@ -1,0 +1,421 @@
+package carewire
+
+import (
+	"strconv"
+	"time"
+)
+
+// EventType is the type of an event frame.
+type EventType string
+
+// The events that a server sends. A Client shows Lost, Stale and Live too,
+// which are about its own connection.
+const (
+	EventWelcome   EventType = "welcome"   // the connection is set up
+	EventVital     EventType = "vital"     // Vital
+	EventAlert     EventType = "alert"     // Alert: a new state of an alert
+	EventNotice    EventType = "notice"    // Notice
+	EventReceipt   EventType = "receipt"   // Receipt
+	EventAccess    EventType = "access"    // a right was given or taken
+	EventGap       EventType = "gap"       // an entry that is not for you
+	EventHead      EventType = "head"      // Heads: where the logs end
+	EventSync      EventType = "sync"      // catching up with a patient begins; Recovered
+	EventSynced    EventType = "synced"    // catching up has ended; what follows is live
+	EventInbox     EventType = "inbox"     // Items: what is addressed to me and open; Done
+	EventGranted   EventType = "granted"   // a patient came to a group
+	EventRevoked   EventType = "revoked"   // a patient is no longer yours to watch
+	EventStatus    EventType = "status"    // Store
+	EventHeartbeat EventType = "heartbeat" // Time and Open
+	EventClosed    EventType = "closed"    // Code: the stream over POST ends
+
+	EventLost  EventType = "lost"  // the connection was lost; the Client tries again
+	EventStale EventType = "stale" // nothing has come for 50 s: do not trust what is shown
+	EventLive  EventType = "live"  // connected again
+)
+
+// Event is one event as a watcher gets it. Which members are set depends on Type.
+type Event struct {
+	Type      EventType
+	Patient   string
+	Position            // of events of a patient's log, gap, sync and synced
+	Must      uint64    // with Position: the number of undroppable entries up to it
+	Recovered bool      // sync: nothing since the position asked for is missing
+	Vital     *Vital    // vital
+	Alert     *Alert    // alert
+	Notice    *Notice   // notice
+	Receipt   *Receipt  // receipt
+	Access    *Change   // access
+	Heads     []Head    // head, without Epochs
+	Items     []Item    // inbox
+	Done      bool      // inbox: the last page of what was open when connecting
+	Store     string    // status: ok, slow or failing
+	Since     time.Time // status
+	Time      time.Time // welcome, heartbeat: the server's time
+	Open      int       // heartbeat: the number of my open entries
+	Welcome   *Welcome  // welcome
+	Code      CloseCode // lost and closed: why
+}
+
+// Item is one entry of an inbox: an alert or a notice.
+type Item struct {
+	Alert  *Alert
+	Notice *Notice
+}
+
+// Change is what an access event tells.
+type Change struct {
+	Kind      string    // revoked, members
+	Principal string    // whose access ended
+	Session   string    // only this session's
+	Group     string    // members: the group that changed
+	Patients  []string  // revoked: only for these; none: altogether
+	Until     time.Time // how long it is kept in mind
+}
+
+// Welcome is what a server says of itself and of the connection.
+type Welcome struct {
+	Session   string
+	Principal Person
+	Expires   time.Time // when the token ends; zero: never
+	Time      time.Time
+	Heartbeat time.Duration
+	Durable   bool     // whether what is confirmed survives a crash
+	Features  []string // what this server takes beyond carewire.v1's base
+	Limits    Limits
+}
+
+// Limits are the bounds that a server keeps.
+type Limits struct {
+	Frame    int // bytes of a request
+	Vitals   int // in one publish
+	Patients int // watched by one connection
+	Keys     int // of vitals, for one patient
+	History  int // entries in one page
+}
+
+func (c *Change) encode(e *encoder) {
+	e.b = append(e.b, '{')
+	e.str("kind", c.Kind)
+	e.str("principal", c.Principal)
+	e.str("session", c.Session)
+	e.str("group", c.Group)
+	e.strings("patients", c.Patients)
+	e.time("until", c.Until)
+	e.b = append(e.b, '}')
+}
+
+func (c *Change) decode(s *scanner) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "kind":
+			c.Kind = s.str()
+		case "principal":
+			c.Principal = s.str()
+		case "session":
+			c.Session = s.str()
+		case "group":
+			c.Group = s.str()
+		case "patients":
+			c.Patients = s.strings(4096)
+		case "until":
+			c.Until = s.time()
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+// kindName is the type of the event that shows an entry, and the name of the
+// member with its object.
+func kindName(k Kind) string {
+	switch k {
+	case KindVital:
+		return "vital"
+	case KindAlert:
+		return "alert"
+	case KindNotice:
+		return "notice"
+	case KindReceipt:
+		return "receipt"
+	case KindAccess:
+		return "access"
+	}
+	return ""
+}
+
+// event returns the entry as somebody of its audience sees it.
+func (e *Entry) event() (Event, error) {
+	ev := Event{Type: EventType(kindName(e.Kind)), Patient: e.Patient, Position: e.Position, Must: e.Must}
+	s := scanner{b: e.Data, open: true}
+	switch e.Kind {
+	case KindVital:
+		ev.Vital = new(Vital)
+		ev.Vital.decode(&s)
+	case KindAlert:
+		ev.Alert = new(Alert)
+		ev.Alert.decode(&s)
+	case KindNotice:
+		ev.Notice = new(Notice)
+		ev.Notice.decode(&s)
+	case KindReceipt:
+		ev.Receipt = new(Receipt)
+		ev.Receipt.decode(&s)
+	case KindAccess:
+		ev.Access = new(Change)
+		ev.Access.decode(&s)
+	}
+	return ev, s.err
+}
+
+// decodeEvent reads a frame that a server sent. An event of a type that it
+// does not know comes back with its Type only.
+func decodeEvent(b []byte) (ev Event, reply *reply, err error) {
+	s := scanner{b: b, open: true}
+	typ := peekType(b)
+	switch typ {
+	case "ok", "error":
+		reply, err = decodeReply(b, typ)
+		return Event{}, reply, err
+	}
+	ev.Type = EventType(typ)
+	if ev.Type == EventWelcome {
+		ev.Welcome = new(Welcome)
+	}
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "type":
+			s.str()
+		case "patient":
+			ev.Patient = s.str()
+		case "epoch":
+			ev.Epoch = s.str()
+		case "seq":
+			ev.Seq = s.uint()
+		case "must":
+			ev.Must = s.uint()
+		case "recovered":
+			ev.Recovered = s.bool()
+		case "vital":
+			ev.Vital = new(Vital)
+			ev.Vital.decode(&s)
+		case "alert":
+			ev.Alert = new(Alert)
+			ev.Alert.decode(&s)
+		case "notice":
+			ev.Notice = new(Notice)
+			ev.Notice.decode(&s)
+		case "receipt":
+			ev.Receipt = new(Receipt)
+			ev.Receipt.decode(&s)
+		case "access":
+			ev.Access = new(Change)
+			ev.Access.decode(&s)
+		case "heads":
+			s.array(func(int) { ev.Heads = append(ev.Heads, decodeHead(&s)) })
+		case "items":
+			s.array(func(int) { ev.Items = append(ev.Items, decodeItem(&s)) })
+		case "done":
+			ev.Done = s.bool()
+		case "store":
+			ev.Store = s.str()
+		case "since":
+			ev.Since = s.time()
+		case "time":
+			ev.Time = s.time()
+		case "inbox":
+			ev.Open = int(s.uint())
+		case "code":
+			ev.Code = CloseCode(s.uint())
+		default:
+			return ev.Welcome != nil && ev.Welcome.decodeMember(&s, name)
+		}
+		return true
+	})
+	s.end()
+	if ev.Welcome != nil {
+		ev.Welcome.Time = ev.Time
+	}
+	return ev, nil, s.err
+}
+
+func decodeHead(s *scanner) (h Head) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "patient":
+			h.Patient = s.str()
+		case "epoch":
+			h.Epoch = s.str()
+		case "seq":
+			h.Seq = s.uint()
+		case "must":
+			h.Must = s.uint()
+		default:
+			return false
+		}
+		return true
+	})
+	return h
+}
+
+func decodeItem(s *scanner) (it Item) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "alert":
+			it.Alert = new(Alert)
+			it.Alert.decode(s)
+		case "notice":
+			it.Notice = new(Notice)
+			it.Notice.decode(s)
+		default:
+			return false
+		}
+		return true
+	})
+	return it
+}
+
+func (w *Welcome) decodeMember(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "session":
+		w.Session = s.str()
+	case "principal":
+		w.Principal = decodePerson(s)
+	case "expires":
+		w.Expires = s.time()
+	case "heartbeat_s":
+		w.Heartbeat = s.seconds()
+	case "durable":
+		w.Durable = s.bool()
+	case "features":
+		w.Features = s.strings(64)
+	case "limits":
+		s.object(func(name []byte) bool {
+			n := func() int { return int(s.uint()) }
+			switch string(name) {
+			case "frame":
+				w.Limits.Frame = n()
+			case "vitals":
+				w.Limits.Vitals = n()
+			case "patients":
+				w.Limits.Patients = n()
+			case "keys":
+				w.Limits.Keys = n()
+			case "history":
+				w.Limits.History = n()
+			default:
+				return false
+			}
+			return true
+		})
+	default:
+		return false
+	}
+	return true
+}
+
+// encode appends w as a welcome frame's text.
+func (w *Welcome) encode(e *encoder) {
+	e.b = append(e.b, `{"type":"welcome"`...)
+	e.str("session", w.Session)
+	e.object("principal", func() {
+		e.str("id", w.Principal.ID)
+		e.str("name", w.Principal.Name)
+		e.str("role", string(w.Principal.Role))
+	})
+	e.str("role", string(w.Principal.Role))
+	e.time("expires", w.Expires)
+	e.time("time", w.Time)
+	e.float("heartbeat_s", w.Heartbeat.Seconds())
+	e.object("limits", func() {
+		e.count("frame", uint64(w.Limits.Frame))
+		e.count("vitals", uint64(w.Limits.Vitals))
+		e.count("patients", uint64(w.Limits.Patients))
+		e.count("keys", uint64(w.Limits.Keys))
+		e.count("history", uint64(w.Limits.History))
+	})
+	e.name("features")
+	e.b = append(e.b, '[')
+	for _, f := range w.Features {
+		e.comma()
+		e.b = appendString(e.b, f)
+	}
+	e.b = append(e.b, ']')
+	e.name("durable")
+	e.b = strconv.AppendBool(e.b, w.Durable)
+	e.b = append(e.b, '}')
+}
+
+// position appends the members that say where in a patient's log something stands.
+func (e *encoder) position(patient string, p Position, must uint64) {
+	e.str("patient", patient)
+	e.str("epoch", p.Epoch)
+	e.count("seq", p.Seq)
+	e.count("must", must)
+}
+
+// encodeEntry appends the event that shows an entry to its audience.
+func (e *encoder) entry(x *Entry) {
+	name := kindName(x.Kind)
+	e.b = append(e.b, `{"type":"`...)
+	e.b = append(append(e.b, name...), '"')
+	e.position(x.Patient, x.Position, x.Must)
+	e.raw(name, x.Data)
+	e.b = append(e.b, '}')
+}
+
+// encodeGap appends the event that shows an entry to those outside its audience.
+func (e *encoder) gap(x *Entry) {
+	e.b = append(e.b, `{"type":"gap"`...)
+	e.position(x.Patient, x.Position, x.Must)
+	e.b = append(e.b, '}')
+}
+
+// WatchOptions says what to watch. Patients or Groups are required.
+type WatchOptions struct {
+	Patients  []string
+	Groups    []string            // all patients of these, now and as they come and go
+	Since     map[string]Position // where to resume; a patient without one begins with a snapshot
+	Delivery  Delivery            // "": DeliverLatest
+	Emergency bool                // break-glass: the host's Authorizer may grant what it otherwise would not
+	Reason    string              // required for an emergency
+}
+
+// Watching says what became of a watch.
+type Watching struct {
+	Patients []string // watched now
+	Refused  []Refusal
+}
+
+// Refusal says why a patient or a group is not watched: ErrForbidden,
+// ErrUndecided or that a limit is exceeded.
+type Refusal struct {
+	Patient string
+	Group   string
+	Code    ErrorCode
+}
+
+// Published says what became of one published Vital.
+type Published struct {
+	Seq      uint64 // its number in the patient's log
+	Repeated bool   // it was there already
+	Err      error  // why it was refused; Seq is 0 then
+}
+
+// HistoryQuery asks for entries of a patient's log, oldest first.
+type HistoryQuery struct {
+	Patient string
+	Kinds   []Kind    // none: all that anybody may see
+	Key     string    // of an alert; "": all
+	From    time.Time // by the time of measurement; zero: no bound
+	To      time.Time // zero: no bound
+	Cursor  uint64    // only entries after this number
+	Limit   int       // 0: Limits.History
+}
+
+// HistoryPage is a page of a patient's log. Next is the Cursor of the next
+// page, 0 if this is the last.
+type HistoryPage struct {
+	Events []Event
+	Next   uint64
+}

@@ -1,0 +1,683 @@
+package carewire
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options are what a host may choose. Nil options, and zero fields, mean the
+// defaults; a negative number means no limit where a limit is spoken of.
+type Options struct {
+	Authorizer Authorizer // decides instead of the default rules; nil: these
+	Directory  Directory  // resolves groups; nil: groups have no patients
+	Policy     Policy     // whom to tell of an alert, step by step; nil: whom it is addressed to, every 60 s
+	Notifier   Notifier   // tells people beyond carewire; nil: only clients are told
+
+	// Resolve names the patient of a Vital that a gateway knows by its bed or
+	// device. It is called before the Vital is validated; nil: not at all.
+	Resolve func(context.Context, Principal, *Vital) error
+
+	// Origins are the origins, such as "https://ehr.example", whose pages may
+	// connect, beside those of the Hub's own host.
+	Origins []string
+	// Hosts are the names under which requests may come; none: any. Others are
+	// answered 421.
+	Hosts []string
+	// TestRecipients are paged for test alerts: person:ID, group:ID, role:NAME.
+	TestRecipients []string
+
+	MaxConnections int           // 0: 100,000
+	MaxFrame       int           // bytes of a request; 0: 65,536
+	MaxVitals      int           // in one publish; 0: 100
+	MaxPatients    int           // watched by one connection; 0: 1,000
+	Keys           int           // different vitals of one patient; 0: 256
+	OutboxBytes    int           // events waiting for one connection; 0: 262,144
+	AlertLag       time.Duration // an undroppable event that waits longer for a client ends its connection; 0: 30 s
+	CallTimeout    time.Duration // of each call of the host's code; 0: 5 s
+	Retention      Retention     // of a Store that is a Pruner; zero: for ever
+	Lanes          int           // 0: one for each processor
+	Logger         *slog.Logger  // gets no health data; nil: slog.Default()
+}
+
+func (o *Options) withDefaults() Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	c.Origins, c.Hosts, c.TestRecipients = slices.Clone(c.Origins), slices.Clone(c.Hosts), slices.Clone(c.TestRecipients)
+	number := func(n *int, def int) {
+		if *n == 0 {
+			*n = def
+		} else if *n < 0 {
+			*n = 1 << 30
+		}
+	}
+	number(&c.MaxConnections, 100000)
+	number(&c.MaxFrame, 64<<10)
+	number(&c.MaxVitals, 100)
+	number(&c.MaxPatients, 1000)
+	number(&c.Keys, 256)
+	number(&c.OutboxBytes, 256<<10)
+	number(&c.Lanes, runtime.GOMAXPROCS(0))
+	duration := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		} else if *d < 0 {
+			*d = 1 << 60
+		}
+	}
+	duration(&c.AlertLag, 30*time.Second)
+	duration(&c.CallTimeout, 5*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// A Hub connects devices, patients and staff: it takes vitals, alerts and
+// notices in, keeps them in a Store, and delivers them to everyone entitled.
+//
+// It is an http.Handler that serves WebSocket connections, and can be called
+// by its host directly; both go the same way. All methods are safe for
+// concurrent use. The host's own calls are not authorised, except Answer,
+// which is given the person who answers.
+type Hub struct {
+	auth  Authenticator
+	store *guardedStore
+	opt   Options
+	log   *slog.Logger
+	ctx   context.Context // ends with Shutdown
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+	lanes []*lane
+	seed  maphash.Seed
+
+	calls   callers
+	groups  groups
+	index   index
+	revoked revocations
+	silence silences
+	receipt receivers
+	stats   counters
+	skew    atomic.Int64 // the Store's clock less ours, nanoseconds
+
+	mu        sync.Mutex
+	closing   bool
+	conns     map[*conn]struct{}
+	addressed map[string]map[*conn]struct{} // by whom events may be addressed to
+	drained   chan struct{}                 // closed when the last connection has gone, after closing
+	quit      chan struct{}                 // closed when the Hub's own loops are to end
+}
+
+// New returns a Hub that lets in whom auth knows and keeps everything in
+// store. Both are required. The Hub closes neither.
+func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
+	if auth == nil || store == nil {
+		return nil, errors.New("carewire: an Authenticator and a Store are required")
+	}
+	h := &Hub{auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(),
+		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), drained: make(chan struct{}), quit: make(chan struct{})}
+	h.log = h.opt.Logger
+	h.ctx, h.stop = context.WithCancel(context.Background())
+	h.store = newGuardedStore(store)
+	h.calls = newCallers()
+	h.index.init()
+	h.groups.init()
+	h.silence.init()
+	h.receipt.init()
+	for range h.opt.Lanes {
+		h.lanes = append(h.lanes, newLane(h))
+	}
+	for _, l := range h.lanes {
+		h.wg.Go(func() { l.append(h.ctx) })
+		h.wg.Go(l.fanOut)
+	}
+	h.wg.Go(h.tick)
+	h.wg.Go(h.follow)
+	h.wg.Go(h.escalate)
+	h.wg.Go(h.deliverInboxes)
+	return h, nil
+}
+
+// now is the time that counts, to the millisecond: the Store's where it has one.
+func (h *Hub) now() time.Time {
+	return time.Now().Add(time.Duration(h.skew.Load())).UTC().Truncate(time.Millisecond)
+}
+
+func (h *Hub) lane(patient string) *lane {
+	return h.lanes[maphash.String(h.seed, patient)%uint64(len(h.lanes))]
+}
+
+// append hands one entry to its lane and waits for what becomes of it.
+func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (Appended, error) {
+	done := make(chan Appended, 1)
+	err := h.lane(e.Patient).submit(job{entry: &e, quiet: quiet, done: func(a Appended) {
+		if a.Err == nil && !a.Repeated {
+			e.Position, e.Must = a.Position, a.Must
+			h.index.note(e, quiet)
+		}
+		done <- a
+	}})
+	if err != nil {
+		return Appended{}, err
+	}
+	h.stats.in.Add(1)
+	select {
+	case a := <-done:
+		return a, a.Err
+	case <-ctx.Done():
+		return Appended{}, errors.Join(ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// host is the sender of what the host itself does.
+const host = "@host"
+
+// Publish takes vitals in and returns what became of each, in order. A Vital
+// with an ID that was published before is answered as it was then. The error
+// is nil if all went well; else it is the first Vital's that failed.
+func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]Published, error) {
+	ch := make(chan []Published, 1)
+	h.publish(ctx, nil, vitals, func(p []Published) { ch <- p })
+	select {
+	case list := <-ch:
+		for _, p := range list {
+			if p.Err != nil {
+				return list, p.Err
+			}
+		}
+		return list, nil
+	case <-ctx.Done():
+		return nil, errors.Join(ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// publish submits vitals of p (nil: the host) and calls done, which must not
+// block, once it is known what became of all of them.
+func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done func([]Published)) {
+	results := make([]Published, len(vitals))
+	if len(vitals) == 0 {
+		done(results)
+		return
+	}
+	var left atomic.Int64
+	left.Store(int64(len(vitals)))
+	finish := func(i int, r Published) {
+		results[i] = r
+		if left.Add(-1) == 0 {
+			done(results)
+		}
+	}
+	rights := h.publishRights(ctx, p, vitals)
+	now := h.now()
+	for i := range vitals {
+		e, err := h.vitalEntry(p, &vitals[i], rights, now)
+		if err == nil {
+			if vitals[i].Every > 0 {
+				h.listen(&vitals[i], now)
+			}
+			err = h.lane(e.Patient).submit(job{entry: &e, done: func(a Appended) {
+				if a.Err == nil && !a.Repeated {
+					h.stats.in.Add(1)
+				}
+				finish(i, Published{Seq: a.Seq, Repeated: a.Repeated, Err: a.Err})
+			}})
+		}
+		if err != nil {
+			finish(i, Published{Err: err})
+		}
+	}
+}
+
+// publishRights resolves and authorises the patients of vitals.
+func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) map[string]error {
+	if p == nil {
+		return nil
+	}
+	var patients, tests []string
+	for i := range vitals {
+		v := &vitals[i]
+		if h.opt.Resolve != nil {
+			resolved, err := callHost(ctx, h, h.calls.resolve, func(ctx context.Context) (Vital, error) {
+				c := *v
+				return c, h.opt.Resolve(ctx, *p, &c)
+			})
+			if err != nil {
+				v.Patient = "" // unknown
+				continue
+			}
+			*v = resolved
+		}
+		if !slices.Contains(patients, v.Patient) {
+			patients = append(patients, v.Patient)
+		}
+		if v.Test && !slices.Contains(tests, v.Patient) {
+			tests = append(tests, v.Patient)
+		}
+	}
+	rights := h.decide(ctx, p, ActionPublish, patients)
+	if len(tests) > 0 {
+		for patient, err := range h.decide(ctx, p, ActionTest, tests) {
+			rights[patient] = errors.Join(rights[patient], err)
+		}
+	}
+	return rights
+}
+
+// vitalEntry makes the entry of a vital, or says why it is refused.
+func (h *Hub) vitalEntry(p *Principal, v *Vital, rights map[string]error, now time.Time) (Entry, error) {
+	sender := host
+	if p != nil {
+		sender = p.ID
+		if v.Patient == "" {
+			return Entry{}, invalid("patient", "must be an ID")
+		}
+		if err := rights[v.Patient]; err != nil {
+			return Entry{}, err
+		}
+	}
+	var sum [16]byte
+	if v.ID != "" {
+		var e encoder
+		v.encode(&e)
+		sum = digest(e.b)
+	}
+	at, err := v.accept(now)
+	if err != nil {
+		return Entry{}, err
+	}
+	e := encoder{b: make([]byte, 0, 224)}
+	v.encode(&e)
+	return Entry{Patient: v.Patient, Kind: KindVital, Key: v.key(), Audience: AudienceAll, Sender: sender, ID: v.ID, Sum: sum,
+		Time: at, Received: now, Data: e.b}, nil
+}
+
+func digest(b []byte) (sum [16]byte) {
+	s := sha256.Sum256(b)
+	copy(sum[:], s[:])
+	return sum
+}
+
+// Raise raises an alert, or updates the one that is open under the same
+// patient and key. a.ID is the event ID; if it is empty one is made up. The
+// alert is in the Store when Raise returns it.
+func (h *Hub) Raise(ctx context.Context, a Alert) (Alert, error) {
+	if a.ID == "" {
+		a.ID = rand.Text()
+	}
+	if err := a.Validate(); err != nil {
+		return Alert{}, err
+	}
+	return h.raise(ctx, host, a)
+}
+
+func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error) {
+	if in.Key == "" {
+		in.Key = in.ID
+	}
+	var e encoder
+	in.encode(&e)
+	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...))}
+	return h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+		return h.untold(raise(prev, in, sender, now)), nil
+	})
+}
+
+// untold stops the escalation of a test alert that nobody is to be paged for.
+func (h *Hub) untold(a Alert) Alert {
+	if a.Test && len(h.opt.TestRecipients) == 0 {
+		a.stop()
+	}
+	return a
+}
+
+// Clear says that the condition of an alert is over. An alert that nobody had
+// accepted stays open, latched, until somebody does. Clearing one that is over
+// changes nothing.
+func (h *Hub) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
+	if err := ref.validate(); err != nil {
+		return Alert{}, err
+	}
+	return h.clear(ctx, nil, host, ref, "")
+}
+
+// clear clears for p (nil: the host), which must be the source unless it may clear others' alerts.
+func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertRef, id string) (Alert, error) {
+	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, sender: sender, id: id, sum: digest([]byte("clear" + ref.Key + "/" + ref.ID))}
+	if p != nil {
+		if err := h.decide(ctx, p, ActionRaise, []string{ref.Patient})[ref.Patient]; err != nil {
+			return Alert{}, err
+		}
+	}
+	others := p == nil || h.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient] == nil
+	return h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+		switch {
+		case prev == nil, !others && prev.Source.By != sender:
+			return Alert{}, ErrForbidden
+		case ref.ID != "" && ref.ID != prev.ID:
+			return *prev, ErrEnded
+		}
+		if !prev.Open() || prev.Condition == ConditionOver {
+			return *prev, errUnchanged
+		}
+		return over(prev, now), nil
+	})
+}
+
+// Answer gives the answer of a person, who must be allowed to. With Accept the
+// person is responsible until the acceptance runs out, is given back or taken over.
+func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) (Alert, error) {
+	if err := ref.validate(); err != nil {
+		return Alert{}, err
+	}
+	if err := w.validate(); err != nil {
+		return Alert{}, err
+	}
+	if !by.valid() {
+		return Alert{}, invalid("principal", "must be usable")
+	}
+	return h.answer(ctx, &by, ref, w)
+}
+
+func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer) (Alert, error) {
+	action := ActionAnswer
+	if w.Do == Close {
+		action = ActionClose
+	}
+	if !by.mayAnswer() {
+		return Alert{}, ErrForbidden
+	}
+	if err := h.decide(ctx, by, action, []string{ref.Patient})[ref.Patient]; err != nil {
+		return Alert{}, err
+	}
+	id := w.ID
+	text := string(w.Do) + "\x00" + ref.Key + "\x00" + ref.ID + "\x00" + w.To + "\x00" + w.For.String() + "\x00" + w.Reason
+	if w.Force {
+		text += "\x00force"
+	}
+	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, sender: by.ID, id: id, sum: digest([]byte(text))}
+	return h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+		switch {
+		case prev == nil:
+			return Alert{}, ErrForbidden
+		case ref.ID != "" && ref.ID != prev.ID:
+			return *prev, ErrEnded
+		}
+		return answer(prev, w, by.person(), h.receipt.of(prev), now)
+	})
+}
+
+// Notify sends a notice. n.ID is the event ID; if it is empty one is made up.
+func (h *Hub) Notify(ctx context.Context, n Notice) (Notice, error) {
+	if n.ID == "" {
+		n.ID = rand.Text()
+	}
+	if err := n.Validate(); err != nil {
+		return Notice{}, err
+	}
+	return h.notify(ctx, host, n)
+}
+
+func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, error) {
+	if n.Audience == 0 {
+		n.Audience = AudienceNamed
+	}
+	var e encoder
+	n.encode(&e)
+	sum := digest(e.b)
+	n.From, n.Time = sender, h.now()
+	entry := noticeEntry(&n, 1)
+	entry.Sender, entry.ID, entry.Sum = sender, n.ID, sum
+	a, err := h.append(ctx, entry, false)
+	switch {
+	case errors.Is(err, ErrConflict): // another sender's notice has this ID
+		return Notice{}, ErrIDReused
+	case err != nil:
+		return Notice{}, err
+	case a.Repeated:
+		entry, err := h.entryAt(ctx, n.Patient, a.Position)
+		if err != nil {
+			return Notice{}, err
+		}
+		return n, n.UnmarshalJSON(entry.Data)
+	}
+	return n, nil
+}
+
+// noticeEntry makes the entry of a revision of n: it is open until everyone
+// addressed has read it.
+func noticeEntry(n *Notice, rev uint64) Entry {
+	var e encoder
+	n.encode(&e)
+	return Entry{Patient: n.Patient, Kind: KindNotice, Key: "n/" + n.ID, Rev: rev, Open: rev == 1 && len(n.To) > 0, Audience: n.Audience, To: n.To,
+		Sender: n.From, Time: n.Time, Received: n.Time, Data: e.b}
+}
+
+// entryAt reads one entry of a log.
+func (h *Hub) entryAt(ctx context.Context, patient string, p Position) (Entry, error) {
+	list, err := h.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, Query{Limit: 1})
+	if err == nil && (len(list) != 1 || list[0].Seq != p.Seq) {
+		err = ErrGap
+	}
+	if err != nil {
+		return Entry{}, unavailable(err)
+	}
+	return list[0], nil
+}
+
+// unavailable is how a failed read is told.
+func unavailable(err error) error {
+	if errors.Is(err, ErrGap) || errors.Is(err, ErrClosed) {
+		return err
+	}
+	return ErrUnavailable
+}
+
+// errUnchanged says that nothing is to be appended.
+var errUnchanged = errors.New("carewire: unchanged")
+
+// A change is something that happens to one alert.
+type change struct {
+	patient, key string
+	alertID      string // the occurrence meant, if it matters
+	test         bool
+	sender, id   string
+	sum          [16]byte
+	quiet        bool
+}
+
+// change applies f to the newest state of an alert (nil if there is none) and
+// appends what comes of it. A lost race is run again with the new state. A
+// repeated event is answered as the first time.
+func (h *Hub) change(ctx context.Context, c change, f func(*Alert, time.Time) (Alert, error)) (Alert, error) {
+	for range 20 {
+		prev, rev, err := h.alert(ctx, c)
+		if err != nil {
+			return Alert{}, err
+		}
+		now := h.now()
+		next, err := f(prev, now)
+		if err != nil {
+			if again, ok := h.repeated(ctx, c, rev); ok {
+				return again()
+			}
+			switch {
+			case err == errUnchanged:
+				return *prev, nil
+			case prev != nil && err != ErrForbidden:
+				err = &alertError{err, prev}
+			}
+			return Alert{}, err
+		}
+		entry := alertEntry(&next, rev+1, now)
+		entry.Sender, entry.ID, entry.Sum = c.sender, c.id, c.sum
+		a, err := h.append(ctx, entry, c.quiet)
+		switch {
+		case errors.Is(err, ErrConflict):
+			continue
+		case err != nil:
+			return Alert{}, err
+		case a.Repeated:
+			return h.alertAt(ctx, c.patient, a.Position)
+		}
+		if !entry.Due.IsZero() && !entry.Due.After(now) {
+			h.index.kick()
+		}
+		return next, nil
+	}
+	return Alert{}, ErrBusy
+}
+
+// repeated finds out whether the event was taken in before. The Store looks at
+// IDs before it looks at revisions, so an append that must fail on its
+// revision tells.
+func (h *Hub) repeated(ctx context.Context, c change, rev uint64) (answer func() (Alert, error), ok bool) {
+	if c.id == "" {
+		return nil, false
+	}
+	now := h.now()
+	a, err := h.append(ctx, Entry{Patient: c.patient, Kind: KindAlert, Key: alertKey(c.key, c.test), Rev: rev + 1<<40, Audience: AudienceNamed,
+		Sender: c.sender, ID: c.id, Sum: c.sum, Time: now, Received: now, Data: []byte("{}")}, true)
+	switch {
+	case err == nil && a.Repeated:
+		return func() (Alert, error) { return h.alertAt(ctx, c.patient, a.Position) }, true
+	case errors.Is(err, ErrIDReused):
+		return func() (Alert, error) { return Alert{}, err }, true
+	}
+	return nil, false
+}
+
+func alertKey(key string, test bool) string {
+	if test {
+		return "a/" + key + "!test"
+	}
+	return "a/" + key
+}
+
+// alert reads the newest state of the alert that c is about; nil if there is none.
+func (h *Hub) alert(ctx context.Context, c change) (*Alert, uint64, error) {
+	e, err := h.store.Get(ctx, c.patient, alertKey(c.key, c.test))
+	if !c.test && c.alertID != "" && (errors.Is(err, ErrNotFound) || err == nil) {
+		a, _ := decodeAlert(&e)
+		if err != nil || a.ID != c.alertID {
+			if t, terr := h.store.Get(ctx, c.patient, alertKey(c.key, true)); terr == nil {
+				if ta, _ := decodeAlert(&t); ta.ID == c.alertID {
+					e, err = t, nil
+				}
+			}
+		}
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, unavailable(err)
+	}
+	a, err := decodeAlert(&e)
+	if err != nil {
+		return nil, 0, err
+	}
+	return a, e.Rev, nil
+}
+
+func (h *Hub) alertAt(ctx context.Context, patient string, p Position) (Alert, error) {
+	e, err := h.entryAt(ctx, patient, p)
+	if err != nil {
+		return Alert{}, err
+	}
+	a, err := decodeAlert(&e)
+	return *a, err
+}
+
+func decodeAlert(e *Entry) (*Alert, error) {
+	a := new(Alert)
+	if len(e.Data) == 0 {
+		return a, errStored
+	}
+	if a.UnmarshalJSON(e.Data) != nil {
+		return a, errStored
+	}
+	return a, nil
+}
+
+var errStored = errors.New("carewire: a stored event cannot be read")
+
+// alertEntry makes the entry of a revision of a. It is addressed to a.To and
+// to whom the policy has named.
+func alertEntry(a *Alert, rev uint64, now time.Time) Entry {
+	var e encoder
+	a.encode(&e)
+	to := slices.Clone(a.To)
+	for _, t := range append([]string{a.Escalation.assigned}, a.Escalation.told...) {
+		if t != "" && !slices.Contains(to, t) {
+			to = append(to, t)
+		}
+	}
+	return Entry{Patient: a.Patient, Kind: KindAlert, Key: alertKey(a.Key, a.Test), Rev: rev, Open: a.Open(), Due: a.due(),
+		Audience: a.Audience, To: to, Time: a.Updated, Received: now, Data: e.b}
+}
+
+// Shutdown ends the Hub: it takes nobody in any more, asks all clients to come
+// back elsewhere (close code 1012) at a pace that spreads their return, lets
+// what was taken in be stored, and returns when all is done. When ctx ends
+// first, what is left is cut and ctx's error returned. Call it before
+// http.Server.Shutdown, which does not know of WebSocket connections, and
+// before closing the Store. Afterwards all calls return ErrClosed.
+func (h *Hub) Shutdown(ctx context.Context) error {
+	h.mu.Lock()
+	first := !h.closing
+	h.closing = true
+	conns := make([]*conn, 0, len(h.conns))
+	for c := range h.conns {
+		conns = append(conns, c)
+	}
+	if first && len(conns) == 0 {
+		close(h.drained)
+	}
+	h.mu.Unlock()
+	var err error
+	if first {
+		for i, c := range conns {
+			if i%500 == 499 { // 10,000 connections in two seconds
+				select {
+				case <-time.After(100 * time.Millisecond):
+				case <-ctx.Done():
+				}
+			}
+			c.close(CloseRestart)
+		}
+	}
+	select {
+	case <-h.drained:
+	case <-ctx.Done():
+		err = ctx.Err()
+		for _, c := range conns {
+			c.cut()
+		}
+	}
+	for _, l := range h.lanes {
+		l.close()
+	}
+	if first {
+		close(h.quit)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); h.wg.Wait() }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		h.stop() // the Store may still be writing: its calls are given up
+	}
+	h.stop()
+	return err
+}

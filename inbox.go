@@ -1,0 +1,287 @@
+package carewire
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// openKey names an open entry.
+type openKey struct{ patient, key string }
+
+// An index holds all open alerts and notices, as they are in the Store. It
+// follows Store.Changed, and what this Hub itself appends is noted at once.
+type index struct {
+	mu    sync.Mutex
+	open  map[openKey]Entry
+	to    map[string]map[openKey]struct{} // by whom they are addressed to
+	ended map[openKey]tombstone           // closed not long ago, lest an older revision open them again
+	news  []Entry                         // to be delivered to inboxes
+	wake  chan struct{}                   // there is news
+	due   chan struct{}                   // something is due now
+
+}
+
+type tombstone struct {
+	rev uint64
+	at  time.Time
+}
+
+func (x *index) init() {
+	x.open, x.to, x.ended = make(map[openKey]Entry), make(map[string]map[openKey]struct{}), make(map[openKey]tombstone)
+	x.wake, x.due = make(chan struct{}, 1), make(chan struct{}, 1)
+}
+
+// note takes a revision in, unless a newer one is known. A quiet one is no news.
+func (x *index) note(e Entry, quiet bool) {
+	if e.Kind != KindAlert && e.Kind != KindNotice {
+		return
+	}
+	k := openKey{e.Patient, e.Key}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old, was := x.open[k]
+	if was && old.Rev >= e.Rev || x.ended[k].rev >= e.Rev {
+		return
+	}
+	if was {
+		for _, to := range old.To {
+			if delete(x.to[to], k); len(x.to[to]) == 0 {
+				delete(x.to, to)
+			}
+		}
+		delete(x.open, k)
+	}
+	if e.Open {
+		x.open[k] = e
+		for _, to := range e.To {
+			if x.to[to] == nil {
+				x.to[to] = make(map[openKey]struct{})
+			}
+			x.to[to][k] = struct{}{}
+		}
+	} else {
+		x.ended[k] = tombstone{e.Rev, time.Now()}
+	}
+	if !quiet && len(e.To) > 0 && (was || e.Open) {
+		x.news = append(x.news, e)
+		select {
+		case x.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// sweep forgets what closed long ago.
+func (x *index) sweep(now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k, t := range x.ended {
+		if now.Sub(t.at) > time.Minute {
+			delete(x.ended, k)
+		}
+	}
+}
+
+// kick makes the escalation look at once.
+func (x *index) kick() {
+	select {
+	case x.due <- struct{}{}:
+	default:
+	}
+}
+
+// all returns every open entry.
+func (x *index) all() []Entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	list := make([]Entry, 0, len(x.open))
+	for _, e := range x.open {
+		list = append(list, e)
+	}
+	return list
+}
+
+// addressed returns the open entries that are addressed to any of keys, by time.
+func (x *index) addressed(keys []string) []Entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	seen := make(map[openKey]bool)
+	var list []Entry
+	for _, to := range keys {
+		for k := range x.to[addresseeOf(to)] {
+			e := x.open[k]
+			if !seen[k] && (!strings.HasPrefix(to, selfKey) || to == selfKey+e.Patient) {
+				seen[k] = true
+				list = append(list, e)
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return a.Time.Compare(b.Time) })
+	return list
+}
+
+// count returns how many alerts are open, and how many have been due since before t.
+func (x *index) count(t time.Time) (open, overdue int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.open {
+		if e.Kind == KindAlert {
+			open++
+			if !e.Due.IsZero() && e.Due.Before(t) {
+				overdue++
+			}
+		}
+	}
+	return open, overdue
+}
+
+// selfKey begins the key under which a patient gets what is addressed to
+// "patient" in their own log.
+const selfKey = "patient/"
+
+func addresseeOf(key string) string {
+	if strings.HasPrefix(key, selfKey) {
+		return "patient"
+	}
+	return key
+}
+
+// keys lists the addressees that p is.
+func (p *Principal) keys() []string {
+	keys := []string{"person:" + p.ID, "role:" + string(p.Role)}
+	for _, g := range p.Groups {
+		keys = append(keys, "group:"+g)
+	}
+	if p.Role == RolePatient {
+		for _, patient := range p.Patients {
+			keys = append(keys, selfKey+patient)
+		}
+	}
+	return keys
+}
+
+// follow keeps the index true to the Store, whoever appends.
+func (h *Hub) follow() {
+	var wake <-chan struct{}
+	if w, ok := h.store.Store.(Watcher); ok {
+		wake = w.Wake()
+	}
+	mark := ""
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	for {
+		for {
+			list, next, err := h.store.Changed(h.ctx, mark, 1000)
+			if err != nil {
+				break
+			}
+			mark = next
+			for i := range list {
+				if list[i].Kind == KindAccess {
+					h.apply(&list[i])
+				}
+				h.index.note(list[i], false)
+			}
+			if len(list) < 1000 {
+				h.index.sweep(time.Now())
+				break
+			}
+		}
+		select {
+		case <-every.C:
+		case <-wake:
+			for _, l := range h.lanes {
+				l.compare()
+			}
+		case <-h.quit:
+			return
+		}
+	}
+}
+
+// deliverInboxes brings alerts and notices to those they are addressed to who
+// do not watch the patient.
+func (h *Hub) deliverInboxes() {
+	for {
+		select {
+		case <-h.index.wake:
+		case <-h.quit:
+			return
+		}
+		h.index.mu.Lock()
+		news := h.index.news
+		h.index.news = nil
+		h.index.mu.Unlock()
+		for i := range news {
+			e := &news[i]
+			for _, c := range h.addressees(e) {
+				if !c.watching(e.Patient) && c.entitled(h.ctx, e) {
+					c.out.send(inboxFrame([]Entry{*e}, false))
+				}
+			}
+		}
+	}
+}
+
+// addressees returns the connections of those whom e is addressed to.
+func (h *Hub) addressees(e *Entry) []*conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	seen := make(map[*conn]bool)
+	var list []*conn
+	for _, to := range e.To {
+		if to == "patient" {
+			to = selfKey + e.Patient
+		}
+		for c := range h.addressed[to] {
+			if !seen[c] {
+				seen[c] = true
+				list = append(list, c)
+			}
+		}
+	}
+	return list
+}
+
+const inboxPage = 16 << 10 // bytes of items in one inbox frame
+
+// inbox returns the frames that show p what is addressed to it and open.
+func (c *conn) inbox(ctx context.Context) {
+	var page []Entry
+	size := 0
+	for _, e := range c.hub.index.addressed(c.who.keys()) {
+		if !c.entitled(ctx, &e) {
+			continue
+		}
+		if size+len(e.Data) > inboxPage && len(page) > 0 {
+			c.out.send(inboxFrame(page, false))
+			page, size = nil, 0
+		}
+		page = append(page, e)
+		size += len(e.Data)
+	}
+	c.out.send(inboxFrame(page, true))
+}
+
+func inboxFrame(items []Entry, done bool) []byte {
+	e := newFrame(256)
+	e.b = append(e.b, `{"type":"inbox","items":[`...)
+	for i := range items {
+		e.comma()
+		e.b = append(e.b, '{')
+		e.raw(kindName(items[i].Kind), items[i].Data)
+		e.b = append(e.b, '}')
+	}
+	e.b = append(e.b, ']')
+	e.bool("done", done)
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+// entitled reports whether c's principal may see e.
+func (c *conn) entitled(ctx context.Context, e *Entry) bool {
+	return c.who.sees(e) && c.hub.decide(ctx, c.who, ActionWatch, []string{e.Patient})[e.Patient] == nil
+}

@@ -1,0 +1,440 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	intakeMax = 1 << 14 // vitals that may wait for one lane
+	batchMax  = 1 << 10 // entries appended at once
+	fillMax   = 1 << 10 // entries read for all watches of a patient together
+)
+
+// A lane owns some of the patients: the order of their events and who watches
+// them. Two goroutines make it up. The appender takes what has come in, alerts
+// first, appends it to the Store and finds from the numbers whether something
+// is missing, which it reads. The fan-out gets a clean sequence from it and
+// hands it to the watches, while the next batch is being appended.
+type lane struct {
+	hub *Hub
+
+	mu     sync.Mutex
+	closed bool
+	first  []job // alerts and other undroppable entries, and what concerns watches
+	vitals []job
+	heads  bool // the heads of all patients are to be compared with the Store's
+	wake   chan struct{}
+
+	cursors map[string]*cursor // the appender's: the patients watched
+	keys    map[string]map[string]bool
+	failed  bool // the last append's outcome is unknown
+
+	batches chan []delivery
+	watches map[string]*watchers // the fan-out's
+
+}
+
+// A job is one thing for a lane to do: append entry, or begin or end a watch.
+type job struct {
+	entry *Entry
+	quiet bool           // to watchers it is a gap
+	done  func(Appended) // called by the fan-out; must not block
+
+	attach, detach *watch
+}
+
+// A cursor is where the fan-out of a watched patient stands.
+type cursor struct {
+	Position
+	must    uint64
+	watched int
+	unknown bool // the Store could not say
+}
+
+// A delivery is one thing for the fan-out to do.
+type delivery struct {
+	entry  *Entry // hand it to the patient's watches
+	quiet  bool
+	done   func(Appended)
+	result Appended
+
+	attach, detach *watch
+	head           *Head // of attach; or alone: the Store's head, which watches may be told
+	jump           *Head // read on from the Store up to here
+	restart        *Head // the log is not what it was
+}
+
+// watchers are those who watch a patient.
+type watchers struct {
+	list     []*watch
+	verified atomic.Int64 // when the Store last had nothing that they have not, unix nanoseconds
+}
+
+func newLane(h *Hub) *lane {
+	return &lane{hub: h, wake: make(chan struct{}, 1), cursors: make(map[string]*cursor), keys: make(map[string]map[string]bool),
+		batches: make(chan []delivery, 1), watches: make(map[string]*watchers)}
+}
+
+// submit hands jobs in. It never waits; it reports false if there is no room
+// (for vitals) or the lane is closed.
+func (l *lane) submit(jobs ...job) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	for _, j := range jobs {
+		if j.entry != nil && j.entry.Kind.Droppable() {
+			if len(l.vitals) >= intakeMax {
+				return ErrBusy
+			}
+			l.vitals = append(l.vitals, j)
+		} else {
+			l.first = append(l.first, j)
+		}
+	}
+	l.signal()
+	return nil
+}
+
+func (l *lane) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// compare asks for the heads of all watched patients to be compared.
+func (l *lane) compare() {
+	l.mu.Lock()
+	l.heads = true
+	l.signal()
+	l.mu.Unlock()
+}
+
+// close lets what has been submitted be done, and ends the lane.
+func (l *lane) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.signal()
+	l.mu.Unlock()
+}
+
+// append is the appender. It runs on the Hub's context, never on a caller's.
+func (l *lane) append(ctx context.Context) {
+	defer close(l.batches)
+	for range l.wake {
+		for {
+			l.mu.Lock()
+			n := min(len(l.vitals), batchMax)
+			jobs := l.first
+			if n == len(l.vitals) && len(jobs) == 0 {
+				jobs, l.vitals = l.vitals, nil
+			} else {
+				jobs = append(jobs, l.vitals[:n]...)
+				l.vitals = append([]job(nil), l.vitals[n:]...)
+			}
+			l.first = nil
+			heads, closed := l.heads, l.closed
+			l.heads = false
+			l.mu.Unlock()
+			if len(jobs) == 0 && !heads {
+				if closed {
+					return
+				}
+				break
+			}
+			if out := l.do(ctx, jobs, heads); len(out) > 0 {
+				l.batches <- out
+			}
+		}
+	}
+}
+
+// do carries out one batch and says what the fan-out is to do.
+func (l *lane) do(ctx context.Context, jobs []job, heads bool) []delivery {
+	var out []delivery
+	if l.failed || heads {
+		out = l.verify(ctx, out)
+	}
+	out = l.join(ctx, jobs, out)
+	var entries []Entry
+	var at []int
+	for i, j := range jobs {
+		if j.entry == nil {
+			continue
+		}
+		if err := l.room(ctx, j.entry); err != nil {
+			out = append(out, delivery{done: j.done, result: Appended{Err: err}})
+			continue
+		}
+		entries = append(entries, *j.entry)
+		at = append(at, i)
+	}
+	if len(entries) == 0 {
+		return out
+	}
+	results, err := l.hub.store.Append(ctx, entries)
+	if err == nil && len(results) != len(entries) {
+		err = errors.New("carewire: the Store broke its contract")
+	}
+	if err != nil {
+		l.failed = true
+		for _, i := range at {
+			out = append(out, delivery{done: jobs[i].done, result: Appended{Err: ErrUnknownOutcome}})
+		}
+		return out
+	}
+	for k, i := range at {
+		out = l.number(ctx, out, &jobs[i], results[k])
+	}
+	return out
+}
+
+// number puts an entry that was appended in its place behind the cursor.
+func (l *lane) number(ctx context.Context, out []delivery, j *job, r Appended) []delivery {
+	c := l.cursors[j.entry.Patient]
+	if c == nil || r.Err != nil || r.Repeated {
+		return append(out, delivery{done: j.done, result: r})
+	}
+	if r.Epoch == c.Epoch && r.Seq > c.Seq+1 && !c.unknown {
+		out = l.fill(ctx, out, j.entry.Patient, c, r.Seq-1)
+	}
+	switch {
+	case c.unknown, r.Seq <= c.Seq, r.Epoch != c.Epoch && c.Seq > 0:
+		return append(l.anew(ctx, out, j.entry.Patient, c), delivery{done: j.done, result: r})
+	case r.Seq > c.Seq+1:
+		return append(l.jump(out, j.entry.Patient, c, r.Position, r.Must), delivery{done: j.done, result: r})
+	}
+	j.entry.Position, j.entry.Must = r.Position, r.Must
+	c.Position, c.must = r.Position, r.Must
+	return append(out, delivery{entry: j.entry, quiet: j.quiet, done: j.done, result: r})
+}
+
+// jump moves the cursor over entries that could not be read: the watches read
+// them for themselves, each from where it stands.
+func (l *lane) jump(out []delivery, patient string, c *cursor, p Position, must uint64) []delivery {
+	c.Position, c.must = p, must
+	return append(out, delivery{jump: &Head{Patient: patient, Position: p, Must: must}})
+}
+
+// fill reads what others have appended, up to number last.
+func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *cursor, last uint64) []delivery {
+	for c.Seq < last {
+		entries, err := l.hub.store.Read(ctx, patient, c.Position, Query{Limit: int(min(last-c.Seq, 1000))})
+		if err != nil || len(entries) == 0 {
+			return out
+		}
+		for i := range entries {
+			e := &entries[i]
+			if e.Seq != c.Seq+1 {
+				return out
+			}
+			c.Position, c.must = e.Position, e.Must
+			out = append(out, delivery{entry: e})
+		}
+	}
+	return out
+}
+
+// anew gives the watchers of a patient a new beginning.
+func (l *lane) anew(ctx context.Context, out []delivery, patient string, c *cursor) []delivery {
+	heads, err := l.hub.store.Heads(ctx, []string{patient})
+	if err != nil || len(heads) != 1 {
+		l.failed = true
+		return out
+	}
+	c.Position, c.must, c.unknown = heads[0].Position, heads[0].Must, false
+	return append(out, delivery{restart: &heads[0]})
+}
+
+// verify compares the cursors of all watched patients with the Store's heads,
+// and fills in what is missing. What it has seen to be complete, watches are told.
+func (l *lane) verify(ctx context.Context, out []delivery) []delivery {
+	patients := make([]string, 0, len(l.cursors))
+	for p := range l.cursors {
+		patients = append(patients, p)
+	}
+	for chunk := range slices.Chunk(patients, 500) {
+		heads, err := l.hub.store.Heads(ctx, chunk)
+		if err != nil || len(heads) != len(chunk) {
+			l.failed = true
+			return out
+		}
+		for i := range heads {
+			h, c := &heads[i], l.cursors[chunk[i]]
+			if h.Seq > c.Seq && h.holds(c.Position) && !c.unknown {
+				if h.Seq-c.Seq <= fillMax {
+					out = l.fill(ctx, out, h.Patient, c, h.Seq)
+				}
+				if c.Seq < h.Seq {
+					out = l.jump(out, h.Patient, c, h.Position, h.Must)
+				}
+			}
+			if h.Position != c.Position || c.unknown {
+				out = l.anew(ctx, out, h.Patient, c)
+				continue
+			}
+			out = append(out, delivery{head: h})
+		}
+	}
+	l.failed = false
+	return out
+}
+
+// join begins and ends watches.
+func (l *lane) join(ctx context.Context, jobs []job, out []delivery) []delivery {
+	var fresh []string
+	for _, j := range jobs {
+		if j.attach != nil {
+			c := l.cursors[j.attach.patient]
+			if c == nil {
+				c = &cursor{}
+				l.cursors[j.attach.patient] = c
+				fresh = append(fresh, j.attach.patient)
+			}
+			c.watched++
+		}
+	}
+	for chunk := range slices.Chunk(fresh, 500) {
+		heads, err := l.hub.store.Heads(ctx, chunk)
+		if err != nil || len(heads) != len(chunk) {
+			l.failed = true
+			for _, p := range chunk {
+				l.cursors[p].unknown = true
+			}
+			continue
+		}
+		for i, p := range chunk {
+			c := l.cursors[p]
+			c.Position, c.must = heads[i].Position, heads[i].Must
+		}
+	}
+	for _, j := range jobs {
+		switch {
+		case j.attach != nil:
+			c := l.cursors[j.attach.patient]
+			out = append(out, delivery{attach: j.attach, head: &Head{Patient: j.attach.patient, Position: c.Position, Must: c.must}})
+		case j.detach != nil:
+			if c := l.cursors[j.detach.patient]; c != nil {
+				if c.watched--; c.watched == 0 {
+					delete(l.cursors, j.detach.patient)
+				}
+			}
+			out = append(out, delivery{detach: j.detach})
+		}
+	}
+	return out
+}
+
+const keysOf = 20000 // patients whose keys of vitals are kept in mind
+
+// room refuses a vital of one key too many for its patient.
+func (l *lane) room(ctx context.Context, e *Entry) error {
+	if e.Kind != KindVital {
+		return nil
+	}
+	known := l.keys[e.Patient]
+	if known == nil {
+		latest, _, err := l.hub.store.Latest(ctx, e.Patient)
+		if err != nil {
+			return ErrUnavailable
+		}
+		known = make(map[string]bool)
+		for _, v := range latest {
+			if v.Kind == KindVital {
+				known[v.Key] = true
+			}
+		}
+		if len(l.keys) >= keysOf {
+			clear(l.keys)
+		}
+		l.keys[e.Patient] = known
+	}
+	if !known[e.Key] {
+		if len(known) >= l.hub.opt.Keys {
+			return errLimit
+		}
+		known[e.Key] = true
+	}
+	return nil
+}
+
+var errLimit = &RequestError{Code: CodeLimit, Retry: RetryNever}
+
+// fanOut is the fan-out. It never waits for a client.
+func (l *lane) fanOut() {
+	for batch := range l.batches {
+		for i := range batch {
+			l.deliver(&batch[i])
+		}
+	}
+}
+
+func (l *lane) deliver(d *delivery) {
+	switch {
+	case d.attach != nil:
+		w := l.watches[d.attach.patient]
+		if w == nil {
+			w = &watchers{}
+			l.watches[d.attach.patient] = w
+		}
+		d.attach.slot, d.attach.shared = len(w.list), w
+		w.list = append(w.list, d.attach)
+		d.attach.attached(*d.head)
+		return
+	case d.detach != nil:
+		l.remove(d.detach)
+		return
+	case d.restart != nil:
+		if w := l.watches[d.restart.Patient]; w != nil {
+			for _, x := range w.list {
+				x.restart(*d.restart)
+			}
+		}
+		return
+	case d.head != nil:
+		if w := l.watches[d.head.Patient]; w != nil {
+			w.verified.Store(time.Now().UnixNano())
+		}
+		return
+	case d.jump != nil:
+		if w := l.watches[d.jump.Patient]; w != nil {
+			for _, x := range w.list {
+				x.readOn(*d.jump)
+			}
+		}
+		return
+	}
+	if d.done != nil {
+		d.done(d.result)
+	}
+	if d.entry == nil {
+		return
+	}
+	if w := l.watches[d.entry.Patient]; w != nil && len(w.list) > 0 {
+		f := newFrameOf(d.entry, d.quiet)
+		for _, x := range w.list {
+			x.push(f)
+		}
+	}
+}
+
+func (l *lane) remove(x *watch) {
+	w := l.watches[x.patient]
+	if w == nil || x.slot >= len(w.list) || w.list[x.slot] != x {
+		return
+	}
+	last := len(w.list) - 1
+	w.list[x.slot] = w.list[last]
+	w.list[x.slot].slot = x.slot
+	w.list[last] = nil
+	if w.list = w.list[:last]; last == 0 {
+		delete(l.watches, x.patient)
+	}
+}

@@ -1,0 +1,462 @@
+package carewire
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A frame is one event of a patient's log as ready WebSocket messages, made
+// once and shared by all who get it.
+type frame struct {
+	entry Entry  // without Data
+	shown []byte // for its audience; nil if nobody gets to see it
+	gap   []byte // for everybody else; nil if there is nobody else
+}
+
+// newFrameOf makes the frame of an entry. A quiet one is a gap to everybody.
+func newFrameOf(e *Entry, quiet bool) *frame {
+	f := &frame{entry: *e}
+	f.entry.Data = nil
+	if quiet || e.Kind == KindTimer {
+		f.gap = gapFrame(e)
+		return f
+	}
+	f.shown = eventFrame(e)
+	if e.Audience != AudienceAll {
+		f.gap = gapFrame(e)
+	}
+	return f
+}
+
+func eventFrame(e *Entry) []byte {
+	w := newFrame(len(e.Data) + 128)
+	w.entry(e)
+	return textFrame(w.b)
+}
+
+func gapFrame(e *Entry) []byte {
+	w := newFrame(128)
+	w.gap(e)
+	return textFrame(w.b)
+}
+
+func syncFrame(typ EventType, patient string, p Position, must uint64, recovered bool) []byte {
+	w := newFrame(192)
+	w.b = append(w.b, `{"type":`...)
+	w.b = appendString(w.b, string(typ))
+	w.position(patient, p, must)
+	w.name("recovered")
+	if recovered {
+		w.b = append(w.b, "true}"...)
+	} else {
+		w.b = append(w.b, "false}"...)
+	}
+	return textFrame(w.b)
+}
+
+const (
+	writeSize   = 16 << 10 // bytes gathered into one write
+	controlSize = 1 << 20  // bytes of replies that may wait
+)
+
+var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, writeSize); return &b }}
+
+// A sink takes whole frames. The last one is a close frame if seal is set.
+type sink interface {
+	writeFrames(p []byte, seal bool) error
+}
+
+// An outbox holds what waits for one client. Its unit is the patient: a turn
+// writes all that one patient has, in log order, patients with an alert first.
+// A goroutine runs only while something waits.
+type outbox struct {
+	hub  *Hub
+	sink sink
+	who  *Principal // nil: the host itself, which sees everything
+	fail func()     // called once when writing has failed or the close frame is out
+
+	mu      sync.Mutex
+	control [][]byte  // replies and what else goes before the patients
+	held    int       // bytes in control
+	bytes   int       // bytes in all queues of patients
+	urgent  watchList // watches with something undroppable to write
+	normal  watchList // watches with something to write
+	closing []byte    // the close frame: the last element
+	busy    bool      // run is running
+	done    bool      // nothing more is taken
+	since   int64     // when an undroppable event began to wait, unix nanoseconds; 0: none waits
+
+	wrote atomic.Int64 // when something was last written, unix nanoseconds
+}
+
+// A watch is one client's watching of one patient.
+type watch struct {
+	out      *outbox
+	patient  string
+	delivery Delivery
+	since    *Position // where the client resumes; nil: with a snapshot
+
+	lane   *lane
+	shared *watchers // all who watch this patient
+	slot   int       // place among them; the lane's
+
+	// Under out.mu.
+	queue   []*frame
+	last    Position // the last number that the lane has handed over
+	must    uint64   // undroppable ones up to there
+	upTo    Position // while reading: what the queue follows
+	reading bool     // what comes next is to be read from the Store
+	live    bool     // attached, and caught up once
+	again   bool     // the log was given a new beginning: what the writer is reading does not count
+	ended   bool
+	wrote   int64 // when something of it was last written, unix nanoseconds
+	listed  *watchList
+	prev    *watch
+	next    *watch
+
+	// The writer's own.
+	cursor Position // the last number written
+	catch  *catchup
+}
+
+// watchList is a queue of watches.
+type watchList struct{ first, last *watch }
+
+func (l *watchList) push(w *watch) {
+	w.listed, w.prev, w.next = l, l.last, nil
+	if l.last != nil {
+		l.last.next = w
+	} else {
+		l.first = w
+	}
+	l.last = w
+}
+
+func (l *watchList) remove(w *watch) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		l.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		l.last = w.prev
+	}
+	w.listed, w.prev, w.next = nil, nil, nil
+}
+
+// schedule puts w in line. Under o.mu.
+func (o *outbox) schedule(w *watch, urgent bool) {
+	to := &o.normal
+	if urgent {
+		to = &o.urgent
+		if o.since == 0 {
+			o.since = time.Now().UnixNano()
+		}
+	}
+	switch {
+	case w.listed == nil:
+		to.push(w)
+	case urgent && w.listed == &o.normal:
+		o.normal.remove(w)
+		to.push(w)
+	}
+	o.start()
+}
+
+// start sees to it that what waits is written. Under o.mu.
+func (o *outbox) start() {
+	if !o.busy && !o.done {
+		o.busy = true
+		go o.run()
+	}
+}
+
+// send puts a reply or another frame that is no patient's in line.
+func (o *outbox) send(b []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.done || o.closing != nil {
+		return
+	}
+	if o.held+len(b) > controlSize {
+		o.closeWith(CloseTryLater)
+		o.hub.stats.slow.Add(1)
+		return
+	}
+	o.control = append(o.control, b)
+	o.held += len(b)
+	o.start()
+}
+
+// close lets what waits for a reply be written, then a close frame. What
+// patients still have is dropped: the client comes back for it.
+func (o *outbox) close(code CloseCode) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closeWith(code)
+}
+
+func (o *outbox) closeWith(code CloseCode) {
+	if o.done || o.closing != nil {
+		return
+	}
+	o.closing = closeFrame(code)
+	for _, l := range []*watchList{&o.urgent, &o.normal} {
+		for l.first != nil {
+			o.drop(l.first)
+		}
+	}
+	o.start()
+}
+
+// drop forgets what w has waiting. Under o.mu.
+func (o *outbox) drop(w *watch) {
+	if w.listed != nil {
+		w.listed.remove(w)
+	}
+	for _, f := range w.queue {
+		o.bytes -= w.size(f)
+	}
+	w.queue = nil
+}
+
+// stop drops everything; nothing more is written.
+func (o *outbox) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.done = true
+	o.control, o.held = nil, 0
+	for _, l := range []*watchList{&o.urgent, &o.normal} {
+		for l.first != nil {
+			o.drop(l.first)
+		}
+	}
+}
+
+// end purges w: nothing that waits for it is written any more.
+func (w *watch) end() {
+	w.out.mu.Lock()
+	defer w.out.mu.Unlock()
+	w.ended = true
+	w.out.drop(w)
+}
+
+// bytesOf returns what w's client gets of f: the event, a gap or, for what
+// its delivery does not owe, nothing.
+func (w *watch) bytesOf(f *frame) []byte {
+	switch {
+	case w.delivery == DeliverAlerts && f.entry.Kind.Droppable(), f.entry.Kind == KindTimer && w.delivery != DeliverEvery:
+		return nil
+	case f.shown == nil:
+		return f.gap
+	case f.gap == nil || w.out.sees(&f.entry):
+		return f.shown
+	}
+	return f.gap
+}
+
+func (w *watch) size(f *frame) int { return len(w.bytesOf(f)) }
+
+func (o *outbox) sees(e *Entry) bool { return o.who == nil || o.who.sees(e) }
+
+// push hands f, the next of its patient's log, to w. It never waits.
+func (w *watch) push(f *frame) {
+	o := w.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if w.ended || o.done || o.closing != nil {
+		return
+	}
+	w.last, w.must = f.entry.Position, f.entry.Must
+	b := w.bytesOf(f)
+	if b == nil {
+		return
+	}
+	if f.entry.Kind == KindVital && w.delivery == DeliverLatest && len(w.queue) > 0 && !w.replace(f) {
+		return
+	}
+	if o.bytes+len(b) > o.hub.opt.OutboxBytes { // go on from the Store instead
+		listed := w.listed == &o.urgent
+		for _, q := range w.queue {
+			listed = listed || !q.entry.Kind.Droppable()
+		}
+		o.drop(w)
+		w.reading, w.upTo = true, f.entry.Position
+		o.schedule(w, listed || !f.entry.Kind.Droppable())
+		return
+	}
+	w.queue = append(w.queue, f)
+	o.bytes += len(b)
+	o.schedule(w, !f.entry.Kind.Droppable())
+}
+
+// replace drops the vital in w's queue that f is newer than. It reports false
+// if it is f that is the older one, and not worth sending any more.
+func (w *watch) replace(f *frame) bool {
+	for i, q := range w.queue {
+		if q.entry.Kind != KindVital || q.entry.Key != f.entry.Key {
+			continue
+		}
+		w.out.hub.stats.replaced.Add(1)
+		if f.entry.Time.Before(q.entry.Time) {
+			return false
+		}
+		w.out.bytes -= w.size(q)
+		w.queue = append(w.queue[:i], w.queue[i+1:]...)
+		return true
+	}
+	return true
+}
+
+// attached tells w that the lane hands over what follows head.
+func (w *watch) attached(head Head) {
+	o := w.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if w.ended || o.done {
+		return
+	}
+	o.drop(w)
+	w.last, w.must, w.upTo = head.Position, head.Must, head.Position
+	w.reading, w.live = true, false
+	o.schedule(w, false)
+}
+
+// readOn tells w that what comes next, up to head, is to be read from the Store.
+func (w *watch) readOn(head Head) {
+	o := w.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if w.ended || o.done || o.closing != nil {
+		return
+	}
+	o.drop(w)
+	w.last, w.must, w.upTo, w.reading = head.Position, head.Must, head.Position, true
+	o.schedule(w, true)
+}
+
+// restart gives w's client a new beginning: the log is not what it was.
+func (w *watch) restart(head Head) {
+	w.out.mu.Lock()
+	w.since, w.again = nil, true
+	w.out.mu.Unlock()
+	w.attached(head)
+}
+
+// run writes until nothing waits.
+func (o *outbox) run() {
+	buf := writeBuffers.Get().(*[]byte)
+	defer writeBuffers.Put(buf)
+	for {
+		b, oldest, w, seal, ok := o.take((*buf)[:0])
+		if !ok {
+			return
+		}
+		if len(b) > 0 {
+			err := o.sink.writeFrames(b, seal)
+			now := time.Now()
+			o.wrote.Store(now.UnixNano())
+			if oldest != nil {
+				o.hub.stats.delay.observe(now.Sub(oldest.entry.Received))
+			}
+			if err != nil || seal {
+				o.stop()
+				o.fail()
+				return
+			}
+		}
+		if cap(b) <= 4*writeSize {
+			*buf = b
+		}
+		if w != nil {
+			o.catchUp(w)
+		}
+	}
+}
+
+// take appends to b what is to be written next. If w is returned, it has to be
+// read from the Store then. ok is false if nothing is left: run has ended.
+func (o *outbox) take(b []byte) (_ []byte, oldest *frame, w *watch, seal, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.done {
+		o.busy = false
+		return nil, nil, nil, false, false
+	}
+	for len(o.control) > 0 && len(b) < writeSize {
+		b = append(b, o.control[0]...)
+		o.held -= len(o.control[0])
+		if o.control = o.control[1:]; len(o.control) == 0 {
+			o.control = nil
+		}
+	}
+	if o.closing != nil && len(o.control) == 0 {
+		return append(b, o.closing...), nil, nil, true, true
+	}
+	now, events := int64(0), int64(0)
+	defer func() { o.hub.stats.out.Add(events) }()
+	for len(b) < writeSize {
+		w := o.urgent.first
+		if w == nil {
+			w = o.normal.first
+		}
+		if w == nil {
+			break
+		}
+		if w.reading {
+			w.listed.remove(w)
+			return b, oldest, w, false, true
+		}
+		if now == 0 {
+			now = time.Now().UnixNano()
+		}
+		w.wrote = now
+		n := 0
+		for n < len(w.queue) && len(b) < writeSize {
+			f := w.queue[n]
+			n++
+			part := w.bytesOf(f)
+			o.bytes -= len(part)
+			if f.entry.Seq <= w.cursor.Seq {
+				continue // read from the Store already
+			}
+			b = append(b, part...)
+			w.cursor = f.entry.Position
+			if oldest == nil {
+				oldest = f
+			}
+			events++
+		}
+		if n < len(w.queue) {
+			w.queue = w.queue[n:]
+			break
+		}
+		if w.queue = w.queue[:0]; cap(w.queue) > 4 {
+			w.queue = nil
+		} else {
+			clear(w.queue[:cap(w.queue)])
+		}
+		w.listed.remove(w)
+	}
+	if o.urgent.first == nil {
+		o.since = 0
+	}
+	if len(b) == 0 && o.urgent.first == nil && o.normal.first == nil {
+		o.busy = false
+		return nil, nil, nil, false, false
+	}
+	return b, oldest, nil, false, true
+}
+
+// stuckFor is how long an undroppable event has been waiting.
+func (o *outbox) stuckFor(now int64) time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since == 0 {
+		return 0
+	}
+	return time.Duration(now - o.since)
+}

@@ -1,0 +1,458 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+)
+
+const (
+	historyMax   = 200      // entries in one page
+	historyBytes = 48 << 10 // and their bytes, about
+)
+
+// handle carries out one request and sends its reply. A publish goes on after
+// handle has returned; everything else is done in order.
+func (c *conn) handle(b []byte) {
+	r, err := decodeRequest(b, c.hub.opt.MaxVitals)
+	if err != nil {
+		c.out.send(errorFrame(r.Req, err))
+		var f *ValidationError
+		if errors.As(err, &f) && f.Field == "" || err == errUnknownType {
+			if c.errors++; c.errors >= mistakes {
+				c.close(ClosePolicy)
+			}
+		}
+		return
+	}
+	ctx := c.hub.ctx
+	var members func(*encoder)
+	switch r.Type {
+	case reqWatch:
+		c.watch(ctx, r)
+		return
+	case reqPublish:
+		c.publish(ctx, r)
+		return
+	case reqUnwatch:
+		c.unwatch(r.Patients, r.Groups)
+	case reqRaise:
+		var a Alert
+		a, err = c.raise(ctx, r)
+		members = alertMember(&a)
+	case reqClear:
+		var a Alert
+		a, err = c.hub.clear(ctx, c.who, c.who.ID, r.Ref, r.EventID)
+		members = alertMember(&a)
+	case reqAnswer:
+		var a Alert
+		a, err = c.hub.answer(ctx, c.who, r.Ref, r.Answer)
+		members = alertMember(&a)
+	case reqReceipt:
+		err = c.hub.takeReceipt(ctx, c.who, r.Receipt)
+	case reqNotify:
+		var n Notice
+		n, err = c.notify(ctx, r.Notice)
+		members = func(e *encoder) {
+			e.name("notice")
+			n.encode(e)
+		}
+	case reqHistory:
+		members, err = c.history(ctx, &r.History)
+	case reqToken:
+		var expires Principal
+		expires, err = c.renew(r.Token)
+		members = func(e *encoder) { e.time("expires", expires.Expires) }
+		if err == errOtherPrincipal {
+			c.close(ClosePolicy)
+			return
+		}
+	}
+	if err != nil {
+		c.out.send(errorFrame(r.Req, err))
+		return
+	}
+	c.out.send(okFrame(r.Req, members))
+}
+
+func alertMember(a *Alert) func(*encoder) {
+	return func(e *encoder) {
+		e.name("alert")
+		a.encode(e)
+	}
+}
+
+func (c *conn) publish(ctx context.Context, r *request) {
+	c.inFlight <- struct{}{}
+	c.hub.publish(ctx, c.who, r.Vitals, func(results []Published) {
+		<-c.inFlight
+		c.out.send(okFrame(r.Req, func(e *encoder) {
+			e.name("results")
+			e.b = append(e.b, '[')
+			for i := range results {
+				e.comma()
+				e.b = append(e.b, '{')
+				if err := results[i].Err; err != nil {
+					e.object("error", func() { e.failure(err) })
+				} else {
+					e.count("seq", results[i].Seq)
+					e.bool("repeated", results[i].Repeated)
+				}
+				e.b = append(e.b, '}')
+			}
+			e.b = append(e.b, ']')
+		}))
+	})
+}
+
+// may reports why c's principal may not do something for a patient.
+func (c *conn) may(ctx context.Context, action Action, patient string) error {
+	return c.hub.decide(ctx, c.who, action, []string{patient})[patient]
+}
+
+func (c *conn) raise(ctx context.Context, r *request) (Alert, error) {
+	if err := c.may(ctx, ActionRaise, r.Alert.Patient); err != nil {
+		return Alert{}, err
+	}
+	if r.Alert.Test {
+		if err := c.may(ctx, ActionTest, r.Alert.Patient); err != nil {
+			return Alert{}, err
+		}
+	}
+	return c.hub.raise(ctx, c.who.ID, r.Alert)
+}
+
+func (c *conn) notify(ctx context.Context, n Notice) (Notice, error) {
+	if err := c.may(ctx, ActionNotify, n.Patient); err != nil {
+		return Notice{}, err
+	}
+	return c.hub.notify(ctx, c.who.ID, n)
+}
+
+// history answers with a page of a patient's log, of what may be seen.
+func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), error) {
+	if err := c.may(ctx, ActionHistory, q.Patient); err != nil {
+		return nil, err
+	}
+	list, next, err := c.hub.historyPage(ctx, q, c.who)
+	if err != nil {
+		return nil, err
+	}
+	return func(e *encoder) {
+		e.name("events")
+		e.b = append(e.b, '[')
+		for i := range list {
+			e.comma()
+			e.entry(&list[i])
+		}
+		e.b = append(e.b, ']')
+		e.uint("next", next)
+	}, nil
+}
+
+// historyPage reads entries that p (nil: the host) may see, and says where the
+// next page begins; 0 if this is the last.
+func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (list []Entry, next uint64, err error) {
+	limit := q.Limit
+	if limit <= 0 || limit > historyMax {
+		limit = historyMax
+	}
+	s := Query{Kinds: q.Kinds, From: q.From, To: q.To, Limit: limit}
+	if len(s.Kinds) == 0 {
+		s.Kinds = append([]Kind{KindVital}, undroppable...)
+	}
+	if q.Key != "" {
+		s.Key = alertKey(q.Key, false)
+	}
+	entries, err := h.store.Read(ctx, q.Patient, Position{Seq: q.Cursor}, s)
+	if err != nil {
+		return nil, 0, unavailable(err)
+	}
+	size := 0
+	for i := range entries {
+		e := &entries[i]
+		if size += len(e.Data) + 128; size > historyBytes && len(list) > 0 {
+			return list, next, nil
+		}
+		next = e.Seq
+		if p == nil || p.sees(e) {
+			list = append(list, *e)
+		}
+	}
+	if len(entries) < limit {
+		next = 0
+	}
+	return list, next, nil
+}
+
+// History reads a page of a patient's log. ErrGap means that entries after
+// q.Cursor are no longer kept.
+func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) {
+	if !validPatient(q.Patient) {
+		return HistoryPage{}, invalid("patient", "must be an ID")
+	}
+	list, next, err := h.historyPage(ctx, &q, nil)
+	page := HistoryPage{Next: next}
+	for i := range list {
+		ev, err := list[i].event()
+		if err != nil {
+			return HistoryPage{}, errStored
+		}
+		page.Events = append(page.Events, ev)
+	}
+	return page, err
+}
+
+var errOtherPrincipal = errors.New("carewire: another principal's token")
+
+// renew takes a fresh token of the same principal.
+func (c *conn) renew(token string) (Principal, error) {
+	r := c.first.Clone(c.hub.ctx)
+	r.Header.Set("Authorization", "Bearer "+token)
+	p, err := c.hub.authenticate(r)
+	switch {
+	case errors.Is(err, ErrUnauthenticated):
+		return p, ErrUnauthenticated
+	case err != nil:
+		return p, ErrUndecided
+	case p.ID != c.who.ID || p.Role != c.who.Role:
+		return p, errOtherPrincipal
+	case c.hub.revoked.covers(&p, "", c.hub.now()):
+		return p, ErrForbidden
+	}
+	c.expireAt(p.Expires)
+	return p, nil
+}
+
+// watch begins to watch what may be watched, and says what may not.
+func (c *conn) watch(ctx context.Context, r *request) {
+	o := WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Emergency: r.Emergency, Reason: r.Reason}
+	var refused []Refusal
+	wanted := make(map[string][]string) // patient: through which groups; "" by name
+	for _, p := range o.Patients {
+		if !slices.Contains(wanted[p], "") {
+			wanted[p] = append(wanted[p], "")
+		}
+	}
+	for _, g := range o.Groups {
+		patients, err := c.groupPatients(ctx, g)
+		if err != nil {
+			refused = append(refused, Refusal{Group: g, Code: requestError(err).Code})
+			continue
+		}
+		for p := range patients {
+			wanted[p] = append(wanted[p], g)
+		}
+	}
+	patients := make([]string, 0, len(wanted))
+	for p := range wanted {
+		patients = append(patients, p)
+	}
+	slices.Sort(patients)
+	rights := c.hub.decideAccess(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients, Emergency: o.Emergency, Reason: o.Reason})
+	var granted []string
+	c.mu.Lock()
+	room := c.hub.opt.MaxPatients - len(c.watches)
+	for _, p := range patients {
+		err := rights[p]
+		if err == nil && c.watches[p] == nil {
+			if room--; room < 0 {
+				err = errLimit
+			}
+		}
+		if err == nil {
+			granted = append(granted, p)
+		} else if slices.Contains(wanted[p], "") {
+			refused = append(refused, Refusal{Patient: p, Code: requestError(err).Code})
+		}
+	}
+	for _, g := range o.Groups {
+		if !slices.ContainsFunc(refused, func(r Refusal) bool { return r.Group == g }) {
+			if c.groups == nil {
+				c.groups = make(map[string]WatchOptions)
+			}
+			c.groups[g] = WatchOptions{Delivery: o.Delivery}
+		}
+	}
+	c.mu.Unlock()
+	c.out.send(okFrame(r.Req, func(e *encoder) {
+		e.name("watching")
+		e.b = append(e.b, '[')
+		for _, p := range granted {
+			e.comma()
+			e.b = appendString(e.b, p)
+		}
+		e.b = append(e.b, ']')
+		e.name("refused")
+		e.b = append(e.b, '[')
+		for _, f := range refused {
+			e.comma()
+			e.b = append(e.b, '{')
+			e.str("patient", f.Patient)
+			e.str("group", f.Group)
+			e.str("code", string(f.Code))
+			e.b = append(e.b, '}')
+		}
+		e.b = append(e.b, ']')
+	}))
+	for _, p := range granted {
+		var since *Position
+		if s, ok := o.Since[p]; ok {
+			since = &s
+		}
+		c.attach(p, wanted[p], o.Delivery, since)
+	}
+}
+
+// groupPatients resolves a group that c's principal belongs to.
+func (c *conn) groupPatients(ctx context.Context, group string) (map[string]bool, error) {
+	if c.hub.opt.Authorizer == nil && !slices.Contains(c.who.Groups, group) {
+		return nil, ErrForbidden
+	}
+	return c.hub.members(ctx, group)
+}
+
+// attach begins one watch; one that there is of the same patient begins anew.
+func (c *conn) attach(patient string, through []string, delivery Delivery, since *Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	// A revocation that came meanwhile has found no watch to end.
+	if c.hub.revoked.covers(c.who, patient, c.hub.now()) {
+		c.out.send(patientFrame(EventRevoked, patient))
+		return
+	}
+	w := &watched{watch: &watch{out: &c.out, patient: patient, delivery: delivery, since: since, lane: c.hub.lane(patient)}}
+	if old := c.watches[patient]; old != nil {
+		w.alone, w.groups = old.alone, old.groups
+		old.end()
+		old.lane.submit(job{detach: old.watch})
+	} else {
+		c.hub.stats.watches.Add(1)
+	}
+	for _, g := range through {
+		if g == "" {
+			w.alone = true
+		} else if !slices.Contains(w.groups, g) {
+			w.groups = append(w.groups, g)
+		}
+	}
+	c.watches[patient] = w
+	w.lane.submit(job{attach: w.watch})
+}
+
+// detach ends a watch. Under c.mu.
+func (c *conn) detach(patient string) {
+	if w := c.watches[patient]; w != nil {
+		delete(c.watches, patient)
+		w.end()
+		w.lane.submit(job{detach: w.watch})
+		c.hub.stats.watches.Add(-1)
+	}
+}
+
+func (c *conn) unwatch(patients, groups []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range patients {
+		if w := c.watches[p]; w != nil {
+			w.alone = false
+			c.detach(p)
+		}
+	}
+	for _, g := range groups {
+		delete(c.groups, g)
+		for p, w := range c.watches {
+			if i := slices.Index(w.groups, g); i >= 0 {
+				w.groups = slices.Delete(w.groups, i, i+1)
+				if len(w.groups) == 0 && !w.alone {
+					c.detach(p)
+				}
+			}
+		}
+	}
+}
+
+// watching reports whether c watches a patient.
+func (c *conn) watching(patient string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.watches[patient] != nil
+}
+
+// revokePatient ends what c has of a patient.
+func (c *conn) revokePatient(patient string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.watches[patient] != nil {
+		c.detach(patient)
+		c.out.send(patientFrame(EventRevoked, patient))
+	}
+}
+
+// regroup brings what c watches through a group in line with its patients, and
+// ends every watch that rested on the right which the group gave.
+func (c *conn) regroup(ctx context.Context, group string, patients map[string]bool) {
+	c.mu.Lock()
+	o, follows := c.groups[group]
+	var gone, fresh []string
+	for p, w := range c.watches {
+		if slices.Contains(w.groups, group) && !patients[p] || w.alone && !patients[p] {
+			gone = append(gone, p)
+		}
+	}
+	if follows {
+		for p := range patients {
+			if w := c.watches[p]; w == nil || !slices.Contains(w.groups, group) {
+				fresh = append(fresh, p)
+			}
+		}
+	}
+	c.mu.Unlock()
+	rights := c.hub.decide(ctx, c.who, ActionWatch, append(slices.Clone(gone), fresh...))
+	c.mu.Lock()
+	for _, p := range gone {
+		w := c.watches[p]
+		if w == nil {
+			continue
+		}
+		w.groups = slices.DeleteFunc(w.groups, func(g string) bool { return g == group })
+		if errors.Is(rights[p], ErrForbidden) || len(w.groups) == 0 && !w.alone {
+			c.detach(p)
+			c.out.send(patientFrame(EventRevoked, p))
+		}
+	}
+	room := c.hub.opt.MaxPatients - len(c.watches)
+	c.mu.Unlock()
+	slices.Sort(fresh)
+	for _, p := range fresh {
+		if rights[p] != nil {
+			continue
+		}
+		if c.watching(p) {
+			c.mu.Lock()
+			if w := c.watches[p]; w != nil && !slices.Contains(w.groups, group) {
+				w.groups = append(w.groups, group)
+			}
+			c.mu.Unlock()
+			continue
+		}
+		if room--; room < 0 {
+			continue
+		}
+		c.out.send(patientFrame(EventGranted, p))
+		c.attach(p, []string{group}, o.Delivery, nil)
+	}
+}
+
+func patientFrame(typ EventType, patient string) []byte {
+	e := newFrame(96)
+	e.b = append(e.b, `{"type":"`...)
+	e.b = append(append(e.b, strings.ToLower(string(typ))...), '"')
+	e.str("patient", patient)
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}

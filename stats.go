@@ -1,0 +1,217 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stats is a snapshot of what a Hub has done since it was made, and of what it
+// holds now.
+type Stats struct {
+	Handshakes Handshakes // since the Hub was made
+
+	Connections int // open now
+	Watches     int // patients being watched now, each counted for each client
+	EventsIn    uint64
+	EventsOut   uint64 // delivered to clients, each counted for each
+	Replaced    uint64 // vitals that a newer one replaced on the way to a slow client
+	SlowClients uint64 // connections ended because the client was too slow
+	ReadErrors  uint64 // reads of the Store that failed while catching up
+	Panics      uint64 // of the host's code
+
+	AlertsOpen    int
+	AlertsOverdue int // open, and due for longer than five seconds
+
+	StoreState string    // ok, slow or failing
+	StoreSince time.Time // since when
+
+	// Delay is how long events took from being received to being written to a
+	// client, of the oldest event of each write.
+	Delay Histogram
+}
+
+// Handshakes counts WebSocket handshakes: Tried is the sum of the others.
+type Handshakes struct {
+	Tried, Accepted                                         uint64
+	BadRequest, Unauthenticated, Forbidden, TooMany, Failed uint64
+}
+
+// Histogram counts durations. Counts[i] is the number of those at most
+// Bounds[i] and more than Bounds[i-1]; one more count is for the rest.
+type Histogram struct {
+	Bounds []time.Duration
+	Counts []uint64
+}
+
+var delayBounds = [...]time.Duration{100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
+	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
+	500 * time.Millisecond, time.Second, 5 * time.Second, 30 * time.Second}
+
+type histogram [len(delayBounds) + 1]atomic.Uint64
+
+func (h *histogram) observe(d time.Duration) {
+	i := 0
+	for i < len(delayBounds) && d > delayBounds[i] {
+		i++
+	}
+	h[i].Add(1)
+}
+
+func (h *histogram) snapshot() Histogram {
+	s := Histogram{Bounds: append([]time.Duration(nil), delayBounds[:]...), Counts: make([]uint64, len(h))}
+	for i := range h {
+		s.Counts[i] = h[i].Load()
+	}
+	return s
+}
+
+// counters are the numbers behind Stats.
+type counters struct {
+	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
+	in, replaced, slow, readErrors, panics                             atomic.Uint64
+	out, watches                                                       atomic.Int64
+	delay                                                              histogram
+}
+
+// Stats returns a snapshot of the Hub's numbers.
+func (h *Hub) Stats() Stats {
+	c := &h.stats
+	s := Stats{
+		Handshakes: Handshakes{Accepted: c.accepted.Load(), BadRequest: c.badRequest.Load(), Unauthenticated: c.unauthenticated.Load(),
+			Forbidden: c.forbidden.Load(), TooMany: c.tooMany.Load(), Failed: c.refused.Load()},
+		Watches: int(c.watches.Load()), EventsIn: c.in.Load(), EventsOut: uint64(c.out.Load()), Replaced: c.replaced.Load(),
+		SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(),
+	}
+	hs := &s.Handshakes
+	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed
+	h.mu.Lock()
+	s.Connections = len(h.conns)
+	h.mu.Unlock()
+	s.AlertsOpen, s.AlertsOverdue = h.index.count(h.now().Add(-5 * time.Second))
+	s.StoreState, s.StoreSince = h.store.state()
+	return s
+}
+
+// Ready returns nil while the Hub takes events in and its Store answers; it
+// says no more than that: ErrClosed or ErrUnavailable.
+func (h *Hub) Ready() error {
+	h.mu.Lock()
+	closing := h.closing
+	h.mu.Unlock()
+	if closing {
+		return ErrClosed
+	}
+	if state, _ := h.store.state(); state == storeFailing {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// The states of a Store, as status frames have them.
+const (
+	storeOK      = "ok"
+	storeSlow    = "slow"
+	storeFailing = "failing"
+)
+
+const (
+	slowAfter    = 2 * time.Second
+	failingAfter = 10 * time.Second
+)
+
+// A guardedStore watches over the calls of a Store: how long they take, and
+// whether they fail.
+type guardedStore struct {
+	Store
+	mu     sync.Mutex
+	calls  map[*time.Time]struct{} // when the calls under way began
+	failed bool                    // the last call to end had failed
+	last   string
+	since  time.Time
+}
+
+func newGuardedStore(s Store) *guardedStore {
+	return &guardedStore{Store: s, calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
+}
+
+// begin notes that a call begins, and returns what ends it.
+func (g *guardedStore) begin() func(error) {
+	at := time.Now()
+	g.mu.Lock()
+	g.calls[&at] = struct{}{}
+	g.mu.Unlock()
+	return func(err error) {
+		bad := err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrGap) && !errors.Is(err, context.Canceled)
+		g.mu.Lock()
+		delete(g.calls, &at)
+		g.failed = bad
+		g.mu.Unlock()
+	}
+}
+
+// state says how the Store is, and since when.
+func (g *guardedStore) state() (string, time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	state := storeOK
+	for at := range g.calls {
+		switch d := time.Since(*at); {
+		case d > failingAfter:
+			state = storeFailing
+		case d > slowAfter && state == storeOK:
+			state = storeSlow
+		}
+	}
+	if g.failed {
+		state = storeFailing
+	}
+	if state != g.last {
+		g.last, g.since = state, time.Now().UTC().Truncate(time.Millisecond)
+	}
+	return g.last, g.since
+}
+
+func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []Appended, err error) {
+	end := g.begin()
+	defer func() { end(err) }()
+	return g.Store.Append(ctx, entries)
+}
+
+func (g *guardedStore) Read(ctx context.Context, patient string, after Position, q Query) (e []Entry, err error) {
+	end := g.begin()
+	defer func() { end(err) }()
+	return g.Store.Read(ctx, patient, after, q)
+}
+
+func (g *guardedStore) Latest(ctx context.Context, patient string) (e []Entry, h Head, err error) {
+	end := g.begin()
+	defer func() { end(err) }()
+	return g.Store.Latest(ctx, patient)
+}
+
+func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, err error) {
+	end := g.begin()
+	defer func() { end(err) }()
+	return g.Store.Get(ctx, patient, key)
+}
+
+func (g *guardedStore) Heads(ctx context.Context, patients []string) (h []Head, err error) {
+	end := g.begin()
+	defer func() { end(err) }()
+	return g.Store.Heads(ctx, patients)
+}
+
+func (g *guardedStore) Changed(ctx context.Context, mark string, limit int) (e []Entry, next string, err error) {
+	end := g.begin()
+	defer func() { end(err) }()
+	return g.Store.Changed(ctx, mark, limit)
+}
+
+func (g *guardedStore) Waiting(ctx context.Context, due time.Time, limit int) (e []Entry, err error) {
+	end := g.begin()
+	defer func() { end(err) }()
+	return g.Store.Waiting(ctx, due, limit)
+}

@@ -1,0 +1,465 @@
+package carewire
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Vital is one measurement of one patient. Exactly one of Value (with Unit),
+// Coded, Components and Absent is set: what was not measured is absent for a
+// reason, and never 0.
+//
+// A Vital shows nothing of itself under fmt's verbs and in slog: only its JSON
+// holds the data.
+type Vital struct {
+	Patient string // whose; required
+	Code    string // what was measured; required
+	System  string // the code's system; "" is LOINC, and required for codes that carewire does not name
+
+	Value      Decimal       // a number
+	Unit       string        // its UCUM code
+	Comparator Comparator    // the true value is below or above Value
+	Coded      *Coding       // a value that is a code
+	Components []Component   // parts, as of a blood pressure
+	Absent     AbsentReason  // why there is no value
+	Quality    []Quality     // what is known against or for it
+	Status     Status        // "" is final
+	Replaces   string        // the ID of the Vital that this one corrects or withdraws
+	ID         string        // vital_id: the sender's own ID of this measurement; by it a retry is recognised
+	Time       time.Time     // when it was measured, by the device's clock; zero: when received
+	Received   time.Time     // when the Hub took it in; set by the Hub
+	Device     string        // the ID of the device
+	Site       string        // where on the body
+	Method     string        // how
+	Every      time.Duration // not 0: the next one is expected within this time; three missed raise a technical alert
+	Test       bool          // test or demonstration data
+}
+
+// Component is one part of a Vital such as a blood pressure.
+type Component struct {
+	Code  string
+	Value Decimal
+	Unit  string
+}
+
+// Coding is a value that is a code of a code system.
+type Coding struct{ System, Code string }
+
+// Comparator says how a Value stands to the true one; "" means equal.
+type Comparator string
+
+// The comparators: off the bottom or top of the instrument's scale.
+const (
+	Below Comparator = "<"
+	Above Comparator = ">"
+)
+
+// AbsentReason says why there is no value.
+type AbsentReason string
+
+// The reasons, after FHIR's dataAbsentReason.
+const (
+	AbsentError        AbsentReason = "error"         // the measurement failed
+	AbsentTemporary    AbsentReason = "temp-unknown"  // not now, expected later
+	AbsentNotPerformed AbsentReason = "not-performed" // switched off
+	AbsentUnknown      AbsentReason = "unknown"       // no information
+)
+
+// Quality is a flag on a Vital, after the HL7 device profiles (uv/pocd).
+type Quality string
+
+// The flags. The Hub itself sets QualityQuestionable, QualityFuture and QualityLate.
+const (
+	QualityInvalid      Quality = "invalid"
+	QualityQuestionable Quality = "questionable" // outside the plausible range
+	QualityCalibration  Quality = "calibration"  // calibration is under way
+	QualityValidated    Quality = "validated"
+	QualityEarly        Quality = "early" // an early estimate
+	QualityBusy         Quality = "busy"  // measurement under way
+	QualityInAlarm      Quality = "in-alarm"
+	QualityAlarmOff     Quality = "alarm-off"
+	QualityFuture       Quality = "future" // the device's clock is ahead of the Hub's
+	QualityLate         Quality = "late"   // measured long before it was received, or the device's clock is behind
+)
+
+// Status says what a Vital is to the record.
+type Status string
+
+// The statuses. A corrected or withdrawn Vital names what it Replaces.
+const (
+	StatusFinal          Status = "final"
+	StatusCorrected      Status = "corrected"
+	StatusEnteredInError Status = "entered-in-error"
+)
+
+// The limits within which a device's clock counts as right.
+const (
+	futureBy = 10 * time.Second
+	lateBy   = 5 * time.Minute
+)
+
+// Validate reports what is wrong with v as a *ValidationError; nil if nothing
+// is. A known code must come in one of its units and must be possible.
+func (v *Vital) Validate() error {
+	_, err := v.judge()
+	return err
+}
+
+// judge validates v and says whether its value is unlikely.
+func (v *Vital) judge() (unlikely bool, err error) {
+	switch {
+	case !validID(v.Patient) || v.Patient[0] == '@':
+		return false, invalid("patient", "must be an ID")
+	case !validCode(v.Code):
+		return false, invalid("code", "must be a code")
+	case v.System != "" && !validCode(v.System):
+		return false, invalid("system", "must be a code system")
+	case v.ID != "" && !validID(v.ID):
+		return false, invalid("vital_id", "must be an ID")
+	case v.Device != "" && !validID(v.Device):
+		return false, invalid("device", "must be an ID")
+	case v.Replaces != "" && !validID(v.Replaces):
+		return false, invalid("replaces", "must be an ID")
+	case !validText(v.Site, 64):
+		return false, invalid("site", "must be printable text of at most 64 bytes")
+	case !validText(v.Method, 64):
+		return false, invalid("method", "must be printable text of at most 64 bytes")
+	case v.Every < 0 || v.Every > 31*24*time.Hour:
+		return false, invalid("every", "must be seconds, at most 31 days")
+	case v.Status != "" && v.Status != StatusFinal && v.Status != StatusCorrected && v.Status != StatusEnteredInError:
+		return false, invalid("status", "unknown")
+	case (v.Status == StatusCorrected || v.Status == StatusEnteredInError) != (v.Replaces != ""):
+		return false, invalid("replaces", "goes with corrected and entered-in-error")
+	case !validTime(v.Time):
+		return false, invalid("time", "out of range")
+	case len(v.Quality) > 8:
+		return false, invalid("quality", "too many")
+	}
+	for i, q := range v.Quality {
+		if !knownQuality[q] {
+			return false, invalid(indexed("quality", i), "unknown")
+		}
+	}
+	forms := 0
+	for _, set := range []bool{v.Value != "", v.Coded != nil, len(v.Components) > 0, v.Absent != ""} {
+		if set {
+			forms++
+		}
+	}
+	if forms != 1 {
+		return false, invalid("value", "exactly one of value, coded, components and absent is required")
+	}
+	if v.Value == "" && (v.Unit != "" || v.Comparator != "") {
+		return false, invalid("unit", "unit and comparator go with value")
+	}
+	named := v.System == "" || v.System == LOINC
+	measure, isMeasure := measures[v.Code]
+	panel, isPanel := panels[v.Code]
+	isMeasure, isPanel = isMeasure && named, isPanel && named
+	switch {
+	case v.Absent != "":
+		if v.Absent != AbsentError && v.Absent != AbsentTemporary && v.Absent != AbsentNotPerformed && v.Absent != AbsentUnknown {
+			return false, invalid("absent", "unknown")
+		}
+	case v.Coded != nil:
+		if !validCode(v.Coded.System) || !validCode(v.Coded.Code) {
+			return false, invalid("coded", "must be a code of a system")
+		}
+		if isMeasure || isPanel {
+			return false, invalid("value", "this code takes a number")
+		}
+	case len(v.Components) > 0:
+		if isMeasure {
+			return false, invalid("value", "this code takes a number")
+		}
+		return v.judgeComponents(panel, isPanel)
+	default:
+		if isPanel {
+			return false, invalid("components", "this code takes components")
+		}
+		if v.Comparator != "" && v.Comparator != Below && v.Comparator != Above {
+			return false, invalid("comparator", "unknown")
+		}
+		if unlikely, err = judgeNumber(v.Value, v.Unit, measure, isMeasure); err != nil {
+			return false, err
+		}
+	}
+	if !isMeasure && !isPanel && v.System == "" && v.Code != Consciousness {
+		return false, invalid("system", "required with a code that carewire does not name")
+	}
+	return unlikely, nil
+}
+
+func (v *Vital) judgeComponents(panel Panel, known bool) (unlikely bool, err error) {
+	if len(v.Components) > 16 {
+		return false, invalid("components", "too many")
+	}
+	if !known && v.System == "" {
+		return false, invalid("system", "required with a code that carewire does not name")
+	}
+	if known && len(v.Components) < 2 {
+		return false, invalid("components", "at least two are required")
+	}
+	seen := make([]string, 0, 4)
+	for i, c := range v.Components {
+		measure, isMeasure := measures[c.Code]
+		switch {
+		case !validCode(c.Code):
+			err = invalid("code", "must be a code")
+		case slices.Contains(seen, c.Code):
+			err = invalid("code", "twice in one vital")
+		case known && !slices.ContainsFunc(panel.parts, func(m Measure) bool { return m.Code == c.Code }):
+			err = invalid("code", "not a part of this code")
+		default:
+			var u bool
+			u, err = judgeNumber(c.Value, c.Unit, measure, isMeasure && (known || v.System == LOINC))
+			unlikely = unlikely || u
+		}
+		if err != nil {
+			return false, within(indexed("components", i), err)
+		}
+		seen = append(seen, c.Code)
+	}
+	return unlikely, nil
+}
+
+func judgeNumber(value Decimal, unit string, measure Measure, known bool) (unlikely bool, err error) {
+	if err := value.check(); err != nil {
+		return false, within("value", err)
+	}
+	if known {
+		return measure.judge(value, unit)
+	}
+	if !validCode(unit) || notUCUM[unit] {
+		return false, invalid("unit", "must be a UCUM code")
+	}
+	return false, nil
+}
+
+// accept validates v and completes it as it enters the Hub at now: it flags
+// what is unlikely, late or ahead of time. It returns the time that orders v:
+// its own, but never one that is still to come.
+func (v *Vital) accept(now time.Time) (at time.Time, err error) {
+	unlikely, err := v.judge()
+	if err != nil {
+		return time.Time{}, err
+	}
+	v.Received = now
+	if v.Time.IsZero() {
+		v.Time = now
+	}
+	v.Time = v.Time.UTC().Truncate(time.Millisecond)
+	v.Quality = slices.DeleteFunc(slices.Clone(v.Quality), func(q Quality) bool {
+		return q == QualityFuture || q == QualityLate
+	})
+	flag := func(set bool, q Quality) {
+		if set && !slices.Contains(v.Quality, q) {
+			v.Quality = append(v.Quality, q)
+		}
+	}
+	flag(unlikely, QualityQuestionable)
+	flag(v.Time.After(now.Add(futureBy)), QualityFuture)
+	flag(v.Time.Before(now.Add(-lateBy)), QualityLate)
+	if v.Time.After(now) {
+		return now, nil
+	}
+	return v.Time, nil
+}
+
+// key names what v is the newest state of.
+func (v *Vital) key() string {
+	var b strings.Builder
+	b.WriteString("v/")
+	if v.System != "" && v.System != LOINC {
+		b.WriteString(v.System)
+		b.WriteByte('|')
+	}
+	b.WriteString(v.Code)
+	b.WriteByte('/')
+	b.WriteString(v.Device)
+	if v.Site != "" {
+		b.WriteByte('/')
+		b.WriteString(v.Site)
+	}
+	if v.Test {
+		b.WriteString("!test")
+	}
+	return b.String()
+}
+
+var knownQuality = map[Quality]bool{QualityInvalid: true, QualityQuestionable: true, QualityCalibration: true, QualityValidated: true,
+	QualityEarly: true, QualityBusy: true, QualityInAlarm: true, QualityAlarmOff: true, QualityFuture: true, QualityLate: true}
+
+// decode reads v from s; received is the server's to set and only an open
+// scanner takes it.
+func (v *Vital) decode(s *scanner) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "patient":
+			v.Patient = s.str()
+		case "code":
+			v.Code = s.str()
+		case "system":
+			v.System = s.str()
+		case "value":
+			v.Value = s.number()
+		case "unit":
+			v.Unit = s.str()
+		case "comparator":
+			v.Comparator = Comparator(s.str())
+		case "coded":
+			v.Coded = new(Coding)
+			s.object(func(name []byte) bool {
+				switch string(name) {
+				case "system":
+					v.Coded.System = s.str()
+				case "code":
+					v.Coded.Code = s.str()
+				default:
+					return false
+				}
+				return true
+			})
+		case "components":
+			s.array(func(int) { v.Components = append(v.Components, decodeComponent(s)) })
+		case "absent":
+			v.Absent = AbsentReason(s.str())
+		case "quality":
+			for _, q := range s.strings(16) {
+				v.Quality = append(v.Quality, Quality(q))
+			}
+		case "status":
+			v.Status = Status(s.str())
+		case "replaces":
+			v.Replaces = s.str()
+		case "vital_id":
+			v.ID = s.str()
+		case "time":
+			v.Time = s.time()
+		case "device":
+			v.Device = s.str()
+		case "site":
+			v.Site = s.str()
+		case "method":
+			v.Method = s.str()
+		case "every":
+			v.Every = s.seconds()
+		case "test":
+			v.Test = s.bool()
+		case "received":
+			if !s.open {
+				return false
+			}
+			v.Received = s.time()
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+func decodeComponent(s *scanner) (c Component) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "code":
+			c.Code = s.str()
+		case "value":
+			c.Value = s.number()
+		case "unit":
+			c.Unit = s.str()
+		default:
+			return false
+		}
+		return true
+	})
+	return c
+}
+
+// encode appends v to e as a JSON object.
+func (v *Vital) encode(e *encoder) {
+	e.b = append(e.b, '{')
+	e.str("patient", v.Patient)
+	e.str("code", v.Code)
+	e.str("system", v.System)
+	e.raw("value", []byte(v.Value))
+	e.str("unit", v.Unit)
+	e.str("comparator", string(v.Comparator))
+	if v.Coded != nil {
+		e.object("coded", func() {
+			e.str("system", v.Coded.System)
+			e.str("code", v.Coded.Code)
+		})
+	}
+	if len(v.Components) > 0 {
+		e.name("components")
+		e.b = append(e.b, '[')
+		for _, c := range v.Components {
+			e.comma()
+			e.b = append(e.b, '{')
+			e.str("code", c.Code)
+			e.raw("value", []byte(c.Value))
+			e.str("unit", c.Unit)
+			e.b = append(e.b, '}')
+		}
+		e.b = append(e.b, ']')
+	}
+	e.str("absent", string(v.Absent))
+	if len(v.Quality) > 0 {
+		e.name("quality")
+		e.b = append(e.b, '[')
+		for _, q := range v.Quality {
+			e.comma()
+			e.b = appendString(e.b, string(q))
+		}
+		e.b = append(e.b, ']')
+	}
+	e.str("status", string(v.Status))
+	e.str("replaces", v.Replaces)
+	e.str("vital_id", v.ID)
+	e.time("time", v.Time)
+	e.time("received", v.Received)
+	e.str("device", v.Device)
+	e.str("site", v.Site)
+	e.str("method", v.Method)
+	e.float("every", v.Every.Seconds())
+	e.bool("test", v.Test)
+	e.b = append(e.b, '}')
+}
+
+// MarshalJSON writes v as the wire has it.
+func (v Vital) MarshalJSON() ([]byte, error) {
+	if v.Value != "" {
+		if err := v.Value.check(); err != nil {
+			return nil, within("value", err)
+		}
+	}
+	for i, c := range v.Components {
+		if err := c.Value.check(); err != nil {
+			return nil, within(indexed("components", i), within("value", err))
+		}
+	}
+	var e encoder
+	v.encode(&e)
+	return e.b, nil
+}
+
+// UnmarshalJSON reads v leniently: members it does not know are ignored. It
+// does not validate.
+func (v *Vital) UnmarshalJSON(b []byte) error {
+	s := scanner{b: b, open: true}
+	*v = Vital{}
+	v.decode(&s)
+	return s.err
+}
+
+// Format writes nothing of v but its type.
+func (v Vital) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Vital{…}") }
+
+// LogValue hides v from logs.
+func (v Vital) LogValue() slog.Value { return slog.StringValue("carewire.Vital{…}") }
+
+// Format writes nothing of c but its type.
+func (c Component) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Component{…}") }

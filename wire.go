@@ -1,0 +1,638 @@
+package carewire
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+// Protocol is the WebSocket subprotocol that carewire speaks.
+const Protocol = "carewire.v1"
+
+// requestType is the type of a request frame.
+type requestType string
+
+const (
+	reqWatch   requestType = "watch"
+	reqUnwatch requestType = "unwatch"
+	reqPublish requestType = "publish"
+	reqRaise   requestType = "raise"
+	reqClear   requestType = "clear"
+	reqAnswer  requestType = "answer"
+	reqReceipt requestType = "receipt"
+	reqNotify  requestType = "notify"
+	reqHistory requestType = "history"
+	reqToken   requestType = "token"
+)
+
+// Delivery is what a watcher is owed while it is slow or away. Alerts,
+// notices, receipts and access events are owed in all of them.
+type Delivery string
+
+// The modes of delivery.
+const (
+	DeliverLatest Delivery = "latest" // of vitals the newest of each key; the default
+	DeliverEvery  Delivery = "every"  // every vital
+	DeliverAlerts Delivery = "alerts" // no vitals
+)
+
+// request is one frame that a client sent. Which members are set depends on Type.
+type request struct {
+	Type requestType
+	Req  string
+
+	Patients  []string            // watch, unwatch
+	Groups    []string            // watch, unwatch
+	Since     map[string]Position // watch
+	Delivery  Delivery            // watch
+	Emergency bool                // watch
+	Reason    string              // watch
+
+	Vitals  []Vital // publish
+	Alert   Alert   // raise; its ID is event_id
+	Ref     AlertRef
+	EventID string // clear
+	Answer  Answer
+	Receipt Receipt
+	Notice  Notice
+	Token   string
+	History HistoryQuery
+}
+
+// peekType returns the type of a frame; "" if it has none.
+func peekType(b []byte) string {
+	s := scanner{b: b, open: true}
+	typ := ""
+	if s.take('{') && s.next() == '"' {
+		if string(s.name()) == "type" && s.take(':') && s.next() == '"' {
+			return s.str()
+		}
+	}
+	s = scanner{b: b, open: true}
+	s.members(func(name []byte) bool {
+		if string(name) == "type" && s.next() == '"' && s.depth == 1 {
+			typ = s.str()
+		} else {
+			s.skip()
+		}
+		return true
+	})
+	return typ
+}
+
+// decodeRequest reads a frame from a stranger. maxVitals bounds a publish. With
+// an error, r holds at least what was read of Type and Req.
+func decodeRequest(b []byte, maxVitals int) (r *request, err error) {
+	r = &request{Type: requestType(peekType(b))}
+	s := scanner{b: b}
+	member, known := r.members(&s, maxVitals)
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "type":
+			s.str()
+		case "req":
+			if r.Req = s.str(); r.Req == "" || !validText(r.Req, 64) {
+				r.Req = ""
+				s.fail("must be printable text of 1 to 64 bytes")
+			}
+		default:
+			if !known {
+				s.skip()
+				return true
+			}
+			return member(name)
+		}
+		return true
+	})
+	s.end()
+	if s.err != nil {
+		return r, s.err
+	}
+	if r.Req == "" {
+		return r, invalid("req", "required")
+	}
+	if !known {
+		return r, errUnknownType
+	}
+	return r, r.check()
+}
+
+var errUnknownType = errors.New("carewire: unknown request type")
+
+// members returns what reads the members of a request of r's type.
+func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) bool, known bool) {
+	switch r.Type {
+	case reqWatch, reqUnwatch:
+		return func(name []byte) bool { return r.watchMember(s, name) }, true
+	case reqPublish:
+		return func(name []byte) bool {
+			if string(name) != "vitals" {
+				return false
+			}
+			s.array(func(i int) {
+				if i >= maxVitals {
+					s.fail("too many")
+					return
+				}
+				r.Vitals = append(r.Vitals, Vital{})
+				r.Vitals[i].decode(s)
+			})
+			return true
+		}, true
+	case reqRaise:
+		return func(name []byte) bool {
+			switch string(name) {
+			case "alert":
+				r.Alert.decode(s)
+			case "event_id":
+				r.EventID = s.str()
+			default:
+				return false
+			}
+			return true
+		}, true
+	case reqClear, reqAnswer:
+		return func(name []byte) bool {
+			return r.refMember(s, name) || r.Type == reqAnswer && r.answerMember(s, name)
+		}, true
+	case reqReceipt:
+		return func(name []byte) bool {
+			c := &r.Receipt
+			switch string(name) {
+			case "patient":
+				c.Patient = s.str()
+			case "key":
+				c.Key = s.str()
+			case "alert_id":
+				c.AlertID = s.str()
+			case "notice_id":
+				c.NoticeID = s.str()
+			case "stage":
+				c.Stage = Stage(s.str())
+			default:
+				return false
+			}
+			return true
+		}, true
+	case reqNotify:
+		return func(name []byte) bool {
+			if string(name) != "notice" {
+				return false
+			}
+			r.Notice.decode(s)
+			return true
+		}, true
+	case reqHistory:
+		return func(name []byte) bool { return r.History.member(s, name) }, true
+	case reqToken:
+		return func(name []byte) bool {
+			if string(name) != "token" {
+				return false
+			}
+			r.Token = s.str()
+			return true
+		}, true
+	}
+	return nil, false
+}
+
+func (r *request) watchMember(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "patients":
+		r.Patients = s.strings(10000)
+	case "groups":
+		r.Groups = s.strings(1000)
+	default:
+		return r.Type == reqWatch && r.watchOnlyMember(s, name)
+	}
+	return true
+}
+
+func (r *request) watchOnlyMember(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "since":
+		r.Since = make(map[string]Position)
+		s.members(func(patient []byte) bool {
+			p := string(patient)
+			r.Since[p] = decodePosition(s)
+			return true
+		})
+	case "delivery":
+		r.Delivery = Delivery(s.str())
+	case "emergency":
+		r.Emergency = s.bool()
+	case "reason":
+		r.Reason = s.str()
+	default:
+		return false
+	}
+	return true
+}
+
+func decodePosition(s *scanner) (p Position) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "epoch":
+			p.Epoch = s.str()
+		case "seq":
+			p.Seq = s.uint()
+		default:
+			return false
+		}
+		return true
+	})
+	return p
+}
+
+func (r *request) refMember(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "patient":
+		r.Ref.Patient = s.str()
+	case "key":
+		r.Ref.Key = s.str()
+	case "alert_id":
+		r.Ref.ID = s.str()
+	case "event_id":
+		r.EventID = s.str()
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *request) answerMember(s *scanner, name []byte) bool {
+	a := &r.Answer
+	switch string(name) {
+	case "do":
+		a.Do = Do(s.str())
+	case "to":
+		a.To = s.str()
+	case "for_s":
+		a.For = s.seconds()
+	case "reason":
+		a.Reason = s.str()
+	case "force":
+		a.Force = s.bool()
+	case "rev":
+		a.Rev = s.uint()
+	default:
+		return false
+	}
+	return true
+}
+
+func (q *HistoryQuery) member(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "patient":
+		q.Patient = s.str()
+	case "kinds":
+		for i, k := range s.strings(8) {
+			kind := kindNamed(k)
+			if kind == 0 {
+				s.err = invalid(indexed("", i), "unknown")
+				return true
+			}
+			q.Kinds = append(q.Kinds, kind)
+		}
+	case "key":
+		q.Key = s.str()
+	case "from":
+		q.From = s.time()
+	case "to":
+		q.To = s.time()
+	case "cursor":
+		q.Cursor = s.uint()
+	case "limit":
+		q.Limit = int(min(s.uint(), 1<<20))
+	default:
+		return false
+	}
+	return true
+}
+
+func kindNamed(name string) Kind {
+	for k := KindVital; k <= KindAccess; k++ {
+		if kindName(k) == name {
+			return k
+		}
+	}
+	return 0
+}
+
+// check validates what does not belong to one message alone.
+func (r *request) check() error {
+	switch r.Type {
+	case reqWatch, reqUnwatch:
+		if len(r.Patients)+len(r.Groups) == 0 {
+			return invalid("patients", "patients or groups are required")
+		}
+		for i, p := range r.Patients {
+			if !validPatient(p) {
+				return invalid(indexed("patients", i), "must be an ID")
+			}
+		}
+		for i, g := range r.Groups {
+			if !validID(g) || g[0] == '@' {
+				return invalid(indexed("groups", i), "must be an ID")
+			}
+		}
+		for p, pos := range r.Since {
+			if !validPatient(p) || pos.Epoch == "" && pos.Seq != 0 || len(pos.Epoch) > 64 {
+				return invalid("since", "must give epoch and seq for IDs of patients")
+			}
+		}
+		switch r.Delivery {
+		case "":
+			r.Delivery = DeliverLatest
+		case DeliverLatest, DeliverEvery, DeliverAlerts:
+		default:
+			return invalid("delivery", "must be latest, every or alerts")
+		}
+		if !validText(r.Reason, 1000) || r.Emergency && r.Reason == "" {
+			return invalid("reason", "must be printable text, and is required for an emergency")
+		}
+	case reqPublish:
+		if len(r.Vitals) == 0 {
+			return invalid("vitals", "required")
+		}
+	case reqRaise:
+		if r.Alert.ID = r.EventID; !validID(r.EventID) {
+			return invalid("event_id", "must be an ID")
+		}
+		return within("alert", r.Alert.Validate())
+	case reqClear, reqAnswer:
+		if !validID(r.EventID) {
+			return invalid("event_id", "must be an ID")
+		}
+		if err := r.Ref.validate(); err != nil {
+			return err
+		}
+		if r.Ref.ID == "" {
+			return invalid("alert_id", "required")
+		}
+		if r.Type == reqAnswer {
+			r.Answer.ID = r.EventID
+			return r.Answer.validate()
+		}
+	case reqReceipt:
+		return r.Receipt.validate()
+	case reqNotify:
+		if r.Notice.ID == "" {
+			return invalid("notice.notice_id", "required")
+		}
+		return within("notice", r.Notice.Validate())
+	case reqHistory:
+		q := &r.History
+		if !validPatient(q.Patient) {
+			return invalid("patient", "must be an ID")
+		}
+		if len(q.Key) > 200 || !validText(q.Key, 200) {
+			return invalid("key", "too long")
+		}
+	case reqToken:
+		if r.Token == "" || len(r.Token) > 8192 {
+			return invalid("token", "required, at most 8192 bytes")
+		}
+	}
+	return nil
+}
+
+// frameHeader is the room that textFrame needs before the text.
+const frameHeader = 10
+
+// textFrame makes one ready WebSocket frame of b, whose text begins after
+// frameHeader bytes. Frames of servers carry no mask, so the same bytes serve
+// every watcher.
+func textFrame(b []byte) []byte { return controlFrame(b, 0x81) }
+
+func controlFrame(b []byte, first byte) []byte {
+	switch n := len(b) - frameHeader; {
+	case n < 126:
+		b = b[frameHeader-2:]
+		b[0], b[1] = first, byte(n)
+	case n < 1<<16:
+		b = b[frameHeader-4:]
+		b[0], b[1] = first, 126
+		binary.BigEndian.PutUint16(b[2:], uint16(n))
+	default:
+		b[0], b[1] = first, 127
+		binary.BigEndian.PutUint64(b[2:], uint64(n))
+	}
+	return b
+}
+
+// newFrame returns an encoder with room for the header that textFrame writes.
+func newFrame(size int) encoder {
+	return encoder{b: make([]byte, frameHeader, frameHeader+size)}
+}
+
+// closeFrame is the close frame for code, with its constant reason.
+func closeFrame(code CloseCode) []byte {
+	b := make([]byte, frameHeader, frameHeader+32)
+	b = binary.BigEndian.AppendUint16(b, uint16(code))
+	return controlFrame(append(b, code.reason()...), 0x88)
+}
+
+// okFrame is the reply to req; members adds what belongs to the request.
+func okFrame(req string, members func(*encoder)) []byte {
+	e := newFrame(256)
+	e.b = append(e.b, `{"type":"ok"`...)
+	e.str("req", req)
+	if members != nil {
+		members(&e)
+	}
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+// errorFrame is the reply to req that says why it failed.
+func errorFrame(req string, err error) []byte {
+	e := newFrame(128)
+	e.b = append(e.b, `{"type":"error"`...)
+	e.str("req", req)
+	e.failure(err)
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+// failure appends the members that describe an error.
+func (e *encoder) failure(err error) {
+	f := requestError(err)
+	e.str("code", string(f.Code))
+	e.str("retry", string(f.Retry))
+	e.uint("retry_ms", uint64(f.RetryAfter.Milliseconds()))
+	e.str("field", f.Field)
+	e.str("reason", f.Reason)
+	if f.Alert != nil {
+		e.name("alert")
+		f.Alert.encode(e)
+	}
+}
+
+// requestError says how an error is put on the wire: in fixed words.
+func requestError(err error) *RequestError {
+	var f *RequestError
+	if errors.As(err, &f) {
+		return f
+	}
+	f = &RequestError{Code: CodeInternal, Retry: RetryLater}
+	var v *ValidationError
+	var a *alertError
+	switch {
+	case errors.As(err, &v):
+		f.Code, f.Retry, f.Field, f.Reason = CodeInvalid, RetryNever, v.Field, v.Reason
+		if v.Field == "" {
+			f.Code = CodeMalformed
+		}
+		return f
+	case err == errUnknownType:
+		f.Code, f.Retry = CodeUnknownType, RetryNever
+		return f
+	case errors.As(err, &a):
+		f.Alert = a.alert
+	}
+	for sentinel, code := range codeOf {
+		if errors.Is(err, sentinel) {
+			f.Code = code
+		}
+	}
+	switch f.Code {
+	case CodeForbidden, CodeIDReused, CodeEnded, CodeRefused, CodeConflict, CodeGap:
+		f.Retry = RetryNever
+	case CodeUnauthorized:
+		f.Retry = RetryReauth
+	case CodeBusy, CodeFull, CodeUnavailable, CodeUndecided:
+		f.RetryAfter = time.Second
+	}
+	return f
+}
+
+// alertError is a refusal that shows the alert as it is.
+type alertError struct {
+	err   error
+	alert *Alert
+}
+
+func (e *alertError) Error() string { return e.err.Error() }
+func (e *alertError) Unwrap() error { return e.err }
+
+// reply is an ok or error frame as a Client reads it.
+type reply struct {
+	Req      string
+	Err      *RequestError
+	Alert    *Alert
+	Notice   *Notice
+	Results  []result
+	Watching []string
+	Refused  []Refusal
+	Events   []Event
+	Next     uint64
+	Expires  time.Time
+}
+
+// result says what became of one vital of a publish.
+type result struct {
+	Seq      uint64
+	Repeated bool
+	Err      *RequestError
+}
+
+func decodeReply(b []byte, typ string) (*reply, error) {
+	s := scanner{b: b, open: true}
+	var r reply
+	if typ == "error" {
+		r.Err = new(RequestError)
+	}
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "req":
+			r.Req = s.str()
+		case "alert":
+			r.Alert = new(Alert)
+			r.Alert.decode(&s)
+		case "notice":
+			r.Notice = new(Notice)
+			r.Notice.decode(&s)
+		case "results":
+			s.array(func(int) { r.Results = append(r.Results, decodeResult(&s)) })
+		case "watching":
+			r.Watching = s.strings(20000)
+		case "refused":
+			s.array(func(int) { r.Refused = append(r.Refused, decodeRefusal(&s)) })
+		case "events":
+			s.array(func(int) {
+				from := s.i
+				s.skip()
+				ev, _, err := decodeEvent(s.b[from:s.i])
+				if err == nil {
+					r.Events = append(r.Events, ev)
+				}
+			})
+		case "next":
+			r.Next = s.uint()
+		case "expires":
+			r.Expires = s.time()
+		default:
+			return r.Err != nil && r.Err.decodeMember(&s, name)
+		}
+		return true
+	})
+	s.end()
+	if r.Err != nil {
+		r.Err.Alert = r.Alert
+	}
+	return &r, s.err
+}
+
+func (f *RequestError) decodeMember(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "code":
+		f.Code = ErrorCode(s.str())
+	case "retry":
+		f.Retry = Retry(s.str())
+	case "retry_ms":
+		f.RetryAfter = time.Duration(s.uint()) * time.Millisecond
+	case "field":
+		f.Field = s.str()
+	case "reason":
+		f.Reason = s.str()
+	default:
+		return false
+	}
+	return true
+}
+
+func decodeResult(s *scanner) (r result) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "seq":
+			r.Seq = s.uint()
+		case "repeated":
+			r.Repeated = s.bool()
+		case "error":
+			r.Err = new(RequestError)
+			s.object(func(name []byte) bool { return r.Err.decodeMember(s, name) })
+		default:
+			return false
+		}
+		return true
+	})
+	return r
+}
+
+func decodeRefusal(s *scanner) (r Refusal) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "patient":
+			r.Patient = s.str()
+		case "group":
+			r.Group = s.str()
+		case "code":
+			r.Code = ErrorCode(s.str())
+		default:
+			return false
+		}
+		return true
+	})
+	return r
+}
