@@ -50,7 +50,6 @@ type conn struct {
 	busy   atomic.Bool  // a request is being carried out
 	pings  *rate.Limiter
 	errors int
-	visits int
 }
 
 // watched is one patient that a conn watches, by itself or through groups.
@@ -445,9 +444,7 @@ func (c *conn) visit(now time.Time, status []byte) {
 		c.close(CloseTryLater)
 		return
 	}
-	if c.visits++; c.visits%3 == 0 {
-		c.heads(ns)
-	}
+	c.heads(ns)
 	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
 		if status == nil {
 			status = c.heartbeat(c.hub.now())
@@ -487,9 +484,10 @@ func (c *conn) heads(now int64) {
 	begin := len(e.b)
 	c.out.mu.Lock()
 	for _, w := range watches {
-		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || now-w.shared.verified.Load() > int64(2*headEvery) {
+		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || now-w.shared.verified.Load() > int64(headEvery) {
 			continue
 		}
+		w.wrote = now
 		e.comma()
 		e.b = append(e.b, '{')
 		e.position(w.patient, w.last, w.must)
@@ -550,7 +548,7 @@ func statusFrame(state string, since time.Time) []byte {
 
 const (
 	visitEvery = 4 * time.Second
-	headEvery  = 11 * time.Second // a little less than three visits
+	headEvery  = 11 * time.Second // with a visit more: 15 s
 )
 
 // tick is the Hub's clock: it visits a quarter of the connections each second,
@@ -581,7 +579,7 @@ func (h *Hub) tick() {
 		for _, c := range h.connections(func(c *conn) bool { return c.slot() == slot }) {
 			c.visit(time.Now(), status)
 		}
-		if n%10 == 0 {
+		if n%5 == 0 {
 			for _, l := range h.lanes {
 				l.compare()
 			}

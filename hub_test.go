@@ -111,11 +111,13 @@ func (r *raw) read() object {
 // until reads up to the first frame of the given type, and returns it.
 func (r *raw) until(typ string) object {
 	r.t.Helper()
-	for {
+	for range 1000 {
 		if o := r.read(); o["type"] == typ {
 			return o
 		}
 	}
+	require.Fail(r.t, "no "+typ)
+	return nil
 }
 
 func (r *raw) send(text string) {
@@ -127,11 +129,13 @@ func (r *raw) send(text string) {
 func (r *raw) ask(text string) object {
 	r.t.Helper()
 	r.send(text)
-	for {
+	for range 1000 {
 		if o := r.read(); o["type"] == "ok" || o["type"] == "error" {
 			return o
 		}
 	}
+	require.Fail(r.t, "no reply")
+	return nil
 }
 
 func TestVitalAlertAndAnswerEndToEnd(t *testing.T) {
