@@ -157,7 +157,7 @@ func (h *Hub) members(ctx context.Context, name string) (map[string]bool, error)
 	}
 	g.patients, g.until = make(map[string]bool, len(list)), time.Now().Add(groupsKept)
 	for _, p := range list {
-		if validID(p) && p[0] != '@' {
+		if validID(p) {
 			g.patients[p] = true
 		}
 	}

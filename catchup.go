@@ -195,7 +195,7 @@ func (w *watch) merge(b []byte, before uint64) []byte {
 // show appends what w's client gets of e.
 func (w *watch) show(b []byte, e *Entry) []byte {
 	w.out.hub.stats.out.Add(1)
-	if e.Kind == KindTimer || !w.out.sees(e) {
+	if e.hidden() || !w.out.sees(e) {
 		return append(b, gapFrame(e)...)
 	}
 	return append(b, eventFrame(e)...)

@@ -25,7 +25,7 @@ const (
 	heartbeat     = 20 * time.Second
 	closeWithin   = 5 * time.Second // from our close frame to the cut
 	publishing    = 64              // publishes of one connection that may be under way
-	mistakes      = 20              // requests that cannot be read before the connection is ended for abuse
+	mistakes      = 20              // requests that cannot be read at once before the connection is ended for abuse; one more every ten seconds
 )
 
 // A conn is one client: its handshake, its requests and what it watches.
@@ -45,11 +45,12 @@ type conn struct {
 	ended    bool
 	inFlight chan struct{} // a place for each publish under way
 
-	alive  atomic.Int64 // when there was a sign of life, unix nanoseconds
-	begun  atomic.Int64 // when the message being read began; 0: none
-	busy   atomic.Bool  // a request is being carried out
-	pings  *rate.Limiter
-	errors int
+	alive   atomic.Int64 // when there was a sign of life, unix nanoseconds
+	begun   atomic.Int64 // when the message being read began; 0: none
+	busy    atomic.Bool  // a request is being carried out
+	beating atomic.Bool  // a heartbeat is being made
+	pings   *rate.Limiter
+	errors  *rate.Limiter
 }
 
 // watched is one patient that a conn watches, by itself or through groups.
@@ -446,20 +447,20 @@ func (c *conn) visit(now time.Time, status []byte) {
 	}
 	c.heads(ns)
 	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
-		if status == nil {
-			status = c.heartbeat(c.hub.now())
+		switch {
+		case status != nil:
+			c.out.send(status)
+		case c.beating.CompareAndSwap(false, true): // it may have to ask the host
+			go func() {
+				defer c.beating.Store(false)
+				c.out.send(c.heartbeat(c.hub.now()))
+			}()
 		}
-		c.out.send(status)
 	}
 }
 
 func (c *conn) heartbeat(now time.Time) []byte {
-	open := 0
-	for _, e := range c.hub.index.addressed(c.who.keys()) {
-		if c.who.sees(&e) {
-			open++
-		}
-	}
+	open := len(c.entitled(c.hub.ctx, c.hub.index.addressed(c.who.keys())))
 	e := newFrame(96)
 	e.b = append(e.b, `{"type":"heartbeat"`...)
 	e.time("time", now)
@@ -479,8 +480,8 @@ func (c *conn) heads(now int64) {
 	if len(watches) == 0 {
 		return
 	}
-	e := newFrame(64 + 100*len(watches))
-	e.b = append(e.b, `{"type":"head","heads":[`...)
+	var frames [][]byte
+	e := newHeads()
 	begin := len(e.b)
 	c.out.mu.Lock()
 	for _, w := range watches {
@@ -488,6 +489,11 @@ func (c *conn) heads(now int64) {
 			continue
 		}
 		w.wrote = now
+		if len(e.b) > headSize {
+			e.b = append(e.b, "]}"...)
+			frames = append(frames, textFrame(e.b))
+			e = newHeads()
+		}
 		e.comma()
 		e.b = append(e.b, '{')
 		e.position(w.patient, w.last, w.must)
@@ -496,8 +502,19 @@ func (c *conn) heads(now int64) {
 	c.out.mu.Unlock()
 	if len(e.b) > begin {
 		e.b = append(e.b, "]}"...)
-		c.out.send(textFrame(e.b))
+		frames = append(frames, textFrame(e.b))
 	}
+	for _, f := range frames {
+		c.out.send(f)
+	}
+}
+
+const headSize = 32 << 10 // bytes of one head frame, about
+
+func newHeads() encoder {
+	e := newFrame(256)
+	e.b = append(e.b, `{"type":"head","heads":[`...)
+	return e
 }
 
 // expireAt ends the connection when its token does.

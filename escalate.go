@@ -345,7 +345,7 @@ func (h *Hub) takeReceipt(ctx context.Context, p *Principal, r Receipt) error {
 	if a.Escalation.reached {
 		return nil
 	}
-	_, err = h.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test, quiet: true}, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) {
+	_, err = h.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) {
 		if prev.Escalation.Level != r.Level {
 			return *prev, false
 		}
@@ -374,6 +374,7 @@ func (h *Hub) takeReading(ctx context.Context, p *Principal, r Receipt) error {
 			if err := h.logReceipt(ctx, r, key, AudienceNamed, append([]string{"person:" + e.Sender}, e.To...)); err != nil {
 				return err
 			}
+			h.index.noteReading(openKey{e.Patient, e.Key}, to)
 		} else if _, err := h.store.Get(ctx, r.Patient, key); errors.Is(err, ErrNotFound) {
 			all = false
 		} else if err != nil {

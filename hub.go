@@ -38,7 +38,7 @@ type Options struct {
 	MaxConnections int           // 0: 100,000
 	MaxFrame       int           // bytes of a request; 0: 65,536
 	MaxVitals      int           // in one publish; 0: 100
-	MaxPatients    int           // watched by one connection; 0: 1,000
+	MaxPatients    int           // watched by one connection; 0: 500
 	Keys           int           // different vitals of one patient; 0: 256
 	OutboxBytes    int           // events waiting for one connection; 0: 262,144
 	AlertLag       time.Duration // an undroppable event that waits longer for a client ends its connection; 0: 30 s
@@ -64,7 +64,7 @@ func (o *Options) withDefaults() Options {
 	number(&c.MaxConnections, 100000)
 	number(&c.MaxFrame, 64<<10)
 	number(&c.MaxVitals, 100)
-	number(&c.MaxPatients, 1000)
+	number(&c.MaxPatients, 500)
 	number(&c.Keys, 256)
 	number(&c.OutboxBytes, 256<<10)
 	number(&c.Lanes, runtime.GOMAXPROCS(0))

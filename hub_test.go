@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net"
 	"net/http"
 	"testing"
@@ -21,6 +22,7 @@ var people = map[string]Principal{
 	"doctor":  {ID: "doctor", Name: "Dora Doctor", Role: RoleClinician, Patients: []string{"p1", "p2"}, Groups: []string{"icu"}},
 	"device":  {ID: "device", Role: RoleDevice, Patients: []string{"p1", "p2", "p3"}},
 	"pat":     {ID: "pat", Name: "Pat", Role: RolePatient, Patients: []string{"p1"}},
+	"family":  {ID: "family", Role: RolePatient, Patients: []string{"p1", "p2"}},
 	"viewer":  {ID: "viewer", Role: RoleViewer, Patients: []string{"p1"}},
 	"service": {ID: "service", Role: RoleService, Patients: []string{"p1", "p2"}},
 	"nobody":  {ID: "nobody", Role: RoleClinician},
@@ -48,7 +50,14 @@ func newWorld(t *testing.T, store Store, o *Options) *world {
 	if store == nil {
 		store = NewMemoryStore(nil)
 	}
-	h, err := New(AuthenticatorFunc(byToken), store, o)
+	quiet := Options{}
+	if o != nil {
+		quiet = *o
+	}
+	if quiet.Logger == nil {
+		quiet.Logger = slog.New(slog.DiscardHandler)
+	}
+	h, err := New(AuthenticatorFunc(byToken), store, &quiet)
 	require.NoError(t, err)
 	w := &world{t: t, hub: h, store: store, net: memnet.Listen(), srv: &http.Server{Handler: h}}
 	go w.srv.Serve(w.net)

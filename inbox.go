@@ -17,6 +17,7 @@ type index struct {
 	mu    sync.Mutex
 	open  map[openKey]Entry
 	to    map[string]map[openKey]struct{} // by whom they are addressed to
+	read  map[openKey]map[string]bool     // of open notices: the addressees who have read them
 	ended map[openKey]tombstone           // closed not long ago, lest an older revision open them again
 	news  []Entry                         // to be delivered to inboxes
 	wake  chan struct{}                   // there is news
@@ -31,6 +32,7 @@ type tombstone struct {
 
 func (x *index) init() {
 	x.open, x.to, x.ended = make(map[openKey]Entry), make(map[string]map[openKey]struct{}), make(map[openKey]tombstone)
+	x.read = make(map[openKey]map[string]bool)
 	x.wake, x.due = make(chan struct{}, 1), make(chan struct{}, 1)
 }
 
@@ -64,14 +66,28 @@ func (x *index) note(e Entry, quiet bool) {
 		}
 	} else {
 		x.ended[k] = tombstone{e.Rev, time.Now()}
+		delete(x.read, k)
 	}
-	if !quiet && len(e.To) > 0 && (was || e.Open) {
+	if !quiet && !e.hidden() && len(e.To) > 0 && (was || e.Open) {
 		x.news = append(x.news, e)
 		select {
 		case x.wake <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// noteReading notes that an addressee of a notice has read it.
+func (x *index) noteReading(k openKey, to string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, ok := x.open[k]; !ok {
+		return
+	}
+	if x.read[k] == nil {
+		x.read[k] = make(map[string]bool)
+	}
+	x.read[k][to] = true
 }
 
 // sweep forgets what closed long ago.
@@ -104,7 +120,8 @@ func (x *index) all() []Entry {
 	return list
 }
 
-// addressed returns the open entries that are addressed to any of keys, by time.
+// addressed returns the open entries that are addressed to any of keys, by
+// time, without notices that were read under that key.
 func (x *index) addressed(keys []string) []Entry {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -113,7 +130,7 @@ func (x *index) addressed(keys []string) []Entry {
 	for _, to := range keys {
 		for k := range x.to[addresseeOf(to)] {
 			e := x.open[k]
-			if !seen[k] && (!strings.HasPrefix(to, selfKey) || to == selfKey+e.Patient) {
+			if !seen[k] && !x.read[k][addresseeOf(to)] && (!strings.HasPrefix(to, selfKey) || to == selfKey+e.Patient) {
 				seen[k] = true
 				list = append(list, e)
 			}
@@ -184,6 +201,7 @@ func (h *Hub) follow() {
 					h.apply(&list[i])
 				}
 				h.index.note(list[i], false)
+				h.findReadings(&list[i])
 			}
 			if len(list) < 1000 {
 				h.index.sweep(time.Now())
@@ -198,6 +216,23 @@ func (h *Hub) follow() {
 			}
 		case <-h.quit:
 			return
+		}
+	}
+}
+
+// findReadings finds out who has read a notice, as others have noted it.
+func (h *Hub) findReadings(e *Entry) {
+	if e.Kind == KindReceipt {
+		if notice, to, ok := strings.Cut(strings.TrimPrefix(e.Key, "r/"), "/"); ok {
+			h.index.noteReading(openKey{e.Patient, "n/" + notice}, to)
+		}
+	}
+	if e.Kind != KindNotice || !e.Open {
+		return
+	}
+	for _, to := range e.To {
+		if _, err := h.store.Get(h.ctx, e.Patient, "r/"+strings.TrimPrefix(e.Key, "n/")+"/"+to); err == nil {
+			h.index.noteReading(openKey{e.Patient, e.Key}, to)
 		}
 	}
 }
@@ -218,8 +253,11 @@ func (h *Hub) deliverInboxes() {
 		for i := range news {
 			e := &news[i]
 			for _, c := range h.addressees(e) {
-				if !c.watching(e.Patient) && c.entitled(h.ctx, e) {
-					c.out.send(inboxFrame([]Entry{*e}, false))
+				if c.watching(e.Patient) {
+					continue
+				}
+				if items := c.entitled(h.ctx, []Entry{*e}); len(items) > 0 {
+					c.out.send(inboxFrame(items, false))
 				}
 			}
 		}
@@ -252,10 +290,7 @@ const inboxPage = 16 << 10 // bytes of items in one inbox frame
 func (c *conn) inbox(ctx context.Context) {
 	var page []Entry
 	size := 0
-	for _, e := range c.hub.index.addressed(c.who.keys()) {
-		if !c.entitled(ctx, &e) {
-			continue
-		}
+	for _, e := range c.entitled(ctx, c.hub.index.addressed(c.who.keys())) {
 		if size+len(e.Data) > inboxPage && len(page) > 0 {
 			c.out.send(inboxFrame(page, false))
 			page, size = nil, 0
@@ -281,7 +316,17 @@ func inboxFrame(items []Entry, done bool) []byte {
 	return textFrame(e.b)
 }
 
-// entitled reports whether c's principal may see e.
-func (c *conn) entitled(ctx context.Context, e *Entry) bool {
-	return c.who.sees(e) && c.hub.decide(ctx, c.who, ActionWatch, []string{e.Patient})[e.Patient] == nil
+// entitled returns those of the entries that c's principal may see.
+func (c *conn) entitled(ctx context.Context, list []Entry) []Entry {
+	if len(list) == 0 {
+		return nil
+	}
+	var patients []string
+	for i := range list {
+		if !slices.Contains(patients, list[i].Patient) {
+			patients = append(patients, list[i].Patient)
+		}
+	}
+	rights := c.hub.decide(ctx, c.who, ActionWatch, patients)
+	return slices.DeleteFunc(list, func(e Entry) bool { return !c.who.sees(&e) || rights[e.Patient] != nil })
 }

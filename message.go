@@ -252,8 +252,8 @@ const (
 	Read      Stage = "read"      // they have seen it
 )
 
-// validID reports whether s is an ID: [A-Za-z0-9._:-]{1,64}, or one reserved
-// to carewire, which begins with @.
+// validID reports whether s is an ID: [A-Za-z0-9._:-]{1,64}. Those that begin
+// with @ are reserved to carewire.
 func validID(s string) bool {
 	if len(s) == 0 || len(s) > 64 {
 		return false
@@ -261,7 +261,6 @@ func validID(s string) bool {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == ':', c == '-':
-		case c == '@' && i == 0 && len(s) > 1:
 		default:
 			return false
 		}
@@ -270,7 +269,7 @@ func validID(s string) bool {
 }
 
 // validPatient reports whether s may name a log that events are sent to.
-func validPatient(s string) bool { return validID(s) && (s[0] != '@' || s == System) }
+func validPatient(s string) bool { return validID(s) || s == System }
 
 // validCode reports whether s is printable ASCII without spaces, at most 64 bytes.
 func validCode(s string) bool {

@@ -14,11 +14,17 @@ type frame struct {
 	gap   []byte // for everybody else; nil if there is nobody else
 }
 
+// hidden reports whether e is a gap to everybody: a timer, or the note that a
+// notice has been read by all.
+func (e *Entry) hidden() bool {
+	return e.Kind == KindTimer || e.Kind == KindNotice && e.Rev > 1
+}
+
 // newFrameOf makes the frame of an entry. A quiet one is a gap to everybody.
 func newFrameOf(e *Entry, quiet bool) *frame {
 	f := &frame{entry: *e}
 	f.entry.Data = nil
-	if quiet || e.Kind == KindTimer {
+	if quiet || e.hidden() {
 		f.gap = gapFrame(e)
 		return f
 	}
@@ -87,7 +93,7 @@ type outbox struct {
 	done    bool      // nothing more is taken
 	since   int64     // when an undroppable event began to wait, unix nanoseconds; 0: none waits
 
-	wrote atomic.Int64 // when something was last written, unix nanoseconds
+	wrote atomic.Int64 // when something but pings and pongs was last written, unix nanoseconds
 }
 
 // A watch is one client's watching of one patient.
@@ -357,10 +363,8 @@ func (o *outbox) run() {
 		}
 		if len(b) > 0 {
 			err := o.sink.writeFrames(b, seal)
-			now := time.Now()
-			o.wrote.Store(now.UnixNano())
 			if oldest != nil {
-				o.hub.stats.delay.observe(now.Sub(oldest.entry.Received))
+				o.hub.stats.delay.observe(time.Since(oldest.entry.Received))
 			}
 			if err != nil || seal {
 				o.stop()
@@ -386,7 +390,17 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, w *watch, seal, ok boo
 		o.busy = false
 		return nil, nil, nil, false, false
 	}
+	now, events := int64(0), int64(0)
+	defer func() {
+		o.hub.stats.out.Add(events)
+		if now != 0 {
+			o.wrote.Store(now)
+		}
+	}()
 	for len(o.control) > 0 && len(b) < writeSize {
+		if o.control[0][0] == 0x81 && now == 0 { // a text frame
+			now = time.Now().UnixNano()
+		}
 		b = append(b, o.control[0]...)
 		o.held -= len(o.control[0])
 		if o.control = o.control[1:]; len(o.control) == 0 {
@@ -396,8 +410,6 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, w *watch, seal, ok boo
 	if o.closing != nil && len(o.control) == 0 {
 		return append(b, o.closing...), nil, nil, true, true
 	}
-	now, events := int64(0), int64(0)
-	defer func() { o.hub.stats.out.Add(events) }()
 	for len(b) < writeSize {
 		w := o.urgent.first
 		if w == nil {

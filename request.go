@@ -5,6 +5,9 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -20,7 +23,10 @@ func (c *conn) handle(b []byte) {
 		c.out.send(errorFrame(r.Req, err))
 		var f *ValidationError
 		if errors.As(err, &f) && f.Field == "" || err == errUnknownType {
-			if c.errors++; c.errors >= mistakes {
+			if c.errors == nil {
+				c.errors = rate.NewLimiter(rate.Every(10*time.Second), mistakes)
+			}
+			if !c.errors.Allow() {
 				c.close(ClosePolicy)
 			}
 		}
@@ -176,7 +182,7 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 			return list, next, nil
 		}
 		next = e.Seq
-		if p == nil || p.sees(e) {
+		if !e.hidden() && (p == nil || p.sees(e)) {
 			list = append(list, *e)
 		}
 	}
@@ -227,6 +233,10 @@ func (c *conn) renew(token string) (Principal, error) {
 
 // watch begins to watch what may be watched, and says what may not.
 func (c *conn) watch(ctx context.Context, r *request) {
+	if len(r.Patients)+len(r.Groups) > c.hub.opt.MaxPatients {
+		c.out.send(errorFrame(r.Req, errLimit))
+		return
+	}
 	o := WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Emergency: r.Emergency, Reason: r.Reason}
 	var refused []Refusal
 	wanted := make(map[string][]string) // patient: through which groups; "" by name
@@ -263,7 +273,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		}
 		if err == nil {
 			granted = append(granted, p)
-		} else if slices.Contains(wanted[p], "") {
+		} else if err != ErrForbidden || slices.Contains(wanted[p], "") {
 			refused = append(refused, Refusal{Patient: p, Code: requestError(err).Code})
 		}
 	}
@@ -441,6 +451,7 @@ func (c *conn) regroup(ctx context.Context, group string, patients map[string]bo
 			continue
 		}
 		if room--; room < 0 {
+			c.out.send(patientFrame(EventRevoked, p))
 			continue
 		}
 		c.out.send(patientFrame(EventGranted, p))

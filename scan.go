@@ -131,6 +131,9 @@ func (s *scanner) members(member func(name []byte) bool) {
 				}
 			}
 		}
+		if s.err != nil {
+			return
+		}
 		if s.open && s.next() == 'n' {
 			s.skip()
 		} else if !member(name) {

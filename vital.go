@@ -111,7 +111,7 @@ func (v *Vital) Validate() error {
 // judge validates v and says whether its value is unlikely.
 func (v *Vital) judge() (unlikely bool, err error) {
 	switch {
-	case !validID(v.Patient) || v.Patient[0] == '@':
+	case !validID(v.Patient):
 		return false, invalid("patient", "must be an ID")
 	case !validCode(v.Code):
 		return false, invalid("code", "must be a code")

@@ -86,7 +86,11 @@ func decodeRequest(b []byte, maxVitals int) (r *request, err error) {
 	r = &request{Type: requestType(peekType(b))}
 	s := scanner{b: b}
 	member, known := r.members(&s, maxVitals)
-	s.object(func(name []byte) bool {
+	read := s.object
+	if !known {
+		read = s.members // its names are nobody's but the stranger's
+	}
+	read(func(name []byte) bool {
 		switch string(name) {
 		case "type":
 			s.str()
@@ -332,7 +336,7 @@ func (r *request) check() error {
 			}
 		}
 		for i, g := range r.Groups {
-			if !validID(g) || g[0] == '@' {
+			if !validID(g) {
 				return invalid(indexed("groups", i), "must be an ID")
 			}
 		}

@@ -1,0 +1,510 @@
+package carewire
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"iter"
+	"log/slog"
+	"maps"
+	mathrand "math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// DialOptions are the options of Dial. All fields may be left zero.
+type DialOptions struct {
+	// Token returns a bearer token. It is called for every attempt to connect
+	// and, when a token is about to expire, to renew it on the connection: it
+	// should return a fresh one each time. An error is tried again, but one
+	// that matches ErrUnauthenticated ends the Client once it is needed to
+	// connect. Token must heed its context and must not call Close.
+	// Default: none is sent, and a refusal with 401 ends the Client.
+	Token func(context.Context) (string, error)
+
+	// Header is sent with every handshake. Default: none.
+	Header http.Header
+
+	// HTTPClient makes the handshakes: by its Transport TLS, proxies and dialling
+	// can be chosen. Redirects are not followed. Default: http.DefaultClient.
+	HTTPClient *http.Client
+
+	// AllowPlaintext allows ws:// to hosts other than loopback, where anybody on
+	// the way can read health data and tokens. Default: it is refused.
+	AllowPlaintext bool
+
+	// Buffer is how many events wait for a slow reader; see Client. Default, and
+	// if negative: 1024.
+	Buffer int
+
+	// Outstanding is how many calls may await their answer; further ones wait
+	// their turn. Default, and if negative: 64, as many as a server carries out
+	// at a time.
+	Outstanding int
+
+	// MinBackoff and MaxBackoff bound the pause before connecting again: it is
+	// drawn between nothing and MinBackoff, doubled with each attempt up to
+	// MaxBackoff. The doubling begins anew after a connection that lasted
+	// MaxBackoff. Default, and if negative: half a second and 30 s.
+	MinBackoff, MaxBackoff time.Duration
+
+	// Logger is told of lost connections and of events that had to be fetched
+	// again, without any health data. Default: slog.Default().
+	Logger *slog.Logger
+
+	random func() float64 // 0 ≤ r < 1; tests replace it
+}
+
+func (o *DialOptions) withDefaults() DialOptions {
+	var d DialOptions
+	if o != nil {
+		d = *o
+	}
+	d.Header = d.Header.Clone()
+	if d.Header == nil {
+		d.Header = make(http.Header)
+	}
+	if d.HTTPClient == nil {
+		d.HTTPClient = http.DefaultClient
+	}
+	hc := *d.HTTPClient
+	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	d.HTTPClient = &hc
+	if d.Buffer <= 0 {
+		d.Buffer = 1024
+	}
+	if d.Outstanding <= 0 {
+		d.Outstanding = 64
+	}
+	if d.MinBackoff <= 0 {
+		d.MinBackoff = 500 * time.Millisecond
+	}
+	if d.MaxBackoff <= 0 {
+		d.MaxBackoff = 30 * time.Second
+	}
+	if d.Logger == nil {
+		d.Logger = slog.Default()
+	}
+	if d.random == nil {
+		d.random = mathrand.Float64
+	}
+	return d
+}
+
+// A Client is a connection to a Hub that mends itself: for services, device
+// gateways and programs that watch. All its methods may be called concurrently.
+//
+// Lost connections. The Client connects again, with growing random pauses,
+// resumes every watch where it stood and repeats the calls that have no answer
+// yet under the same event IDs, so that nothing is missed and nothing done
+// twice. It ends by itself, with Err saying why, when the server's close code
+// or its refusal says not to come back.
+//
+// Calls. A call waits for its answer through lost connections, and while the
+// server says "later" (busy, undecided, store failing, outcome unknown) it is
+// sent again after the time the server asks for. It ends with its context: the
+// error then matches the context's and, if there was an answer, that answer's,
+// and the outcome is unknown: what was sent may have been done, or may be done
+// yet. Give events IDs of your own if you want to send them again after that.
+// Errors of the server are a *RequestError.
+//
+// Events. They are read with Events, in the order of each patient's log. The
+// connection is read whether or not they are, so calls are answered even
+// within the loop over Events. While events wait for a slow reader a newer
+// vital takes the place of an older one of the same key, as on the server (not
+// with DeliverEvery). If DialOptions.Buffer events wait nevertheless, the
+// Client takes no more of the patients that send on, and once the reader has
+// come half-way it resumes them where they stopped: the log on the server is
+// the buffer. Alerts, notices, receipts and access events are never lost that
+// way; the reader sees it as another EventSync. An inbox that finds no room is
+// fetched again by connecting anew.
+//
+// Completeness. Events carry how many undroppable ones there are in the log up
+// to them (Event.Must), and the server tells the count of quiet patients
+// several times a minute. Where the Client's own count differs it resumes that
+// patient; where that does not help it begins again with a snapshot.
+//
+// Silence. If nothing comes from the server for 50 s, or two and a half of its
+// heartbeats if that is longer, the reader gets EventStale, and the Client
+// drops the connection: EventLost. After that each patient is current again
+// from its EventSynced on. An EventStale with Patient says that of one patient,
+// of whom something is missing or nothing has come for a minute: it is current
+// again from its EventSynced or an EventLive with Patient on.
+type Client struct {
+	o      DialOptions
+	url    string
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	slots  chan struct{} // one for each call under way
+	wake   chan struct{} // the run loop has something to do
+	came   chan struct{} // a reader has something to read
+	done   chan struct{}
+
+	attempts int // the run loop's: failed or short connections in a row
+
+	mu     sync.Mutex
+	err    error // why the Client ended
+	link   *link // nil while not connected
+	limits Limits
+	lastID uint64
+	calls  map[string]*call // without a reply yet, by req
+	ready  []*call          // to be sent now
+	view                    // what is watched, and what waits for the reader
+}
+
+// Dial connects to a Hub at a wss:// URL, or a ws:// URL if it is on loopback.
+// It returns when the connection is set up; ctx bounds only that. It tries
+// once: a refusal is returned as an error, which matches ErrUnauthenticated
+// for 401, ErrForbidden for 403, ErrBusy for 429 and ErrUnavailable for 503.
+// A nil o means defaults. The Client lives until Close.
+func Dial(ctx context.Context, rawURL string, o *DialOptions) (*Client, error) {
+	u, err := url.Parse(rawURL)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss":
+		return nil, errors.New("carewire: the URL must be wss://host/path or ws://host/path")
+	case u.Scheme == "ws" && !loopback(u.Hostname()) && (o == nil || !o.AllowPlaintext):
+		return nil, errors.New("carewire: ws:// beyond loopback would show health data to the network; use wss://")
+	}
+	c := &Client{o: o.withDefaults(), url: rawURL, wake: make(chan struct{}, 1), came: make(chan struct{}, 1),
+		done: make(chan struct{}), calls: make(map[string]*call), view: newView()}
+	c.slots = make(chan struct{}, c.o.Outstanding)
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l, err := c.connect(ctx)
+	if err != nil {
+		c.cancel()
+		return nil, err
+	}
+	c.attach(l)
+	go c.run(l)
+	return c, nil
+}
+
+// Events returns what the server sends, and EventLive, EventLost and
+// EventStale about the connection; EventHead is the Client's own
+// business and left out. The loop ends when ctx does, or with the Client, after
+// what was still waiting (nothing, after Close); its last pair holds the error
+// and no event. A loop that is left can be begun again and goes on with the
+// next event. Of several loops each event reaches one.
+//
+// An EventSync with Recovered false means: forget what you know of this
+// patient, all of it comes again.
+func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		for ctx.Err() == nil {
+			c.mu.Lock()
+			ev, ok := c.queue.pop()
+			err := c.err
+			if c.queue.len() > 0 {
+				signal(c.came) // for another reader
+			}
+			if c.queue.len() == c.o.Buffer/2 {
+				signal(c.wake) // there is room again
+			}
+			c.mu.Unlock()
+			switch {
+			case ok:
+				if !yield(ev, nil) {
+					return
+				}
+			case err != nil:
+				yield(Event{}, err)
+				return
+			default:
+				select {
+				case <-c.came:
+				case <-c.done:
+				case <-ctx.Done():
+				}
+			}
+		}
+		yield(Event{}, ctx.Err())
+	}
+}
+
+// Watch begins to watch patients and groups, in addition to what is watched
+// already; a patient that is watched already is watched as o says from now on,
+// and begins again at o.Since or with a snapshot. The watch is kept up over
+// lost connections until Unwatch or an EventRevoked. An error means that the
+// patients may be watched or not; those that were refused are in Watching.
+func (c *Client) Watch(ctx context.Context, o WatchOptions) (Watching, error) {
+	o.Patients, o.Groups = slices.Clone(o.Patients), slices.Clone(o.Groups)
+	o.Since = maps.Clone(o.Since)
+	r, err := c.call(ctx, reqWatch, o.encode, func(r *reply) { c.watched(&o, r) })
+	if err != nil {
+		return Watching{}, err
+	}
+	return Watching{Patients: r.Watching, Refused: r.Refused}, nil
+}
+
+// Unwatch ends the watching of patients and groups. What still waits for the
+// reader of them goes at once. A patient that a group watched brings too goes
+// on being watched, beginning with a snapshot.
+func (c *Client) Unwatch(ctx context.Context, patients, groups []string) error {
+	patients, groups = slices.Clone(patients), slices.Clone(groups)
+	c.mu.Lock()
+	c.unwatch(patients, groups)
+	c.mu.Unlock()
+	_, err := c.call(ctx, reqUnwatch, func(e *encoder) {
+		e.strings("patients", patients)
+		e.strings("groups", groups)
+	}, func(*reply) {
+		// What the remaining groups hold is the server's to say.
+		c.regroup = len(c.groups) > 0
+		c.planDue = true
+	})
+	return err
+}
+
+// Publish sends vitals and returns what became of each, in order. A vital
+// without an ID is given one, so that a repetition is recognised and reported
+// as Repeated; vitals is not changed. Vitals that the server could not take
+// yet are sent again, alone.
+//
+// With an error, Err of those vitals that were not accepted says what is known
+// of them. A server takes a limited number at once (Limits.Vitals).
+func (c *Client) Publish(ctx context.Context, vitals ...Vital) ([]Published, error) {
+	results := make([]Published, len(vitals))
+	texts := make([][]byte, len(vitals))
+	var pending []int
+	for i, v := range vitals {
+		v.Received = time.Time{}
+		if v.ID == "" {
+			v.ID = rand.Text()
+		}
+		text, err := v.MarshalJSON()
+		if err == nil && !utf8.Valid(text) {
+			err = errNotUTF8
+		}
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		texts[i] = text
+		pending = append(pending, i)
+	}
+	for tries := 0; len(pending) > 0; tries++ {
+		r, err := c.call(ctx, reqPublish, func(e *encoder) {
+			e.name("vitals")
+			e.b = append(e.b, '[')
+			for _, i := range pending {
+				e.comma()
+				e.b = append(e.b, texts[i]...)
+			}
+			e.b = append(e.b, ']')
+		}, nil)
+		if err == nil && len(r.Results) != len(pending) {
+			err = errReply
+		}
+		if err != nil {
+			for _, i := range pending {
+				results[i].Err = err
+			}
+			return results, err
+		}
+		var again []int
+		var pause time.Duration
+		var last error
+		for k, i := range pending {
+			got := r.Results[k]
+			results[i] = Published{Seq: got.Seq, Repeated: got.Repeated}
+			if got.Err == nil {
+				continue
+			}
+			results[i].Err = got.Err
+			if got.Err.Retry == RetryLater {
+				again, last = append(again, i), got.Err
+				pause = max(pause, got.Err.RetryAfter)
+			}
+		}
+		if pending = again; len(pending) == 0 {
+			break
+		}
+		timer := time.NewTimer(pause + c.backoff(tries))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return results, outOfTime(ctx, last)
+		case <-c.done:
+			timer.Stop()
+			return results, c.Err()
+		}
+	}
+	return results, nil
+}
+
+// Raise raises an alert, or updates the one of its patient and key that is
+// open, and returns it as it is then. a.ID is the event ID of this very raise,
+// not of the alert to update: "" means a new one. What the Hub sets is not sent.
+func (c *Client) Raise(ctx context.Context, a Alert) (Alert, error) {
+	id := a.ID
+	if id == "" {
+		id = rand.Text()
+	}
+	a = Alert{Patient: a.Patient, Key: a.Key, Code: a.Code, System: a.System, Text: a.Text, Priority: a.Priority, Kind: a.Kind,
+		Test: a.Test, Audience: a.Audience, To: a.To, Source: a.Source, Onset: a.Onset}
+	a.Source.By = ""
+	text, err := a.MarshalJSON()
+	if err != nil {
+		return Alert{}, err
+	}
+	return c.alertCall(ctx, reqRaise, func(e *encoder) {
+		e.str("event_id", id)
+		e.raw("alert", text)
+	})
+}
+
+// Clear says that an alert's condition is over and returns the alert as it is
+// then. Only the source of an alert, or a service, may clear it.
+func (c *Client) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
+	id := rand.Text()
+	return c.alertCall(ctx, reqClear, func(e *encoder) { ref.encode(e, id) })
+}
+
+// Answer says to an alert what a person does about it and returns the alert as
+// it is then. An answer without an ID is given one.
+func (c *Client) Answer(ctx context.Context, ref AlertRef, a Answer) (Alert, error) {
+	if a.ID == "" {
+		a.ID = rand.Text()
+	}
+	return c.alertCall(ctx, reqAnswer, func(e *encoder) {
+		ref.encode(e, a.ID)
+		e.str("do", string(a.Do))
+		e.str("to", a.To)
+		e.float("for_s", a.For.Seconds())
+		e.str("reason", a.Reason)
+		e.bool("force", a.Force)
+		e.uint("rev", a.Rev)
+	})
+}
+
+// Receipt says how far an alert or notice has come to whoever reads this
+// Client. The Client sends none by itself: only the application knows what was shown.
+func (c *Client) Receipt(ctx context.Context, r Receipt) error {
+	_, err := c.call(ctx, reqReceipt, func(e *encoder) {
+		e.str("patient", r.Patient)
+		e.str("key", r.Key)
+		e.str("alert_id", r.AlertID)
+		e.str("notice_id", r.NoticeID)
+		e.str("stage", string(r.Stage))
+	}, nil)
+	return err
+}
+
+// Notify sends a notice and returns it as it was written. A notice without an
+// ID is given one; From and Time are the Hub's to set.
+func (c *Client) Notify(ctx context.Context, n Notice) (Notice, error) {
+	if n.ID == "" {
+		n.ID = rand.Text()
+	}
+	n.From, n.Time = "", time.Time{}
+	r, err := c.call(ctx, reqNotify, func(e *encoder) {
+		e.name("notice")
+		n.encode(e)
+	}, nil)
+	switch {
+	case err != nil:
+		return Notice{}, err
+	case r.Notice == nil:
+		return Notice{}, errReply
+	}
+	return *r.Notice, nil
+}
+
+// History returns a page of a patient's log.
+func (c *Client) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) {
+	r, err := c.call(ctx, reqHistory, func(e *encoder) {
+		e.str("patient", q.Patient)
+		var kinds []string
+		for _, k := range q.Kinds {
+			kinds = append(kinds, kindName(k))
+		}
+		e.strings("kinds", kinds)
+		e.str("key", q.Key)
+		e.time("from", q.From)
+		e.time("to", q.To)
+		e.uint("cursor", q.Cursor)
+		e.uint("limit", uint64(max(q.Limit, 0)))
+	}, nil)
+	if err != nil {
+		return HistoryPage{}, err
+	}
+	return HistoryPage{Events: r.Events, Next: r.Next}, nil
+}
+
+// Done returns a channel that is closed when the Client has ended.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err returns nil while the Client lives, and then why it ended: ErrClosed
+// after Close; an error that matches ErrForbidden when access was taken away,
+// ErrUnauthenticated when there is no good token; or one that names the code
+// or status with which the server sent the Client away.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends the Client and everything it does: calls and Events return
+// ErrClosed. It takes leave of the server, for two seconds at most, and returns
+// nil. Closing again, or after the Client has ended by itself, does nothing.
+func (c *Client) Close() error {
+	c.cancel()
+	cut := time.AfterFunc(closeGrace, func() {
+		c.mu.Lock()
+		l := c.link
+		c.mu.Unlock()
+		if l != nil {
+			l.cut()
+		}
+	})
+	<-c.done
+	cut.Stop()
+	return nil
+}
+
+var (
+	errReply   = errors.New("carewire: the server's reply is incomplete")
+	errNotUTF8 = invalid("", "must be UTF-8")
+)
+
+func (c *Client) alertCall(ctx context.Context, typ requestType, members func(*encoder)) (Alert, error) {
+	r, err := c.call(ctx, typ, members, nil)
+	switch {
+	case err != nil:
+		return Alert{}, err
+	case r.Alert == nil:
+		return Alert{}, errReply
+	}
+	return *r.Alert, nil
+}
+
+func (ref *AlertRef) encode(e *encoder, eventID string) {
+	e.str("patient", ref.Patient)
+	e.str("key", ref.Key)
+	e.str("alert_id", ref.ID)
+	e.str("event_id", eventID)
+}
+
+func (o *WatchOptions) encode(e *encoder) {
+	e.strings("patients", o.Patients)
+	e.strings("groups", o.Groups)
+	if len(o.Since) > 0 {
+		e.object("since", func() {
+			for p, pos := range o.Since {
+				e.comma()
+				e.b = append(appendString(e.b, p), ":{"...)
+				e.str("epoch", pos.Epoch)
+				e.count("seq", pos.Seq)
+				e.b = append(e.b, '}')
+			}
+		})
+	}
+	e.str("delivery", string(o.Delivery))
+	e.bool("emergency", o.Emergency)
+	e.str("reason", o.Reason)
+}

@@ -1,0 +1,85 @@
+package carewire
+
+import (
+	"container/list"
+	"time"
+)
+
+// backlog is what waits for the reader, in order.
+type backlog struct {
+	events list.List
+	newest map[vitalKey]*list.Element
+}
+
+type vitalKey struct{ patient, key string }
+
+func keyOf(ev *Event) vitalKey { return vitalKey{ev.Patient, ev.Vital.key()} }
+
+func (b *backlog) len() int      { return b.events.Len() }
+func (b *backlog) push(ev Event) { b.events.PushBack(&ev) }
+
+// pushVital is push; an older vital of the same key goes.
+func (b *backlog) pushVital(ev Event) {
+	key := keyOf(&ev)
+	if old := b.newest[key]; old != nil {
+		if orderedBy(ev.Vital).Before(orderedBy(old.Value.(*Event).Vital)) { // a late one, which replaces nothing
+			b.push(ev)
+			return
+		}
+		b.events.Remove(old)
+	}
+	b.newest[key] = b.events.PushBack(&ev)
+}
+
+// orderedBy is the time that tells which of two vitals is the newer.
+func orderedBy(v *Vital) time.Time {
+	if !v.Received.IsZero() && v.Time.After(v.Received) {
+		return v.Received
+	}
+	return v.Time
+}
+
+// replace is push; an earlier event of the same type and patient goes.
+func (b *backlog) replace(ev Event) {
+	for e := b.events.Back(); e != nil; e = e.Prev() {
+		if old := e.Value.(*Event); old.Type == ev.Type && old.Patient == ev.Patient {
+			b.remove(e)
+			break
+		}
+	}
+	b.push(ev)
+}
+
+func (b *backlog) pop() (Event, bool) {
+	e := b.events.Front()
+	if e == nil {
+		return Event{}, false
+	}
+	return *b.remove(e), true
+}
+
+func (b *backlog) remove(e *list.Element) *Event {
+	ev := b.events.Remove(e).(*Event)
+	if ev.Type == EventVital && ev.Vital != nil {
+		if key := keyOf(ev); b.newest[key] == e {
+			delete(b.newest, key)
+		}
+	}
+	return ev
+}
+
+// purge drops what a patient's log brought.
+func (b *backlog) purge(patient string) {
+	for e := b.events.Front(); e != nil; {
+		next := e.Next()
+		if e.Value.(*Event).Patient == patient {
+			b.remove(e)
+		}
+		e = next
+	}
+}
+
+func (b *backlog) clear() {
+	b.events.Init()
+	clear(b.newest)
+}

@@ -1,0 +1,579 @@
+package carewire
+
+import (
+	"container/list"
+	"maps"
+	"slices"
+	"time"
+)
+
+// view is what a Client watches and what waits for its reader. Client.mu
+// guards it.
+//
+// The rule of counting. must is the number of undroppable entries in 1..seq. A
+// client that stands at (seq, must) and has missed nothing is shown next
+//
+//	a vital:                            the same must
+//	an alert, notice, receipt, access:  must+1
+//	a gap, which hides one entry:       must or must+1
+//	synced, after a recovered sync:     the same must
+//	a head at or after seq:             the same must
+//
+// and a greater seq; with DeliverEvery every number, so that seq grows by one,
+// and a synced or head is at seq itself. Anything else means that something is
+// missing after the position the client stands at, which therefore is where it
+// resumes. In a snapshot nothing is counted; its synced gives position and count.
+type view struct {
+	patients map[string]watchSpec // watched by name
+	groups   map[string]watchSpec
+	follows  map[string]*follow // by patient: those of patients, and those that groups bring
+	queue    backlog
+
+	first       bool   // nothing was asked on this connection yet
+	planDue     bool   // a follow or the groups need asking
+	regroup     bool   // the groups are to be watched anew
+	regroupSoon bool   // and will be
+	groupCalls  int    // requests for groups without a reply
+	missed      int    // patients that had to be resumed, not logged yet
+	inboxMissed bool   // an inbox found no room
+	store       string // the server's last word on its store
+}
+
+func newView() view {
+	return view{patients: make(map[string]watchSpec), groups: make(map[string]watchSpec), follows: make(map[string]*follow),
+		queue: backlog{newest: make(map[vitalKey]*list.Element)}}
+}
+
+// watchSpec is how something is watched.
+type watchSpec struct {
+	delivery  Delivery
+	emergency bool
+	reason    string
+}
+
+// follow is what a Client knows of one patient that it watches.
+type follow struct {
+	patient string
+	spec    watchSpec // as the server was asked last
+	state   followState
+	at      Position // of the last event queued for the reader
+	known   bool     // at is a position to resume from
+	must    uint64   // undroppable entries up to at
+	counted bool     // must is known
+	heard   time.Time
+	stale   bool // the reader was told
+
+	due       time.Time // waiting: not to be asked for before
+	asked     time.Time // waiting: when it was asked for; zero: not yet
+	confirmed bool      // waiting: the server said ok, sync comes next
+	leaving   bool      // waiting: the server is asked to stop sending
+
+	misses   int // in a row
+	lastMiss time.Time
+}
+
+type followState uint8
+
+const (
+	waiting  followState = iota // for a sync; what comes before it is not taken
+	catching                    // after a recovered sync
+	snapshot                    // after one that was not recovered
+	live                        // after synced
+)
+
+// await makes f wait for the next sync.
+func (f *follow) await() {
+	f.state, f.asked, f.confirmed = waiting, time.Time{}, false
+}
+
+// confirm notes that the server has said ok.
+func (f *follow) confirm() { f.asked, f.confirmed = time.Now(), true }
+
+func (f *follow) needs(now time.Time) bool {
+	return f.state == waiting && f.asked.IsZero() && !f.leaving && !now.Before(f.due)
+}
+
+func (f *follow) every() bool { return f.spec.delivery == DeliverEvery }
+
+// next reports whether ev is what comes after f's position.
+func (f *follow) next(ev *Event) bool {
+	grown := ev.Must - f.must
+	right := grown == 1
+	switch ev.Type {
+	case EventVital:
+		right = grown == 0
+	case EventGap:
+		right = grown <= 1
+	}
+	return (right || !f.counted) && (!f.known || ev.Seq > f.at.Seq && (!f.every() || ev.Seq == f.at.Seq+1))
+}
+
+// follow returns what is known of a patient who is watched from now on.
+func (v *view) follow(patient string, w watchSpec) *follow {
+	f := v.follows[patient]
+	if f == nil {
+		f = &follow{patient: patient}
+		v.follows[patient] = f
+	}
+	if named, ok := v.patients[patient]; ok {
+		w = named
+	}
+	f.spec = w
+	return f
+}
+
+// groupSpec is how a patient is watched who came to a group: whichever it is,
+// nothing is missing then.
+func (v *view) groupSpec() watchSpec {
+	var best watchSpec
+	for _, w := range v.groups {
+		if best == (watchSpec{}) || w.delivery == DeliverEvery || best.delivery == DeliverAlerts {
+			best = w
+		}
+	}
+	return best
+}
+
+// take is told of every event the server sends.
+func (c *Client) take(ev Event) {
+	f := c.follows[ev.Patient]
+	if f != nil {
+		c.hear(f)
+	}
+	switch ev.Type {
+	case EventVital, EventAlert, EventNotice, EventReceipt, EventAccess, EventGap:
+		c.takeEntry(f, ev)
+	case EventSync:
+		if f == nil && len(c.groups) > 0 { // somebody came to a group
+			f = c.follow(ev.Patient, c.groupSpec())
+			f.confirm()
+		}
+		switch {
+		case f == nil, f.state == waiting && !f.confirmed: // of a watch that is over
+		case !c.room():
+			c.behind(f)
+		case !ev.Recovered:
+			f.state, f.known, f.counted = snapshot, false, false
+			c.push(ev)
+		case !f.known: // recovered from where? what is held may be part of a snapshot
+			c.miss(f)
+		default:
+			f.state = catching
+			c.push(ev)
+		}
+	case EventSynced:
+		switch {
+		case f == nil || f.state == waiting:
+		case f.state == catching && (f.counted && ev.Must != f.must || f.every() && ev.Seq != f.at.Seq):
+			c.miss(f)
+		default:
+			f.state, f.at, f.must, f.known, f.counted, f.stale = live, ev.Position, ev.Must, true, true, false
+			c.push(ev)
+		}
+	case EventHead:
+		for _, h := range ev.Heads {
+			c.takeHead(h)
+		}
+	case EventRevoked:
+		c.forget(ev.Patient)
+		c.push(ev)
+	case EventStatus:
+		c.store = ev.Store
+		c.push(ev)
+	case EventInbox, EventGranted, EventHeartbeat:
+		c.push(ev)
+	}
+}
+
+// takeEntry takes an event of a patient's log if it is the next one.
+func (c *Client) takeEntry(f *follow, ev Event) {
+	switch {
+	case f == nil || f.state == waiting:
+	case f.state == snapshot:
+		c.push(ev)
+	case !f.next(&ev):
+		c.miss(f)
+	case !c.room():
+		c.behind(f)
+	default:
+		f.at, f.must, f.known, f.counted = ev.Position, ev.Must, true, true
+		c.push(ev)
+	}
+}
+
+// takeHead compares what the server counts with what was counted here. A head
+// before our position was read before our last event came.
+func (c *Client) takeHead(h Head) {
+	f := c.follows[h.Patient]
+	if f == nil || f.state != live {
+		return
+	}
+	c.hear(f)
+	if h.Seq > f.at.Seq && f.every() || h.Seq >= f.at.Seq && h.Must != f.must {
+		c.miss(f)
+	}
+}
+
+// hear notes a sign of life of one patient.
+func (c *Client) hear(f *follow) {
+	f.heard = time.Now()
+	if f.stale && f.state == live {
+		f.stale = false
+		c.push(Event{Type: EventLive, Patient: f.patient})
+	}
+}
+
+// tellStale tells the reader, once, that a patient is not current.
+func (c *Client) tellStale(f *follow) {
+	if !f.stale {
+		f.stale = true
+		c.push(Event{Type: EventStale, Patient: f.patient})
+	}
+}
+
+// miss resumes a patient of whom something is missing, from the last position
+// that was right. If that has not helped it begins with a snapshot, and ever
+// more rarely.
+func (c *Client) miss(f *follow) {
+	now := time.Now()
+	if now.Sub(f.lastMiss) > 2*c.o.MaxBackoff {
+		f.misses = 0
+	}
+	f.lastMiss = now
+	c.tellStale(f)
+	f.await()
+	if f.misses++; f.misses > 1 {
+		f.known, f.counted = false, false
+		c.askAfter(f, c.backoff(f.misses))
+	}
+	c.missed++
+	c.planDue = true
+	signal(c.wake)
+}
+
+// behind stops a patient's events until the reader has made room.
+func (c *Client) behind(f *follow) {
+	c.tellStale(f)
+	f.await()
+	if c.planDue = true; f.leaving {
+		return
+	}
+	f.leaving = true
+	c.post(c.own(reqUnwatch, func(e *encoder) { e.strings("patients", []string{f.patient}) }, func(*reply) {
+		if f.leaving = false; f.state != waiting || !f.asked.IsZero() { // a Watch came in between
+			f.await()
+		}
+		c.planDue = true
+	}))
+}
+
+// askAfter lets f be asked for after d.
+func (c *Client) askAfter(f *follow, d time.Duration) {
+	f.asked, f.confirmed = time.Time{}, false
+	f.due = time.Now().Add(d)
+	c.after(d, func() { c.planDue = true })
+}
+
+func (c *Client) regroupAfter(d time.Duration) {
+	c.regroupSoon = true
+	c.after(d, func() { c.regroup, c.planDue = true, true })
+}
+
+// resumeAll is for a new connection, which knows of no watch.
+func (c *Client) resumeAll() {
+	for _, f := range c.follows {
+		f.await()
+		f.due, f.leaving, f.stale = time.Time{}, false, false // EventLost says it of all
+	}
+	c.first, c.planDue, c.regroup, c.regroupSoon, c.groupCalls = true, true, len(c.groups) > 0, false, 0
+	c.inboxMissed, c.store = false, ""
+}
+
+// plan asks for the patients that wait, once there is room for them. Each is
+// asked for by name, even if a group brought it.
+func (c *Client) plan() {
+	if !c.planDue || c.queue.len() > c.o.Buffer/2 {
+		return
+	}
+	c.planDue = false
+	n := len(c.ready)
+	if c.regroup && c.groupCalls == 0 {
+		c.askGroups()
+	}
+	now := time.Now()
+	asks := make(map[watchSpec][]string)
+	for p, f := range c.follows {
+		if _, named := c.patients[p]; !named && len(c.groups) == 0 {
+			c.forget(p)
+		} else if f.needs(now) {
+			asks[f.spec] = append(asks[f.spec], p)
+		}
+	}
+	for w, patients := range asks {
+		slices.Sort(patients)
+		for len(patients) > 0 {
+			patients = patients[c.ask(w, patients, nil):]
+		}
+	}
+	if c.first { // these go before what waits from earlier connections
+		c.ready = append(c.ready[n:len(c.ready):len(c.ready)], c.ready[:n]...)
+	}
+	c.first = false
+}
+
+// askGroups watches all groups anew, which tells whom they hold by now. The
+// server begins their patients anew, and does not say which of those watched by
+// name are among them: these follow by name.
+func (c *Client) askGroups() {
+	c.regroup, c.regroupSoon = false, false
+	groups := make(map[watchSpec][]string)
+	for g, w := range c.groups {
+		groups[w] = append(groups[w], g)
+	}
+	members := slices.Sorted(maps.Keys(c.follows))
+	for _, f := range c.follows {
+		f.await()
+	}
+	for w, names := range groups {
+		slices.Sort(names)
+		c.groupCalls++
+		for _, p := range members[c.ask(w, members, names):] {
+			if _, named := c.patients[p]; !named { // there is no room to say where it stood
+				f := c.follows[p]
+				f.known, f.counted, f.asked = false, false, time.Now()
+			}
+		}
+	}
+}
+
+// ask watches patients, or groups with patients as their members, from where
+// they stand. It returns how many patients found room in the request.
+func (c *Client) ask(w watchSpec, patients, groups []string) int {
+	o := &WatchOptions{Groups: groups, Since: make(map[string]Position), Delivery: w.delivery, Emergency: w.emergency, Reason: w.reason}
+	room := 32 << 10
+	if c.limits.Frame > 0 {
+		room = c.limits.Frame
+	}
+	room -= 512 + 6*len(w.reason)
+	for _, g := range groups {
+		room -= len(g) + 3
+	}
+	n := 0
+	for ; n < len(patients); n++ {
+		p := patients[n]
+		f := c.follows[p]
+		if room -= 2*len(p) + len(f.at.Epoch) + 64; room < 0 && (n > 0 || groups != nil) {
+			break
+		}
+		if f.known {
+			o.Since[p] = f.at
+		}
+		if _, named := c.patients[p]; groups == nil || !named {
+			f.asked = time.Now()
+		}
+	}
+	if groups == nil {
+		o.Patients = patients[:n:n]
+	}
+	c.post(c.own(reqWatch, o.encode, func(r *reply) { c.resumed(o, r) }))
+	return n
+}
+
+// resumed takes the reply to ask.
+func (c *Client) resumed(o *WatchOptions, r *reply) {
+	pause := time.Second + c.backoff(1)
+	if r.Err != nil {
+		later := r.Err.Retry != RetryNever
+		pause = max(pause, r.Err.RetryAfter)
+		r = new(reply)
+		code := CodeForbidden
+		if later {
+			code = CodeUndecided
+		}
+		for _, p := range o.Patients {
+			r.Refused = append(r.Refused, Refusal{Patient: p, Code: code})
+		}
+		for _, g := range o.Groups {
+			r.Refused = append(r.Refused, Refusal{Group: g, Code: code})
+		}
+	}
+	for _, p := range r.Watching {
+		_, named := c.patients[p]
+		if byGroup := len(o.Groups) > 0; byGroup && named || !byGroup && c.follows[p] == nil {
+			continue // its own request says it; it is not watched any more
+		}
+		if f := c.follow(p, watchSpec{o.Delivery, o.Emergency, o.Reason}); f.state == waiting {
+			f.confirm()
+		}
+	}
+	for _, x := range r.Refused {
+		f := c.follows[x.Patient]
+		switch {
+		case f != nil && passing(x.Code):
+			c.askAfter(f, pause)
+		case f != nil:
+			c.lose(x.Patient)
+		case passing(x.Code) && len(o.Groups) > 0:
+			c.regroupAfter(pause)
+		case x.Group != "":
+			delete(c.groups, x.Group)
+		}
+	}
+	if len(o.Groups) == 0 {
+		return
+	}
+	if c.groupCalls--; c.groupCalls > 0 {
+		return
+	}
+	if c.planDue = true; c.regroup || c.regroupSoon {
+		return
+	}
+	var gone []string
+	for p, f := range c.follows {
+		if _, named := c.patients[p]; !named && f.state == waiting && !f.confirmed && !f.asked.IsZero() {
+			c.lose(p) // in no group any more
+			gone = append(gone, p)
+		}
+	}
+	c.drop(gone)
+}
+
+// drop tells the server not to go on with patients who may have been asked for
+// by name although a group had brought them.
+func (c *Client) drop(patients []string) {
+	for part := range slices.Chunk(patients, 100) {
+		c.post(c.own(reqUnwatch, func(e *encoder) { e.strings("patients", part) }, nil))
+	}
+}
+
+// passing reports whether a refusal may be different later.
+func passing(code ErrorCode) bool {
+	switch code {
+	case CodeUndecided, CodeBusy, CodeFull, CodeUnavailable, CodeUnknown, CodeInternal, CodeUnauthorized:
+		return true
+	}
+	return false
+}
+
+// watched takes the ok to a Watch.
+func (c *Client) watched(o *WatchOptions, r *reply) {
+	w := watchSpec{o.Delivery, o.Emergency, o.Reason}
+	refused := make(map[Refusal]bool)
+	for _, x := range r.Refused {
+		refused[Refusal{Patient: x.Patient, Group: x.Group}] = true
+	}
+	begin := func(p string) {
+		f := c.follow(p, w)
+		f.await()
+		f.confirm()
+		f.at, f.known = o.Since[p]
+		f.counted = false
+	}
+	for _, g := range o.Groups {
+		if !refused[Refusal{Group: g}] {
+			c.groups[g] = w
+		}
+	}
+	for _, p := range o.Patients {
+		if !refused[Refusal{Patient: p}] {
+			c.patients[p] = w
+			begin(p)
+		}
+	}
+	for _, p := range r.Watching {
+		if _, named := c.patients[p]; !named {
+			begin(p)
+		}
+	}
+}
+
+// unwatch forgets what is no longer to be watched.
+func (c *Client) unwatch(patients, groups []string) {
+	for _, p := range patients {
+		c.forget(p)
+	}
+	for _, g := range groups {
+		delete(c.groups, g)
+	}
+	if len(c.groups) > 0 {
+		return
+	}
+	var left []string
+	for p := range c.follows {
+		if _, named := c.patients[p]; !named {
+			c.forget(p)
+			left = append(left, p)
+		}
+	}
+	if c.link != nil {
+		c.drop(left)
+	}
+}
+
+// forget drops a patient with all that waits for the reader.
+func (c *Client) forget(patient string) {
+	delete(c.patients, patient)
+	delete(c.follows, patient)
+	c.queue.purge(patient)
+	signal(c.wake)
+}
+
+// lose tells the reader that the server no longer shows a patient.
+func (c *Client) lose(patient string) {
+	c.forget(patient)
+	c.push(Event{Type: EventRevoked, Patient: patient})
+}
+
+// look is called every ten seconds. It looks after patients of whom nothing
+// comes although the line is alive and the server's store is well, and reports
+// whether one was asked for and its sync does not come.
+func (c *Client) look() (stuck bool) {
+	now := time.Now()
+	well := c.store == "" || c.store == "ok"
+	for _, f := range c.follows {
+		switch {
+		case f.state == live && now.Sub(f.heard) > patience:
+			if c.tellStale(f); well {
+				c.miss(f)
+			}
+		case f.state == waiting && !f.asked.IsZero() && now.Sub(f.asked) > patience:
+			stuck = stuck || well
+		}
+	}
+	return stuck
+}
+
+// refetch reports whether it is time to connect anew for the inbox.
+func (c *Client) refetch() bool {
+	return c.inboxMissed && c.queue.len() <= c.o.Buffer/2
+}
+
+func (c *Client) room() bool { return c.queue.len() < c.o.Buffer }
+
+// push has an event wait for the reader. Events of a patient's log were let in
+// by their callers; of the others there is a bounded number.
+func (c *Client) push(ev Event) {
+	switch ev.Type {
+	case EventVital:
+		if f := c.follows[ev.Patient]; ev.Vital != nil && f != nil && !f.every() {
+			c.queue.pushVital(ev)
+		} else {
+			c.queue.push(ev)
+		}
+	case EventInbox:
+		if c.queue.len() >= 2*c.o.Buffer {
+			c.inboxMissed = true
+			return
+		}
+		c.queue.push(ev)
+	case EventWelcome, EventLive, EventLost, EventStale, EventStatus, EventHeartbeat, EventGranted, EventRevoked:
+		if c.room() {
+			c.queue.push(ev)
+		} else {
+			c.queue.replace(ev)
+		}
+	default:
+		c.queue.push(ev)
+	}
+	signal(c.came)
+}

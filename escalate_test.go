@@ -1,0 +1,491 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pager records the pages it is given; to those in deaf it says no.
+type pager struct {
+	mu    sync.Mutex
+	pages []Page
+	at    []time.Time
+	deaf  map[string]bool
+}
+
+func (p *pager) Notify(_ context.Context, page Page) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.deaf[page.To] {
+		return errors.New("no such pager")
+	}
+	p.pages = append(p.pages, page)
+	p.at = append(p.at, time.Now())
+	return nil
+}
+
+// told lists who was paged for patients, and when after start, and forgets it.
+func (p *pager) told(start time.Time) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []string
+	for i, page := range p.pages {
+		if page.Alert.Patient == System {
+			continue
+		}
+		list = append(list, p.at[i].Sub(start).Round(time.Second).String()+" "+page.To)
+	}
+	p.pages, p.at = nil, nil
+	return list
+}
+
+// threeSteps is a policy: the nurse, after 30 s the doctor, after a minute the whole unit.
+func threeSteps(_ context.Context, _ Alert, step int) (Step, bool) {
+	steps := []Step{
+		{To: []string{"person:nurse"}, After: 30 * time.Second},
+		{To: []string{"person:doctor"}, After: time.Minute},
+		{To: []string{"group:icu"}, After: 2 * time.Minute},
+	}
+	if step > len(steps) {
+		return Step{}, false
+	}
+	return steps[step-1], true
+}
+
+func high(key string) Alert {
+	return Alert{Patient: "p1", Key: key, ID: key + "-1", Text: "x", Priority: PriorityHigh}
+}
+
+// escalating runs f with a Hub that pages by threeSteps.
+func escalating(t *testing.T, f func(w *world, p *pager, start time.Time)) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pager{deaf: make(map[string]bool)}
+		w := newWorld(t, nil, &Options{Policy: threeSteps, Notifier: p})
+		defer w.close()
+		f(w, p, time.Now())
+	})
+}
+
+func TestUnansweredAlertGoesThroughAllSteps(t *testing.T) {
+	escalating(t, func(w *world, p *pager, start time.Time) {
+		t := w.t
+		_, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, []string{"0s person:nurse"}, p.told(start), "at once, not at the next poll")
+		time.Sleep(29 * time.Second)
+		require.Empty(t, p.told(start))
+		time.Sleep(62 * time.Second)
+		require.Equal(t, []string{"30s person:doctor", "1m30s group:icu"}, p.told(start))
+		// The last step again, with waits that double up to 15 minutes, and a
+		// technical alert that says so.
+		time.Sleep(time.Hour)
+		require.Equal(t, []string{"3m30s group:icu", "7m30s group:icu", "15m30s group:icu", "30m30s group:icu", "45m30s group:icu", "1h0m30s group:icu"}, p.told(start))
+		entries, _, err := w.store.Latest(t.Context(), System)
+		require.NoError(t, err)
+		require.Len(t, entries, 1)
+		a, _ := decodeAlert(&entries[0])
+		require.Equal(t, KindTechnical, a.Kind)
+		e, err := w.store.Get(t.Context(), "p1", "a/k")
+		require.NoError(t, err)
+		a, _ = decodeAlert(&e)
+		require.Equal(t, 9, a.Escalation.Level, "the level counts up and never restarts")
+		require.EqualValues(t, 1, a.Rev, "rev counts changes by source and people only")
+	})
+}
+
+func TestAcceptedAlertIsNotEscalated(t *testing.T) {
+	escalating(t, func(w *world, p *pager, start time.Time) {
+		t := w.t
+		a, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		time.Sleep(20 * time.Second)
+		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Accept, For: 10 * time.Minute})
+		require.NoError(t, err)
+		time.Sleep(9 * time.Minute)
+		require.Equal(t, []string{"0s person:nurse"}, p.told(start))
+		// The acceptance runs out: the steps begin again, the levels run on.
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, []string{"10m20s person:nurse", "10m50s person:doctor"}, p.told(start))
+		e, err := w.store.Get(t.Context(), "p1", "a/k")
+		require.NoError(t, err)
+		got, _ := decodeAlert(&e)
+		require.Equal(t, 3, got.Escalation.Level)
+	})
+}
+
+func TestWhatBeginsAndEndsEscalation(t *testing.T) {
+	nurse, doctor := people["nurse"], people["doctor"]
+	do := func(by Principal, w Answer) func(*world, AlertRef) error {
+		return func(x *world, ref AlertRef) error {
+			_, err := x.hub.Answer(context.Background(), by, ref, w)
+			return err
+		}
+	}
+	for _, c := range []struct {
+		name string
+		do   []func(*world, AlertRef) error // ten seconds apart, the first at 10 s
+		want []string                       // pages within 75 s
+	}{
+		{"nothing", nil, []string{"0s person:nurse", "30s person:doctor"}},
+		{"everybody asked rejects", []func(*world, AlertRef) error{do(nurse, Answer{Do: Reject})}, []string{"0s person:nurse", "10s person:doctor", "1m10s group:icu"}},
+		{"somebody else rejects", []func(*world, AlertRef) error{do(doctor, Answer{Do: Reject})}, []string{"0s person:nurse", "30s person:doctor"}},
+		{"accept", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept})}, []string{"0s person:nurse"}},
+		{"accept, release", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), do(nurse, Answer{Do: Release})},
+			[]string{"0s person:nurse", "20s person:nurse", "50s person:doctor"}},
+		{"accept, assign", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), do(nurse, Answer{Do: Assign, To: "person:doctor"})},
+			[]string{"0s person:nurse", "20s person:doctor"}},
+		{"the condition is over", []func(*world, AlertRef) error{func(x *world, ref AlertRef) error {
+			a, err := x.hub.Clear(context.Background(), ref)
+			require.True(x.t, a.Latched)
+			return err
+		}}, []string{"0s person:nurse"}},
+		{"closed by force", []func(*world, AlertRef) error{do(nurse, Answer{Do: Close, Force: true, Reason: "mistake"})}, []string{"0s person:nurse"}},
+		{"accept, priority stays", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), func(x *world, _ AlertRef) error {
+			_, err := x.hub.Raise(context.Background(), Alert{Patient: "p1", Key: "k", Text: "still", Priority: PriorityMedium})
+			return err
+		}}, []string{"0s person:nurse"}},
+		{"accept, priority rises", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), func(x *world, _ AlertRef) error {
+			_, err := x.hub.Raise(context.Background(), Alert{Patient: "p1", Key: "k", Text: "worse", Priority: PriorityHigh})
+			return err
+		}}, []string{"0s person:nurse", "20s person:nurse", "50s person:doctor"}},
+		{"the accepter loses access", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), func(x *world, _ AlertRef) error {
+			return x.hub.Revoke(context.Background(), Revocation{Principal: "nurse"})
+		}}, []string{"0s person:nurse", "20s person:nurse", "50s person:doctor"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			escalating(t, func(w *world, p *pager, start time.Time) {
+				in := high("k")
+				in.Priority = PriorityMedium
+				a, err := w.hub.Raise(context.Background(), in)
+				require.NoError(t, err)
+				for _, do := range c.do {
+					time.Sleep(10 * time.Second)
+					require.NoError(t, do(w, a.Ref()))
+				}
+				time.Sleep(75*time.Second - time.Since(start))
+				require.Equal(t, c.want, p.told(start))
+			})
+		})
+	}
+}
+
+// A level that has reached nobody within five seconds gives way to the next,
+// unless somebody who was told sends a receipt.
+func TestUnreachedLevelGivesWay(t *testing.T) {
+	for _, receipt := range []bool{false, true} {
+		escalating(t, func(w *world, p *pager, start time.Time) {
+			t := w.t
+			p.deaf["person:nurse"] = true
+			nurse := w.dial("nurse")
+			defer nurse.ws.CloseNow()
+			_, err := w.hub.Raise(t.Context(), high("k"))
+			require.NoError(t, err)
+			a := nurse.until("inbox")
+			for len(a["items"].([]any)) == 0 || a["items"].([]any)[0].(object)["alert"].(object)["escalation"].(object)["state"] != "failed" {
+				a = nurse.until("inbox")
+			}
+			want := []string{"5s person:doctor"}
+			if receipt {
+				require.Equal(t, "ok", nurse.ask(`{"type":"receipt","req":"r","patient":"p1","key":"k","alert_id":"k-1","stage":"delivered"}`)["type"])
+				want = []string{"30s person:doctor"}
+			}
+			go func() {
+				for {
+					if _, _, err := nurse.ws.Read(context.Background()); err != nil {
+						return
+					}
+				}
+			}()
+			time.Sleep(40 * time.Second)
+			require.Equal(t, want, p.told(start))
+		})
+	}
+}
+
+// A group has rejected when everyone in it who sent a receipt has.
+func TestGroupRejects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pager{}
+		policy := func(_ context.Context, _ Alert, step int) (Step, bool) {
+			return Step{To: []string{[]string{"group:icu", "role:viewer"}[min(step, 2)-1]}, After: time.Hour}, true
+		}
+		w := newWorld(t, nil, &Options{Policy: policy, Notifier: p})
+		defer w.close()
+		start := time.Now()
+		a, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		synctest.Wait()
+		for _, name := range []string{"nurse", "doctor"} {
+			r := w.dial(name)
+			require.Equal(t, "ok", r.ask(`{"type":"receipt","req":"r","patient":"p1","key":"k","alert_id":"k-1","stage":"presented"}`)["type"])
+			r.ws.CloseNow()
+		}
+		time.Sleep(10 * time.Second)
+		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Reject})
+		require.NoError(t, err)
+		time.Sleep(10 * time.Second)
+		require.Equal(t, []string{"0s group:icu"}, p.told(start))
+		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: Reject})
+		require.NoError(t, err)
+		time.Sleep(10 * time.Second)
+		require.Equal(t, []string{"20s role:viewer"}, p.told(start))
+	})
+}
+
+// S4: another Hub goes on where one has stopped, also between the record of a
+// level and its page; and each level is recorded once, whoever looks.
+func TestEscalationGoesOnInAnotherHub(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &seam{Store: NewMemoryStore(nil)}
+		p := &pager{}
+		start := time.Now()
+		dying := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+		store.appending = func(next Store, ctx context.Context, e []Entry) ([]Appended, error) {
+			a, err := next.Append(ctx, e)
+			if alert, derr := decodeAlert(&e[0]); derr == nil && alert.Escalation.State == EscalationClaimed {
+				<-ctx.Done() // the record is written, and the node dies before the page
+				return nil, ctx.Err()
+			}
+			return a, err
+		}
+		_, err := dying.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		dying.hub.Shutdown(ctx)
+		dying.srv.Close()
+		require.Empty(t, p.told(start))
+		store.appending = nil
+		for range 3 { // three nodes on one store
+			w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+			defer w.close()
+		}
+		time.Sleep(100 * time.Second)
+		told := p.told(start)
+		require.Len(t, told, 3)
+		require.Contains(t, []string{"10s person:nurse", "11s person:nurse"}, told[0], "the claim lapses after ten seconds")
+		levels := make(map[int]int)
+		entries, err := store.Read(t.Context(), "p1", Position{}, Query{Kinds: []Kind{KindAlert}})
+		require.NoError(t, err)
+		for i := range entries {
+			if a, _ := decodeAlert(&entries[i]); a.Escalation.State == EscalationNotified {
+				levels[a.Escalation.Level]++
+			}
+		}
+		require.Equal(t, map[int]int{1: 1, 2: 1, 3: 1}, levels)
+	})
+}
+
+// S5: while the Store fails watchers are told, heartbeats stop, and overdue
+// pages go out all the same.
+func TestPagesGoOutWhileTheStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &seam{Store: NewMemoryStore(nil)}
+		p := &pager{}
+		w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+		defer w.close()
+		nurse := w.watching("nurse", "latest")
+		defer nurse.ws.CloseNow()
+		_, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		time.Sleep(5 * time.Second)
+		start := time.Now()
+		p.told(start)
+		store.failing.Store(true)
+		require.Equal(t, "failing", nurse.until("status")["store"])
+		require.ErrorIs(t, w.hub.Ready(), ErrUnavailable)
+		require.Equal(t, "status", nurse.read()["type"], "in place of heartbeats")
+		require.Equal(t, "status", nurse.read()["type"])
+		require.NotEmpty(t, p.told(start))
+		store.failing.Store(false)
+		require.Equal(t, "ok", nurse.until("status")["store"])
+		require.NoError(t, w.hub.Ready())
+	})
+}
+
+// Without a policy, and with one that fails, whom the alert is addressed to is
+// told every minute.
+func TestWithoutPolicyTheAddresseesAreTold(t *testing.T) {
+	for name, policy := range map[string]Policy{
+		"none":   nil,
+		"panics": func(context.Context, Alert, int) (Step, bool) { panic("policy") },
+		"hangs":  func(ctx context.Context, _ Alert, _ int) (Step, bool) { <-ctx.Done(); return Step{}, false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &pager{}
+				w := newWorld(t, nil, &Options{Policy: policy, Notifier: p, CallTimeout: time.Second})
+				defer w.close()
+				a := high("k")
+				a.To = []string{"person:nurse"}
+				_, err := w.hub.Raise(t.Context(), a)
+				require.NoError(t, err)
+				time.Sleep(130 * time.Second)
+				require.Len(t, p.told(time.Now()), 3)
+			})
+		})
+	}
+}
+
+// A hung Notifier piles up nothing, and a page that fails is no page.
+func TestHungNotifierIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		w := newWorld(t, nil, &Options{Notifier: notifierFunc(func(context.Context, Page) error { <-release; return nil })})
+		defer w.close()
+		defer close(release)
+		for i := range 200 {
+			a := high("k" + string(rune('a'+i%26)) + string(rune('a'+i/26)))
+			a.To = []string{"person:nurse"}
+			_, err := w.hub.Raise(t.Context(), a)
+			require.NoError(t, err)
+		}
+		time.Sleep(5 * time.Minute)
+		require.LessOrEqual(t, len(w.hub.calls.notify), cap(w.hub.calls.notify))
+		open, _ := w.hub.index.count(time.Now())
+		require.Equal(t, 200, open)
+	})
+}
+
+type notifierFunc func(context.Context, Page) error
+
+func (f notifierFunc) Notify(ctx context.Context, p Page) error { return f(ctx, p) }
+
+// Test alerts page nobody but the recipients that the host names.
+func TestTestAlertsPageNobodyElse(t *testing.T) {
+	for _, recipients := range [][]string{nil, {"person:tester"}} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &pager{}
+			w := newWorld(t, nil, &Options{Policy: threeSteps, Notifier: p, TestRecipients: recipients})
+			defer w.close()
+			a := high("k")
+			a.Test = true
+			_, err := w.hub.Raise(t.Context(), a)
+			require.NoError(t, err)
+			real, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "real", Priority: PriorityInfo})
+			require.NoError(t, err)
+			require.False(t, real.Test, "test data has its own keys")
+			time.Sleep(20 * time.Second)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			require.Len(t, p.pages, len(recipients))
+			for _, page := range p.pages {
+				require.Equal(t, "person:tester", page.To)
+			}
+		})
+	}
+}
+
+// A device that falls silent raises one technical alert, which ends when it is heard again.
+func TestSilentDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		reading := func(v Vital) Vital {
+			v.Device, v.Every = "mon-1", 5*time.Second
+			return v
+		}
+		noData := func() *Alert {
+			e, err := w.store.Get(t.Context(), "p1", "a/no-data.mon-1")
+			if errors.Is(err, ErrNotFound) {
+				return nil
+			}
+			a, _ := decodeAlert(&e)
+			return a
+		}
+		send := func() {
+			_, err := w.hub.Publish(t.Context(), reading(HeartRate.Of("p1", 60)), reading(SpO2.Of("p1", 97)))
+			require.NoError(t, err)
+		}
+		for range 100 {
+			send()
+			time.Sleep(5 * time.Second)
+		}
+		require.Nil(t, noData())
+		time.Sleep(9 * time.Second)
+		require.Nil(t, noData())
+		time.Sleep(8 * time.Second)
+		a := noData()
+		require.NotNil(t, a, "three intervals have passed")
+		require.Equal(t, ConditionPresent, a.Condition)
+		require.Equal(t, KindTechnical, a.Kind)
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, a.ID, noData().ID, "one alert, however long")
+		send()
+		synctest.Wait()
+		require.Equal(t, ConditionOver, noData().Condition)
+		time.Sleep(20 * time.Second)
+		require.Equal(t, ConditionPresent, noData().Condition, "silent again")
+	})
+}
+
+// Who is addressed and watches nobody gets the alert, and what becomes of it;
+// who watches does not get it twice; who may not see it does not get it.
+func TestInbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		nurse, doctor, nobody := w.dial("nurse"), w.watching("doctor", "latest"), w.dial("nobody")
+		for _, r := range []*raw{nurse, doctor, nobody} {
+			defer r.ws.CloseNow()
+		}
+		nurse.until("inbox")
+		nobody.until("inbox")
+		a := high("k")
+		a.To = []string{"group:icu", "person:nobody"}
+		_, err := w.hub.Raise(t.Context(), a)
+		require.NoError(t, err)
+		item := nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)
+		require.Equal(t, "k-1", item["alert_id"])
+		require.Equal(t, "alert", doctor.read()["type"])
+		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: Accept})
+		require.NoError(t, err)
+		for item["responsibility"].(object)["state"] != "accepted" {
+			item = nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)
+		}
+		// Connecting later shows what is open, in one go.
+		late := w.dial("nurse")
+		defer late.ws.CloseNow()
+		box := late.until("inbox")
+		require.Equal(t, true, box["done"])
+		require.Len(t, box["items"], 1)
+		require.EqualValues(t, 1, late.until("heartbeat")["inbox"])
+		require.EqualValues(t, 0, nobody.until("heartbeat")["inbox"], "addressed, and not entitled")
+	})
+}
+
+// A notice is in the inbox of its addressees until they have read it.
+func TestNoticeIsOpenUntilItIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		unread := func(token string) int {
+			r := w.dial(token)
+			defer r.ws.CloseNow()
+			return len(r.until("inbox")["items"].([]any))
+		}
+		read := func(token string) {
+			r := w.dial(token)
+			defer r.ws.CloseNow()
+			require.Equal(t, "ok", r.ask(`{"type":"receipt","req":"r","patient":"p1","notice_id":"n1","stage":"read"}`)["type"])
+		}
+		_, err := w.hub.Notify(t.Context(), Notice{Patient: "p1", ID: "n1", To: []string{"patient", "person:nurse"}, Text: "x"})
+		require.NoError(t, err)
+		require.Equal(t, []int{1, 1, 0}, []int{unread("pat"), unread("nurse"), unread("doctor")})
+		read("pat")
+		require.Equal(t, []int{0, 1}, []int{unread("pat"), unread("nurse")})
+		read("nurse")
+		require.Equal(t, []int{0, 0}, []int{unread("pat"), unread("nurse")})
+		e, err := w.store.Get(t.Context(), "p1", "n/n1")
+		require.NoError(t, err)
+		require.False(t, e.Open)
+	})
+}

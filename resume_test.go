@@ -1,0 +1,242 @@
+package carewire
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+)
+
+// know is what a client knows of one patient, kept as the protocol tells it to.
+type know struct {
+	pos    Position
+	must   uint64
+	counts bool              // must is exact: synced was seen
+	start  uint64            // the number after which everything owed has come one by one
+	had    map[uint64]string // what came under each number, since the last fresh start
+	newest map[string]uint64 // the newest number of each vital's code
+}
+
+// a follower is a model client that is cut off after a number of frames, comes
+// back, and goes on from where it was.
+type follower struct {
+	t        *testing.T
+	w        *world
+	token    string
+	delivery Delivery
+	cutAfter int // frames; 0: never
+	known    map[string]*know
+	syncs    []string // what every sync said: for a failure's message
+}
+
+// connect follows p1 and p2 until the world ends or the cut.
+func (f *follower) connect() (cut bool) {
+	r, err := f.w.tryDial(f.token)
+	if err != nil {
+		return false
+	}
+	defer r.ws.CloseNow()
+	since := ""
+	for p, k := range f.known {
+		if !k.counts {
+			delete(f.known, p) // cut before synced: what came is no whole
+			continue
+		}
+		if since != "" {
+			since += ","
+		}
+		since += fmt.Sprintf(`%q:{"epoch":%q,"seq":%d}`, p, k.pos.Epoch, k.pos.Seq)
+	}
+	r.ws.Write(context.Background(), websocket.MessageText, fmt.Appendf(nil, `{"type":"watch","req":"w","patients":["p1","p2"],"delivery":%q,"since":{%s}}`, f.delivery, since))
+	for n := 1; ; n++ {
+		_, b, err := r.ws.Read(context.Background())
+		if err != nil {
+			return false
+		}
+		f.take(b)
+		if n == f.cutAfter {
+			return true
+		}
+	}
+}
+
+func (f *follower) take(b []byte) {
+	var o struct {
+		Type, Patient, Epoch string
+		Seq, Must            uint64
+		Recovered            bool
+		Vital                struct{ Code string }
+		Heads                []struct {
+			Patient   string
+			Seq, Must uint64
+		}
+	}
+	if err := json.Unmarshal(b, &o); err != nil {
+		f.t.Errorf("%v", err)
+	}
+	switch o.Type {
+	case "sync":
+		f.syncs = append(f.syncs, string(b))
+		if k := f.known[o.Patient]; k == nil || !o.Recovered {
+			f.known[o.Patient] = &know{had: make(map[uint64]string), newest: make(map[string]uint64)}
+		}
+	case "synced":
+		k := f.known[o.Patient]
+		if k.counts && k.must != o.Must {
+			f.t.Errorf("must: counted %d, synced says %d", k.must, o.Must)
+		}
+		if !k.counts {
+			k.start = o.Seq
+		}
+		k.pos, k.must, k.counts = Position{o.Epoch, o.Seq}, o.Must, true
+	case "vital", "alert", "notice", "receipt", "access", "gap":
+		k := f.known[o.Patient]
+		if k == nil {
+			f.t.Errorf("an event before its sync: %s", b)
+			return
+		}
+		if k.had[o.Seq] != "" {
+			f.t.Errorf("%d twice; %v", o.Seq, f.syncs)
+		}
+		if o.Seq <= k.pos.Seq && k.counts {
+			f.t.Errorf("%d after %d", o.Seq, k.pos.Seq)
+		}
+		if k.counts {
+			want := k.must
+			if o.Type != "vital" {
+				want++
+			}
+			if o.Must != want && !(o.Type == "gap" && o.Must == k.must) {
+				f.t.Errorf("at %d must is %d, counted %d", o.Seq, o.Must, want)
+			}
+			if f.delivery == DeliverEvery && o.Seq != k.pos.Seq+1 {
+				f.t.Errorf("every: %d after %d", o.Seq, k.pos.Seq)
+			}
+			k.pos, k.must = Position{o.Epoch, o.Seq}, o.Must
+		}
+		k.had[o.Seq] = o.Type
+		if o.Type == "vital" {
+			k.newest[o.Vital.Code] = max(k.newest[o.Vital.Code], o.Seq)
+		}
+	case "head":
+		for _, h := range o.Heads {
+			if k := f.known[h.Patient]; k.counts && (k.must != h.Must || k.pos.Seq > h.Seq) {
+				f.t.Errorf("head says %d at %d, counted %d at %d", h.Must, h.Seq, k.must, k.pos.Seq)
+			}
+		}
+	}
+}
+
+// check compares what f knows with the log.
+func (f *follower) check(store Store) {
+	principal := people[f.token]
+	for _, patient := range []string{"p1", "p2"} {
+		k := f.known[patient]
+		require.NotNil(f.t, k)
+		entries, head, err := store.Latest(context.Background(), patient)
+		require.NoError(f.t, err)
+		require.Equal(f.t, head.Must, k.must, "%s: counted", patient)
+		owed := func(e *Entry) string {
+			switch {
+			case e.Kind.Droppable() && f.delivery == DeliverAlerts:
+				return ""
+			case !principal.sees(e):
+				return "gap"
+			}
+			return kindName(e.Kind)
+		}
+		for i := range entries { // what is newest or open is known, whichever way it came
+			e := &entries[i]
+			if owed(e) != "" && (owed(e) != "gap" || k.had[e.Seq] != "") {
+				require.Equal(f.t, owed(e), k.had[e.Seq], "%s/%d", patient, e.Seq)
+			}
+			if e.Kind == KindVital && f.delivery != DeliverAlerts {
+				require.Equal(f.t, e.Seq, k.newest[strings.Split(e.Key, "/")[1]], "the newest of %s", e.Key)
+			}
+		}
+		log, err := store.Read(context.Background(), patient, Position{Seq: k.start}, Query{Limit: 10000})
+		if err != nil {
+			continue // pruned since
+		}
+		for i := range log {
+			e := &log[i]
+			if owed(e) != "" && (!e.Kind.Droppable() || f.delivery == DeliverEvery) {
+				require.Equal(f.t, owed(e), k.had[e.Seq], "%s/%d; %v", patient, e.Seq, f.syncs)
+			}
+		}
+	}
+}
+
+// history makes random events, now and then in bursts.
+func (w *world) history(r *rand.Rand, n int) {
+	for i := range n {
+		patient := []string{"p1", "p2"}[r.IntN(2)]
+		ctx := context.Background()
+		switch r.IntN(6) {
+		case 0:
+			a := Alert{Patient: patient, Key: "k" + strconv.Itoa(r.IntN(3)), Text: "x", Priority: PriorityInfo}
+			if r.IntN(2) == 0 {
+				a.Audience = AudienceAll
+			}
+			w.hub.Raise(ctx, a)
+		case 1:
+			w.hub.Clear(ctx, AlertRef{Patient: patient, Key: "k" + strconv.Itoa(r.IntN(3))})
+		case 2:
+			w.hub.Notify(ctx, Notice{Patient: patient, To: []string{"person:nurse"}, Text: "x"})
+		default:
+			v := []Vital{HeartRate.Of(patient, 60), SpO2.Of(patient, 97)}[r.IntN(2)]
+			w.hub.Publish(ctx, v)
+		}
+		if i%3 == 0 || r.IntN(2) == 0 {
+			synctest.Wait()
+		}
+	}
+	synctest.Wait()
+}
+
+// The connection is cut after every single frame of random histories, and the
+// client resumes: nothing is missing of what its delivery promises, nothing
+// comes twice, and recovered is never wrong.
+func TestResumeAfterEveryFrame(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for _, delivery := range []Delivery{DeliverLatest, DeliverEvery, DeliverAlerts} {
+		for _, token := range []string{"nurse", "family"} {
+			for _, small := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%s/pruned=%v", delivery, token, small), func(t *testing.T) {
+					t.Parallel()
+					for cut := 1; cut <= 24; cut++ {
+						synctest.Test(t, func(t *testing.T) {
+							o := &MemoryOptions{}
+							if small {
+								o.Vitals, o.Others = 6, 4
+							}
+							store := NewMemoryStore(o)
+							w := newWorld(t, store, nil)
+							f := &follower{t: t, w: w, token: token, delivery: delivery, cutAfter: cut, known: make(map[string]*know)}
+							done := make(chan struct{})
+							go func() {
+								defer close(done)
+								for cuts := 0; f.connect(); cuts++ {
+									if cuts == 12 {
+										f.cutAfter = 0
+									}
+								}
+							}()
+							defer func() { w.close(); <-done }()
+							w.history(rand.New(rand.NewPCG(seed, uint64(cut))), 40)
+							f.check(store)
+						})
+					}
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package storetest
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// readRules are about Read.
+var readRules = []rule{
+	{"read", "Read returns entries with a number greater than after.Seq, oldest first; after.Epoch is not compared", func(p *probe) {
+		var all []carewire.Entry
+		for i := range 10 {
+			all = append(all, p.add(vital("a", "hr", time.Duration(-i)*time.Second))...)
+			p.add(vital("b", "hr", 0))
+		}
+		for after := range uint64(12) {
+			p.same(fmt.Sprint("Read after ", after), p.read("a", after, carewire.Query{}), all[min(after, 10):])
+		}
+		other, err := p.store.Read(p.ctx, "a", carewire.Position{Epoch: "other", Seq: 4}, carewire.Query{})
+		p.must("Read", err)
+		p.same("Read after a number of another epoch", other, all[4:])
+	}},
+	{"read what matches", "Read returns what matches the Query: one of Kinds, the Key, and From <= Time < To, as instants; what is not set is no bound", func(p *probe) {
+		all := p.add(vital("a", "hr", 0), vital("a", "hr", time.Second), vital("a", "bp", 2*time.Second), alert("a", "x", 1, 0),
+			timer("a", "t", 1, 0), notice("a"), vital("a", "hr", 3*time.Second), ended("a", "x", 2), vital("a", "hr", -time.Second))
+		expect := func(what string, q carewire.Query, want ...int) {
+			var entries []carewire.Entry
+			for _, i := range want {
+				entries = append(entries, all[i])
+			}
+			p.same("Read by "+what, p.read("a", 0, q), entries)
+		}
+		vitals := []carewire.Kind{carewire.KindVital}
+		expect("nothing", carewire.Query{}, 0, 1, 2, 3, 4, 5, 6, 7, 8)
+		expect("one kind", carewire.Query{Kinds: vitals}, 0, 1, 2, 6, 8)
+		expect("two kinds", carewire.Query{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindTimer}}, 4, 5)
+		expect("a kind that is not there", carewire.Query{Kinds: []carewire.Kind{carewire.KindAccess}})
+		expect("key", carewire.Query{Key: "x"}, 3, 7)
+		expect("kind and key", carewire.Query{Kinds: vitals, Key: "hr"}, 0, 1, 6, 8)
+		expect("From", carewire.Query{Kinds: vitals, From: t0.Add(time.Second)}, 1, 2, 6)
+		expect("To", carewire.Query{Kinds: vitals, To: t0.Add(2 * time.Second)}, 0, 1, 8)
+		expect("From and To", carewire.Query{From: t0.Add(time.Second), To: t0.Add(3 * time.Second), Kinds: vitals}, 1, 2)
+		expect("key and limit", carewire.Query{Key: "x", Limit: 2}, 3, 7)
+	}},
+	{"read limit", "Read returns at most Limit entries, the oldest; 0 means 1,000, and more than 10,000 counts as 10,000", func(p *probe) {
+		const n = 10_010
+		batch := make([]carewire.Entry, n)
+		for i := range batch {
+			// One key each: stores that are bounded keep the newest of each key.
+			batch[i] = vital("a", fmt.Sprint("k", i), time.Duration(i))
+		}
+		for some := range slices.Chunk(batch, 1000) {
+			p.add(some...)
+		}
+		for _, c := range []struct{ limit, want int }{{1, 1}, {7, 7}, {0, 1000}, {1001, 1001}, {10_000, 10_000}, {10_001, 10_000}, {1 << 40, 10_000}} {
+			got := p.read("a", 5, carewire.Query{Limit: c.limit})
+			if len(got) != c.want || got[0].Seq != 6 || got[len(got)-1].Seq != uint64(5+c.want) {
+				p.fail("Read with limit %d returned %d entries, want numbers 6 to %d", c.limit, len(got), 5+c.want)
+			}
+		}
+	}},
+	{"read while appending", "Read returns a log without holes at any time: what has a number is there before what has a greater one", func(p *probe) {
+		const appends = 60
+		writer := func() error {
+			for i := range appends {
+				if _, err := p.store.Append(p.ctx, []carewire.Entry{vital("a", "hr", time.Duration(i)), notice("a")}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		reader := func() error {
+			for seen := uint64(0); seen < 3*2*appends; runtime.Gosched() {
+				entries, err := p.store.Read(p.ctx, "a", carewire.Position{Seq: seen}, carewire.Query{Limit: 50})
+				if err != nil {
+					return fmt.Errorf("the error of Read was %w", err)
+				}
+				for _, e := range entries {
+					if seen++; e.Seq != seen {
+						return fmt.Errorf("a Read returned number %d where %d must stand", e.Seq, seen)
+					}
+				}
+			}
+			return nil
+		}
+		p.together(writer, reader, writer, reader, writer)
+	}},
+}
+
+// stateRules are about Latest, Get and Heads.
+var stateRules = []rule{
+	{"late vital", "the newest vital of a key is the one with the greatest Time: what comes late joins the log and no more", func(p *probe) {
+		added := p.add(vital("a", "hr", 2*time.Second), vital("a", "hr", time.Second))
+		late := p.add(vital("a", "hr", 0))
+		got, _ := p.latest("a")
+		p.same("Latest", got, added[:1])
+		p.same("Get", []carewire.Entry{p.get("a", "hr")}, added[:1])
+		p.same("Read", p.read("a", 0, carewire.Query{}), append(added, late...))
+		newer := p.add(vital("a", "hr", 3*time.Second))
+		p.same("Get", []carewire.Entry{p.get("a", "hr")}, newer)
+	}},
+	{"vitals of one time", "of vitals with the same Time the one with the greatest Seq is the newest", func(p *probe) {
+		p.add(vital("a", "hr", 0))
+		added := p.add(vital("a", "hr", 0), vital("a", "hr", 0))
+		got, _ := p.latest("a")
+		p.same("Latest", got, added[1:])
+		p.same("Get", []carewire.Entry{p.get("a", "hr")}, added[1:])
+	}},
+	{"latest", "Latest returns the newest vital of each key and the newest revision of every key whose newest revision is open, in order of Seq, without timers, and the head", func(p *probe) {
+		all := p.add(alert("a", "open", 1, 0), alert("a", "over", 1, 0), vital("a", "hr", 0), vital("a", "bp", 0), timer("a", "t", 1, 0),
+			alert("a", "again", 1, 0), notice("b"), alert("a", "", 0, 0))
+		all = append(all, p.add(alert("a", "open", 2, 0), ended("a", "over", 2), vital("a", "hr", 1), ended("a", "again", 2), alert("a", "again", 3, 0), vital("a", "", 0))...)
+		got, head := p.latest("a")
+		p.same("Latest", got, []carewire.Entry{all[3], all[8], all[10], all[12]})
+		if want := p.head("a"); head.Position != all[13].Position || head.Must != all[13].Must || !slices.Equal(head.Epochs, want.Epochs) || head.Patient != "a" {
+			p.fail("Latest returned the head %v, want %v", head, want)
+		}
+	}},
+	{"latest is one view", "Latest returns entries and head from one consistent view", func(p *probe) {
+		const appends = 100
+		writer := func() error {
+			for i := range uint64(appends) {
+				v, a := vital("a", "hr", time.Duration(i)), alert("a", "x", i+1, 0)
+				if _, err := p.store.Append(p.ctx, []carewire.Entry{v}); err != nil {
+					return err
+				}
+				if _, err := p.store.Append(p.ctx, []carewire.Entry{a}); err != nil {
+					return err
+				}
+				runtime.Gosched()
+			}
+			return nil
+		}
+		reader := func() error {
+			for {
+				entries, head, err := p.store.Latest(p.ctx, "a")
+				if err != nil {
+					return fmt.Errorf("the error of Latest was %w", err)
+				}
+				if n := len(entries); n > 0 && entries[n-1].Seq != head.Seq || n == 0 && head.Seq != 0 {
+					return fmt.Errorf("every entry is the newest of its key when it is written, but Latest returned %s with a head of number %d", list(entries), head.Seq)
+				}
+				if head.Must != head.Seq/2 {
+					return fmt.Errorf("the head of number %d has must %d", head.Seq, head.Must)
+				}
+				if head.Seq == 2*appends {
+					return nil
+				}
+				runtime.Gosched()
+			}
+		}
+		p.together(writer, reader, reader)
+	}},
+	{"get", "Get returns the newest state of a key, ended ones too: for vitals by Time then Seq, for all others the greatest Seq; ErrNotFound if there is none", func(p *probe) {
+		early := ended("a", "x", 2)
+		early.Time = t0.Add(-time.Hour)
+		all := p.add(alert("a", "x", 1, 0), early, timer("a", "t", 1, 0), vital("a", "hr", 0), vital("b", "bp", 0), notice("a"))
+		for _, i := range []int{1, 2, 3} {
+			p.same("Get", []carewire.Entry{p.get("a", all[i].Key)}, all[i:i+1])
+		}
+		for _, unknown := range [][2]string{{"a", "bp"}, {"b", "hr"}, {"c", "hr"}, {"a", ""}, {"", "hr"}, {"a", "h"}, {"a", "hrr"}} {
+			_, err := p.store.Get(p.ctx, unknown[0], unknown[1])
+			p.want(fmt.Sprintf("Get of %q", unknown), err, carewire.ErrNotFound)
+		}
+	}},
+	{"heads", "Heads returns the head of each patient in the order asked for; Epochs are the last numbers written in each epoch and end with the head", func(p *probe) {
+		added := p.add(notice("a"), vital("a", "hr", 0), notice("b"))
+		heads, err := p.store.Heads(p.ctx, []string{"b", "unknown", "a", "b"})
+		p.must("Heads", err)
+		want := []carewire.Head{{Patient: "b", Position: added[2].Position, Must: 1}, {Patient: "unknown"}, {Patient: "a", Position: added[1].Position, Must: 1}, {Patient: "b", Position: added[2].Position, Must: 1}}
+		if len(heads) != len(want) {
+			p.fail("Heads of 4 patients returned %d heads", len(heads))
+		}
+		for i, h := range heads {
+			epochs := want[i].Epochs
+			if want[i].Seq != 0 {
+				epochs = []carewire.Position{want[i].Position}
+			}
+			if h.Patient != want[i].Patient || h.Position != want[i].Position || h.Must != want[i].Must || !slices.Equal(h.Epochs, epochs) {
+				p.fail("head %d is %v, want %v with epochs %v", i, h, want[i], epochs)
+			}
+		}
+	}},
+}
