@@ -115,7 +115,7 @@ func over(prev *Alert, now time.Time) Alert {
 	a.Condition = ConditionOver
 	a.changed(now)
 	switch {
-	case a.Responsibility.State == Accepted, a.Priority == PriorityInfo:
+	case a.Responsibility.State == Accepted, a.Escalation.peak == PriorityInfo: // nobody was to accept it
 		a.end(now)
 	default:
 		a.Latched = true
@@ -268,48 +268,67 @@ func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
-// told records what became of a claimed level: to was told, the next level
-// comes after the given time, or sooner if this one reaches nobody and there
-// is a next step. exhausted says that the policy had no further step and the
-// last one was told again.
-func told(prev *Alert, to []string, after time.Duration, paged, exhausted, last bool) Alert {
+// A telling is what was done about a claimed level.
+type telling struct {
+	to        []string
+	after     time.Duration // until the next level
+	paged     bool          // a Notifier's call succeeded
+	exhausted bool          // the policy had no further step: the last one was told again
+	last      bool          // there is no step after this one
+}
+
+// told records a telling. A level that has reached nobody within five seconds
+// gives way to the next sooner, if there is a next step; one that everybody
+// asked has rejected meanwhile at once. received lists who sent a receipt.
+func told(prev *Alert, w telling, received []string) Alert {
 	a := *prev
 	x := &a.Escalation
-	x.told = slices.Clone(to)
+	x.told = slices.Clone(w.to)
 	x.assigned = ""
-	x.reached = paged
-	if exhausted {
+	x.reached = x.reached || w.paged
+	after := w.after
+	if w.exhausted {
 		x.Step--
 		x.repeats++
-		wait := after << min(x.repeats, 10)
-		if wait > repeatMax {
-			wait = max(repeatMax, after)
-		}
-		after = wait
+		after = doubled(after, x.repeats)
 	}
 	x.after = after.Seconds()
 	x.State = EscalationNotified
-	if !paged {
+	if !x.reached {
 		x.State = EscalationFailed
 	}
 	x.Due = x.began.Add(after)
-	if soon := x.began.Add(reachWithin); !paged && !exhausted && !last && soon.Before(x.Due) {
+	if soon := x.began.Add(reachWithin); !x.reached && !w.exhausted && !w.last && soon.Before(x.Due) {
 		x.Due = soon
 	}
+	if x.allRejected(received) {
+		x.Due = x.began
+	}
 	return a
+}
+
+// doubled doubles d n times, up to repeatMax.
+func doubled(d time.Duration, n int) time.Duration {
+	for ; n > 0 && d < repeatMax; n-- {
+		d = min(2*d, repeatMax)
+	}
+	return d
 }
 
 // reached notes that somebody who was told, and may accept, has the alert.
 func reached(prev *Alert) (a Alert, ok bool) {
 	x := prev.Escalation
-	if !prev.Open() || x.reached || x.State != EscalationNotified && x.State != EscalationFailed {
+	if !prev.Open() || x.reached || x.State == EscalationOff || x.State == EscalationDue {
 		return *prev, false
 	}
 	a = *prev
 	x.reached = true
-	x.State = EscalationNotified
-	if due := x.began.Add(time.Duration(x.after * float64(time.Second))); due.After(x.Due) && len(x.told) > 0 && !x.allRejected(nil) {
-		x.Due = due
+	if x.State == EscalationFailed {
+		x.State = EscalationNotified
+		// The next level was brought forward because this one had reached nobody.
+		if x.Due.Equal(x.began.Add(reachWithin)) {
+			x.Due = x.began.Add(time.Duration(x.after * float64(time.Second)))
+		}
 	}
 	a.Escalation = x
 	return a, true

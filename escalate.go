@@ -112,8 +112,8 @@ func (h *Hub) happen(ctx context.Context, e *Entry, blind bool) {
 		case err != nil:
 			h.log.Error("carewire: a stored alert cannot be read")
 		case blind:
-			if to, _, _, _ := h.step(ctx, a); a.Responsibility.State != Accepted {
-				h.page(ctx, a, to)
+			if a.Responsibility.State != Accepted {
+				h.page(ctx, a, h.step(ctx, a).to)
 			}
 		default:
 			h.happenAlert(ctx, a)
@@ -147,8 +147,8 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 	if err != nil || !claimed {
 		return
 	}
-	to, after, exhausted, last := h.step(ctx, &mine)
-	paged := h.page(ctx, &mine, to)
+	w := h.step(ctx, &mine)
+	w.paged = h.page(ctx, &mine, w.to)
 	c.quiet = false
 	level := mine.Escalation.Level
 	_, err = h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
@@ -156,9 +156,9 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 		if x.State != EscalationClaimed || x.Level != level {
 			return *prev, false
 		}
-		return told(prev, to, after, paged, exhausted, last), true
+		return told(prev, w, h.receipt.of(prev)), true
 	}))
-	if err == nil && exhausted && mine.Escalation.repeats == 0 {
+	if err == nil && w.exhausted && mine.Escalation.repeats == 0 {
 		h.complain(ctx, "policy-exhausted", mine.Ref())
 	}
 }
@@ -180,13 +180,11 @@ func unlessEnded(id string, f func(*Alert, time.Time) (Alert, bool)) func(*Alert
 	}
 }
 
-// step says whom the claimed level of a is to be told, and for how long to
-// wait then. exhausted means that the policy has no further step and the last
-// one is told again, last that there is none after it.
-func (h *Hub) step(ctx context.Context, a *Alert) (to []string, after time.Duration, exhausted, last bool) {
+// step says whom the claimed level of a is to be told, and for how long to wait then.
+func (h *Hub) step(ctx context.Context, a *Alert) telling {
 	x := &a.Escalation
 	if x.assigned != "" {
-		return []string{x.assigned}, repeatEvery, false, false
+		return telling{to: []string{x.assigned}, after: repeatEvery}
 	}
 	ask := func(step int) (Step, bool, error) {
 		if h.opt.Policy == nil || step < 1 {
@@ -207,17 +205,17 @@ func (h *Hub) step(ctx context.Context, a *Alert) (to []string, after time.Durat
 	}
 	s, ok, err := ask(x.Step)
 	if ok {
-		return s.To, s.After, false, false
+		return telling{to: s.To, after: s.After}
 	}
 	if err == nil && x.Step > 1 {
 		if s, ok, err = ask(x.Step - 1); ok {
-			return s.To, s.After, true, true
+			return telling{to: s.To, after: s.After, exhausted: true, last: true}
 		}
 	}
 	if len(x.told) > 0 {
-		return x.told, repeatEvery, false, true
+		return telling{to: x.told, after: repeatEvery, last: true}
 	}
-	return a.To, repeatEvery, false, true
+	return telling{to: a.To, after: repeatEvery, last: true}
 }
 
 // page has everybody told who is to be, and reports whether anybody was reached.

@@ -178,7 +178,11 @@ func decodeEvent(b []byte) (ev Event, reply *reply, err error) {
 		reply, err = decodeReply(b, typ)
 		return Event{}, reply, err
 	}
-	ev.Type = EventType(typ)
+	if ev.Type = EventType(typ); !sent[ev.Type] {
+		s.members(func([]byte) bool { s.skip(); return true })
+		s.end()
+		return ev, nil, s.err
+	}
 	if ev.Type == EventWelcome {
 		ev.Welcome = new(Welcome)
 	}
@@ -238,6 +242,11 @@ func decodeEvent(b []byte) (ev Event, reply *reply, err error) {
 	}
 	return ev, nil, s.err
 }
+
+// sent are the events that servers of this version send.
+var sent = map[EventType]bool{EventWelcome: true, EventVital: true, EventAlert: true, EventNotice: true, EventReceipt: true, EventAccess: true,
+	EventGap: true, EventHead: true, EventSync: true, EventSynced: true, EventInbox: true, EventGranted: true, EventRevoked: true,
+	EventStatus: true, EventHeartbeat: true, EventClosed: true}
 
 func decodeHead(s *scanner) (h Head) {
 	s.object(func(name []byte) bool {

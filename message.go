@@ -743,7 +743,11 @@ func (a *Alert) encode(e *encoder) {
 		})
 	}
 	e.bool("test", a.Test)
-	e.b = append(append(e.b, a.extra...), '}')
+	extra := a.extra
+	if e.b[len(e.b)-1] == '{' && len(extra) > 0 {
+		extra = extra[1:]
+	}
+	e.b = append(append(e.b, extra...), '}')
 }
 
 func (e *encoder) person(name string, p Person) {
@@ -853,8 +857,9 @@ func (a Alert) MarshalJSON() ([]byte, error) {
 	return e.b, nil
 }
 
-// UnmarshalJSON reads a leniently, and keeps members it does not know for
-// MarshalJSON to write again. It does not validate.
+// UnmarshalJSON reads a leniently, and keeps members it does not know (of the
+// alert itself, not of the objects in it) for MarshalJSON to write again. It
+// does not validate.
 func (a *Alert) UnmarshalJSON(b []byte) error {
 	s := scanner{b: b, open: true}
 	*a = Alert{}

@@ -158,7 +158,7 @@ func (f *follower) check(store Store) {
 				require.Equal(f.t, owed(e), k.had[e.Seq], "%s/%d", patient, e.Seq)
 			}
 			if e.Kind == KindVital && f.delivery != DeliverAlerts {
-				require.Equal(f.t, e.Seq, k.newest[strings.Split(e.Key, "/")[1]], "the newest of %s", e.Key)
+				require.Equal(f.t, e.Seq, k.newest[strings.Fields(e.Key)[1]], "the newest of %s", e.Key)
 			}
 		}
 		log, err := store.Read(context.Background(), patient, Position{Seq: k.start}, Query{Limit: 10000})

@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"math"
 	"strconv"
 	"time"
 	"unicode/utf16"
@@ -537,5 +538,5 @@ func (s *scanner) seconds() time.Duration {
 		s.fail("must be seconds")
 		return 0
 	}
-	return time.Duration(f * float64(time.Second))
+	return time.Duration(math.Round(f * float64(time.Second)))
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -269,25 +268,17 @@ func (v *Vital) accept(now time.Time) (at time.Time, err error) {
 	return v.Time, nil
 }
 
-// key names what v is the newest state of.
+// key names what v is the newest state of: system, code, device and site, of
+// which only the last can contain a space.
 func (v *Vital) key() string {
-	var b strings.Builder
-	b.WriteString("v/")
-	if v.System != "" && v.System != LOINC {
-		b.WriteString(v.System)
-		b.WriteByte('|')
-	}
-	b.WriteString(v.Code)
-	b.WriteByte('/')
-	b.WriteString(v.Device)
-	if v.Site != "" {
-		b.WriteByte('/')
-		b.WriteString(v.Site)
-	}
+	prefix, system := "v/", v.System
 	if v.Test {
-		b.WriteString("!test")
+		prefix = "v!/"
 	}
-	return b.String()
+	if system == LOINC {
+		system = ""
+	}
+	return prefix + system + " " + v.Code + " " + v.Device + " " + v.Site
 }
 
 var knownQuality = map[Quality]bool{QualityInvalid: true, QualityQuestionable: true, QualityCalibration: true, QualityValidated: true,

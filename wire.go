@@ -3,6 +3,7 @@ package carewire
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -520,6 +521,9 @@ type alertError struct {
 func (e *alertError) Error() string { return e.err.Error() }
 func (e *alertError) Unwrap() error { return e.err }
 
+// Format shows the error and nothing of the alert.
+func (e *alertError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.err) }
+
 // reply is an ok or error frame as a Client reads it.
 type reply struct {
 	Req      string
@@ -567,10 +571,12 @@ func decodeReply(b []byte, typ string) (*reply, error) {
 			s.array(func(int) {
 				from := s.i
 				s.skip()
-				ev, _, err := decodeEvent(s.b[from:s.i])
-				if err == nil {
-					r.Events = append(r.Events, ev)
+				if s.err != nil {
+					return
 				}
+				ev, _, err := decodeEvent(s.b[from:s.i])
+				s.err = err
+				r.Events = append(r.Events, ev)
 			})
 		case "next":
 			r.Next = s.uint()
