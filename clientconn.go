@@ -332,11 +332,13 @@ func (c *Client) detach(l *link) {
 	}
 	c.link, c.ready = nil, nil
 	for req, k := range c.calls {
-		if k.internal || k.gone {
+		if k.internal {
 			delete(c.calls, req)
 		}
 	}
-	c.push(Event{Type: EventLost, Code: l.code})
+	if c.ctx.Err() == nil {
+		c.push(Event{Type: EventLost, Code: l.code})
+	}
 }
 
 // reading is the one goroutine that reads from a connection. It waits for nobody.

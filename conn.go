@@ -565,6 +565,7 @@ func statusFrame(state string, since time.Time) []byte {
 
 const (
 	visitEvery = 4 * time.Second
+	stall      = 5 * time.Second  // without a tick
 	headEvery  = 11 * time.Second // with a visit more: 15 s
 )
 
@@ -573,13 +574,17 @@ const (
 func (h *Hub) tick() {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
-	last := storeOK
+	last, beat := storeOK, time.Now()
 	for n := 0; ; n++ {
 		select {
 		case <-every.C:
 		case <-h.quit:
 			return
 		}
+		if wall := time.Now().Round(0); wall.Sub(beat) > stall { // the process, or the machine, stood still
+			h.awake.Store(h.now().UnixNano())
+		}
+		beat = time.Now().Round(0) // without the monotonic clock, which may stand still with the machine
 		state, since := h.store.state()
 		var status []byte
 		if state != storeOK {

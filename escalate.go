@@ -158,8 +158,12 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 		}
 		return told(prev, w, h.receipt.of(prev)), true
 	}))
-	if err == nil && w.exhausted && mine.Escalation.repeats == 0 {
-		h.complain(ctx, "policy-exhausted", mine.Ref())
+	switch {
+	case err != nil:
+	case w.exhausted && mine.Escalation.repeats == 0:
+		h.complain(ctx, mine.Ref(), "policy-exhausted", "An alert has gone through all steps of the policy and nobody has accepted it.")
+	case len(w.to) == 0 && level == 1:
+		h.complain(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
 	}
 }
 
@@ -208,7 +212,7 @@ func (h *Hub) step(ctx context.Context, a *Alert) telling {
 		return telling{to: s.To, after: s.After}
 	}
 	if err == nil && x.Step > 1 {
-		if s, ok, err = ask(x.Step - 1); ok {
+		if s, ok, _ = ask(x.Step - 1); ok {
 			return telling{to: s.To, after: s.After, exhausted: true, last: true}
 		}
 	}
@@ -248,14 +252,14 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 }
 
 // complain raises a technical alert in the system's own log about an alert
-// that nobody answers.
-func (h *Hub) complain(ctx context.Context, rule string, about AlertRef) {
+// that reaches or moves nobody.
+func (h *Hub) complain(ctx context.Context, about AlertRef, rule, text string) {
 	if about.Patient == System {
 		return // no complaints about complaints
 	}
 	sum := digest([]byte(about.Patient + "\x00" + about.Key))
 	h.raise(ctx, host, Alert{Patient: System, Key: rule + "." + hexOf(sum)[:16], ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
-		Text: "An alert has gone through all steps of the policy and nobody has accepted it.", Source: Source{Rule: rule}})
+		Text: text, Source: Source{Rule: rule}})
 }
 
 // receivers remembers who sent a receipt for the present level of open alerts,
@@ -522,6 +526,10 @@ func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
 		if ev, err := latest[i].event(); err == nil && ev.Vital.Device == device && ev.Vital.Test == test && ev.Vital.Received.After(heard) {
 			heard = ev.Vital.Received
 		}
+	}
+	// While this Hub did not run it could hear nobody: no device is blamed for that.
+	if awake := time.Unix(0, h.awake.Load()).UTC(); heard.Before(awake) {
+		heard = awake
 	}
 	k := openKey{e.Patient, e.Key}
 	if due := heard.Add(wait); due.After(h.now()) {

@@ -427,6 +427,31 @@ func TestSilentDevice(t *testing.T) {
 	})
 }
 
+// A Hub that was down has heard nobody, and blames no device for it before it
+// has listened itself.
+func TestRestartBlamesNoDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		w := newWorld(t, store, nil)
+		v := HeartRate.Of("p1", 60)
+		v.Device, v.Every = "mon-1", 5*time.Second
+		_, err := w.hub.Publish(t.Context(), v)
+		require.NoError(t, err)
+		synctest.Wait()
+		w.close()
+		time.Sleep(time.Hour)
+		w = newWorld(t, store, nil)
+		defer w.close()
+		time.Sleep(14 * time.Second)
+		_, err = w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+		require.ErrorIs(t, err, ErrNotFound)
+		time.Sleep(3 * time.Second)
+		a, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+		require.NoError(t, err)
+		require.Equal(t, ConditionPresent, a.Condition)
+	})
+}
+
 // Who is addressed and watches nobody gets the alert, and what becomes of it;
 // who watches does not get it twice; who may not see it does not get it.
 func TestInbox(t *testing.T) {

@@ -109,6 +109,7 @@ type Hub struct {
 	receipt receivers
 	stats   counters
 	skew    atomic.Int64 // the Store's clock less ours, nanoseconds
+	awake   atomic.Int64 // since when the Hub has run without a stop, unix nanoseconds
 
 	mu        sync.Mutex
 	closing   bool
@@ -134,6 +135,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.groups.init()
 	h.silence.init()
 	h.receipt.init()
+	h.awake.Store(h.now().UnixNano())
 	for range h.opt.Lanes {
 		h.lanes = append(h.lanes, newLane(h))
 	}
@@ -414,6 +416,23 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 		}
 		return answer(prev, w, by.person(), h.receipt.of(prev), now)
 	})
+}
+
+// Alert returns the newest state of an alert, ended or not, and ErrNotFound if
+// the patient never had one under that key.
+func (h *Hub) Alert(ctx context.Context, patient, key string) (Alert, error) {
+	ref := AlertRef{Patient: patient, Key: key}
+	if err := ref.validate(); err != nil {
+		return Alert{}, err
+	}
+	a, _, err := h.alert(ctx, change{patient: patient, key: key})
+	if err == nil && a == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Alert{}, err
+	}
+	return *a, nil
 }
 
 // Notify sends a notice. n.ID is the event ID; if it is empty one is made up.

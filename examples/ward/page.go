@@ -1,0 +1,67 @@
+package main
+
+import (
+	"embed"
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"slices"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/examples/javascript"
+)
+
+//go:embed page
+var pageFiles embed.FS
+
+// servePage serves the page, and the little it needs beside the Hub: the names
+// of those its user may see, and the pages that went out.
+func (w *ward) servePage(mux *http.ServeMux) {
+	files, err := fs.Sub(pageFiles, "page")
+	if err != nil {
+		panic(err)
+	}
+	mux.Handle("/", secured("default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "+
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", http.FileServerFS(files)))
+	mux.Handle("GET /simple", secured("default-src 'none'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
+		http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+			rw.Write(javascript.Page)
+		})))
+	mux.HandleFunc("GET /ward", w.known(func(u carewire.Principal) any {
+		return map[string]any{"groups": append([]string{}, u.Groups...), "patients": w.people.of(u), "names": w.people.names(u),
+			"system": slices.Contains(u.Patients, carewire.System)}
+	}))
+	mux.HandleFunc("GET /pages", w.known(func(u carewire.Principal) any {
+		if u.Role != carewire.RoleClinician {
+			return []sentPage{}
+		}
+		return w.pager.sent()
+	}))
+}
+
+// secured adds what keeps a page to itself.
+func secured(policy string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		h := rw.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-cache")
+		next.ServeHTTP(rw, r)
+	})
+}
+
+// known answers with JSON for whoever the bearer token belongs to.
+func (w *ward) known(answer func(carewire.Principal) any) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		u, err := w.people.Authenticate(r)
+		if err != nil {
+			http.Error(rw, "unknown token", http.StatusUnauthorized)
+			return
+		}
+		rw.Header().Set("Content-Type", "application/json")
+		rw.Header().Set("Cache-Control", "no-store")
+		json.NewEncoder(rw).Encode(answer(u))
+	}
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// policy says who is told of an alert that nobody has accepted: the nurse, then
+// everybody on the ward, then the doctor on call.
+func policy(p *people, wait time.Duration) carewire.Policy {
+	return func(_ context.Context, a carewire.Alert, step int) (carewire.Step, bool) {
+		to := []string{"person:nurse-ada", "group:" + wardFive, "group:" + onCall}
+		if x, ok := p.patient(a.Patient); ok {
+			to[1] = "group:" + x.Group
+		}
+		if step > len(to) {
+			return carewire.Step{}, false
+		}
+		return carewire.Step{To: to[step-1 : step], After: wait}, true
+	}
+}
+
+// A pager stands for SMS, telephones and the like: it writes down whom it would
+// have called. It is the host's carewire.Notifier. No health data goes into
+// the log, nor out of the building: a page says that there is an alert, and
+// which.
+type pager struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	pages []sentPage // the last ones, oldest first
+}
+
+const pagesKept = 30
+
+// A sentPage is what is told of a page.
+type sentPage struct {
+	key   string
+	Alert string    `json:"alert_id"`
+	Level int       `json:"level"`
+	To    string    `json:"to"`
+	At    time.Time `json:"at"`
+}
+
+// Notify sends a page, once: the same one may come again with the same Key.
+func (p *pager) Notify(_ context.Context, page carewire.Page) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.ContainsFunc(p.pages, func(s sentPage) bool { return s.key == page.Key }) {
+		return nil
+	}
+	p.log.Info("page", "to", page.To, "alert", page.Alert.ID, "level", page.Level)
+	p.pages = append(p.pages, sentPage{page.Key, page.Alert.ID, page.Level, page.To, time.Now().UTC()})
+	if len(p.pages) > pagesKept {
+		p.pages = slices.Delete(p.pages, 0, 1)
+	}
+	return nil
+}
+
+func (p *pager) sent() []sentPage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]sentPage{}, p.pages...)
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/boltstore"
+)
+
+// options are what the flags say.
+type options struct {
+	addr     string
+	data     string
+	store    string
+	patients int
+	seed     uint64
+	quiet    bool
+	step     time.Duration
+	log      *slog.Logger
+}
+
+// A ward is the whole host: a hospital's backend around a carewire.Hub.
+type ward struct {
+	options
+	people *people
+	pager  *pager
+	hub    *carewire.Hub
+
+	closeStore func() error
+	stop       context.CancelFunc // ends the watchman and the gateways
+	running    sync.WaitGroup
+}
+
+// openWard opens the store, makes the Hub, and begins to watch limits.
+func openWard(o options) (*ward, error) {
+	w := &ward{options: o, people: newPeople(o.patients), pager: &pager{log: o.log}}
+	store, err := w.openStore()
+	if err != nil {
+		return nil, err
+	}
+	w.hub, err = carewire.New(w.people, store, &carewire.Options{
+		Directory: w.people,
+		Policy:    policy(w.people, o.step),
+		Notifier:  w.pager,
+		Retention: carewire.Retention{Vitals: 24 * time.Hour},
+		Logger:    o.log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, w.closeStore())
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	w.stop = stop
+	guard := &watchman{hub: w.hub, people: w.people, log: o.log}
+	w.running.Go(func() { guard.run(ctx) })
+	return w, nil
+}
+
+func (w *ward) openStore() (carewire.Store, error) {
+	switch w.store {
+	case "memory":
+		w.closeStore = func() error { return nil }
+		return carewire.NewMemoryStore(nil), nil
+	case "bolt":
+		if err := os.MkdirAll(w.data, 0o700); err != nil {
+			return nil, err
+		}
+		store, err := boltstore.Open(filepath.Join(w.data, "ward.db"), nil)
+		if err != nil {
+			return nil, err
+		}
+		w.closeStore = store.Close
+		return store, nil
+	}
+	return nil, errors.New("-store must be bolt or memory")
+}
+
+// handler serves the Hub, the page and what the page asks for.
+func (w *ward) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/carewire", w.hub)
+	w.servePage(mux)
+	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
+		if err := w.hub.Ready(); err != nil {
+			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+		}
+	})
+	return mux
+}
+
+// startMonitors starts a gateway for each ward, that connects to url.
+func (w *ward) startMonitors(url string) {
+	ctx, stop := context.WithCancel(context.Background())
+	stopWatchman := w.stop
+	w.stop = func() { stopWatchman(); stop() }
+	gateways := map[string]*gateway{}
+	for i, p := range w.people.monitored() {
+		g := gateways[p.Group]
+		if g == nil {
+			g = &gateway{url: url, token: "gateway-1", log: w.log}
+			gateways[p.Group] = g
+		}
+		g.monitors = append(g.monitors, newMonitor(p.ID, i, w.seed))
+	}
+	for _, g := range gateways {
+		w.running.Go(func() { g.run(ctx) })
+	}
+}
+
+// close ends everything in order: the Hub sends its clients away and stores
+// what it has taken in, then the server, then what runs beside them, and at
+// last the store.
+func (w *ward) close(ctx context.Context, srv *http.Server) error {
+	err := w.hub.Shutdown(ctx)
+	if srv != nil {
+		err = errors.Join(err, srv.Shutdown(ctx))
+	}
+	w.stop()
+	w.running.Wait()
+	return errors.Join(err, w.closeStore())
+}
