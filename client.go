@@ -16,7 +16,7 @@ import (
 	"unicode/utf8"
 )
 
-// DialOptions are the options of Dial. All fields may be left zero.
+// DialOptions are the options of Dial, which copies them. All fields may be left zero.
 type DialOptions struct {
 	// Token returns a bearer token. It is called for every attempt to connect
 	// and, when a token is about to expire, to renew it on the connection: it
@@ -241,8 +241,9 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) (Watching, error) {
 }
 
 // Unwatch ends the watching of patients and groups. What still waits for the
-// reader of them goes at once. A patient that a group watched brings too goes
-// on being watched, beginning with a snapshot.
+// reader of them goes at once. Patients whom only these groups had brought are
+// told by EventRevoked. A patient unwatched by name whom a watched group holds
+// goes on being watched, beginning with a snapshot.
 func (c *Client) Unwatch(ctx context.Context, patients, groups []string) error {
 	patients, groups = slices.Clone(patients), slices.Clone(groups)
 	c.mu.Lock()

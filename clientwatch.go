@@ -147,6 +147,7 @@ func (c *Client) take(ev Event) {
 		if f == nil && len(c.groups) > 0 { // somebody came to a group
 			f = c.follow(ev.Patient, c.groupSpec())
 			f.confirm()
+			f.heard = time.Now()
 		}
 		switch {
 		case f == nil, f.state == waiting && !f.confirmed: // of a watch that is over
@@ -501,7 +502,7 @@ func (c *Client) unwatch(patients, groups []string) {
 	var left []string
 	for p := range c.follows {
 		if _, named := c.patients[p]; !named {
-			c.forget(p)
+			c.lose(p)
 			left = append(left, p)
 		}
 	}
@@ -518,7 +519,7 @@ func (c *Client) forget(patient string) {
 	signal(c.wake)
 }
 
-// lose tells the reader that the server no longer shows a patient.
+// lose tells the reader that a patient is no longer watched.
 func (c *Client) lose(patient string) {
 	c.forget(patient)
 	c.push(Event{Type: EventRevoked, Patient: patient})
@@ -532,12 +533,12 @@ func (c *Client) look() (stuck bool) {
 	well := c.store == "" || c.store == "ok"
 	for _, f := range c.follows {
 		switch {
-		case f.state == live && now.Sub(f.heard) > patience:
+		case f.state == waiting:
+			stuck = stuck || well && !f.asked.IsZero() && now.Sub(f.asked) > patience
+		case now.Sub(f.heard) > patience:
 			if c.tellStale(f); well {
 				c.miss(f)
 			}
-		case f.state == waiting && !f.asked.IsZero() && now.Sub(f.asked) > patience:
-			stuck = stuck || well
 		}
 	}
 	return stuck

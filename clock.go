@@ -1,0 +1,168 @@
+package carewire
+
+import "time"
+
+// visit looks after the connection every four seconds.
+func (c *conn) visit(now time.Time, status []byte) {
+	ns := now.UnixNano()
+	quiet := time.Duration(ns - c.alive.Load())
+	begun := c.begun.Load()
+	switch {
+	case c.busy.Load(): // it is we who are slow
+	case begun != 0 && time.Duration(ns-begun) > messageWithin:
+		c.close(CloseTimeout)
+		return
+	case quiet > deadAfter:
+		c.close(CloseTimeout)
+		time.AfterFunc(time.Second, c.cut)
+		return
+	case quiet >= pingAfter:
+		c.out.send(pingFrame)
+	}
+	if lag := c.out.stuckFor(ns); lag > c.hub.opt.AlertLag {
+		c.hub.stats.slow.Add(1)
+		c.close(CloseTryLater)
+		return
+	}
+	c.heads(ns)
+	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
+		switch {
+		case status != nil:
+			c.out.send(status)
+		case c.beating.CompareAndSwap(false, true): // it may have to ask the host
+			go func() {
+				defer c.beating.Store(false)
+				c.out.send(c.heartbeat(c.hub.now()))
+			}()
+		}
+	}
+}
+
+func (c *conn) heartbeat(now time.Time) []byte {
+	open := len(c.entitled(c.hub.ctx, c.hub.index.addressed(c.who.keys())))
+	e := newFrame(96)
+	e.b = append(e.b, `{"type":"heartbeat"`...)
+	e.time("time", now)
+	e.count("inbox", uint64(open))
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+// heads sends one frame with the heads of all patients that have been quiet.
+func (c *conn) heads(now int64) {
+	c.mu.Lock()
+	watches := make([]*watch, 0, len(c.watches))
+	for _, w := range c.watches {
+		watches = append(watches, w.watch)
+	}
+	c.mu.Unlock()
+	if len(watches) == 0 {
+		return
+	}
+	var frames [][]byte
+	e := newHeads()
+	begin := len(e.b)
+	c.out.mu.Lock()
+	for _, w := range watches {
+		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || now-w.shared.verified.Load() > int64(headEvery) {
+			continue
+		}
+		w.wrote = now
+		if len(e.b) > headSize {
+			e.b = append(e.b, "]}"...)
+			frames = append(frames, textFrame(e.b))
+			e = newHeads()
+		}
+		e.comma()
+		e.b = append(e.b, '{')
+		e.position(w.patient, w.last, w.must)
+		e.b = append(e.b, '}')
+	}
+	c.out.mu.Unlock()
+	if len(e.b) > begin {
+		e.b = append(e.b, "]}"...)
+		frames = append(frames, textFrame(e.b))
+	}
+	for _, f := range frames {
+		c.out.send(f)
+	}
+}
+
+const headSize = 32 << 10 // bytes of one head frame, about
+
+func newHeads() encoder {
+	e := newFrame(256)
+	e.b = append(e.b, `{"type":"head","heads":[`...)
+	return e
+}
+
+const (
+	visitEvery = 4 * time.Second
+	stall      = 5 * time.Second  // without a tick
+	headEvery  = 11 * time.Second // with a visit more: 15 s
+)
+
+// tick is the Hub's clock: it visits a quarter of the connections each second,
+// so that what is regular is spread evenly.
+func (h *Hub) tick() {
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	last, beat := storeOK, time.Now()
+	for n := 0; ; n++ {
+		select {
+		case <-every.C:
+		case <-h.quit:
+			return
+		}
+		if wall := time.Now().Round(0); wall.Sub(beat) > stall { // the process, or the machine, stood still
+			h.awake.Store(h.now().UnixNano())
+		}
+		beat = time.Now().Round(0) // without the monotonic clock, which may stand still with the machine
+		state, since := h.store.state()
+		var status []byte
+		if state != storeOK {
+			status = statusFrame(state, since)
+		}
+		if state != last {
+			last = state
+			h.log.Warn("carewire: the store is " + state)
+			for _, c := range h.connections(func(*conn) bool { return true }) {
+				c.out.send(statusFrame(state, since))
+			}
+		}
+		slot := n % int(visitEvery/time.Second)
+		for _, c := range h.connections(func(c *conn) bool { return c.slot() == slot }) {
+			c.visit(time.Now(), status)
+		}
+		if n%5 == 0 {
+			for _, l := range h.lanes {
+				l.compare()
+			}
+			h.readClock()
+		}
+		if n%600 == 599 {
+			h.prune()
+		}
+	}
+}
+
+// slot says in which second of visitEvery c is visited.
+func (c *conn) slot() int { return int(c.session[0]) % int(visitEvery/time.Second) }
+
+// readClock compares the Store's clock with ours.
+func (h *Hub) readClock() {
+	if clock, ok := h.store.Store.(Clock); ok {
+		before := time.Now()
+		if t, err := clock.Now(h.ctx); err == nil {
+			h.skew.Store(int64(t.Sub(before.Add(time.Since(before) / 2))))
+		}
+	}
+}
+
+func (h *Hub) prune() {
+	if p, ok := h.store.Store.(Pruner); ok && h.opt.Retention != (Retention{}) {
+		if err := p.Prune(h.ctx, h.now(), h.opt.Retention); err != nil {
+			h.log.Warn("carewire: the store could not be pruned")
+		}
+	}
+}

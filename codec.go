@@ -1,0 +1,448 @@
+package carewire
+
+import (
+	"fmt"
+	"log/slog"
+)
+
+func (s *scanner) audience() Audience {
+	switch s.str() {
+	case "staff":
+		return AudienceStaff
+	case "all":
+		return AudienceAll
+	case "named":
+		return AudienceNamed
+	}
+	if !s.open { // a circle that a newer version knows is not ours to widen
+		s.fail("must be staff, all or named")
+	}
+	return AudienceNamed
+}
+
+// decode reads a from s. A strict scanner takes only what a raise may carry.
+func (a *Alert) decode(s *scanner) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "patient":
+			a.Patient = s.str()
+		case "key":
+			a.Key = s.str()
+		case "code":
+			a.Code = s.str()
+		case "system":
+			a.System = s.str()
+		case "text":
+			a.Text = s.str()
+		case "priority":
+			a.Priority = Priority(s.str())
+		case "kind":
+			a.Kind = AlertKind(s.str())
+		case "onset":
+			a.Onset = s.time()
+		case "audience":
+			a.Audience = s.audience()
+		case "to":
+			a.To = s.strings(32)
+		case "source":
+			a.Source.decode(s)
+		case "test":
+			a.Test = s.bool()
+		default:
+			return s.open && a.decodeState(s, name)
+		}
+		return true
+	})
+}
+
+// decodeState reads the members that the Hub sets.
+func (a *Alert) decodeState(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "alert_id":
+		a.ID = s.str()
+	case "rev":
+		a.Rev = s.uint()
+	case "condition":
+		a.Condition = Condition(s.str())
+	case "latched":
+		a.Latched = s.bool()
+	case "raised":
+		a.Raised = s.time()
+	case "updated":
+		a.Updated = s.time()
+	case "ended":
+		a.Ended = s.time()
+	case "responsibility":
+		r := &a.Responsibility
+		s.object(func(name []byte) bool {
+			switch string(name) {
+			case "state":
+				r.State = ResponsibilityState(s.str())
+			case "by":
+				r.By = decodePerson(s)
+			case "at":
+				r.At = s.time()
+			case "until":
+				r.Until = s.time()
+			default:
+				return false
+			}
+			return true
+		})
+	case "answers":
+		s.array(func(int) { a.Answers = append(a.Answers, decodeAnswered(s)) })
+	case "answer_count":
+		a.AnswerCount = int(s.uint())
+	case "escalation":
+		a.Escalation.decode(s)
+	case "closed":
+		a.Closed = new(Closing)
+		s.object(func(name []byte) bool {
+			switch string(name) {
+			case "by":
+				a.Closed.By = decodePerson(s)
+			case "at":
+				a.Closed.At = s.time()
+			case "reason":
+				a.Closed.Reason = s.str()
+			default:
+				return false
+			}
+			return true
+		})
+	default:
+		return false
+	}
+	return true
+}
+
+func (src *Source) decode(s *scanner) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "rule":
+			src.Rule = s.str()
+		case "limits":
+			src.Limits = s.str()
+		case "value":
+			src.Value = s.number()
+		case "unit":
+			src.Unit = s.str()
+		case "vital_id":
+			src.VitalID = s.str()
+		case "by":
+			if !s.open {
+				return false
+			}
+			src.By = s.str()
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+func (x *Escalation) decode(s *scanner) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "level":
+			x.Level = int(s.uint())
+		case "step":
+			x.Step = int(s.uint())
+		case "state":
+			x.State = EscalationState(s.str())
+		case "due":
+			x.Due = s.time()
+		case "told":
+			x.told = s.strings(64)
+		case "began":
+			x.began = s.time()
+		case "after_s":
+			x.after = s.float()
+		case "reached":
+			x.reached = s.bool()
+		case "rejected":
+			x.rejected = s.strings(64)
+		case "assigned":
+			x.assigned = s.str()
+		case "repeats":
+			x.repeats = int(s.uint())
+		case "peak":
+			x.peak = Priority(s.str())
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+func decodePerson(s *scanner) (p Person) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "id":
+			p.ID = s.str()
+		case "name":
+			p.Name = s.str()
+		case "role":
+			p.Role = Role(s.str())
+		default:
+			return false
+		}
+		return true
+	})
+	return p
+}
+
+func decodeAnswered(s *scanner) (a Answered) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "do":
+			a.Do = Do(s.str())
+		case "by":
+			a.By = decodePerson(s)
+		case "at":
+			a.At = s.time()
+		case "until":
+			a.Until = s.time()
+		case "to":
+			a.To = s.str()
+		case "reason":
+			a.Reason = s.str()
+		default:
+			return false
+		}
+		return true
+	})
+	return a
+}
+
+// encode appends a to e as a JSON object.
+func (a *Alert) encode(e *encoder) {
+	e.b = append(e.b, '{')
+	e.str("patient", a.Patient)
+	e.str("alert_id", a.ID)
+	e.str("key", a.Key)
+	e.uint("rev", a.Rev)
+	e.str("code", a.Code)
+	e.str("system", a.System)
+	e.str("text", a.Text)
+	e.str("priority", string(a.Priority))
+	e.str("kind", string(a.Kind))
+	e.str("condition", string(a.Condition))
+	e.bool("latched", a.Latched)
+	e.time("onset", a.Onset)
+	e.time("raised", a.Raised)
+	e.time("updated", a.Updated)
+	e.time("ended", a.Ended)
+	e.str("audience", a.Audience.String())
+	e.strings("to", a.To)
+	if r := &a.Responsibility; r.State != "" {
+		e.object("responsibility", func() {
+			e.str("state", string(r.State))
+			e.person("by", r.By)
+			e.time("at", r.At)
+			e.time("until", r.Until)
+		})
+	}
+	if len(a.Answers) > 0 {
+		e.name("answers")
+		e.b = append(e.b, '[')
+		for i := range a.Answers {
+			w := &a.Answers[i]
+			e.comma()
+			e.b = append(e.b, '{')
+			e.str("do", string(w.Do))
+			e.person("by", w.By)
+			e.time("at", w.At)
+			e.time("until", w.Until)
+			e.str("to", w.To)
+			e.str("reason", w.Reason)
+			e.b = append(e.b, '}')
+		}
+		e.b = append(e.b, ']')
+	}
+	e.uint("answer_count", uint64(a.AnswerCount))
+	if x := &a.Escalation; x.State != "" {
+		e.object("escalation", func() {
+			e.count("level", uint64(x.Level))
+			e.count("step", uint64(x.Step))
+			e.str("state", string(x.State))
+			e.time("due", x.Due)
+			e.strings("told", x.told)
+			e.time("began", x.began)
+			e.float("after_s", x.after)
+			e.bool("reached", x.reached)
+			e.strings("rejected", x.rejected)
+			e.str("assigned", x.assigned)
+			e.uint("repeats", uint64(x.repeats))
+			e.str("peak", string(x.peak))
+		})
+	}
+	if a.Source != (Source{}) {
+		e.object("source", func() {
+			e.str("by", a.Source.By)
+			e.str("rule", a.Source.Rule)
+			e.str("limits", a.Source.Limits)
+			e.raw("value", []byte(a.Source.Value))
+			e.str("unit", a.Source.Unit)
+			e.str("vital_id", a.Source.VitalID)
+		})
+	}
+	if a.Closed != nil {
+		e.object("closed", func() {
+			e.person("by", a.Closed.By)
+			e.time("at", a.Closed.At)
+			e.str("reason", a.Closed.Reason)
+		})
+	}
+	e.bool("test", a.Test)
+	extra := a.extra
+	if e.b[len(e.b)-1] == '{' && len(extra) > 0 {
+		extra = extra[1:]
+	}
+	e.b = append(append(e.b, extra...), '}')
+}
+
+func (e *encoder) person(name string, p Person) {
+	if p != (Person{}) {
+		e.object(name, func() {
+			e.str("id", p.ID)
+			e.str("name", p.Name)
+			e.str("role", string(p.Role))
+		})
+	}
+}
+
+// decode reads n from s. A strict scanner takes only what a notify may carry.
+func (n *Notice) decode(s *scanner) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "patient":
+			n.Patient = s.str()
+		case "notice_id":
+			n.ID = s.str()
+		case "to":
+			n.To = s.strings(32)
+		case "audience":
+			n.Audience = s.audience()
+		case "text":
+			n.Text = s.str()
+		case "replies_to":
+			n.RepliesTo = s.str()
+		case "from", "time":
+			if !s.open {
+				return false
+			}
+			if name[0] == 'f' {
+				n.From = s.str()
+			} else {
+				n.Time = s.time()
+			}
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+// encode appends n to e as a JSON object.
+func (n *Notice) encode(e *encoder) {
+	e.b = append(e.b, '{')
+	e.str("patient", n.Patient)
+	e.str("notice_id", n.ID)
+	e.str("from", n.From)
+	e.strings("to", n.To)
+	e.str("audience", n.Audience.String())
+	e.str("text", n.Text)
+	e.time("time", n.Time)
+	e.str("replies_to", n.RepliesTo)
+	e.b = append(e.b, '}')
+}
+
+// decode reads r from an open scanner.
+func (r *Receipt) decode(s *scanner) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "patient":
+			r.Patient = s.str()
+		case "key":
+			r.Key = s.str()
+		case "alert_id":
+			r.AlertID = s.str()
+		case "level":
+			r.Level = int(s.uint())
+		case "notice_id":
+			r.NoticeID = s.str()
+		case "stage":
+			r.Stage = Stage(s.str())
+		case "by":
+			r.By = decodePerson(s)
+		case "at":
+			r.At = s.time()
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+// encode appends r to e as a JSON object.
+func (r *Receipt) encode(e *encoder) {
+	e.b = append(e.b, '{')
+	e.str("patient", r.Patient)
+	e.str("key", r.Key)
+	e.str("alert_id", r.AlertID)
+	e.uint("level", uint64(r.Level))
+	e.str("notice_id", r.NoticeID)
+	e.str("stage", string(r.Stage))
+	e.person("by", r.By)
+	e.time("at", r.At)
+	e.b = append(e.b, '}')
+}
+
+// MarshalJSON writes a as the wire has it.
+func (a Alert) MarshalJSON() ([]byte, error) {
+	if v := a.Source.Value; v != "" && v.check() != nil {
+		return nil, within("source.value", v.check())
+	}
+	var e encoder
+	a.encode(&e)
+	return e.b, nil
+}
+
+// UnmarshalJSON reads a leniently, and keeps members it does not know (of the
+// alert itself, not of the objects in it) for MarshalJSON to write again. It
+// does not validate.
+func (a *Alert) UnmarshalJSON(b []byte) error {
+	s := scanner{b: b, open: true}
+	*a = Alert{}
+	a.decode(&s)
+	a.extra = s.extra
+	return s.err
+}
+
+// MarshalJSON writes n as the wire has it.
+func (n Notice) MarshalJSON() ([]byte, error) {
+	var e encoder
+	n.encode(&e)
+	return e.b, nil
+}
+
+// UnmarshalJSON reads n leniently. It does not validate.
+func (n *Notice) UnmarshalJSON(b []byte) error {
+	s := scanner{b: b, open: true}
+	*n = Notice{}
+	n.decode(&s)
+	return s.err
+}
+
+// Format writes nothing of a but its type.
+func (a Alert) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Alert{…}") }
+
+// LogValue hides a from logs.
+func (a Alert) LogValue() slog.Value { return slog.StringValue("carewire.Alert{…}") }
+
+// Format writes nothing of n but its type.
+func (n Notice) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Notice{…}") }
+
+// LogValue hides n from logs.
+func (n Notice) LogValue() slog.Value { return slog.StringValue("carewire.Notice{…}") }

@@ -1,0 +1,148 @@
+package carewire
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+)
+
+// silences knows which devices are being listened for: their timers are armed.
+type silences struct {
+	mu    sync.Mutex
+	armed map[openKey]time.Time // patient and device: until when this need not be looked at again
+}
+
+func (s *silences) init() { s.armed = make(map[openKey]time.Time) }
+
+func (s *silences) forget(k openKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.armed, k)
+}
+
+// quietAfter is how long a device that sends every so often may be silent.
+func quietAfter(every time.Duration) time.Duration { return max(3*every, 10*time.Second) }
+
+func timerKey(device string, test bool) string {
+	if test {
+		return "t/" + device + "!test"
+	}
+	return "t/" + device
+}
+
+// noData is the key of the alert that a device is silent.
+func noData(device string) string {
+	key := strings.TrimSuffix("no-data."+device, ".")
+	if len(key) > 64 {
+		key = "no-data." + hexOf(digest([]byte(device)))
+	}
+	return key
+}
+
+// listen sees to it that the silence of v's device is noticed, and ends the
+// alert that says so. The timer is written once; it is put off only when it
+// comes due and the device has been heard since.
+func (h *Hub) listen(v *Vital, now time.Time) {
+	k := openKey{v.Patient, timerKey(v.Device, v.Test)}
+	s := &h.silence
+	s.mu.Lock()
+	until, ok := s.armed[k]
+	if ok && now.Before(until) {
+		s.mu.Unlock()
+		return
+	}
+	wait := quietAfter(v.Every)
+	s.armed[k] = now.Add(wait)
+	s.mu.Unlock()
+	patient, device, test := v.Patient, v.Device, v.Test
+	go func() {
+		old, err := h.store.Get(h.ctx, patient, k.key)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			s.forget(k)
+			return
+		}
+		if err == nil && old.Open && old.Due.After(now) {
+			return
+		}
+		if err := h.arm(h.ctx, patient, device, test, old.Rev+1, wait, now.Add(wait)); err != nil && !errors.Is(err, ErrConflict) {
+			s.forget(k)
+		}
+		c := change{patient: patient, key: noData(device), test: test, sender: host}
+		h.change(h.ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+			if prev == nil || !prev.Open() || prev.Condition == ConditionOver {
+				return Alert{}, ErrForbidden
+			}
+			return over(prev, now), nil
+		})
+	}()
+}
+
+// arm writes the timer by whose Due the device must have been heard.
+func (h *Hub) arm(ctx context.Context, patient, device string, test bool, rev uint64, wait time.Duration, due time.Time) error {
+	now := h.now()
+	var e encoder
+	e.b = append(e.b, '{')
+	e.str("device", device)
+	e.float("wait_s", wait.Seconds())
+	e.bool("test", test)
+	e.b = append(e.b, '}')
+	_, err := h.append(ctx, Entry{Patient: patient, Kind: KindTimer, Key: timerKey(device, test), Rev: rev, Open: !due.IsZero(), Due: due,
+		Audience: AudienceNamed, Sender: host, Time: now, Received: now, Data: e.b}, true)
+	return err
+}
+
+// happenTimer puts a timer off if its device was heard, and else raises the alert.
+func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
+	var device string
+	var wait time.Duration
+	var test bool
+	s := scanner{b: e.Data, open: true}
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "device":
+			device = s.str()
+		case "wait_s":
+			wait = s.seconds()
+		case "test":
+			test = s.bool()
+		default:
+			return false
+		}
+		return true
+	})
+	latest, _, err := h.store.Latest(ctx, e.Patient)
+	if err != nil || s.err != nil {
+		return
+	}
+	var heard time.Time
+	for i := range latest {
+		if latest[i].Kind != KindVital {
+			continue
+		}
+		if ev, err := latest[i].event(); err == nil && ev.Vital.Device == device && ev.Vital.Test == test && ev.Vital.Received.After(heard) {
+			heard = ev.Vital.Received
+		}
+	}
+	// While this Hub did not run it could hear nobody: no device is blamed for that.
+	if awake := time.Unix(0, h.awake.Load()).UTC(); heard.Before(awake) {
+		heard = awake
+	}
+	k := openKey{e.Patient, e.Key}
+	if due := heard.Add(wait); due.After(h.now()) {
+		if h.arm(ctx, e.Patient, device, test, e.Rev+1, wait, due) == nil {
+			h.silence.mu.Lock()
+			h.silence.armed[k] = due
+			h.silence.mu.Unlock()
+		}
+		return
+	}
+	_, err = h.raise(ctx, host, Alert{Patient: e.Patient, Key: noData(device), ID: rand.Text(), Kind: KindTechnical, Priority: PriorityMedium, Test: test,
+		Text: "No data from a device that should be sending.", Source: Source{Rule: "no-data", Limits: wait.String()}})
+	if err == nil {
+		h.silence.forget(k)
+		h.arm(ctx, e.Patient, device, test, e.Rev+1, wait, time.Time{})
+	}
+}
