@@ -189,7 +189,7 @@ const host = "@host"
 // is nil if all went well; else it is the first Vital's that failed.
 func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]Published, error) {
 	ch := make(chan []Published, 1)
-	h.publish(ctx, nil, vitals, func(p []Published) { ch <- p })
+	h.publish(ctx, nil, slices.Clone(vitals), func(p []Published) { ch <- p })
 	select {
 	case list := <-ch:
 		for _, p := range list {
