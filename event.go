@@ -29,8 +29,8 @@ const (
 	EventClosed    EventType = "closed"    // Code: the stream over POST ends
 
 	EventLost  EventType = "lost"  // the connection was lost; the Client tries again
-	EventStale EventType = "stale" // nothing has come for 50 s: do not trust what is shown
-	EventLive  EventType = "live"  // connected again
+	EventStale EventType = "stale" // nothing has come for too long, of Patient if it is set: do not trust what is shown
+	EventLive  EventType = "live"  // connected, for the first time too; with Patient: current again
 )
 
 // Event is one event as a watcher gets it. Which members are set depends on Type.

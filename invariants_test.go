@@ -190,6 +190,61 @@ func TestSlowClientGetsTheNewestAndEveryAlert(t *testing.T) {
 	}
 }
 
+// I2: a late vital does not replace a newer one that waits, and is not worth
+// sending after it.
+func TestLateVitalReplacesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		slow := w.watching("nurse", "latest")
+		defer slow.ws.CloseNow()
+		at := func(ago time.Duration, value float64) {
+			v := HeartRate.Of("p1", value)
+			v.Time = time.Now().Add(-ago)
+			_, err := w.hub.Publish(t.Context(), v)
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		at(0, 60) // is being written; the others wait
+		at(0, 61)
+		at(time.Hour, 40)
+		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
+		require.NoError(t, err)
+		require.EqualValues(t, 60, slow.read()["vital"].(object)["value"])
+		require.EqualValues(t, 61, slow.read()["vital"].(object)["value"])
+		require.Equal(t, "alert", slow.read()["type"])
+	})
+}
+
+// I5: what comes while a client is catching up comes to it once.
+func TestEventsDuringCatchUpComeOnce(t *testing.T) {
+	for _, since := range []string{``, `,"since":{"p1":{"epoch":"","seq":0}}`} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &seam{Store: NewMemoryStore(nil)}
+			w := newWorld(t, s, nil)
+			defer w.close()
+			publish := func(key string) {
+				_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, Text: "x", Priority: PriorityInfo})
+				require.NoError(t, err)
+			}
+			publish("before")
+			once := true
+			s.reading = func() {
+				if once {
+					once = false
+					publish("meanwhile")
+				}
+			}
+			nurse := w.dial("nurse")
+			defer nurse.ws.CloseNow()
+			nurse.send(`{"type":"watch","req":"1","patients":["p1"],"delivery":"every"` + since + `}`)
+			nurse.until("synced")
+			publish("after")
+			require.Equal(t, "after", nurse.read()["alert"].(object)["key"])
+		})
+	}
+}
+
 // I3: a client that does not take an alert in time is told to come back, or cut.
 func TestClientThatCannotTakeAlertsIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -196,7 +196,8 @@ const (
 func (a *Alert) Open() bool { return a.Ended.IsZero() }
 
 // AlertRef names an alert: the occurrence ID of Patient's alert Key. An empty
-// ID means the one that is open now.
+// ID means the one that is open now, in the host's own calls; a Client must say
+// which it means.
 type AlertRef struct{ Patient, Key, ID string }
 
 // Ref returns the reference of a.

@@ -13,6 +13,7 @@ import (
 const (
 	historyMax   = 200      // entries in one page
 	historyBytes = 48 << 10 // and their bytes, about
+	askAgain     = 5 * time.Second
 )
 
 // handle carries out one request and sends its reply. A publish goes on after
@@ -407,6 +408,10 @@ func (c *conn) revokePatient(patient string) {
 // ends every watch that rested on the right which the group gave.
 func (c *conn) regroup(ctx context.Context, group string, patients map[string]bool) {
 	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		return
+	}
 	o, follows := c.groups[group]
 	var gone, fresh []string
 	for p, w := range c.watches {
@@ -438,6 +443,9 @@ func (c *conn) regroup(ctx context.Context, group string, patients map[string]bo
 	room := c.hub.opt.MaxPatients - len(c.watches)
 	c.mu.Unlock()
 	slices.Sort(fresh)
+	if slices.ContainsFunc(fresh, func(p string) bool { return errors.Is(rights[p], ErrUndecided) }) {
+		time.AfterFunc(askAgain, func() { c.regroup(c.hub.ctx, group, patients) })
+	}
 	for _, p := range fresh {
 		if rights[p] != nil {
 			continue

@@ -11,6 +11,7 @@ import (
 type seam struct {
 	Store
 	appending func(next Store, ctx context.Context, entries []Entry) ([]Appended, error)
+	reading   func()      // called before each Latest
 	failing   atomic.Bool // every call fails
 	calls     atomic.Int64
 }
@@ -38,6 +39,9 @@ func (s *seam) Read(ctx context.Context, patient string, after Position, q Query
 func (s *seam) Latest(ctx context.Context, patient string) ([]Entry, Head, error) {
 	if s.failing.Load() {
 		return nil, Head{}, errInjected
+	}
+	if s.reading != nil {
+		s.reading()
 	}
 	return s.Store.Latest(ctx, patient)
 }
