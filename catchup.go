@@ -21,10 +21,11 @@ type catchup struct {
 	recovered bool    // what those say
 }
 
-// catchUp writes the next page of what w is owed from the Store. It runs in
-// the outbox's writer; w is in no list meanwhile.
+// catchUp reads the next page of what w is owed from the Store, for the writer
+// to write. One is read at a time, and the next when this one is written: a
+// client's own pace decides how much is read for it.
 func (o *outbox) catchUp(w *watch) {
-	b, err := w.page(o.hub.ctx)
+	b, err := w.nextPage(o.hub.ctx)
 	if err != nil {
 		o.hub.stats.readErrors.Add(1)
 		select { // the Store fails: the client is told by status, and this goes on later
@@ -33,31 +34,17 @@ func (o *outbox) catchUp(w *watch) {
 		}
 	}
 	o.mu.Lock()
-	stop := w.ended || o.done || o.closing != nil
-	o.mu.Unlock()
-	if stop {
-		return
-	}
-	if len(b) > 0 {
-		if err := o.sink.writeFrames(b, false); err != nil {
-			o.stop()
-			o.fail()
-			return
-		}
-		o.wrote.Store(time.Now().UnixNano())
-	}
-	o.mu.Lock()
 	defer o.mu.Unlock()
-	if w.ended || o.done || o.closing != nil {
-		return
-	}
-	if w.reading || len(w.queue) > 0 {
+	o.reads, w.fetched = false, false
+	if !w.ended && !o.done && o.closing == nil {
+		w.page = b
 		o.schedule(w, slices.ContainsFunc(w.queue, func(f *frame) bool { return !f.entry.Kind.Droppable() }))
 	}
+	o.fetch()
 }
 
-// page returns the frames of w's next page, and ends the reading with the last.
-func (w *watch) page(ctx context.Context) ([]byte, error) {
+// nextPage returns the frames of w's next page, and ends the reading with the last.
+func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	o := w.out
 	var b []byte
 	o.mu.Lock()

@@ -20,8 +20,7 @@ func (c *conn) visit(now time.Time, status []byte) {
 		c.out.send(pingFrame)
 	}
 	if lag := c.out.stuckFor(ns); lag > c.hub.opt.AlertLag {
-		c.hub.stats.slow.Add(1)
-		c.close(CloseTryLater)
+		c.tooSlow()
 		return
 	}
 	c.heads(ns)
@@ -138,10 +137,24 @@ func (h *Hub) tick() {
 			for _, l := range h.lanes {
 				l.compare()
 			}
-			h.readClock()
 		}
-		if n%600 == 599 {
+	}
+}
+
+// maintain does what the Store may take its time for: it compares clocks, and
+// prunes every ten minutes.
+func (h *Hub) maintain() {
+	every := time.NewTicker(10 * time.Second)
+	defer every.Stop()
+	for n := 1; ; n++ {
+		h.readClock()
+		if n%60 == 0 {
 			h.prune()
+		}
+		select {
+		case <-every.C:
+		case <-h.quit:
+			return
 		}
 	}
 }

@@ -48,8 +48,9 @@ type conn struct {
 	alive   atomic.Int64 // when there was a sign of life, unix nanoseconds
 	begun   atomic.Int64 // when the message being read began; 0: none
 	busy    atomic.Bool  // a request is being carried out
+	closing atomic.Bool  // our close frame is in line
 	beating atomic.Bool  // a heartbeat is being made
-	pings   *rate.Limiter
+	control *rate.Limiter
 	errors  *rate.Limiter
 }
 
@@ -86,8 +87,14 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.mu.Lock()
-	closing, full := h.closing, len(h.conns) >= h.opt.MaxConnections
+	closing, full := h.closing, len(h.conns)+h.joining >= h.opt.MaxConnections
+	h.joining++ // holds the place
 	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		h.joining--
+		h.mu.Unlock()
+	}()
 	status, protocol := checkUpgrade(r)
 	switch {
 	case closing:
@@ -124,20 +131,24 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c := &conn{hub: h, who: &p, session: rand.Text(), watches: make(map[string]*watched), first: withoutSecrets(r),
 		inFlight: make(chan struct{}, publishing)}
-	hj := &hijacker{ResponseWriter: w}
+	hj := &hijacker{ResponseWriter: w, header: w.Header().Clone()}
 	c.ws, err = websocket.Accept(hj, r, &websocket.AcceptOptions{Subprotocols: protocol, InsecureSkipVerify: true, // originAllowed has looked
 		CompressionMode: websocket.CompressionDisabled, OnPingReceived: c.onPing, OnPongReceived: c.onPong})
 	if err != nil {
-		s.refused.Add(1)
-		if hj.conn != nil {
-			hj.conn.Conn.Close()
+		if hj.conn != nil { // the client went away
+			hj.conn.cut()
+			s.refused.Add(1)
+			return
 		}
+		h.log.Error("carewire: the http.ResponseWriter, perhaps a middleware's, could not be hijacked")
+		refuse(http.StatusServiceUnavailable, &s.refused)
 		return
 	}
 	s.accepted.Add(1)
 	c.net = hj.conn
 	c.ws.SetReadLimit(int64(h.opt.MaxFrame))
-	c.out = outbox{hub: h, sink: c.net, who: c.who, fail: c.afterWriting}
+	c.out = outbox{hub: h, sink: c.net, who: c.who, fail: c.afterWriting, full: c.tooSlow}
+	c.welcome()
 	if !h.join(c) {
 		c.close(CloseRestart)
 		c.afterWriting()
@@ -266,7 +277,6 @@ func (c *conn) serve() {
 	c.alive.Store(time.Now().UnixNano())
 	c.out.wrote.Store(time.Now().UnixNano())
 	c.expireAt(c.who.Expires)
-	c.welcome()
 	c.busy.Store(true)
 	c.inbox(c.hub.ctx)
 	c.busy.Store(false)
@@ -286,13 +296,18 @@ func (c *conn) serve() {
 			return
 		}
 		c.begun.Store(time.Now().UnixNano())
+		c.net.message, c.net.left = true, 2*c.hub.opt.MaxFrame+4096
 		b, err := readMessage(r)
+		c.net.message = false
 		c.begun.Store(0)
 		if err != nil {
 			c.readFailed(err)
 			return
 		}
 		c.alive.Store(time.Now().UnixNano())
+		if c.closing.Load() {
+			continue // nothing is taken any more; the client's close frame is awaited
+		}
 		if !utf8.Valid(*b) {
 			c.close(CloseNotUTF8)
 			return
@@ -334,6 +349,8 @@ func (c *conn) readFailed(err error) {
 	switch {
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		c.close(CloseTooBig)
+	case errors.Is(err, errFlood):
+		c.close(ClosePolicy)
 	case websocket.CloseStatus(err) == -1 && !errors.Is(err, io.EOF):
 		c.close(CloseProtocolError)
 	default:
@@ -357,6 +374,7 @@ func (c *conn) end() {
 	}
 	c.hub.stats.watches.Add(-int64(len(watches)))
 	c.hub.leave(c)
+	c.ws.CloseNow() // lets go of what the library holds; the connection is ours
 	// What is left to write, the close frame above all, gets a moment.
 	c.out.mu.Lock()
 	pending := c.out.busy && c.out.closing != nil
@@ -366,11 +384,21 @@ func (c *conn) end() {
 	}
 }
 
+// tooSlow ends the connection of a client that does not take what it is sent.
+func (c *conn) tooSlow() {
+	if !c.closing.Load() {
+		c.hub.stats.slow.Add(1)
+	}
+	c.close(CloseTryLater)
+}
+
 // close writes a close frame behind the replies that wait, and cuts the
 // connection a little later.
 func (c *conn) close(code CloseCode) {
-	c.out.close(code)
-	time.AfterFunc(closeWithin+writeWithin, c.cut)
+	if c.closing.CompareAndSwap(false, true) {
+		c.out.close(code)
+		time.AfterFunc(writeWithin+2*time.Second, c.cut)
+	}
 }
 
 // afterWriting is called when the close frame is out, or writing has failed.
@@ -391,7 +419,7 @@ func (c *conn) afterWriting() {
 // cut ends the connection without another word.
 func (c *conn) cut() {
 	c.out.stop()
-	c.net.Conn.Close()
+	c.net.cut()
 }
 
 // forbid ends the connection of somebody whose access has ended.
@@ -407,11 +435,7 @@ func (c *conn) forbid() {
 // onPing answers a ping: the library's own answer would wait for a slow
 // client, and close it.
 func (c *conn) onPing(_ context.Context, payload []byte) bool {
-	if c.pings == nil {
-		c.pings = rate.NewLimiter(10, 50)
-	}
-	if !c.pings.Allow() {
-		c.close(ClosePolicy)
+	if !c.mayControl() {
 		return false
 	}
 	b := make([]byte, frameHeader, frameHeader+len(payload))
@@ -419,7 +443,26 @@ func (c *conn) onPing(_ context.Context, payload []byte) bool {
 	return false
 }
 
-func (c *conn) onPong(context.Context, []byte) { c.alive.Store(time.Now().UnixNano()) }
+func (c *conn) onPong(context.Context, []byte) {
+	if c.mayControl() {
+		c.alive.Store(time.Now().UnixNano())
+	}
+}
+
+// mayControl bounds how many pings and pongs a client may send.
+func (c *conn) mayControl() bool {
+	if c.closing.Load() {
+		return false
+	}
+	if c.control == nil {
+		c.control = rate.NewLimiter(10, 50)
+	}
+	if !c.control.Allow() {
+		c.close(ClosePolicy)
+		return false
+	}
+	return true
+}
 
 var pingFrame = controlFrame(make([]byte, frameHeader), 0x89)
 

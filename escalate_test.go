@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -264,16 +265,34 @@ func TestEscalationGoesOnInAnotherHub(t *testing.T) {
 		dying.srv.Close()
 		require.Empty(t, p.told(start))
 		store.appending = nil
+		var nodes []*world
 		for range 3 { // three nodes on one store
 			w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
 			defer w.close()
+			nodes = append(nodes, w)
 		}
 		time.Sleep(100 * time.Second)
 		told := p.told(start)
 		require.Len(t, told, 3)
 		require.Contains(t, []string{"10s person:nurse", "11s person:nurse"}, told[0], "the claim lapses after ten seconds")
+		// Many at once, for which the nodes race: each level of each is paged once.
+		for i := range 30 {
+			_, err := nodes[i%3].hub.Raise(t.Context(), high("many"+strconv.Itoa(i)))
+			require.NoError(t, err)
+		}
+		time.Sleep(100 * time.Second)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		once := make(map[string]bool)
+		for _, page := range p.pages {
+			if page.Level <= 3 && page.Alert.Patient == "p1" {
+				require.False(t, once[page.Key], page.Key)
+				once[page.Key] = true
+			}
+		}
+		require.GreaterOrEqual(t, len(once), 90)
 		levels := make(map[int]int)
-		entries, err := store.Read(t.Context(), "p1", Position{}, Query{Kinds: []Kind{KindAlert}})
+		entries, err := store.Read(t.Context(), "p1", Position{}, Query{Kinds: []Kind{KindAlert}, Key: "a/k"})
 		require.NoError(t, err)
 		for i := range entries {
 			if a, _ := decodeAlert(&entries[i]); a.Escalation.State == EscalationNotified {

@@ -113,6 +113,7 @@ type Hub struct {
 
 	mu        sync.Mutex
 	closing   bool
+	joining   int // handshakes under way
 	conns     map[*conn]struct{}
 	addressed map[string]map[*conn]struct{} // by whom events may be addressed to
 	drained   chan struct{}                 // closed when the last connection has gone, after closing
@@ -144,6 +145,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 		h.wg.Go(l.fanOut)
 	}
 	h.wg.Go(h.tick)
+	h.wg.Go(h.maintain)
 	h.wg.Go(h.follow)
 	h.wg.Go(h.escalate)
 	h.wg.Go(h.deliverInboxes)

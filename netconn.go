@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -18,9 +19,12 @@ const (
 
 var errSealed = errors.New("carewire: nothing more may be written")
 
+var errFlood = errors.New("carewire: too many bytes for one message")
+
 // A netConn is one client's connection, shared with coder/websocket. The
 // library reads frames from it and writes nothing but close frames; everything
-// else is written by the outbox, in whole frames.
+// else is written by the outbox, in whole frames. The library does not close
+// it either: it does not know what is still to be written.
 //
 // What has been written in part is final: after a short write nothing follows,
 // not even a close frame. After a close frame nothing follows either.
@@ -28,20 +32,46 @@ type netConn struct {
 	net.Conn
 	early []byte // what net/http had read already
 
+	// The reader's own: how many bytes it may still read for the message under
+	// way, its frames' headers included; a message of empty frames ends here.
+	message bool
+	left    int
+
 	mu     sync.Mutex // held for each Write, so that frames stay whole
 	sealed bool       // a close frame was written, or a frame in part
 }
 
 // Read returns what net/http had read first.
-func (n *netConn) Read(p []byte) (int, error) {
+func (n *netConn) Read(p []byte) (c int, err error) {
+	if n.message && n.left <= 0 {
+		return 0, errFlood
+	}
 	if len(n.early) > 0 {
-		c := copy(p, n.early)
+		c = copy(p, n.early)
 		if n.early = n.early[c:]; len(n.early) == 0 {
 			n.early = nil
 		}
-		return c, nil
+	} else {
+		c, err = n.Conn.Read(p)
 	}
-	return n.Conn.Read(p)
+	n.left -= c
+	return c, err
+}
+
+// Close does nothing: the connection is the outbox's to end.
+func (n *netConn) Close() error { return nil }
+
+// cut closes the connection beneath everything: TLS would first wait to say goodbye.
+func (n *netConn) cut() {
+	c := n.Conn
+	for range 8 {
+		w, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		c = w.NetConn()
+	}
+	c.Close()
 }
 
 // Write is called by coder/websocket alone. It passes close frames on, with
@@ -83,42 +113,47 @@ func (n *netConn) writeFrames(p []byte, seal bool) error {
 }
 
 // A hijacker hands coder/websocket our netConn in place of the connection that
-// the server gives away.
+// the server gives away. It takes the connection over before the answer is
+// written, and writes that itself: some middleware cannot be hijacked after.
 type hijacker struct {
 	http.ResponseWriter
-	conn *netConn
+	header http.Header
+	conn   *netConn
 }
 
-// Hijack takes the connection over from the server.
+// Header returns the answer's header.
+func (h *hijacker) Header() http.Header { return h.header }
+
+// WriteHeader does nothing: Hijack writes the only answer.
+func (h *hijacker) WriteHeader(int) {}
+
+// Write does nothing: whoever called Accept answers what went wrong.
+func (h *hijacker) Write(p []byte) (int, error) { return len(p), nil }
+
+// Hijack takes the connection over from the server, and answers 101.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	raw, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	raw.SetDeadline(time.Time{})
-	if rw.Writer != nil {
-		if err := rw.Writer.Flush(); err != nil {
-			raw.Close()
-			return nil, nil, err
-		}
-	}
-	h.conn = &netConn{Conn: raw}
+	n := &netConn{Conn: raw}
 	if rw.Reader != nil {
 		early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-		h.conn.early = append([]byte(nil), early...)
+		n.early = append([]byte(nil), early...)
 	}
 	boundSendBuffer(raw)
-	return h.conn, bufio.NewReadWriter(bufio.NewReaderSize(h.conn, readBuffer), bufio.NewWriterSize(h.conn, 256)), nil
-}
-
-// Unwrap lets http.ResponseController find what is beneath.
-func (h *hijacker) Unwrap() http.ResponseWriter { return h.ResponseWriter }
-
-// WriteHeaderNow is what gin wants called before a Hijack.
-func (h *hijacker) WriteHeaderNow() {
-	if w, ok := h.ResponseWriter.(interface{ WriteHeaderNow() }); ok {
-		w.WriteHeaderNow()
+	var answer bytes.Buffer
+	answer.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	h.header.Write(&answer)
+	answer.WriteString("\r\n")
+	h.conn = n
+	raw.SetDeadline(time.Time{})
+	raw.SetWriteDeadline(time.Now().Add(writeWithin))
+	if _, err := raw.Write(answer.Bytes()); err != nil {
+		return nil, nil, err
 	}
+	raw.SetWriteDeadline(time.Time{})
+	return n, bufio.NewReadWriter(bufio.NewReaderSize(n, readBuffer), bufio.NewWriterSize(n, 256)), nil
 }
 
 // canHijack reports whether w, or what it wraps, can give its connection away.

@@ -81,6 +81,7 @@ type outbox struct {
 	sink sink
 	who  *Principal // nil: the host itself, which sees everything
 	fail func()     // called once when writing has failed or the close frame is out
+	full func()     // called when there is no room for a reply; not nil if send is used
 
 	mu      sync.Mutex
 	control [][]byte  // replies and what else goes before the patients
@@ -88,6 +89,8 @@ type outbox struct {
 	bytes   int       // bytes in all queues of patients
 	urgent  watchList // watches with something undroppable to write
 	normal  watchList // watches with something to write
+	waiting watchList // watches whose log is to be read next
+	reads   bool      // catchUp is reading for one
 	closing []byte    // the close frame: the last element
 	busy    bool      // run is running
 	done    bool      // nothing more is taken
@@ -114,14 +117,16 @@ type watch struct {
 	upTo    Position // while reading: what the queue follows
 	reading bool     // what comes next is to be read from the Store
 	live    bool     // attached, and caught up once
-	again   bool     // the log was given a new beginning: what the writer is reading does not count
+	fetched bool     // catchUp is reading for it right now
+	page    []byte   // what was read, to be written before the queue
+	again   bool     // the log was given a new beginning: what is being read does not count
 	ended   bool
 	wrote   int64 // when something of it was last written, unix nanoseconds
 	listed  *watchList
 	prev    *watch
 	next    *watch
 
-	// The writer's own.
+	// Of catchUp while it is reading for w, else under out.mu.
 	cursor Position // the last number written
 	catch  *catchup
 }
@@ -163,13 +168,23 @@ func (o *outbox) schedule(w *watch, urgent bool) {
 		}
 	}
 	switch {
-	case w.listed == nil:
+	case w.listed == nil && !w.fetched:
 		to.push(w)
 	case urgent && w.listed == &o.normal:
 		o.normal.remove(w)
 		to.push(w)
 	}
 	o.start()
+}
+
+// fetch reads on for the watch that has waited longest, if none is being read
+// for. Under o.mu.
+func (o *outbox) fetch() {
+	if w := o.waiting.first; w != nil && !o.reads {
+		o.waiting.remove(w)
+		o.reads, w.fetched = true, true
+		go o.catchUp(w)
+	}
 }
 
 // start sees to it that what waits is written. Under o.mu.
@@ -183,18 +198,16 @@ func (o *outbox) start() {
 // send puts a reply or another frame that is no patient's in line.
 func (o *outbox) send(b []byte) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.done || o.closing != nil {
-		return
+	full := o.held+len(b) > controlSize
+	if !full && !o.done && o.closing == nil {
+		o.control = append(o.control, b)
+		o.held += len(b)
+		o.start()
 	}
-	if o.held+len(b) > controlSize {
-		o.closeWith(CloseTryLater)
-		o.hub.stats.slow.Add(1)
-		return
+	o.mu.Unlock()
+	if full {
+		o.full()
 	}
-	o.control = append(o.control, b)
-	o.held += len(b)
-	o.start()
 }
 
 // close lets what waits for a reply be written, then a close frame. What
@@ -202,19 +215,11 @@ func (o *outbox) send(b []byte) {
 func (o *outbox) close(code CloseCode) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closeWith(code)
-}
-
-func (o *outbox) closeWith(code CloseCode) {
 	if o.done || o.closing != nil {
 		return
 	}
 	o.closing = closeFrame(code)
-	for _, l := range []*watchList{&o.urgent, &o.normal} {
-		for l.first != nil {
-			o.drop(l.first)
-		}
-	}
+	o.dropAll()
 	o.start()
 }
 
@@ -226,7 +231,15 @@ func (o *outbox) drop(w *watch) {
 	for _, f := range w.queue {
 		o.bytes -= w.size(f)
 	}
-	w.queue = nil
+	w.queue, w.page = nil, nil
+}
+
+func (o *outbox) dropAll() {
+	for _, l := range []*watchList{&o.urgent, &o.normal, &o.waiting} {
+		for l.first != nil {
+			o.drop(l.first)
+		}
+	}
 }
 
 // stop drops everything; nothing more is written.
@@ -235,11 +248,7 @@ func (o *outbox) stop() {
 	defer o.mu.Unlock()
 	o.done = true
 	o.control, o.held = nil, 0
-	for _, l := range []*watchList{&o.urgent, &o.normal} {
-		for l.first != nil {
-			o.drop(l.first)
-		}
-	}
+	o.dropAll()
 }
 
 // end purges w: nothing that waits for it is written any more.
@@ -357,7 +366,7 @@ func (o *outbox) run() {
 	buf := writeBuffers.Get().(*[]byte)
 	defer writeBuffers.Put(buf)
 	for {
-		b, oldest, w, seal, ok := o.take((*buf)[:0])
+		b, oldest, seal, ok := o.take((*buf)[:0])
 		if !ok {
 			return
 		}
@@ -375,20 +384,17 @@ func (o *outbox) run() {
 		if cap(b) <= 4*writeSize {
 			*buf = b
 		}
-		if w != nil {
-			o.catchUp(w)
-		}
 	}
 }
 
-// take appends to b what is to be written next. If w is returned, it has to be
-// read from the Store then. ok is false if nothing is left: run has ended.
-func (o *outbox) take(b []byte) (_ []byte, oldest *frame, w *watch, seal, ok bool) {
+// take appends to b what is to be written next. ok is false if nothing is left:
+// run has ended.
+func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.done {
 		o.busy = false
-		return nil, nil, nil, false, false
+		return nil, nil, false, false
 	}
 	now, events := int64(0), int64(0)
 	defer func() {
@@ -408,7 +414,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, w *watch, seal, ok boo
 		}
 	}
 	if o.closing != nil && len(o.control) == 0 {
-		return append(b, o.closing...), nil, nil, true, true
+		return append(b, o.closing...), nil, true, true
 	}
 	for len(b) < writeSize {
 		w := o.urgent.first
@@ -418,13 +424,17 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, w *watch, seal, ok boo
 		if w == nil {
 			break
 		}
-		if w.reading {
-			w.listed.remove(w)
-			return b, oldest, w, false, true
-		}
 		if now == 0 {
 			now = time.Now().UnixNano()
 		}
+		if b = append(b, w.page...); w.reading { // its next page is read while others are written
+			w.page = nil
+			w.listed.remove(w)
+			o.waiting.push(w)
+			o.fetch()
+			continue
+		}
+		w.page = nil
 		w.wrote = now
 		n := 0
 		for n < len(w.queue) && len(b) < writeSize {
@@ -458,9 +468,9 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, w *watch, seal, ok boo
 	}
 	if len(b) == 0 && o.urgent.first == nil && o.normal.first == nil {
 		o.busy = false
-		return nil, nil, nil, false, false
+		return nil, nil, false, false
 	}
-	return b, oldest, nil, false, true
+	return b, oldest, false, true
 }
 
 // stuckFor is how long an undroppable event has been waiting.
