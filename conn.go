@@ -403,13 +403,13 @@ func (c *conn) close(code CloseCode) {
 
 // afterWriting is called when the close frame is out, or writing has failed.
 func (c *conn) afterWriting() {
-	c.net.mu.Lock()
-	whole := c.net.sealed && c.out.closing != nil
-	c.net.mu.Unlock()
+	c.out.mu.Lock()
+	out := c.out.closing != nil
+	c.out.mu.Unlock()
 	c.mu.Lock()
 	ended := c.ended
 	c.mu.Unlock()
-	if whole && !ended { // the client answers with its own; the reader ends then
+	if out && !ended { // the client answers with its own; the reader ends then
 		time.AfterFunc(closeWithin, c.cut)
 		return
 	}

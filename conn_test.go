@@ -417,6 +417,43 @@ func TestFramingViolations(t *testing.T) {
 	}
 }
 
+// A client that answers our close frame sees the end at once.
+func TestAnsweredCloseEndsAtOnce(t *testing.T) {
+	for _, v := range venues[:2] {
+		t.Run(v.name, func(t *testing.T) {
+			certificate()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil, nil)
+				t.Cleanup(w.close)
+				dial := v.open(w)
+				for code, end := range map[CloseCode]func(*peer){
+					CloseForbidden: func(*peer) {
+						w.hub.Revoke(context.Background(), Revocation{Principal: "nurse", Until: time.Now().Add(time.Second)})
+					},
+					ClosePolicy:  func(p *peer) { p.write(bytes.Repeat(masked(opText, "["), 2*mistakes)) },
+					CloseBinary:  func(p *peer) { p.write(masked(opBinary, "{}")) },
+					CloseNotUTF8: func(p *peer) { p.write(masked(opText, "\xc0")) },
+				} {
+					time.Sleep(2 * time.Second)
+					p := join(t, dial(), "nurse")
+					p.text("inbox")
+					go end(p)
+					first, err := byte(0), error(nil)
+					for first != opClose {
+						first, _, err = p.frame()
+						require.NoError(t, err)
+					}
+					answered := time.Now()
+					go p.write(masked(opClose, closing(uint16(code), "")))
+					_, _, err = p.frame()
+					require.Error(t, err)
+					require.Less(t, time.Since(answered), time.Second, "%d", code)
+				}
+			})
+		})
+	}
+}
+
 // A close frame is not followed by a reset, which could overtake it, although
 // the client is still sending.
 func TestCloseFramesAreNotLostToAReset(t *testing.T) {
