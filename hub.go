@@ -149,6 +149,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.wg.Go(h.follow)
 	h.wg.Go(h.escalate)
 	h.wg.Go(h.deliverInboxes)
+	h.index.kick() // something may have come due while no Hub ran
 	return h, nil
 }
 
