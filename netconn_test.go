@@ -118,7 +118,7 @@ func (p *peer) send(text string) { p.write(masked(opText, text)) }
 
 // frame reads one frame.
 func (p *peer) frame() (first byte, payload []byte, err error) {
-	p.conn.SetReadDeadline(time.Now().Add(10 * time.Minute))
+	p.conn.SetReadDeadline(time.Now().Add(time.Minute))
 	if first, err = p.r.ReadByte(); err != nil {
 		return 0, nil, err
 	}

@@ -1,0 +1,389 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+)
+
+// A browser is Chromium, driven by js/browser.mjs. It is one test's own.
+type browser struct {
+	t     testing.TB
+	run   *run
+	input io.Writer
+	next  int // line of the next answer
+}
+
+func openBrowser(t testing.TB) *browser {
+	t.Helper()
+	need(t, needNode, needChromium)
+	cmd := exec.Command("node", "js/browser.mjs", chromium)
+	input, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	b := &browser{t: t, run: startProgram(t, cmd), input: input}
+	t.Cleanup(func() { // before it is killed: the browser is to end too
+		input.Close()
+		select {
+		case <-b.run.ended:
+		case <-time.After(10 * time.Second):
+			t.Error("the browser does not end")
+		}
+	})
+	return b
+}
+
+// do has a command carried out and its answer put into result, if that is not nil.
+func (b *browser) do(command map[string]string, result any) {
+	b.t.Helper()
+	text, err := json.Marshal(command)
+	require.NoError(b.t, err)
+	_, err = fmt.Fprintf(b.input, "%s\n", text)
+	require.NoError(b.t, err)
+	line, next := b.run.out.await(b.t, b.next, `^\{.*\}$`)
+	b.next = next
+	var answer struct {
+		OK    json.RawMessage
+		Error string
+	}
+	require.NoError(b.t, json.Unmarshal([]byte(line[0]), &answer))
+	require.Empty(b.t, answer.Error, "%v", command)
+	if result != nil {
+		require.NoError(b.t, json.Unmarshal(answer.OK, result))
+	}
+}
+
+// A tab shows one page.
+type tab struct {
+	*browser
+	name string
+}
+
+func (b *browser) open(name, url string) tab {
+	b.t.Helper()
+	b.do(map[string]string{"do": "open", "tab": name, "url": url}, nil)
+	return tab{b, name}
+}
+
+func (p tab) texts(find string) (texts []string) {
+	p.t.Helper()
+	p.do(map[string]string{"do": "texts", "tab": p.name, "find": find}, &texts)
+	return texts
+}
+
+// shows waits until one of the texts that find finds has want in it.
+func (p tab) shows(find, want string) {
+	p.t.Helper()
+	poll(p.t, patience, func() (bool, string) {
+		texts := p.texts(find)
+		return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(s, want) }),
+			fmt.Sprintf("%q in %s of %s, which shows %q", want, find, p.name, texts)
+	})
+}
+
+// alerts returns the IDs of the alerts that are shown, in order.
+func (p tab) alerts() (ids []string) {
+	p.t.Helper()
+	p.do(map[string]string{"do": "values", "tab": p.name, "find": "article.alert", "name": "data-id"}, &ids)
+	slices.Sort(ids)
+	return ids
+}
+
+func (p tab) click(find string) {
+	p.t.Helper()
+	p.do(map[string]string{"do": "click", "tab": p.name, "find": find}, nil)
+}
+
+func (p tab) run(script string) {
+	p.t.Helper()
+	p.do(map[string]string{"do": "run", "tab": p.name, "script": script}, nil)
+}
+
+// said is what the page has written to its console.
+func (p tab) said() (lines []string) {
+	p.t.Helper()
+	p.do(map[string]string{"do": "said", "tab": p.name}, &lines)
+	return lines
+}
+
+// shoot keeps a picture of the page, in the directory that SCREENSHOTS names.
+func (p tab) shoot(name string) {
+	p.t.Helper()
+	dir := os.Getenv("SCREENSHOTS")
+	if dir == "" {
+		dir = p.t.TempDir()
+	}
+	file := filepath.Join(dir, name+".png")
+	p.do(map[string]string{"do": "shoot", "tab": p.name, "file": file}, nil)
+	info, err := os.Stat(file)
+	require.NoError(p.t, err)
+	require.NotZero(p.t, info.Size())
+}
+
+// card finds the part of a patient's card that shows a vital sign.
+func card(patient, label string) string {
+	return fmt.Sprintf(`article.patient[data-id="%s"] .vitals > div:has(dt:text-is("%s")) dd`, patient, label)
+}
+
+// Two clinicians have the ward's page open in two tabs: numbers change, an alert
+// appears, one accepts it and the other sees who.
+func TestBrowserTwoClinicians(t *testing.T) {
+	b := openBrowser(t)
+	w := openWard(t, "-seed", "1")
+	gateway := dial(t, w.url(), "gateway-1")
+	const patient = "p-13" // who has no simulated monitor
+	simple := b.open("simple", w.http()+"/simple#token=nurse-ada")
+	ada := b.open("ada", w.http()+"/#token=nurse-ada")
+	bell := b.open("bell", w.http()+"/#token=dr-bell")
+	for _, p := range []tab{ada, bell} {
+		p.shows("#line", "Live")
+	}
+	ada.shows("#who", "Nurse Ada · clinician")
+	bell.shows("#who", "Dr. Bell · clinician")
+
+	publish(t, gateway, carewire.HeartRate.Of(patient, 71))
+	ada.shows(card(patient, "Heart rate"), "71 /min")
+	publish(t, gateway, carewire.HeartRate.Of(patient, 72))
+	temp := carewire.BodyTemperature.Of(patient, 37)
+	temp.Value = "37.0"
+	publish(t, gateway, temp)
+	for _, p := range []tab{ada, bell} {
+		p.shows(card(patient, "Heart rate"), "72 /min")
+		p.shows(card(patient, "Temperature"), "37.0 °C")
+		p.shows(card("p-01", "Heart rate"), "/min") // of the simulated monitor
+	}
+
+	// A pressure that is too high: the ward raises an alert.
+	publish(t, gateway, carewire.BloodPressure.Of(patient, 200, 110))
+	const alert = `article.alert:has(h3:text-is("Blood pressure high")):has-text("Max Ortiz")`
+	for _, p := range []tab{ada, bell} {
+		p.shows(alert, "200 mmHg, limit ≤ 180 mmHg systolic")
+		p.shows(alert, "Nobody has it")
+		p.shows(alert, "Told: Nurse Ada (level 1)")
+	}
+	ada.shoot("alert")
+	ada.click(alert + ` button:text-is("Accept")`)
+	bell.shows(alert, "Nurse Ada has it, until ")
+	ada.shows(alert, "Nurse Ada has it, until ")
+	ada.shows(alert+" .buttons", "Release")
+	require.NotContains(t, strings.Join(bell.texts(alert+" button"), " "), "Accept", "Dr. Bell is offered what somebody else has")
+	ada.shows("#pages", "Nurse Ada, level 1: Blood pressure high (Max Ortiz)")
+	ada.shoot("accepted")
+
+	// It is over, and goes from both screens.
+	publish(t, gateway, carewire.BloodPressure.Of(patient, 120, 80))
+	for _, p := range []tab{ada, bell} {
+		poll(t, patience, func() (bool, string) { texts := p.texts(alert); return len(texts) == 0, fmt.Sprint(texts) })
+		require.Empty(t, p.said(), "%s wrote to its console", p.name)
+	}
+
+	// A device in Python, as the README of the examples has it.
+	t.Run("Python device", func(t *testing.T) {
+		need(t, needPython)
+		device := startPython(t, "../examples/python/device.py", "--url", w.url(), "--patient", patient)
+		for n := 0; ; { // the screen may be a second behind
+			var m []string
+			m, n = device.out.await(t, n, `^(\d+) /min is number`)
+			if got := bell.texts(card(patient, "Heart rate")); len(got) == 1 && strings.Contains(got[0], m[1]+" /min") && m[1] != "72" {
+				break
+			}
+		}
+	})
+
+	// The page with the four steps of a client sees the first patient's vitals, and leaves after half a minute.
+	simple.shows("#out", "welcome")
+	simple.shows("#out", "synced")
+	simple.shows("#out", " 8867-4 ")
+	poll(t, 40*time.Second, func() (bool, string) {
+		texts := simple.texts("#out")
+		return len(texts) == 1 && strings.HasSuffix(strings.TrimSpace(texts[0]), "closed: 1000"), "closed: 1000"
+	})
+	require.Empty(t, simple.said())
+	ada.shoot("ward")
+	for _, p := range []tab{ada, bell} {
+		require.Empty(t, p.said(), "%s wrote to its console", p.name)
+	}
+}
+
+// A patient's page: she says how she feels and calls a nurse, who sees both.
+func TestBrowserPatient(t *testing.T) {
+	b := openBrowser(t)
+	w := openWard(t, "-seed", "1")
+	rosa := b.open("rosa", w.http()+"/#token=rosa")
+	ada := b.open("ada", w.http()+"/#token=nurse-ada")
+	rosa.shows("#who", "Rosa Alvarez · patient")
+	require.Equal(t, 1, len(rosa.texts("article.patient")), "a patient sees others")
+	rosa.click(`#feelings button:text-is("In pain")`)
+	rosa.click(`#call`)
+	ada.shows(card("p-01", "Feels"), "In pain")
+	const call = `article.alert:has(h3:text-is("Patient calls a nurse"))`
+	ada.shows(call, "Rosa Alvarez")
+	ada.click(call + ` button:text-is("Accept")`)
+	rosa.shows(call, "Nurse Ada has it")
+	rosa.shoot("patient")
+	rosa.click(call + ` button:text-is("I am fine now")`)
+	for _, p := range []tab{rosa, ada} {
+		poll(t, patience, func() (bool, string) { texts := p.texts(call); return len(texts) == 0, fmt.Sprint(texts) })
+		require.Empty(t, p.said(), "%s wrote to its console", p.name)
+	}
+}
+
+// A proxy passes connections on, until it is cut.
+type proxy struct {
+	listener net.Listener
+	to       string
+	mu       sync.Mutex
+	down     bool
+	conns    []*net.TCPConn
+}
+
+func openProxy(t testing.TB, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", freeAddr(t))
+	require.NoError(t, err)
+	p := &proxy{listener: l, to: to}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { p.pass(in.(*net.TCPConn)) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); p.cut(); serving.Wait() })
+	return p
+}
+
+func (p *proxy) pass(in *net.TCPConn) {
+	defer in.Close()
+	p.mu.Lock()
+	if p.down {
+		in.SetLinger(0)
+		p.mu.Unlock()
+		return
+	}
+	c, err := net.Dial("tcp", p.to)
+	if err != nil {
+		p.mu.Unlock()
+		return
+	}
+	out := c.(*net.TCPConn)
+	defer out.Close()
+	p.conns = append(p.conns, in, out)
+	p.mu.Unlock()
+	go func() {
+		io.Copy(out, in)
+		out.CloseWrite()
+	}()
+	io.Copy(in, out)
+}
+
+// cut resets all connections, and those to come until mend.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = true
+	for _, c := range p.conns {
+		c.SetLinger(0)
+		c.Close()
+	}
+	p.conns = nil
+}
+
+func (p *proxy) mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = false
+}
+
+// The line of a browser is cut several times while alerts are raised and end.
+// It says so, comes back, and shows each open alert once.
+func TestBrowserComesBack(t *testing.T) {
+	b := openBrowser(t)
+	w := openWard(t, "-quiet")
+	line := openProxy(t, w.addr)
+	gateway := dial(t, w.url(), "gateway-1")
+	bell := b.open("bell", "http://"+line.listener.Addr().String()+"/#token=dr-bell")
+	bell.shows("#line", "Live")
+
+	var open []string
+	raised := func(n int) {
+		var ended []string
+		for i := range n {
+			a := raise(t, gateway, fmt.Sprintf("p-%02d", 1+(len(open)+i)%12), fmt.Sprintf("k%d", len(open)), "text")
+			if open = append(open, a.ID); i == 0 && len(open) > 3 { // one that the page knows is closed meanwhile
+				ended = append(ended, open[0])
+			}
+		}
+		for _, id := range ended {
+			closeAlert(t, w, id)
+			open = slices.DeleteFunc(open, func(x string) bool { return x == id })
+		}
+		slices.Sort(open)
+	}
+	same := func() {
+		t.Helper()
+		poll(t, patience, func() (bool, string) {
+			got := bell.alerts()
+			return slices.Equal(got, open), fmt.Sprintf("shown are %v, open %v", got, open)
+		})
+		bell.shows("#alerts-title", fmt.Sprintf("(%d)", len(open)))
+	}
+	raised(3)
+	same()
+	for range 3 {
+		line.cut()
+		bell.shows("#stale", "The connection is lost")
+		raised(4)
+		publish(t, gateway, carewire.HeartRate.Of("p-13", float64(60+len(open))))
+		line.mend()
+		bell.shows("#line", "Live")
+		bell.shows(card("p-13", "Heart rate"), fmt.Sprintf("%d /min", 60+len(open)))
+		same()
+		poll(t, patience, func() (bool, string) { return len(bell.texts("#stale")) == 0, "the warning goes" })
+		require.Empty(t, bell.texts(".notcurrent"))
+	}
+	line.cut() // and at once again, in the midst of raising
+	raised(2)
+	line.mend()
+	raised(2)
+	line.cut()
+	line.mend()
+	raised(2)
+	same()
+	bell.shoot("back")
+	for _, text := range bell.said() { // of lost connections only
+		require.Regexp(t, `net::ERR_|WebSocket is already`, text)
+	}
+}
+
+// closeAlert closes an alert as Nurse Ada, wherever it is.
+func closeAlert(t testing.TB, w *ward, id string) {
+	t.Helper()
+	ada := dial(t, w.url(), "nurse-ada")
+	defer ada.Close()
+	watch(t, ada, carewire.WatchOptions{Groups: []string{"ward-5", "ward-6"}, Delivery: carewire.DeliverAlerts})
+	var ref carewire.AlertRef
+	await(t, ada, "the alert", func(e *carewire.Event) bool {
+		if e.Alert != nil && e.Alert.ID == id {
+			ref = e.Alert.Ref()
+		}
+		return ref.ID != ""
+	})
+	_, err := ada.Answer(t.Context(), ref, carewire.Answer{Do: carewire.Close, Force: true, Reason: "seen to"})
+	require.NoError(t, err)
+}

@@ -1,0 +1,194 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+)
+
+// python is an interpreter that has websocket-client: Debian's before another.
+var python = sync.OnceValues(func() (string, error) {
+	var errs error
+	for _, name := range []string{"/usr/bin/python3", "python3"} {
+		out, err := exec.Command(name, "-c", "import websocket; websocket.WebSocketApp").CombinedOutput()
+		if err == nil {
+			return name, nil
+		}
+		errs = errors.Join(errs, fmt.Errorf("%s: %w %s", name, err, out))
+	}
+	return "", errs
+})
+
+var (
+	needPython = needed{"Python with websocket-client", func() error { _, err := python(); return err }}
+	needNode   = needed{"Node with its packages (npm ci)", func() error {
+		for _, dir := range []string{"ws", "playwright-core"} {
+			if _, err := os.Stat(filepath.Join("node_modules", dir)); err != nil {
+				return err
+			}
+		}
+		return exec.Command("node", "--version").Run()
+	}}
+	needChromium = needed{"Chromium", func() error { _, err := os.Stat(chromium); return err }}
+)
+
+const chromium = "/usr/bin/chromium"
+
+func startPython(t testing.TB, args ...string) *run {
+	t.Helper()
+	name, err := python()
+	require.NoError(t, err)
+	return startProgram(t, exec.Command(name, append([]string{"-u"}, args...)...))
+}
+
+// raise raises an alert as the gateway.
+func raise(t testing.TB, device *carewire.Client, patient, key, text string) carewire.Alert {
+	t.Helper()
+	a, err := device.Raise(t.Context(), carewire.Alert{Patient: patient, Key: key, Text: text, Priority: carewire.PriorityHigh})
+	require.NoError(t, err)
+	return a
+}
+
+func publish(t testing.TB, device *carewire.Client, v carewire.Vital) uint64 {
+	t.Helper()
+	got, err := device.Publish(t.Context(), v)
+	require.NoError(t, err)
+	require.NoError(t, got[0].Err)
+	return got[0].Seq
+}
+
+// The Python examples publish and answer; after a restart of the ward they go
+// on, and nothing is missing.
+func TestPythonExamples(t *testing.T) {
+	need(t, needPython)
+	w := openWard(t, "-quiet")
+	const patient = "p-13"
+	bell, gateway := dial(t, w.url(), "dr-bell"), dial(t, w.url(), "gateway-1")
+	watch(t, bell, carewire.WatchOptions{Patients: []string{patient}})
+
+	clinician := startPython(t, "../examples/python/clinician.py", "--url", w.url(), "--patient", patient)
+	clinician.out.await(t, 0, `^watching p-13 refused \[\]$`)
+	device := startPython(t, "../examples/python/device.py", "--url", w.url(), "--patient", patient)
+	published, dn := device.out.await(t, 0, `^(\d+) /min is number (\d+) `)
+	_, cn := clinician.out.await(t, 0, `^\S+ p-13 8867-4 `+published[1]+` /min$`)
+	await(t, bell, "the value of the device", func(e *carewire.Event) bool {
+		return e.Vital != nil && e.Vital.Device == "python" && string(e.Vital.Value) == published[1] && strconv.FormatUint(e.Seq, 10) == published[2]
+	})
+
+	raised := raise(t, gateway, patient, "spo2-low", "SpO2 low")
+	_, cn = clinician.out.await(t, cn, `^ALERT p-13 high SpO2 low present with nobody$`)
+	_, cn = clinician.out.await(t, cn, `^ACCEPTED p-13 spo2-low$`)
+	await(t, bell, "who has accepted", func(e *carewire.Event) bool {
+		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.State == carewire.Accepted &&
+			e.Alert.Responsibility.By.ID == "nurse-ada" && e.Alert.Answers[0].Reason == "on my way"
+	})
+
+	w.stop()
+	// Older releases of websocket-client do not know of code 1012, and tell of none.
+	_, dn = device.out.await(t, dn, `^closed: (1012|None) `)
+	_, cn = clinician.out.await(t, cn, `^closed: (1012|None) `)
+	w.start()
+	_, cn = clinician.out.await(t, cn, `^watching p-13 refused \[\]$`)
+	_, dn = device.out.await(t, dn, `^connected$`)
+	published, _ = device.out.await(t, dn, `^(\d+) /min is number (\d+) `)
+	clinician.out.await(t, cn, `^\S+ p-13 8867-4 `+published[1]+` /min$`)
+
+	// Every number that the device was told stands once in the log, as it was told.
+	told, _ := device.out.all()
+	values := make(map[uint64]string)
+	for _, line := range told {
+		if m := regexp.MustCompile(`^(\d+) /min is number (\d+) `).FindStringSubmatch(line); m != nil {
+			seq, _ := strconv.ParseUint(m[2], 10, 64)
+			require.NotContains(t, values, seq)
+			values[seq] = m[1]
+		}
+	}
+	page, err := bell.History(t.Context(), carewire.HistoryQuery{Patient: patient, Kinds: []carewire.Kind{carewire.KindVital}})
+	require.NoError(t, err)
+	for _, e := range page.Events {
+		if want, ok := values[e.Seq]; ok {
+			require.Equal(t, want, string(e.Vital.Value))
+			delete(values, e.Seq)
+		}
+	}
+	require.Empty(t, values, "confirmed, and not in the log")
+	for _, r := range []*run{device, clinician} {
+		require.Empty(t, r.log.String())
+	}
+}
+
+// The npm package ws watches, answers, leaves and resumes.
+func TestNodeClient(t *testing.T) {
+	need(t, needNode)
+	w := openWard(t, "-quiet")
+	const patient = "p-13"
+	bell, gateway := dial(t, w.url(), "dr-bell"), dial(t, w.url(), "gateway-1")
+	watch(t, bell, carewire.WatchOptions{Patients: []string{patient}})
+	publish(t, gateway, carewire.HeartRate.Of(patient, 71))
+
+	cmd := exec.Command("node", "js/ws.mjs", w.url(), "nurse-ada", patient)
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	node := startProgram(t, cmd)
+	_, n := node.out.await(t, 0, `^open carewire\.v1 extensions=""$`)
+	_, n = node.out.await(t, n, `^\{"type":"welcome".*"id":"nurse-ada"`)
+	_, n = node.out.await(t, n, `^\{"type":"ok","req":"w","watching":\["p-13"\],"refused":\[\]`)
+	_, n = node.out.await(t, n, `^\{"type":"sync".*"seq":1,.*"recovered":false`)
+	_, n = node.out.await(t, n, `^\{"type":"vital".*"seq":1,.*"value":71,`)
+	_, n = node.out.await(t, n, `^\{"type":"synced".*"seq":1,.*"recovered":false`)
+	publish(t, gateway, carewire.HeartRate.Of(patient, 72))
+	_, n = node.out.await(t, n, `^\{"type":"vital".*"seq":2,.*"value":72,`)
+	raised := raise(t, gateway, patient, "hr-high", "Heart rate high")
+	_, n = node.out.await(t, n, `^\{"type":"alert".*"alert_id":"`+raised.ID+`"`)
+	_, n = node.out.await(t, n, `"responsibility":\{"state":"accepted","by":\{"id":"nurse-ada"`)
+	_, n = node.out.await(t, n, `^closed 1000 `)
+	await(t, bell, "who has accepted", func(e *carewire.Event) bool {
+		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.By.ID == "nurse-ada" && e.Alert.Answers[0].Reason == "from node"
+	})
+
+	// While it is away: two vitals of one key, of which the newest is owed, and an alert.
+	publish(t, gateway, carewire.HeartRate.Of(patient, 73))
+	last := publish(t, gateway, carewire.HeartRate.Of(patient, 74))
+	second := raise(t, gateway, patient, "hr-low", "Heart rate low")
+	_, err = io.WriteString(stdin, "resume\n")
+	require.NoError(t, err)
+	_, sync := node.out.await(t, n, `^\{"type":"sync".*"recovered":true`)
+	_, end := node.out.await(t, sync, `^\{"type":"synced".*"recovered":true`)
+	node.out.await(t, end, `^closed 1000 `)
+	<-node.ended
+	require.NoError(t, node.err, node.log)
+
+	list, _ := node.out.all()
+	vitals, states := 0, 0
+	for _, text := range list[sync : end-1] {
+		var f frame
+		require.NoError(t, json.Unmarshal([]byte(text), &f))
+		switch f.Type {
+		case "vital":
+			vitals++
+			require.Equal(t, last, f.Seq)
+		case "alert":
+			var a alertText
+			require.NoError(t, json.Unmarshal(f.Alert, &a))
+			require.Equal(t, second.ID, a.ID, "the first alert had come before")
+			states++
+		case "gap", "ok": // the answer to the second alert, a level's claim
+		default:
+			t.Errorf("unexpected %s", f.Type)
+		}
+	}
+	require.Equal(t, 1, vitals)
+	require.NotZero(t, states)
+}

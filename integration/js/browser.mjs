@@ -1,0 +1,50 @@
+// Drives a browser for a test: each line of input is a command as JSON, and is
+// answered by a line. The test, not this program, knows what is to be seen.
+//
+//   {"do": "open", "tab": NAME, "url": URL}
+//   {"do": "texts", "tab": NAME, "find": SELECTOR}           the texts of all that match and are shown
+//   {"do": "values", "tab": NAME, "find": SELECTOR, "name": ATTRIBUTE}
+//   {"do": "click", "tab": NAME, "find": SELECTOR}
+//   {"do": "run", "tab": NAME, "script": SOURCE}             as a script of the page
+//   {"do": "said", "tab": NAME}                              what the page has written to its console
+//   {"do": "shoot", "tab": NAME, "file": PATH}
+//   {"do": "close", "tab": NAME}
+import {createInterface} from "node:readline";
+import {chromium} from "playwright-core";
+
+const browser = await chromium.launch({executablePath: process.argv[2], args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+  "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]});
+const context = await browser.newContext({viewport: {width: 1400, height: 900}});
+const tabs = new Map();
+
+async function carry(c) {
+  const tab = tabs.get(c.tab);
+  switch (c.do) {
+  case "open": {
+    const page = await context.newPage();
+    const said = [];
+    page.on("console", (m) => said.push(`${m.type()}: ${m.text()}`));
+    page.on("pageerror", (e) => said.push(`uncaught: ${e}`));
+    tabs.set(c.tab, {page, said});
+    await page.goto(c.url);
+    return page.url();
+  }
+  case "texts": return await tab.page.locator(c.find).filter({visible: true}).allInnerTexts();
+  case "values": return await tab.page.locator(c.find).evaluateAll((all, name) => all.map((e) => e.getAttribute(name) ?? ""), c.name);
+  case "click": return await tab.page.locator(c.find).click({timeout: 10000});
+  case "run": return void await tab.page.addScriptTag({content: c.script});
+  case "said": return tab.said;
+  case "shoot": return void await tab.page.screenshot({path: c.file, fullPage: true});
+  case "close": return await tab.page.close();
+  }
+  throw new Error("no such command");
+}
+
+for await (const line of createInterface({input: process.stdin})) {
+  try {
+    console.log(JSON.stringify({ok: await carry(JSON.parse(line)) ?? null}));
+  } catch (e) {
+    console.log(JSON.stringify({error: String(e)}));
+  }
+}
+await browser.close();

@@ -1,0 +1,181 @@
+//go:build unix
+
+package integration
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// readmeBlocks returns the README's blocks of code in a language, in order.
+func readmeBlocks(t testing.TB, language string) (blocks []string) {
+	t.Helper()
+	b, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(string(b), -1) {
+		blocks = append(blocks, m[1])
+	}
+	require.NotEmpty(t, blocks)
+	return blocks
+}
+
+// readmeCommands returns the commands with which the README says to try it, as
+// they stand there but for the remarks.
+func readmeCommands(t testing.TB) (list [][]string) {
+	t.Helper()
+	for line := range strings.Lines(readmeBlocks(t, "sh")[0]) {
+		command, _, _ := strings.Cut(line, "#")
+		list = append(list, strings.Fields(command))
+	}
+	return list
+}
+
+// needPort skips where something listens at the address that the README names.
+func needPort(t testing.TB) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:8080")
+	if err != nil {
+		t.Skip("the port of the README is taken: ", err)
+	}
+	l.Close()
+}
+
+// The commands only work where the modules are together, as in a clone.
+func needWorkspace(t testing.TB) {
+	t.Helper()
+	cmd := exec.Command("go", "env", "GOWORK")
+	cmd.Dir = ".."
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	if work := strings.TrimSpace(string(out)); work == "" || work == "off" {
+		t.Skip("there is no workspace")
+	}
+}
+
+// The first command starts a ward, whose link opens its page; Ctrl-C ends it.
+func TestReadmeRunsWard(t *testing.T) {
+	needWorkspace(t)
+	commands := readmeCommands(t)
+	require.Equal(t, [][]string{{"go", "run", "./examples/ward"}, {"go", "test", "work"}}, commands)
+	needPort(t)
+	cmd := exec.Command(commands[0][0], commands[0][1:]...)
+	cmd.Dir = ".."
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+home)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a terminal has it
+	r := startProgram(t, cmd)
+	t.Cleanup(func() { // the program that go run has started too
+		select {
+		case <-r.ended:
+		default:
+			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		}
+	})
+	var link []string
+	poll(t, 2*time.Minute, func() (bool, string) { // it is built first
+		select {
+		case <-r.ended:
+			t.Fatal("it has ended: ", r.err)
+		default:
+		}
+		list, _ := r.out.all()
+		link = regexp.MustCompile(`(http://127\.0\.0\.1:8080/)#token=nurse-ada`).FindStringSubmatch(strings.Join(list, "\n"))
+		return link != nil, "the link"
+	})
+	resp, err := (&http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}).Get(link[1])
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	_, err = os.Stat(filepath.Join(home, "carewire-ward", "ward.db"))
+	require.NoError(t, err, "events are not on disk")
+	require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT))
+	select {
+	case <-r.ended: // go run itself tells of an interruption by its status
+		r.out.await(t, 0, `^Ending\.$`)
+		require.NotContains(t, r.log.String(), "ward:")
+	case <-time.After(patience):
+		t.Fatal("Ctrl-C does not end it")
+	}
+}
+
+// The second command finds the tests of all modules, and they build. They are
+// not run here, where they are running.
+func TestReadmeTests(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds all tests")
+	}
+	needWorkspace(t)
+	command := readmeCommands(t)[1]
+	args := append([]string{"test", "-run", "^$"}, command[2:]...)
+	if raced() {
+		args = append([]string{"test", "-race"}, args[1:]...) // they are built already
+	}
+	cmd := exec.Command(command[0], args...)
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for _, module := range []string{"carewire", "carewire/boltstore", "carewire/examples/ward", "carewire/integration"} {
+		require.Regexp(t, `(?m)^ok\s+github\.com/carewire/`+module+`\s`, string(out))
+	}
+}
+
+// quickstart runs the README's first host, at the address that it has fixed.
+func quickstart(t testing.TB) {
+	t.Helper()
+	file := program(t, "quickstart")
+	needPort(t)
+	r := startProgram(t, exec.Command(file))
+	poll(t, patience, func() (bool, string) {
+		select {
+		case <-r.ended:
+			t.Fatal("it has ended: ", r.err)
+		default:
+		}
+		c, err := net.Dial("tcp", "127.0.0.1:8080")
+		if err != nil {
+			return false, err.Error()
+		}
+		c.Close()
+		return true, ""
+	})
+}
+
+// The README's client in Python sees what its host publishes.
+func TestReadmePython(t *testing.T) {
+	need(t, needPython)
+	code := readmeBlocks(t, "python")
+	require.Len(t, code, 1)
+	quickstart(t)
+	client := startPython(t, "-c", code[0])
+	_, n := client.out.await(t, 0, `^\{"type":"welcome"`)
+	_, n = client.out.await(t, n, `^\{"type":"synced"`)
+	_, n = client.out.await(t, n, `^\{"type":"vital","patient":"p-17".*"value":72,"unit":"/min"`)
+	client.out.await(t, n, `^\{"type":"vital"`)
+	require.Empty(t, client.log.String())
+}
+
+// The README's client in JavaScript sees it too, in a page of the host's own
+// origin.
+func TestReadmeJavaScript(t *testing.T) {
+	need(t, needNode, needChromium)
+	code := readmeBlocks(t, "js")
+	require.Len(t, code, 1)
+	quickstart(t)
+	page := openBrowser(t).open("page", "http://127.0.0.1:8080/")
+	page.run(code[0] + `
+ws.addEventListener("message", (m) => { const f = JSON.parse(m.data); console.log(f.type, f.vital ? f.vital.value + f.vital.unit : ""); });`)
+	poll(t, patience, func() (bool, string) {
+		said := strings.Join(page.said(), "\n")
+		return strings.Contains(said, "synced") && strings.Contains(said, "vital 72/min"), said
+	})
+}
