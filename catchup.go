@@ -99,7 +99,7 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	w.reading = w.upTo.Seq > w.cursor.Seq // the queue has overflowed meanwhile
 	if c.joining {
 		w.live = true
-		w.wrote = time.Now().UnixNano()
+		w.wrote = o.hub.ticks()
 		b = append(b, syncFrame(EventSynced, w.patient, w.cursor, c.target.Must, c.recovered)...)
 	}
 	return b, nil

@@ -2,9 +2,13 @@ package carewire
 
 import "time"
 
+// ticks is a clock that no step of the wall clock moves: nanoseconds since the
+// Hub began, and never 0.
+func (h *Hub) ticks() int64 { return int64(time.Since(h.began)) + 1 }
+
 // visit looks after the connection every four seconds.
-func (c *conn) visit(now time.Time, status []byte) {
-	ns := now.UnixNano()
+func (c *conn) visit(status []byte) {
+	ns := c.hub.ticks()
 	quiet := time.Duration(ns - c.alive.Load())
 	begun := c.begun.Load()
 	switch {
@@ -63,7 +67,7 @@ func (c *conn) heads(now int64) {
 	begin := len(e.b)
 	c.out.mu.Lock()
 	for _, w := range watches {
-		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || now-w.shared.verified.Load() > int64(headEvery) {
+		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || w.shared.stale(now) {
 			continue
 		}
 		w.wrote = now
@@ -85,6 +89,12 @@ func (c *conn) heads(now int64) {
 	for _, f := range frames {
 		c.out.send(f)
 	}
+}
+
+// stale reports whether it was too long ago that the Store was compared with.
+func (w *watchers) stale(now int64) bool {
+	at := w.verified.Load()
+	return at == 0 || now-at > int64(headEvery)
 }
 
 const headSize = 32 << 10 // bytes of one head frame, about
@@ -115,6 +125,9 @@ func (h *Hub) tick() {
 		}
 		if wall := time.Now().Round(0); wall.Sub(beat) > stall { // the process, or the machine, stood still
 			h.awake.Store(h.now().UnixNano())
+			for _, c := range h.connections(func(*conn) bool { return true }) { // what they sent meanwhile is still to be read
+				c.alive.Store(h.ticks())
+			}
 		}
 		beat = time.Now().Round(0) // without the monotonic clock, which may stand still with the machine
 		state, since := h.store.state()
@@ -131,7 +144,7 @@ func (h *Hub) tick() {
 		}
 		slot := n % int(visitEvery/time.Second)
 		for _, c := range h.connections(func(c *conn) bool { return c.slot() == slot }) {
-			c.visit(time.Now(), status)
+			c.visit(status)
 		}
 		if n%5 == 0 {
 			for _, l := range h.lanes {

@@ -45,7 +45,7 @@ type conn struct {
 	ended    bool
 	inFlight chan struct{} // a place for each publish under way
 
-	alive   atomic.Int64 // when there was a sign of life, unix nanoseconds
+	alive   atomic.Int64 // when there was a sign of life, in ticks
 	begun   atomic.Int64 // when the message being read began; 0: none
 	busy    atomic.Bool  // a request is being carried out
 	closing atomic.Bool  // our close frame is in line
@@ -148,10 +148,12 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.net = hj.conn
 	c.ws.SetReadLimit(int64(h.opt.MaxFrame))
 	c.out = outbox{hub: h, sink: c.net, who: c.who, fail: c.afterWriting, full: c.tooSlow}
+	c.alive.Store(h.ticks()) // before the Hub's clock sees it
+	c.out.wrote.Store(h.ticks())
 	c.welcome()
 	if !h.join(c) {
 		c.close(CloseRestart)
-		c.afterWriting()
+		c.end()
 		return
 	}
 	h.wg.Go(c.serve)
@@ -274,8 +276,6 @@ func (h *Hub) connections(f func(*conn) bool) []*conn {
 // serve reads what the client sends until the connection ends.
 func (c *conn) serve() {
 	defer c.end()
-	c.alive.Store(time.Now().UnixNano())
-	c.out.wrote.Store(time.Now().UnixNano())
 	c.expireAt(c.who.Expires)
 	c.busy.Store(true)
 	c.inbox(c.hub.ctx)
@@ -292,10 +292,9 @@ func (c *conn) serve() {
 			return
 		}
 		if typ != websocket.MessageText {
-			c.close(CloseBinary)
-			return
+			c.close(CloseBinary) // the message is still read, and the client's close frame
 		}
-		c.begun.Store(time.Now().UnixNano())
+		c.begun.Store(c.hub.ticks())
 		c.net.message, c.net.left = true, 2*c.hub.opt.MaxFrame+4096
 		b, err := readMessage(r)
 		c.net.message = false
@@ -304,18 +303,18 @@ func (c *conn) serve() {
 			c.readFailed(err)
 			return
 		}
-		c.alive.Store(time.Now().UnixNano())
+		c.alive.Store(c.hub.ticks())
 		if c.closing.Load() {
 			continue // nothing is taken any more; the client's close frame is awaited
 		}
 		if !utf8.Valid(*b) {
 			c.close(CloseNotUTF8)
-			return
+			continue
 		}
 		c.busy.Store(true)
 		c.handle(*b)
 		c.busy.Store(false)
-		c.alive.Store(time.Now().UnixNano())
+		c.alive.Store(c.hub.ticks())
 		if cap(*b) <= 16<<10 {
 			readBuffers.Put(b)
 		}
@@ -355,6 +354,16 @@ func (c *conn) readFailed(err error) {
 		c.close(CloseProtocolError)
 	default:
 		c.cut()
+		return
+	}
+	// What has come and is not read would turn the end into a reset, which can
+	// overtake the close frame.
+	var b [512]byte
+	for {
+		if _, err := c.net.Conn.Read(b[:]); err != nil {
+			c.cut()
+			return
+		}
 	}
 }
 
@@ -403,13 +412,13 @@ func (c *conn) close(code CloseCode) {
 
 // afterWriting is called when the close frame is out, or writing has failed.
 func (c *conn) afterWriting() {
-	c.out.mu.Lock()
-	out := c.out.closing != nil
-	c.out.mu.Unlock()
+	c.net.mu.Lock()
+	broken := c.net.broken
+	c.net.mu.Unlock()
 	c.mu.Lock()
 	ended := c.ended
 	c.mu.Unlock()
-	if out && !ended { // the client answers with its own; the reader ends then
+	if !broken && !ended { // the client answers with its own; the reader ends then
 		time.AfterFunc(closeWithin, c.cut)
 		return
 	}
@@ -445,7 +454,7 @@ func (c *conn) onPing(_ context.Context, payload []byte) bool {
 
 func (c *conn) onPong(context.Context, []byte) {
 	if c.mayControl() {
-		c.alive.Store(time.Now().UnixNano())
+		c.alive.Store(c.hub.ticks())
 	}
 }
 

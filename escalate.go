@@ -149,20 +149,21 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 	w.paged = h.page(ctx, &mine, w.to)
 	c.quiet = false
 	level := mine.Escalation.Level
-	_, err = h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
+	// Before the level is recorded: a node that dies in between leaves it to be
+	// taken up again, complaint included.
+	switch {
+	case w.exhausted && mine.Escalation.repeats == 0:
+		h.complain(ctx, mine.Ref(), "policy-exhausted", "An alert has gone through all steps of the policy and nobody has accepted it.")
+	case len(w.to) == 0 && level == 1:
+		h.complain(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
+	}
+	h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		x := prev.Escalation
 		if x.State != EscalationClaimed || x.Level != level {
 			return *prev, false
 		}
 		return told(prev, w, h.receipt.of(prev)), true
 	}))
-	switch {
-	case err != nil:
-	case w.exhausted && mine.Escalation.repeats == 0:
-		h.complain(ctx, mine.Ref(), "policy-exhausted", "An alert has gone through all steps of the policy and nobody has accepted it.")
-	case len(w.to) == 0 && level == 1:
-		h.complain(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
-	}
 }
 
 // unlessEnded applies f to the occurrence with the given ID while it is open.

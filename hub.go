@@ -109,6 +109,7 @@ type Hub struct {
 	receipt receivers
 	stats   counters
 	skew    atomic.Int64 // the Store's clock less ours, nanoseconds
+	began   time.Time    // with the monotonic clock
 	awake   atomic.Int64 // since when the Hub has run without a stop, unix nanoseconds
 
 	mu        sync.Mutex
@@ -136,6 +137,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.groups.init()
 	h.silence.init()
 	h.receipt.init()
+	h.began = time.Now()
 	h.awake.Store(h.now().UnixNano())
 	for range h.opt.Lanes {
 		h.lanes = append(h.lanes, newLane(h))

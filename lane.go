@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 const (
@@ -72,7 +71,7 @@ type delivery struct {
 // watchers are those who watch a patient.
 type watchers struct {
 	list     []*watch
-	verified atomic.Int64 // when the Store last had nothing that they have not, unix nanoseconds
+	verified atomic.Int64 // when the Store last had nothing that they have not, in ticks
 }
 
 func newLane(h *Hub) *lane {
@@ -400,7 +399,7 @@ func (l *lane) deliver(d *delivery) {
 		return
 	case d.head != nil:
 		if w := l.watches[d.head.Patient]; w != nil {
-			w.verified.Store(time.Now().UnixNano())
+			w.verified.Store(l.hub.ticks())
 		}
 		return
 	case d.jump != nil:

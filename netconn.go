@@ -39,6 +39,7 @@ type netConn struct {
 
 	mu     sync.Mutex // held for each Write, so that frames stay whole
 	sealed bool       // a close frame was written, or a frame in part
+	broken bool       // a frame was written in part
 }
 
 // Read returns what net/http had read first.
@@ -103,7 +104,7 @@ func (n *netConn) writeFrames(p []byte, seal bool) error {
 		err = errors.New("carewire: short write")
 	}
 	if err != nil {
-		n.sealed = true
+		n.sealed, n.broken = true, true
 		return err
 	}
 	n.sealed = seal

@@ -94,9 +94,9 @@ type outbox struct {
 	closing []byte    // the close frame: the last element
 	busy    bool      // run is running
 	done    bool      // nothing more is taken
-	since   int64     // when an undroppable event began to wait, unix nanoseconds; 0: none waits
+	since   int64     // when an undroppable event began to wait, in ticks; 0: none waits
 
-	wrote atomic.Int64 // when something but pings and pongs was last written, unix nanoseconds
+	wrote atomic.Int64 // when something but pings and pongs was last written, in ticks
 }
 
 // A watch is one client's watching of one patient.
@@ -121,7 +121,7 @@ type watch struct {
 	page    []byte   // what was read, to be written before the queue
 	again   bool     // the log was given a new beginning: what is being read does not count
 	ended   bool
-	wrote   int64 // when something of it was last written, unix nanoseconds
+	wrote   int64 // when something of it was last written, in ticks
 	listed  *watchList
 	prev    *watch
 	next    *watch
@@ -164,7 +164,7 @@ func (o *outbox) schedule(w *watch, urgent bool) {
 	if urgent {
 		to = &o.urgent
 		if o.since == 0 {
-			o.since = time.Now().UnixNano()
+			o.since = o.hub.ticks()
 		}
 	}
 	switch {
@@ -405,7 +405,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 	}()
 	for len(o.control) > 0 && len(b) < writeSize {
 		if o.control[0][0] == 0x81 && now == 0 { // a text frame
-			now = time.Now().UnixNano()
+			now = o.hub.ticks()
 		}
 		b = append(b, o.control[0]...)
 		o.held -= len(o.control[0])
@@ -425,7 +425,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 			break
 		}
 		if now == 0 {
-			now = time.Now().UnixNano()
+			now = o.hub.ticks()
 		}
 		if b = append(b, w.page...); w.reading { // its next page is read while others are written
 			w.page = nil

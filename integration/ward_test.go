@@ -26,7 +26,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // programs is where the examples are built, once for all tests.
 var programs string
@@ -250,7 +250,9 @@ func openWard(t testing.TB, args ...string) *ward {
 // start starts the ward, again, and waits until it is ready.
 func (w *ward) start() {
 	w.t.Helper()
-	r := startProgram(w.t, exec.Command(program(w.t, "ward"), append([]string{"-addr", w.addr}, w.args...)...))
+	cmd := exec.Command(program(w.t, "ward"), append([]string{"-addr", w.addr}, w.args...)...)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // else it lingers, and clients that come back wait longer each time
+	r := startProgram(w.t, cmd)
 	w.runs = append(w.runs, r)
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	poll(w.t, patience, func() (bool, string) {
