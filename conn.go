@@ -112,10 +112,6 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case full:
 		refuse(http.StatusTooManyRequests, &s.tooMany)
 		return
-	case !canHijack(w):
-		h.log.Error("carewire: the http.ResponseWriter, perhaps a middleware's, cannot be hijacked")
-		refuse(http.StatusServiceUnavailable, &s.refused)
-		return
 	}
 	p, err := h.authenticate(r)
 	switch {

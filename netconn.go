@@ -157,20 +157,6 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return n, bufio.NewReadWriter(bufio.NewReaderSize(n, readBuffer), bufio.NewWriterSize(n, 256)), nil
 }
 
-// canHijack reports whether w, or what it wraps, can give its connection away.
-func canHijack(w http.ResponseWriter) bool {
-	for {
-		switch t := w.(type) {
-		case http.Hijacker:
-			return true
-		case interface{ Unwrap() http.ResponseWriter }:
-			w = t.Unwrap()
-		default:
-			return false
-		}
-	}
-}
-
 // boundSendBuffer limits what the kernel holds back for a slow client, so that
 // what is old stays with us, where it can be replaced. Wrappers that hide the
 // TCP connection keep the kernel's default.

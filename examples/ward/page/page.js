@@ -6,6 +6,7 @@ import {$, ago, buttons, clock, list, make, parts, prompt, span, text} from "./s
 const patients = new Map(); // by ID: names, and what the Hub has sent of each
 let line, token, me = {role: ""}, ward = {groups: [], patients: [], names: {}}, pages = [];
 const done = new Set();     // announcements made and receipts sent
+const did = {accept: "accepted", reject: "rejected", release: "released", assign: "assigned", close: "closed"};
 
 // ---- Coming in ----
 
@@ -201,7 +202,7 @@ function drawAlerts() {
     text(e.has, taken ? `${r.by.name ?? r.by.id} has it, until ${clock(r.until)}` : r.state === "rejected" ? `${r.by.name ?? r.by.id} cannot. Nobody has it` : "Nobody has it");
     text(e.told, taken || me.role === "patient" ? "" : (x.told ? `Told: ${x.told.map(addressee).join(", ")} (level ${x.level})` : "Nobody told yet") +
       (due > 0 && !over ? `, next in ${span(due)}` : ""));
-    text(e.said, (a.answers ?? []).slice(-3).map((w) => `${clock(w.at)} ${w.by.name ?? w.by.id}: ${w.do}${w.reason ? ", " + w.reason : ""}`).join(" · "));
+    text(e.said, (a.answers ?? []).slice(-3).map((w) => `${clock(w.at)} ${w.by.name ?? w.by.id}: ${did[w.do] ?? w.do}${w.reason ? ", " + w.reason : ""}`).join(" · "));
     const own = taken && r.by.id === me.id, acts = {};
     if (me.role === "clinician") {
       if (!taken) Object.assign(acts, {Accept: () => answer(a, "accept"), Reject: () => answer(a, "reject")});
