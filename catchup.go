@@ -22,8 +22,8 @@ type catchup struct {
 }
 
 // catchUp reads the next page of what w is owed from the Store, for the writer
-// to write. One is read at a time, and the next when this one is written: a
-// client's own pace decides how much is read for it.
+// to write. One is read at a time, and none while much of what was read is still
+// to be written: a client's own pace decides how much is read for it.
 func (o *outbox) catchUp(w *watch) {
 	b, err := w.nextPage(o.hub.ctx)
 	if err != nil {
@@ -38,6 +38,7 @@ func (o *outbox) catchUp(w *watch) {
 	o.reads, w.fetched = false, false
 	if !w.ended && !o.done && o.closing == nil {
 		w.page = b
+		o.read += len(b)
 		o.schedule(w, slices.ContainsFunc(w.queue, func(f *frame) bool { return !f.entry.Kind.Droppable() }))
 	}
 	o.fetch()

@@ -3,7 +3,9 @@ package carewire
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -440,6 +442,87 @@ func TestResumePositions(t *testing.T) {
 			require.Equal(t, c.recovered, o["recovered"])
 			require.EqualValues(t, 3, o["must"])
 			r.ws.CloseNow()
+		}
+	})
+}
+
+// I3, I5: what was read for a client that is catching up is not lost when more
+// comes than may wait for it.
+func TestPageIsKeptWhenTheQueueOverflows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &seam{Store: NewMemoryStore(nil)}
+		w := newWorld(t, s, &Options{OutboxBytes: 2000})
+		defer w.close()
+		raise := func(patient, key string) {
+			_, err := w.hub.Raise(t.Context(), Alert{Patient: patient, Key: key, Text: "x", Priority: PriorityInfo})
+			require.NoError(t, err)
+		}
+		for i := range 3 {
+			raise("p1", "before"+strconv.Itoa(i))
+		}
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.ask(`{"type":"watch","req":"1","patients":["p2"]}`)
+		nurse.until("synced")
+		once := true
+		s.reading = func() { // p1 is being read: something else is being written meanwhile
+			if once {
+				once = false
+				raise("p2", "busy")
+				time.Sleep(time.Millisecond) // until that is being written
+			}
+		}
+		nurse.ask(`{"type":"watch","req":"2","patients":["p1"],"since":{"p1":{"epoch":"","seq":0}}}`)
+		time.Sleep(2 * time.Millisecond) // the page is there, and cannot be written
+		for i := range 20 {
+			raise("p1", "after"+strconv.Itoa(i))
+		}
+		next := 1
+		for next <= 23 {
+			if o := nurse.read(); o["patient"] == "p1" && o["type"] == "alert" {
+				require.Equal(t, next, seqOf(o))
+				next++
+			}
+		}
+	})
+}
+
+// I6: for a client that does not read, no more than a little is read from the Store.
+func TestNotMuchIsReadForAStuckClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		patients := `"p1"`
+		text := strings.Repeat("x", 3000)
+		w.hub.auth = AuthenticatorFunc(func(r *http.Request) (Principal, error) {
+			p := Principal{ID: "nurse", Role: RoleClinician}
+			for i := range 100 {
+				p.Patients = append(p.Patients, "p"+strconv.Itoa(i))
+			}
+			return p, nil
+		})
+		for i := range 100 {
+			p := "p" + strconv.Itoa(i)
+			if i > 1 {
+				patients += `,"` + p + `"`
+			}
+			for k := range 5 {
+				_, err := w.hub.Raise(t.Context(), Alert{Patient: p, Key: "k" + strconv.Itoa(k), Text: text, Priority: PriorityInfo})
+				require.NoError(t, err)
+			}
+		}
+		stuck := w.dial("nurse")
+		defer stuck.ws.CloseNow()
+		stuck.ask(`{"type":"watch","req":"1","patients":[` + patients + `]}`)
+		synctest.Wait()
+		for _, c := range w.hub.connections(func(*conn) bool { return true }) {
+			held := 0
+			c.out.mu.Lock()
+			for _, x := range c.watches {
+				held += len(x.page)
+			}
+			c.out.mu.Unlock()
+			require.Less(t, held, 200<<10)
 		}
 	})
 }

@@ -255,6 +255,7 @@ func (l *lane) anew(ctx context.Context, out []delivery, patient string, c *curs
 // verify compares the cursors of all watched patients with the Store's heads,
 // and fills in what is missing. What it has seen to be complete, watches are told.
 func (l *lane) verify(ctx context.Context, out []delivery) []delivery {
+	l.failed = false
 	patients := make([]string, 0, len(l.cursors))
 	for p := range l.cursors {
 		patients = append(patients, p)
@@ -282,7 +283,6 @@ func (l *lane) verify(ctx context.Context, out []delivery) []delivery {
 			out = append(out, delivery{head: h})
 		}
 	}
-	l.failed = false
 	return out
 }
 

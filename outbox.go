@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ func syncFrame(typ EventType, patient string, p Position, must uint64, recovered
 const (
 	writeSize   = 16 << 10 // bytes gathered into one write
 	controlSize = 1 << 20  // bytes of replies that may wait
+	readAhead   = 64 << 10 // bytes read from the Store that may wait before more is read
 )
 
 var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, writeSize); return &b }}
@@ -91,6 +93,7 @@ type outbox struct {
 	normal  watchList // watches with something to write
 	waiting watchList // watches whose log is to be read next
 	reads   bool      // catchUp is reading for one
+	read    int       // bytes in all pages that were read and are not written
 	closing []byte    // the close frame: the last element
 	busy    bool      // run is running
 	done    bool      // nothing more is taken
@@ -178,9 +181,9 @@ func (o *outbox) schedule(w *watch, urgent bool) {
 }
 
 // fetch reads on for the watch that has waited longest, if none is being read
-// for. Under o.mu.
+// for and not much of what was read is still to be written. Under o.mu.
 func (o *outbox) fetch() {
-	if w := o.waiting.first; w != nil && !o.reads {
+	if w := o.waiting.first; w != nil && !o.reads && o.read < readAhead {
 		o.waiting.remove(w)
 		o.reads, w.fetched = true, true
 		go o.catchUp(w)
@@ -223,15 +226,23 @@ func (o *outbox) close(code CloseCode) {
 	o.start()
 }
 
-// drop forgets what w has waiting. Under o.mu.
+// drop forgets all that w has waiting. Under o.mu.
 func (o *outbox) drop(w *watch) {
 	if w.listed != nil {
 		w.listed.remove(w)
 	}
+	o.dropQueue(w)
+	o.read -= len(w.page)
+	w.page = nil
+}
+
+// dropQueue forgets what the lane has handed over to w: it is going to be read
+// from the Store. What was read from there stays, for the next page follows it.
+func (o *outbox) dropQueue(w *watch) {
 	for _, f := range w.queue {
 		o.bytes -= w.size(f)
 	}
-	w.queue, w.page = nil, nil
+	w.queue = nil
 }
 
 func (o *outbox) dropAll() {
@@ -294,13 +305,10 @@ func (w *watch) push(f *frame) {
 		return
 	}
 	if o.bytes+len(b) > o.hub.opt.OutboxBytes { // go on from the Store instead
-		listed := w.listed == &o.urgent
-		for _, q := range w.queue {
-			listed = listed || !q.entry.Kind.Droppable()
-		}
-		o.drop(w)
+		urgent := !f.entry.Kind.Droppable() || slices.ContainsFunc(w.queue, func(q *frame) bool { return !q.entry.Kind.Droppable() })
+		o.dropQueue(w)
 		w.reading, w.upTo = true, f.entry.Position
-		o.schedule(w, listed || !f.entry.Kind.Droppable())
+		o.schedule(w, urgent)
 		return
 	}
 	w.queue = append(w.queue, f)
@@ -348,7 +356,7 @@ func (w *watch) readOn(head Head) {
 	if w.ended || o.done || o.closing != nil {
 		return
 	}
-	o.drop(w)
+	o.dropQueue(w)
 	w.last, w.must, w.upTo, w.reading = head.Position, head.Must, head.Position, true
 	o.schedule(w, true)
 }
@@ -427,14 +435,14 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		if now == 0 {
 			now = o.hub.ticks()
 		}
-		if b = append(b, w.page...); w.reading { // its next page is read while others are written
-			w.page = nil
+		b = append(b, w.page...)
+		o.read -= len(w.page)
+		w.page = nil
+		if w.reading { // its next page is read while others are written
 			w.listed.remove(w)
 			o.waiting.push(w)
-			o.fetch()
 			continue
 		}
-		w.page = nil
 		w.wrote = now
 		n := 0
 		for n < len(w.queue) && len(b) < writeSize {
@@ -463,6 +471,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		}
 		w.listed.remove(w)
 	}
+	o.fetch()
 	if o.urgent.first == nil {
 		o.since = 0
 	}
