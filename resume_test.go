@@ -219,7 +219,8 @@ func TestResumeAfterEveryFrame(t *testing.T) {
 								o.Vitals, o.Others = 6, 4
 							}
 							store := NewMemoryStore(o)
-							w := newWorld(t, store, nil)
+							// Every other time hardly anything may wait: the queue overflows.
+							w := newWorld(t, store, &Options{OutboxBytes: []int{0, 600}[cut%2]})
 							f := &follower{t: t, w: w, token: token, delivery: delivery, cutAfter: cut, known: make(map[string]*know)}
 							done := make(chan struct{})
 							go func() {
