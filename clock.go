@@ -12,6 +12,10 @@ func (c *conn) visit(status []byte) {
 	quiet := time.Duration(ns - c.alive.Load())
 	begun := c.begun.Load()
 	switch {
+	case c.out.stuck(ns): // in the middle of a frame: nothing can follow
+		c.hub.stats.slow.Add(1)
+		c.cut()
+		return
 	case c.busy.Load(): // it is we who are slow
 	case begun != 0 && time.Duration(ns-begun) > messageWithin:
 		c.close(CloseTimeout)
@@ -23,11 +27,10 @@ func (c *conn) visit(status []byte) {
 	case quiet >= pingAfter:
 		c.out.send(pingFrame)
 	}
-	if lag := c.out.stuckFor(ns); lag > c.hub.opt.AlertLag {
+	if !c.heads(ns) {
 		c.tooSlow()
 		return
 	}
-	c.heads(ns)
 	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
 		switch {
 		case status != nil:
@@ -52,21 +55,18 @@ func (c *conn) heartbeat(now time.Time) []byte {
 }
 
 // heads sends one frame with the heads of all patients that have been quiet.
-func (c *conn) heads(now int64) {
-	c.mu.Lock()
-	watches := make([]*watch, 0, len(c.watches))
-	for _, w := range c.watches {
-		watches = append(watches, w.watch)
-	}
-	c.mu.Unlock()
-	if len(watches) == 0 {
-		return
-	}
+// It reports false if something undroppable has been waiting for too long.
+func (c *conn) heads(now int64) bool {
 	var frames [][]byte
-	e := newHeads()
-	begin := len(e.b)
+	var e encoder
+	c.mu.Lock()
 	c.out.mu.Lock()
-	for _, w := range watches {
+	for _, w := range c.watches {
+		if w.urgent != 0 && time.Duration(now-w.urgent) > c.hub.opt.AlertLag {
+			c.out.mu.Unlock()
+			c.mu.Unlock()
+			return false
+		}
 		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || w.shared.stale(now) {
 			continue
 		}
@@ -74,6 +74,9 @@ func (c *conn) heads(now int64) {
 		if len(e.b) > headSize {
 			e.b = append(e.b, "]}"...)
 			frames = append(frames, textFrame(e.b))
+			e.b = nil
+		}
+		if e.b == nil {
 			e = newHeads()
 		}
 		e.comma()
@@ -82,13 +85,15 @@ func (c *conn) heads(now int64) {
 		e.b = append(e.b, '}')
 	}
 	c.out.mu.Unlock()
-	if len(e.b) > begin {
+	c.mu.Unlock()
+	if e.b != nil {
 		e.b = append(e.b, "]}"...)
 		frames = append(frames, textFrame(e.b))
 	}
 	for _, f := range frames {
 		c.out.send(f)
 	}
+	return true
 }
 
 // stale reports whether it was too long ago that the Store was compared with.

@@ -40,7 +40,8 @@ type Options struct {
 	MaxVitals      int           // in one publish; 0: 100
 	MaxPatients    int           // watched by one connection; 0: 500
 	Keys           int           // different vitals of one patient; 0: 256
-	OutboxBytes    int           // events waiting for one connection; 0: 262,144
+	OutboxBytes    int           // events waiting for one connection; what is more is read from the Store later; 0: 1,048,576
+	OutboxesBytes  int           // events waiting for all connections together, those with less than 65,536 left out; 0: 536,870,912
 	AlertLag       time.Duration // an undroppable event that waits longer for a client ends its connection; 0: 30 s
 	CallTimeout    time.Duration // of each call of the host's code; 0: 5 s
 	Retention      Retention     // of a Store that is a Pruner; zero: for ever
@@ -66,7 +67,8 @@ func (o *Options) withDefaults() Options {
 	number(&c.MaxVitals, 100)
 	number(&c.MaxPatients, 500)
 	number(&c.Keys, 256)
-	number(&c.OutboxBytes, 256<<10)
+	number(&c.OutboxBytes, 1<<20)
+	number(&c.OutboxesBytes, 512<<20)
 	number(&c.Lanes, runtime.GOMAXPROCS(0))
 	duration := func(d *time.Duration, def time.Duration) {
 		if *d == 0 {

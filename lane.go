@@ -35,12 +35,13 @@ type lane struct {
 
 	batches chan []delivery
 	watches map[string]*watchers // the fan-out's
-
+	pending []*watchers          // the fan-out's: those with events of this batch to hand over
 }
 
 // A job is one thing for a lane to do: append entry, or begin or end a watch.
 type job struct {
 	entry *Entry
+	at    int64          // when it came, in ticks; the lane's
 	quiet bool           // to watchers it is a gap
 	done  func(Appended) // called by the fan-out; must not block
 
@@ -58,6 +59,7 @@ type cursor struct {
 // A delivery is one thing for the fan-out to do.
 type delivery struct {
 	entry  *Entry // hand it to the patient's watches
+	at     int64
 	quiet  bool
 	done   func(Appended)
 	result Appended
@@ -71,6 +73,7 @@ type delivery struct {
 // watchers are those who watch a patient.
 type watchers struct {
 	list     []*watch
+	frames   []*frame     // of the batch under way, not handed over yet
 	verified atomic.Int64 // when the Store last had nothing that they have not, in ticks
 }
 
@@ -87,7 +90,9 @@ func (l *lane) submit(jobs ...job) error {
 	if l.closed {
 		return ErrClosed
 	}
+	now := l.hub.ticks()
 	for _, j := range jobs {
+		j.at = now
 		if j.entry != nil && j.entry.Kind.Droppable() {
 			if len(l.vitals) >= intakeMax {
 				return ErrBusy
@@ -212,7 +217,7 @@ func (l *lane) number(ctx context.Context, out []delivery, j *job, r Appended) [
 	}
 	j.entry.Position, j.entry.Must = r.Position, r.Must
 	c.Position, c.must = r.Position, r.Must
-	return append(out, delivery{entry: j.entry, quiet: j.quiet, done: j.done, result: r})
+	return append(out, delivery{entry: j.entry, at: j.at, quiet: j.quiet, done: j.done, result: r})
 }
 
 // jump moves the cursor over entries that could not be read: the watches read
@@ -369,58 +374,74 @@ var errLimit = &RequestError{Code: CodeLimit, Retry: RetryNever}
 // fanOut is the fan-out. It never waits for a client.
 func (l *lane) fanOut() {
 	for batch := range l.batches {
-		for i := range batch {
-			l.deliver(&batch[i])
-		}
+		l.deliver(batch)
 	}
 }
 
-func (l *lane) deliver(d *delivery) {
-	switch {
-	case d.attach != nil:
-		w := l.watches[d.attach.patient]
-		if w == nil {
-			w = &watchers{}
-			l.watches[d.attach.patient] = w
+// deliver does what a batch asks for. A watch gets all that a batch has for it
+// at once.
+func (l *lane) deliver(batch []delivery) {
+	for i := range batch {
+		d := &batch[i]
+		if d.done != nil {
+			d.done(d.result)
 		}
-		d.attach.slot, d.attach.shared = len(w.list), w
-		w.list = append(w.list, d.attach)
-		d.attach.attached(*d.head)
-		return
-	case d.detach != nil:
-		l.remove(d.detach)
-		return
-	case d.restart != nil:
-		if w := l.watches[d.restart.Patient]; w != nil {
-			for _, x := range w.list {
-				x.restart(*d.restart)
+		switch {
+		case d.entry != nil:
+			if w := l.watches[d.entry.Patient]; w != nil {
+				if len(w.frames) == 0 {
+					l.pending = append(l.pending, w)
+				}
+				w.frames = append(w.frames, newFrameOf(d.entry, d.quiet, d.at))
+			}
+		case d.attach != nil:
+			w := l.watches[d.attach.patient]
+			if w == nil {
+				w = &watchers{}
+				l.watches[d.attach.patient] = w
+			}
+			w.handOver()
+			d.attach.slot, d.attach.shared = len(w.list), w
+			w.list = append(w.list, d.attach)
+			d.attach.attached(*d.head)
+		case d.detach != nil:
+			l.remove(d.detach)
+		case d.restart != nil:
+			if w := l.watches[d.restart.Patient]; w != nil {
+				w.handOver()
+				for _, x := range w.list {
+					x.restart(*d.restart)
+				}
+			}
+		case d.head != nil:
+			if w := l.watches[d.head.Patient]; w != nil {
+				w.handOver()
+				w.verified.Store(l.hub.ticks())
+			}
+		case d.jump != nil:
+			if w := l.watches[d.jump.Patient]; w != nil {
+				w.handOver()
+				for _, x := range w.list {
+					x.readOn(*d.jump)
+				}
 			}
 		}
-		return
-	case d.head != nil:
-		if w := l.watches[d.head.Patient]; w != nil {
-			w.verified.Store(l.hub.ticks())
-		}
-		return
-	case d.jump != nil:
-		if w := l.watches[d.jump.Patient]; w != nil {
-			for _, x := range w.list {
-				x.readOn(*d.jump)
-			}
-		}
-		return
 	}
-	if d.done != nil {
-		d.done(d.result)
+	for _, w := range l.pending {
+		w.handOver()
 	}
-	if d.entry == nil {
-		return
-	}
-	if w := l.watches[d.entry.Patient]; w != nil && len(w.list) > 0 {
-		f := newFrameOf(d.entry, d.quiet)
+	clear(l.pending)
+	l.pending = l.pending[:0]
+}
+
+// handOver gives every watch the events that have come for their patient.
+func (w *watchers) handOver() {
+	if len(w.frames) > 0 {
 		for _, x := range w.list {
-			x.push(f)
+			x.push(w.frames)
 		}
+		clear(w.frames)
+		w.frames = w.frames[:0]
 	}
 }
 

@@ -85,20 +85,21 @@ func (n *netConn) Write(p []byte) (int, error) {
 	if len(p) >= 4 {
 		code = CloseCode(binary.BigEndian.Uint16(p[2:]))
 	}
+	n.Conn.SetWriteDeadline(time.Now().Add(writeWithin))
 	if err := n.writeFrames(closeFrame(code), true); err != nil && err != errSealed {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// writeFrames writes whole frames, of which the last is a close frame if seal is set.
+// writeFrames writes whole frames, of which the last is a close frame if seal is
+// set. It may wait for as long as the client does not read: see outbox.stuck.
 func (n *netConn) writeFrames(p []byte, seal bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.sealed {
 		return errSealed
 	}
-	n.Conn.SetWriteDeadline(time.Now().Add(writeWithin))
 	c, err := n.Conn.Write(p)
 	if err == nil && c < len(p) {
 		err = errors.New("carewire: short write")
@@ -108,8 +109,6 @@ func (n *netConn) writeFrames(p []byte, seal bool) error {
 		return err
 	}
 	n.sealed = seal
-	// One left behind would end TLS's own writes, such as a key update.
-	n.Conn.SetWriteDeadline(time.Time{})
 	return nil
 }
 

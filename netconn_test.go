@@ -365,13 +365,8 @@ func TestWhatTheWrapperWrites(t *testing.T) {
 			begun := time.Now()
 			c.do(&netConn{Conn: to})
 			require.Equal(t, string(bytes.Join(c.want, nil)), to.got.String())
-			require.NotEmpty(t, to.deadlines)
-			for i, d := range to.deadlines {
-				if i%2 == 0 { // before each write, and none left behind after it
-					require.WithinRange(t, d, begun.Add(writeWithin), time.Now().Add(writeWithin))
-				} else {
-					require.Zero(t, d)
-				}
+			for _, d := range to.deadlines { // of the library's close frames: the Hub's clock looks after what is ours
+				require.WithinRange(t, d, begun.Add(writeWithin), time.Now().Add(writeWithin))
 			}
 		})
 	}
@@ -464,7 +459,7 @@ func TestPingsOfAClientThatDoesNotRead(t *testing.T) {
 	for _, c := range []struct {
 		pause time.Duration
 		cut   bool
-	}{{9 * time.Second, false}, {11 * time.Second, true}} {
+	}{{9 * time.Second, false}, {15 * time.Second, true}} {
 		for _, v := range venues[:2] {
 			t.Run(fmt.Sprint(v.name, " ", c.pause), func(t *testing.T) {
 				certificate()
@@ -478,7 +473,7 @@ func TestPingsOfAClientThatDoesNotRead(t *testing.T) {
 					}
 					if c.cut {
 						_, _, err := p.frame()
-						require.Error(t, err, "the write deadline ends the connection")
+						require.Error(t, err, "the clock ends the connection")
 						return
 					}
 					for i := 0; i < 3; {

@@ -10,9 +10,10 @@ import (
 // A frame is one event of a patient's log as ready WebSocket messages, made
 // once and shared by all who get it.
 type frame struct {
-	entry Entry  // without Data
 	shown []byte // for its audience; nil if nobody gets to see it
 	gap   []byte // for everybody else; nil if there is nobody else
+	entry Entry  // without Data
+	at    int64  // when it was handed in, in ticks; 0: elsewhere
 }
 
 // hidden reports whether e is a gap to everybody: a timer, or the note that a
@@ -22,8 +23,8 @@ func (e *Entry) hidden() bool {
 }
 
 // newFrameOf makes the frame of an entry. A quiet one is a gap to everybody.
-func newFrameOf(e *Entry, quiet bool) *frame {
-	f := &frame{entry: *e}
+func newFrameOf(e *Entry, quiet bool, at int64) *frame {
+	f := &frame{entry: *e, at: at}
 	f.entry.Data = nil
 	if quiet || e.hidden() {
 		f.gap = gapFrame(e)
@@ -65,6 +66,7 @@ func syncFrame(typ EventType, patient string, p Position, must uint64, recovered
 const (
 	writeSize   = 16 << 10 // bytes gathered into one write
 	controlSize = 1 << 20  // bytes of replies that may wait
+	smallOutbox = 64 << 10 // bytes in an outbox that do not count against Options.OutboxesBytes
 	readAhead   = 64 << 10 // bytes read from the Store that may wait before more is read
 )
 
@@ -89,6 +91,7 @@ type outbox struct {
 	control [][]byte  // replies and what else goes before the patients
 	held    int       // bytes in control
 	bytes   int       // bytes in all queues of patients
+	counted int       // of these, those that the Hub knows of
 	urgent  watchList // watches with something undroppable to write
 	normal  watchList // watches with something to write
 	waiting watchList // watches whose log is to be read next
@@ -97,9 +100,10 @@ type outbox struct {
 	closing []byte    // the close frame: the last element
 	busy    bool      // run is running
 	done    bool      // nothing more is taken
-	since   int64     // when an undroppable event began to wait, in ticks; 0: none waits
+	runs    func()    // run; kept, so that starting it makes no garbage
 
-	wrote atomic.Int64 // when something but pings and pongs was last written, in ticks
+	wrote   atomic.Int64 // when something but pings and pongs was last written, in ticks
+	writing atomic.Int64 // when the write under way began, in ticks; 0: none is
 }
 
 // A watch is one client's watching of one patient.
@@ -115,6 +119,9 @@ type watch struct {
 
 	// Under out.mu.
 	queue   []*frame
+	turn    int      // frames of queue that are being written: nothing replaces them
+	owing   int      // frames of queue that cannot be dropped
+	urgent  int64    // when something undroppable began to wait, in ticks; 0: nothing does
 	last    Position // the last number that the lane has handed over
 	must    uint64   // undroppable ones up to there
 	upTo    Position // while reading: what the queue follows
@@ -164,26 +171,34 @@ func (l *watchList) remove(w *watch) {
 // schedule puts w in line. Under o.mu.
 func (o *outbox) schedule(w *watch, urgent bool) {
 	to := &o.normal
-	if urgent {
+	if urgent && w.urgent == 0 {
+		w.urgent = o.hub.ticks()
+	}
+	if w.urgent != 0 {
 		to = &o.urgent
-		if o.since == 0 {
-			o.since = o.hub.ticks()
-		}
 	}
 	switch {
 	case w.listed == nil && !w.fetched:
 		to.push(w)
-	case urgent && w.listed == &o.normal:
+	case w.listed == &o.normal && to == &o.urgent:
 		o.normal.remove(w)
 		to.push(w)
 	}
 	o.start()
 }
 
-// fetch reads on for the watch that has waited longest, if none is being read
-// for and not much of what was read is still to be written. Under o.mu.
+// fetch reads on for the watch that has waited longest, those with something
+// undroppable first, if none is being read for and not much of what was read is
+// still to be written. Under o.mu.
 func (o *outbox) fetch() {
-	if w := o.waiting.first; w != nil && !o.reads && o.read < readAhead {
+	w := o.waiting.first
+	for u := w; u != nil; u = u.next {
+		if u.urgent != 0 {
+			w = u
+			break
+		}
+	}
+	if w != nil && !o.reads && o.read < readAhead {
 		o.waiting.remove(w)
 		o.reads, w.fetched = true, true
 		go o.catchUp(w)
@@ -194,7 +209,10 @@ func (o *outbox) fetch() {
 func (o *outbox) start() {
 	if !o.busy && !o.done {
 		o.busy = true
-		go o.run()
+		if o.runs == nil {
+			o.runs = o.run
+		}
+		go o.runs()
 	}
 }
 
@@ -240,9 +258,10 @@ func (o *outbox) drop(w *watch) {
 // from the Store. What was read from there stays, for the next page follows it.
 func (o *outbox) dropQueue(w *watch) {
 	for _, f := range w.queue {
-		o.bytes -= w.size(f)
+		o.bytes -= len(w.bytesOf(f))
 	}
-	w.queue = nil
+	w.queue, w.turn, w.owing = nil, 0, 0
+	o.account()
 }
 
 func (o *outbox) dropAll() {
@@ -284,42 +303,65 @@ func (w *watch) bytesOf(f *frame) []byte {
 	return f.gap
 }
 
-func (w *watch) size(f *frame) int { return len(w.bytesOf(f)) }
-
 func (o *outbox) sees(e *Entry) bool { return o.who == nil || o.who.sees(e) }
 
-// push hands f, the next of its patient's log, to w. It never waits.
-func (w *watch) push(f *frame) {
+// push hands frames, the next of its patient's log, to w. It never waits.
+func (w *watch) push(frames []*frame) {
 	o := w.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if w.ended || o.done || o.closing != nil {
 		return
 	}
-	w.last, w.must = f.entry.Position, f.entry.Must
-	b := w.bytesOf(f)
-	if b == nil {
-		return
+	last := frames[len(frames)-1]
+	w.last, w.must = last.entry.Position, last.entry.Must
+	owing := w.owing
+	for i, f := range frames {
+		b := w.bytesOf(f)
+		if b == nil || f.entry.Kind == KindVital && w.delivery == DeliverLatest && !w.replace(f) {
+			continue
+		}
+		if !o.roomFor(len(b)) { // go on from the Store instead
+			urgent := w.owing > 0 || slices.ContainsFunc(frames[i:], func(f *frame) bool { return !f.entry.Kind.Droppable() })
+			o.dropQueue(w)
+			w.reading, w.upTo = true, last.entry.Position
+			o.schedule(w, urgent)
+			return
+		}
+		w.queue = append(w.queue, f)
+		o.bytes += len(b)
+		if !f.entry.Kind.Droppable() {
+			w.owing++
+		}
 	}
-	if f.entry.Kind == KindVital && w.delivery == DeliverLatest && len(w.queue) > 0 && !w.replace(f) {
-		return
+	o.account()
+	if len(w.queue) > 0 {
+		o.schedule(w, w.owing > owing)
 	}
-	if o.bytes+len(b) > o.hub.opt.OutboxBytes { // go on from the Store instead
-		urgent := !f.entry.Kind.Droppable() || slices.ContainsFunc(w.queue, func(q *frame) bool { return !q.entry.Kind.Droppable() })
-		o.dropQueue(w)
-		w.reading, w.upTo = true, f.entry.Position
-		o.schedule(w, urgent)
-		return
+}
+
+// roomFor reports whether n more bytes may wait.
+func (o *outbox) roomFor(n int) bool {
+	return o.bytes+n <= o.hub.opt.OutboxBytes &&
+		(o.bytes+n <= smallOutbox || o.hub.stats.waiting.Load() <= int64(o.hub.opt.OutboxesBytes))
+}
+
+// account tells the Hub how much waits, in steps so coarse that it costs
+// nothing. Under o.mu.
+func (o *outbox) account() {
+	n := o.bytes / smallOutbox * smallOutbox
+	if n != o.counted {
+		o.hub.stats.waiting.Add(int64(n - o.counted))
+		o.counted = n
 	}
-	w.queue = append(w.queue, f)
-	o.bytes += len(b)
-	o.schedule(w, !f.entry.Kind.Droppable())
 }
 
 // replace drops the vital in w's queue that f is newer than. It reports false
-// if it is f that is the older one, and not worth sending any more.
+// if it is f that is the older one, and not worth sending any more. What is being
+// written stays: else what comes late in a turn would never get its turn.
 func (w *watch) replace(f *frame) bool {
-	for i, q := range w.queue {
+	for i := w.turn; i < len(w.queue); i++ {
+		q := w.queue[i]
 		if q.entry.Kind != KindVital || q.entry.Key != f.entry.Key {
 			continue
 		}
@@ -327,8 +369,8 @@ func (w *watch) replace(f *frame) bool {
 		if f.entry.Time.Before(q.entry.Time) {
 			return false
 		}
-		w.out.bytes -= w.size(q)
-		w.queue = append(w.queue[:i], w.queue[i+1:]...)
+		w.out.bytes -= len(w.bytesOf(q))
+		w.queue = slices.Delete(w.queue, i, i+1)
 		return true
 	}
 	return true
@@ -380,8 +422,9 @@ func (o *outbox) run() {
 		}
 		if len(b) > 0 {
 			err := o.sink.writeFrames(b, seal)
-			if oldest != nil {
-				o.hub.stats.delay.observe(time.Since(oldest.entry.Received))
+			o.writing.Store(0)
+			if oldest != nil && oldest.at != 0 {
+				o.hub.stats.delay.observe(time.Duration(o.hub.ticks() - oldest.at))
 			}
 			if err != nil || seal {
 				o.stop()
@@ -404,17 +447,9 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		o.busy = false
 		return nil, nil, false, false
 	}
-	now, events := int64(0), int64(0)
-	defer func() {
-		o.hub.stats.out.Add(events)
-		if now != 0 {
-			o.wrote.Store(now)
-		}
-	}()
+	now, text := o.hub.ticks(), false
 	for len(o.control) > 0 && len(b) < writeSize {
-		if o.control[0][0] == 0x81 && now == 0 { // a text frame
-			now = o.hub.ticks()
-		}
+		text = text || o.control[0][0] == 0x81
 		b = append(b, o.control[0]...)
 		o.held -= len(o.control[0])
 		if o.control = o.control[1:]; len(o.control) == 0 {
@@ -422,8 +457,10 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		}
 	}
 	if o.closing != nil && len(o.control) == 0 {
+		o.writing.Store(now)
 		return append(b, o.closing...), nil, true, true
 	}
+	events := 0
 	for len(b) < writeSize {
 		w := o.urgent.first
 		if w == nil {
@@ -432,62 +469,79 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		if w == nil {
 			break
 		}
-		if now == 0 {
-			now = o.hub.ticks()
-		}
+		w.listed.remove(w)
 		b = append(b, w.page...)
+		text = text || len(w.page) > 0
 		o.read -= len(w.page)
 		w.page = nil
 		if w.reading { // its next page is read while others are written
-			w.listed.remove(w)
 			o.waiting.push(w)
 			continue
 		}
 		w.wrote = now
-		n := 0
-		for n < len(w.queue) && len(b) < writeSize {
-			f := w.queue[n]
-			n++
-			part := w.bytesOf(f)
-			o.bytes -= len(part)
-			if f.entry.Seq <= w.cursor.Seq {
-				continue // read from the Store already
-			}
-			b = append(b, part...)
-			w.cursor = f.entry.Position
-			if oldest == nil {
-				oldest = f
-			}
-			events++
+		if oldest == nil && len(w.queue) > 0 {
+			oldest = w.queue[0]
 		}
-		if n < len(w.queue) {
-			w.queue = w.queue[n:]
-			break
+		var n int
+		b, n = w.write(b)
+		events += n
+		if w.owing == 0 {
+			w.urgent = 0
 		}
-		if w.queue = w.queue[:0]; cap(w.queue) > 4 {
-			w.queue = nil
-		} else {
-			clear(w.queue[:cap(w.queue)])
+		if len(w.queue) > 0 { // others first
+			o.schedule(w, false)
 		}
-		w.listed.remove(w)
 	}
+	if text || events > 0 {
+		o.wrote.Store(now)
+		o.hub.stats.out.Add(int64(events))
+	}
+	o.account()
 	o.fetch()
-	if o.urgent.first == nil {
-		o.since = 0
-	}
 	if len(b) == 0 && o.urgent.first == nil && o.normal.first == nil {
 		o.busy = false
 		return nil, nil, false, false
 	}
+	o.writing.Store(now)
 	return b, oldest, false, true
 }
 
-// stuckFor is how long an undroppable event has been waiting.
-func (o *outbox) stuckFor(now int64) time.Duration {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.since == 0 {
-		return 0
+// stuck reports whether a write has been under way for too long. The Hub's clock
+// looks after that: a deadline set and cleared for each write costs a tenth of it.
+func (o *outbox) stuck(now int64) bool {
+	at := o.writing.Load()
+	return at != 0 && time.Duration(now-at) > writeWithin
+}
+
+// write appends what w's queue holds to b, as far as there is room for it, and
+// returns how many events that are. Under out.mu.
+func (w *watch) write(b []byte) (_ []byte, events int) {
+	if w.turn == 0 {
+		w.turn = len(w.queue)
 	}
-	return time.Duration(now - o.since)
+	n, done := 0, w.cursor.Seq
+	for n < len(w.queue) && len(b) < writeSize {
+		f := w.queue[n]
+		n++
+		part := w.bytesOf(f)
+		w.out.bytes -= len(part)
+		if !f.entry.Kind.Droppable() {
+			w.owing--
+		}
+		if f.entry.Seq <= done {
+			continue // read from the Store already
+		}
+		b = append(b, part...)
+		w.cursor = f.entry.Position
+		events++
+	}
+	w.turn = max(w.turn-n, 0)
+	if n < len(w.queue) {
+		w.queue = w.queue[n:]
+	} else if w.queue = w.queue[:0]; cap(w.queue) > 4 {
+		w.queue = nil
+	} else {
+		clear(w.queue[:cap(w.queue)])
+	}
+	return b, events
 }
