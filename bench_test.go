@@ -139,7 +139,7 @@ func BenchmarkOutbox(b *testing.B) {
 			buf := make([]byte, 0, writeSize)
 			b.ReportAllocs()
 			for b.Loop() {
-				f.entry.Seq++
+				f.seq++
 				w.push([]*frame{f})
 				buf, _, _, _ = w.out.take(buf[:0])
 			}

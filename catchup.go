@@ -39,7 +39,7 @@ func (o *outbox) catchUp(w *watch) {
 	if !w.ended && !o.done && o.closing == nil {
 		w.page = b
 		o.read += len(b)
-		o.schedule(w, slices.ContainsFunc(w.queue, func(f *frame) bool { return !f.entry.Kind.Droppable() }))
+		o.schedule(w, w.owing > 0)
 	}
 	o.fetch()
 }

@@ -228,23 +228,40 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 	}
 	rights := h.publishRights(ctx, p, vitals)
 	now := h.now()
+	var to *lane
+	jobs := make([]job, 0, len(vitals))
+	submit := func() {
+		if len(jobs) == 0 {
+			return
+		}
+		if err := to.submit(jobs...); err != nil {
+			for i := range jobs {
+				jobs[i].done(Appended{Err: err})
+			}
+		}
+		jobs = jobs[:0]
+	}
 	for i := range vitals {
 		e, err := h.vitalEntry(p, &vitals[i], rights, now)
-		if err == nil {
-			if vitals[i].Every > 0 {
-				h.listen(&vitals[i], now)
-			}
-			err = h.lane(e.Patient).submit(job{entry: &e, done: func(a Appended) {
-				if a.Err == nil && !a.Repeated {
-					h.stats.in.Add(1)
-				}
-				finish(i, Published{Seq: a.Seq, Repeated: a.Repeated, Err: a.Err})
-			}})
-		}
 		if err != nil {
 			finish(i, Published{Err: err})
+			continue
 		}
+		if vitals[i].Every > 0 {
+			h.listen(&vitals[i], now)
+		}
+		if l := h.lane(e.Patient); l != to {
+			submit()
+			to = l
+		}
+		jobs = append(jobs, job{entry: &e, done: func(a Appended) {
+			if a.Err == nil && !a.Repeated {
+				h.stats.in.Add(1)
+			}
+			finish(i, Published{Seq: a.Seq, Repeated: a.Repeated, Err: a.Err})
+		}})
 	}
+	submit()
 }
 
 // publishRights resolves and authorises the patients of vitals.

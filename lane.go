@@ -82,29 +82,38 @@ func newLane(h *Hub) *lane {
 		batches: make(chan []delivery, 1), watches: make(map[string]*watchers)}
 }
 
-// submit hands jobs in. It never waits; it reports false if there is no room
-// (for vitals) or the lane is closed.
+// submit hands jobs in, all or none. It never waits; it fails if there is no
+// room (for vitals) or the lane is closed.
 func (l *lane) submit(jobs ...job) error {
+	now := l.hub.ticks()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return ErrClosed
 	}
-	now := l.hub.ticks()
-	for _, j := range jobs {
+	vitals := 0
+	for i := range jobs {
+		if jobs[i].droppable() {
+			vitals++
+		}
+	}
+	if vitals > 0 && len(l.vitals)+vitals > intakeMax {
+		return ErrBusy
+	}
+	for i := range jobs {
+		j := &jobs[i]
 		j.at = now
-		if j.entry != nil && j.entry.Kind.Droppable() {
-			if len(l.vitals) >= intakeMax {
-				return ErrBusy
-			}
-			l.vitals = append(l.vitals, j)
+		if j.droppable() {
+			l.vitals = append(l.vitals, *j)
 		} else {
-			l.first = append(l.first, j)
+			l.first = append(l.first, *j)
 		}
 	}
 	l.signal()
 	return nil
 }
+
+func (j *job) droppable() bool { return j.entry != nil && j.entry.Kind.Droppable() }
 
 func (l *lane) signal() {
 	select {

@@ -10,10 +10,12 @@ import (
 // A frame is one event of a patient's log as ready WebSocket messages, made
 // once and shared by all who get it.
 type frame struct {
-	shown []byte // for its audience; nil if nobody gets to see it
-	gap   []byte // for everybody else; nil if there is nobody else
-	entry Entry  // without Data
-	at    int64  // when it was handed in, in ticks; 0: elsewhere
+	shown     []byte // for its audience; nil if nobody gets to see it
+	gap       []byte // for everybody else; nil if there is nobody else
+	seq       uint64
+	droppable bool
+	entry     Entry // without Data
+	at        int64 // when it was handed in, in ticks; 0: elsewhere
 }
 
 // hidden reports whether e is a gap to everybody: a timer, or the note that a
@@ -24,7 +26,7 @@ func (e *Entry) hidden() bool {
 
 // newFrameOf makes the frame of an entry. A quiet one is a gap to everybody.
 func newFrameOf(e *Entry, quiet bool, at int64) *frame {
-	f := &frame{entry: *e, at: at}
+	f := &frame{seq: e.Seq, droppable: e.Kind.Droppable(), entry: *e, at: at}
 	f.entry.Data = nil
 	if quiet || e.hidden() {
 		f.gap = gapFrame(e)
@@ -293,11 +295,13 @@ func (w *watch) end() {
 // its delivery does not owe, nothing.
 func (w *watch) bytesOf(f *frame) []byte {
 	switch {
-	case w.delivery == DeliverAlerts && f.entry.Kind.Droppable(), f.entry.Kind == KindTimer && w.delivery != DeliverEvery:
+	case f.droppable && w.delivery == DeliverAlerts:
 		return nil
-	case f.shown == nil:
-		return f.gap
-	case f.gap == nil || w.out.sees(&f.entry):
+	case f.gap == nil:
+		return f.shown
+	case f.entry.Kind == KindTimer && w.delivery != DeliverEvery:
+		return nil
+	case f.shown != nil && w.out.sees(&f.entry):
 		return f.shown
 	}
 	return f.gap
@@ -315,14 +319,15 @@ func (w *watch) push(frames []*frame) {
 	}
 	last := frames[len(frames)-1]
 	w.last, w.must = last.entry.Position, last.entry.Must
-	owing := w.owing
+	owing, latest := w.owing, w.delivery == DeliverLatest
+	w.queue = slices.Grow(w.queue, len(frames))
 	for i, f := range frames {
 		b := w.bytesOf(f)
-		if b == nil || f.entry.Kind == KindVital && w.delivery == DeliverLatest && !w.replace(f) {
+		if b == nil || latest && f.droppable && !w.replace(f) {
 			continue
 		}
 		if !o.roomFor(len(b)) { // go on from the Store instead
-			urgent := w.owing > 0 || slices.ContainsFunc(frames[i:], func(f *frame) bool { return !f.entry.Kind.Droppable() })
+			urgent := w.owing > 0 || slices.ContainsFunc(frames[i:], func(f *frame) bool { return !f.droppable })
 			o.dropQueue(w)
 			w.reading, w.upTo = true, last.entry.Position
 			o.schedule(w, urgent)
@@ -330,7 +335,7 @@ func (w *watch) push(frames []*frame) {
 		}
 		w.queue = append(w.queue, f)
 		o.bytes += len(b)
-		if !f.entry.Kind.Droppable() {
+		if !f.droppable {
 			w.owing++
 		}
 	}
@@ -362,7 +367,7 @@ func (o *outbox) account() {
 func (w *watch) replace(f *frame) bool {
 	for i := w.turn; i < len(w.queue); i++ {
 		q := w.queue[i]
-		if q.entry.Kind != KindVital || q.entry.Key != f.entry.Key {
+		if !q.droppable || q.entry.Key != f.entry.Key {
 			continue
 		}
 		w.out.hub.stats.replaced.Add(1)
@@ -519,21 +524,24 @@ func (w *watch) write(b []byte) (_ []byte, events int) {
 	if w.turn == 0 {
 		w.turn = len(w.queue)
 	}
-	n, done := 0, w.cursor.Seq
+	n, done, last := 0, w.cursor.Seq, (*frame)(nil)
 	for n < len(w.queue) && len(b) < writeSize {
 		f := w.queue[n]
 		n++
 		part := w.bytesOf(f)
 		w.out.bytes -= len(part)
-		if !f.entry.Kind.Droppable() {
+		if !f.droppable {
 			w.owing--
 		}
-		if f.entry.Seq <= done {
+		if f.seq <= done {
 			continue // read from the Store already
 		}
 		b = append(b, part...)
-		w.cursor = f.entry.Position
+		last = f
 		events++
+	}
+	if last != nil {
+		w.cursor = last.entry.Position
 	}
 	w.turn = max(w.turn-n, 0)
 	if n < len(w.queue) {
