@@ -1,11 +1,16 @@
 package carewire
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strings"
@@ -234,4 +239,33 @@ func (p *Principal) sees(e *Entry) bool {
 
 func loopback(host string) bool {
 	return host == "localhost" || host == "127.0.0.1" || host == "::1"
+}
+
+// A keptRequest is the head of a request without its secrets. Every connection
+// keeps one, so it is kept as text: an http.Request takes several times as much.
+type keptRequest struct {
+	text   []byte
+	remote string
+	tls    *tls.ConnectionState
+}
+
+func keepRequest(r *http.Request) keptRequest {
+	c := *r
+	c.Header = maps.Clone(r.Header)
+	for _, name := range []string{"Authorization", "Cookie", "Sec-Websocket-Protocol", "Sec-Websocket-Key"} {
+		delete(c.Header, name)
+	}
+	c.RequestURI = ""                          // as the host's mux has changed it
+	text, _ := httputil.DumpRequest(&c, false) // without a body nothing can fail
+	return keptRequest{text: slices.Clone(text), remote: r.RemoteAddr, tls: r.TLS}
+}
+
+// request returns the request again.
+func (k *keptRequest) request(ctx context.Context) (*http.Request, error) {
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(k.text)))
+	if err != nil {
+		return nil, err
+	}
+	r.RemoteAddr, r.TLS = k.remote, k.tls
+	return r.WithContext(ctx), nil
 }

@@ -1,9 +1,13 @@
 package carewire
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http/httptest"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -182,3 +186,51 @@ func BenchmarkResume(b *testing.B) {
 type sinkFunc func(p []byte)
 
 func (f sinkFunc) writeFrames(p []byte, _ bool) error { f(p); return nil }
+
+// BenchmarkIdle holds connections over TCP that each watch one patient, and
+// reports what each keeps in the heap and on stacks. One operation is one connection.
+func BenchmarkIdle(b *testing.B) {
+	h := benchHub(b)
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	var before, after runtime.MemStats
+	var lines []net.Conn
+	join := func() {
+		c, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		lines = append(lines, c)
+		fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer nurse\r\n\r\n")
+		c.Write(masked(opText, `{"type":"watch","req":"1","patients":["p1"]}`))
+		var got []byte
+		for !bytes.Contains(got, []byte(`"synced"`)) {
+			part := make([]byte, 4096)
+			n, err := c.Read(part)
+			if err != nil {
+				b.Fatal(err)
+			}
+			got = append(got, part[:n]...)
+		}
+	}
+	for range 20 {
+		join()
+	}
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	n := 0
+	for b.Loop() {
+		join()
+		n++
+	}
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(n), "heap-B/conn")
+	b.ReportMetric((float64(after.StackInuse)-float64(before.StackInuse))/float64(n), "stack-B/conn")
+	for _, c := range lines {
+		c.Close()
+	}
+}

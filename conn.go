@@ -35,7 +35,7 @@ type conn struct {
 	session string
 	net     *netConn
 	ws      *websocket.Conn
-	first   *http.Request // the request it began with, for renewed tokens; without its secrets
+	first   keptRequest // the request it began with, for renewed tokens
 	out     outbox
 
 	mu       sync.Mutex
@@ -43,7 +43,7 @@ type conn struct {
 	groups   map[string]WatchOptions // watched as groups
 	expiry   *time.Timer
 	ended    bool
-	inFlight chan struct{} // a place for each publish under way
+	inFlight chan struct{} // the reader's: a place for each publish under way; nil before the first
 
 	alive   atomic.Int64 // when there was a sign of life, in ticks
 	begun   atomic.Int64 // when the message being read began; 0: none
@@ -125,8 +125,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusForbidden, &s.forbidden)
 		return
 	}
-	c := &conn{hub: h, who: &p, session: rand.Text(), watches: make(map[string]*watched), first: withoutSecrets(r),
-		inFlight: make(chan struct{}, publishing)}
+	c := &conn{hub: h, who: &p, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
 	hj := &hijacker{ResponseWriter: w, header: w.Header().Clone()}
 	c.ws, err = websocket.Accept(hj, r, &websocket.AcceptOptions{Subprotocols: protocol, InsecureSkipVerify: true, // originAllowed has looked
 		CompressionMode: websocket.CompressionDisabled, OnPingReceived: c.onPing, OnPongReceived: c.onPong})
@@ -152,7 +151,8 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.end()
 		return
 	}
-	h.wg.Go(c.serve)
+	h.wg.Add(1)
+	go c.serve()
 }
 
 // checkUpgrade returns the status of a handshake that cannot be, or 0 and the
@@ -212,16 +212,6 @@ func (h *Hub) authenticate(r *http.Request) (Principal, error) {
 	return p, nil
 }
 
-// withoutSecrets copies what a renewed token is checked with.
-func withoutSecrets(r *http.Request) *http.Request {
-	c := (&http.Request{Method: r.Method, URL: r.URL, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Host: r.Host,
-		RemoteAddr: r.RemoteAddr, RequestURI: r.RequestURI, TLS: r.TLS, Header: r.Header.Clone()}).WithContext(context.Background())
-	for _, name := range []string{"Authorization", "Cookie", "Sec-Websocket-Protocol", "Sec-Websocket-Key"} {
-		c.Header.Del(name)
-	}
-	return c
-}
-
 // join makes c one of the Hub's connections; false if the Hub is closing.
 func (h *Hub) join(c *conn) bool {
 	h.mu.Lock()
@@ -269,9 +259,8 @@ func (h *Hub) connections(f func(*conn) bool) []*conn {
 	return list
 }
 
-// serve reads what the client sends until the connection ends.
+// serve begins the connection, once it is set up.
 func (c *conn) serve() {
-	defer c.end()
 	c.expireAt(c.who.Expires)
 	c.busy.Store(true)
 	c.inbox(c.hub.ctx)
@@ -279,13 +268,44 @@ func (c *conn) serve() {
 	if c.hub.revoked.covers(c.who, "", c.hub.now()) { // revoked while it was being set up
 		c.forbid()
 	}
+	go c.read()
+}
+
+// read reads what the client sends and carries it out, until the connection
+// ends. After what goes deep another goroutine reads on: a waiting one keeps
+// its stack, and this one's has grown.
+func (c *conn) read() {
+	for {
+		b := c.message()
+		if b == nil {
+			c.end()
+			c.hub.wg.Done()
+			return
+		}
+		c.busy.Store(true)
+		typ := c.handle(*b)
+		c.busy.Store(false)
+		c.alive.Store(c.hub.ticks())
+		if cap(*b) <= 16<<10 {
+			readBuffers.Put(b)
+		}
+		if typ != reqPublish {
+			go c.read()
+			return
+		}
+	}
+}
+
+// message returns the next message that is to be carried out; nil means that
+// the connection has ended.
+func (c *conn) message() *[]byte {
 	for {
 		// The context must not end: the library closes the connection with it,
 		// and pays for watching it.
 		typ, r, err := c.ws.Reader(context.Background())
 		if err != nil {
 			c.readFailed(err)
-			return
+			return nil
 		}
 		if typ != websocket.MessageText {
 			c.close(CloseBinary) // the message is still read, and the client's close frame
@@ -295,24 +315,16 @@ func (c *conn) serve() {
 		b, err := readMessage(r)
 		c.net.message = false
 		c.begun.Store(0)
-		if err != nil {
+		switch {
+		case err != nil:
 			c.readFailed(err)
-			return
-		}
-		c.alive.Store(c.hub.ticks())
-		if c.closing.Load() {
-			continue // nothing is taken any more; the client's close frame is awaited
-		}
-		if !utf8.Valid(*b) {
+			return nil
+		case c.closing.Load(): // nothing is taken any more; the client's close frame is awaited
+		case !utf8.Valid(*b):
 			c.close(CloseNotUTF8)
-			continue
-		}
-		c.busy.Store(true)
-		c.handle(*b)
-		c.busy.Store(false)
-		c.alive.Store(c.hub.ticks())
-		if cap(*b) <= 16<<10 {
-			readBuffers.Put(b)
+		default:
+			c.alive.Store(c.hub.ticks())
+			return b
 		}
 	}
 }

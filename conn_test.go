@@ -1135,7 +1135,7 @@ func (o *outbox) idleFor(d time.Duration) bool {
 func running() string {
 	b := make([]byte, 4<<20)
 	s := string(b[:runtime.Stack(b, true)])
-	return fmt.Sprint(strings.Count(s, "carewire.(*conn).serve("), strings.Count(s, "(*outbox).run("), strings.Count(s, "net/http.(*conn).serve("))
+	return fmt.Sprint(strings.Count(s, "carewire.(*conn).read("), strings.Count(s, "(*outbox).run("), strings.Count(s, "net/http.(*conn).serve("))
 }
 
 // An idle connection is one goroutine, and none once it has ended.

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	readBuffer  = 1024      // bytes read ahead per connection
+	readBuffer  = 512       // bytes read ahead per connection
+	writeBuffer = 128       // bytes of the library's: a whole close frame, for netConn.Write sees it in one piece
 	sendBuffer  = 128 << 10 // bytes the kernel may hold for a client, where the connection lets us say so
 	writeWithin = 10 * time.Second
 )
@@ -153,7 +154,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	raw.SetWriteDeadline(time.Time{})
-	return n, bufio.NewReadWriter(bufio.NewReaderSize(n, readBuffer), bufio.NewWriterSize(n, 256)), nil
+	return n, bufio.NewReadWriter(bufio.NewReaderSize(n, readBuffer), bufio.NewWriterSize(n, writeBuffer)), nil
 }
 
 // boundSendBuffer limits what the kernel holds back for a slow client, so that

@@ -16,9 +16,9 @@ const (
 	askAgain     = 5 * time.Second
 )
 
-// handle carries out one request and sends its reply. A publish goes on after
-// handle has returned; everything else is done in order.
-func (c *conn) handle(b []byte) {
+// handle carries out one request, sends its reply and returns its type. A publish
+// goes on after handle has returned; everything else is done in order.
+func (c *conn) handle(b []byte) requestType {
 	r, err := decodeRequest(b, c.hub.opt.MaxVitals)
 	if err != nil {
 		c.out.send(errorFrame(r.Req, err))
@@ -31,17 +31,17 @@ func (c *conn) handle(b []byte) {
 				c.close(ClosePolicy)
 			}
 		}
-		return
+		return r.Type
 	}
 	ctx := c.hub.ctx
 	var members func(*encoder)
 	switch r.Type {
 	case reqWatch:
 		c.watch(ctx, r)
-		return
+		return r.Type
 	case reqPublish:
 		c.publish(ctx, r)
-		return
+		return r.Type
 	case reqUnwatch:
 		c.unwatch(r.Patients, r.Groups)
 	case reqRaise:
@@ -73,14 +73,15 @@ func (c *conn) handle(b []byte) {
 		members = func(e *encoder) { e.time("expires", expires.Expires) }
 		if err == errOtherPrincipal {
 			c.close(ClosePolicy)
-			return
+			return r.Type
 		}
 	}
 	if err != nil {
 		c.out.send(errorFrame(r.Req, err))
-		return
+		return r.Type
 	}
 	c.out.send(okFrame(r.Req, members))
+	return r.Type
 }
 
 func alertMember(a *Alert) func(*encoder) {
@@ -91,6 +92,9 @@ func alertMember(a *Alert) func(*encoder) {
 }
 
 func (c *conn) publish(ctx context.Context, r *request) {
+	if c.inFlight == nil {
+		c.inFlight = make(chan struct{}, publishing)
+	}
 	c.inFlight <- struct{}{}
 	c.hub.publish(ctx, c.who, r.Vitals, func(results []Published) {
 		<-c.inFlight
@@ -215,7 +219,10 @@ var errOtherPrincipal = errors.New("carewire: another principal's token")
 
 // renew takes a fresh token of the same principal.
 func (c *conn) renew(token string) (Principal, error) {
-	r := c.first.Clone(c.hub.ctx)
+	r, err := c.first.request(c.hub.ctx)
+	if err != nil {
+		return Principal{}, ErrUndecided
+	}
 	r.Header.Set("Authorization", "Bearer "+token)
 	p, err := c.hub.authenticate(r)
 	switch {
