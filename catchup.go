@@ -3,7 +3,6 @@ package carewire
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 )
 
@@ -16,7 +15,8 @@ const pageSize = 200 // entries read at a time
 // client stands up to where the log ended when the reading began.
 type catchup struct {
 	target    Head
-	vitals    []Entry // of DeliverLatest: those still to be merged in, in order
+	kinds     []Kind  // what is read one by one; nil: everything
+	vitals    []Entry // the newest of each key, where not all are read: those still to be merged in, in order
 	joining   bool    // begins with a sync frame and ends with a synced one
 	recovered bool    // what those say
 }
@@ -63,7 +63,7 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	c := w.catch
 	more := false
 	if w.cursor.Seq < c.target.Seq {
-		entries, err := o.hub.store.Read(ctx, w.patient, w.cursor, w.owed())
+		entries, err := o.hub.store.Read(ctx, w.patient, w.cursor, Query{Kinds: c.kinds, Limit: pageSize})
 		if errors.Is(err, ErrGap) { // pruned meanwhile
 			w.catch = nil
 			o.mu.Lock()
@@ -106,17 +106,9 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	return b, nil
 }
 
-// owed says which entries w is owed one by one.
-func (w *watch) owed() Query {
-	q := Query{Limit: pageSize, Kinds: undroppable}
-	if w.delivery == DeliverEvery {
-		q.Kinds = nil
-	}
-	return q
-}
-
 // begin decides from where w is to be read, and sets w.catch. It returns the
-// frames that come first: sync, and a whole snapshot if w cannot resume.
+// frames that come first: sync, and a whole snapshot if w cannot resume. Who is
+// farther behind than Options.Replay gets the newest vitals only, and is told.
 func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	o := w.out
 	o.mu.Lock()
@@ -126,7 +118,7 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &catchup{target: latest, joining: !live, recovered: true}
+	c := &catchup{target: latest, kinds: undroppable, joining: !live, recovered: true}
 	from := w.cursor
 	if !live {
 		if since == nil || !latest.holds(*since) {
@@ -136,21 +128,38 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	} else if from.Epoch != latest.Epoch && from.Seq > 0 && !latest.holds(from) {
 		return w.snapshot(entries, latest), nil
 	}
-	q := w.owed()
-	q.Limit = 1
-	if _, err := o.hub.store.Read(ctx, w.patient, from, q); errors.Is(err, ErrGap) {
+	behind := false
+	if w.delivery == DeliverEvery {
+		if behind = latest.Seq-from.Seq > uint64(o.hub.opt.Replay); !behind {
+			c.kinds = nil
+		}
+	}
+	if _, err := o.hub.store.Read(ctx, w.patient, from, Query{Kinds: c.kinds, Limit: 1}); errors.Is(err, ErrGap) {
 		return w.snapshot(entries, latest), nil
 	} else if err != nil {
 		return nil, err
 	}
-	if w.delivery == DeliverLatest {
-		c.vitals = slices.DeleteFunc(entries, func(e Entry) bool { return e.Kind != KindVital || e.Seq <= from.Seq })
+	var b []byte
+	if behind {
+		o.hub.stats.skipped.Add(1)
+		c.joining, c.recovered = true, false
+	}
+	if c.joining {
+		b = syncFrame(EventSync, w.patient, latest.Position, latest.Must, c.recovered)
+	}
+	for i := range entries {
+		e := &entries[i]
+		switch {
+		case e.Seq <= from.Seq:
+			if behind && w.out.sees(e) { // the client begins anew
+				b = w.show(b, e)
+			}
+		case e.Kind == KindVital && (behind || w.delivery == DeliverLatest):
+			c.vitals = append(c.vitals, *e)
+		}
 	}
 	w.cursor, w.catch = from, c
-	if live {
-		return nil, nil
-	}
-	return syncFrame(EventSync, w.patient, latest.Position, latest.Must, true), nil
+	return b, nil
 }
 
 // snapshot returns sync with recovered false and all that is newest or open.

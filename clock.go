@@ -9,10 +9,14 @@ func (h *Hub) ticks() int64 { return int64(time.Since(h.began)) + 1 }
 // visit looks after the connection every four seconds.
 func (c *conn) visit(status []byte) {
 	ns := c.hub.ticks()
+	if !c.slow && c.out.writingFor(ns) > time.Second {
+		c.slow = true
+		c.net.slow()
+	}
 	quiet := time.Duration(ns - c.alive.Load())
 	begun := c.begun.Load()
 	switch {
-	case c.out.stuck(ns): // in the middle of a frame: nothing can follow
+	case c.out.writingFor(ns) > writeWithin: // in the middle of a frame: nothing can follow
 		c.hub.stats.slow.Add(1)
 		c.cut()
 		return
@@ -112,14 +116,15 @@ func newHeads() encoder {
 
 const (
 	visitEvery = 4 * time.Second
+	visits     = 40               // parts in which connections are visited
 	stall      = 5 * time.Second  // without a tick
 	headEvery  = 11 * time.Second // with a visit more: 15 s
 )
 
-// tick is the Hub's clock: it visits a quarter of the connections each second,
-// so that what is regular is spread evenly.
+// tick is the Hub's clock: it visits each connection every four seconds, a part of
+// them at a time, so that what is regular is spread evenly.
 func (h *Hub) tick() {
-	every := time.NewTicker(time.Second)
+	every := time.NewTicker(visitEvery / visits)
 	defer every.Stop()
 	last, beat := storeOK, time.Now()
 	for n := 0; ; n++ {
@@ -147,11 +152,10 @@ func (h *Hub) tick() {
 				c.out.send(statusFrame(state, since))
 			}
 		}
-		slot := n % int(visitEvery/time.Second)
-		for _, c := range h.connections(func(c *conn) bool { return c.slot() == slot }) {
+		for _, c := range h.inSlot(n % visits) {
 			c.visit(status)
 		}
-		if n%5 == 0 {
+		if n%(5*visits/int(visitEvery/time.Second)) == 0 { // every five seconds
 			for _, l := range h.lanes {
 				l.compare()
 			}
@@ -176,9 +180,6 @@ func (h *Hub) maintain() {
 		}
 	}
 }
-
-// slot says in which second of visitEvery c is visited.
-func (c *conn) slot() int { return int(c.session[0]) % int(visitEvery/time.Second) }
 
 // readClock compares the Store's clock with ours.
 func (h *Hub) readClock() {

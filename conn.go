@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -47,6 +48,8 @@ type conn struct {
 
 	alive   atomic.Int64 // when there was a sign of life, in ticks
 	begun   atomic.Int64 // when the message being read began; 0: none
+	slot    int          // when the Hub's clock visits it
+	slow    bool         // the Hub's clock's: it has taken long to take what was written
 	busy    atomic.Bool  // a request is being carried out
 	closing atomic.Bool  // our close frame is in line
 	beating atomic.Bool  // a heartbeat is being made
@@ -220,6 +223,9 @@ func (h *Hub) join(c *conn) bool {
 		return false
 	}
 	h.conns[c] = struct{}{}
+	c.slot = h.joined % visits
+	h.joined++
+	h.slots[c.slot][c] = struct{}{}
 	for _, k := range c.who.keys() {
 		if h.addressed[k] == nil {
 			h.addressed[k] = make(map[*conn]struct{})
@@ -236,6 +242,7 @@ func (h *Hub) leave(c *conn) {
 		return
 	}
 	delete(h.conns, c)
+	delete(h.slots[c.slot], c)
 	for _, k := range c.who.keys() {
 		if delete(h.addressed[k], c); len(h.addressed[k]) == 0 {
 			delete(h.addressed, k)
@@ -244,6 +251,13 @@ func (h *Hub) leave(c *conn) {
 	if h.closing && len(h.conns) == 0 {
 		close(h.drained)
 	}
+}
+
+// inSlot returns the connections that are visited together.
+func (h *Hub) inSlot(n int) []*conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.slots[n]))
 }
 
 // connections returns those for which f says so.

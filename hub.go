@@ -42,6 +42,7 @@ type Options struct {
 	Keys           int           // different vitals of one patient; 0: 256
 	OutboxBytes    int           // events waiting for one connection; what is more is read from the Store later; 0: 1,048,576
 	OutboxesBytes  int           // events waiting for all connections together, those with less than 65,536 left out; 0: 536,870,912
+	Replay         int           // events that a client with delivery every is sent again; one farther behind gets the newest vitals, and sync says so; 0: 10,000
 	AlertLag       time.Duration // an undroppable event that waits longer for a client ends its connection; 0: 30 s
 	CallTimeout    time.Duration // of each call of the host's code; 0: 5 s
 	Retention      Retention     // of a Store that is a Pruner; zero: for ever
@@ -69,6 +70,7 @@ func (o *Options) withDefaults() Options {
 	number(&c.Keys, 256)
 	number(&c.OutboxBytes, 1<<20)
 	number(&c.OutboxesBytes, 512<<20)
+	number(&c.Replay, 10000)
 	number(&c.Lanes, runtime.GOMAXPROCS(0))
 	duration := func(d *time.Duration, def time.Duration) {
 		if *d == 0 {
@@ -117,7 +119,9 @@ type Hub struct {
 	mu        sync.Mutex
 	closing   bool
 	joining   int // handshakes under way
+	joined    int // connections that there have been
 	conns     map[*conn]struct{}
+	slots     [visits]map[*conn]struct{}    // the same, by when the clock visits them
 	addressed map[string]map[*conn]struct{} // by whom events may be addressed to
 	drained   chan struct{}                 // closed when the last connection has gone, after closing
 	quit      chan struct{}                 // closed when the Hub's own loops are to end
@@ -131,6 +135,9 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	}
 	h := &Hub{auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(),
 		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), drained: make(chan struct{}), quit: make(chan struct{})}
+	for i := range h.slots {
+		h.slots[i] = make(map[*conn]struct{})
+	}
 	h.log = h.opt.Logger
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.store = newGuardedStore(store)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -15,6 +16,7 @@ const (
 	readBuffer  = 512       // bytes read ahead per connection
 	writeBuffer = 128       // bytes of the library's: a whole close frame, for netConn.Write sees it in one piece
 	sendBuffer  = 128 << 10 // bytes the kernel may hold for a client, where the connection lets us say so
+	unsent      = 16 << 10  // of these, bytes that are not on their way yet, once a client is slow
 	writeWithin = 10 * time.Second
 )
 
@@ -94,7 +96,7 @@ func (n *netConn) Write(p []byte) (int, error) {
 }
 
 // writeFrames writes whole frames, of which the last is a close frame if seal is
-// set. It may wait for as long as the client does not read: see outbox.stuck.
+// set. It may wait for as long as the client does not read: see outbox.writingFor.
 func (n *netConn) writeFrames(p []byte, seal bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -142,7 +144,9 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 		n.early = append([]byte(nil), early...)
 	}
-	boundSendBuffer(raw)
+	if t := tcp(raw); t != nil {
+		t.SetWriteBuffer(sendBuffer)
+	}
 	var answer bytes.Buffer
 	answer.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	h.header.Write(&answer)
@@ -157,19 +161,32 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return n, bufio.NewReadWriter(bufio.NewReaderSize(n, readBuffer), bufio.NewWriterSize(n, writeBuffer)), nil
 }
 
-// boundSendBuffer limits what the kernel holds back for a slow client, so that
-// what is old stays with us, where it can be replaced. Wrappers that hide the
-// TCP connection keep the kernel's default.
-func boundSendBuffer(c net.Conn) {
+// A tcpConn is what a *net.TCPConn can do about its buffers.
+type tcpConn interface {
+	SetWriteBuffer(int) error
+	syscall.Conn
+}
+
+// tcp returns the TCP connection beneath c; nil if a wrapper hides it.
+func tcp(c net.Conn) tcpConn {
 	for range 8 {
 		switch t := c.(type) {
-		case interface{ SetWriteBuffer(int) error }:
-			t.SetWriteBuffer(sendBuffer)
-			return
+		case tcpConn:
+			return t
 		case interface{ NetConn() net.Conn }:
 			c = t.NetConn()
 		default:
-			return
+			return nil
 		}
+	}
+	return nil
+}
+
+// slow limits what the kernel holds back for a client that turned out to be
+// slow: what is old stays with us, where it can be replaced, and its pongs come
+// in time. For all clients this would cost half as much again in a burst.
+func (n *netConn) slow() {
+	if t := tcp(n.Conn); t != nil {
+		limitUnsent(t, unsent)
 	}
 }

@@ -511,11 +511,13 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 	return b, oldest, false, true
 }
 
-// stuck reports whether a write has been under way for too long. The Hub's clock
-// looks after that: a deadline set and cleared for each write costs a tenth of it.
-func (o *outbox) stuck(now int64) bool {
-	at := o.writing.Load()
-	return at != 0 && time.Duration(now-at) > writeWithin
+// writingFor returns how long the write under way has been. The Hub's clock looks
+// after it: a deadline set and cleared for each write costs a tenth of one.
+func (o *outbox) writingFor(now int64) time.Duration {
+	if at := o.writing.Load(); at != 0 {
+		return time.Duration(now - at)
+	}
+	return 0
 }
 
 // write appends what w's queue holds to b, as far as there is room for it, and

@@ -18,6 +18,7 @@ type Stats struct {
 	EventsIn    uint64
 	EventsOut   uint64 // delivered to clients, each counted for each
 	Replaced    uint64 // vitals that a newer one replaced on the way to a slow client
+	Skipped     uint64 // times that a client was farther behind than Options.Replay
 	SlowClients uint64 // connections ended because the client was too slow
 	Waiting     int    // bytes of events waiting for clients, as Options.OutboxesBytes counts them
 	ReadErrors  uint64 // reads of the Store that failed while catching up
@@ -72,7 +73,7 @@ func (h *histogram) snapshot() Histogram {
 // counters are the numbers behind Stats.
 type counters struct {
 	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
-	in, replaced, slow, readErrors, panics                             atomic.Uint64
+	in, replaced, skipped, slow, readErrors, panics                    atomic.Uint64
 	out, watches, waiting                                              atomic.Int64
 	delay                                                              histogram
 }
@@ -84,7 +85,7 @@ func (h *Hub) Stats() Stats {
 		Handshakes: Handshakes{Accepted: c.accepted.Load(), BadRequest: c.badRequest.Load(), Unauthenticated: c.unauthenticated.Load(),
 			Forbidden: c.forbidden.Load(), TooMany: c.tooMany.Load(), Failed: c.refused.Load()},
 		Watches: int(c.watches.Load()), EventsIn: c.in.Load(), EventsOut: uint64(c.out.Load()), Replaced: c.replaced.Load(),
-		SlowClients: c.slow.Load(), Waiting: int(c.waiting.Load()), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(),
+		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), Waiting: int(c.waiting.Load()), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(),
 	}
 	hs := &s.Handshakes
 	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed

@@ -1,0 +1,20 @@
+//go:build linux || darwin
+
+package carewire
+
+import (
+	"runtime"
+	"syscall"
+)
+
+// limitUnsent makes a write wait while the kernel holds n bytes that it has not
+// sent yet (TCP_NOTSENT_LOWAT).
+func limitUnsent(c syscall.Conn, n int) {
+	option := 0x19
+	if runtime.GOOS == "darwin" {
+		option = 0x201
+	}
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, option, n) })
+	}
+}
