@@ -128,10 +128,12 @@ type Store interface {
 	// Position and Must of then; with another Sum, ErrIDReused. Only then at
 	// Rev: ErrConflict unless the newest revision of (Patient, Key) is Rev-1,
 	// where a key never written has revision 0. An entry with Rev 0 is never a
-	// conflict and counts as no revision.
+	// conflict and counts as no revision. Keys are one namespace across kinds.
+	// After Prune a key that Get no longer finds has revision 0.
 	//
 	// A refused entry takes no number. ErrFull refuses for lack of room, found
-	// before anything was written; vitals are refused so before all others.
+	// before anything was written; vitals are refused so before all others. A
+	// retry is answered Repeated even when the Store is full.
 	Append(ctx context.Context, entries []Entry) ([]Appended, error)
 
 	// Read returns entries of a patient's log with a number greater than

@@ -332,6 +332,14 @@ var breakages = []struct {
 			return b.one(ctx, e)
 		})
 	}},
+	{"each kind has its own revisions", "keys across kinds", func(b *broken) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+			if now, err := b.Get(ctx, e.Patient, e.Key); err == nil && now.Kind != e.Kind {
+				e.Rev = 0
+			}
+			return b.one(ctx, e)
+		})
+	}},
 	{"revision 0 is taken as a revision", "revision 0", func(b *broken) {
 		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
 			if now, err := b.Get(ctx, e.Patient, e.Key); err == nil && e.Rev == 0 {

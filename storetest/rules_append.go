@@ -221,6 +221,28 @@ var revisionRules = []rule{
 		p.refused(alert("a", "x", 1, 0), carewire.ErrConflict)
 		p.add(alert("a", "x", 2, 0))
 	}},
+	{"keys across kinds", "keys are one namespace across kinds: what is written last is the newest state, of whatever kind it is, and revisions go on", func(p *probe) {
+		p.add(alert("a", "x", 1, 0))
+		p.refused(timer("a", "x", 1, 0), carewire.ErrConflict)
+		all := p.add(timer("a", "x", 2, 0), vital("a", "x", 0))
+		for range 2 {
+			p.same("Get", []carewire.Entry{p.get("a", "x")}, all[1:])
+			got, _ := p.latest("a")
+			p.same("Latest", got, all[1:])
+			p.same("Waiting", p.waiting(t0.Add(day), 0), nil)
+			newest := map[state]carewire.Entry{}
+			p.follow("", 10, newest)
+			if e, ok := newest[state{"a", "x"}]; ok {
+				p.fail("Changed returned %s, which is not the newest of its key any more", show(e))
+			}
+			p.refused(alert("a", "x", 2, 0), carewire.ErrConflict)
+			if p.reopen == nil {
+				break
+			}
+			p.reopen()
+		}
+		p.add(alert("a", "x", 3, 0))
+	}},
 	{"revision under concurrency", "of two appends with the same revision at the same time exactly one is taken, the other refused with ErrConflict", func(p *probe) {
 		for rev := uint64(1); rev <= 20; rev++ {
 			var taken, refused atomic.Int32
