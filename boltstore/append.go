@@ -4,12 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
-	"syscall"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"github.com/carewire/carewire"
 )
@@ -31,6 +26,7 @@ type item struct {
 	rev                      uint64
 	due, time                time.Time
 	sum                      [16]byte
+	digest                   digest // if there is an ID
 	encoded                  []byte
 }
 
@@ -39,7 +35,7 @@ const (
 	maxData = 16 << 20 // bytes in the other fields together
 
 	maxFlush = 1024      // entries that share a commit, unless one Append has more
-	perEntry = 32 * 1024 // bytes that an entry may cost in new pages, estimated with care
+	perEntry = 32 * 1024 // bytes that an entry may cost in new pages if it is not a vital, estimated with care
 )
 
 var errTooLong = fmt.Errorf("boltstore: an entry is too long: Patient, Key, Sender and ID may have %d bytes each, Data and To %d", maxName, maxData)
@@ -54,8 +50,12 @@ func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewir
 	r := &request{ctx: ctx, items: make([]item, len(entries)), done: make(chan struct{})}
 	for i := range entries {
 		e := &entries[i]
-		r.items[i] = item{e.Patient, e.Key, e.Sender, e.ID, e.Kind, e.Open, e.Rev, e.Due, e.Time, e.Sum, encodeEntry(e)}
-		if max(len(e.Patient), len(e.Key), len(e.Sender), len(e.ID)) > maxName || len(r.items[i].encoded) > maxData {
+		it := &r.items[i]
+		*it = item{e.Patient, e.Key, e.Sender, e.ID, e.Kind, e.Open, e.Rev, e.Due, e.Time, e.Sum, digest{}, encodeEntry(e)}
+		if e.ID != "" {
+			it.digest = digestOf(e.Sender, e.ID)
+		}
+		if max(len(e.Patient), len(e.Key), len(e.Sender), len(e.ID)) > maxName || len(it.encoded) > maxData {
 			return nil, errTooLong
 		}
 	}
@@ -113,27 +113,35 @@ func (s *Store) drain(r *request) []*request {
 // flush writes the batch in one transaction and gives every request its
 // results or error.
 func (s *Store) flush(batch []*request) {
-	var need, needOthers int64
+	var vitalBytes, needOthers int64 // with the lengths in a journal
 	for _, r := range batch {
 		if r.err = r.ctx.Err(); r.err != nil {
 			continue
 		}
 		for _, it := range r.items {
-			cost := int64(perEntry + len(it.encoded))
-			need += cost
-			if it.kind != carewire.KindVital {
-				needOthers += cost
+			if n := int64(4 + len(it.encoded)); it.kind == carewire.KindVital {
+				vitalBytes += n
+			} else {
+				needOthers += perEntry + n
 			}
 		}
 	}
-	err := s.update(func(tx *bbolt.Tx) error {
-		room, err := s.room(tx, need+s.reserve)
+	err := s.update(func(v view) error {
+		ripe, cost := s.ripe(vitalBytes)
+		need := needOthers + 2*vitalBytes + cost + perEntry
+		room, err := s.room(v.tx, need+s.reserve)
 		if err != nil {
 			return err
 		}
 		f := &flush{
-			view: view{tx, s.epochs}, heads: map[string]*head{}, states: map[string]*liveState{},
+			view: v, store: s, others: map[string]*patient{}, room: room, vitalBytes: vitalBytes,
 			vitalsFull: room < need+s.reserve, full: room < needOthers+s.reserve/4, // pruning needs some to make more
+		}
+		if !f.vitalsFull && vitalBytes > 0 {
+			if err := f.settle(ripe); err != nil {
+				return err
+			}
+			s.heavy = nil
 		}
 		for _, r := range batch {
 			if r.err != nil {
@@ -158,85 +166,53 @@ func (s *Store) flush(batch []*request) {
 	}
 }
 
-// room returns how many bytes the file has for new pages, after trying to make
-// it as many as wanted.
-func (s *Store) room(tx *bbolt.Tx, want int64) (int64, error) {
-	info, err := s.file.Stat()
-	if err != nil {
-		return 0, failed(err)
-	}
-	stats := s.db.Stats()
-	size, pageSize := info.Size(), int64(s.db.Info().PageSize)
-	room := size - tx.Size() + int64(stats.FreePageN+stats.PendingPageN)*pageSize
-	if room >= want {
-		return room, nil
-	}
-	grow := want - room + s.reserve/2
-	if s.maxBytes > 0 {
-		grow = min(grow, s.maxBytes+s.reserve-size)
-	}
-	if grow <= 0 || time.Since(s.full) < time.Second {
-		return room, nil
-	}
-	if err = s.fill(size, grow); err == nil {
-		return room + grow, nil
-	}
-	if errors.Is(err, syscall.ENOSPC) {
-		s.full = time.Now()
-		err = s.file.Truncate(size)
-	}
-	if err != nil {
-		return 0, failed(err)
-	}
-	return room, nil
-}
-
-// fillWithZeros writes n zeros at the end of the file, so that its pages have
-// their place on the disk before they are needed. bbolt alone would only set the
-// file's length, and find the disk full in the midst of a commit.
-func (s *Store) fillWithZeros(offset, n int64) error {
-	_, err := io.Copy(io.NewOffsetWriter(s.file, offset), io.LimitReader(zeros{}, n))
-	if err == nil {
-		err = s.file.Sync()
-	}
-	return err
-}
-
-type zeros struct{}
-
-func (zeros) Read(b []byte) (int, error) {
-	clear(b)
-	return len(b), nil
-}
-
-// flush is one transaction of the writer. Heads and states are read once and
-// written once, at its end.
+// flush is one transaction of the writer. It changes what is in memory as it
+// goes; if it cannot be committed then, the store has failed.
 type flush struct {
 	view
-	heads            map[string]*head
-	states           map[string]*liveState // by stateKey
+	store            *Store
+	others           map[string]*patient // those in use that are not live
+	room, vitalBytes int64
 	vitalsFull, full bool
-	dirty            bool  // something is to be committed
-	failed           error // why it cannot be
+
+	dirty   bool                // something is to be committed
+	failed  error               // why it cannot be
+	journal uint64              // its count; 0: no vital was written
+	entries []byte              // that go there
+	heads   map[*patient]bool   // to be written
+	moved   map[movedState]bool // to be written
+	atOnce  []*patient          // to be settled with what was written now
 }
 
-// liveState is a state as it is in the file, and as it will be.
-type liveState struct{ was, now state }
+type movedState struct {
+	p   *patient
+	key string
+}
+
+func (f *flush) settle(patients []*patient) error {
+	for _, p := range patients {
+		f.dirty = true
+		if err := f.store.settle(f.view, p, f.room); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // append numbers and writes one entry. An error is about what is in the file
 // already, and comes before anything was written for the entry.
 func (f *flush) append(it *item) (carewire.Appended, error) {
-	h, err := f.head(it.patient)
+	p, err := f.patient(it.patient)
 	if err != nil {
 		return carewire.Appended{}, err
 	}
-	if it.id != "" && h.num != 0 {
-		known, ok, err := get(f.view, "ids", idKey(h.num, it.sender, it.id), parseID)
+	if it.id != "" {
+		known, ok, err := f.known(p, it)
 		switch {
-		case err == nil && ok && known.epoch >= uint32(len(f.epochs)):
-			return carewire.Appended{}, damaged("ids", ErrCorrupt)
 		case err != nil:
 			return carewire.Appended{}, err
+		case ok && known.epoch >= uint32(len(f.epochs)):
+			return carewire.Appended{}, damaged("ids", ErrCorrupt)
 		case ok && known.sum != it.sum:
 			return carewire.Appended{Err: carewire.ErrIDReused}, nil
 		case ok:
@@ -244,129 +220,138 @@ func (f *flush) append(it *item) (carewire.Appended, error) {
 			return carewire.Appended{Position: at, Must: known.must, Repeated: true}, nil
 		}
 	}
-	s, err := f.state(h, it.key)
+	st, err := f.state(p, it.key)
 	if err != nil {
 		return carewire.Appended{}, err
 	}
-	if it.rev != 0 && it.rev != s.now.rev+1 {
+	if it.rev != 0 && it.rev != st.now.rev+1 {
 		return carewire.Appended{Err: carewire.ErrConflict}, nil
 	}
 	if f.full || f.vitalsFull && it.kind == carewire.KindVital {
 		return carewire.Appended{Err: carewire.ErrFull}, nil
 	}
-	return f.write(h, s, it), nil
+	return f.write(p, st, it), nil
 }
 
-func (f *flush) head(patient string) (*head, error) {
-	if h := f.heads[patient]; h != nil {
-		return h, nil
+// patient returns a patient, the same one throughout the flush.
+func (f *flush) patient(name string) (*patient, error) {
+	if p := f.live[name]; p != nil {
+		return p, nil
 	}
-	h, err := f.view.head(patient)
-	if err != nil {
-		return nil, err
+	if p := f.others[name]; p != nil {
+		return p, nil
 	}
-	f.heads[patient] = &h
-	return &h, nil
-}
-
-func (f *flush) state(h *head, key string) (*liveState, error) {
-	if key == "" || h.num == 0 {
-		return &liveState{}, nil
+	p, err := f.load(name)
+	if err == nil {
+		f.others[name] = p
 	}
-	at := stateKey(h.num, key)
-	if s := f.states[string(at)]; s != nil {
-		return s, nil
-	}
-	was, _, err := get(f.view, "states", at, parseState)
-	if err != nil {
-		return nil, err
-	}
-	s := &liveState{was, was}
-	f.states[string(at)] = s
-	return s, nil
+	return p, err
 }
 
 // must remembers the first error of writing, after which nothing is committed.
 func (f *flush) must(err error) {
-	if f.failed == nil {
-		f.failed = err
+	if f.failed == nil && err != nil {
+		f.failed = failed(err)
 	}
 }
 
 // write takes the entry into the log.
-func (f *flush) write(h *head, s *liveState, it *item) carewire.Appended {
+func (f *flush) write(p *patient, st liveState, it *item) carewire.Appended {
 	f.dirty = true
-	if h.num == 0 {
-		num, err := f.bucket("heads").NextSequence()
-		f.must(err)
-		h.num = num
-	}
-	epoch, seq := uint32(len(f.epochs)-1), h.seq()+1
-	if n := len(h.epochs); n == 0 || h.epochs[n-1].epoch != epoch {
-		h.epochs = append(h.epochs, epochEnd{epoch: epoch})
-	}
-	h.epochs[len(h.epochs)-1].seq = seq
-	if !it.kind.Droppable() {
-		h.must++
-	}
-	place(it.encoded, epoch, seq, h.must)
-	f.must(put(f.bucket("log"), logKey(h.num, class(it.kind), seq), it.encoded))
-	if it.id != "" {
-		known := knownID{it.sum, epoch, seq, h.must}
-		f.must(put(f.bucket("ids"), idKey(h.num, it.sender, it.id), known.encode()))
-	}
+	epoch, class := uint32(len(f.epochs)-1), class(it.kind)
+	seq := p.advance(epoch, class)
+	place(it.encoded, epoch, seq, p.must(), p.counts[class])
 	if it.key != "" {
-		f.states[string(stateKey(h.num, it.key))] = s
-		s.now.rev = max(s.now.rev, it.rev)
-		if s.now.seq == 0 || it.kind != carewire.KindVital || !it.time.Before(s.now.time) {
-			s.now.seq, s.now.kind, s.now.open, s.now.due, s.now.time = seq, it.kind, it.open, it.due.UTC(), it.time.UTC()
-		}
+		st.now.take(it.kind, seq, it.rev, it.open, it.due, it.time)
+		p.states[it.key] = st
 	}
-	return carewire.Appended{Position: carewire.Position{Epoch: f.epochs[epoch], Seq: seq}, Must: h.must}
+	if class == vitals {
+		f.writeVital(p, st, it, seq)
+	} else {
+		f.writeOther(p, it, seq)
+	}
+	return carewire.Appended{Position: carewire.Position{Epoch: f.epochs[epoch], Seq: seq}, Must: p.must()}
 }
 
-// finish writes the heads and states, and the indexes that follow from them.
+func (f *flush) writeVital(p *patient, st liveState, it *item, seq uint64) {
+	if f.journal == 0 {
+		count, err := f.bucket("journal").NextSequence()
+		f.must(err)
+		f.journal, f.entries = count, make([]byte, 8, 8+f.vitalBytes+4)
+	}
+	f.entries = appendBytes(f.entries, it.encoded)
+	encoded := f.entries[len(f.entries)-len(it.encoded):]
+	f.store.hold(p, held{seq, encoded}, it.digest, it.id != "", f.journal)
+	if it.open || st.was.open || st.was.seq != 0 && st.was.kind != carewire.KindVital {
+		f.atOnce = append(f.atOnce, p) // the indexes of states are to know of it
+	}
+}
+
+func (f *flush) writeOther(p *patient, it *item, seq uint64) {
+	f.must(f.number(p))
+	f.must(put(f.bucket("log"), logKey(p.num, class(it.kind), seq), appendBytes(nil, it.encoded)))
+	if it.id != "" {
+		known := knownID{it.sum, uint32(len(f.epochs) - 1), seq, p.must()}
+		f.must(put(f.bucket("ids"), idKey(p.num, it.sender, it.id), known.encode()))
+		p.hasIDs = true
+	}
+	if f.heads == nil {
+		f.heads, f.moved = map[*patient]bool{}, map[movedState]bool{}
+	}
+	f.heads[p] = true
+	if it.key != "" {
+		f.moved[movedState{p, it.key}] = true
+	}
+}
+
+// finish writes what follows from the entries.
 func (f *flush) finish() error {
 	if !f.dirty {
 		return errNothing
 	}
-	for patient, h := range f.heads {
-		if h.num != 0 {
-			f.must(put(f.bucket("heads"), headKey(patient), h.encode()))
+	for p := range f.heads {
+		f.must(put(f.bucket("heads"), headKey(p.name), p.encode()))
+	}
+	for s := range f.moved {
+		f.must(f.move(s.p, s.key))
+	}
+	for _, p := range f.atOnce {
+		if f.live[p.name] == p {
+			f.must(f.store.settle(f.view, p, f.room))
 		}
 	}
-	keys := make([]string, 0, len(f.states))
-	for key, s := range f.states {
-		if s.now != s.was {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys) // neighbours are on one page
-	for _, key := range keys {
-		f.must(f.move([]byte(key), f.states[key]))
+	if f.journal != 0 {
+		f.must(f.store.writeJournal(f.view, f.journal, f.entries))
 	}
 	return f.failed
 }
 
-// move writes the state and takes it to its new place in the indexes.
-func (f *flush) move(key []byte, s *liveState) error {
-	due, changes := f.bucket("due"), f.bucket("changes")
+// move writes a state that has changed and takes it to its new place in the
+// indexes.
+func (v view) move(p *patient, key string) error {
+	st := p.states[key]
+	if st.now == st.was {
+		return nil
+	}
+	at, due, changes := stateKey(p.num, key), v.bucket("due"), v.bucket("changes")
 	var errs []error
-	if s.was.waits() {
-		errs = append(errs, due.Delete(timeKey(s.was.due, key)))
+	if st.was.waits() {
+		errs = append(errs, due.Delete(timeKey(st.was.due, at)))
 	}
-	if s.was.change != 0 {
-		errs = append(errs, changes.Delete(changeKey(s.was.change)))
+	if st.was.change != 0 {
+		errs = append(errs, changes.Delete(changeKey(st.was.change)))
 	}
-	if s.now.waits() {
-		errs = append(errs, put(due, timeKey(s.now.due, key), nil))
+	if st.now.waits() {
+		errs = append(errs, put(due, timeKey(st.now.due, at), nil))
 	}
-	s.now.change = 0
-	if !s.now.kind.Droppable() {
+	st.now.change = 0
+	if !st.now.kind.Droppable() {
 		count, err := changes.NextSequence()
-		s.now.change = count
-		errs = append(errs, err, put(changes, changeKey(count), encodeChange(s.now.open, key)))
+		st.now.change = count
+		errs = append(errs, err, put(changes, changeKey(count), encodeChange(st.now.open, at)))
 	}
-	errs = append(errs, put(f.bucket("states"), key, s.now.encode()))
+	errs = append(errs, put(v.bucket("states"), at, st.now.encode()))
+	st.was = st.now
+	p.states[key] = st
 	return errors.Join(errs...)
 }

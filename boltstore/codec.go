@@ -19,16 +19,18 @@ var ErrCorrupt = errors.New("boltstore: the file is damaged")
 // them. Every value ends with a CRC-32C of its key and itself. A patient has a
 // number ("num") that stands for the name in all keys.
 //
-//	meta     "version" → 1, "epochs" → all epochs, the last one is current
-//	heads    "p" name → num, must, the last number of each epoch
-//	log      num class seq → entry; class 0 is droppable kinds, 1 the others
+//	meta     "version" → 2, "epochs" → all epochs, the last one is current
+//	journal  count → a bucket: the vitals of one commit, see journal.go
+//	heads    "p" name → num, settled, counts, the last number of each epoch
+//	log      num class seq → entries, the last one of them was written with seq
 //	states   num key → the newest state of a key, see state
-//	ids      num len(sender) sender ID → sum, position, must
+//	digests  age num → digests of vitals' IDs, see digests.go
+//	ids      num len(sender) sender ID → sum, position, must; not for vitals
 //	due      time num key → nothing; the states that wait
 //	changes  count → open num key; the undroppable states in order of writing
 //	pruned   num kind → the greatest number pruned
 //	expiry   time ID's key → nothing; IDs that outlived their entries
-const version = 1
+const version = 2
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -140,17 +142,20 @@ type record struct {
 	open                     bool
 	audience                 carewire.Audience
 	epoch                    uint32 // index into the epochs
-	seq, must, rev           uint64
+	seq, must, count, rev    uint64
 	due, time, received      time.Time
 	sum                      [16]byte
 	patient, key, sender, id []byte
 	to, data                 []byte
+	encoded                  []byte // the whole of it
 }
 
-// The epoch, number and must of an encoded entry, which are known last.
+// What is known of an encoded entry last: its epoch, number, must and count,
+// which is how many entries of its class there are up to it.
 const (
 	positionAt  = 1
-	positionLen = 4 + 8 + 8
+	positionLen = 4 + 8 + 8 + 8
+	seqAt       = positionAt + 4
 )
 
 // encodeEntry encodes e without its position, which place fills in.
@@ -174,9 +179,10 @@ func encodeEntry(e *carewire.Entry) []byte {
 }
 
 // place fills in the position of an encoded entry.
-func place(encoded []byte, epoch uint32, seq, must uint64) {
+func place(encoded []byte, epoch uint32, seq, must, count uint64) {
 	b := binary.BigEndian.AppendUint32(encoded[:positionAt], epoch)
-	binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, seq), must)
+	b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, seq), must)
+	binary.BigEndian.AppendUint64(b, count)
 }
 
 // parseEntry reads what encodeEntry and place wrote.
@@ -185,7 +191,7 @@ func parseEntry(b []byte) (record, error) {
 	if v := d.uint8(); v != version {
 		return record{}, ErrCorrupt
 	}
-	r := record{epoch: d.uint32(), seq: d.uint64(), must: d.uint64()}
+	r := record{encoded: b, epoch: d.uint32(), seq: d.uint64(), must: d.uint64(), count: d.uint64()}
 	r.kind, r.open, r.audience, r.rev = carewire.Kind(d.uint8()), d.bool(), carewire.Audience(d.uint8()), d.uint64()
 	r.due, r.time, r.received = d.time(), d.time(), d.time()
 	copy(r.sum[:], d.take(16))
@@ -216,8 +222,10 @@ func (r *record) entry(epochs []string) (carewire.Entry, error) {
 
 // head is the end of a patient's log.
 type head struct {
-	num, must uint64
-	epochs    []epochEnd // the last one is the end of the log
+	num     uint64
+	settled uint64          // how many vitals are in the bucket log; the others are in the journal
+	counts  [classes]uint64 // how many entries of each class there are
+	epochs  []epochEnd      // the last one is the end of the log
 }
 
 type epochEnd struct {
@@ -232,8 +240,24 @@ func (h *head) seq() uint64 {
 	return h.epochs[len(h.epochs)-1].seq
 }
 
+func (h *head) must() uint64 { return h.counts[undroppable] }
+
+// advance counts one more entry and returns its number.
+func (h *head) advance(epoch uint32, class byte) uint64 {
+	seq := h.seq() + 1
+	if n := len(h.epochs); n == 0 || h.epochs[n-1].epoch != epoch {
+		h.epochs = append(h.epochs, epochEnd{epoch: epoch})
+	}
+	h.epochs[len(h.epochs)-1].seq = seq
+	h.counts[class]++
+	return seq
+}
+
 func (h *head) encode() []byte {
-	b := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, h.num), h.must)
+	b := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, h.num), h.settled)
+	for _, n := range h.counts {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
 	for _, end := range h.epochs {
 		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(b, end.epoch), end.seq)
 	}
@@ -242,7 +266,10 @@ func (h *head) encode() []byte {
 
 func parseHead(b []byte) (head, error) {
 	d := decoder{b: b}
-	h := head{num: d.uint64(), must: d.uint64()}
+	h := head{num: d.uint64(), settled: d.uint64()}
+	for i := range h.counts {
+		h.counts[i] = d.uint64()
+	}
 	for len(d.b) > 0 {
 		h.epochs = append(h.epochs, epochEnd{d.uint32(), d.uint64()})
 	}
@@ -272,6 +299,14 @@ func parseState(b []byte) (state, error) {
 	return s, d.done()
 }
 
+// take makes an entry the newest state, if it is.
+func (s *state) take(kind carewire.Kind, seq, rev uint64, open bool, due, time time.Time) {
+	s.rev = max(s.rev, rev)
+	if s.seq == 0 || kind != carewire.KindVital || !time.Before(s.time) {
+		s.seq, s.kind, s.open, s.due, s.time = seq, kind, open, due.UTC(), time.UTC()
+	}
+}
+
 // waits reports whether the state belongs among the due ones.
 func (s *state) waits() bool { return s.open && !s.due.IsZero() }
 
@@ -298,12 +333,23 @@ func parseID(b []byte) (knownID, error) {
 
 func headKey(patient string) []byte { return append([]byte("p"), patient...) }
 
-// class puts the droppable kinds apart from the others.
+// The classes of entries. Each has its own part of a patient's log, in which
+// every entry has the count of its class.
+const (
+	vitals byte = iota
+	undroppable
+	timers
+	classes
+)
+
 func class(k carewire.Kind) byte {
-	if k.Droppable() {
-		return 0
+	switch {
+	case k == carewire.KindVital:
+		return vitals
+	case k.Droppable():
+		return timers
 	}
-	return 1
+	return undroppable
 }
 
 // numKey is the beginning of all keys of a patient.

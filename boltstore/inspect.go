@@ -85,7 +85,7 @@ func inspectIndexes(v view) error {
 	patients, due, changes := uint64(0), 0, 0
 	err := v.bucket("heads").ForEach(func(k, sealed []byte) error {
 		patients++
-		_, err := v.head(string(k[1:]))
+		_, err := v.patient(string(k[1:]))
 		return err
 	})
 	if err != nil {

@@ -5,9 +5,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"maps"
+	"math"
+	"slices"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"github.com/carewire/carewire"
 )
@@ -25,29 +26,30 @@ const (
 // of Received, so it is read only up to the first entry that is still kept:
 // entries received out of order go when those before them do.
 func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retention) error {
-	var nums []uint64
-	err := s.view(ctx, func(v view) error {
-		return v.bucket("heads").ForEach(func(k, sealed []byte) error {
-			b, err := unseal(k, sealed)
-			if err != nil {
-				return damaged("heads", err)
-			}
-			h, err := parseHead(b)
-			nums = append(nums, h.num)
-			return damaged("heads", err)
+	p := &pruner{store: s, now: now}
+	s.mu.RLock()
+	p.live = slices.Collect(maps.Keys(s.live))
+	s.mu.RUnlock()
+	if err := s.pruneSteps(ctx, p.settle); err != nil {
+		return err
+	}
+	var patients []string
+	err := s.view(ctx, nil, func(v view) error {
+		return v.bucket("heads").ForEach(func(k, _ []byte) error {
+			patients = append(patients, string(k[1:]))
+			return nil
 		})
 	})
 	if err != nil {
 		return err
 	}
-	p := pruner{now: now}
-	for class, age := range []time.Duration{keep.Vitals, keep.Others} {
+	for class, age := range [classes]time.Duration{vitals: keep.Vitals, undroppable: keep.Others, timers: keep.Vitals} {
 		if age <= 0 {
 			continue
 		}
 		p.before = now.Add(-age)
-		for _, num := range nums {
-			p.logs = append(p.logs, prunedLog{num: num, class: byte(class)})
+		for _, patient := range patients {
+			p.logs = append(p.logs, prunedLog{patient: patient, class: byte(class)})
 		}
 		if err := s.pruneSteps(ctx, p.log); err != nil {
 			return err
@@ -56,18 +58,19 @@ func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retentio
 	return s.pruneSteps(ctx, p.forget)
 }
 
-// pruneSteps commits steps until one says that it was the last.
-func (s *Store) pruneSteps(ctx context.Context, step func(v view, budget int) (changed, last bool, err error)) error {
+// pruneSteps commits steps until one says that it was the last. A step is told
+// how many bytes it has for new pages.
+func (s *Store) pruneSteps(ctx context.Context, step func(v view, room int64) (changed, last bool, err error)) error {
 	for last := false; !last; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := s.update(func(tx *bbolt.Tx) error {
-			room, err := s.room(tx, 0)
+		err := s.update(func(v view) error {
+			room, err := s.room(v.tx, 0)
 			if err != nil {
 				return err
 			}
-			changed, end, err := step(view{tx, s.epochs}, int(min(max(room/perEntry, 1), perPrune)))
+			changed, end, err := step(v, room)
 			last = end
 			if err == nil && !changed {
 				return errNothing
@@ -81,32 +84,59 @@ func (s *Store) pruneSteps(ctx context.Context, step func(v view, budget int) (c
 	return nil
 }
 
+// budget is how many entries a step may look at.
+func budget(room int64) int { return int(min(max(room/perEntry, 1), perPrune)) }
+
 // pruner prunes the logs, one after the other.
 type pruner struct {
+	store       *Store
 	now, before time.Time
+	live        []string    // still to be settled, for only what is settled is pruned
 	logs        []prunedLog // still to be pruned
 }
 
 type prunedLog struct {
-	num   uint64
-	class byte
-	seen  uint64 // looked through up to this number
+	patient string
+	class   byte
+	seen    uint64 // looked through up to this number
+	pruned  uint64 // the greatest number pruned now
+}
+
+func (p *pruner) settle(v view, room int64) (changed, last bool, err error) {
+	for spent := int64(0); len(p.live) > 0; p.live = p.live[1:] {
+		one := v.live[p.live[0]]
+		if one == nil {
+			continue
+		}
+		spent += one.settleCost()
+		if changed && spent > min(room, perPrune*perState)/2 {
+			return true, false, nil
+		}
+		changed = true
+		if err := p.store.settle(v, one, room); err != nil {
+			return false, false, err
+		}
+	}
+	return changed, true, nil
 }
 
 // log looks at some entries and deletes those that need not stay.
-func (p *pruner) log(v view, budget int) (changed, last bool, err error) {
-	for budget > 0 && len(p.logs) > 0 {
+func (p *pruner) log(v view, room int64) (changed, last bool, err error) {
+	for left := budget(room); left > 0 && len(p.logs) > 0; {
 		l := &p.logs[0]
-		old, done, err := p.old(v, l, &budget)
+		patient, err := v.patient(l.patient)
 		if err != nil {
 			return false, false, err
 		}
-		for _, r := range old {
-			if err := p.remove(v, l, &r); err != nil {
-				return false, false, err
-			}
-			changed = true
+		looked, done, err := p.chunk(v, patient, l)
+		if err == nil && done && l.class == vitals && l.pruned != 0 {
+			err = v.pruneDigests(patient, l.pruned, room)
 		}
+		if err != nil {
+			return false, false, err
+		}
+		left -= looked + 1
+		changed = changed || l.pruned != 0
 		if done {
 			p.logs = p.logs[1:]
 		}
@@ -114,75 +144,98 @@ func (p *pruner) log(v view, budget int) (changed, last bool, err error) {
 	return changed, len(p.logs) == 0, nil
 }
 
-// old returns the entries of a log that are old enough, up to the budget.
-func (p *pruner) old(v view, l *prunedLog, budget *int) (old []record, done bool, err error) {
-	prefix := classKey(l.num, l.class)
-	c := v.bucket("log").Cursor()
-	for k, sealed := c.Seek(logKey(l.num, l.class, l.seen+1)); bytes.HasPrefix(k, prefix); k, sealed = c.Next() {
-		if *budget <= 0 {
-			return old, false, nil
-		}
-		*budget--
-		r, err := v.checked(k, sealed)
-		if err != nil {
-			return nil, false, err
-		}
-		if r.received.Before(p.before) {
-			old = append(old, r)
-		} else if !r.received.After(p.now) { // a clock that was ahead holds nothing up
-			break
-		}
-		l.seen = r.seq
+// chunk prunes the next chunk of a log, and returns how many entries it has
+// looked at and whether it was the last one in which there are old ones.
+func (p *pruner) chunk(v view, patient *patient, l *prunedLog) (looked int, done bool, err error) {
+	log := v.bucket("log")
+	k, sealed := log.Cursor().Seek(logKey(patient.num, l.class, l.seen+1))
+	if !bytes.HasPrefix(k, classKey(patient.num, l.class)) {
+		return 0, true, nil
 	}
-	return old, true, nil
+	records, err := chunk(k, sealed, 1, math.MaxUint64)
+	if err != nil {
+		return 0, false, err
+	}
+	key := bytes.Clone(k)
+	l.seen = binary.BigEndian.Uint64(key[9:])
+	var left []byte
+	removed := map[carewire.Kind]uint64{}
+	for _, r := range records {
+		old := r.received.Before(p.before)
+		done = done || !old && !r.received.After(p.now) // a clock that was ahead holds nothing up
+		keep := done || !old
+		if !keep {
+			if keep, err = p.remove(v, patient, &r); err != nil {
+				return 0, false, err
+			}
+		}
+		if keep {
+			left = appendBytes(left, r.encoded)
+		} else {
+			removed[r.kind], l.pruned = r.seq, max(l.pruned, r.seq)
+		}
+	}
+	switch {
+	case len(removed) == 0:
+		return len(records), done, nil
+	case len(left) == 0:
+		err = log.Delete(key)
+	default:
+		err = put(log, key, left)
+	}
+	return len(records), done, errors.Join(err, v.mark(patient.num, removed))
 }
 
-// remove deletes an entry, unless it has to stay.
-func (p *pruner) remove(v view, l *prunedLog, r *record) error {
-	if len(r.key) > 0 {
-		at := stateKey(l.num, r.key)
-		st, ok, err := get(v, "states", at, parseState)
+// remove deletes what belongs to an entry, unless it has to stay.
+func (p *pruner) remove(v view, patient *patient, r *record) (keep bool, err error) {
+	if key := string(r.key); key != "" {
+		st, err := v.state(patient, key)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if ok && st.seq == r.seq {
-			if st.open || st.kind == carewire.KindVital {
-				return nil
+		if st.now.seq == r.seq {
+			if st.now.open || st.now.kind == carewire.KindVital {
+				return true, nil
 			}
-			if err := errors.Join(v.bucket("states").Delete(at), v.bucket("changes").Delete(changeKey(st.change))); err != nil {
-				return err
+			delete(patient.states, key) // of one that is live
+			if err := errors.Join(v.bucket("states").Delete(stateKey(patient.num, key)), v.bucket("changes").Delete(changeKey(st.now.change))); err != nil {
+				return false, err
 			}
-		}
-	}
-	if len(r.id) > 0 {
-		at := idKey(l.num, r.sender, r.id)
-		expires := r.received.Add(rememberIDs)
-		if !r.kind.Droppable() && expires.After(p.now) {
-			if err := put(v.bucket("expiry"), timeKey(expires, at), nil); err != nil {
-				return err
-			}
-		} else if err := v.bucket("ids").Delete(at); err != nil {
-			return err
 		}
 	}
-	mark := append(numKey(l.num), byte(r.kind))
-	up, _, err := get(v, "pruned", mark, func(b []byte) (uint64, error) {
-		d := decoder{b: b}
-		seq := d.uint64()
-		return seq, d.done()
-	})
+	if len(r.id) > 0 && r.kind != carewire.KindVital {
+		return false, p.removeID(v, patient, r)
+	}
+	return false, nil
+}
+
+// mark remembers up to where kinds were pruned.
+func (v view) mark(num uint64, marks map[carewire.Kind]uint64) error {
+	pruned, err := v.pruned(num)
 	if err != nil {
 		return err
 	}
-	return errors.Join(
-		put(v.bucket("pruned"), mark, binary.BigEndian.AppendUint64(nil, max(up, r.seq))),
-		v.bucket("log").Delete(logKey(l.num, l.class, r.seq)),
-	)
+	for kind, seq := range marks {
+		key := append(numKey(num), byte(kind))
+		if err := put(v.bucket("pruned"), key, binary.BigEndian.AppendUint64(nil, max(pruned[kind], seq))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeID deletes the ID of an entry that goes, or says when it is to go.
+func (p *pruner) removeID(v view, patient *patient, r *record) error {
+	at := idKey(patient.num, r.sender, r.id)
+	if expires := r.received.Add(rememberIDs); !r.kind.Droppable() && expires.After(p.now) {
+		return put(v.bucket("expiry"), timeKey(expires, at), nil)
+	}
+	return v.bucket("ids").Delete(at)
 }
 
 // forget deletes IDs that have been remembered for long enough.
-func (p *pruner) forget(v view, budget int) (changed, last bool, err error) {
-	expiry := v.bucket("expiry")
+func (p *pruner) forget(v view, room int64) (changed, last bool, err error) {
+	expiry, budget := v.bucket("expiry"), budget(room)
 	var keys [][]byte
 	c := expiry.Cursor()
 	for k, sealed := c.First(); k != nil && len(keys) < budget; k, sealed = c.Next() {

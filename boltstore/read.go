@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -18,12 +19,12 @@ import (
 func (s *Store) Read(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
 	limit := min(orThousand(q.Limit), 10_000)
 	var found []carewire.Entry
-	err := s.view(ctx, func(v view) error {
-		h, err := v.head(patient)
-		if err != nil || h.num == 0 || after.Seq >= h.seq() {
+	err := s.view(ctx, []string{patient}, func(v view) error {
+		p, err := v.patient(patient)
+		if err != nil || after.Seq >= p.seq() {
 			return err
 		}
-		pruned, err := v.pruned(h.num)
+		pruned, err := v.pruned(p.num)
 		if err != nil {
 			return err
 		}
@@ -32,7 +33,10 @@ func (s *Store) Read(ctx context.Context, patient string, after carewire.Positio
 				return carewire.ErrGap
 			}
 		}
-		log := v.reader(h, after.Seq, &q, pruned)
+		log, err := v.reader(p, after.Seq, &q, pruned)
+		if err != nil {
+			return err
+		}
 		for n := 0; len(found) < limit; n++ {
 			if n%1000 == 999 && ctx.Err() != nil {
 				return ctx.Err()
@@ -74,76 +78,111 @@ func (v view) pruned(num uint64) (map[carewire.Kind]uint64, error) {
 }
 
 // reader merges the classes of a patient's log.
-type reader struct {
-	view
-	classes []*classReader
-}
+type reader []*readerClass
 
-// classReader goes through one class. Its entries count without gaps, if
-// nothing was pruned: undroppable ones by Must, droppable ones by Seq - Must.
-type classReader struct {
-	cursor *bbolt.Cursor
-	prefix []byte
+// readerClass goes through one class. Its entries count without gaps, if
+// nothing was pruned.
+type readerClass struct {
+	*classReader
 	pruned uint64 // the greatest number pruned
 	end    uint64 // what the last one counts
 
-	key, value []byte // the next one
-	whole      bool   // nothing is pruned after the one before, and it counts:
-	count      uint64
+	first record // the next one
+	ok    bool   // there is one
+	whole bool   // nothing is pruned after the one before, and it counts:
+	count uint64
 }
 
-func (v view) reader(h head, after uint64, q *carewire.Query, pruned map[carewire.Kind]uint64) *reader {
-	all := &reader{view: v}
-	for _, c := range []byte{0, 1} {
+func (v view) reader(p *patient, after uint64, q *carewire.Query, pruned map[carewire.Kind]uint64) (reader, error) {
+	var all reader
+	for c := range classes {
 		wanted := func(kind carewire.Kind) bool { return class(kind) == c }
 		if len(q.Kinds) > 0 && !slices.ContainsFunc(q.Kinds, wanted) {
 			continue
 		}
-		r := &classReader{cursor: v.bucket("log").Cursor(), prefix: classKey(h.num, c), end: h.must}
-		if c == 0 {
-			r.end = h.seq() - h.must
-		}
+		r := &readerClass{classReader: v.classReader(p, c, after), end: p.counts[c]}
 		for kind, seq := range pruned {
 			if wanted(kind) {
 				r.pruned = max(r.pruned, seq)
 			}
 		}
 		r.whole = after == 0 && r.pruned == 0
-		r.key, r.value = r.cursor.Seek(logKey(h.num, c, after+1))
-		all.classes = append(all.classes, r)
+		if err := r.advance(); err != nil {
+			return nil, err
+		}
+		all = append(all, r)
 	}
-	return all
+	return all, nil
 }
 
 // next returns the entry with the next number.
-func (r *reader) next() (record, bool, error) {
-	var first *classReader
-	for _, c := range r.classes {
-		if !bytes.HasPrefix(c.key, c.prefix) {
-			if c.whole && c.count != c.end {
-				return record{}, false, fmt.Errorf("%w: entries are missing", ErrCorrupt)
-			}
-		} else if first == nil || bytes.Compare(c.key[9:], first.key[9:]) < 0 {
+func (all reader) next() (record, bool, error) {
+	var first *readerClass
+	for _, c := range all {
+		if c.ok && (first == nil || c.first.seq < first.first.seq) {
 			first = c
 		}
 	}
 	if first == nil {
 		return record{}, false, nil
 	}
-	e, err := r.checked(first.key, first.value)
-	if err != nil {
-		return record{}, false, err
+	e := first.first
+	return e, true, first.advance()
+}
+
+// advance goes on to the next entry, and reports if some are missing before it.
+func (r *readerClass) advance() error {
+	if r.ok {
+		r.whole, r.count = r.first.seq >= r.pruned, r.first.count
 	}
-	count := e.must
-	if first.prefix[8] == 0 {
-		count = e.seq - e.must
+	var err error
+	if r.first, r.ok, err = r.classReader.next(); err != nil {
+		return err
 	}
-	if first.whole && count != first.count+1 {
-		return record{}, false, fmt.Errorf("%w: entries are missing", ErrCorrupt)
+	if r.whole && (r.ok && r.first.count != r.count+1 || !r.ok && r.count != r.end) {
+		return fmt.Errorf("%w: entries are missing", ErrCorrupt)
 	}
-	first.whole, first.count = e.seq >= first.pruned, count
-	first.key, first.value = first.cursor.Next()
-	return e, true, nil
+	return nil
+}
+
+// classReader goes through one class as it is kept: chunks of the log, and then
+// what is not settled.
+type classReader struct {
+	cursor     *bbolt.Cursor
+	prefix     []byte
+	key, value []byte // the next chunk
+	after      uint64
+	records    []record // what is left of a chunk
+	unsettled  []held
+}
+
+func (v view) classReader(p *patient, class byte, after uint64) *classReader {
+	r := &classReader{cursor: v.bucket("log").Cursor(), prefix: classKey(p.num, class), after: after}
+	r.key, r.value = r.cursor.Seek(logKey(p.num, class, after+1))
+	if class == vitals {
+		i, _ := slices.BinarySearchFunc(p.unsettled, after+1, func(u held, seq uint64) int { return cmp.Compare(u.seq, seq) })
+		r.unsettled = p.unsettled[i:]
+	}
+	return r
+}
+
+func (r *classReader) next() (e record, ok bool, err error) {
+	for len(r.records) == 0 && bytes.HasPrefix(r.key, r.prefix) {
+		if r.records, err = chunk(r.key, r.value, r.after+1, math.MaxUint64); err != nil {
+			return record{}, false, err
+		}
+		r.key, r.value = r.cursor.Next()
+	}
+	if len(r.records) > 0 {
+		e, r.records = r.records[0], r.records[1:]
+		return e, true, nil
+	}
+	if len(r.unsettled) > 0 {
+		e, err = parseEntry(r.unsettled[0].encoded)
+		r.unsettled = r.unsettled[1:]
+		return e, true, err
+	}
+	return record{}, false, nil
 }
 
 func wants(q *carewire.Query, kind carewire.Kind) bool {
@@ -166,25 +205,23 @@ func orThousand(limit int) int {
 func (s *Store) Latest(ctx context.Context, patient string) ([]carewire.Entry, carewire.Head, error) {
 	var found []carewire.Entry
 	var head carewire.Head
-	err := s.view(ctx, func(v view) error {
-		h, err := v.head(patient)
+	err := s.view(ctx, []string{patient}, func(v view) error {
+		p, err := v.patient(patient)
 		if err != nil {
 			return err
 		}
-		if head, err = v.publicHead(patient, h); err != nil || h.num == 0 {
+		if head, err = v.head(p); err != nil || p.seq() == 0 {
 			return err
 		}
-		prefix := numKey(h.num)
-		c := v.bucket("states").Cursor()
-		for k, sealed := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, sealed = c.Next() {
-			st, err := unsealState(k, sealed)
-			if err != nil {
-				return err
-			}
+		states, err := v.states(p)
+		if err != nil {
+			return err
+		}
+		for key, st := range states {
 			if st.kind != carewire.KindVital && (!st.open || st.kind == carewire.KindTimer) {
 				continue
 			}
-			e, err := v.newest(h.num, string(k[8:]), st)
+			e, err := v.newest(p, key, st)
 			if err != nil {
 				return err
 			}
@@ -199,34 +236,42 @@ func (s *Store) Latest(ctx context.Context, patient string) ([]carewire.Entry, c
 	return found, head, nil
 }
 
-func unsealState(key, sealed []byte) (state, error) {
-	b, err := unseal(key, sealed)
-	if err != nil {
-		return state{}, damaged("states", err)
+// states returns what all keys of p stand at.
+func (v view) states(p *patient) (map[string]state, error) {
+	states := map[string]state{}
+	prefix := numKey(p.num)
+	c := v.bucket("states").Cursor()
+	for k, sealed := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, sealed = c.Next() {
+		b, err := unseal(k, sealed)
+		if err != nil {
+			return nil, damaged("states", err)
+		}
+		if states[string(k[8:])], err = parseState(b); err != nil {
+			return nil, damaged("states", err)
+		}
 	}
-	st, err := parseState(b)
-	return st, damaged("states", err)
+	for key, st := range p.states {
+		states[key] = st.now
+	}
+	return states, nil
 }
 
 // Get implements [carewire.Store].
 func (s *Store) Get(ctx context.Context, patient, key string) (carewire.Entry, error) {
 	var found carewire.Entry
-	err := s.view(ctx, func(v view) error {
-		h, err := v.head(patient)
+	err := s.view(ctx, []string{patient}, func(v view) error {
+		p, err := v.patient(patient)
 		if err != nil {
 			return err
 		}
-		if h.num == 0 || key == "" {
-			return carewire.ErrNotFound
-		}
-		st, ok, err := get(v, "states", stateKey(h.num, key), parseState)
+		st, err := v.state(p, key)
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if st.now.seq == 0 {
 			return carewire.ErrNotFound
 		}
-		found, err = v.newest(h.num, key, st)
+		found, err = v.newest(p, key, st.now)
 		return err
 	})
 	return found, err
@@ -235,11 +280,11 @@ func (s *Store) Get(ctx context.Context, patient, key string) (carewire.Entry, e
 // Heads implements [carewire.Store].
 func (s *Store) Heads(ctx context.Context, patients []string) ([]carewire.Head, error) {
 	heads := make([]carewire.Head, len(patients))
-	err := s.view(ctx, func(v view) error {
+	err := s.view(ctx, patients, func(v view) error {
 		for i, patient := range patients {
-			h, err := v.head(patient)
+			p, err := v.patient(patient)
 			if err == nil {
-				heads[i], err = v.publicHead(patient, h)
+				heads[i], err = v.head(p)
 			}
 			if err != nil {
 				return err
@@ -258,7 +303,7 @@ func (s *Store) Changed(ctx context.Context, mark string, limit int) ([]carewire
 	limit = orThousand(limit)
 	var found []carewire.Entry
 	var next string
-	err := s.view(ctx, func(v view) error {
+	err := s.view(ctx, nil, func(v view) error {
 		changes := v.bucket("changes")
 		current := v.epochs[len(v.epochs)-1]
 		var epoch string
@@ -297,7 +342,7 @@ func (s *Store) Changed(ctx context.Context, mark string, limit int) ([]carewire
 func (s *Store) Waiting(ctx context.Context, due time.Time, limit int) ([]carewire.Entry, error) {
 	limit = orThousand(limit)
 	var found []carewire.Entry
-	err := s.view(ctx, func(v view) error {
+	err := s.view(ctx, nil, func(v view) error {
 		end := timeKey(due, nil)
 		c := v.bucket("due").Cursor()
 		for k, sealed := c.First(); k != nil && len(found) < limit; k, sealed = c.Next() {
@@ -331,5 +376,7 @@ func (v view) indexed(stateKey []byte, agrees func(*state) bool) (carewire.Entry
 	if !ok || !agrees(&st) {
 		return carewire.Entry{}, fmt.Errorf("%w: an index and a state differ", ErrCorrupt)
 	}
-	return v.newest(binary.BigEndian.Uint64(stateKey), string(stateKey[8:]), st)
+	// What the indexes name is in the file.
+	p := &patient{head: head{num: binary.BigEndian.Uint64(stateKey)}}
+	return v.newest(p, string(stateKey[8:]), st)
 }

@@ -9,6 +9,14 @@
 // fails, nobody knows what the disk holds: from then on the Store refuses
 // everything with [ErrFailed], until it is opened anew.
 //
+// # Vitals
+//
+// A commit writes all of its vitals at once into a journal. Only later, a few
+// patients with each commit, are they settled: taken to their patient's log, with
+// what follows from them. Until then they are in memory, too, as much as
+// [Options.Reserve] as a rule and twice that at most. So a vital costs little
+// while it is waited for. Open reads the journals again.
+//
 // # A full disk
 //
 // The Store keeps [Options.Reserve] bytes of the file filled ahead of its
@@ -25,9 +33,7 @@
 package boltstore
 
 import (
-	"bytes"
 	"cmp"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -71,8 +77,9 @@ type Options struct {
 	MaxBytes int64
 
 	// Reserve is how many bytes are kept for what is not a vital when the disk
-	// or MaxBytes is exhausted; the file has at least this
-	// size. 0: 32 MiB; less than 1 MiB counts as 1 MiB.
+	// or MaxBytes is exhausted; the file has at least this size. About as many
+	// bytes of vitals are kept in memory. 0: 32 MiB; less than 1 MiB counts as
+	// 1 MiB.
 	Reserve int64
 
 	// NewEpoch starts a new epoch, as it must be after a backup was restored or
@@ -95,12 +102,19 @@ type Store struct {
 	written chan struct{} // closed when the writer has ended
 	close   func() error
 
-	writing sync.Mutex // held during a transaction that writes; guards the next two
-	full    time.Time  // when the disk was last found full
-	fill    func(offset, n int64) error
+	// mu is held by a transaction that writes until it is synced, and by all
+	// others while they begin to read. It guards what follows.
+	mu     sync.RWMutex
+	failed error     // why the store is not used any more
+	full   time.Time // when the disk was last found full
+	fill   func(offset, n int64) error
 
-	reading sync.RWMutex // held during a commit, and to begin to read; guards failed
-	failed  error        // why the store is not used any more
+	journal     uint64              // the count of the oldest journal
+	live        map[string]*patient // those who have unsettled vitals
+	oldest      []*patient          // the same in order of since, and some who are live no more
+	heavy       []*patient          // those who have a lot of them
+	journaled   int64               // bytes of all journals since the store was opened
+	maxJournals int64               // bytes of the journals that are kept
 }
 
 // Open opens the store in the file at path, or makes it: the file readable by
@@ -138,10 +152,11 @@ func Open(path string, o *Options) (*Store, error) {
 	}
 	db.AllocSize = 0 // room does it
 	s := &Store{
-		db: db, file: file, maxBytes: o.MaxBytes, reserve: max(reserve, 1<<20),
+		db: db, file: file, maxBytes: o.MaxBytes, reserve: max(reserve, 1<<20), live: map[string]*patient{},
 		queue: make(chan *request), closing: make(chan struct{}), written: make(chan struct{}),
 	}
 	s.fill = s.fillWithZeros
+	s.maxJournals = 2 * s.reserve // as a rule half of them are kept, see ripe
 	s.close = sync.OnceValue(s.shut)
 	if err := s.begin(o.NewEpoch); err != nil {
 		_ = db.Close()
@@ -210,27 +225,30 @@ func syncDir(dir string) {
 	}
 }
 
-var bucketNames = []string{"meta", "heads", "log", "states", "ids", "due", "changes", "pruned", "expiry"}
+var bucketNames = []string{"meta", "journal", "heads", "log", "states", "digests", "ids", "due", "changes", "pruned", "expiry"}
 
-// begin makes the buckets of a new file, and reads or makes the epochs.
+// begin makes the buckets of a new file, reads or makes the epochs, and takes
+// into memory what is not settled.
 func (s *Store) begin(newEpoch bool) error {
-	err := s.update(func(tx *bbolt.Tx) error {
-		if tx.Bucket([]byte("meta")) != nil {
-			epochs, ok, err := get(view{tx: tx}, "meta", []byte("epochs"), parseEpochs)
+	err := s.update(func(v view) error {
+		if v.bucket("meta") != nil {
+			epochs, ok, err := get(v, "meta", []byte("epochs"), parseEpochs)
 			if err != nil || !ok {
 				return damaged("meta", cmp.Or(err, ErrCorrupt))
 			}
-			if s.epochs = epochs; !newEpoch {
-				return errNothing
+			s.epochs = epochs
+			if err := s.replay(v); err != nil || !newEpoch {
+				return cmp.Or(err, errNothing)
 			}
 		}
 		for _, name := range bucketNames {
-			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			if _, err := v.tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
 		}
+		s.journal = max(s.journal, 1)
 		s.epochs = append(s.epochs, rand.Text())
-		meta := tx.Bucket([]byte("meta"))
+		meta := v.bucket("meta")
 		return errors.Join(put(meta, []byte("version"), []byte{version}), put(meta, []byte("epochs"), encodeEpochs(s.epochs)))
 	})
 	if errors.Is(err, errNothing) {
@@ -249,13 +267,13 @@ func (s *Store) Close() error { return s.close() }
 func (s *Store) shut() error {
 	close(s.closing)
 	<-s.written
-	s.writing.Lock()
-	s.db.NoFreelistSync = false // with the free pages written down, Open need not look for them
-	s.writing.Unlock()
-	err := s.update(func(*bbolt.Tx) error { return nil })
-	s.reading.Lock()
+	err := s.update(func(view) error {
+		s.db.NoFreelistSync = false // with the free pages written down, Open need not look for them
+		return nil
+	})
+	s.mu.Lock()
 	s.failed = carewire.ErrClosed
-	s.reading.Unlock()
+	s.mu.Unlock()
 	return errors.Join(err, s.db.Close())
 }
 
@@ -263,57 +281,38 @@ func (s *Store) shut() error {
 var errNothing = errors.New("boltstore: nothing to commit")
 
 // update runs a transaction that writes. An error of f leaves everything as it
-// was, unless it matches ErrFailed; all other errors are final.
-func (s *Store) update(f func(tx *bbolt.Tx) error) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.reading.RLock()
-	err := s.failed
-	s.reading.RUnlock()
-	if err != nil {
-		return err
+// was, unless it matches ErrFailed; all other errors are final. Nobody begins to
+// read meanwhile: bbolt shows a commit before it is synced, and nobody may act
+// on an entry, or know its number, that could still be lost.
+func (s *Store) update(f func(v view) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		return s.failed
 	}
 	var tx *bbolt.Tx
 	ended := false
-	err = guard(func() (err error) {
+	err := guard(func() (err error) {
 		if tx, err = s.db.Begin(true); err == nil {
-			err = f(tx)
+			err = f(view{tx, s.epochs, s.live})
 			ended = true
 		}
 		return err
 	})
 	if err == nil {
-		return s.commit(tx)
+		if err = guard(tx.Commit); err == nil {
+			return nil
+		}
+		ended = false
 	}
 	if tx != nil {
-		_ = guard(tx.Rollback)
+		_ = guard(tx.Rollback) // it holds bbolt's lock if Commit panicked
 	}
 	if !ended || errors.Is(err, ErrFailed) {
-		s.reading.Lock()
-		defer s.reading.Unlock()
-		return s.fail(err)
+		s.failed = failed(err)
+		return s.failed
 	}
 	return err
-}
-
-// commit writes and syncs what tx has changed. Nobody begins to read meanwhile:
-// bbolt shows a commit before it is synced, and nobody may act on an entry, or
-// know its number, that could still be lost.
-func (s *Store) commit(tx *bbolt.Tx) error {
-	s.reading.Lock()
-	defer s.reading.Unlock()
-	err := guard(tx.Commit)
-	if err != nil {
-		_ = guard(tx.Rollback) // it holds bbolt's lock if Commit panicked
-		return s.fail(err)
-	}
-	return nil
-}
-
-// fail ends the use of the store. The caller holds s.reading.
-func (s *Store) fail(err error) error {
-	s.failed = failed(err)
-	return s.failed
 }
 
 func failed(err error) error {
@@ -321,113 +320,6 @@ func failed(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrFailed, err)
-}
-
-// view runs a transaction that reads.
-func (s *Store) view(ctx context.Context, f func(v view) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	tx, err := s.beginView()
-	if err != nil {
-		return err
-	}
-	return guard(func() error {
-		defer func() { _ = tx.Rollback() }()
-		return f(view{tx, s.epochs})
-	})
-}
-
-func (s *Store) beginView() (*bbolt.Tx, error) {
-	s.reading.RLock()
-	defer s.reading.RUnlock()
-	if s.failed != nil {
-		return nil, s.failed
-	}
-	tx, err := s.db.Begin(false)
-	if err != nil {
-		return nil, fmt.Errorf("boltstore: %w", err)
-	}
-	return tx, nil
-}
-
-// put writes a value with its checksum.
-func put(b *bbolt.Bucket, key, value []byte) error { return b.Put(key, seal(key, value)) }
-
-// view is one consistent state of the store.
-type view struct {
-	tx     *bbolt.Tx
-	epochs []string
-}
-
-// bucket returns a bucket that begin has made.
-func (v view) bucket(name string) *bbolt.Bucket { return v.tx.Bucket([]byte(name)) }
-
-// get reads a value with parse; the zero T if there is none.
-func get[T any](v view, bucket string, key []byte, parse func([]byte) (T, error)) (T, bool, error) {
-	var none T
-	sealed := v.bucket(bucket).Get(key)
-	if sealed == nil {
-		return none, false, nil
-	}
-	b, err := unseal(key, sealed)
-	if err != nil {
-		return none, false, damaged(bucket, err)
-	}
-	t, err := parse(b)
-	return t, true, damaged(bucket, err)
-}
-
-// head returns the head of a patient; the zero one if there is none.
-func (v view) head(patient string) (head, error) {
-	h, ok, err := get(v, "heads", headKey(patient), parseHead)
-	if err == nil && ok && (h.num == 0 || len(h.epochs) == 0) {
-		err = damaged("heads", ErrCorrupt)
-	}
-	return h, err
-}
-
-// publicHead returns h as the Store's callers see it.
-func (v view) publicHead(patient string, h head) (carewire.Head, error) {
-	head := carewire.Head{Patient: patient, Must: h.must}
-	for _, end := range h.epochs {
-		if end.epoch >= uint32(len(v.epochs)) {
-			return carewire.Head{}, damaged("heads", ErrCorrupt)
-		}
-		head.Position = carewire.Position{Epoch: v.epochs[end.epoch], Seq: end.seq}
-		head.Epochs = append(head.Epochs, head.Position)
-	}
-	return head, nil
-}
-
-// checked returns the record of a value of the log, if it belongs there.
-func (v view) checked(key, sealed []byte) (record, error) {
-	b, err := unseal(key, sealed)
-	if err != nil {
-		return record{}, damaged("log", err)
-	}
-	r, err := parseEntry(b)
-	if err == nil && !bytes.Equal(key[8:], logKey(0, class(r.kind), r.seq)[8:]) {
-		err = ErrCorrupt
-	}
-	return r, damaged("log", err)
-}
-
-// newest returns the entry that a state tells of.
-func (v view) newest(num uint64, key string, s state) (carewire.Entry, error) {
-	at := logKey(num, class(s.kind), s.seq)
-	sealed := v.bucket("log").Get(at)
-	if sealed == nil {
-		return carewire.Entry{}, fmt.Errorf("%w: an entry is missing", ErrCorrupt)
-	}
-	r, err := v.checked(at, sealed)
-	if err != nil {
-		return carewire.Entry{}, err
-	}
-	if string(r.key) != key || r.open != s.open || !r.due.Equal(s.due) {
-		return carewire.Entry{}, fmt.Errorf("%w: an entry is not what its state says", ErrCorrupt)
-	}
-	return r.entry(v.epochs)
 }
 
 var (

@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +88,13 @@ func add(t *testing.T, s *Store, entries ...carewire.Entry) []carewire.Appended 
 		require.NoError(t, a.Err)
 	}
 	return got
+}
+
+// settle takes everything that is in memory to its place in the file.
+func settle(t *testing.T, s *Store) {
+	t.Helper()
+	require.NoError(t, s.Prune(t.Context(), start, carewire.Retention{}))
+	require.Empty(t, s.live)
 }
 
 func readAll(t *testing.T, s *Store, patient string) []carewire.Entry {
@@ -346,13 +352,14 @@ func TestDamage(t *testing.T) {
 func TestDamagedValues(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	for _, name := range []string{"heads", "log", "states", "due", "changes", "ids"} {
+	for _, name := range []string{"heads", "log", "states", "due", "changes", "ids", "digests"} {
 		fill(t, path)
 		s := open(t, path, small())
+		settle(t, s)
 		var key, value []byte
 		change := func(f func(v []byte) []byte) {
-			require.NoError(t, s.update(func(tx *bbolt.Tx) error {
-				b := tx.Bucket([]byte(name))
+			require.NoError(t, s.update(func(v view) error {
+				b := v.bucket(name)
 				if key == nil {
 					k, v := b.Cursor().First()
 					key, value = bytes.Clone(k), bytes.Clone(v)
@@ -361,17 +368,16 @@ func TestDamagedValues(t *testing.T) {
 			}))
 		}
 		change(func(v []byte) []byte { v[0] ^= 1; return v })
-		_, err := ask(t, s)
-		if name == "ids" {
-			_, err = s.Append(t.Context(), []carewire.Entry{alert("p0", "k0", 1)})
+		find := func() error {
+			_, err := ask(t, s)
+			if name == "ids" || name == "digests" {
+				_, err = s.Append(t.Context(), []carewire.Entry{alert("p0", "k0", 1)})
+			}
+			return err
 		}
-		require.ErrorIs(t, err, ErrCorrupt, name)
+		require.ErrorIs(t, find(), ErrCorrupt, name)
 		change(func(v []byte) []byte { return v[:2] })
-		_, err = ask(t, s)
-		if name == "ids" {
-			_, err = s.Append(t.Context(), []carewire.Entry{alert("p0", "k0", 1)})
-		}
-		require.ErrorIs(t, err, ErrCorrupt, name)
+		require.ErrorIs(t, find(), ErrCorrupt, name)
 		add(t, s, alert("p6", "x", 0)) // others are not concerned
 		change(func(v []byte) []byte { return v })
 		require.NoError(t, s.Close())
@@ -386,10 +392,11 @@ func TestMissingEntries(t *testing.T) {
 		s := open(t, newPath(t), small())
 		for i := range 5 {
 			add(t, s, vital("a", i), alert("a", "x", uint64(i+1)))
+			settle(t, s) // each into a value of its own
 		}
 		require.Len(t, readAll(t, s, "a"), 10)
-		require.NoError(t, s.update(func(tx *bbolt.Tx) error {
-			return tx.Bucket([]byte("log")).Delete(logKey(1, byte(1-seq%2), seq))
+		require.NoError(t, s.update(func(v view) error {
+			return v.bucket("log").Delete(logKey(1, byte(1-seq%2), seq))
 		}))
 		_, err := s.Read(t.Context(), "a", carewire.Position{}, carewire.Query{})
 		require.ErrorIs(t, err, ErrCorrupt, seq)
@@ -553,7 +560,7 @@ func fillUp(t *testing.T, s *Store) {
 func TestContextInTheQueue(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPath(t), small())
-	s.writing.Lock() // the writer cannot go on
+	s.mu.Lock() // the writer cannot go on
 	underWay, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
 	go func() {
@@ -565,7 +572,7 @@ func TestContextInTheQueue(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-errs, context.Canceled)
 	stop()
-	s.writing.Unlock()
+	s.mu.Unlock()
 	s.queue <- &queued
 	<-queued.done
 	require.ErrorIs(t, queued.err, context.Canceled)
@@ -617,11 +624,15 @@ func TestPruneMany(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, left, 1, "the newest of its key")
 	}
-	ids := 0
-	require.NoError(t, s.view(t.Context(), func(v view) error {
-		return v.bucket("ids").ForEach(func(k, v []byte) error { ids++; return nil })
+	ids, bytes := 0, 0
+	require.NoError(t, s.view(t.Context(), nil, func(v view) error {
+		return errors.Join(
+			v.bucket("ids").ForEach(func(k, v []byte) error { ids++; return nil }),
+			v.bucket("digests").ForEach(func(k, v []byte) error { bytes += len(v) - 4; return nil }),
+		)
 	}))
-	require.Equal(t, 4+int(more), ids, "IDs go with their vitals")
+	require.Equal(t, int(more), ids)
+	require.Equal(t, 4*idRecordLen, bytes, "IDs go with their vitals")
 }
 
 // IDs of undroppable entries outlive them, and are forgotten in the end.
@@ -691,7 +702,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		again := encodeEntry(&e)
-		place(again, 0, r.seq, r.must)
+		place(again, 0, r.seq, r.must, r.count)
 		r, err = parseEntry(again)
 		require.NoError(t, err)
 		back, err := r.entry(epochs)
@@ -708,42 +719,5 @@ func TestTimeKeysSort(t *testing.T) {
 		require.Negative(t, bytes.Compare(timeKey(times[i-1], nil), timeKey(times[i], nil)), i)
 		d := decoder{b: timeKey(times[i], nil)}
 		require.True(t, d.time().Equal(times[i]))
-	}
-}
-
-// 64 goroutines append at the same time batches of vitals with IDs, of 500
-// patients with 4 keys each; every batch is durable when it is answered.
-func BenchmarkAppend(b *testing.B) {
-	for _, perBatch := range []int{1, 4, 32} {
-		b.Run(fmt.Sprint("batch", perBatch), func(b *testing.B) {
-			s, err := Open(filepath.Join(b.TempDir(), "store"), nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer s.Close()
-			data := bytes.Repeat([]byte("x"), 200)
-			var n atomic.Int64
-			var wg sync.WaitGroup
-			b.ReportAllocs()
-			b.ResetTimer()
-			for range 64 {
-				wg.Go(func() {
-					batch := make([]carewire.Entry, perBatch)
-					for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
-						for k := range batch {
-							n := int(i)*perBatch + k
-							batch[k] = vital("patient-"+strconv.Itoa(n/4%500), n)
-							batch[k].Key, batch[k].Data = "key-"+strconv.Itoa(n%4), data
-						}
-						if _, err := s.Append(context.Background(), batch); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-			}
-			wg.Wait()
-			b.ReportMetric(float64(b.N*perBatch)/b.Elapsed().Seconds(), "vitals/s")
-		})
 	}
 }
