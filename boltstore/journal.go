@@ -251,8 +251,11 @@ func (s *Store) replayEntry(v view, encoded []byte, journal uint64) error {
 	if err != nil || r.kind != carewire.KindVital {
 		return ErrCorrupt
 	}
-	p, err := v.load(string(r.patient))
+	p, err := v.patient(string(r.patient))
 	if err != nil || r.count <= p.settled {
+		return err
+	}
+	if p, err = v.load(p.name); err != nil {
 		return err
 	}
 	if r.count != p.settled+uint64(len(p.unsettled))+1 {
