@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // Each benchmark is one step of the way that events go; bench/ measures whole
@@ -41,7 +43,7 @@ func BenchmarkValidate(b *testing.B) {
 }
 
 // A benchHub is a Hub on a store in memory, with watchers whose lines take everything at once.
-func benchHub(b *testing.B) *Hub {
+func benchHub(b testing.TB) *Hub {
 	h, err := New(AuthenticatorFunc(byToken), NewMemoryStore(nil), &Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
@@ -128,6 +130,32 @@ func BenchmarkFanOut(b *testing.B) {
 			}
 			b.ReportMetric(float64(sink.bytes.Load())/float64(delivered), "B/delivery")
 		})
+	}
+}
+
+// In steady state a delivery makes no garbage: what an event costs in memory,
+// it costs once and not for each client.
+func TestDeliveriesMakeNoGarbage(t *testing.T) {
+	h, err := New(AuthenticatorFunc(byToken), NewMemoryStore(nil), nil)
+	require.NoError(t, err)
+	defer h.Shutdown(t.Context())
+	for _, d := range []Delivery{DeliverEvery, DeliverLatest} {
+		const watching = 100
+		watches, _ := benchWatches(h, watching, d)
+		for _, w := range watches {
+			w.out.busy = true // nobody else writes
+		}
+		all := &watchers{list: watches}
+		buf := make([]byte, 0, writeSize)
+		f := newFrameOf(benchEntry(1), false, 1)
+		require.Zero(t, testing.AllocsPerRun(100, func() {
+			f.seq++
+			all.frames = append(all.frames, f)
+			all.handOver()
+			for _, w := range watches {
+				buf, _, _, _ = w.out.take(buf[:0])
+			}
+		}), d)
 	}
 }
 

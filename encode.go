@@ -63,8 +63,10 @@ func (e *encoder) time(name string, t time.Time) {
 	if !t.IsZero() {
 		e.name(name)
 		e.b = append(e.b, '"')
-		e.b = t.UTC().AppendFormat(e.b, "2006-01-02T15:04:05.000Z07:00")
-		e.b = append(e.b, '"')
+		t = t.UTC()
+		e.b = t.AppendFormat(e.b, time.RFC3339) // which Go formats several times as fast as any other layout
+		ms := t.Nanosecond() / 1e6
+		e.b = append(e.b[:len(e.b)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z', '"')
 	}
 }
 
