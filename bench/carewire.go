@@ -1,0 +1,89 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/boltstore"
+)
+
+// carewireHost is a Hub as a host would have it.
+type carewireHost struct {
+	*carewire.Hub
+}
+
+func newCarewire(s settings) (contender, error) {
+	var store carewire.Store = carewire.NewMemoryStore(nil)
+	if s.Dir != "" {
+		var err error
+		if store, err = boltstore.Open(filepath.Join(s.Dir, "log"), nil); err != nil {
+			return nil, err
+		}
+	}
+	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+	return &carewireHost{hub}, err
+}
+
+// authenticate reads tokens of the form ROLE.ID.FIRST.COUNT: who is calling
+// may do what the role may for COUNT patients from the FIRST on.
+func authenticate(r *http.Request) (carewire.Principal, error) {
+	var id, first, count int
+	role, rest, _ := strings.Cut(carewire.Token(r), ".")
+	if _, err := fmt.Sscanf(rest, "%d.%d.%d", &id, &first, &count); err != nil {
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	}
+	p := carewire.Principal{ID: fmt.Sprintf("%s-%d", role, id), Role: carewire.Role(role)}
+	for i := range count {
+		p.Patients = append(p.Patients, patientID(first+i))
+	}
+	return p, nil
+}
+
+func patientID(n int) string { return fmt.Sprintf("p-%d", n) }
+
+// publish hands all events to the Hub in one call, as a gateway would that has
+// that many: the Hub then appends and delivers them in batches.
+func (c *carewireHost) publish(patient, first, n int) error {
+	list := make([]carewire.Vital, n)
+	for i := range list {
+		list[i] = vital(patient, first+i)
+	}
+	_, err := c.Publish(context.Background(), list...)
+	return err
+}
+
+func vital(patient, number int) carewire.Vital {
+	v := carewire.HeartRate.Of(patientID(patient), 72)
+	v.ID, v.Device, v.Time = eventID(patient, number), "monitor-4", time.Now()
+	return v
+}
+
+var carewireDialect = dialect{
+	header: func(client, patients int) string {
+		return carewireHeader("clinician", client, 0, max(patients, 1))
+	},
+	hello: func(client, patients int) []string { return watchRequests(0, patients, carewire.DeliverEvery) },
+	ready: `"type":"synced"`, each: true,
+}
+
+func carewireHeader(role string, client, first, count int) string {
+	return fmt.Sprintf("Sec-WebSocket-Protocol: %s\r\nAuthorization: Bearer %s.%d.%d.%d\r\n", carewire.Protocol, role, client, first, count)
+}
+
+func watchRequests(first, count int, delivery carewire.Delivery) []string {
+	if count == 0 {
+		return nil
+	}
+	names := make([]string, count)
+	for i := range names {
+		names[i] = `"` + patientID(first+i) + `"`
+	}
+	return []string{fmt.Sprintf(`{"type":"watch","req":"1","patients":[%s],"delivery":"%s"}`, strings.Join(names, ","), cmp.Or(delivery, carewire.DeliverLatest))}
+}

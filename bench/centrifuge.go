@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/centrifugal/centrifuge"
+)
+
+type centrifugeHost struct {
+	http.Handler
+	node *centrifuge.Node
+}
+
+func newCentrifuge(settings) (contender, error) { return centrifugeNode(centrifuge.ConnectReply{}) }
+
+// newDelayedCentrifuge collects messages for 10 ms, any number in a frame: the
+// documentation recommends a delay where many messages come to one client, and
+// a timer where there are many clients.
+func newDelayedCentrifuge(settings) (contender, error) {
+	return centrifugeNode(centrifuge.ConnectReply{WriteDelay: 10 * time.Millisecond, MaxMessagesInFrame: -1, WriteWithTimer: true, ReplyWithoutQueue: true})
+}
+
+func centrifugeNode(reply centrifuge.ConnectReply) (contender, error) {
+	node, err := centrifuge.New(centrifuge.Config{})
+	if err != nil {
+		return nil, err
+	}
+	node.OnConnecting(func(_ context.Context, e centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
+		r := reply
+		r.Credentials = &centrifuge.Credentials{UserID: e.ClientID}
+		return r, nil
+	})
+	node.OnConnect(func(c *centrifuge.Client) {
+		c.OnSubscribe(func(_ centrifuge.SubscribeEvent, done centrifuge.SubscribeCallback) {
+			done(centrifuge.SubscribeReply{}, nil)
+		})
+	})
+	if err := node.Run(); err != nil {
+		return nil, err
+	}
+	return &centrifugeHost{centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{UseWriteBufferPool: true}), node}, nil
+}
+
+// centrifugeAdds is how much longer its push is than the data.
+const centrifugeAdds = len(`{"push":{"channel":"p-0","pub":{"data":}}}`)
+
+func (c *centrifugeHost) publish(patient, first, n int) error {
+	for i := range n {
+		if _, err := c.node.Publish(patientID(patient), event(patient, first+i, centrifugeAdds)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var centrifugeDialect = dialect{
+	hello: func(_, patients int) []string {
+		hello := []string{`{"id":1,"connect":{}}`}
+		for i := range patients {
+			hello = append(hello, fmt.Sprintf(`{"id":%d,"subscribe":{"channel":"%s"}}`, i+2, patientID(i)))
+		}
+		return hello
+	},
+	ready: `"subscribe":{`, each: true,
+}

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A crowd is all clients of a run. They cost as little as can be: each has one
+// goroutine, which counts frames and looks at nothing but the event's ID.
+type crowd struct {
+	server  *server
+	entrant *entrant
+	watch   int // patients that each client watches
+	buffer  int // bytes that a client reads at once
+
+	clients []*client
+	got     atomic.Int64 // events
+	bytes   atomic.Int64 // of frames with events
+	gaps    atomic.Int64 // events that were left out
+	repeats atomic.Int64 // events that came twice or in the wrong order
+	lost    atomic.Int64 // connections that ended by themselves
+	delay   histogram    // from sending to receipt
+}
+
+type client struct {
+	crowd *crowd
+	conn  net.Conn
+	rest  []byte  // read and not looked at
+	last  []int32 // the last event's number of each patient
+	ready atomic.Int32
+	ended atomic.Bool // by us
+}
+
+// join connects n more clients and waits until all get events.
+func (c *crowd) join(n int) error {
+	first := len(c.clients)
+	c.clients = append(c.clients, make([]*client, n)...)
+	var wg sync.WaitGroup
+	var failed atomic.Pointer[error]
+	next := atomic.Int64{}
+	for range 32 {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && failed.Load() == nil; i = int(next.Add(1)) - 1 {
+				cl, err := c.dial(first + i)
+				if err != nil {
+					failed.Store(&err)
+					return
+				}
+				c.clients[first+i] = cl
+			}
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return c.until(func() bool {
+		for _, cl := range c.clients[first:] {
+			if cl.ready.Load() < c.readies() {
+				return false
+			}
+		}
+		return true
+	}, 30*time.Second, "clients that are ready")
+}
+
+func (c *crowd) readies() int32 {
+	switch {
+	case c.entrant.ready == "" || c.entrant.each && c.watch == 0:
+		return 0
+	case c.entrant.each:
+		return int32(c.watch)
+	}
+	return 1
+}
+
+// until polls, which costs less than being told.
+func (c *crowd) until(done func() bool, within time.Duration, what string) error {
+	for end := time.Now().Add(within); !done(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("waited in vain for %s: %d events, %d left out, %d lines lost", what, c.got.Load(), c.gaps.Load(), c.lost.Load())
+		}
+	}
+	return nil
+}
+
+// dial connects one client from one of several addresses of this machine, for each has only so many ports.
+func (c *crowd) dial(i int) (*client, error) {
+	dialer := net.Dialer{Timeout: 20 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%8))}}
+	conn, err := dialer.Dial("tcp", c.server.addr)
+	if err != nil {
+		return nil, err
+	}
+	if c.server.TLS {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) // the server's own certificate, made at its start
+	}
+	cl := &client{crowd: c, conn: conn, last: make([]int32, max(c.watch, 1))}
+	header := ""
+	if c.entrant.header != nil {
+		header = c.entrant.header(i, c.watch)
+	}
+	if err := cl.handshake(c.server.addr, header); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	if c.entrant.hello != nil {
+		for _, text := range c.entrant.hello(i, c.watch) {
+			if err := cl.send(0x1, []byte(text)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	go cl.read()
+	return cl, nil
+}
+
+func (cl *client) handshake(host, header string) error {
+	cl.conn.SetDeadline(time.Now().Add(30 * time.Second))
+	defer cl.conn.SetDeadline(time.Time{})
+	_, err := io.WriteString(cl.conn, "GET / HTTP/1.1\r\nHost: "+host+"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"+header+"\r\n")
+	if err != nil {
+		return err
+	}
+	var b []byte
+	for !bytes.Contains(b, []byte("\r\n\r\n")) {
+		chunk := make([]byte, 1024)
+		n, err := cl.conn.Read(chunk)
+		if b = append(b, chunk[:n]...); err != nil {
+			return fmt.Errorf("handshake: %w", err)
+		}
+	}
+	head, rest, _ := bytes.Cut(b, []byte("\r\n\r\n"))
+	if !strings.HasPrefix(string(head), "HTTP/1.1 101") {
+		line, _, _ := strings.Cut(string(head), "\r\n")
+		return fmt.Errorf("handshake: %s", line)
+	}
+	cl.rest = rest
+	return nil
+}
+
+// send writes one frame, masked with zeros.
+func (cl *client) send(opcode byte, b []byte) error {
+	frame := []byte{0x80 | opcode}
+	if len(b) < 126 {
+		frame = append(frame, 0x80|byte(len(b)))
+	} else {
+		frame = binary.BigEndian.AppendUint16(append(frame, 0x80|126), uint16(len(b)))
+	}
+	_, err := cl.conn.Write(append(append(frame, 0, 0, 0, 0), b...))
+	return err
+}
+
+func (cl *client) close() {
+	cl.ended.Store(true)
+	cl.conn.Close()
+}
+
+func (cl *client) read() {
+	buf := make([]byte, max(cl.crowd.buffer, 2048))
+	n := copy(buf, cl.rest)
+	cl.rest = nil
+	for {
+		done := cl.take(buf[:n])
+		n = copy(buf, buf[done:n])
+		if n == len(buf) {
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+		m, err := cl.conn.Read(buf[n:])
+		if err != nil {
+			if !cl.ended.Load() {
+				cl.crowd.lost.Add(1)
+			}
+			return
+		}
+		n += m
+	}
+}
+
+// take looks at the whole frames in b and returns how many bytes they have.
+func (cl *client) take(b []byte) (done int) {
+	now, events, size := time.Now().UnixNano(), int64(0), int64(0)
+	for len(b)-done >= 2 {
+		f := b[done:]
+		head, length := 2, int(f[1]&0x7f)
+		switch {
+		case length == 126 && len(f) >= 4:
+			head, length = 4, int(binary.BigEndian.Uint16(f[2:]))
+		case length == 127 && len(f) >= 10:
+			head, length = 10, int(binary.BigEndian.Uint64(f[2:]))
+		case length >= 126:
+			length = len(f) // more has to come
+		}
+		if len(f) < head+length {
+			break
+		}
+		if n := cl.frame(f[0]&0xf, f[head:head+length], now); n > 0 {
+			events += n
+			size += int64(head + length)
+		}
+		done += head + length
+	}
+	if events > 0 {
+		cl.crowd.got.Add(events)
+		cl.crowd.bytes.Add(size)
+	}
+	return done
+}
+
+var idMark = []byte(`"vital_id":"`)
+
+// frame looks at one frame and returns how many events it has: some servers
+// put several into one.
+func (cl *client) frame(opcode byte, b []byte, now int64) (events int64) {
+	if opcode == 0x9 {
+		cl.send(0xa, b)
+		return 0
+	}
+	for rest := b; ; events++ {
+		i := bytes.Index(rest, idMark)
+		if i < 0 || len(rest)-i < len(idMark)+34 {
+			break
+		}
+		id := rest[i+len(idMark):]
+		patient, number, sent := int(digits(id[:5])), int32(digits(id[6:14])), digits(id[15:34])
+		cl.crowd.delay.add(time.Duration(now - sent))
+		last := &cl.last[patient%len(cl.last)]
+		if number <= *last {
+			cl.crowd.repeats.Add(1)
+		} else {
+			cl.crowd.gaps.Add(int64(number - *last - 1))
+			*last = number
+		}
+		rest = id[34:]
+	}
+	if events == 0 {
+		if ready := cl.crowd.entrant.ready; ready != "" && bytes.Contains(b, []byte(ready)) {
+			cl.ready.Add(int32(bytes.Count(b, []byte(ready))))
+		} else if string(b) == "{}" { // centrifuge's ping
+			cl.send(0x1, b)
+		}
+	}
+	return events
+}
+
+func digits(b []byte) (n int64) {
+	for _, c := range b {
+		n = n*10 + int64(c-'0')
+	}
+	return n
+}
+
+// leave ends all clients.
+func (c *crowd) leave() {
+	for _, cl := range c.clients {
+		if cl != nil {
+			cl.close()
+		}
+	}
+}

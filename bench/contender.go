@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A contender is a server under measurement: a handler of WebSocket clients,
+// and a host that publishes to them.
+type contender interface {
+	http.Handler
+	// publish sends events first … first+n-1 of a patient to all who watch it,
+	// as fast as can be. It may return before they are delivered.
+	publish(patient, first, n int) error
+}
+
+// A dialect is what a client has to say to a contender to get events.
+type dialect struct {
+	header func(client, patients int) string // of the handshake, lines with \r\n
+	hello  func(client, patients int) []string
+	ready  string // comes as often as patients are watched; at least once
+	each   bool   // ready comes for each patient
+}
+
+type entrant struct {
+	name  string
+	about string
+	make  func(settings) (contender, error)
+	dialect
+}
+
+// plain is the dialect of those who deliver everything to everybody: they say
+// ready once the connection is among the receivers.
+var plain = dialect{ready: `"ready"`}
+
+const readyMessage = `{"type":"ready"}`
+
+var entrants = []entrant{
+	{"carewire", "the Hub with its defaults, MemoryStore, `delivery: every`", newCarewire, carewireDialect},
+	{"floor, gathered", "ready frames, as many as there are copied into one write", newGathered, plain},
+	{"floor, single", "ready frames, one write for each", newSingle, plain},
+	{"centrifuge", "Node.Publish, memory broker without history, its defaults", newCentrifuge, centrifugeDialect},
+	{"centrifuge, delayed", "the same with WriteDelay, MaxMessagesInFrame and WriteWithTimer", newDelayedCentrifuge, centrifugeDialect},
+}
+
+func find(name string) *entrant {
+	i := slices.IndexFunc(entrants, func(e entrant) bool { return e.name == name })
+	if i < 0 {
+		return nil
+	}
+	return &entrants[i]
+}
+
+// eventSize is how long the text of an event is on the wire, whoever delivers it.
+const eventSize = 288
+
+// eventID tells a client which event of which patient it has, and when it was
+// sent. The lengths are fixed.
+func eventID(patient, number int) string {
+	return fmt.Sprintf("%05d-%08d-%019d", patient, number, time.Now().UnixNano())
+}
+
+// event is the text that a host would publish: what carewire makes of a heart
+// rate. It is eventSize long less what the contender itself adds.
+func event(patient, number, added int) []byte {
+	b := make([]byte, 0, eventSize)
+	b = fmt.Appendf(b, `{"type":"vital","patient":"p-%d","vital":{"vital_id":"%s","code":"8867-4","value":72,"unit":"/min","device":"`, patient, eventID(patient, number))
+	b = append(b, strings.Repeat("m", max(0, eventSize-added-len(b)-3))...)
+	return append(b, `"}}`...)
+}

@@ -1,0 +1,114 @@
+// Command bench measures carewire beside other servers and beside the least
+// that could be done. It starts each server as a process of its own and is
+// itself the load.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+)
+
+// values are the figures of one run, by name; the name's end is the unit.
+type values map[string]float64
+
+// A workload is measured for each of its contenders.
+type workload struct {
+	name       string
+	contenders []string // none: all
+	run        func(settings, scale) (values, error)
+}
+
+// scale chooses between a full run and one that only tries whether it works.
+type scale struct{ quick bool }
+
+func (s scale) of(full, quick int) int {
+	if s.quick {
+		return quick
+	}
+	return full
+}
+
+var workloads = []workload{
+	{"burst", nil, func(s settings, z scale) (values, error) {
+		return fanOut(s, z.of(1000, 20), z.of(100, 10), z.of(1000, 100), 0)
+	}},
+	{"paced", nil, func(s settings, z scale) (values, error) {
+		return fanOut(s, z.of(1000, 20), z.of(50, 5), z.of(400, 30), 100)
+	}},
+	{"burst-tls", nil, func(s settings, z scale) (values, error) {
+		s.TLS = true
+		return fanOut(s, z.of(1000, 20), z.of(100, 10), z.of(1000, 100), 0)
+	}},
+	{"paced-tls", nil, func(s settings, z scale) (values, error) {
+		s.TLS = true
+		return fanOut(s, z.of(1000, 20), z.of(50, 5), z.of(400, 30), 100)
+	}},
+	{"idle-5000", nil, func(s settings, z scale) (values, error) { return idle(s, z.of(5000, 60), 1, z.of(100, 10)) }},
+	{"idle-15000", nil, func(s settings, z scale) (values, error) { return idle(s, z.of(15000, 80), 1, 0) }},
+	{"idle-5000-tls", nil, func(s settings, z scale) (values, error) {
+		s.TLS = true
+		return idle(s, z.of(5000, 60), 1, 0)
+	}},
+}
+
+func main() {
+	if text := os.Getenv(serveVariable); text != "" {
+		if err := serve(text); err != nil {
+			fmt.Fprintln(os.Stderr, "server:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	only := flag.String("only", "", "workloads to run, separated by commas; a name ending in * stands for all that begin so")
+	contenders := flag.String("contenders", "", "contenders to run, separated by semicolons")
+	runs := flag.Int("runs", 5, "how often each is run")
+	quick := flag.Bool("quick", false, "one small run of each, to see whether it works; nothing is written")
+	var s settings
+	flag.StringVar(&s.CPUProfile, "cpuprofile", "", "file for the server's CPU profile of what is measured")
+	flag.StringVar(&s.MemProfile, "memprofile", "", "file for the server's heap profile at the end of what is measured")
+	flag.Parse()
+	if *quick {
+		*runs = 1
+	}
+	failed := false
+	for _, w := range workloads {
+		if !chosen(*only, ",", w.name) {
+			continue
+		}
+		for k := range *runs {
+			for _, e := range entrants {
+				if !chosen(*contenders, ";", e.name) || w.contenders != nil && !slices.Contains(w.contenders, e.name) {
+					continue
+				}
+				s.Contender = e.name
+				v, err := w.run(s, scale{*quick})
+				fmt.Printf("%-16s %d %-20s", w.name, k+1, e.name)
+				if err != nil {
+					fmt.Printf(" INVALID: %v", err)
+					failed = true
+				}
+				for _, name := range slices.Sorted(maps.Keys(v)) {
+					fmt.Printf("  %s %.4g", name, v[name])
+				}
+				fmt.Println()
+			}
+		}
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+func chosen(list, separator, name string) bool {
+	if list == "" {
+		return true
+	}
+	return slices.ContainsFunc(strings.Split(list, separator), func(item string) bool {
+		prefix, all := strings.CutSuffix(item, "*")
+		return item == name || all && strings.HasPrefix(name, prefix)
+	})
+}

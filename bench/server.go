@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// settings are what a server process is started with.
+type settings struct {
+	Contender  string
+	TLS        bool
+	Dir        string // where to keep what is durable; "": in memory
+	CPUProfile string // the file for a profile from mark to measure
+	MemProfile string // the file for a heap profile at measure
+}
+
+// An order is one line to the server's standard input.
+type order struct {
+	Do      string  // publish, mark, measure, settle
+	Patient int     // publish: of whom
+	First   int     // publish: the first event's number
+	N       int     // publish: how many
+	Rate    float64 // publish: how many a second; 0: all at once
+}
+
+// A report is the server's answer, one line of its standard output.
+type report struct {
+	Addr  string
+	CPU   time.Duration // user and system, since the process began
+	RSS   int64         // bytes
+	Error string
+}
+
+const serveVariable = "CAREWIRE_BENCH_SERVE"
+
+// serve is the server process: it is told what to do on its standard input
+// and ends with it.
+func serve(text string) error {
+	var s settings
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return err
+	}
+	c, err := find(s.Contender).make(s)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	addr := l.Addr().String()
+	if s.TLS {
+		config, err := tlsConfig()
+		if err != nil {
+			return err
+		}
+		l = tls.NewListener(l, config)
+	}
+	go (&http.Server{Handler: c, ReadHeaderTimeout: time.Minute}).Serve(l)
+	out := json.NewEncoder(os.Stdout)
+	if err := out.Encode(report{Addr: addr}); err != nil {
+		return err
+	}
+	for in := json.NewDecoder(os.Stdin); ; {
+		var o order
+		if err := in.Decode(&o); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		err := o.run(c, s)
+		r := report{CPU: cpu(), RSS: rss()}
+		if err != nil {
+			r.Error = err.Error()
+		}
+		if err := out.Encode(r); err != nil {
+			return err
+		}
+	}
+}
+
+func (o *order) run(c contender, s settings) error {
+	switch o.Do {
+	case "publish":
+		return o.publish(c)
+	case "mark":
+		if s.CPUProfile != "" {
+			f, err := os.Create(s.CPUProfile)
+			if err != nil {
+				return err
+			}
+			return pprof.StartCPUProfile(f)
+		}
+	case "measure":
+		pprof.StopCPUProfile()
+		if s.MemProfile != "" {
+			f, err := os.Create(s.MemProfile)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			runtime.GC()
+			return pprof.Lookup("heap").WriteTo(f, 0)
+		}
+	case "settle":
+		debug.FreeOSMemory()
+	default:
+		return fmt.Errorf("no such order: %s", o.Do)
+	}
+	return nil
+}
+
+func (o *order) publish(c contender) error {
+	if o.Rate == 0 {
+		return c.publish(o.Patient, o.First, o.N)
+	}
+	begin := time.Now()
+	for i := range o.N {
+		time.Sleep(time.Until(begin.Add(time.Duration(float64(i) / o.Rate * float64(time.Second)))))
+		if err := c.publish(o.Patient, o.First+i, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func rss() int64 {
+	b, _ := os.ReadFile("/proc/self/status")
+	var kb int64
+	if _, rest, ok := strings.Cut(string(b), "VmRSS:"); ok {
+		fmt.Sscan(rest, &kb)
+	}
+	return kb << 10
+}
+
+func tlsConfig() (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{{127, 0, 0, 1}}}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, nil
+}
+
+// A server is a server process as the load generator sees it.
+type server struct {
+	settings
+	addr string
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *json.Decoder
+}
+
+func start(s settings) (*server, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	p := &server{settings: s, cmd: exec.Command(self)}
+	p.cmd.Env = append(os.Environ(), serveVariable+"="+string(text))
+	p.cmd.Stderr = os.Stderr
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	p.out = json.NewDecoder(bufio.NewReader(out))
+	r, err := p.answer()
+	if err != nil {
+		p.stop()
+		return nil, fmt.Errorf("%s did not start: %w", s.Contender, err)
+	}
+	p.addr = r.Addr
+	return p, nil
+}
+
+// do gives an order and waits until it is carried out.
+func (p *server) do(o order) (report, error) {
+	if err := json.NewEncoder(p.in).Encode(o); err != nil {
+		return report{}, err
+	}
+	return p.answer()
+}
+
+func (p *server) answer() (r report, err error) {
+	if err := p.out.Decode(&r); err != nil {
+		return r, err
+	}
+	if r.Error != "" {
+		return r, errors.New(r.Error)
+	}
+	return r, nil
+}
+
+// stop ends the process, which may be dead already.
+func (p *server) stop() {
+	p.in.Close()
+	kill := time.AfterFunc(3*time.Second, func() { p.cmd.Process.Kill() })
+	p.cmd.Wait()
+	kill.Stop()
+}
