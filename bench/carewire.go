@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
@@ -61,7 +60,7 @@ func (c *carewireHost) publish(patient, first, n int) error {
 
 func vital(patient, number int) carewire.Vital {
 	v := carewire.HeartRate.Of(patientID(patient), 72)
-	v.ID, v.Device, v.Time = eventID(patient, number), "monitor-4", time.Now()
+	v.ID = eventID(patient, number)
 	return v
 }
 

@@ -226,12 +226,12 @@ func (cl *client) frame(opcode byte, b []byte, now int64) (events int64) {
 	}
 	for rest := b; ; events++ {
 		i := bytes.Index(rest, idMark)
-		if i < 0 || len(rest)-i < len(idMark)+34 {
+		if i < 0 || len(rest)-i < len(idMark)+idLength {
 			break
 		}
 		id := rest[i+len(idMark):]
-		patient, number, sent := int(digits(id[:5])), int32(digits(id[6:14])), digits(id[15:34])
-		cl.crowd.delay.add(time.Duration(now - sent))
+		patient, number, sent := int(digits(id[:5])), int32(digits(id[5:11])), digits(id[11:idLength])
+		cl.crowd.delay.add(time.Duration((now - sent) % clockRound))
 		last := &cl.last[patient%len(cl.last)]
 		if number <= *last {
 			cl.crowd.repeats.Add(1)
@@ -239,7 +239,7 @@ func (cl *client) frame(opcode byte, b []byte, now int64) (events int64) {
 			cl.crowd.gaps.Add(int64(number - *last - 1))
 			*last = number
 		}
-		rest = id[34:]
+		rest = id[idLength:]
 	}
 	if events == 0 {
 		if ready := cl.crowd.entrant.ready; ready != "" && bytes.Contains(b, []byte(ready)) {

@@ -44,6 +44,10 @@ var entrants = []entrant{
 	{"floor, single", "ready frames, one write for each", newSingle, plain},
 	{"centrifuge", "Node.Publish, memory broker without history, its defaults", newCentrifuge, centrifugeDialect},
 	{"centrifuge, delayed", "the same with WriteDelay, MaxMessagesInFrame and WriteWithTimer", newDelayedCentrifuge, centrifugeDialect},
+	{"melody", "Broadcast", newMelody, plain},
+	{"gws", "Broadcaster", newGWS, plain},
+	{"gorilla", "the hub of its chat example with prepared messages and WriteBufferPool", newGorilla, plain},
+	{"coder", "the hub of its chat example", newCoder, plain},
 }
 
 func find(name string) *entrant {
@@ -54,17 +58,23 @@ func find(name string) *entrant {
 	return &entrants[i]
 }
 
-// eventSize is how long the text of an event is on the wire, whoever delivers it.
-const eventSize = 288
+// eventSize is how long the text of an event is, whoever delivers it: as long as
+// carewire's for a heart rate with an ID.
+const eventSize = 264
+
+// idLength is that of an event's ID: patient, number, and when it was sent.
+const idLength = 5 + 6 + 12
 
 // eventID tells a client which event of which patient it has, and when it was
-// sent. The lengths are fixed.
+// sent: nanoseconds, of which the last twelve digits are enough.
 func eventID(patient, number int) string {
-	return fmt.Sprintf("%05d-%08d-%019d", patient, number, time.Now().UnixNano())
+	return fmt.Sprintf("%05d%06d%012d", patient, number, time.Now().UnixNano()%clockRound)
 }
 
-// event is the text that a host would publish: what carewire makes of a heart
-// rate. It is eventSize long less what the contender itself adds.
+const clockRound = 1e12
+
+// event is the text that a host would publish, like what carewire makes of a
+// heart rate. It is eventSize long less what the contender itself adds.
 func event(patient, number, added int) []byte {
 	b := make([]byte, 0, eventSize)
 	b = fmt.Appendf(b, `{"type":"vital","patient":"p-%d","vital":{"vital_id":"%s","code":"8867-4","value":72,"unit":"/min","device":"`, patient, eventID(patient, number))

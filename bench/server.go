@@ -31,6 +31,7 @@ type settings struct {
 	Dir        string // where to keep what is durable; "": in memory
 	CPUProfile string // the file for a profile from mark to measure
 	MemProfile string // the file for a heap profile at measure
+	Queue      int    // messages that may wait for a client, where the host has to say so; 0: the usual
 }
 
 // An order is one line to the server's standard input.
