@@ -20,7 +20,7 @@ type carewireHost struct {
 
 func newCarewire(s settings) (contender, error) {
 	var store carewire.Store = carewire.NewMemoryStore(nil)
-	if s.Dir != "" {
+	if s.Contender == "carewire, boltstore" {
 		var err error
 		if store, err = boltstore.Open(filepath.Join(s.Dir, "log"), nil); err != nil {
 			return nil, err
@@ -55,6 +55,24 @@ func (c *carewireHost) publish(patient, first, n int) error {
 		list[i] = vital(patient, first+i)
 	}
 	_, err := c.Publish(context.Background(), list...)
+	return err
+}
+
+// spread publishes events of patients in turn: event i is that of patient i
+// modulo patients, as its number i/patients+1.
+func (c *carewireHost) spread(patients, first, n int) error {
+	list := make([]carewire.Vital, n)
+	for i := range list {
+		list[i] = vital((first+i)%patients, (first+i)/patients+1)
+	}
+	_, err := c.Publish(context.Background(), list...)
+	return err
+}
+
+// raise raises an alert that stays open and of which nobody is paged.
+func (c *carewireHost) raise(patient, number int) error {
+	_, err := c.Raise(context.Background(), carewire.Alert{Patient: patientID(patient), ID: eventID(patient, number),
+		Text: "Low oxygen saturation", Priority: carewire.PriorityInfo})
 	return err
 }
 

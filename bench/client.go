@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -17,9 +18,14 @@ import (
 // goroutine, which counts frames and looks at nothing but the event's ID.
 type crowd struct {
 	server  *server
-	entrant *entrant
-	watch   int // patients that each client watches
-	buffer  int // bytes that a client reads at once
+	dialect dialect
+	watch   int                            // patients that each client watches
+	buffer  int                            // bytes that a client reads at once
+	receive int                            // the socket's receive buffer; 0: the system's
+	seen    func(cl *client, frame []byte) // called with each frame that is no event; nil: not
+
+	mayBeCut bool // a server may end the connections
+	follows  bool // clients note alerts and their position
 
 	clients []*client
 	got     atomic.Int64 // events
@@ -27,7 +33,11 @@ type crowd struct {
 	gaps    atomic.Int64 // events that were left out
 	repeats atomic.Int64 // events that came twice or in the wrong order
 	lost    atomic.Int64 // connections that ended by themselves
-	delay   histogram    // from sending to receipt
+	cut     atomic.Int64 // the same, of those that may be
+	afresh  atomic.Int64 // clients that were not recovered
+
+	alertGaps atomic.Int64 // alerts that were left out
+	delay     histogram    // from sending to receipt
 }
 
 type client struct {
@@ -37,6 +47,21 @@ type client struct {
 	last  []int32 // the last event's number of each patient
 	ready atomic.Int32
 	ended atomic.Bool // by us
+	over  atomic.Bool // by whomever
+
+	mode   atomic.Int32 // how it reads
+	newest atomic.Int32 // the last event's number
+	alert  atomic.Int32 // the last alert's number
+
+	mu            sync.Mutex
+	epoch, number []byte // the position in its patient's log
+}
+
+// position returns where a client that watches one patient has come to.
+func (cl *client) position() (epoch, number string) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return string(cl.epoch), string(cl.number)
 }
 
 // join connects n more clients and waits until all get events.
@@ -74,18 +99,23 @@ func (c *crowd) join(n int) error {
 
 func (c *crowd) readies() int32 {
 	switch {
-	case c.entrant.ready == "" || c.entrant.each && c.watch == 0:
+	case c.dialect.ready == "" || c.dialect.each && c.watch == 0:
 		return 0
-	case c.entrant.each:
+	case c.dialect.each:
 		return int32(c.watch)
 	}
 	return 1
 }
 
-// until polls, which costs less than being told.
+// until waits for done by polling, which costs less than being told. It gives
+// up once nothing has come for some seconds, or a line was lost.
 func (c *crowd) until(done func() bool, within time.Duration, what string) error {
-	for end := time.Now().Add(within); !done(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
+	end, got := time.Now().Add(within), int64(-1)
+	for heard := time.Now(); !done(); time.Sleep(2 * time.Millisecond) {
+		if n := c.got.Load(); n != got {
+			got, heard = n, time.Now()
+		}
+		if time.Now().After(end) || time.Since(heard) > 10*time.Second || c.lost.Load() > 0 {
 			return fmt.Errorf("waited in vain for %s: %d events, %d left out, %d lines lost", what, c.got.Load(), c.gaps.Load(), c.lost.Load())
 		}
 	}
@@ -95,6 +125,14 @@ func (c *crowd) until(done func() bool, within time.Duration, what string) error
 // dial connects one client from one of several addresses of this machine, for each has only so many ports.
 func (c *crowd) dial(i int) (*client, error) {
 	dialer := net.Dialer{Timeout: 20 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%8))}}
+	if c.receive > 0 {
+		dialer.Control = func(_, _ string, raw syscall.RawConn) (err error) {
+			raw.Control(func(fd uintptr) {
+				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, c.receive)
+			})
+			return err
+		}
+	}
 	conn, err := dialer.Dial("tcp", c.server.addr)
 	if err != nil {
 		return nil, err
@@ -104,15 +142,15 @@ func (c *crowd) dial(i int) (*client, error) {
 	}
 	cl := &client{crowd: c, conn: conn, last: make([]int32, max(c.watch, 1))}
 	header := ""
-	if c.entrant.header != nil {
-		header = c.entrant.header(i, c.watch)
+	if c.dialect.header != nil {
+		header = c.dialect.header(i, c.watch)
 	}
 	if err := cl.handshake(c.server.addr, header); err != nil {
 		conn.Close()
 		return nil, err
 	}
-	if c.entrant.hello != nil {
-		for _, text := range c.entrant.hello(i, c.watch) {
+	if c.dialect.hello != nil {
+		for _, text := range c.dialect.hello(i, c.watch) {
 			if err := cl.send(0x1, []byte(text)); err != nil {
 				return nil, err
 			}
@@ -174,15 +212,34 @@ func (cl *client) read() {
 		if n == len(buf) {
 			buf = append(buf, make([]byte, len(buf))...)
 		}
-		m, err := cl.conn.Read(buf[n:])
+		m, err := cl.some(buf[n:])
 		if err != nil {
-			if !cl.ended.Load() {
+			cl.over.Store(true)
+			switch {
+			case cl.ended.Load():
+			case cl.crowd.mayBeCut:
+				cl.crowd.cut.Add(1)
+			default:
 				cl.crowd.lost.Add(1)
 			}
 			return
 		}
 		n += m
 	}
+}
+
+// some reads as it is told to.
+func (cl *client) some(b []byte) (int, error) {
+	for cl.mode.Load() == stuck {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if cl.mode.Load() == dripping {
+		for begin := time.Now(); cl.mode.Load() == dripping && time.Since(begin) < time.Second; {
+			time.Sleep(10 * time.Millisecond)
+		}
+		b = b[:1]
+	}
+	return cl.conn.Read(b)
 }
 
 // take looks at the whole frames in b and returns how many bytes they have.
@@ -239,16 +296,63 @@ func (cl *client) frame(opcode byte, b []byte, now int64) (events int64) {
 			cl.crowd.gaps.Add(int64(number - *last - 1))
 			*last = number
 		}
+		cl.newest.Store(number)
 		rest = id[idLength:]
 	}
-	if events == 0 {
-		if ready := cl.crowd.entrant.ready; ready != "" && bytes.Contains(b, []byte(ready)) {
-			cl.ready.Add(int32(bytes.Count(b, []byte(ready))))
-		} else if string(b) == "{}" { // centrifuge's ping
-			cl.send(0x1, b)
-		}
+	if cl.crowd.follows {
+		cl.follow(b)
+	}
+	if cl.ready.Load() < cl.crowd.readies() {
+		cl.ready.Add(int32(bytes.Count(b, []byte(cl.crowd.dialect.ready))))
+	}
+	switch {
+	case events > 0:
+	case cl.crowd.seen != nil:
+		cl.crowd.seen(cl, b)
+	case string(b) == "{}": // centrifuge's ping
+		cl.send(0x1, b)
 	}
 	return events
+}
+
+// follow notes alerts and the position.
+func (cl *client) follow(b []byte) {
+	for rest := b; ; {
+		_, id, ok := bytes.Cut(rest, []byte(`"alert_id":"`))
+		if !ok || len(id) < idLength {
+			break
+		}
+		if number, last := int32(digits(id[5:11])), cl.alert.Load(); number > last {
+			cl.crowd.alertGaps.Add(int64(number - last - 1))
+			cl.alert.Store(number)
+		}
+		rest = id
+	}
+	if bytes.Contains(b, []byte(`"synced"`)) && bytes.Contains(b, []byte(`"recovered":false`)) {
+		cl.crowd.afresh.Add(1)
+	}
+	epoch, number := text(b, `"epoch":"`), text(b, `"seq":`)
+	if number == nil {
+		number = text(b, `"offset":`)
+	}
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if epoch != nil {
+		cl.epoch = append(cl.epoch[:0], epoch...)
+	}
+	if number != nil {
+		cl.number = append(cl.number[:0], number...)
+	}
+}
+
+// text returns what stands behind the last mark, up to the next quotation mark, comma or brace.
+func text(b []byte, mark string) []byte {
+	at := bytes.LastIndex(b, []byte(mark))
+	if at < 0 {
+		return nil
+	}
+	rest := b[at+len(mark):]
+	return rest[:max(0, bytes.IndexAny(rest, `",}`))]
 }
 
 func digits(b []byte) (n int64) {

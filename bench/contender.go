@@ -17,6 +17,11 @@ type contender interface {
 	publish(patient, first, n int) error
 }
 
+// An alerter can send alerts too, with the given number as part of their ID.
+type alerter interface {
+	raise(patient, number int) error
+}
+
 // A dialect is what a client has to say to a contender to get events.
 type dialect struct {
 	header func(client, patients int) string // of the handshake, lines with \r\n
@@ -30,6 +35,7 @@ type entrant struct {
 	about string
 	make  func(settings) (contender, error)
 	dialect
+	special bool // takes part only where a workload names it
 }
 
 // plain is the dialect of those who deliver everything to everybody: they say
@@ -39,15 +45,18 @@ var plain = dialect{ready: `"ready"`}
 const readyMessage = `{"type":"ready"}`
 
 var entrants = []entrant{
-	{"carewire", "the Hub with its defaults, MemoryStore, `delivery: every`", newCarewire, carewireDialect},
-	{"floor, gathered", "ready frames, as many as there are copied into one write", newGathered, plain},
-	{"floor, single", "ready frames, one write for each", newSingle, plain},
-	{"centrifuge", "Node.Publish, memory broker without history, its defaults", newCentrifuge, centrifugeDialect},
-	{"centrifuge, delayed", "the same with WriteDelay, MaxMessagesInFrame and WriteWithTimer", newDelayedCentrifuge, centrifugeDialect},
-	{"melody", "Broadcast", newMelody, plain},
-	{"gws", "Broadcaster", newGWS, plain},
-	{"gorilla", "the hub of its chat example with prepared messages and WriteBufferPool", newGorilla, plain},
-	{"coder", "the hub of its chat example", newCoder, plain},
+	{"carewire", "the Hub with its defaults, MemoryStore, `delivery: every`", newCarewire, carewireDialect, false},
+	{"floor, gathered", "ready frames, as many as there are copied into one write", newGathered, plain, false},
+	{"floor, single", "ready frames, one write for each", newSingle, plain, false},
+	{"centrifuge", "Node.Publish, memory broker without history, its defaults", newCentrifuge, centrifugeDialect, false},
+	{"centrifuge, delayed", "the same with WriteDelay, MaxMessagesInFrame and WriteWithTimer", newDelayedCentrifuge, centrifugeDialect, false},
+	{"melody", "Broadcast", newMelody, plain, false},
+	{"gws", "Broadcaster", newGWS, plain, false},
+	{"gorilla", "the hub of its chat example with prepared messages and WriteBufferPool", newGorilla, plain, false},
+	{"coder", "the hub of its chat example", newCoder, plain, false},
+	{"carewire, boltstore", "the Hub with its defaults and boltstore, synced to disk", newCarewire, carewireDialect, true},
+	{"floor, durable", "reads the frame, one write and one fdatasync for what came meanwhile, writes a ready answer", newDurableFloor, plain, true},
+	{"centrifuge, recovering", "memory broker with a history of 1,000, positioning and recovery", newRecoveringCentrifuge, centrifugeDialect, true},
 }
 
 func find(name string) *entrant {

@@ -11,7 +11,7 @@ func meet(s settings, clients, watch, buffer int) (*server, *crowd, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &crowd{server: p, entrant: find(s.Contender), watch: watch, buffer: buffer}
+	c := &crowd{server: p, dialect: find(s.Contender).dialect, watch: watch, buffer: buffer}
 	if err := c.join(clients); err != nil {
 		c.leave()
 		p.stop()
@@ -26,6 +26,11 @@ func (c *crowd) all(n int, within time.Duration) error {
 	if err := c.until(func() bool { return c.got.Load() >= want }, within, fmt.Sprintf("%d events", want)); err != nil {
 		return err
 	}
+	return c.exactly(want)
+}
+
+// exactly fails unless so many events have come, without holes, none twice.
+func (c *crowd) exactly(want int64) error {
 	if got, gaps, repeats := c.got.Load(), c.gaps.Load(), c.repeats.Load(); got != want || gaps != 0 || repeats != 0 {
 		return fmt.Errorf("%d events of %d came, %d were left out, %d came again", got, want, gaps, repeats)
 	}

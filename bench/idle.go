@@ -11,7 +11,7 @@ func idle(s settings, clients, watch, burst int) (values, error) {
 		return nil, err
 	}
 	defer p.stop()
-	c := &crowd{server: p, entrant: find(s.Contender), watch: watch}
+	c := &crowd{server: p, dialect: find(s.Contender).dialect, watch: watch}
 	defer c.leave()
 	if err := c.join(min(clients, 20)); err != nil { // what every process has, once
 		return nil, err

@@ -12,49 +12,6 @@ import (
 	"strings"
 )
 
-// values are the figures of one run, by name; the name's end is the unit.
-type values map[string]float64
-
-// A workload is measured for each of its contenders.
-type workload struct {
-	name       string
-	contenders []string // none: all
-	run        func(settings, scale) (values, error)
-}
-
-// scale chooses between a full run and one that only tries whether it works.
-type scale struct{ quick bool }
-
-func (s scale) of(full, quick int) int {
-	if s.quick {
-		return quick
-	}
-	return full
-}
-
-var workloads = []workload{
-	{"burst", nil, func(s settings, z scale) (values, error) {
-		return fanOut(s, z.of(1000, 20), z.of(100, 10), z.of(1000, 100), 0)
-	}},
-	{"paced", nil, func(s settings, z scale) (values, error) {
-		return fanOut(s, z.of(1000, 20), z.of(50, 5), z.of(400, 30), 100)
-	}},
-	{"burst-tls", nil, func(s settings, z scale) (values, error) {
-		s.TLS = true
-		return fanOut(s, z.of(1000, 20), z.of(100, 10), z.of(1000, 100), 0)
-	}},
-	{"paced-tls", nil, func(s settings, z scale) (values, error) {
-		s.TLS = true
-		return fanOut(s, z.of(1000, 20), z.of(50, 5), z.of(400, 30), 100)
-	}},
-	{"idle-5000", nil, func(s settings, z scale) (values, error) { return idle(s, z.of(5000, 60), 1, z.of(100, 10)) }},
-	{"idle-15000", nil, func(s settings, z scale) (values, error) { return idle(s, z.of(15000, 80), 1, 0) }},
-	{"idle-5000-tls", nil, func(s settings, z scale) (values, error) {
-		s.TLS = true
-		return idle(s, z.of(5000, 60), 1, 0)
-	}},
-}
-
 func main() {
 	if text := os.Getenv(serveVariable); text != "" {
 		if err := serve(text); err != nil {
@@ -81,11 +38,10 @@ func main() {
 		}
 		for k := range *runs {
 			for _, e := range entrants {
-				if !chosen(*contenders, ";", e.name) || w.contenders != nil && !slices.Contains(w.contenders, e.name) {
+				if !chosen(*contenders, ";", e.name) || !w.takes(e) {
 					continue
 				}
-				s.Contender = e.name
-				v, err := w.run(s, scale{*quick})
+				v, err := w.measure(s, e, scale{*quick})
 				fmt.Printf("%-16s %d %-20s", w.name, k+1, e.name)
 				if err != nil {
 					fmt.Printf(" INVALID: %v", err)

@@ -36,11 +36,12 @@ type settings struct {
 
 // An order is one line to the server's standard input.
 type order struct {
-	Do      string  // publish, mark, measure, settle
-	Patient int     // publish: of whom
-	First   int     // publish: the first event's number
-	N       int     // publish: how many
-	Rate    float64 // publish: how many a second; 0: all at once
+	Do       string  // publish, raise, stats, mark, measure, settle
+	Patient  int     // of whom
+	Patients int     // publish: in turn of so many patients; raise: of so many from there on; 0: of one
+	First    int     // the first event's number
+	N        int     // publish: how many; raise: how many for each patient; stats: how often
+	Rate     float64 // publish: how many a second; 0: all at once
 }
 
 // A report is the server's answer, one line of its standard output.
@@ -48,6 +49,7 @@ type report struct {
 	Addr  string
 	CPU   time.Duration // user and system, since the process began
 	RSS   int64         // bytes
+	Took  time.Duration // to carry the order out
 	Error string
 }
 
@@ -103,6 +105,18 @@ func (o *order) run(c contender, s settings) error {
 	switch o.Do {
 	case "publish":
 		return o.publish(c)
+	case "raise":
+		for i := range o.N {
+			for k := range max(o.Patients, 1) {
+				if err := c.(alerter).raise(o.Patient+k, o.First+i); err != nil {
+					return err
+				}
+			}
+		}
+	case "stats":
+		for range o.N {
+			c.(*carewireHost).Stats()
+		}
 	case "mark":
 		if s.CPUProfile != "" {
 			f, err := os.Create(s.CPUProfile)
@@ -131,6 +145,9 @@ func (o *order) run(c contender, s settings) error {
 }
 
 func (o *order) publish(c contender) error {
+	if o.Patients > 0 {
+		return c.(*carewireHost).spread(o.Patients, o.First, o.N)
+	}
 	if o.Rate == 0 {
 		return c.publish(o.Patient, o.First, o.N)
 	}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// durable lets devices publish as fast as they are answered, each with one
+// vital under way, and returns how many answers came a second.
+func durable(s settings, devices int, lasting time.Duration) (values, error) {
+	p, err := start(s)
+	if err != nil {
+		return nil, err
+	}
+	defer p.stop()
+	var answers, refused, asked atomic.Int64
+	var over atomic.Bool
+	var delay histogram
+	numbers, sent := make([]int, devices), make([]time.Time, devices)
+	var c *crowd
+	index := make(map[*client]int, devices)
+	next := func(cl *client) {
+		i := index[cl]
+		numbers[i]++
+		sent[i] = time.Now()
+		asked.Add(1)
+		cl.send(0x1, publishRequest(i, numbers[i]))
+	}
+	c = newDevices(p, func(cl *client, answer []byte) {
+		if !accepted(answer) {
+			refused.Add(1)
+			return
+		}
+		answers.Add(1)
+		delay.add(time.Since(sent[index[cl]]))
+		if !over.Load() {
+			next(cl)
+		}
+	})
+	defer c.leave()
+	if err := c.join(devices); err != nil {
+		return nil, err
+	}
+	for i, cl := range c.clients {
+		index[cl] = i
+	}
+	for _, cl := range c.clients {
+		next(cl)
+	}
+	time.Sleep(lasting / 5) // to warm up
+	delay.reset()
+	before, err := p.do(order{Do: "mark"})
+	if err != nil {
+		return nil, err
+	}
+	begin, first := time.Now(), answers.Load()
+	time.Sleep(lasting)
+	n, took := answers.Load()-first, time.Since(begin)
+	after, err := p.do(order{Do: "measure"})
+	if err != nil {
+		return nil, err
+	}
+	over.Store(true)
+	if err := c.until(func() bool { return answers.Load()+refused.Load() == asked.Load() }, 5*time.Second, "the last answers"); err != nil {
+		return nil, err
+	}
+	if refused.Load() > 0 || n == 0 {
+		return nil, fmt.Errorf("%d answers, %d refused", n, refused.Load())
+	}
+	return values{"answers_per_s": float64(n) / took.Seconds(), "cpu_us": float64(after.CPU-before.CPU) / 1e3 / float64(n),
+		"p50_ms": delay.quantile(0.5), "p99_ms": delay.quantile(0.99)}, nil
+}
+
+// A durableFloor reads a frame, commits its bytes to a file with what else has
+// come meanwhile, one write and one sync for all, and writes a ready answer.
+type durableFloor struct {
+	file *os.File
+	mu   sync.Mutex
+	came []came
+	wake chan struct{}
+}
+
+type came struct {
+	conn net.Conn
+	text []byte
+}
+
+func newDurableFloor(s settings) (contender, error) {
+	f, err := os.Create(filepath.Join(s.Dir, "floor"))
+	if err != nil {
+		return nil, err
+	}
+	d := &durableFloor{file: f, wake: make(chan struct{}, 1)}
+	committed := make(chan []came, 1)
+	go d.commit(committed)
+	go answer(committed)
+	return d, nil
+}
+
+func (d *durableFloor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	conn, in, err := upgrade(w, r)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for {
+		text, err := readMasked(in)
+		if err != nil {
+			return
+		}
+		d.mu.Lock()
+		d.came = append(d.came, came{conn, text})
+		d.mu.Unlock()
+		select {
+		case d.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (d *durableFloor) commit(committed chan<- []came) {
+	var buf []byte
+	for range d.wake {
+		d.mu.Lock()
+		group := d.came
+		d.came = nil
+		d.mu.Unlock()
+		if len(group) == 0 {
+			continue
+		}
+		buf = buf[:0]
+		for _, g := range group {
+			buf = append(buf, g.text...)
+		}
+		_, err := d.file.Write(buf)
+		if err = errors.Join(err, syscall.Fdatasync(int(d.file.Fd()))); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		committed <- group
+	}
+}
+
+func answer(committed <-chan []came) {
+	ready := textFrame([]byte(`{"type":"ok","req":"1","results":[{"seq":1}]}`))
+	for group := range committed {
+		for _, g := range group {
+			g.conn.Write(ready)
+		}
+	}
+}
+
+func (d *durableFloor) publish(int, int, int) error { return errors.ErrUnsupported }
+
+// readMasked reads a short frame of a client.
+func readMasked(in *bufio.Reader) ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(in, head[:2]); err != nil {
+		return nil, err
+	}
+	n := int(head[1] & 0x7f)
+	if n == 126 {
+		if _, err := io.ReadFull(in, head[2:]); err != nil {
+			return nil, err
+		}
+		n = int(binary.BigEndian.Uint16(head[2:]))
+	}
+	var mask [4]byte
+	if _, err := io.ReadFull(in, mask[:]); err != nil {
+		return nil, err
+	}
+	text := make([]byte, n)
+	if _, err := io.ReadFull(in, text); err != nil {
+		return nil, err
+	}
+	for i := range text {
+		text[i] ^= mask[i&3]
+	}
+	return text, nil
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// ward is a small hospital: each patient has a device that publishes once a
+// second, each clinician watches 40 patients. What counts is the time from the
+// device's sending to the clinician's receipt.
+func ward(s settings, patients, clinicians, watch, seconds int) (values, error) {
+	p, err := start(s)
+	if err != nil {
+		return nil, err
+	}
+	defer p.stop()
+	first := func(clinician int) int { return clinician * (patients - watch) / max(clinicians-1, 1) }
+	staff := &crowd{server: p, watch: watch, dialect: carewireDialect}
+	staff.dialect.header = func(i, _ int) string { return carewireHeader("clinician", i, first(i), watch) }
+	staff.dialect.hello = func(i, _ int) []string { return watchRequests(first(i), watch, carewire.DeliverEvery) }
+	defer staff.leave()
+	if err := staff.join(clinicians); err != nil {
+		return nil, err
+	}
+	var refused atomic.Int64
+	devices := newDevices(p, func(_ *client, answer []byte) {
+		if !accepted(answer) {
+			refused.Add(1)
+		}
+	})
+	defer devices.leave()
+	if err := devices.join(patients); err != nil {
+		return nil, err
+	}
+	before, err := p.do(order{Do: "mark"})
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	for i := range patients * seconds {
+		time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(patients))))
+		if err := devices.clients[i%patients].send(0x1, publishRequest(i%patients, 1+i/patients)); err != nil {
+			return nil, err
+		}
+	}
+	if err := staff.all(watch*seconds, 20*time.Second); err != nil {
+		return nil, err
+	}
+	after, err := p.do(order{Do: "measure"})
+	if err != nil {
+		return nil, err
+	}
+	if n := refused.Load(); n > 0 {
+		return nil, fmt.Errorf("%d vitals were refused", n)
+	}
+	return values{"p50_ms": staff.delay.quantile(0.5), "p99_ms": staff.delay.quantile(0.99), "p999_ms": staff.delay.quantile(0.999),
+		"cpu_us": float64(after.CPU-before.CPU) / 1e3 / float64(patients*seconds)}, nil
+}
+
+// newDevices returns the devices of patients 0, 1, 2 …, to join. Each answer
+// to a publish is given to answered.
+func newDevices(p *server, answered func(*client, []byte)) *crowd {
+	c := &crowd{server: p, dialect: dialect{header: func(i, _ int) string { return carewireHeader("device", i, i, 1) }}}
+	c.seen = func(cl *client, b []byte) {
+		if bytes.Contains(b, []byte(`"req":`)) {
+			answered(cl, b)
+		}
+	}
+	return c
+}
+
+func publishRequest(patient, number int) []byte {
+	return fmt.Appendf(nil, `{"type":"publish","req":"1","vitals":[{"patient":"%s","code":"8867-4","value":72,"unit":"/min","vital_id":"%s"}]}`,
+		patientID(patient), eventID(patient, number))
+}
+
+func accepted(answer []byte) bool {
+	return bytes.Contains(answer, []byte(`"type":"ok"`)) && bytes.Contains(answer, []byte(`"seq":`))
+}

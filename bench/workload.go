@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// values are the figures of one run, by name; the name's end is the unit.
+type values map[string]float64
+
+// A workload is measured for each of its contenders.
+type workload struct {
+	name       string
+	contenders []string // none: all that are not special
+	run        func(settings, scale) (values, error)
+}
+
+// scale chooses between a full run and one that only tries whether it works.
+type scale struct{ quick bool }
+
+func (s scale) of(full, quick int) int {
+	if s.quick {
+		return quick
+	}
+	return full
+}
+
+func (w *workload) takes(e entrant) bool {
+	if w.contenders == nil {
+		return !e.special
+	}
+	return slices.Contains(w.contenders, e.name)
+}
+
+// measure makes one run, with a directory of its own on disk.
+func (w *workload) measure(s settings, e entrant, z scale) (v values, err error) {
+	s.Contender = e.name
+	if s.Dir, err = os.MkdirTemp(s.Dir, "carewire-bench"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(s.Dir)
+	return w.run(s, z)
+}
+
+var (
+	queued  = []string{"carewire", "centrifuge", "centrifuge, delayed", "melody", "gws", "gorilla", "coder"}
+	topical = []string{"carewire", "centrifuge", "centrifuge, delayed"}
+	stores  = []string{"carewire", "carewire, boltstore"}
+	alone   = []string{"carewire"}
+)
+
+var workloads = slices.Concat(
+	[]workload{
+		{"burst", nil, burst(false)}, {"burst-tls", nil, burst(true)},
+		{"paced", nil, paced(false)}, {"paced-tls", nil, paced(true)},
+		{"idle-5000", nil, resting(5000, 1, 100, false)},
+		{"idle-5000-tls", nil, resting(5000, 1, 0, true)},
+		{"idle-5000-watching-40", topical, resting(5000, 40, 0, false)},
+		{"idle-15000", nil, resting(15000, 1, 0, false)},
+		{"idle-15000-watching-40", topical, resting(15000, 40, 0, false)},
+		{"ward", stores, func(s settings, z scale) (values, error) {
+			return ward(s, z.of(500, 40), z.of(50, 4), z.of(40, 10), z.of(4, 1))
+		}},
+		{"stuck", queued, func(s settings, z scale) (values, error) { return withStuck(s, z.of(200, 20), z.of(2400, 60), 300) }},
+		{"storm", []string{"carewire", "carewire, boltstore", "centrifuge, recovering"}, func(s settings, z scale) (values, error) {
+			return storm(s, z.of(5000, 40), z.of(50, 5), 8)
+		}},
+	},
+	grown("durable-%d", []int{64, 512}, []string{"carewire, boltstore", "floor, durable"}, func(s settings, devices int, z scale) (values, error) {
+		return durable(s, z.of(devices, 8), time.Duration(z.of(2000, 200))*time.Millisecond)
+	}),
+	grown("watchers-%d", []int{10, 100, 1000, 10000}, alone, func(s settings, n int, z scale) (values, error) {
+		return moreWatchers(s, z.of(n, min(n, 30)), z.of(200000, 1000))
+	}),
+	grown("patients-%d", []int{1, 10, 100, 1000, 10000}, alone, func(s settings, n int, z scale) (values, error) {
+		return morePatients(s, z.of(n, min(n, 40)), z.of(50000, 1000))
+	}),
+	grown("alerts-%d", []int{10, 1000, 10000, 100000}, alone, func(s settings, n int, z scale) (values, error) {
+		return moreAlerts(s, z.of(n, min(n, 2000)))
+	}),
+)
+
+func burst(tls bool) func(settings, scale) (values, error) {
+	return func(s settings, z scale) (values, error) {
+		s.TLS, s.Queue = tls, 2000
+		return fanOut(s, z.of(1000, 20), z.of(100, 10), z.of(1000, 100), 0)
+	}
+}
+
+func paced(tls bool) func(settings, scale) (values, error) {
+	return func(s settings, z scale) (values, error) {
+		s.TLS = tls
+		return fanOut(s, z.of(1000, 20), z.of(50, 5), z.of(400, 30), 100)
+	}
+}
+
+func resting(clients, watch, burst int, tls bool) func(settings, scale) (values, error) {
+	return func(s settings, z scale) (values, error) {
+		s.TLS = tls
+		return idle(s, z.of(clients, 60), watch, min(burst, z.of(burst, 10)))
+	}
+}
+
+// grown returns a workload for each of some sizes.
+func grown(name string, sizes []int, contenders []string, run func(settings, int, scale) (values, error)) (list []workload) {
+	for _, n := range sizes {
+		list = append(list, workload{fmt.Sprintf(name, n), contenders, func(s settings, z scale) (values, error) { return run(s, n, z) }})
+	}
+	return list
+}
