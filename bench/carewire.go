@@ -20,7 +20,7 @@ type carewireHost struct {
 
 func newCarewire(s settings) (contender, error) {
 	var store carewire.Store = carewire.NewMemoryStore(nil)
-	if s.Contender == "carewire, boltstore" {
+	if s.Contender == "carewire-boltstore" {
 		var err error
 		if store, err = boltstore.Open(filepath.Join(s.Dir, "log"), nil); err != nil {
 			return nil, err

@@ -37,11 +37,13 @@ type crowd struct {
 	afresh  atomic.Int64 // clients that were not recovered
 
 	alertGaps atomic.Int64 // alerts that were left out
+	old       atomic.Int64 // events that were older than a second
 	delay     histogram    // from sending to receipt
 }
 
 type client struct {
 	crowd *crowd
+	index int // its place in the crowd
 	conn  net.Conn
 	rest  []byte  // read and not looked at
 	last  []int32 // the last event's number of each patient
@@ -51,6 +53,7 @@ type client struct {
 
 	mode   atomic.Int32 // how it reads
 	newest atomic.Int32 // the last event's number
+	sent   atomic.Int64 // when it last sent something, unix nanoseconds
 	alert  atomic.Int32 // the last alert's number
 
 	mu            sync.Mutex
@@ -140,7 +143,7 @@ func (c *crowd) dial(i int) (*client, error) {
 	if c.server.TLS {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) // the server's own certificate, made at its start
 	}
-	cl := &client{crowd: c, conn: conn, last: make([]int32, max(c.watch, 1))}
+	cl := &client{crowd: c, index: i, conn: conn, last: make([]int32, max(c.watch, 1))}
 	header := ""
 	if c.dialect.header != nil {
 		header = c.dialect.header(i, c.watch)
@@ -244,7 +247,7 @@ func (cl *client) some(b []byte) (int, error) {
 
 // take looks at the whole frames in b and returns how many bytes they have.
 func (cl *client) take(b []byte) (done int) {
-	now, events, size := time.Now().UnixNano(), int64(0), int64(0)
+	now, events, size := time.Now().UnixNano()%clockRound, int64(0), int64(0)
 	for len(b)-done >= 2 {
 		f := b[done:]
 		head, length := 2, int(f[1]&0x7f)
@@ -288,7 +291,10 @@ func (cl *client) frame(opcode byte, b []byte, now int64) (events int64) {
 		}
 		id := rest[i+len(idMark):]
 		patient, number, sent := int(digits(id[:5])), int32(digits(id[5:11])), digits(id[11:idLength])
-		cl.crowd.delay.add(time.Duration((now - sent) % clockRound))
+		delay := time.Duration((now - sent + clockRound) % clockRound)
+		if cl.crowd.delay.add(delay); delay > time.Second {
+			cl.crowd.old.Add(1)
+		}
 		last := &cl.last[patient%len(cl.last)]
 		if number <= *last {
 			cl.crowd.repeats.Add(1)

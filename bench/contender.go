@@ -46,17 +46,17 @@ const readyMessage = `{"type":"ready"}`
 
 var entrants = []entrant{
 	{"carewire", "the Hub with its defaults, MemoryStore, `delivery: every`", newCarewire, carewireDialect, false},
-	{"floor, gathered", "ready frames, as many as there are copied into one write", newGathered, plain, false},
-	{"floor, single", "ready frames, one write for each", newSingle, plain, false},
+	{"floor-gathered", "ready frames, as many as there are copied into one write", newGathered, plain, false},
+	{"floor-single", "ready frames, one write for each", newSingle, plain, false},
 	{"centrifuge", "Node.Publish, memory broker without history, its defaults", newCentrifuge, centrifugeDialect, false},
-	{"centrifuge, delayed", "the same with WriteDelay, MaxMessagesInFrame and WriteWithTimer", newDelayedCentrifuge, centrifugeDialect, false},
+	{"centrifuge-delayed", "the same with WriteDelay, MaxMessagesInFrame and WriteWithTimer", newDelayedCentrifuge, centrifugeDialect, false},
 	{"melody", "Broadcast", newMelody, plain, false},
 	{"gws", "Broadcaster", newGWS, plain, false},
 	{"gorilla", "the hub of its chat example with prepared messages and WriteBufferPool", newGorilla, plain, false},
 	{"coder", "the hub of its chat example", newCoder, plain, false},
-	{"carewire, boltstore", "the Hub with its defaults and boltstore, synced to disk", newCarewire, carewireDialect, true},
-	{"floor, durable", "reads the frame, one write and one fdatasync for what came meanwhile, writes a ready answer", newDurableFloor, plain, true},
-	{"centrifuge, recovering", "memory broker with a history of 1,000, positioning and recovery", newRecoveringCentrifuge, centrifugeDialect, true},
+	{"carewire-boltstore", "the Hub with its defaults and boltstore, synced to disk", newCarewire, carewireDialect, true},
+	{"floor-durable", "reads the frame, one write and one fdatasync for what came meanwhile, writes a ready answer", newDurableFloor, plain, true},
+	{"centrifuge-recovering", "memory broker with a history of 1,000, positioning and recovery", newRecoveringCentrifuge, centrifugeDialect, true},
 }
 
 func find(name string) *entrant {

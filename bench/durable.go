@@ -27,23 +27,19 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 	var answers, refused, asked atomic.Int64
 	var over atomic.Bool
 	var delay histogram
-	numbers, sent := make([]int, devices), make([]time.Time, devices)
-	var c *crowd
-	index := make(map[*client]int, devices)
-	next := func(cl *client) {
-		i := index[cl]
-		numbers[i]++
-		sent[i] = time.Now()
+	next := func(cl *client) { // one goroutine of a client at a time
 		asked.Add(1)
-		cl.send(0x1, publishRequest(i, numbers[i]))
+		number := int(cl.newest.Add(1))
+		cl.sent.Store(time.Now().UnixNano())
+		cl.send(0x1, publishRequest(cl.index, number))
 	}
-	c = newDevices(p, func(cl *client, answer []byte) {
+	c := newDevices(p, func(cl *client, answer []byte) {
 		if !accepted(answer) {
 			refused.Add(1)
 			return
 		}
 		answers.Add(1)
-		delay.add(time.Since(sent[index[cl]]))
+		delay.add(time.Duration(time.Now().UnixNano() - cl.sent.Load()))
 		if !over.Load() {
 			next(cl)
 		}
@@ -51,9 +47,6 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 	defer c.leave()
 	if err := c.join(devices); err != nil {
 		return nil, err
-	}
-	for i, cl := range c.clients {
-		index[cl] = i
 	}
 	for _, cl := range c.clients {
 		next(cl)

@@ -21,7 +21,7 @@ func main() {
 		return
 	}
 	only := flag.String("only", "", "workloads to run, separated by commas; a name ending in * stands for all that begin so")
-	contenders := flag.String("contenders", "", "contenders to run, separated by semicolons")
+	contenders := flag.String("contenders", "", "contenders to run, likewise")
 	runs := flag.Int("runs", 5, "how often each is run")
 	quick := flag.Bool("quick", false, "one small run of each, to see whether it works; nothing is written")
 	var s settings
@@ -33,16 +33,16 @@ func main() {
 	}
 	failed := false
 	for _, w := range workloads {
-		if !chosen(*only, ",", w.name) {
+		if !chosen(*only, w.name) {
 			continue
 		}
 		for k := range *runs {
 			for _, e := range entrants {
-				if !chosen(*contenders, ";", e.name) || !w.takes(e) {
+				if !chosen(*contenders, e.name) || !w.takes(e) {
 					continue
 				}
 				v, err := w.measure(s, e, scale{*quick})
-				fmt.Printf("%-16s %d %-20s", w.name, k+1, e.name)
+				fmt.Printf("%-16s %d %-22s", w.name, k+1, e.name)
 				if err != nil {
 					fmt.Printf(" INVALID: %v", err)
 					failed = true
@@ -59,11 +59,11 @@ func main() {
 	}
 }
 
-func chosen(list, separator, name string) bool {
+func chosen(list, name string) bool {
 	if list == "" {
 		return true
 	}
-	return slices.ContainsFunc(strings.Split(list, separator), func(item string) bool {
+	return slices.ContainsFunc(strings.Split(list, ","), func(item string) bool {
 		prefix, all := strings.CutSuffix(item, "*")
 		return item == name || all && strings.HasPrefix(name, prefix)
 	})

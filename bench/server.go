@@ -90,8 +90,9 @@ func serve(text string) error {
 		} else if err != nil {
 			return err
 		}
+		begin := time.Now()
 		err := o.run(c, s)
-		r := report{CPU: cpu(), RSS: rss()}
+		r := report{Took: time.Since(begin), CPU: cpu(), RSS: rss()}
 		if err != nil {
 			r.Error = err.Error()
 		}

@@ -45,9 +45,9 @@ func (w *workload) measure(s settings, e entrant, z scale) (v values, err error)
 }
 
 var (
-	queued  = []string{"carewire", "centrifuge", "centrifuge, delayed", "melody", "gws", "gorilla", "coder"}
-	topical = []string{"carewire", "centrifuge", "centrifuge, delayed"}
-	stores  = []string{"carewire", "carewire, boltstore"}
+	queued  = []string{"carewire", "centrifuge", "centrifuge-delayed", "melody", "gws", "gorilla", "coder"}
+	topical = []string{"carewire", "centrifuge", "centrifuge-delayed"}
+	stores  = []string{"carewire", "carewire-boltstore"}
 	alone   = []string{"carewire"}
 )
 
@@ -63,12 +63,14 @@ var workloads = slices.Concat(
 		{"ward", stores, func(s settings, z scale) (values, error) {
 			return ward(s, z.of(500, 40), z.of(50, 4), z.of(40, 10), z.of(4, 1))
 		}},
-		{"stuck", queued, func(s settings, z scale) (values, error) { return withStuck(s, z.of(200, 20), z.of(2400, 60), 300) }},
-		{"storm", []string{"carewire", "carewire, boltstore", "centrifuge, recovering"}, func(s settings, z scale) (values, error) {
+		{"stuck", queued, func(s settings, z scale) (values, error) {
+			return withStuck(s, z.of(50, 20), z.of(8000, 60), float64(z.of(1500, 300)))
+		}},
+		{"storm", []string{"carewire", "carewire-boltstore", "centrifuge-recovering"}, func(s settings, z scale) (values, error) {
 			return storm(s, z.of(5000, 40), z.of(50, 5), 8)
 		}},
 	},
-	grown("durable-%d", []int{64, 512}, []string{"carewire, boltstore", "floor, durable"}, func(s settings, devices int, z scale) (values, error) {
+	grown("durable-%d", []int{64, 512}, []string{"carewire-boltstore", "floor-durable"}, func(s settings, devices int, z scale) (values, error) {
 		return durable(s, z.of(devices, 8), time.Duration(z.of(2000, 200))*time.Millisecond)
 	}),
 	grown("watchers-%d", []int{10, 100, 1000, 10000}, alone, func(s settings, n int, z scale) (values, error) {
