@@ -19,7 +19,7 @@ func moreWatchers(s settings, watchers, deliveries int) (values, error) {
 }
 
 // morePatients has ten clients watch each of the patients, of whom a client
-// watches at most 400, and publishes batches of 20 events of different patients.
+// watches at most 250, and publishes batches of 20 events of different patients.
 func morePatients(s settings, patients, deliveries int) (values, error) {
 	p, err := start(s)
 	if err != nil {
@@ -27,7 +27,7 @@ func morePatients(s settings, patients, deliveries int) (values, error) {
 	}
 	defer p.stop()
 	const each = 10
-	watch := min(patients, 400)
+	watch := min(patients, 250)
 	first := func(i int) int { return i / each * watch }
 	c := &crowd{server: p, watch: watch, buffer: 8 << 10, dialect: carewireDialect}
 	c.dialect.header = func(i, _ int) string { return carewireHeader("clinician", i, first(i), watch) }
@@ -78,7 +78,7 @@ func inBatches(p *server, c *crowd, patients, shares, batches int) (values, erro
 }
 
 // moreAlerts raises alerts, and returns what the Hub costs while they are open.
-func moreAlerts(s settings, alerts int) (values, error) {
+func moreAlerts(s settings, alerts int, pause time.Duration) (values, error) {
 	p, c, err := meet(s, 50, 1, 8<<10)
 	if err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func moreAlerts(s settings, alerts int) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	time.Sleep(3 * time.Second)
+	time.Sleep(pause)
 	idle, err := p.do(order{Do: "measure"})
 	if err != nil {
 		return nil, err
@@ -114,6 +114,6 @@ func moreAlerts(s settings, alerts int) (values, error) {
 	v["raise_us"] = float64(raised.CPU-empty.CPU) / 1e3 / float64(alerts)
 	v["held_kb"] = float64(full.RSS-empty.RSS) / 1024 / float64(alerts)
 	v["stats_us"] = float64(stats.Took) / 1e3 / 100
-	v["idle_cpu_ms_per_s"] = ms(idle.CPU-stats.CPU) / 3
+	v["idle_cpu_ms_per_s"] = ms(idle.CPU-stats.CPU) / pause.Seconds()
 	return v, nil
 }

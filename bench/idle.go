@@ -3,9 +3,9 @@ package main
 import "time"
 
 // idle connects clients that watch some patients each and returns what the
-// server holds for each of them: soon after, and once the process has given back
-// what it does not need, as Go does by itself within minutes.
-func idle(s settings, clients, watch, burst int) (values, error) {
+// server holds for each of them: a pause later, and once the process has given
+// back what it does not need, as Go does by itself within minutes.
+func idle(s settings, clients, watch, burst int, pause time.Duration) (values, error) {
 	p, err := start(s)
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func idle(s settings, clients, watch, burst int) (values, error) {
 	}
 	each := func(r report) float64 { return float64(r.RSS-empty.RSS) / float64(clients-min(clients, 20)) / 1024 }
 	v := values{}
-	time.Sleep(time.Second)
+	time.Sleep(pause)
 	for _, name := range []string{"idle_kb", "burst_kb"} {
 		if name == "burst_kb" {
 			if burst == 0 {
@@ -37,7 +37,7 @@ func idle(s settings, clients, watch, burst int) (values, error) {
 			if err := c.all(burst, time.Minute); err != nil {
 				return nil, err
 			}
-			time.Sleep(time.Second)
+			time.Sleep(pause)
 		}
 		plain, err := p.do(order{Do: "measure"})
 		if err != nil {

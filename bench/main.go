@@ -6,6 +6,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -20,43 +21,89 @@ func main() {
 		}
 		return
 	}
-	only := flag.String("only", "", "workloads to run, separated by commas; a name ending in * stands for all that begin so")
-	contenders := flag.String("contenders", "", "contenders to run, likewise")
-	runs := flag.Int("runs", 5, "how often each is run")
-	quick := flag.Bool("quick", false, "one small run of each, to see whether it works; nothing is written")
-	var s settings
-	flag.StringVar(&s.CPUProfile, "cpuprofile", "", "file for the server's CPU profile of what is measured")
-	flag.StringVar(&s.MemProfile, "memprofile", "", "file for the server's heap profile at the end of what is measured")
+	var p plan
+	flag.StringVar(&p.only, "only", "", "workloads to run, separated by commas; a name ending in * stands for all that begin so")
+	flag.StringVar(&p.contenders, "contenders", "", "contenders to run, likewise")
+	flag.IntVar(&p.runs, "runs", 5, "how often each is run")
+	flag.BoolVar(&p.quick, "quick", false, "one small run of each, to see whether it works; nothing is written")
+	flag.StringVar(&p.out, "out", "docs", "directory for benchmarks.md and benchmarks/, in which what is not measured now is kept; empty: nothing is written")
+	flag.StringVar(&p.Dir, "dir", "", "directory on the disk for what is durable; empty: that for temporary files")
+	flag.StringVar(&p.CPUProfile, "cpuprofile", "", "file for the server's CPU profile of what is measured")
+	flag.StringVar(&p.MemProfile, "memprofile", "", "file for the server's heap profile at the end of what is measured")
+	render := flag.Bool("render", false, "measure nothing, only make the report anew")
 	flag.Parse()
-	if *quick {
-		*runs = 1
+	if *render {
+		p.runs = 0
 	}
-	failed := false
+	if err := p.run(os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// A plan is what to measure.
+type plan struct {
+	settings
+	only, contenders string
+	runs             int
+	quick            bool
+	out              string
+}
+
+// run measures, workload by workload: run k of every contender before run k+1 of any.
+func (p plan) run(log io.Writer) error {
+	if p.quick {
+		p.runs, p.out = 1, ""
+	}
+	var all results
+	if p.out != "" {
+		var err error
+		if all, err = load(p.out); err != nil {
+			return err
+		}
+	}
+	invalid := 0
 	for _, w := range workloads {
-		if !chosen(*only, w.name) {
+		if !chosen(p.only, w.name) {
 			continue
 		}
-		for k := range *runs {
+		for k := range p.runs {
 			for _, e := range entrants {
-				if !chosen(*contenders, e.name) || !w.takes(e) {
+				if !chosen(p.contenders, e.name) || !w.takes(e) {
 					continue
 				}
-				v, err := w.measure(s, e, scale{*quick})
-				fmt.Printf("%-16s %d %-22s", w.name, k+1, e.name)
-				if err != nil {
-					fmt.Printf(" INVALID: %v", err)
-					failed = true
+				r := run{Workload: w.name, Contender: e.name, Run: k + 1, Day: today(), Machine: machine()}
+				var err error
+				if r.Values, err = w.measure(p.settings, e, scale{p.quick}); err != nil {
+					r.Invalid = err.Error()
+					invalid++
 				}
-				for _, name := range slices.Sorted(maps.Keys(v)) {
-					fmt.Printf("  %s %.4g", name, v[name])
+				if k == 0 {
+					all.forget(w.name, e.name)
 				}
-				fmt.Println()
+				all.Runs = append(all.Runs, r)
+				fmt.Fprintf(log, "%-22s %d %-22s %s", r.Workload, r.Run, r.Contender, r.Invalid)
+				for _, name := range slices.Sorted(maps.Keys(r.Values)) {
+					fmt.Fprintf(log, "  %s %s", name, digits3(r.Values[name]))
+				}
+				fmt.Fprintln(log)
+			}
+		}
+		if p.out != "" && p.runs > 0 {
+			if err := all.save(p.out); err != nil {
+				return err
 			}
 		}
 	}
-	if failed {
-		os.Exit(1)
+	if p.out != "" {
+		if err := all.render(p.out); err != nil {
+			return err
+		}
 	}
+	if invalid > 0 {
+		return fmt.Errorf("%d runs are invalid", invalid)
+	}
+	return nil
 }
 
 func chosen(list, name string) bool {

@@ -27,6 +27,13 @@ func (s scale) of(full, quick int) int {
 	return full
 }
 
+func (s scale) pause(full time.Duration) time.Duration {
+	if s.quick {
+		return full / 50
+	}
+	return full
+}
+
 func (w *workload) takes(e entrant) bool {
 	if w.contenders == nil {
 		return !e.special
@@ -71,7 +78,7 @@ var workloads = slices.Concat(
 		}},
 	},
 	grown("durable-%d", []int{64, 512}, []string{"carewire-boltstore", "floor-durable"}, func(s settings, devices int, z scale) (values, error) {
-		return durable(s, z.of(devices, 8), time.Duration(z.of(2000, 200))*time.Millisecond)
+		return durable(s, z.of(devices, 8), time.Duration(z.of(2000, 500))*time.Millisecond)
 	}),
 	grown("watchers-%d", []int{10, 100, 1000, 10000}, alone, func(s settings, n int, z scale) (values, error) {
 		return moreWatchers(s, z.of(n, min(n, 30)), z.of(200000, 1000))
@@ -80,7 +87,7 @@ var workloads = slices.Concat(
 		return morePatients(s, z.of(n, min(n, 40)), z.of(50000, 1000))
 	}),
 	grown("alerts-%d", []int{10, 1000, 10000, 100000}, alone, func(s settings, n int, z scale) (values, error) {
-		return moreAlerts(s, z.of(n, min(n, 2000)))
+		return moreAlerts(s, z.of(n, min(n, 2000)), z.pause(3*time.Second))
 	}),
 )
 
@@ -101,7 +108,7 @@ func paced(tls bool) func(settings, scale) (values, error) {
 func resting(clients, watch, burst int, tls bool) func(settings, scale) (values, error) {
 	return func(s settings, z scale) (values, error) {
 		s.TLS = tls
-		return idle(s, z.of(clients, 60), watch, min(burst, z.of(burst, 10)))
+		return idle(s, z.of(clients, 60), watch, min(burst, z.of(burst, 10)), z.pause(time.Second))
 	}
 }
 

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(serveVariable); text != "" { // a server process of a test
+		if err := serve(text); err != nil {
+			fmt.Fprintln(os.Stderr, "server:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Each kind of workload runs with few clients; a run that loses or repeats an event fails.
+func TestWorkloads(t *testing.T) {
+	const kinds = "burst,paced-tls,idle-5000,idle-5000-watching-40,ward,stuck,storm,durable-64,watchers-10,patients-1000,alerts-1000"
+	for _, w := range workloads {
+		if !chosen(kinds, w.name) {
+			continue
+		}
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			for _, e := range entrants {
+				peer := !strings.HasPrefix(e.name, "carewire") && !strings.HasPrefix(e.name, "floor")
+				if !w.takes(e) || peer && w.name != "burst" && w.name != "storm" {
+					continue
+				}
+				v, err := w.measure(settings{Dir: t.TempDir()}, e, scale{quick: true})
+				require.NoError(t, err, e.name)
+				for _, s := range sections {
+					if chosen(strings.Join(s.workloads, ","), w.name) {
+						require.Contains(t, v, s.figures[0].name, e.name)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestEveryWorkloadIsInTheReport(t *testing.T) {
+	for _, w := range workloads {
+		n := 0
+		for _, s := range sections {
+			if chosen(strings.Join(s.workloads, ","), w.name) {
+				n++
+			}
+		}
+		require.Equal(t, 1, n, w.name)
+	}
+}
+
+// Frames are counted however they are cut, and whatever is wrong with them shows.
+func TestClientCounts(t *testing.T) {
+	one := func(number int) string { return string(textFrame(event(0, number, 0))) }
+	two := string(textFrame([]byte(strings.Repeat(" ", 70) + `"vital_id":"` + eventID(0, 1) + "\"\n" + `"vital_id":"` + eventID(0, 2) + `"`)))
+	for _, tt := range []struct {
+		name               string
+		stream             string
+		got, gaps, repeats int64
+	}{
+		{"in order", one(1) + one(2) + one(3), 3, 0, 0},
+		{"two in one frame", two + one(3), 3, 0, 0},
+		{"left out", one(1) + one(4), 2, 2, 0},
+		{"first left out", one(2), 1, 1, 0},
+		{"again", one(1) + one(2) + one(2), 3, 0, 1},
+		{"wrong order", one(2) + one(1), 2, 1, 1},
+		{"others between", one(1) + string(textFrame([]byte(readyMessage))) + one(2), 2, 0, 0},
+		{"the last is cut", one(1) + one(2)[:100], 1, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, size := range []int{1, 7, 100, 10000} { // bytes that come at once
+				c := &crowd{dialect: plain}
+				cl := &client{crowd: c, last: make([]int32, 1)}
+				var held []byte
+				for rest := []byte(tt.stream); len(rest) > 0; {
+					n := min(size, len(rest))
+					held = append(held, rest[:n]...)
+					rest = rest[n:]
+					held = held[cl.take(held):]
+				}
+				require.Equal(t, []int64{tt.got, tt.gaps, tt.repeats}, []int64{c.got.Load(), c.gaps.Load(), c.repeats.Load()}, size)
+				require.Equal(t, tt.got == 3 && tt.repeats == 0, c.exactly(3) == nil)
+			}
+		})
+	}
+}
+
+func TestEventsAreEquallyLong(t *testing.T) {
+	require.Len(t, event(0, 1, 0), eventSize)
+	require.Len(t, event(0, 123456, centrifugeAdds), eventSize-centrifugeAdds)
+}
+
+func TestHistogram(t *testing.T) {
+	var h histogram
+	for i := range 1000 {
+		h.add(time.Duration(i+1) * time.Millisecond)
+	}
+	for _, q := range []float64{0.001, 0.5, 0.99, 1} {
+		require.InEpsilon(t, q*1000, h.quantile(q), 0.01)
+	}
+	h.add(-1)
+	h.add(math.MaxInt64)
+	h.reset()
+	require.Zero(t, h.quantile(0.5))
+}
+
+func TestReport(t *testing.T) {
+	dir := t.TempDir()
+	var r results
+	for k, cost := range []float64{100, 130, 110} {
+		r.Runs = append(r.Runs,
+			run{Workload: "burst", Contender: "carewire", Run: k + 1, Values: values{"cpu_ns": cost, "rss_mb": 9}},
+			run{Workload: "burst", Contender: "floor-gathered", Run: k + 1, Values: values{"cpu_ns": cost / 2, "rss_mb": 3}},
+			run{Workload: "burst", Contender: "centrifuge", Run: k + 1, Values: values{"cpu_ns": cost * 4, "rss_mb": 5}},
+			run{Workload: "watchers-10", Contender: "carewire", Run: k + 1, Values: values{"cpu_ns": cost}})
+	}
+	r.Runs = append(r.Runs, run{Workload: "burst", Contender: "melody", Run: 1, Invalid: "one event is missing"})
+	require.NoError(t, r.save(dir))
+	again, err := load(dir)
+	require.NoError(t, err)
+	require.Equal(t, r, again)
+	require.NoError(t, again.render(dir))
+	text, err := os.ReadFile(filepath.Join(dir, "benchmarks.md"))
+	require.NoError(t, err)
+	for _, line := range []string{
+		"| carewire | **110** (100–130) | 2.00 | 0.25 |",
+		"| melody (**1 of 1 runs invalid**) |",
+		"| burst | RSS MB | centrifuge (1.80) |",
+		"| watchers-10 | **110** (100–130) |",
+		"](benchmarks/burst.svg)",
+	} {
+		require.Contains(t, string(text), line)
+	}
+	for _, name := range []string{"burst.svg", "more-watchers.svg"} {
+		b, err := os.ReadFile(filepath.Join(dir, "benchmarks", name))
+		require.NoError(t, err)
+		for d := xml.NewDecoder(strings.NewReader(string(b))); ; {
+			if _, err = d.Token(); err != nil {
+				break
+			}
+		}
+		require.True(t, errors.Is(err, io.EOF), err)
+	}
+
+	again.forget("burst", "carewire")
+	valid, all := again.of("burst", "carewire")
+	require.Empty(t, valid)
+	require.Zero(t, all)
+}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A section of the report: some workloads of one kind. The first figure is
+// the main one: it has a plot, its extremes and the ratios.
+type section struct {
+	title     string
+	about     string
+	workloads []string // a name ending in * stands for all that begin so
+	figures   []figure
+	more      bool // more is better
+}
+
+type figure struct{ name, head string }
+
+var sections = []section{
+	{"Burst", "1,000 clients watch one patient, 1,000 events are published as fast as can be. What counts is the server's CPU time for each of the 1,000,000 deliveries.",
+		[]string{"burst", "burst-tls"}, []figure{{"cpu_ns", "CPU ns/delivery"}, {"took_ms", "until all have all, ms"}, {"rss_mb", "RSS MB"}, {"bytes", "bytes/delivery"}}, false},
+	{"Paced", "100 events a second to 1,000 clients. Nothing can be gathered here: each event is one write for each client.",
+		[]string{"paced", "paced-tls"}, []figure{{"cpu_ns", "CPU ns/delivery"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"p999_ms", "p99.9 ms"}}, false},
+	{"Idle", "What an idle connection holds of the server process's resident memory, the kernel's socket buffers not counted: *settled* after the garbage was collected and given back (by `debug.FreeOSMemory`; " +
+		"Go does it by itself within minutes), *soon* a second after the last has connected, and after a burst of 100 events to all. Servers without topics have nothing to watch; their clients get everything.",
+		[]string{"idle-*"}, []figure{{"settled_idle_kb", "settled KB"}, {"idle_kb", "soon KB"}, {"settled_burst_kb", "settled after a burst KB"}, {"burst_kb", "soon after a burst KB"}}, false},
+	{"Ward", "500 patients, each with a device that publishes once a second on its own connection; 50 clinicians watch 40 patients each. From the device's sending to the clinician's receipt, through the Store.",
+		[]string{"ward"}, []figure{{"p99_ms", "p99 ms"}, {"p50_ms", "p50 ms"}, {"p999_ms", "p99.9 ms"}, {"cpu_us", "CPU µs/event"}}, false},
+	{"Stuck clients", "50 clients, 1,500 events a second. Then a tenth of the clients stops reading, half of them wholly, half but for one byte a second, for 5 s and 8,000 events. " +
+		"The others' latency beside that of before; what the others lost; what is held for each stuck client, in the server and in the kernel (both ends of the socket). Then they read again: how many events they are " +
+		"given that are older than a second, and how many were left out for them. carewire's stuck clients watch as screens do (`latest`).",
+		[]string{"stuck"}, []figure{{"p99_ratio", "others' p99, × before"}, {"p99_ms", "p99 ms"}, {"p99_before_ms", "before ms"}, {"others_lost", "others lost"}, {"held_kb", "held KB"}, {"kernel_kb", "in the kernel KB"},
+			{"cut_share", "share cut off"}, {"old_values", "old events given"}, {"oldest_s", "oldest s"}, {"left_out", "left out"}}, false},
+	{"Reconnect storm", "5,000 clients, 50 patients. All lines are cut at once; 8 alerts are raised for each patient, half before and half while the clients come back. Until every client has every alert.",
+		[]string{"storm"}, []figure{{"caught_up_s", "all caught up after s"}, {"cpu_us", "CPU µs/client"}, {"alerts_lost", "alerts lost"}, {"not_recovered", "not recovered"}}, false},
+	{"Durable", "Devices publish one vital at a time and wait for the answer, which comes when it is on disk.",
+		[]string{"durable-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}}, true},
+	{"More watchers", "Batches of 20 events of one patient, to so many clients.", []string{"watchers-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}}, false},
+	{"More patients", "Batches of 20 events over so many patients, each watched by ten clients, a client watching at most 250.", []string{"patients-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}}, false},
+	{"More open alerts", "So many alerts are open (of priority info, which nobody is paged for), over at most 1,000 patients, while batches of 20 vitals go to 50 clients.",
+		[]string{"alerts-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}, {"raise_us", "CPU µs/raise"}, {"held_kb", "KB/alert"}, {"stats_us", "Stats µs"}, {"idle_cpu_ms_per_s", "idle CPU ms/s"}}, false},
+}
+
+const intro = `# Benchmarks
+
+Made by ` + "`go run ./bench`" + `; do not edit. The raw figures are in [benchmarks/results.json](benchmarks/results.json).
+
+%s
+Peers: %s. carewire was measured at %s.
+
+## How it is measured
+
+The server is a process of its own, so that CPU time (user and system, from getrusage) and memory (VmRSS) are its own; the load generator is another process on the same machine, and both talk over
+loopback. All clients are the same few lines, which count frames and read nothing but an ID in each event that holds its number and when it was sent. **A run in which an event is missing,
+comes twice or comes out of order is invalid**, and shown as such. Events are as long for all as carewire's frame of a heart rate with an ID, about 265 bytes; what a server adds of its own counts as part of it.
+Figures are medians of the runs, of which all contenders make the first before any makes the second; extremes are in parentheses. Ratios are the medians of the ratios of runs with the same number.
+The load shares the processors with the server: times are worse than they would be alone, for all alike.
+
+The floors do what cannot be left out, and nothing else: as many writers as there are processors, each with connections of its own and no lock but for taking the frames; no queue for a client, no watch, no Store. One
+writes each ready frame by itself (*single*), the other copies what is ready for a client into one buffer of up to 16 KB and writes that (*gathered*; writev over the same frames costs more).
+carewire stores each event before it delivers it, in a MemoryStore unless said otherwise; of the others only centrifuge-recovering keeps anything.
+
+| contender | configuration |
+|---|---|
+`
+
+// render writes benchmarks.md and its plots.
+func (r *results) render(dir string) error {
+	var b strings.Builder
+	if len(r.Runs) == 0 {
+		return nil
+	}
+	last := r.Runs[len(r.Runs)-1]
+	fmt.Fprintf(&b, intro, last.Machine+".", versions(), last.Day)
+	for _, e := range entrants {
+		fmt.Fprintf(&b, "| %s | %s |\n", e.name, e.about)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "benchmarks"), 0o755); err != nil {
+		return err
+	}
+	b.WriteString("\n## Where carewire is behind\n\n" + r.behind())
+	for _, s := range sections {
+		var names []string
+		for _, w := range workloads {
+			if slices.ContainsFunc(s.workloads, func(p string) bool { return chosen(p, w.name) }) && r.measured(w.name) {
+				names = append(names, w.name)
+			}
+		}
+		if len(names) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", s.title, s.about)
+		if slices.Equal(contendersOf(names[0]), alone) {
+			r.sizes(&b, s, names)
+			if err := r.plot(&b, dir, s, s.title, names, alone); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, name := range names {
+			if len(names) > 1 {
+				fmt.Fprintf(&b, "\n### %s\n", name)
+			}
+			r.table(&b, s, name)
+			if err := r.plot(&b, dir, s, name, []string{name}, contendersOf(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return os.WriteFile(filepath.Join(dir, "benchmarks.md"), []byte(b.String()), 0o644)
+}
+
+func (r *results) measured(workload string) bool {
+	return slices.ContainsFunc(r.Runs, func(x run) bool { return x.Workload == workload })
+}
+
+func contendersOf(name string) (list []string) {
+	for _, w := range workloads {
+		if w.name != name {
+			continue
+		}
+		for _, e := range entrants {
+			if w.takes(e) {
+				list = append(list, e.name)
+			}
+		}
+	}
+	return list
+}
+
+// table compares the contenders of a workload.
+func (r *results) table(b *strings.Builder, s section, workload string) {
+	contenders := contendersOf(workload)
+	bases := slices.DeleteFunc([]string{"floor-gathered", "floor-durable", "centrifuge", "centrifuge-recovering"}, func(name string) bool {
+		valid, _ := r.of(workload, name)
+		return len(valid) == 0
+	})
+	b.WriteString("\n| |")
+	for i, f := range s.figures {
+		fmt.Fprintf(b, " %s |", f.head)
+		if i == 0 {
+			for _, base := range bases {
+				fmt.Fprintf(b, " × %s |", base)
+			}
+		}
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---:|", len(s.figures)+len(bases)) + "\n")
+	for _, name := range contenders {
+		valid, all := r.of(workload, name)
+		if all == 0 {
+			continue
+		}
+		fmt.Fprintf(b, "| %s%s |", name, shortfall(len(valid), all))
+		for i, f := range s.figures {
+			b.WriteString(" " + cell(valid, f.name, i == 0) + " |")
+			if i == 0 {
+				for _, base := range bases {
+					theirs, _ := r.of(workload, base)
+					if x, ok := ratio(valid, theirs, f.name); ok && len(valid) > 0 {
+						fmt.Fprintf(b, " %.2f |", x)
+					} else {
+						b.WriteString(" |")
+					}
+				}
+			}
+		}
+		b.WriteString("\n")
+	}
+}
+
+// sizes compares carewire with itself.
+func (r *results) sizes(b *strings.Builder, s section, names []string) {
+	b.WriteString("\n| |")
+	for _, f := range s.figures {
+		fmt.Fprintf(b, " %s |", f.head)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---:|", len(s.figures)) + "\n")
+	for _, name := range names {
+		valid, all := r.of(name, "carewire")
+		fmt.Fprintf(b, "| %s%s |", name, shortfall(len(valid), all))
+		for i, f := range s.figures {
+			b.WriteString(" " + cell(valid, f.name, i == 0) + " |")
+		}
+		b.WriteString("\n")
+	}
+}
+
+func shortfall(valid, all int) string {
+	if valid == all {
+		return ""
+	}
+	return fmt.Sprintf(" (**%d of %d runs invalid**)", all-valid, all)
+}
+
+func cell(valid []run, name string, main bool) string {
+	list := figures(valid, name)
+	m, least, most := median(list)
+	switch {
+	case len(list) == 0:
+		return ""
+	case main && len(list) > 1:
+		return fmt.Sprintf("**%s** (%s–%s)", digits3(m), digits3(least), digits3(most))
+	}
+	return digits3(m)
+}
+
+// plot draws the main figure, one bar for each workload and contender.
+func (r *results) plot(b *strings.Builder, dir string, s section, title string, names, contenders []string) error {
+	var bars []bar
+	for _, name := range names {
+		for _, c := range contenders {
+			valid, _ := r.of(name, c)
+			list := figures(valid, s.figures[0].name)
+			if len(list) == 0 {
+				continue
+			}
+			label := c
+			if len(names) > 1 {
+				label = name
+			}
+			m, least, most := median(list)
+			bars = append(bars, bar{label, m, least, most, strings.HasPrefix(c, "carewire")})
+		}
+	}
+	if len(bars) == 0 {
+		return nil
+	}
+	file := strings.ReplaceAll(strings.ToLower(title), " ", "-") + ".svg"
+	fmt.Fprintf(b, "\n![%s: %s](benchmarks/%s)\n", title, s.figures[0].head, file)
+	return os.WriteFile(filepath.Join(dir, "benchmarks", file), []byte(plot(title+": "+s.figures[0].head, bars)), 0o644)
+}
+
+// behind lists what another server does better than carewire.
+func (r *results) behind() string {
+	var lines []string
+	for _, s := range sections {
+		for _, w := range workloads {
+			if !slices.ContainsFunc(s.workloads, func(p string) bool { return chosen(p, w.name) }) {
+				continue
+			}
+			ours, _ := r.of(w.name, "carewire")
+			for _, f := range s.figures {
+				var better []string
+				for _, name := range contendersOf(w.name) {
+					theirs, _ := r.of(w.name, name)
+					x, ok := ratio(ours, theirs, f.name)
+					if ok && !strings.HasPrefix(name, "carewire") && !strings.HasPrefix(name, "floor") && (!s.more && x > 1.05 || s.more && x < 0.95) {
+						better = append(better, fmt.Sprintf("%s (%.2f)", name, x))
+					}
+				}
+				if len(better) > 0 && f.name != "bytes" {
+					lines = append(lines, fmt.Sprintf("| %s | %s | %s |\n", w.name, f.head, strings.Join(better, ", ")))
+				}
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return "No other server was better by more than 5 % in anything that was measured.\n"
+	}
+	return "All figures in which another server is better by more than 5 %, with carewire's ratio to it:\n\n| workload | figure | who is better |\n|---|---|---|\n" + strings.Join(lines, "")
+}
