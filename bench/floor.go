@@ -30,8 +30,9 @@ type floorWriter struct {
 	wake   chan struct{}
 }
 
-// gatherSize was found by trying: less and more cost more.
-const gatherSize = 16 << 10
+// gatherSize was found by trying: in a burst 16 KB cost about half as much
+// again, more saves nothing, and writev over the same frames costs twice as much.
+const gatherSize = 64 << 10
 
 func newGathered(settings) (contender, error) { return newFloor(gatherSize), nil }
 func newSingle(settings) (contender, error)   { return newFloor(1), nil }
