@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 // Each kind of workload runs with few clients; a run that loses or repeats an event fails.
 func TestWorkloads(t *testing.T) {
-	const kinds = "burst,paced-tls,idle-5000,idle-5000-watching-40,ward,stuck,storm,durable-64,watchers-10,patients-1000,alerts-1000"
+	const kinds = "burst,paced-tls,idle-5000,idle-5000-watching-40,ward,stuck,storm,durable-64,watchers-10,patients-1000,alerts-10000"
 	for _, w := range workloads {
 		if !chosen(kinds, w.name) {
 			continue
@@ -66,8 +66,8 @@ func TestEveryWorkloadIsInTheReport(t *testing.T) {
 
 // Frames are counted however they are cut, and whatever is wrong with them shows.
 func TestClientCounts(t *testing.T) {
-	one := func(number int) string { return string(textFrame(event(0, number, 0))) }
-	two := string(textFrame([]byte(strings.Repeat(" ", 70) + `"vital_id":"` + eventID(0, 1) + "\"\n" + `"vital_id":"` + eventID(0, 2) + `"`)))
+	one := func(number int) string { return string(textFrame(event(0, number, time.Now(), 0))) }
+	two := string(textFrame([]byte(strings.Repeat(" ", 70) + `"vital_id":"` + eventID(0, 1, time.Now()) + "\"\n" + `"vital_id":"` + eventID(0, 2, time.Now()) + `"`)))
 	for _, tt := range []struct {
 		name               string
 		stream             string
@@ -101,8 +101,8 @@ func TestClientCounts(t *testing.T) {
 }
 
 func TestEventsAreEquallyLong(t *testing.T) {
-	require.Len(t, event(0, 1, 0), eventSize)
-	require.Len(t, event(0, 123456, centrifugeAdds), eventSize-centrifugeAdds)
+	require.Len(t, event(0, 1, time.Now(), 0), eventSize)
+	require.Len(t, event(0, 123456, time.Now(), centrifugeAdds), eventSize-centrifugeAdds)
 }
 
 func TestHistogram(t *testing.T) {

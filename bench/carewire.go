@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
@@ -49,10 +50,10 @@ func patientID(n int) string { return fmt.Sprintf("p-%d", n) }
 
 // publish hands all events to the Hub in one call, as a gateway would that has
 // that many: the Hub then appends and delivers them in batches.
-func (c *carewireHost) publish(patient, first, n int) error {
+func (c *carewireHost) publish(patient, first, n int, at time.Time) error {
 	list := make([]carewire.Vital, n)
 	for i := range list {
-		list[i] = vital(patient, first+i)
+		list[i] = vital(patient, first+i, at)
 	}
 	_, err := c.Publish(context.Background(), list...)
 	return err
@@ -63,7 +64,7 @@ func (c *carewireHost) publish(patient, first, n int) error {
 func (c *carewireHost) spread(patients, first, n int) error {
 	list := make([]carewire.Vital, n)
 	for i := range list {
-		list[i] = vital((first+i)%patients, (first+i)/patients+1)
+		list[i] = vital((first+i)%patients, (first+i)/patients+1, time.Now())
 	}
 	_, err := c.Publish(context.Background(), list...)
 	return err
@@ -71,14 +72,14 @@ func (c *carewireHost) spread(patients, first, n int) error {
 
 // raise raises an alert that stays open and of which nobody is paged.
 func (c *carewireHost) raise(patient, number int) error {
-	_, err := c.Raise(context.Background(), carewire.Alert{Patient: patientID(patient), ID: eventID(patient, number),
+	_, err := c.Raise(context.Background(), carewire.Alert{Patient: patientID(patient), ID: eventID(patient, number, time.Now()),
 		Text: "Low oxygen saturation", Priority: carewire.PriorityInfo})
 	return err
 }
 
-func vital(patient, number int) carewire.Vital {
+func vital(patient, number int, at time.Time) carewire.Vital {
 	v := carewire.HeartRate.Of(patientID(patient), 72)
-	v.ID = eventID(patient, number)
+	v.ID = eventID(patient, number, at)
 	return v
 }
 

@@ -57,9 +57,9 @@ func centrifugeNode(reply centrifuge.ConnectReply, subscribe centrifuge.Subscrib
 // centrifugeAdds is how much longer its push is than the data.
 const centrifugeAdds = len(`{"push":{"channel":"p-0","pub":{"data":}}}`)
 
-func (c *centrifugeHost) publish(patient, first, n int) error {
+func (c *centrifugeHost) publish(patient, first, n int, at time.Time) error {
 	for i := range n {
-		if _, err := c.node.Publish(patientID(patient), event(patient, first+i, centrifugeAdds), c.options...); err != nil {
+		if _, err := c.node.Publish(patientID(patient), event(patient, first+i, at, centrifugeAdds), c.options...); err != nil {
 			return err
 		}
 	}
@@ -70,7 +70,7 @@ func (c *centrifugeHost) publish(patient, first, n int) error {
 func (c *centrifugeHost) raise(patient, number int) error {
 	_, err := c.node.Publish(patientID(patient), fmt.Appendf(nil, `{"type":"alert","alert":{"alert_id":"%s","text":"Low oxygen saturation",`+
 		`"priority":"info","condition":"present","responsibility":{"state":"undefined"},"raised":"%s"}}`,
-		eventID(patient, number), time.Now().Format(time.RFC3339Nano)), c.options...)
+		eventID(patient, number, time.Now()), time.Now().Format(time.RFC3339Nano)), c.options...)
 	return err
 }
 

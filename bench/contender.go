@@ -13,8 +13,9 @@ import (
 type contender interface {
 	http.Handler
 	// publish sends events first … first+n-1 of a patient to all who watch it,
-	// as fast as can be. It may return before they are delivered.
-	publish(patient, first, n int) error
+	// which the host has had since at, as fast as can be. It may return before
+	// they are delivered.
+	publish(patient, first, n int, at time.Time) error
 }
 
 // An alerter can send alerts too, with the given number as part of their ID.
@@ -74,19 +75,19 @@ const eventSize = 264
 // idLength is that of an event's ID: patient, number, and when it was sent.
 const idLength = 5 + 6 + 12
 
-// eventID tells a client which event of which patient it has, and when it was
-// sent: nanoseconds, of which the last twelve digits are enough.
-func eventID(patient, number int) string {
-	return fmt.Sprintf("%05d%06d%012d", patient, number, time.Now().UnixNano()%clockRound)
+// eventID tells a client which event of which patient it has, and since when
+// there is one: nanoseconds, of which the last twelve digits are enough.
+func eventID(patient, number int, at time.Time) string {
+	return fmt.Sprintf("%05d%06d%012d", patient, number, at.UnixNano()%clockRound)
 }
 
 const clockRound = 1e12
 
 // event is the text that a host would publish, like what carewire makes of a
 // heart rate. It is eventSize long less what the contender itself adds.
-func event(patient, number, added int) []byte {
+func event(patient, number int, at time.Time, added int) []byte {
 	b := make([]byte, 0, eventSize)
-	b = fmt.Appendf(b, `{"type":"vital","patient":"p-%d","vital":{"vital_id":"%s","code":"8867-4","value":72,"unit":"/min","device":"`, patient, eventID(patient, number))
+	b = fmt.Appendf(b, `{"type":"vital","patient":"p-%d","vital":{"vital_id":"%s","code":"8867-4","value":72,"unit":"/min","device":"`, patient, eventID(patient, number, at))
 	b = append(b, strings.Repeat("m", max(0, eventSize-added-len(b)-3))...)
 	return append(b, `"}}`...)
 }

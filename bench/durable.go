@@ -31,7 +31,7 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 		asked.Add(1)
 		number := int(cl.newest.Add(1))
 		cl.sent.Store(time.Now().UnixNano())
-		cl.send(0x1, publishRequest(cl.index, number))
+		cl.send(0x1, publishRequest(cl.index, number, time.Now()))
 	}
 	c := newDevices(p, func(cl *client, answer []byte) {
 		if !accepted(answer) {
@@ -154,7 +154,7 @@ func answer(committed <-chan []came) {
 	}
 }
 
-func (d *durableFloor) publish(int, int, int) error { return errors.ErrUnsupported }
+func (d *durableFloor) publish(int, int, int, time.Time) error { return errors.ErrUnsupported }
 
 // readMasked reads a short frame of a client.
 func readMasked(in *bufio.Reader) ([]byte, error) {

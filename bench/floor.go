@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // A floor does what cannot be left out, and nothing else: frames are ready,
@@ -71,10 +72,10 @@ func (f *floor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-func (f *floor) publish(patient, first, n int) error {
+func (f *floor) publish(patient, first, n int, at time.Time) error {
 	frames := make([][]byte, n)
 	for i := range frames {
-		frames[i] = textFrame(event(patient, first+i, 0))
+		frames[i] = textFrame(event(patient, first+i, at, 0))
 	}
 	for _, w := range f.writers {
 		w.mu.Lock()

@@ -28,9 +28,9 @@ func newMelody(s settings) (contender, error) {
 
 func (m melodyHost) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.HandleRequest(w, r) }
 
-func (m melodyHost) publish(patient, first, n int) error {
+func (m melodyHost) publish(patient, first, n int, at time.Time) error {
 	for i := range n {
-		if err := m.Broadcast(event(patient, first+i, 0)); err != nil {
+		if err := m.Broadcast(event(patient, first+i, at, 0)); err != nil {
 			return err
 		}
 	}
@@ -63,9 +63,9 @@ func (h *gwsHost) OnOpen(c *gws.Conn) {
 
 func (h *gwsHost) OnClose(c *gws.Conn, _ error) { h.conns.Delete(c) }
 
-func (h *gwsHost) publish(patient, first, n int) error {
+func (h *gwsHost) publish(patient, first, n int, at time.Time) error {
 	for i := range n {
-		b := gws.NewBroadcaster(gws.OpcodeText, event(patient, first+i, 0))
+		b := gws.NewBroadcaster(gws.OpcodeText, event(patient, first+i, at, 0))
 		h.conns.Range(func(c *gws.Conn, _ bool) bool {
 			b.Broadcast(c)
 			return true
@@ -158,9 +158,9 @@ func (h *gorillaHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-func (h *gorillaHost) publish(patient, first, n int) error {
+func (h *gorillaHost) publish(patient, first, n int, at time.Time) error {
 	for i := range n {
-		m, err := gorilla.NewPreparedMessage(gorilla.TextMessage, event(patient, first+i, 0))
+		m, err := gorilla.NewPreparedMessage(gorilla.TextMessage, event(patient, first+i, at, 0))
 		if err != nil {
 			return err
 		}
@@ -197,9 +197,9 @@ func (h *coderHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *coderHost) publish(patient, first, n int) error {
+func (h *coderHost) publish(patient, first, n int, at time.Time) error {
 	for i := range n {
-		h.send(event(patient, first+i, 0))
+		h.send(event(patient, first+i, at, 0))
 	}
 	return nil
 }

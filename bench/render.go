@@ -30,7 +30,7 @@ var sections = []section{
 		[]string{"idle-*"}, []figure{{"settled_idle_kb", "settled KB"}, {"idle_kb", "soon KB"}, {"settled_burst_kb", "settled after a burst KB"}, {"burst_kb", "soon after a burst KB"}}, false},
 	{"Ward", "500 patients, each with a device that publishes once a second on its own connection; 50 clinicians watch 40 patients each. From the device's sending to the clinician's receipt, through the Store.",
 		[]string{"ward"}, []figure{{"p99_ms", "p99 ms"}, {"p50_ms", "p50 ms"}, {"p999_ms", "p99.9 ms"}, {"cpu_us", "CPU µs/event"}}, false},
-	{"Stuck clients", "50 clients, 1,500 events a second. Then a tenth of the clients stops reading, half of them wholly, half but for one byte a second, for 5 s and 8,000 events. " +
+	{"Stuck clients", "50 clients, 1,500 events a second. Then a tenth of the clients stops reading, half of them wholly, half but for one byte a second, for 4 s and 6,000 events. " +
 		"The others' latency beside that of before; what the others lost; what is held for each stuck client, in the server and in the kernel (both ends of the socket). Then they read again: how many events they are " +
 		"given that are older than a second, and how many were left out for them. carewire's stuck clients watch as screens do (`latest`).",
 		[]string{"stuck"}, []figure{{"p99_ratio", "others' p99, × before"}, {"p99_ms", "p99 ms"}, {"p99_before_ms", "before ms"}, {"others_lost", "others lost"}, {"held_kb", "held KB"}, {"kernel_kb", "in the kernel KB"},
@@ -55,7 +55,7 @@ Peers: %s. carewire was measured at %s.
 ## How it is measured
 
 The server is a process of its own, so that CPU time (user and system, from getrusage) and memory (VmRSS) are its own; the load generator is another process on the same machine, and both talk over
-loopback. All clients are the same few lines, which count frames and read nothing but an ID in each event that holds its number and when it was sent. **A run in which an event is missing,
+loopback. All clients are the same few lines, which count frames and read nothing but an ID in each event that holds its number and since when the host has it (the time at which it was due, however busy the server was then). **A run in which an event is missing,
 comes twice or comes out of order is invalid**, and shown as such. Events are as long for all as carewire's frame of a heart rate with an ID, about 265 bytes; what a server adds of its own counts as part of it.
 Figures are medians of the runs, of which all contenders make the first before any makes the second; extremes are in parentheses. Ratios are the medians of the ratios of runs with the same number.
 The load shares the processors with the server: times are worse than they would be alone, for all alike.

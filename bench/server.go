@@ -149,13 +149,14 @@ func (o *order) publish(c contender) error {
 	if o.Patients > 0 {
 		return c.(*carewireHost).spread(o.Patients, o.First, o.N)
 	}
-	if o.Rate == 0 {
-		return c.publish(o.Patient, o.First, o.N)
-	}
 	begin := time.Now()
+	if o.Rate == 0 {
+		return c.publish(o.Patient, o.First, o.N, begin)
+	}
 	for i := range o.N {
-		time.Sleep(time.Until(begin.Add(time.Duration(float64(i) / o.Rate * float64(time.Second)))))
-		if err := c.publish(o.Patient, o.First+i, 1); err != nil {
+		at := begin.Add(time.Duration(float64(i) / o.Rate * float64(time.Second)))
+		time.Sleep(time.Until(at))
+		if err := c.publish(o.Patient, o.First+i, 1, at); err != nil {
 			return err
 		}
 	}

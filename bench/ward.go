@@ -42,8 +42,9 @@ func ward(s settings, patients, clinicians, watch, seconds int) (values, error) 
 	}
 	begin := time.Now()
 	for i := range patients * seconds {
-		time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(patients))))
-		if err := devices.clients[i%patients].send(0x1, publishRequest(i%patients, 1+i/patients)); err != nil {
+		at := begin.Add(time.Duration(i) * time.Second / time.Duration(patients))
+		time.Sleep(time.Until(at))
+		if err := devices.clients[i%patients].send(0x1, publishRequest(i%patients, 1+i/patients, at)); err != nil {
 			return nil, err
 		}
 	}
@@ -73,9 +74,9 @@ func newDevices(p *server, answered func(*client, []byte)) *crowd {
 	return c
 }
 
-func publishRequest(patient, number int) []byte {
+func publishRequest(patient, number int, at time.Time) []byte {
 	return fmt.Appendf(nil, `{"type":"publish","req":"1","vitals":[{"patient":"%s","code":"8867-4","value":72,"unit":"/min","vital_id":"%s"}]}`,
-		patientID(patient), eventID(patient, number))
+		patientID(patient), eventID(patient, number, at))
 }
 
 func accepted(answer []byte) bool {
