@@ -139,6 +139,8 @@ func TestReport(t *testing.T) {
 	require.NoError(t, err)
 	for _, line := range []string{
 		"| carewire | **110** (100–130) | 2.00 | 0.25 |",
+		"| burst | CPU ns/delivery × floor-gathered | ≤ 1.30 | 2.00 | **no** |",
+		"| burst | CPU ns/delivery × centrifuge | ≤ 0.35 | 0.25 | yes |",
 		"| melody (**1 of 1 runs invalid**) |",
 		"| burst | RSS MB | centrifuge (1.80) |",
 		"| watchers-10 | **110** (100–130) |",

@@ -15,7 +15,7 @@ func moreWatchers(s settings, watchers, deliveries int) (values, error) {
 	}
 	defer p.stop()
 	defer c.leave()
-	return inBatches(p, c, 1, 1, max(1, deliveries/watchers/20))
+	return inBatches(p, c, 1, 1, max(5, deliveries/watchers/20))
 }
 
 // morePatients has ten clients watch each of the patients, of whom a client

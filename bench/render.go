@@ -82,6 +82,7 @@ func (r *results) render(dir string) error {
 	if err := os.MkdirAll(filepath.Join(dir, "benchmarks"), 0o755); err != nil {
 		return err
 	}
+	b.WriteString(r.aimed())
 	b.WriteString("\n## Where carewire is behind\n\n" + r.behind())
 	for _, s := range sections {
 		var names []string
@@ -137,7 +138,7 @@ func (r *results) table(b *strings.Builder, s section, workload string) {
 	contenders := contendersOf(workload)
 	bases := slices.DeleteFunc([]string{"floor-gathered", "floor-durable", "centrifuge", "centrifuge-recovering"}, func(name string) bool {
 		valid, _ := r.of(workload, name)
-		return len(valid) == 0
+		return len(valid) == 0 || strings.HasSuffix(s.figures[0].name, "_ratio")
 	})
 	b.WriteString("\n| |")
 	for i, f := range s.figures {
@@ -232,6 +233,61 @@ func (r *results) plot(b *strings.Builder, dir string, s section, title string, 
 	file := strings.ReplaceAll(strings.ToLower(title), " ", "-") + ".svg"
 	fmt.Fprintf(b, "\n![%s: %s](benchmarks/%s)\n", title, s.figures[0].head, file)
 	return os.WriteFile(filepath.Join(dir, "benchmarks", file), []byte(plot(title+": "+s.figures[0].head, bars)), 0o644)
+}
+
+// An aim is what carewire is meant to reach: a figure, or its ratio to a base.
+type aim struct {
+	workload, contender, figure, base string
+	least, most                       float64 // one of them
+}
+
+var aims = []aim{
+	{"burst", "carewire", "cpu_ns", "floor-gathered", 0, 1.3},
+	{"burst", "carewire", "cpu_ns", "centrifuge", 0, 0.35},
+	{"paced", "carewire", "cpu_ns", "floor-gathered", 0, 1.15},
+	{"paced", "carewire", "cpu_ns", "centrifuge", 0, 0.75},
+	{"paced", "carewire", "p99_ms", "floor-gathered", 0, 1.3},
+	{"idle-5000", "carewire", "settled_idle_kb", "", 0, 14},
+	{"idle-5000-tls", "carewire", "settled_idle_kb", "", 0, 26},
+	{"durable-64", "carewire-boltstore", "answers_per_s", "floor-durable", 0.3, 0},
+	{"durable-512", "carewire-boltstore", "answers_per_s", "floor-durable", 0.3, 0},
+	{"stuck", "carewire", "p99_ratio", "", 0, 1.2},
+}
+
+// aimed compares the aims with what was measured.
+func (r *results) aimed() string {
+	var b strings.Builder
+	b.WriteString("\n## What was aimed at\n\n| workload | figure | aim | measured | reached |\n|---|---|---:|---:|---|\n")
+	for _, a := range aims {
+		ours, _ := r.of(a.workload, a.contender)
+		theirs, _ := r.of(a.workload, a.base)
+		got, _, _ := median(figures(ours, a.figure))
+		unit := ""
+		if a.base != "" {
+			got, _ = ratio(ours, theirs, a.figure)
+			unit = " × " + a.base
+		}
+		if got == 0 {
+			continue
+		}
+		limit, reached := "≤ "+digits3(a.most), got <= a.most
+		if a.least > 0 {
+			limit, reached = "≥ "+digits3(a.least), got >= a.least
+		}
+		fmt.Fprintf(&b, "| %s | %s%s | %s | %s | %s |\n", a.workload, head(a.figure), unit, limit, digits3(got), map[bool]string{true: "yes", false: "**no**"}[reached])
+	}
+	return b.String()
+}
+
+func head(name string) string {
+	for _, s := range sections {
+		for _, f := range s.figures {
+			if f.name == name {
+				return f.head
+			}
+		}
+	}
+	return name
 }
 
 // behind lists what another server does better than carewire.
