@@ -47,7 +47,7 @@ func storm(s settings, clients, patients, alerts int) (values, error) {
 		return old.clients[i].position()
 	})}
 	defer c.leave()
-	if err := c.join(clients); err != nil {
+	if err := c.connect(clients); err != nil {
 		return nil, err
 	}
 	if err := <-raised; err != nil {
