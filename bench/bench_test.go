@@ -76,6 +76,7 @@ func TestClientCounts(t *testing.T) {
 		{"in order", one(1) + one(2) + one(3), 3, 0, 0},
 		{"two in one frame", two + one(3), 3, 0, 0},
 		{"left out", one(1) + one(4), 2, 2, 0},
+		{"left out, and as many as should be", one(1) + one(2) + one(4), 3, 1, 0},
 		{"first left out", one(2), 1, 1, 0},
 		{"again", one(1) + one(2) + one(2), 3, 0, 1},
 		{"wrong order", one(2) + one(1), 2, 1, 1},
@@ -94,7 +95,7 @@ func TestClientCounts(t *testing.T) {
 					held = held[cl.take(held):]
 				}
 				require.Equal(t, []int64{tt.got, tt.gaps, tt.repeats}, []int64{c.got.Load(), c.gaps.Load(), c.repeats.Load()}, size)
-				require.Equal(t, tt.got == 3 && tt.repeats == 0, c.exactly(3) == nil)
+				require.Equal(t, tt.got == 3 && tt.gaps == 0 && tt.repeats == 0, c.exactly(3) == nil)
 			}
 		})
 	}
