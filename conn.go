@@ -49,7 +49,6 @@ type conn struct {
 	alive   atomic.Int64 // when there was a sign of life, in ticks
 	begun   atomic.Int64 // when the message being read began; 0: none
 	slot    int          // when the Hub's clock visits it
-	slow    bool         // the Hub's clock's: it has taken long to take what was written
 	busy    atomic.Bool  // a request is being carried out
 	closing atomic.Bool  // our close frame is in line
 	beating atomic.Bool  // a heartbeat is being made

@@ -66,7 +66,8 @@ func syncFrame(typ EventType, patient string, p Position, must uint64, recovered
 }
 
 const (
-	writeSize   = 16 << 10 // bytes gathered into one write
+	writeSize   = 64 << 10 // bytes gathered into one write: less costs half as much again in a burst
+	slowWrite   = 16 << 10 // bytes gathered into one write to a client that is slow: what is newer waits behind it
 	controlSize = 1 << 20  // bytes of replies that may wait
 	smallOutbox = 64 << 10 // bytes in an outbox that do not count against Options.OutboxesBytes
 	readAhead   = 64 << 10 // bytes read from the Store that may wait before more is read
@@ -102,6 +103,7 @@ type outbox struct {
 	closing []byte    // the close frame: the last element
 	busy    bool      // run is running
 	done    bool      // nothing more is taken
+	slow    bool      // writes are small
 	runs    func()    // run; kept, so that starting it makes no garbage
 
 	wrote   atomic.Int64 // when something but pings and pongs was last written, in ticks
@@ -437,7 +439,7 @@ func (o *outbox) run() {
 				return
 			}
 		}
-		if cap(b) <= 4*writeSize {
+		if cap(b) <= 2*writeSize {
 			*buf = b
 		}
 	}
@@ -453,7 +455,11 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		return nil, nil, false, false
 	}
 	now, text := o.hub.ticks(), false
-	for len(o.control) > 0 && len(b) < writeSize {
+	size := writeSize
+	if o.slow {
+		size = slowWrite
+	}
+	for len(o.control) > 0 && len(b) < size {
 		text = text || o.control[0][0] == 0x81
 		b = append(b, o.control[0]...)
 		o.held -= len(o.control[0])
@@ -466,7 +472,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		return append(b, o.closing...), nil, true, true
 	}
 	events := 0
-	for len(b) < writeSize {
+	for len(b) < size {
 		w := o.urgent.first
 		if w == nil {
 			w = o.normal.first
@@ -488,7 +494,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 			oldest = w.queue[0]
 		}
 		var n int
-		b, n = w.write(b)
+		b, n = w.write(b, size)
 		events += n
 		if w.owing == 0 {
 			w.urgent = 0
@@ -520,14 +526,23 @@ func (o *outbox) writingFor(now int64) time.Duration {
 	return 0
 }
 
-// write appends what w's queue holds to b, as far as there is room for it, and
-// returns how many events that are. Under out.mu.
-func (w *watch) write(b []byte) (_ []byte, events int) {
+// slowDown makes writes small from now on; false: they were already.
+func (o *outbox) slowDown() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	was := o.slow
+	o.slow = true
+	return !was
+}
+
+// write appends what w's queue holds to b, until that has the given size, and
+// returns how many events it was. Under out.mu.
+func (w *watch) write(b []byte, size int) (_ []byte, events int) {
 	if w.turn == 0 {
 		w.turn = len(w.queue)
 	}
 	n, done, last := 0, w.cursor.Seq, (*frame)(nil)
-	for n < len(w.queue) && len(b) < writeSize {
+	for n < len(w.queue) && len(b) < size {
 		f := w.queue[n]
 		n++
 		part := w.bytesOf(f)
