@@ -35,7 +35,7 @@ type Options struct {
 	// TestRecipients are paged for test alerts: person:ID, group:ID, role:NAME.
 	TestRecipients []string
 
-	MaxConnections int           // 0: 100,000
+	MaxConnections int           // event streams and requests by POST among them; 0: 100,000
 	MaxFrame       int           // bytes of a request; 0: 65,536
 	MaxVitals      int           // in one publish; 0: 100
 	MaxPatients    int           // watched by one connection; 0: 500
@@ -86,8 +86,8 @@ func (o *Options) withDefaults() Options {
 // A Hub connects devices, patients and staff: it takes vitals, alerts and
 // notices in, keeps them in a Store, and delivers them to everyone entitled.
 //
-// It is an http.Handler that serves WebSocket connections, and can be called
-// by its host directly; both go the same way. All methods are safe for
+// It is an http.Handler that serves WebSocket connections and requests by POST,
+// and can be called by its host directly; all go the same way. All methods are safe for
 // concurrent use. The host's own calls are not authorised, except Answer,
 // which is given the person who answers.
 type Hub struct {

@@ -33,6 +33,10 @@ func (c *conn) handle(b []byte) {
 		}
 		return
 	}
+	if err := c.fits(r.Type); err != nil {
+		c.out.send(errorFrame(r.Req, err))
+		return
+	}
 	ctx := c.hub.ctx
 	var members func(*encoder)
 	switch r.Type {

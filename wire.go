@@ -426,6 +426,18 @@ func controlFrame(b []byte, first byte) []byte {
 	return b
 }
 
+// cutFrame takes the first of our own frames off b.
+func cutFrame(b []byte) (first byte, payload, rest []byte) {
+	first, n, b := b[0], int(b[1]), b[2:]
+	switch n {
+	case 126:
+		n, b = int(binary.BigEndian.Uint16(b)), b[2:]
+	case 127:
+		n, b = int(binary.BigEndian.Uint64(b)), b[8:]
+	}
+	return first, b[:n], b[n:]
+}
+
 // newFrame returns an encoder with room for the header that textFrame writes.
 func newFrame(size int) encoder {
 	return encoder{b: make([]byte, frameHeader, frameHeader+size)}
