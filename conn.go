@@ -164,7 +164,7 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) (p *Prin
 	case full:
 		return no(http.StatusTooManyRequests, &s.tooMany)
 	}
-	who, err := h.authenticate(r)
+	who, err := h.identify(r)
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
 		return no(http.StatusUnauthorized, &s.unauthenticated)
@@ -219,7 +219,7 @@ func checkUpgrade(r *http.Request) (status int, protocols []string) {
 		switch {
 		case p == Protocol:
 			return 0, []string{Protocol}
-		case !strings.HasPrefix(p, bearerProtocol):
+		case !strings.HasPrefix(p, bearerProtocol) && !strings.HasPrefix(p, ticketProtocol):
 			other = true
 		}
 	}
@@ -238,6 +238,15 @@ func hasToken(headers []string, token string) bool {
 		}
 	}
 	return false
+}
+
+// identify says who is calling: whom a ticket was given to, or whom the host
+// knows.
+func (h *Hub) identify(r *http.Request) (Principal, error) {
+	if text := ticketOf(r); text != "" {
+		return h.useTicket(r.Context(), text, r.Header.Get("Origin"))
+	}
+	return h.authenticate(r)
 }
 
 // authenticate asks the host who is calling.
@@ -558,7 +567,7 @@ func (c *conn) welcome() {
 		durable = d.Durable()
 	}
 	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
-		Features: []string{"inbox", "history", "receipts", "groups", "post"},
+		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets"},
 		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.Keys, History: historyMax}}
 	e := newFrame(512)
 	w.encode(&e)

@@ -179,14 +179,14 @@ func (h *Hub) goOn(f func()) bool {
 
 // fits says why a request cannot be made in the way in which it came.
 func (c *conn) fits(t requestType) error {
-	if _, alone := c.line.(*replyLine); !alone {
-		return nil
-	}
-	switch t {
-	case reqWatch:
+	_, posted := c.line.(*replyLine)
+	switch {
+	case posted && t == reqWatch:
 		return invalid("type", "needs a connection, or a POST that accepts text/event-stream")
-	case reqUnwatch, reqToken:
+	case posted && (t == reqUnwatch || t == reqToken):
 		return invalid("type", "needs a connection")
+	case !posted && t == reqTicket:
+		return invalid("type", "needs a POST")
 	}
 	return nil
 }

@@ -71,12 +71,16 @@ func (p *poster) do(ctx context.Context, body string, headers ...string) *http.R
 func (p *poster) ask(body string) object {
 	p.w.t.Helper()
 	res := p.do(context.Background(), body)
-	defer res.Body.Close()
 	require.Equal(p.w.t, http.StatusOK, res.StatusCode)
 	require.Equal(p.w.t, "application/json", res.Header.Get("Content-Type"))
 	require.Contains(p.w.t, res.Header.Get("Cache-Control"), "no-store")
-	var o object
-	require.NoError(p.w.t, json.NewDecoder(res.Body).Decode(&o))
+	return newReply(p.w.t, res)
+}
+
+func newReply(t testing.TB, res *http.Response) (o object) {
+	t.Helper()
+	defer res.Body.Close()
+	require.NoError(t, json.NewDecoder(res.Body).Decode(&o))
 	return o
 }
 

@@ -32,6 +32,11 @@ type Options struct {
 	// Hosts are the names under which requests may come; none: any. Others are
 	// answered 421.
 	Hosts []string
+	// TicketsInStore keeps one-time tickets in the Store, in the log of the
+	// system, so that of several nodes any takes what another gave, and only one.
+	// Each costs two entries. false: in this Hub's memory; a client must then come
+	// back to the node that gave it the ticket.
+	TicketsInStore bool
 	// TestRecipients are paged for test alerts: person:ID, group:ID, role:NAME.
 	TestRecipients []string
 
@@ -106,6 +111,7 @@ type Hub struct {
 	index   index
 	revoked revocations
 	silence silences
+	tickets tickets
 	receipt receivers
 	stats   counters
 	skew    atomic.Int64 // the Store's clock less ours, nanoseconds

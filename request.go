@@ -71,6 +71,14 @@ func (c *conn) handle(b []byte) {
 		}
 	case reqHistory:
 		members, err = c.history(ctx, &r.History)
+	case reqTicket:
+		var text string
+		var until time.Time
+		text, until, err = c.hub.giveTicket(ctx, c.who, c.first.Header.Get("Origin"))
+		members = func(e *encoder) {
+			e.str("ticket", text)
+			e.time("expires", until)
+		}
 	case reqToken:
 		var expires Principal
 		expires, err = c.renew(r.Token)

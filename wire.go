@@ -24,6 +24,7 @@ const (
 	reqNotify  requestType = "notify"
 	reqHistory requestType = "history"
 	reqToken   requestType = "token"
+	reqTicket  requestType = "ticket"
 )
 
 // Delivery is what a watcher is owed while it is slow or away. Alerts,
@@ -197,6 +198,8 @@ func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) boo
 			r.Token = s.str()
 			return true
 		}, true
+	case reqTicket:
+		return func([]byte) bool { return false }, true
 	}
 	return nil, false
 }
