@@ -187,6 +187,40 @@ func TestPostAnswersAPush(t *testing.T) {
 	})
 }
 
+// Many answer at the same time: one person is responsible, and everybody is told the same.
+func TestPostAnswersRace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		t.Cleanup(w.close)
+		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "hr", ID: "e1", Text: "x", Priority: PriorityHigh})
+		require.NoError(t, err)
+		replies := make(chan object, 100)
+		for i := range cap(replies) {
+			p := w.poster([]string{"nurse", "doctor"}[i%2])
+			go func() {
+				for {
+					o := p.ask(fmt.Sprintf(`{"type":"answer","req":"1","patient":"p1","key":"hr","alert_id":"e1","event_id":"a%d","do":"accept"}`, i))
+					if o["code"] != "busy" { // lost too many races
+						replies <- o
+						return
+					}
+					time.Sleep(time.Second)
+				}
+			}()
+		}
+		won := make(map[any]int)
+		for range cap(replies) {
+			o := <-replies
+			by := o["alert"].(object)["responsibility"].(object)["by"].(object)["id"]
+			won[by]++
+			if o["type"] == "error" {
+				require.Equal(t, "conflict", o["code"])
+			}
+		}
+		require.Len(t, won, 1)
+	})
+}
+
 // A request by POST may do no more than one over WebSocket.
 func TestPostErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -159,6 +159,15 @@ func TestStreamIsRevoked(t *testing.T) {
 		}
 		require.Equal(t, "p1", s.until("revoked")["patient"])
 		require.Equal(t, "p2", s.until("vital")["patient"])
+
+		// Nor does resuming bring back what was lost meanwhile.
+		s = w.poster("nurse").watch(`{"type":"watch","req":"1","patients":["p1","p2"],"since":{"p1":{"epoch":"","seq":0},"p2":{"epoch":"","seq":0}}}`)
+		require.Equal(t, []any{object{"patient": "p1", "code": "forbidden"}}, s.until("ok")["refused"])
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+			o, ok := s.next()
+			require.True(t, ok)
+			require.NotContains(t, fmt.Sprint(o), "p1")
+		}
 	})
 }
 
