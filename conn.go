@@ -142,11 +142,11 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) (p *Prin
 	closing, full := h.closing, len(h.conns)+h.joining >= h.opt.MaxConnections
 	h.joining++ // holds the place
 	h.mu.Unlock()
-	leave = func() {
+	leave = sync.OnceFunc(func() {
 		h.mu.Lock()
 		h.joining--
 		h.mu.Unlock()
-	}
+	})
 	no := func(status int, n *atomic.Uint64) (*Principal, func()) {
 		refuse(w, status, n)
 		leave()

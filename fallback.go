@@ -28,9 +28,14 @@ func (h *Hub) servePost(w http.ResponseWriter, r *http.Request) {
 	if p == nil {
 		return
 	}
+	kept := false
+	defer func() {
+		if !kept {
+			leave()
+		}
+	}()
 	body, status := readBody(w, r, h.opt.MaxFrame)
 	if status != 0 {
-		leave()
 		refuse(w, status, &h.stats.badRequest)
 		return
 	}
@@ -38,12 +43,12 @@ func (h *Hub) servePost(w http.ResponseWriter, r *http.Request) {
 	c := newConn(h, p, r)
 	switch {
 	case len(body) == 0: // a probe: may I come in?
-		leave()
 		h.stats.accepted.Add(1)
 		w.WriteHeader(http.StatusNoContent)
 	case h.wantsStream(r, body):
 		c.stream(w, r, body, leave)
 	default:
+		kept = true // for as long as the request takes
 		c.answer(w, body, leave)
 	}
 }

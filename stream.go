@@ -78,19 +78,17 @@ func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, leav
 	}
 	switch {
 	case errors.Is(err, http.ErrNotSupported):
-		leave()
 		h.log.Error("carewire: the http.ResponseWriter, perhaps a middleware's, has no Flush or no SetWriteDeadline")
 		refuse(w, http.StatusNotImplemented, &h.stats.refused)
 		return
 	case err != nil: // the client has gone
-		leave()
 		h.stats.refused.Add(1)
 		return
 	}
 	h.stats.accepted.Add(1)
 	s := &stream{events: make(chan []byte), written: make(chan error, 1), over: make(chan struct{}), gone: make(chan struct{})}
 	joined := c.start(s)
-	leave()
+	leave() // it has a place of its own now
 	defer c.end()
 	defer close(s.gone)
 	defer func() { rc.SetWriteDeadline(time.Now().Add(writeWithin)) }() // for what the server writes last

@@ -261,12 +261,26 @@ func TestStreamWhoseWriterPanics(t *testing.T) {
 		require.Error(t, err)
 		synctest.Wait()
 		require.Zero(t, w.hub.Stats().Connections)
+
+		w.srv.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			r.Body = panicking{}
+			w.hub.ServeHTTP(rw, r)
+		})
+		r, err := http.NewRequest(http.MethodPost, "http://localhost/", strings.NewReader("{}"))
+		require.NoError(t, err)
+		r.Header = http.Header{"Authorization": {"Bearer nurse"}, "Content-Type": {"application/json"}}
+		_, err = w.poster("nurse").http.Do(r)
+		require.Error(t, err)
+		synctest.Wait()
+		require.Zero(t, w.hub.joining, "the place is given back")
 	})
 }
 
 type panicking struct{ unwrapping }
 
 func (panicking) Write([]byte) (int, error) { panic("canary") }
+func (panicking) Read([]byte) (int, error)  { panic("canary") }
+func (panicking) Close() error              { return nil }
 
 // Requests and streams share one HTTP/2 connection, past the server's timeouts.
 func TestPostOverHTTP2(t *testing.T) {
