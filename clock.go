@@ -9,7 +9,7 @@ func (h *Hub) ticks() int64 { return int64(time.Since(h.began)) + 1 }
 // visit looks after the connection every four seconds.
 func (c *conn) visit(status []byte) {
 	ns := c.hub.ticks()
-	if c.out.writingFor(ns) > time.Second && c.out.slowDown() {
+	if c.out.writingFor(ns) > time.Second && c.out.slowDown() && c.net != nil {
 		c.net.slow()
 	}
 	quiet := time.Duration(ns - c.alive.Load())

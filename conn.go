@@ -34,9 +34,10 @@ type conn struct {
 	hub     *Hub
 	who     *Principal
 	session string
-	net     *netConn
-	ws      *websocket.Conn
-	first   keptRequest // the request it began with, for renewed tokens
+	line    line
+	net     *netConn        // of WebSocket: the line
+	ws      *websocket.Conn // of WebSocket
+	first   keptRequest     // the request it began with, for renewed tokens
 	out     outbox
 
 	mu       sync.Mutex
@@ -56,6 +57,12 @@ type conn struct {
 	errors  *rate.Limiter
 }
 
+// A line is what leads to a client: a WebSocket connection, or the reply to a POST.
+type line interface {
+	sink
+	cut() // ends it without another word
+}
+
 // watched is one patient that a conn watches, by itself or through groups.
 type watched struct {
 	*watch
@@ -63,72 +70,33 @@ type watched struct {
 	groups []string
 }
 
-// ServeHTTP serves a WebSocket handshake. It returns once the connection is
-// set up or refused; refusals have one constant body for each status.
+// ServeHTTP serves WebSocket handshakes, and requests that come by POST. It
+// returns once a connection is set up, a request answered, an event stream
+// ended, or the client refused; refusals have one constant body for each status.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := &h.stats
-	refuse := func(status int, n *atomic.Uint64) {
-		n.Add(1)
-		w.Header().Set("Cache-Control", "no-store")
-		switch status {
-		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-			w.Header().Set("Retry-After", "5")
-		case http.StatusUnauthorized:
-			w.Header().Set("WWW-Authenticate", "Bearer")
-		case http.StatusUpgradeRequired:
-			w.Header().Set("Upgrade", "websocket")
-			w.Header().Set("Connection", "Upgrade")
-			w.Header().Set("Sec-WebSocket-Version", "13")
-			w.Header().Set("Sec-WebSocket-Protocol", Protocol)
-		}
-		http.Error(w, http.StatusText(status), status)
-	}
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
-		refuse(http.StatusMethodNotAllowed, &s.badRequest)
+	switch r.Method {
+	case http.MethodGet:
+	case http.MethodPost:
+		h.servePost(w, r)
+		return
+	case http.MethodOptions:
+		h.servePreflight(w, r)
+		return
+	default:
+		w.Header().Set("Allow", "GET, POST, OPTIONS")
+		refuse(w, http.StatusMethodNotAllowed, &s.badRequest)
 		return
 	}
-	h.mu.Lock()
-	closing, full := h.closing, len(h.conns)+h.joining >= h.opt.MaxConnections
-	h.joining++ // holds the place
-	h.mu.Unlock()
-	defer func() {
-		h.mu.Lock()
-		h.joining--
-		h.mu.Unlock()
-	}()
 	status, protocol := checkUpgrade(r)
-	switch {
-	case closing:
-		refuse(http.StatusServiceUnavailable, &s.refused)
-		return
-	case status != 0:
-		refuse(status, &s.badRequest)
-		return
-	case len(h.opt.Hosts) > 0 && !slices.ContainsFunc(h.opt.Hosts, func(host string) bool { return strings.EqualFold(host, r.Host) }):
-		refuse(http.StatusMisdirectedRequest, &s.badRequest)
-		return
-	case !originAllowed(r, h.opt.Origins):
-		refuse(http.StatusForbidden, &s.forbidden)
-		return
-	case full:
-		refuse(http.StatusTooManyRequests, &s.tooMany)
+	p, leave := h.admit(w, r, status)
+	if p == nil {
 		return
 	}
-	p, err := h.authenticate(r)
-	switch {
-	case errors.Is(err, ErrUnauthenticated):
-		refuse(http.StatusUnauthorized, &s.unauthenticated)
-		return
-	case err != nil:
-		refuse(http.StatusServiceUnavailable, &s.refused)
-		return
-	case h.revoked.covers(&p, "", h.now()):
-		refuse(http.StatusForbidden, &s.forbidden)
-		return
-	}
-	c := &conn{hub: h, who: &p, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
+	defer leave()
+	c := newConn(h, p, r)
 	hj := &hijacker{ResponseWriter: w, header: w.Header().Clone()}
+	var err error
 	c.ws, err = websocket.Accept(hj, r, &websocket.AcceptOptions{Subprotocols: protocol, InsecureSkipVerify: true, // originAllowed has looked
 		CompressionMode: websocket.CompressionDisabled, OnPingReceived: c.onPing, OnPongReceived: c.onPong})
 	if err != nil {
@@ -138,23 +106,103 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		h.log.Error("carewire: the http.ResponseWriter, perhaps a middleware's, could not be hijacked")
-		refuse(http.StatusServiceUnavailable, &s.refused)
+		refuse(w, http.StatusServiceUnavailable, &s.refused)
 		return
 	}
 	s.accepted.Add(1)
 	c.net = hj.conn
 	c.ws.SetReadLimit(int64(h.opt.MaxFrame))
-	c.out = outbox{hub: h, sink: c.net, who: c.who, fail: c.afterWriting, full: c.tooSlow}
+	if c.start(c.net) {
+		h.wg.Add(1)
+		go c.serve()
+	}
+}
+
+// refuse answers a request that is not let in, and counts it.
+func refuse(w http.ResponseWriter, status int, n *atomic.Uint64) {
+	n.Add(1)
+	w.Header().Set("Cache-Control", "no-store")
+	switch status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "5")
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusUpgradeRequired:
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		w.Header().Set("Sec-WebSocket-Protocol", Protocol)
+	}
+	http.Error(w, http.StatusText(status), status)
+}
+
+// admit lets a request in, and gives it a place among the connections until
+// leave is called; or it answers why not, and p is nil. A status that is not 0
+// is what the request is refused with for its form.
+func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) (p *Principal, leave func()) {
+	s := &h.stats
+	h.mu.Lock()
+	closing, full := h.closing, len(h.conns)+h.joining >= h.opt.MaxConnections
+	h.joining++ // holds the place
+	h.mu.Unlock()
+	leave = sync.OnceFunc(func() {
+		h.mu.Lock()
+		h.joining--
+		h.mu.Unlock()
+	})
+	no := func(status int, n *atomic.Uint64) (*Principal, func()) {
+		refuse(w, status, n)
+		leave()
+		return nil, nil
+	}
+	switch {
+	case closing:
+		return no(http.StatusServiceUnavailable, &s.refused)
+	case status != 0:
+		return no(status, &s.badRequest)
+	case !h.servesHost(r):
+		return no(http.StatusMisdirectedRequest, &s.badRequest)
+	case !originAllowed(r, h.opt.Origins):
+		return no(http.StatusForbidden, &s.forbidden)
+	case full:
+		return no(http.StatusTooManyRequests, &s.tooMany)
+	}
+	who, err := h.identify(r)
+	switch {
+	case errors.Is(err, ErrUnauthenticated):
+		return no(http.StatusUnauthorized, &s.unauthenticated)
+	case err != nil:
+		return no(http.StatusServiceUnavailable, &s.refused)
+	case h.revoked.covers(&who, "", h.now()):
+		return no(http.StatusForbidden, &s.forbidden)
+	}
+	return &who, leave
+}
+
+// servesHost reports whether a request came under one of Options.Hosts.
+func (h *Hub) servesHost(r *http.Request) bool {
+	return len(h.opt.Hosts) == 0 || slices.ContainsFunc(h.opt.Hosts, func(host string) bool { return strings.EqualFold(host, r.Host) })
+}
+
+func newConn(h *Hub, p *Principal, r *http.Request) *conn {
+	return &conn{hub: h, who: p, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
+}
+
+// start makes c, whose client is at the end of l, one of the Hub's
+// connections; false if the Hub is closing: c has ended then.
+func (c *conn) start(l line) bool {
+	h := c.hub
+	c.line = l
+	c.out = outbox{hub: h, sink: l, who: c.who, fail: c.afterWriting, full: c.tooSlow}
 	c.alive.Store(h.ticks()) // before the Hub's clock sees it
 	c.out.wrote.Store(h.ticks())
 	c.welcome()
 	if !h.join(c) {
 		c.close(CloseRestart)
 		c.end()
-		return
+		return false
 	}
-	h.wg.Add(1)
-	go c.serve()
+	return true
 }
 
 // checkUpgrade returns the status of a handshake that cannot be, or 0 and the
@@ -174,7 +222,7 @@ func checkUpgrade(r *http.Request) (status int, protocols []string) {
 		switch {
 		case p == Protocol:
 			return 0, []string{Protocol}
-		case !strings.HasPrefix(p, bearerProtocol):
+		case !strings.HasPrefix(p, bearerProtocol) && !strings.HasPrefix(p, ticketProtocol):
 			other = true
 		}
 	}
@@ -195,10 +243,21 @@ func hasToken(headers []string, token string) bool {
 	return false
 }
 
+// identify says who is calling: whom a ticket was given to, or whom the host
+// knows.
+func (h *Hub) identify(r *http.Request) (Principal, error) {
+	if text := ticketOf(r); text != "" {
+		return h.useTicket(r.Context(), text, r.Header.Get("Origin"))
+	}
+	return h.authenticate(r)
+}
+
 // authenticate asks the host who is calling.
 func (h *Hub) authenticate(r *http.Request) (Principal, error) {
 	p, err := callHost(r.Context(), h, h.calls.authenticate, func(ctx context.Context) (Principal, error) {
-		return h.auth.Authenticate(r.WithContext(ctx))
+		r := r.WithContext(ctx)
+		r.Body = http.NoBody // a POST's is ours to read
+		return h.auth.Authenticate(r)
 	})
 	if err != nil {
 		return Principal{}, err
@@ -272,8 +331,8 @@ func (h *Hub) connections(f func(*conn) bool) []*conn {
 	return list
 }
 
-// serve begins the connection, once it is set up.
-func (c *conn) serve() {
+// begin gives the client what is its own without asking.
+func (c *conn) begin() {
 	c.expireAt(c.who.Expires)
 	c.busy.Store(true)
 	c.inbox(c.hub.ctx)
@@ -281,6 +340,11 @@ func (c *conn) serve() {
 	if c.hub.revoked.covers(c.who, "", c.hub.now()) { // revoked while it was being set up
 		c.forbid()
 	}
+}
+
+// serve begins the connection, once it is set up.
+func (c *conn) serve() {
+	c.begin()
 	go c.read()
 }
 
@@ -404,7 +468,9 @@ func (c *conn) end() {
 	}
 	c.hub.stats.watches.Add(-int64(len(watches)))
 	c.hub.leave(c)
-	c.ws.CloseNow() // lets go of what the library holds; the connection is ours
+	if c.ws != nil {
+		c.ws.CloseNow() // lets go of what the library holds; the connection is ours
+	}
 	// What is left to write, the close frame above all, gets a moment.
 	c.out.mu.Lock()
 	pending := c.out.busy && c.out.closing != nil
@@ -433,6 +499,10 @@ func (c *conn) close(code CloseCode) {
 
 // afterWriting is called when the close frame is out, or writing has failed.
 func (c *conn) afterWriting() {
+	if c.net == nil { // a stream has no answer to wait for
+		c.cut()
+		return
+	}
 	c.net.mu.Lock()
 	broken := c.net.broken
 	c.net.mu.Unlock()
@@ -449,7 +519,7 @@ func (c *conn) afterWriting() {
 // cut ends the connection without another word.
 func (c *conn) cut() {
 	c.out.stop()
-	c.net.cut()
+	c.line.cut()
 }
 
 // forbid ends the connection of somebody whose access has ended.
@@ -523,7 +593,7 @@ func (c *conn) welcome() {
 		durable = d.Durable()
 	}
 	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
-		Features: []string{"inbox", "history", "receipts", "groups"},
+		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets"},
 		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.Keys, History: historyMax}}
 	e := newFrame(512)
 	w.encode(&e)

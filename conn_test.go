@@ -604,8 +604,8 @@ func TestHandshakes(t *testing.T) {
 		{"odd extensions", with("Sec-WebSocket-Extensions: canary; " + strings.Repeat(",;=\"", 1000)), 101},
 		{"other connection tokens", instead("Connection: Upgrade", "Connection: keep-alive, UPGRADE"), 101},
 
-		{"POST", instead("GET", "POST"), 405},
-		{"HEAD", instead("GET", "PUT"), 405},
+		{"PUT", instead("GET", "PUT"), 405},
+		{"POST that is no JSON", strings.Replace(with("Content-Type: text/plain", "Content-Length: 1"), "GET", "POST", 1) + "x", 415},
 		{"HTTP/1.0", instead("HTTP/1.1", "HTTP/1.0"), 426},
 		{"plain GET", "GET /canary HTTP/1.1\r\nHost: localhost\r\n\r\n", 426},
 		{"no Connection", without("Connection: Upgrade"), 426},

@@ -32,10 +32,15 @@ type Options struct {
 	// Hosts are the names under which requests may come; none: any. Others are
 	// answered 421.
 	Hosts []string
+	// TicketsInStore keeps one-time tickets in the Store, in the log of the
+	// system, so that of several nodes any takes what another gave, and only one.
+	// Each costs two entries. false: in this Hub's memory; a client must then come
+	// back to the node that gave it the ticket.
+	TicketsInStore bool
 	// TestRecipients are paged for test alerts: person:ID, group:ID, role:NAME.
 	TestRecipients []string
 
-	MaxConnections int           // 0: 100,000
+	MaxConnections int           // event streams and requests by POST among them; 0: 100,000
 	MaxFrame       int           // bytes of a request; 0: 65,536
 	MaxVitals      int           // in one publish; 0: 100
 	MaxPatients    int           // watched by one connection; 0: 500
@@ -90,8 +95,8 @@ func (o *Options) withDefaults() Options {
 // A Hub connects devices, patients and staff: it takes vitals, alerts and
 // notices in, keeps them in a Store, and delivers them to everyone entitled.
 //
-// It is an http.Handler that serves WebSocket connections, and can be called
-// by its host directly; both go the same way. All methods are safe for
+// It is an http.Handler that serves WebSocket connections and requests by POST,
+// and can be called by its host directly; all go the same way. All methods are safe for
 // concurrent use. The host's own calls are not authorised, except Answer,
 // which is given the person who answers.
 type Hub struct {
@@ -110,6 +115,7 @@ type Hub struct {
 	index   index
 	revoked revocations
 	silence silences
+	tickets tickets
 	receipt receivers
 	stats   counters
 	skew    atomic.Int64 // the Store's clock less ours, nanoseconds

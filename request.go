@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,10 @@ func (c *conn) handle(b []byte) requestType {
 				c.close(ClosePolicy)
 			}
 		}
+		return r.Type
+	}
+	if err := c.fits(r.Type); err != nil {
+		c.out.send(errorFrame(r.Req, err))
 		return r.Type
 	}
 	ctx := c.hub.ctx
@@ -67,6 +72,17 @@ func (c *conn) handle(b []byte) requestType {
 		}
 	case reqHistory:
 		members, err = c.history(ctx, &r.History)
+	case reqTicket:
+		var text string
+		var until time.Time
+		var first *http.Request
+		if first, err = c.first.request(ctx); err == nil {
+			text, until, err = c.hub.giveTicket(ctx, c.who, first.Header.Get("Origin"))
+		}
+		members = func(e *encoder) {
+			e.str("ticket", text)
+			e.time("expires", until)
+		}
 	case reqToken:
 		var expires Principal
 		expires, err = c.renew(r.Token)

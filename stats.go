@@ -13,7 +13,7 @@ import (
 type Stats struct {
 	Handshakes Handshakes // since the Hub was made
 
-	Connections int // open now
+	Connections int // open now, event streams among them
 	Watches     int // patients being watched now, each counted for each client
 	EventsIn    uint64
 	EventsOut   uint64 // delivered to clients, each counted for each
@@ -35,7 +35,8 @@ type Stats struct {
 	Delay Histogram
 }
 
-// Handshakes counts WebSocket handshakes: Tried is the sum of the others.
+// Handshakes counts WebSocket handshakes and requests by POST: Tried is the sum
+// of the others.
 type Handshakes struct {
 	Tried, Accepted                                         uint64
 	BadRequest, Unauthenticated, Forbidden, TooMany, Failed uint64

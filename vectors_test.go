@@ -81,10 +81,10 @@ func TestClientVectors(t *testing.T) {
 	}
 }
 
-var requestTypes = []requestType{reqWatch, reqUnwatch, reqPublish, reqRaise, reqClear, reqAnswer, reqReceipt, reqNotify, reqHistory, reqToken}
+var requestTypes = []requestType{reqWatch, reqUnwatch, reqPublish, reqRaise, reqClear, reqAnswer, reqReceipt, reqNotify, reqHistory, reqToken, reqTicket}
 
 var eventTypes = []EventType{EventWelcome, EventVital, EventAlert, EventNotice, EventReceipt, EventAccess, EventGap, EventHead, EventSync, EventSynced,
-	EventInbox, EventGranted, EventRevoked, EventStatus, EventHeartbeat}
+	EventInbox, EventGranted, EventRevoked, EventStatus, EventHeartbeat, EventClosed}
 
 // judgeVitals checks what becomes of each vital of a publish.
 func judgeVitals(t *testing.T, r *request, v vector) {
@@ -222,6 +222,7 @@ func encodeEvent(ev *Event, m map[string]json.RawMessage) string {
 	e.time("since", ev.Since)
 	e.time("time", ev.Time)
 	optional("inbox", func() { e.count("inbox", uint64(ev.Open)) })
+	optional("code", func() { e.count("code", uint64(ev.Code)) })
 	e.b = append(e.b, '}')
 	return string(e.b)
 }
@@ -371,7 +372,11 @@ func TestProtocolSessions(t *testing.T) {
 				require.NoError(t, r.Vitals[i].Validate(), line)
 			}
 		}
-		if text, ok := strings.CutPrefix(line, "S: {"); ok {
+		text, ok := strings.CutPrefix(line, "S: {")
+		if !ok {
+			text, ok = strings.CutPrefix(line, "data: {")
+		}
+		if ok {
 			got++
 			ev, reply, err := decodeEvent([]byte("{" + strings.TrimSpace(text)))
 			require.NoError(t, err, line)

@@ -24,6 +24,7 @@ const (
 	reqNotify  requestType = "notify"
 	reqHistory requestType = "history"
 	reqToken   requestType = "token"
+	reqTicket  requestType = "ticket"
 )
 
 // Delivery is what a watcher is owed while it is slow or away. Alerts,
@@ -197,6 +198,8 @@ func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) boo
 			r.Token = s.str()
 			return true
 		}, true
+	case reqTicket:
+		return func([]byte) bool { return false }, true
 	}
 	return nil, false
 }
@@ -424,6 +427,18 @@ func controlFrame(b []byte, first byte) []byte {
 		binary.BigEndian.PutUint64(b[2:], uint64(n))
 	}
 	return b
+}
+
+// cutFrame takes the first of our own frames off b.
+func cutFrame(b []byte) (first byte, payload, rest []byte) {
+	first, n, b := b[0], int(b[1]), b[2:]
+	switch n {
+	case 126:
+		n, b = int(binary.BigEndian.Uint16(b)), b[2:]
+	case 127:
+		n, b = int(binary.BigEndian.Uint64(b)), b[8:]
+	}
+	return first, b[:n], b[n:]
 }
 
 // newFrame returns an encoder with room for the header that textFrame writes.

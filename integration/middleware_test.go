@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bufio"
 	"context"
 	"net/http"
 	"net/http/httptest"
@@ -32,7 +33,7 @@ func TestHubBehindMiddleware(t *testing.T) {
 		"gin": func(h http.Handler) http.Handler {
 			g := gin.New()
 			g.Use(gin.LoggerWithWriter(&strings.Builder{}), gin.Recovery())
-			g.GET("/carewire", gin.WrapH(h))
+			g.Any("/carewire", gin.WrapH(h))
 			return g
 		},
 		"chi": func(h http.Handler) http.Handler {
@@ -48,7 +49,7 @@ func TestHubBehindMiddleware(t *testing.T) {
 		},
 		"gin in chi": func(h http.Handler) http.Handler {
 			g := gin.New()
-			g.GET("/carewire", gin.WrapH(h))
+			g.Any("/carewire", gin.WrapH(h))
 			r := chi.NewRouter()
 			r.Use(middleware.Logger)
 			r.Mount("/", g)
@@ -82,6 +83,12 @@ func TestHubBehindMiddleware(t *testing.T) {
 				require.Equal(t, carewire.Protocol, answer.Header.Get("Sec-WebSocket-Protocol"))
 				require.NoError(t, ws.Write(ctx, websocket.MessageText, []byte(`{"type":"watch","req":"1","patients":["p1"]}`)))
 				until(t, ctx, ws, `"synced"`)
+				stream, err := s.Client().Do(watchByPost(ctx, t, s.URL))
+				require.NoError(t, err)
+				defer stream.Body.Close()
+				require.Equal(t, "text/event-stream", stream.Header.Get("Content-Type"))
+				events := bufio.NewReader(stream.Body)
+				untilLine(t, events, `"synced"`)
 				// Longer than the server's timeouts, of which nothing is left.
 				select {
 				case <-time.After(1500 * time.Millisecond):
@@ -90,12 +97,14 @@ func TestHubBehindMiddleware(t *testing.T) {
 				_, err = hub.Publish(ctx, carewire.HeartRate.Of("p1", 72))
 				require.NoError(t, err)
 				until(t, ctx, ws, `"vital"`)
+				untilLine(t, events, `"vital"`)
 
 				closed := make(chan error)
 				go func() { closed <- hub.Shutdown(ctx) }()
 				_, _, err = ws.Read(ctx)
 				require.Equal(t, websocket.StatusServiceRestart, websocket.CloseStatus(err))
 				require.NoError(t, <-closed)
+				untilLine(t, events, `{"type":"closed","code":1012}`)
 			})
 		}
 	}
@@ -106,6 +115,25 @@ func upgradeWithoutToken(t *testing.T, url string) *http.Request {
 	require.NoError(t, err)
 	r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
 	return r
+}
+
+func watchByPost(ctx context.Context, t *testing.T, url string) *http.Request {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/carewire", strings.NewReader(`{"type":"watch","req":"1","patients":["p1"]}`))
+	require.NoError(t, err)
+	r.Header = http.Header{"Authorization": {"Bearer nurse"}, "Content-Type": {"application/json"}, "Accept": {"text/event-stream"}}
+	return r
+}
+
+// untilLine reads up to the first line that contains text.
+func untilLine(t *testing.T, r *bufio.Reader, text string) {
+	t.Helper()
+	for {
+		line, err := r.ReadString('\n')
+		require.NoError(t, err)
+		if strings.Contains(line, text) {
+			return
+		}
+	}
 }
 
 // until reads up to the first frame that contains text.

@@ -179,3 +179,17 @@ ws.addEventListener("message", (m) => { const f = JSON.parse(m.data); console.lo
 		return strings.Contains(said, "synced") && strings.Contains(said, "vital 72/min"), said
 	})
 }
+
+// And so does curl, without WebSocket.
+func TestReadmeCurl(t *testing.T) {
+	need(t, needed{"curl", func() error { _, err := exec.LookPath("curl"); return err }})
+	code := readmeBlocks(t, "sh")
+	command := code[len(code)-1]
+	require.Contains(t, command, "curl")
+	quickstart(t)
+	client := startProgram(t, exec.Command("sh", "-c", "exec "+command))
+	_, n := client.out.await(t, 0, `^data: \{"type":"welcome"`)
+	_, n = client.out.await(t, n, `^data: \{"type":"synced"`)
+	_, n = client.out.await(t, n, `^data: \{"type":"vital","patient":"p-17".*"value":72,"unit":"/min"`)
+	client.out.await(t, n, `^data: \{"type":"vital"`)
+}

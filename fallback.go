@@ -1,0 +1,197 @@
+package carewire
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// replyWithin is how long a request by POST waits for its outcome: then the
+// reply is that the outcome is unknown.
+const replyWithin = 30 * time.Second
+
+const eventStream = "text/event-stream"
+
+// servePost takes one request and answers with its reply, or with the stream
+// of events that it asks for.
+func (h *Hub) servePost(w http.ResponseWriter, r *http.Request) {
+	h.showTo(w, r)
+	// Also while what is refused is drained. net/http lifts it at the body's end.
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(messageWithin))
+	p, leave := h.admit(w, r, h.checkPost(r))
+	if p == nil {
+		return
+	}
+	kept := false
+	defer func() {
+		if !kept {
+			leave()
+		}
+	}()
+	body, status := readBody(w, r, h.opt.MaxFrame)
+	if status != 0 {
+		refuse(w, status, &h.stats.badRequest)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store, no-transform")
+	c := newConn(h, p, r)
+	switch {
+	case len(body) == 0: // a probe: may I come in?
+		h.stats.accepted.Add(1)
+		w.WriteHeader(http.StatusNoContent)
+	case h.wantsStream(r, body):
+		c.stream(w, r, body, leave)
+	default:
+		kept = true // for as long as the request takes
+		c.answer(w, body, leave)
+	}
+}
+
+// checkPost returns the status of a POST that cannot be, or 0.
+func (h *Hub) checkPost(r *http.Request) int {
+	if r.ContentLength == 0 {
+		return 0
+	}
+	typ, param, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset, given := param["charset"]
+	switch {
+	case err != nil || typ != "application/json" || len(r.Header["Content-Type"]) > 1, given && !strings.EqualFold(charset, "utf-8"):
+		return http.StatusUnsupportedMediaType
+	case r.Header.Get("Content-Encoding") != "":
+		return http.StatusUnsupportedMediaType
+	case r.ContentLength > int64(h.opt.MaxFrame):
+		return http.StatusRequestEntityTooLarge
+	}
+	return 0
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, most int) (b []byte, status int) {
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(most)))
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig):
+		return nil, http.StatusRequestEntityTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, http.StatusRequestTimeout
+	case err != nil || !utf8.Valid(b):
+		return nil, http.StatusBadRequest
+	}
+	return b, 0
+}
+
+// wantsStream reports whether a request is a good watch whose reply is to be a
+// stream.
+func (h *Hub) wantsStream(r *http.Request, body []byte) bool {
+	if peekType(body) != string(reqWatch) {
+		return false
+	}
+	for _, accept := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(accept, ",") {
+			typ, _, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(typ), eventStream) {
+				_, err := decodeRequest(body, h.opt.MaxVitals)
+				return err == nil
+			}
+		}
+	}
+	return false
+}
+
+// showTo lets the page that asks read the answer, if its origin is allowed.
+func (h *Hub) showTo(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if origin == "" || !h.servesHost(r) || !originAllowed(r, h.opt.Origins) {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Origin", origin)
+	w.Header().Set("Access-Control-Allow-Credentials", "true")
+	w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
+	return true
+}
+
+// servePreflight tells a browser whether a page of another origin may POST.
+func (h *Hub) servePreflight(w http.ResponseWriter, r *http.Request) {
+	allowed := h.showTo(w, r)
+	switch {
+	case !h.servesHost(r):
+		refuse(w, http.StatusMisdirectedRequest, &h.stats.badRequest)
+		return
+	case !allowed:
+		refuse(w, http.StatusForbidden, &h.stats.forbidden)
+		return
+	}
+	w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
+	w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	w.Header().Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// A replyLine is the line of a single request: it takes the one reply.
+type replyLine struct {
+	reply chan []byte // with room for it
+	leave func()      // gives the request's place back
+}
+
+func (l *replyLine) writeFrames(p []byte, _ bool) error {
+	_, text, _ := cutFrame(p)
+	l.reply <- slices.Clone(text)
+	l.leave()
+	return nil
+}
+
+func (l *replyLine) cut() {}
+
+// answer carries out one request and writes its reply. The request goes on,
+// and keeps its place, even if nobody waits for the reply any more.
+func (c *conn) answer(w http.ResponseWriter, body []byte, leave func()) {
+	l := &replyLine{reply: make(chan []byte, 1), leave: leave}
+	c.line = l
+	c.out = outbox{hub: c.hub, sink: l, who: c.who, fail: func() {}, full: func() {}}
+	if !c.hub.goOn(func() { c.handle(body) }) {
+		leave()
+		refuse(w, http.StatusServiceUnavailable, &c.hub.stats.refused)
+		return
+	}
+	c.hub.stats.accepted.Add(1)
+	var text []byte
+	select {
+	case text = <-l.reply:
+	case <-time.After(replyWithin):
+		r, _ := decodeRequest(body, c.hub.opt.MaxVitals)
+		_, text, _ = cutFrame(errorFrame(r.Req, ErrUnknownOutcome))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Write(text)
+}
+
+// goOn runs f, and lets Shutdown wait for it; false if the Hub is closing.
+func (h *Hub) goOn(f func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closing {
+		h.wg.Go(f)
+	}
+	return !h.closing
+}
+
+// fits says why a request cannot be made in the way in which it came.
+func (c *conn) fits(t requestType) error {
+	_, posted := c.line.(*replyLine)
+	switch {
+	case posted && t == reqWatch:
+		return invalid("type", "needs a connection, or a POST that accepts text/event-stream")
+	case posted && (t == reqUnwatch || t == reqToken):
+		return invalid("type", "needs a connection")
+	case !posted && t == reqTicket:
+		return invalid("type", "needs a POST")
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package carewire
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// A stream is the reply to a POST that asks for events: what a WebSocket
+// connection would have carried, as server-sent events. Only the goroutine
+// that serves the request writes: nobody may once that has returned.
+type stream struct {
+	events  chan []byte   // what is to be written
+	written chan error    // what became of it
+	over    chan struct{} // closed: no more is to be written
+	once    sync.Once     // closes over
+	gone    chan struct{} // closed: no more is written
+}
+
+func (s *stream) writeFrames(p []byte, _ bool) error {
+	select {
+	case s.events <- appendEvents(nil, p):
+	case <-s.gone:
+		return errSealed
+	}
+	select {
+	case err := <-s.written:
+		return err
+	case <-s.gone:
+		return errSealed
+	}
+}
+
+func (s *stream) cut() { s.once.Do(func() { close(s.over) }) }
+
+// appendEvents appends frames as events, of which the last may be closed. A
+// ping becomes a comment.
+func appendEvents(b, frames []byte) []byte {
+	for len(frames) > 0 {
+		first, text, rest := cutFrame(frames)
+		frames = rest
+		switch first {
+		case 0x81:
+			b = append(b, "data: "...)
+			for _, c := range text {
+				if c == '\n' || c == '\r' { // between members: it would end the event
+					c = ' '
+				}
+				b = append(b, c)
+			}
+		case 0x88:
+			b = append(b, `data: {"type":"closed","code":`...)
+			b = append(strconv.AppendUint(b, uint64(binary.BigEndian.Uint16(text)), 10), '}')
+		default:
+			b = append(b, ':')
+		}
+		b = append(b, "\n\n"...)
+	}
+	return b
+}
+
+// stream carries out a watch, and writes events until the connection, for that
+// is what it is to the Hub, ends.
+func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, leave func()) {
+	h := c.hub
+	rc := http.NewResponseController(w)
+	w.Header().Set("Content-Type", eventStream)
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close") // the deadline of the last write stays on it
+	}
+	err := rc.SetWriteDeadline(time.Now().Add(writeWithin))
+	if err == nil {
+		err = rc.Flush()
+	}
+	switch {
+	case errors.Is(err, http.ErrNotSupported):
+		h.log.Error("carewire: the http.ResponseWriter, perhaps a middleware's, has no Flush or no SetWriteDeadline")
+		refuse(w, http.StatusNotImplemented, &h.stats.refused)
+		return
+	case err != nil: // the client has gone
+		h.stats.refused.Add(1)
+		return
+	}
+	h.stats.accepted.Add(1)
+	s := &stream{events: make(chan []byte), written: make(chan error, 1), over: make(chan struct{}), gone: make(chan struct{})}
+	joined := c.start(s)
+	leave() // it has a place of its own now
+	defer c.end()
+	defer close(s.gone)
+	defer func() { rc.SetWriteDeadline(time.Now().Add(writeWithin)) }() // for what the server writes last
+	if joined {
+		h.wg.Go(func() {
+			c.begin()
+			c.handle(watch)
+		})
+	}
+	for {
+		select {
+		case b := <-s.events:
+			rc.SetWriteDeadline(time.Now().Add(writeWithin)) // instead of the server's WriteTimeout
+			_, err := w.Write(b)
+			if err == nil {
+				err = rc.Flush()
+			}
+			rc.SetWriteDeadline(time.Time{})
+			c.alive.Store(h.ticks())
+			s.written <- err
+		case <-s.over:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
