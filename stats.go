@@ -140,19 +140,36 @@ func newGuardedStore(s Store) *guardedStore {
 	return &guardedStore{Store: s, calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
-// begin notes that a call begins, and returns what ends it.
-func (g *guardedStore) begin() func(error) {
+// begin notes that a call begins, and returns what ends it and puts its error
+// into our own words.
+func (g *guardedStore) begin() func(*error) {
 	at := time.Now()
 	g.mu.Lock()
 	g.calls[&at] = struct{}{}
 	g.mu.Unlock()
-	return func(err error) {
+	return func(e *error) {
+		err := *e
+		*e = plain(err)
 		bad := err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrGap) && !errors.Is(err, context.Canceled)
 		g.mu.Lock()
 		delete(g.calls, &at)
 		g.failed = bad
 		g.mu.Unlock()
 	}
+}
+
+// plain returns the error that err matches: a Store may say in its own words
+// what it was doing, and about whom.
+func plain(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, own := range []error{ErrConflict, ErrIDReused, ErrFull, ErrGap, ErrNotFound, ErrClosed, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, own) {
+			return own
+		}
+	}
+	return ErrUnavailable
 }
 
 // state says how the Store is, and since when.
@@ -178,43 +195,40 @@ func (g *guardedStore) state() (string, time.Time) {
 }
 
 func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []Appended, err error) {
-	end := g.begin()
-	defer func() { end(err) }()
-	return g.Store.Append(ctx, entries)
+	defer g.begin()(&err)
+	a, err = g.Store.Append(ctx, entries)
+	for i := range a {
+		a[i].Err = plain(a[i].Err)
+	}
+	return a, err
 }
 
 func (g *guardedStore) Read(ctx context.Context, patient string, after Position, q Query) (e []Entry, err error) {
-	end := g.begin()
-	defer func() { end(err) }()
+	defer g.begin()(&err)
 	return g.Store.Read(ctx, patient, after, q)
 }
 
 func (g *guardedStore) Latest(ctx context.Context, patient string) (e []Entry, h Head, err error) {
-	end := g.begin()
-	defer func() { end(err) }()
+	defer g.begin()(&err)
 	return g.Store.Latest(ctx, patient)
 }
 
 func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, err error) {
-	end := g.begin()
-	defer func() { end(err) }()
+	defer g.begin()(&err)
 	return g.Store.Get(ctx, patient, key)
 }
 
 func (g *guardedStore) Heads(ctx context.Context, patients []string) (h []Head, err error) {
-	end := g.begin()
-	defer func() { end(err) }()
+	defer g.begin()(&err)
 	return g.Store.Heads(ctx, patients)
 }
 
 func (g *guardedStore) Changed(ctx context.Context, mark string, limit int) (e []Entry, next string, err error) {
-	end := g.begin()
-	defer func() { end(err) }()
+	defer g.begin()(&err)
 	return g.Store.Changed(ctx, mark, limit)
 }
 
 func (g *guardedStore) Waiting(ctx context.Context, due time.Time, limit int) (e []Entry, err error) {
-	end := g.begin()
-	defer func() { end(err) }()
+	defer g.begin()(&err)
 	return g.Store.Waiting(ctx, due, limit)
 }
