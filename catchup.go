@@ -150,6 +150,7 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	for i := range entries {
 		e := &entries[i]
 		switch {
+		case e.hidden():
 		case e.Seq <= from.Seq:
 			if behind && w.out.sees(e) { // the client begins anew
 				b = w.show(b, e)
@@ -167,7 +168,7 @@ func (w *watch) snapshot(entries []Entry, latest Head) []byte {
 	b := syncFrame(EventSync, w.patient, latest.Position, latest.Must, false)
 	for i := range entries {
 		e := &entries[i]
-		if e.Kind == KindVital && w.delivery == DeliverAlerts || !w.out.sees(e) {
+		if e.Kind == KindVital && w.delivery == DeliverAlerts || e.hidden() || !w.out.sees(e) {
 			continue
 		}
 		b = append(b, eventFrame(e)...)

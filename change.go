@@ -38,6 +38,7 @@ type change struct {
 	sender, id   string
 	sum          [16]byte
 	quiet        bool
+	anew         bool // one that cannot be read is as none
 }
 
 // change applies f to the newest state of an alert (nil if there is none) and
@@ -46,6 +47,9 @@ type change struct {
 func (h *Hub) change(ctx context.Context, c change, f func(*Alert, time.Time) (Alert, error)) (Alert, error) {
 	for range 20 {
 		prev, rev, err := h.alert(ctx, c)
+		if err == errStored && c.anew {
+			prev, err = nil, nil
+		}
 		if err != nil {
 			return Alert{}, err
 		}
@@ -129,7 +133,7 @@ func (h *Hub) alert(ctx context.Context, c change) (*Alert, uint64, error) {
 	}
 	a, err := decodeAlert(&e)
 	if err != nil {
-		return nil, 0, err
+		return nil, e.Rev, err
 	}
 	return a, e.Rev, nil
 }

@@ -108,7 +108,10 @@ func (h *Hub) happen(ctx context.Context, e *Entry, blind bool) {
 		a, err := decodeAlert(e)
 		switch {
 		case err != nil:
-			h.log.Error("carewire: a stored alert cannot be read")
+			if blind || h.receipt.blind(e.Patient, e.Key, h.now()) { // once a minute
+				h.log.Error("carewire: a stored alert cannot be read")
+				h.complain(ctx, AlertRef{Patient: e.Patient, Key: e.Key}, "unreadable", "A stored alert cannot be read, and nobody is told of it.")
+			}
 		case blind:
 			if a.Responsibility.State != Accepted {
 				h.page(ctx, a, h.step(ctx, a).to)

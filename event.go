@@ -168,6 +168,18 @@ func (e *Entry) event() (Event, error) {
 	return ev, s.err
 }
 
+// readable reports whether e's Data is what its kind has. Of what is droppable
+// only the form counts.
+func (e *Entry) readable() bool {
+	s := scanner{b: e.Data, open: true}
+	s.skip()
+	s.end()
+	if s.err == nil && !e.Kind.Droppable() {
+		_, s.err = e.event()
+	}
+	return s.err == nil
+}
+
 // decodeEvent reads a frame that a server sent. An event of a type that it
 // does not know comes back with its Type only.
 func decodeEvent(b []byte) (ev Event, reply *reply, err error) {

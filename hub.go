@@ -365,7 +365,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 	}
 	var e encoder
 	in.encode(&e)
-	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...))}
+	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), anew: true}
 	return h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		return h.untold(raise(prev, in, sender, now)), nil
 	})

@@ -328,5 +328,5 @@ func (c *conn) entitled(ctx context.Context, list []Entry) []Entry {
 		}
 	}
 	rights := c.hub.decide(ctx, c.who, ActionWatch, patients)
-	return slices.DeleteFunc(list, func(e Entry) bool { return !c.who.sees(&e) || rights[e.Patient] != nil })
+	return slices.DeleteFunc(list, func(e Entry) bool { return e.hidden() || !c.who.sees(&e) || rights[e.Patient] != nil })
 }

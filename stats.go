@@ -172,6 +172,17 @@ func plain(err error) error {
 	return ErrUnavailable
 }
 
+// sound takes the Data off entries that a Store has damaged: it would spoil the
+// frames it is put into. They are hidden then, and errStored to who reads them.
+func sound(entries []Entry) []Entry {
+	for i := range entries {
+		if !entries[i].readable() {
+			entries[i].Data = nil
+		}
+	}
+	return entries
+}
+
 // state says how the Store is, and since when.
 func (g *guardedStore) state() (string, time.Time) {
 	g.mu.Lock()
@@ -205,17 +216,20 @@ func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []Appende
 
 func (g *guardedStore) Read(ctx context.Context, patient string, after Position, q Query) (e []Entry, err error) {
 	defer g.begin()(&err)
-	return g.Store.Read(ctx, patient, after, q)
+	e, err = g.Store.Read(ctx, patient, after, q)
+	return sound(e), err
 }
 
 func (g *guardedStore) Latest(ctx context.Context, patient string) (e []Entry, h Head, err error) {
 	defer g.begin()(&err)
-	return g.Store.Latest(ctx, patient)
+	e, h, err = g.Store.Latest(ctx, patient)
+	return sound(e), h, err
 }
 
 func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, err error) {
 	defer g.begin()(&err)
-	return g.Store.Get(ctx, patient, key)
+	e, err = g.Store.Get(ctx, patient, key)
+	return sound([]Entry{e})[0], err
 }
 
 func (g *guardedStore) Heads(ctx context.Context, patients []string) (h []Head, err error) {
@@ -225,10 +239,12 @@ func (g *guardedStore) Heads(ctx context.Context, patients []string) (h []Head, 
 
 func (g *guardedStore) Changed(ctx context.Context, mark string, limit int) (e []Entry, next string, err error) {
 	defer g.begin()(&err)
-	return g.Store.Changed(ctx, mark, limit)
+	e, next, err = g.Store.Changed(ctx, mark, limit)
+	return sound(e), next, err
 }
 
 func (g *guardedStore) Waiting(ctx context.Context, due time.Time, limit int) (e []Entry, err error) {
 	defer g.begin()(&err)
-	return g.Store.Waiting(ctx, due, limit)
+	e, err = g.Store.Waiting(ctx, due, limit)
+	return sound(e), err
 }

@@ -1,0 +1,133 @@
+package carewire
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A damaged is a Store in which the data of one alert, up to a number, is not
+// what was written.
+type damaged struct {
+	Store
+	data string
+	upTo uint64
+}
+
+func (d *damaged) spoil(list ...Entry) []Entry {
+	for i := range list {
+		if list[i].Key == "a/bad" && list[i].Seq <= d.upTo {
+			list[i].Data = []byte(d.data)
+		}
+	}
+	return list
+}
+
+func (d *damaged) Read(ctx context.Context, patient string, after Position, q Query) ([]Entry, error) {
+	list, err := d.Store.Read(ctx, patient, after, q)
+	return d.spoil(list...), err
+}
+
+func (d *damaged) Latest(ctx context.Context, patient string) ([]Entry, Head, error) {
+	list, head, err := d.Store.Latest(ctx, patient)
+	return d.spoil(list...), head, err
+}
+
+func (d *damaged) Get(ctx context.Context, patient, key string) (Entry, error) {
+	e, err := d.Store.Get(ctx, patient, key)
+	return d.spoil(e)[0], err
+}
+
+func (d *damaged) Changed(ctx context.Context, mark string, limit int) ([]Entry, string, error) {
+	list, next, err := d.Store.Changed(ctx, mark, limit)
+	return d.spoil(list...), next, err
+}
+
+func (d *damaged) Waiting(ctx context.Context, due time.Time, limit int) ([]Entry, error) {
+	list, err := d.Store.Waiting(ctx, due, limit)
+	return d.spoil(list...), err
+}
+
+// An alert that can no longer be read is a gap, and spoils nothing of what comes
+// with it; the Hub says so, to people too; and it can be raised anew.
+func TestDamagedAlert(t *testing.T) {
+	for _, data := range []string{``, `{"patient":"p1","key":"bad","te`, `}{`, `[]`, `"x"`, `{"text":5}`, `{}}`, "{\"text\":\"\xff\"}", `{"priority":"high"},"seq":9`} {
+		t.Run(data, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log lockedBuffer
+				store := &damaged{Store: NewMemoryStore(nil), data: data}
+				before := newWorld(t, store, nil)
+				for _, key := range []string{"bad", "good"} {
+					_, err := before.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, ID: key, Text: key, Priority: PriorityHigh, To: []string{"person:nurse"}})
+					require.NoError(t, err)
+				}
+				synctest.Wait()
+				before.close()
+				_, head, err := store.Latest(t.Context(), "p1")
+				require.NoError(t, err)
+				store.upTo = head.Seq
+
+				w := newWorld(t, store, &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+				defer w.close()
+				time.Sleep(5 * time.Second)
+				nurse := w.dial("nurse")
+				items := nurse.until("inbox")["items"].([]any)
+				require.Len(t, items, 1)
+				assert.Equal(t, "good", items[0].(object)["alert"].(object)["key"])
+				nurse.ask(`{"type":"watch","req":"1","patients":["p1"]}`)
+				assert.Equal(t, "good", nurse.until("alert")["alert"].(object)["key"])
+				nurse.until("synced")
+				nurse.ask(fmt.Sprintf(`{"type":"watch","req":"1","patients":["p1"],"since":{"p1":{"epoch":%q,"seq":0}}}`, head.Epoch))
+				sync := nurse.until("sync")
+				assert.Equal(t, true, sync["recovered"])
+				assert.Equal(t, "gap", nurse.read()["type"], "the first that was raised")
+				nurse.until("synced")
+				page := nurse.ask(`{"type":"history","req":"1","patient":"p1"}`)
+				require.Equal(t, "ok", page["type"])
+				require.NotEmpty(t, page["events"])
+				for _, e := range page["events"].([]any) {
+					assert.Equal(t, "good", e.(object)["alert"].(object)["key"])
+				}
+				answer := `{"type":"answer","req":"1","patient":"p1","key":"KEY","alert_id":"KEY","event_id":"eKEY","do":"accept"}`
+				assert.Equal(t, "ok", nurse.ask(strings.ReplaceAll(answer, "KEY", "good"))["type"])
+				assert.Equal(t, "internal", nurse.ask(strings.ReplaceAll(answer, "KEY", "bad"))["code"])
+
+				nurse.ws.CloseNow()
+				time.Sleep(150 * time.Second)
+				said := strings.Count(log.String(), "a stored alert cannot be read")
+				assert.True(t, said >= 2 && said <= 4, "once a minute: %d", said)
+				assert.NotContains(t, log.String(), "text")
+				var complaint *Alert
+				for _, e := range w.hub.index.all() {
+					if e.Patient == System && e.Kind == KindAlert {
+						complaint, err = decodeAlert(&e)
+						require.NoError(t, err)
+					}
+				}
+				require.NotNil(t, complaint)
+				assert.Equal(t, "unreadable", complaint.Source.Rule)
+
+				nurse = w.dial("nurse")
+				device := w.dial("device")
+				defer nurse.ws.CloseNow()
+				defer device.ws.CloseNow()
+				nurse.ask(`{"type":"watch","req":"1","patients":["p1"]}`)
+				raised := device.ask(`{"type":"raise","req":"1","event_id":"anew","alert":{"patient":"p1","key":"bad","text":"again","priority":"high"}}`)
+				require.Equal(t, "ok", raised["type"], raised)
+				for {
+					if a := nurse.until("alert")["alert"].(object); a["key"] == "bad" {
+						assert.Equal(t, "anew", a["alert_id"])
+						break
+					}
+				}
+			})
+		})
+	}
+}
