@@ -286,9 +286,10 @@ func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) m
 	for i := range vitals {
 		v := &vitals[i]
 		if h.opt.Resolve != nil {
+			c := *v // the call may still have it when it was given up
 			resolved, err := callHost(ctx, h, h.calls.resolve, func(ctx context.Context) (Vital, error) {
-				c := *v
-				return c, h.opt.Resolve(ctx, *p, &c)
+				err := h.opt.Resolve(ctx, *p, &c)
+				return c, err
 			})
 			if err != nil {
 				v.Patient = "" // unknown
