@@ -6,6 +6,9 @@ import "time"
 // Hub began, and never 0.
 func (h *Hub) ticks() int64 { return int64(time.Since(h.began)) + 1 }
 
+// later is a time in ticks; it does not run over.
+func later(now int64, d time.Duration) int64 { return now + min(int64(d), 1<<61) }
+
 // visit looks after the connection every four seconds.
 func (c *conn) visit(status []byte) {
 	ns := c.hub.ticks()
@@ -28,6 +31,9 @@ func (c *conn) visit(status []byte) {
 		return
 	}
 	c.heads(ns)
+	if at := c.checkAt.Load(); ns >= at && c.checkAt.CompareAndSwap(at, later(ns, c.hub.opt.Recheck)) {
+		go c.recheck(c.hub.ctx)
+	}
 	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
 		switch {
 		case status != nil:
@@ -42,11 +48,11 @@ func (c *conn) visit(status []byte) {
 }
 
 func (c *conn) heartbeat(now time.Time) []byte {
-	open := len(c.entitled(c.hub.ctx, c.hub.index.addressed(c.who.keys())))
+	open, _ := c.entitled(c.hub.ctx, c.hub.index.addressed(c.who.keys()))
 	e := newFrame(96)
 	e.b = append(e.b, `{"type":"heartbeat"`...)
 	e.time("time", now)
-	e.count("inbox", uint64(open))
+	e.count("inbox", uint64(len(open)))
 	e.b = append(e.b, '}')
 	return textFrame(e.b)
 }

@@ -42,7 +42,11 @@ type conn struct {
 	watches  map[string]*watched
 	groups   map[string]WatchOptions // watched as groups
 	expiry   *time.Timer
+	lapse    *time.Timer // when the first Until of what is watched has come
+	lapseAt  int64       // in ticks
 	ended    bool
+	bringing bool          // takeHome is running
+	news     []Entry       // to be shown in the inbox, if the principal may see them
 	inFlight chan struct{} // a place for each publish under way
 
 	alive   atomic.Int64 // when there was a sign of life, in ticks
@@ -50,6 +54,7 @@ type conn struct {
 	busy    atomic.Bool  // a request is being carried out
 	closing atomic.Bool  // our close frame is in line
 	beating atomic.Bool  // a heartbeat is being made
+	checkAt atomic.Int64 // when access to what is watched is asked for again, in ticks
 	control *rate.Limiter
 	errors  *rate.Limiter
 }
@@ -59,6 +64,7 @@ type watched struct {
 	*watch
 	alone  bool // asked for by name
 	groups []string
+	until  time.Time // when access ends by itself; zero: no such time
 }
 
 // ServeHTTP serves a WebSocket handshake. It returns once the connection is
@@ -146,6 +152,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.out = outbox{hub: h, sink: c.net, who: c.who, fail: c.afterWriting, full: c.tooSlow}
 	c.alive.Store(h.ticks()) // before the Hub's clock sees it
 	c.out.wrote.Store(h.ticks())
+	c.checkAt.Store(later(h.ticks(), h.opt.Recheck))
 	c.welcome()
 	if !h.join(c) {
 		c.close(CloseRestart)
@@ -368,9 +375,11 @@ func (c *conn) end() {
 	c.mu.Lock()
 	c.ended = true
 	watches := c.watches
-	c.watches, c.groups = nil, nil
-	if c.expiry != nil {
-		c.expiry.Stop()
+	c.watches, c.groups, c.news = nil, nil, nil
+	for _, t := range []*time.Timer{c.expiry, c.lapse} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	c.mu.Unlock()
 	for _, w := range watches {

@@ -43,6 +43,7 @@ type Options struct {
 	OutboxBytes    int           // events waiting for one connection; 0: 262,144
 	AlertLag       time.Duration // an undroppable event that waits longer for a client ends its connection; 0: 30 s
 	CallTimeout    time.Duration // of each call of the host's code; 0: 5 s
+	Recheck        time.Duration // how often access to what is watched is asked for again; 0: 60 s; negative: never
 	Retention      Retention     // of a Store that is a Pruner; zero: for ever
 	Lanes          int           // 0: one for each processor
 	Logger         *slog.Logger  // gets no health data; nil: slog.Default()
@@ -77,6 +78,7 @@ func (o *Options) withDefaults() Options {
 	}
 	duration(&c.AlertLag, 30*time.Second)
 	duration(&c.CallTimeout, 5*time.Second)
+	duration(&c.Recheck, time.Minute)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -101,16 +103,19 @@ type Hub struct {
 	lanes []*lane
 	seed  maphash.Seed
 
-	calls   callers
-	groups  groups
-	index   index
-	revoked revocations
-	silence silences
-	receipt receivers
-	stats   counters
-	skew    atomic.Int64 // the Store's clock less ours, nanoseconds
-	began   time.Time    // with the monotonic clock
-	awake   atomic.Int64 // since when the Hub has run without a stop, unix nanoseconds
+	calls  callers
+	groups groups
+	// generation counts what may have ended access: a right that was decided
+	// under another one is asked for again before it counts.
+	generation atomic.Uint64
+	index      index
+	revoked    revocations
+	silence    silences
+	receipt    receivers
+	stats      counters
+	skew       atomic.Int64 // the Store's clock less ours, nanoseconds
+	began      time.Time    // with the monotonic clock
+	awake      atomic.Int64 // since when the Hub has run without a stop, unix nanoseconds
 
 	mu        sync.Mutex
 	closing   bool

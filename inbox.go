@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -253,11 +254,8 @@ func (h *Hub) deliverInboxes() {
 		for i := range news {
 			e := &news[i]
 			for _, c := range h.addressees(e) {
-				if c.watching(e.Patient) {
-					continue
-				}
-				if items := c.entitled(h.ctx, []Entry{*e}); len(items) > 0 {
-					c.out.send(inboxFrame(items, false))
+				if !c.watching(e.Patient) {
+					c.bring(*e)
 				}
 			}
 		}
@@ -286,11 +284,85 @@ func (h *Hub) addressees(e *Entry) []*conn {
 
 const inboxPage = 16 << 10 // bytes of items in one inbox frame
 
-// inbox returns the frames that show p what is addressed to it and open.
+// inbox shows what is addressed to c's principal and open.
 func (c *conn) inbox(ctx context.Context) {
+	for {
+		generation := c.hub.generation.Load()
+		shown, undecided := c.entitled(ctx, c.hub.index.addressed(c.who.keys()))
+		if c.show(generation, shown, true) {
+			if len(undecided) > 0 {
+				c.bring(undecided...)
+			}
+			return
+		}
+	}
+}
+
+// bring puts entries in line for c's inbox. It waits for nothing: whether they
+// may be seen can take asking. Of one alert or notice the newest is kept.
+func (c *conn) bring(entries ...Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	for _, e := range entries {
+		i := slices.IndexFunc(c.news, func(o Entry) bool { return o.Patient == e.Patient && o.Key == e.Key })
+		switch {
+		case i < 0:
+			c.news = append(c.news, e)
+		case c.news[i].Rev < e.Rev:
+			c.news[i] = e
+		}
+	}
+	if !c.bringing {
+		c.bringing = true
+		go c.takeHome()
+	}
+}
+
+// takeHome shows what bring has put in line, until nothing is left. What could
+// not be decided is asked for again.
+func (c *conn) takeHome() {
+	for {
+		c.mu.Lock()
+		list := c.news
+		c.news = nil
+		if len(list) == 0 {
+			c.bringing = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		generation := c.hub.generation.Load()
+		list = slices.DeleteFunc(list, func(e Entry) bool { return c.watching(e.Patient) })
+		shown, undecided := c.entitled(c.hub.ctx, list)
+		if len(shown) > 0 && !c.show(generation, shown, false) {
+			c.bring(shown...)
+		}
+		if len(undecided) == 0 {
+			continue
+		}
+		c.bring(undecided...)
+		select {
+		case <-time.After(askAgain):
+		case <-c.hub.ctx.Done():
+			return
+		}
+	}
+}
+
+// show sends items in pages. It reports false, and sends nothing, if access was
+// changed since generation.
+func (c *conn) show(generation uint64, items []Entry, done bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hub.generation.Load() != generation {
+		return false
+	}
 	var page []Entry
 	size := 0
-	for _, e := range c.entitled(ctx, c.hub.index.addressed(c.who.keys())) {
+	for _, e := range items {
 		if size+len(e.Data) > inboxPage && len(page) > 0 {
 			c.out.send(inboxFrame(page, false))
 			page, size = nil, 0
@@ -298,7 +370,8 @@ func (c *conn) inbox(ctx context.Context) {
 		page = append(page, e)
 		size += len(e.Data)
 	}
-	c.out.send(inboxFrame(page, true))
+	c.out.send(inboxFrame(page, done))
+	return true
 }
 
 func inboxFrame(items []Entry, done bool) []byte {
@@ -316,17 +389,24 @@ func inboxFrame(items []Entry, done bool) []byte {
 	return textFrame(e.b)
 }
 
-// entitled returns those of the entries that c's principal may see.
-func (c *conn) entitled(ctx context.Context, list []Entry) []Entry {
-	if len(list) == 0 {
-		return nil
-	}
+// entitled returns those of the entries that c's principal may see, and those
+// of which this could not be decided.
+func (c *conn) entitled(ctx context.Context, list []Entry) (shown, undecided []Entry) {
+	list = slices.DeleteFunc(list, func(e Entry) bool { return !c.who.sees(&e) })
 	var patients []string
 	for i := range list {
-		if !slices.Contains(patients, list[i].Patient) {
-			patients = append(patients, list[i].Patient)
+		if p := list[i].Patient; !slices.Contains(patients, p) && !c.watching(p) {
+			patients = append(patients, p)
 		}
 	}
 	rights := c.hub.decide(ctx, c.who, ActionWatch, patients)
-	return slices.DeleteFunc(list, func(e Entry) bool { return !c.who.sees(&e) || rights[e.Patient] != nil })
+	for _, e := range list {
+		switch err := rights[e.Patient]; {
+		case err == nil:
+			shown = append(shown, e)
+		case !errors.Is(err, ErrForbidden):
+			undecided = append(undecided, e)
+		}
+	}
+	return shown, undecided
 }

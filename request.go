@@ -238,6 +238,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		c.out.send(errorFrame(r.Req, errLimit))
 		return
 	}
+	generation := c.hub.generation.Load()
 	o := WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Emergency: r.Emergency, Reason: r.Reason}
 	var refused []Refusal
 	wanted := make(map[string][]string) // patient: through which groups; "" by name
@@ -261,12 +262,12 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		patients = append(patients, p)
 	}
 	slices.Sort(patients)
-	rights := c.hub.decideAccess(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients, Emergency: o.Emergency, Reason: o.Reason})
+	rights := c.hub.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients, Emergency: o.Emergency, Reason: o.Reason})
 	var granted []string
 	c.mu.Lock()
 	room := c.hub.opt.MaxPatients - len(c.watches)
 	for _, p := range patients {
-		err := rights[p]
+		err := rights[p].err
 		if err == nil && c.watches[p] == nil {
 			if room--; room < 0 {
 				err = errLimit
@@ -307,12 +308,49 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		}
 		e.b = append(e.b, ']')
 	}))
-	for _, p := range granted {
-		var since *Position
+	c.begin(ctx, granted, rights, generation, func(p string) *watched {
+		w := c.newWatch(p, o.Delivery)
 		if s, ok := o.Since[p]; ok {
-			since = &s
+			w.since = &s
 		}
-		c.attach(p, wanted[p], o.Delivery, since)
+		for _, g := range wanted[p] {
+			if g == "" {
+				w.alone = true
+			} else {
+				w.groups = append(w.groups, g)
+			}
+		}
+		return w
+	})
+}
+
+func (c *conn) newWatch(patient string, d Delivery) *watched {
+	return &watched{watch: &watch{out: &c.out, patient: patient, delivery: d, lane: c.hub.lane(patient)}}
+}
+
+// begin attaches watches of patients that were granted under generation.
+// Where something may have ended access since, it is asked for again.
+func (c *conn) begin(ctx context.Context, patients []string, rights map[string]right, generation uint64, make func(string) *watched) {
+	for len(patients) > 0 {
+		c.mu.Lock()
+		if c.ended {
+			c.mu.Unlock()
+			return
+		}
+		if c.hub.generation.Load() == generation {
+			for _, p := range patients {
+				if r := rights[p]; r.err == nil {
+					c.attach(make(p), r.until)
+				} else {
+					c.out.send(patientFrame(EventRevoked, p))
+				}
+			}
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		generation = c.hub.generation.Load()
+		rights = c.hub.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
 	}
 }
 
@@ -325,33 +363,22 @@ func (c *conn) groupPatients(ctx context.Context, group string) (map[string]bool
 }
 
 // attach begins one watch; one that there is of the same patient begins anew.
-func (c *conn) attach(patient string, through []string, delivery Delivery, since *Position) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return
-	}
-	// A revocation that came meanwhile has found no watch to end.
-	if c.hub.revoked.covers(c.who, patient, c.hub.now()) {
-		c.out.send(patientFrame(EventRevoked, patient))
-		return
-	}
-	w := &watched{watch: &watch{out: &c.out, patient: patient, delivery: delivery, since: since, lane: c.hub.lane(patient)}}
-	if old := c.watches[patient]; old != nil {
-		w.alone, w.groups = old.alone, old.groups
+// Under c.mu.
+func (c *conn) attach(w *watched, until time.Time) {
+	if old := c.watches[w.patient]; old != nil {
+		w.alone = w.alone || old.alone
+		for _, g := range old.groups {
+			if !slices.Contains(w.groups, g) {
+				w.groups = append(w.groups, g)
+			}
+		}
 		old.end()
 		old.lane.submit(job{detach: old.watch})
 	} else {
 		c.hub.stats.watches.Add(1)
 	}
-	for _, g := range through {
-		if g == "" {
-			w.alone = true
-		} else if !slices.Contains(w.groups, g) {
-			w.groups = append(w.groups, g)
-		}
-	}
-	c.watches[patient] = w
+	c.watches[w.patient] = w
+	c.setUntil(w, until)
 	w.lane.submit(job{attach: w.watch})
 }
 
@@ -401,69 +428,6 @@ func (c *conn) revokePatient(patient string) {
 	if c.watches[patient] != nil {
 		c.detach(patient)
 		c.out.send(patientFrame(EventRevoked, patient))
-	}
-}
-
-// regroup brings what c watches through a group in line with its patients, and
-// ends every watch that rested on the right which the group gave.
-func (c *conn) regroup(ctx context.Context, group string, patients map[string]bool) {
-	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
-		return
-	}
-	o, follows := c.groups[group]
-	var gone, fresh []string
-	for p, w := range c.watches {
-		if slices.Contains(w.groups, group) && !patients[p] || w.alone && !patients[p] {
-			gone = append(gone, p)
-		}
-	}
-	if follows {
-		for p := range patients {
-			if w := c.watches[p]; w == nil || !slices.Contains(w.groups, group) {
-				fresh = append(fresh, p)
-			}
-		}
-	}
-	c.mu.Unlock()
-	rights := c.hub.decide(ctx, c.who, ActionWatch, append(slices.Clone(gone), fresh...))
-	c.mu.Lock()
-	for _, p := range gone {
-		w := c.watches[p]
-		if w == nil {
-			continue
-		}
-		w.groups = slices.DeleteFunc(w.groups, func(g string) bool { return g == group })
-		if errors.Is(rights[p], ErrForbidden) || len(w.groups) == 0 && !w.alone {
-			c.detach(p)
-			c.out.send(patientFrame(EventRevoked, p))
-		}
-	}
-	room := c.hub.opt.MaxPatients - len(c.watches)
-	c.mu.Unlock()
-	slices.Sort(fresh)
-	if slices.ContainsFunc(fresh, func(p string) bool { return errors.Is(rights[p], ErrUndecided) }) {
-		time.AfterFunc(askAgain, func() { c.regroup(c.hub.ctx, group, patients) })
-	}
-	for _, p := range fresh {
-		if rights[p] != nil {
-			continue
-		}
-		if c.watching(p) {
-			c.mu.Lock()
-			if w := c.watches[p]; w != nil && !slices.Contains(w.groups, group) {
-				w.groups = append(w.groups, group)
-			}
-			c.mu.Unlock()
-			continue
-		}
-		if room--; room < 0 {
-			c.out.send(patientFrame(EventRevoked, p))
-			continue
-		}
-		c.out.send(patientFrame(EventGranted, p))
-		c.attach(p, []string{group}, o.Delivery, nil)
 	}
 }
 

@@ -1,0 +1,186 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Revocation ends access that was given. Principal is required.
+type Revocation struct {
+	Principal string
+	Session   string    // "": all sessions
+	Patients  []string  // none: everything; the connections are closed (3003)
+	Until     time.Time // until when the old tokens are refused; zero: for a day
+}
+
+// Revoke ends access at once: what is still queued is not delivered, the
+// principal is refused until the old tokens have run out, on every node, and
+// alerts that the principal had accepted are escalated again.
+func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
+	if !validName(r.Principal) {
+		return invalid("principal", "required")
+	}
+	for i, p := range r.Patients {
+		if !validPatient(p) {
+			return invalid(indexed("patients", i), "must be an ID")
+		}
+	}
+	now := h.now()
+	if r.Until.IsZero() {
+		r.Until = now.Add(24 * time.Hour)
+	}
+	h.revoke(r)
+	sum := digest([]byte(r.Principal + "\x00" + r.Session))
+	err := h.tellNodes(ctx, &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Patients: r.Patients, Until: r.Until},
+		"revoked/"+hexOf(sum), now)
+	return errors.Join(err, h.loseAlerts(ctx, r))
+}
+
+// revoke carries a revocation out on this node.
+func (h *Hub) revoke(r Revocation) {
+	h.revoked.add(r)
+	h.generation.Add(1)
+	for _, c := range h.connections(func(c *conn) bool {
+		return c.who.ID == r.Principal && (r.Session == "" || c.who.Session == r.Session)
+	}) {
+		if len(r.Patients) == 0 {
+			c.forbid()
+		}
+		for _, p := range r.Patients {
+			c.revokePatient(p)
+		}
+	}
+}
+
+// loseAlerts makes those alerts nobody's that the principal had accepted.
+func (h *Hub) loseAlerts(ctx context.Context, r Revocation) error {
+	if r.Session != "" {
+		return nil // the person is still there
+	}
+	var errs []error
+	for _, e := range h.index.all() {
+		if e.Kind != KindAlert || len(r.Patients) > 0 && !slices.Contains(r.Patients, e.Patient) {
+			continue
+		}
+		if a, err := decodeAlert(&e); err != nil || a.Responsibility.By.ID != r.Principal {
+			continue
+		} else if _, err := h.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, func(prev *Alert, now time.Time) (Alert, error) {
+			if prev == nil {
+				return Alert{}, ErrForbidden
+			}
+			next, ok := lose(prev, r.Principal, now)
+			if !ok {
+				return next, errUnchanged
+			}
+			return h.untold(next), nil
+		}); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tellNodes writes an access entry into the system's log, where every node sees it.
+func (h *Hub) tellNodes(ctx context.Context, c *Change, key string, now time.Time) error {
+	var e encoder
+	c.encode(&e)
+	for range 10 {
+		rev := uint64(0)
+		old, err := h.store.Get(ctx, System, "x/"+key)
+		if err == nil {
+			rev = old.Rev
+			if c.Kind == "revoked" {
+				c.add(&old)
+				e.b = nil
+				c.encode(&e)
+			}
+		} else if !errors.Is(err, ErrNotFound) {
+			return unavailable(err)
+		}
+		_, err = h.append(ctx, Entry{Patient: System, Kind: KindAccess, Key: "x/" + key, Rev: rev + 1, Open: true, Due: c.Until, Audience: AudienceStaff,
+			Sender: host, Time: now, Received: now, Data: e.b}, false)
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	return ErrBusy
+}
+
+// add keeps what an older revocation under the same key still covers.
+func (c *Change) add(old *Entry) {
+	ev, err := old.event()
+	if err != nil || !old.Open || ev.Access == nil {
+		return
+	}
+	o := ev.Access
+	if o.Until.After(c.Until) {
+		c.Until = o.Until
+	}
+	if len(o.Patients) == 0 || len(c.Patients) == 0 {
+		c.Patients = nil
+		return
+	}
+	for _, p := range o.Patients {
+		if !slices.Contains(c.Patients, p) {
+			c.Patients = append(c.Patients, p)
+		}
+	}
+}
+
+// apply carries out an access entry of the system's log, once for each revision.
+func (h *Hub) apply(e *Entry) {
+	ev, err := e.event()
+	if err != nil || ev.Access == nil || e.Patient != System {
+		return
+	}
+	switch c := ev.Access; c.Kind {
+	case "revoked":
+		if e.Open {
+			h.revoke(Revocation{Principal: c.Principal, Session: c.Session, Patients: c.Patients, Until: c.Until})
+		}
+	case "members":
+		if e.Open && e.Sender == host {
+			h.wg.Go(func() { h.regroup(h.ctx, c.Group) })
+		}
+	}
+}
+
+// revocations are those that still count.
+type revocations struct {
+	mu   sync.Mutex
+	list []Revocation
+}
+
+func (r *revocations) add(v Revocation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	r.list = slices.DeleteFunc(r.list, func(o Revocation) bool { return o.Until.Before(now) })
+	r.list = append(r.list, v)
+}
+
+// covers reports whether p's access to patient ("": to anything) has ended.
+func (r *revocations) covers(p *Principal, patient string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.list {
+		v := &r.list[i]
+		if v.Principal == p.ID && (v.Session == "" || v.Session == p.Session) && v.Until.After(now) &&
+			(len(v.Patients) == 0 || patient != "" && slices.Contains(v.Patients, patient)) {
+			return true
+		}
+	}
+	return false
+}
+
+func hexOf(sum [16]byte) string {
+	const digits = "0123456789abcdef"
+	b := make([]byte, 0, 32)
+	for _, c := range sum {
+		b = append(b, digits[c>>4], digits[c&15])
+	}
+	return string(b)
+}
