@@ -436,16 +436,6 @@ func (c *conn) cut() {
 	c.net.cut()
 }
 
-// forbid ends the connection of somebody whose access has ended.
-func (c *conn) forbid() {
-	c.mu.Lock()
-	for _, w := range c.watches {
-		w.end()
-	}
-	c.mu.Unlock()
-	c.close(CloseForbidden)
-}
-
 // onPing answers a ping: the library's own answer would wait for a slow
 // client, and close it.
 func (c *conn) onPing(_ context.Context, payload []byte) bool {

@@ -289,7 +289,7 @@ func (c *conn) inbox(ctx context.Context) {
 	for {
 		generation := c.hub.generation.Load()
 		shown, undecided := c.entitled(ctx, c.hub.index.addressed(c.who.keys()))
-		if c.show(generation, shown, true) {
+		if c.tell(generation, inboxPages(shown, true)...) {
 			if len(undecided) > 0 {
 				c.bring(undecided...)
 			}
@@ -337,7 +337,7 @@ func (c *conn) takeHome() {
 		generation := c.hub.generation.Load()
 		list = slices.DeleteFunc(list, func(e Entry) bool { return c.watching(e.Patient) })
 		shown, undecided := c.entitled(c.hub.ctx, list)
-		if len(shown) > 0 && !c.show(generation, shown, false) {
+		if len(shown) > 0 && !c.tell(generation, inboxPages(shown, false)...) {
 			c.bring(shown...)
 		}
 		if len(undecided) == 0 {
@@ -352,26 +352,19 @@ func (c *conn) takeHome() {
 	}
 }
 
-// show sends items in pages. It reports false, and sends nothing, if access was
-// changed since generation.
-func (c *conn) show(generation uint64, items []Entry, done bool) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.hub.generation.Load() != generation {
-		return false
-	}
+// inboxPages puts items into frames. The last one says done.
+func inboxPages(items []Entry, done bool) (frames [][]byte) {
 	var page []Entry
 	size := 0
 	for _, e := range items {
 		if size+len(e.Data) > inboxPage && len(page) > 0 {
-			c.out.send(inboxFrame(page, false))
+			frames = append(frames, inboxFrame(page, false))
 			page, size = nil, 0
 		}
 		page = append(page, e)
 		size += len(e.Data)
 	}
-	c.out.send(inboxFrame(page, done))
-	return true
+	return append(frames, inboxFrame(page, done))
 }
 
 func inboxFrame(items []Entry, done bool) []byte {

@@ -33,7 +33,7 @@ func (c *conn) handle(b []byte) {
 		}
 		return
 	}
-	ctx := c.hub.ctx
+	ctx, generation := c.hub.ctx, c.hub.generation.Load()
 	var members func(*encoder)
 	switch r.Type {
 	case reqWatch:
@@ -80,7 +80,26 @@ func (c *conn) handle(b []byte) {
 		c.out.send(errorFrame(r.Req, err))
 		return
 	}
-	c.out.send(okFrame(r.Req, members))
+	reply := okFrame(r.Req, members)
+	if r.Type != reqHistory {
+		c.out.send(reply)
+	} else if !c.tell(generation, reply) {
+		c.out.send(errorFrame(r.Req, ErrUndecided))
+	}
+}
+
+// tell sends what was decided under generation. It reports false, and sends
+// nothing, if something may have ended access since.
+func (c *conn) tell(generation uint64, frames ...[]byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hub.generation.Load() != generation {
+		return false
+	}
+	for _, f := range frames {
+		c.out.send(f)
+	}
+	return true
 }
 
 func alertMember(a *Alert) func(*encoder) {
@@ -419,16 +438,6 @@ func (c *conn) watching(patient string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.watches[patient] != nil
-}
-
-// revokePatient ends what c has of a patient.
-func (c *conn) revokePatient(patient string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.watches[patient] != nil {
-		c.detach(patient)
-		c.out.send(patientFrame(EventRevoked, patient))
-	}
 }
 
 func patientFrame(typ EventType, patient string) []byte {

@@ -1,7 +1,9 @@
 package carewire
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"sync"
@@ -16,9 +18,16 @@ type Revocation struct {
 	Until     time.Time // until when the old tokens are refused; zero: for a day
 }
 
-// Revoke ends access at once: what is still queued is not delivered, the
-// principal is refused until the old tokens have run out, on every node, and
-// alerts that the principal had accepted are escalated again.
+// Revoke ends access at once: what is still queued, events as well as replies,
+// is not delivered; the principal is refused until the old tokens have run out,
+// on every node; and alerts that the principal had accepted are escalated
+// again, unless only a session ends. What a write to the socket has taken
+// already, 16 KB and what the kernel holds, is out of reach. The logs of the
+// patients named get an access event that shows it to the team.
+//
+// This node has carried it out when Revoke returns; an error says what of the
+// rest did not succeed, and Revoke may be called again. The errors are a
+// ValidationError, ErrUnknownOutcome, ErrUnavailable and ErrClosed.
 func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 	if !validName(r.Principal) {
 		return invalid("principal", "required")
@@ -36,7 +45,22 @@ func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 	sum := digest([]byte(r.Principal + "\x00" + r.Session))
 	err := h.tellNodes(ctx, &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Patients: r.Patients, Until: r.Until},
 		"revoked/"+hexOf(sum), now)
+	for _, p := range r.Patients {
+		err = errors.Join(err, h.showAccess(ctx, p, &Change{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
+	}
 	return errors.Join(err, h.loseAlerts(ctx, r))
+}
+
+// showAccess writes an access event into a patient's log, for the team to see.
+func (h *Hub) showAccess(ctx context.Context, patient string, c *Change, now time.Time) error {
+	if patient == System {
+		return nil // it stands there already
+	}
+	var e encoder
+	c.encode(&e)
+	_, err := h.append(ctx, Entry{Patient: patient, Kind: KindAccess, Key: "x/" + c.Kind + "/" + rand.Text(), Rev: 1, Audience: AudienceStaff,
+		Sender: host, Time: now, Received: now, Data: e.b}, false)
+	return err
 }
 
 // revoke carries a revocation out on this node.
@@ -53,6 +77,71 @@ func (h *Hub) revoke(r Revocation) {
 			c.revokePatient(p)
 		}
 	}
+}
+
+// forbid ends the connection of somebody whose access has ended. Nothing that
+// waits is written any more but the close frame.
+func (c *conn) forbid() {
+	c.close(CloseForbidden)
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.control, o.held = nil, 0
+	o.dropAll()
+}
+
+// revokePatient ends what c has of a patient.
+func (c *conn) revokePatient(patient string) {
+	c.mu.Lock()
+	again := c.out.purge(patient)
+	c.revokeWatch(patient)
+	c.mu.Unlock()
+	if again {
+		go c.inbox(c.hub.ctx)
+	}
+}
+
+// purge drops the replies and inbox pages that wait and tell of a patient. A
+// reply is replaced by one that asks for the request once more; it reports
+// whether the inbox is to be shown again.
+func (o *outbox) purge(patient string) (again bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	tells := []byte(`"patient":"` + patient + `"`)
+	kept := make([][]byte, 0, len(o.control))
+	o.held = 0
+	for _, f := range o.control {
+		if bytes.Contains(f, tells) {
+			for text := range frameTexts(f) {
+				switch peekType(text) {
+				case "inbox":
+					again, f = true, nil
+				case "ok", "error":
+					f = errorFrame(reqOf(text), ErrUnknownOutcome)
+				}
+			}
+		}
+		if f != nil {
+			kept = append(kept, f)
+			o.held += len(f)
+		}
+	}
+	o.control = kept
+	return again
+}
+
+// reqOf returns the req of a reply.
+func reqOf(text []byte) (req string) {
+	s := scanner{b: text, open: true}
+	s.members(func(name []byte) bool {
+		if string(name) == "req" && s.depth == 1 {
+			req = s.str()
+		} else {
+			s.skip()
+		}
+		return true
+	})
+	return req
 }
 
 // loseAlerts makes those alerts nobody's that the principal had accepted.
