@@ -76,11 +76,13 @@ func (h *Hub) decide(ctx context.Context, p *Principal, action Action, patients 
 
 // A right is what was decided for one patient.
 type right struct {
-	err   error     // ErrForbidden or ErrUndecided; nil: granted
-	until time.Time // zero: until it is asked for again
+	err       error     // ErrForbidden or ErrUndecided; nil: granted
+	until     time.Time // zero: until it is asked for again
+	emergency bool      // granted because a was an emergency
 }
 
-// rights has an Access decided, with one call of the Authorizer for all patients.
+// rights has an Access decided, with one call of the Authorizer for all
+// patients, and one more for an emergency.
 func (h *Hub) rights(ctx context.Context, a Access) map[string]right {
 	rights := make(map[string]right, len(a.Patients))
 	switch {
@@ -91,7 +93,10 @@ func (h *Hub) rights(ctx context.Context, a Access) map[string]right {
 			rights[patient] = right{err: h.byRule(ctx, &a.Principal, a.Action, patient)}
 		}
 	default:
-		h.ask(ctx, a, rights)
+		ordinary := a
+		ordinary.Emergency, ordinary.Reason = false, ""
+		h.ask(ctx, ordinary, rights)
+		h.askEmergency(ctx, a, rights)
 	}
 	now := h.now()
 	for _, patient := range a.Patients {

@@ -100,7 +100,12 @@ type Access struct {
 	Principal Principal
 	Action    Action
 	Patients  []string // one decision is due for each
-	Emergency bool     // break-glass: asked for with Reason
+
+	// Emergency is break-glass: the principal has asked to watch what was just
+	// refused without it, for Reason; or does something else while such a grant
+	// is running. It is granted until Decision.Until, or for an hour. Its start
+	// and end are audited, and stand in the patient's log as access events.
+	Emergency bool
 	Reason    string
 }
 

@@ -119,6 +119,10 @@ func (h *Hub) happen(ctx context.Context, e *Entry, blind bool) {
 	case KindTimer:
 		h.happenTimer(ctx, e)
 	case KindAccess:
+		if ev, err := e.event(); err == nil && ev.Access.Kind == "emergency" {
+			h.endEmergency(ctx, e.Patient, ev.Access.Principal)
+			return
+		}
 		c := *e
 		c.Rev, c.Open, c.Due, c.Received = e.Rev+1, false, time.Time{}, h.now()
 		c.ID = ""

@@ -107,15 +107,16 @@ type Hub struct {
 	groups groups
 	// generation counts what may have ended access: a right that was decided
 	// under another one is asked for again before it counts.
-	generation atomic.Uint64
-	index      index
-	revoked    revocations
-	silence    silences
-	receipt    receivers
-	stats      counters
-	skew       atomic.Int64 // the Store's clock less ours, nanoseconds
-	began      time.Time    // with the monotonic clock
-	awake      atomic.Int64 // since when the Hub has run without a stop, unix nanoseconds
+	generation  atomic.Uint64
+	index       index
+	revoked     revocations
+	emergencies emergencies
+	silence     silences
+	receipt     receivers
+	stats       counters
+	skew        atomic.Int64 // the Store's clock less ours, nanoseconds
+	began       time.Time    // with the monotonic clock
+	awake       atomic.Int64 // since when the Hub has run without a stop, unix nanoseconds
 
 	mu        sync.Mutex
 	closing   bool
@@ -140,6 +141,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.calls = newCallers()
 	h.index.init()
 	h.groups.init()
+	h.emergencies.init()
 	h.silence.init()
 	h.receipt.init()
 	h.began = time.Now()

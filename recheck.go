@@ -74,6 +74,7 @@ func (c *conn) recheck(ctx context.Context) {
 	c.mu.Unlock()
 	c.begin(ctx, came, rights, generation, func(p string) *watched { return fresh[p] })
 	if len(lost) > 0 {
+		h.endEmergencies(ctx, c.who.ID, lost)
 		h.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost})
 	}
 	if undecided {

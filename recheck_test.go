@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -73,12 +74,12 @@ type followed struct {
 	vitals  []time.Time
 	revoked []time.Time
 	granted int
-	alerts  int
+	others  map[string]object // the last of each other type
 }
 
 // follow reads all that comes for r.
 func (r *raw) follow() *followed {
-	f := &followed{}
+	f := &followed{others: make(map[string]object)}
 	go func() {
 		for {
 			_, b, err := r.ws.Read(context.Background())
@@ -86,15 +87,17 @@ func (r *raw) follow() *followed {
 				return
 			}
 			f.mu.Lock()
-			switch peekType(b) {
+			switch typ := peekType(b); typ {
 			case "vital":
 				f.vitals = append(f.vitals, time.Now())
 			case "revoked":
 				f.revoked = append(f.revoked, time.Now())
 			case "granted":
 				f.granted++
-			case "alert":
-				f.alerts++
+			default:
+				var o object
+				json.Unmarshal(b, &o)
+				f.others[typ] = o
 			}
 			f.mu.Unlock()
 		}

@@ -282,6 +282,12 @@ func (c *conn) watch(ctx context.Context, r *request) {
 	}
 	slices.Sort(patients)
 	rights := c.hub.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients, Emergency: o.Emergency, Reason: o.Reason})
+	for p, r := range rights {
+		if r.emergency {
+			r.err = c.hub.breakGlass(ctx, c.who, p, o.Reason, r.until)
+			rights[p] = r
+		}
+	}
 	var granted []string
 	c.mu.Lock()
 	room := c.hub.opt.MaxPatients - len(c.watches)
@@ -294,7 +300,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		}
 		if err == nil {
 			granted = append(granted, p)
-		} else if err != ErrForbidden || slices.Contains(wanted[p], "") {
+		} else if !errors.Is(err, ErrForbidden) || slices.Contains(wanted[p], "") {
 			refused = append(refused, Refusal{Patient: p, Code: requestError(err).Code})
 		}
 	}

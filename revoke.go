@@ -48,6 +48,9 @@ func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 	for _, p := range r.Patients {
 		err = errors.Join(err, h.showAccess(ctx, p, &Change{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
 	}
+	if r.Session == "" {
+		err = errors.Join(err, h.endEmergencies(ctx, r.Principal, r.Patients))
+	}
 	return errors.Join(err, h.loseAlerts(ctx, r))
 }
 
@@ -219,13 +222,15 @@ func (c *Change) add(old *Entry) {
 	}
 }
 
-// apply carries out an access entry of the system's log, once for each revision.
+// apply carries out an access entry, once for each revision.
 func (h *Hub) apply(e *Entry) {
 	ev, err := e.event()
-	if err != nil || ev.Access == nil || e.Patient != System {
+	if err != nil || ev.Access == nil {
 		return
 	}
 	switch c := ev.Access; c.Kind {
+	case "emergency", "emergency_ended":
+		h.emergencies.note(e, c)
 	case "revoked":
 		if e.Open {
 			h.revoke(Revocation{Principal: c.Principal, Session: c.Session, Patients: c.Patients, Until: c.Until})
