@@ -10,11 +10,11 @@ import (
 
 // Calls of the host's code run outside lanes, each in a goroutine of its own,
 // with a deadline and a recover; of each kind only so many at once.
-type callers struct{ authenticate, authorize, directory, policy, notify, resolve chan struct{} }
+type callers struct{ authenticate, authorize, directory, policy, notify, resolve, audit chan struct{} }
 
 func newCallers() callers {
 	n := func(n int) chan struct{} { return make(chan struct{}, n) }
-	return callers{n(256), n(64), n(32), n(64), n(64), n(256)}
+	return callers{n(256), n(64), n(32), n(64), n(64), n(256), n(64)}
 }
 
 var errPanicked = errors.New("carewire: the host's code panicked")

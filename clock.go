@@ -30,6 +30,7 @@ func (c *conn) visit(status []byte) {
 		c.tooSlow()
 		return
 	}
+	c.recordSent(tallyEvery)
 	c.heads(ns)
 	if at := c.checkAt.Load(); ns >= at && c.checkAt.CompareAndSwap(at, later(ns, c.hub.opt.Recheck)) {
 		go c.recheck(c.hub.ctx)
@@ -152,6 +153,7 @@ func (h *Hub) tick() {
 		for _, c := range h.connections(func(c *conn) bool { return c.slot() == slot }) {
 			c.visit(status)
 		}
+		h.recordTallies(tallyEvery)
 		if n%5 == 0 {
 			for _, l := range h.lanes {
 				l.compare()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type conn struct {
 	hub     *Hub
 	who     *Principal
 	session string
+	address netip.Addr
 	net     *netConn
 	ws      *websocket.Conn
 	first   *http.Request // the request it began with, for renewed tokens; without its secrets
@@ -49,12 +51,14 @@ type conn struct {
 	news     []Entry       // to be shown in the inbox, if the principal may see them
 	inFlight chan struct{} // a place for each publish under way
 
-	alive   atomic.Int64 // when there was a sign of life, in ticks
-	begun   atomic.Int64 // when the message being read began; 0: none
-	busy    atomic.Bool  // a request is being carried out
-	closing atomic.Bool  // our close frame is in line
-	beating atomic.Bool  // a heartbeat is being made
-	checkAt atomic.Int64 // when access to what is watched is asked for again, in ticks
+	alive   atomic.Int64          // when there was a sign of life, in ticks
+	begun   atomic.Int64          // when the message being read began; 0: none
+	busy    atomic.Bool           // a request is being carried out
+	closing atomic.Bool           // our close frame is in line
+	beating atomic.Bool           // a heartbeat is being made
+	code    atomic.Uint32         // what it is closed with
+	sent    atomic.Pointer[tally] // vitals that are not recorded yet
+	checkAt atomic.Int64          // when access to what is watched is asked for again, in ticks
 	control *rate.Limiter
 	errors  *rate.Limiter
 }
@@ -71,8 +75,10 @@ type watched struct {
 // set up or refused; refusals have one constant body for each status.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s := &h.stats
+	var p Principal
 	refuse := func(status int, n *atomic.Uint64) {
 		n.Add(1)
+		h.recordRefusal(r, status, &p)
 		w.Header().Set("Cache-Control", "no-store")
 		switch status {
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
@@ -119,7 +125,8 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusTooManyRequests, &s.tooMany)
 		return
 	}
-	p, err := h.authenticate(r)
+	var err error
+	p, err = h.authenticate(r)
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
 		refuse(http.StatusUnauthorized, &s.unauthenticated)
@@ -131,7 +138,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusForbidden, &s.forbidden)
 		return
 	}
-	c := &conn{hub: h, who: &p, session: rand.Text(), watches: make(map[string]*watched), first: withoutSecrets(r),
+	c := &conn{hub: h, who: &p, session: rand.Text(), address: h.address(r), watches: make(map[string]*watched), first: withoutSecrets(r),
 		inFlight: make(chan struct{}, publishing)}
 	hj := &hijacker{ResponseWriter: w, header: w.Header().Clone()}
 	c.ws, err = websocket.Accept(hj, r, &websocket.AcceptOptions{Subprotocols: protocol, InsecureSkipVerify: true, // originAllowed has looked
@@ -154,6 +161,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.out.wrote.Store(h.ticks())
 	c.checkAt.Store(later(h.ticks(), h.opt.Recheck))
 	c.welcome()
+	c.record(Record{Event: AuditConnect}, nil)
 	if !h.join(c) {
 		c.close(CloseRestart)
 		c.end()
@@ -387,6 +395,8 @@ func (c *conn) end() {
 		w.lane.submit(job{detach: w.watch})
 	}
 	c.hub.stats.watches.Add(-int64(len(watches)))
+	c.recordSent(0)
+	c.record(Record{Event: AuditDisconnect, Close: CloseCode(c.code.Load())}, nil)
 	c.hub.leave(c)
 	c.ws.CloseNow() // lets go of what the library holds; the connection is ours
 	// What is left to write, the close frame above all, gets a moment.
@@ -410,6 +420,7 @@ func (c *conn) tooSlow() {
 // connection a little later.
 func (c *conn) close(code CloseCode) {
 	if c.closing.CompareAndSwap(false, true) {
+		c.code.Store(uint32(code))
 		c.out.close(code)
 		time.AfterFunc(writeWithin+2*time.Second, c.cut)
 	}

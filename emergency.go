@@ -113,7 +113,12 @@ func (h *Hub) breakGlass(ctx context.Context, p *Principal, patient, reason stri
 // endEmergency writes into a patient's log that an emergency has ended.
 func (h *Hub) endEmergency(ctx context.Context, patient, principal string) error {
 	c := &Change{Kind: "emergency_ended", Principal: principal, Until: h.now()}
-	return h.setEmergency(ctx, patient, c, func(open bool) bool { return open })
+	was := false
+	err := h.setEmergency(ctx, patient, c, func(open bool) bool { was = open; return open })
+	if was || err != nil {
+		h.recordHost(Record{Event: AuditEmergencyEnded, Patient: patient, About: principal}, err)
+	}
+	return err
 }
 
 // setEmergency appends the next state of an emergency if apply, which is told

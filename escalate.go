@@ -161,6 +161,7 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 	case len(w.to) == 0 && level == 1:
 		h.complain(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
 	}
+	h.recordHost(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
 	h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		x := prev.Escalation
 		if x.State != EscalationClaimed || x.Level != level {
@@ -240,6 +241,7 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 			_, err := callHost(ctx, h, h.calls.notify, func(ctx context.Context) (struct{}, error) {
 				return struct{}{}, h.opt.Notifier.Notify(ctx, p)
 			})
+			h.recordHost(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
 			results <- err
 		}()
 	}

@@ -1,12 +1,14 @@
 package carewire
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -21,6 +23,7 @@ type Options struct {
 	Directory  Directory  // resolves groups; nil: groups have no patients
 	Policy     Policy     // whom to tell of an alert, step by step; nil: whom it is addressed to, every 60 s
 	Notifier   Notifier   // tells people beyond carewire; nil: only clients are told
+	Auditor    Auditor    // keeps the audit trail; nil: NewSlogAuditor(Logger, nil)
 
 	// Resolve names the patient of a Vital that a gateway knows by its bed or
 	// device. It is called before the Vital is validated; nil: not at all.
@@ -32,6 +35,9 @@ type Options struct {
 	// Hosts are the names under which requests may come; none: any. Others are
 	// answered 421.
 	Hosts []string
+	// TrustedProxies are those whose X-Forwarded-For counts as the client's
+	// address; none: the address of the connection does.
+	TrustedProxies []netip.Prefix
 	// TestRecipients are paged for test alerts: person:ID, group:ID, role:NAME.
 	TestRecipients []string
 
@@ -55,6 +61,7 @@ func (o *Options) withDefaults() Options {
 		c = *o
 	}
 	c.Origins, c.Hosts, c.TestRecipients = slices.Clone(c.Origins), slices.Clone(c.Hosts), slices.Clone(c.TestRecipients)
+	c.TrustedProxies = slices.Clone(c.TrustedProxies)
 	number := func(n *int, def int) {
 		if *n == 0 {
 			*n = def
@@ -81,6 +88,9 @@ func (o *Options) withDefaults() Options {
 	duration(&c.Recheck, time.Minute)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Auditor == nil {
+		c.Auditor = NewSlogAuditor(c.Logger, nil)
 	}
 	return c
 }
@@ -111,6 +121,7 @@ type Hub struct {
 	index       index
 	revoked     revocations
 	emergencies emergencies
+	audit       recorder
 	silence     silences
 	receipt     receivers
 	stats       counters
@@ -142,6 +153,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.index.init()
 	h.groups.init()
 	h.emergencies.init()
+	h.audit.init()
 	h.silence.init()
 	h.receipt.init()
 	h.began = time.Now()
@@ -158,6 +170,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.wg.Go(h.follow)
 	h.wg.Go(h.escalate)
 	h.wg.Go(h.deliverInboxes)
+	h.wg.Go(h.recordAll)
 	h.index.kick() // something may have come due while no Hub ran
 	return h, nil
 }
@@ -201,7 +214,13 @@ const host = "@host"
 // is nil if all went well; else it is the first Vital's that failed.
 func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]Published, error) {
 	ch := make(chan []Published, 1)
-	h.publish(ctx, nil, slices.Clone(vitals), func(p []Published) { ch <- p })
+	vitals = slices.Clone(vitals)
+	h.publish(ctx, nil, vitals, func(p []Published) {
+		if len(p) > 0 {
+			h.audit.host.add(h.ticks(), vitals, p)
+		}
+		ch <- p
+	})
 	select {
 	case list := <-ch:
 		for _, p := range list {
@@ -341,9 +360,13 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 	var e encoder
 	in.encode(&e)
 	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...))}
-	return h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+	a, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		return h.untold(raise(prev, in, sender, now)), nil
 	})
+	if sender == host {
+		h.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)
+	}
+	return a, err
 }
 
 // untold stops the escalation of a test alert that nobody is to be paged for.
@@ -373,7 +396,7 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 		}
 	}
 	others := p == nil || h.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient] == nil
-	return h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+	a, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil, !others && prev.Source.By != sender:
 			return Alert{}, ErrForbidden
@@ -385,6 +408,10 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 		}
 		return over(prev, now), nil
 	})
+	if p == nil {
+		h.recordHost(Record{Event: AuditClear, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(a.ID, ref.ID), Test: a.Test}, err)
+	}
+	return a, err
 }
 
 // Answer gives the answer of a person, who must be allowed to. With Accept the
@@ -399,7 +426,13 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 	if !by.valid() {
 		return Alert{}, invalid("principal", "must be usable")
 	}
-	return h.answer(ctx, &by, ref, w)
+	a, err := h.answer(ctx, &by, ref, w)
+	rec := Record{Event: AuditAnswer, Who: by.person(), Session: by.Session, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(ref.ID, a.ID), Do: w.Do, Test: a.Test}
+	if w.Do == Close {
+		rec.Event = AuditClose
+	}
+	h.recordHost(rec, err)
+	return a, err
 }
 
 func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer) (Alert, error) {
@@ -455,7 +488,9 @@ func (h *Hub) Notify(ctx context.Context, n Notice) (Notice, error) {
 	if err := n.Validate(); err != nil {
 		return Notice{}, err
 	}
-	return h.notify(ctx, host, n)
+	sent, err := h.notify(ctx, host, n)
+	h.recordHost(Record{Event: AuditNotice, Patient: n.Patient, ID: n.ID}, err)
+	return sent, err
 }
 
 func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, error) {
@@ -535,6 +570,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 		l.close()
 	}
 	if first {
+		h.recordTallies(0)
 		close(h.quit)
 	}
 	done := make(chan struct{})

@@ -68,10 +68,15 @@ func (c *conn) recheck(ctx context.Context) {
 	for _, p := range without {
 		c.out.send(patientFrame(EventRevoked, p))
 	}
+	c.mu.Unlock()
+	c.open(ctx, came, rights, "")
+	came = slices.DeleteFunc(came, func(p string) bool {
+		undecided = undecided || rights[p].err != nil // it could not be recorded
+		return rights[p].err != nil
+	})
 	for _, p := range came {
 		c.out.send(patientFrame(EventGranted, p))
 	}
-	c.mu.Unlock()
 	c.begin(ctx, came, rights, generation, func(p string) *watched { return fresh[p] })
 	if len(lost) > 0 {
 		h.endEmergencies(ctx, c.who.ID, lost)
@@ -121,7 +126,7 @@ func (w *watched) follow(members map[string]grouped) {
 // revokeWatch ends a watch because access has ended. Under c.mu.
 func (c *conn) revokeWatch(patient string) {
 	if c.watches[patient] != nil {
-		c.detach(patient)
+		c.detach(patient, CodeForbidden)
 		c.out.send(patientFrame(EventRevoked, patient))
 	}
 }

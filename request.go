@@ -35,6 +35,7 @@ func (c *conn) handle(b []byte) {
 	}
 	ctx, generation := c.hub.ctx, c.hub.generation.Load()
 	var members func(*encoder)
+	var a Alert
 	switch r.Type {
 	case reqWatch:
 		c.watch(ctx, r)
@@ -45,15 +46,12 @@ func (c *conn) handle(b []byte) {
 	case reqUnwatch:
 		c.unwatch(r.Patients, r.Groups)
 	case reqRaise:
-		var a Alert
 		a, err = c.raise(ctx, r)
 		members = alertMember(&a)
 	case reqClear:
-		var a Alert
 		a, err = c.hub.clear(ctx, c.who, c.who.ID, r.Ref, r.EventID)
 		members = alertMember(&a)
 	case reqAnswer:
-		var a Alert
 		a, err = c.hub.answer(ctx, c.who, r.Ref, r.Answer)
 		members = alertMember(&a)
 	case reqReceipt:
@@ -76,6 +74,7 @@ func (c *conn) handle(b []byte) {
 			return
 		}
 	}
+	c.recordRequest(r, &a, err)
 	if err != nil {
 		c.out.send(errorFrame(r.Req, err))
 		return
@@ -113,6 +112,7 @@ func (c *conn) publish(ctx context.Context, r *request) {
 	c.inFlight <- struct{}{}
 	c.hub.publish(ctx, c.who, r.Vitals, func(results []Published) {
 		<-c.inFlight
+		c.counted(r.Vitals, results)
 		c.out.send(okFrame(r.Req, func(e *encoder) {
 			e.name("results")
 			e.b = append(e.b, '[')
@@ -158,7 +158,12 @@ func (c *conn) notify(ctx context.Context, n Notice) (Notice, error) {
 
 // history answers with a page of a patient's log, of what may be seen.
 func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), error) {
+	rec := Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}
 	if err := c.may(ctx, ActionHistory, q.Patient); err != nil {
+		c.record(rec, err)
+		return nil, err
+	}
+	if err := c.hub.recordFirst(ctx, []Record{c.signed(rec)})[0]; err != nil {
 		return nil, err
 	}
 	list, next, err := c.hub.historyPage(ctx, q, c.who)
@@ -219,6 +224,7 @@ func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) 
 		return HistoryPage{}, invalid("patient", "must be an ID")
 	}
 	list, next, err := h.historyPage(ctx, &q, nil)
+	h.recordHost(Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}, err)
 	page := HistoryPage{Next: next}
 	for i := range list {
 		ev, err := list[i].event()
@@ -270,6 +276,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		patients, err := c.groupPatients(ctx, g)
 		if err != nil {
 			refused = append(refused, Refusal{Group: g, Code: requestError(err).Code})
+			c.record(Record{Event: AuditWatch, Group: g}, err)
 			continue
 		}
 		for p := range patients {
@@ -282,28 +289,27 @@ func (c *conn) watch(ctx context.Context, r *request) {
 	}
 	slices.Sort(patients)
 	rights := c.hub.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients, Emergency: o.Emergency, Reason: o.Reason})
-	for p, r := range rights {
-		if r.emergency {
-			r.err = c.hub.breakGlass(ctx, c.who, p, o.Reason, r.until)
-			rights[p] = r
-		}
-	}
-	var granted []string
 	c.mu.Lock()
 	room := c.hub.opt.MaxPatients - len(c.watches)
 	for _, p := range patients {
-		err := rights[p].err
-		if err == nil && c.watches[p] == nil {
+		if rights[p].err == nil && c.watches[p] == nil {
 			if room--; room < 0 {
-				err = errLimit
+				rights[p] = right{err: errLimit}
 			}
 		}
-		if err == nil {
+	}
+	c.mu.Unlock()
+	c.open(ctx, patients, rights, o.Reason)
+	var granted []string
+	for _, p := range patients {
+		if err := rights[p].err; err == nil {
 			granted = append(granted, p)
 		} else if !errors.Is(err, ErrForbidden) || slices.Contains(wanted[p], "") {
 			refused = append(refused, Refusal{Patient: p, Code: requestError(err).Code})
+			c.record(Record{Event: AuditWatch, Patient: p}, err)
 		}
 	}
+	c.mu.Lock()
 	for _, g := range o.Groups {
 		if !slices.ContainsFunc(refused, func(r Refusal) bool { return r.Group == g }) {
 			if c.groups == nil {
@@ -349,6 +355,33 @@ func (c *conn) watch(ctx context.Context, r *request) {
 	})
 }
 
+// open records that patients are opened to c, and begins their emergencies.
+// Where that fails they are not.
+func (c *conn) open(ctx context.Context, patients []string, rights map[string]right, reason string) {
+	var list []Record
+	for _, p := range patients {
+		if r := rights[p]; r.err == nil && r.emergency {
+			list = append(list, c.signed(Record{Event: AuditEmergency, Patient: p, Until: r.until, Reason: reason}))
+		}
+		if rights[p].err == nil {
+			list = append(list, c.signed(Record{Event: AuditWatch, Patient: p}))
+		}
+	}
+	for i, err := range c.hub.recordFirst(ctx, list) {
+		if p := list[i].Patient; err != nil {
+			rights[p] = right{err: err}
+		}
+	}
+	for _, p := range patients {
+		if r := rights[p]; r.err == nil && r.emergency {
+			if r.err = c.hub.breakGlass(ctx, c.who, p, reason, r.until); r.err != nil {
+				rights[p] = r
+				c.record(Record{Event: AuditEmergency, Patient: p, Reason: reason}, r.err)
+			}
+		}
+	}
+}
+
 func (c *conn) newWatch(patient string, d Delivery) *watched {
 	return &watched{watch: &watch{out: &c.out, patient: patient, delivery: d, lane: c.hub.lane(patient)}}
 }
@@ -368,6 +401,7 @@ func (c *conn) begin(ctx context.Context, patients []string, rights map[string]r
 					c.attach(make(p), r.until)
 				} else {
 					c.out.send(patientFrame(EventRevoked, p))
+					c.record(Record{Event: AuditWatchEnded, Patient: p, Code: requestError(r.err).Code}, nil)
 				}
 			}
 			c.mu.Unlock()
@@ -407,9 +441,10 @@ func (c *conn) attach(w *watched, until time.Time) {
 	w.lane.submit(job{attach: w.watch})
 }
 
-// detach ends a watch. Under c.mu.
-func (c *conn) detach(patient string) {
+// detach ends a watch; why is "" if the client wants it. Under c.mu.
+func (c *conn) detach(patient string, why ErrorCode) {
 	if w := c.watches[patient]; w != nil {
+		c.record(Record{Event: AuditWatchEnded, Patient: patient, Code: why}, nil)
 		delete(c.watches, patient)
 		w.end()
 		w.lane.submit(job{detach: w.watch})
@@ -423,7 +458,7 @@ func (c *conn) unwatch(patients, groups []string) {
 	for _, p := range patients {
 		if w := c.watches[p]; w != nil {
 			w.alone = false
-			c.detach(p)
+			c.detach(p, "")
 		}
 	}
 	for _, g := range groups {
@@ -432,7 +467,7 @@ func (c *conn) unwatch(patients, groups []string) {
 			if i := slices.Index(w.groups, g); i >= 0 {
 				w.groups = slices.Delete(w.groups, i, i+1)
 				if len(w.groups) == 0 && !w.alone {
-					c.detach(p)
+					c.detach(p, "")
 				}
 			}
 		}

@@ -29,6 +29,21 @@ type Revocation struct {
 // rest did not succeed, and Revoke may be called again. The errors are a
 // ValidationError, ErrUnknownOutcome, ErrUnavailable and ErrClosed.
 func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
+	if r.Until.IsZero() {
+		r.Until = h.now().Add(24 * time.Hour)
+	}
+	err := h.revokeEverywhere(ctx, r)
+	patients := r.Patients
+	if len(patients) == 0 {
+		patients = []string{""}
+	}
+	for _, p := range patients {
+		h.recordHost(Record{Event: AuditRevocation, About: r.Principal, Session: r.Session, Patient: p, Until: r.Until}, err)
+	}
+	return err
+}
+
+func (h *Hub) revokeEverywhere(ctx context.Context, r Revocation) error {
 	if !validName(r.Principal) {
 		return invalid("principal", "required")
 	}
@@ -38,9 +53,6 @@ func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 		}
 	}
 	now := h.now()
-	if r.Until.IsZero() {
-		r.Until = now.Add(24 * time.Hour)
-	}
 	h.revoke(r)
 	sum := digest([]byte(r.Principal + "\x00" + r.Session))
 	err := h.tellNodes(ctx, &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Patients: r.Patients, Until: r.Until},

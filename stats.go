@@ -22,6 +22,10 @@ type Stats struct {
 	ReadErrors  uint64 // reads of the Store that failed while catching up
 	Panics      uint64 // of the host's code
 
+	AuditWaiting int    // records that wait for the Auditor now
+	AuditFailed  uint64 // calls of the Auditor that failed
+	AuditLost    uint64 // records that found no room, or were not taken before the Hub ended
+
 	AlertsOpen    int
 	AlertsOverdue int // open, and due for longer than five seconds
 
@@ -72,6 +76,7 @@ func (h *histogram) snapshot() Histogram {
 type counters struct {
 	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
 	in, replaced, slow, readErrors, panics                             atomic.Uint64
+	auditFailed, auditLost                                             atomic.Uint64
 	out, watches                                                       atomic.Int64
 	delay                                                              histogram
 }
@@ -87,6 +92,10 @@ func (h *Hub) Stats() Stats {
 	}
 	hs := &s.Handshakes
 	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed
+	s.AuditFailed, s.AuditLost = c.auditFailed.Load(), c.auditLost.Load()
+	h.audit.mu.Lock()
+	s.AuditWaiting = len(h.audit.waiting)
+	h.audit.mu.Unlock()
 	h.mu.Lock()
 	s.Connections = len(h.conns)
 	h.mu.Unlock()
