@@ -214,15 +214,17 @@ func TestFailingAuditor(t *testing.T) {
 				require.Positive(t, w.hub.Stats().AuditWaiting)
 
 				n.fail(nil)
-				for range 6 { // what failed is tried again; pings are answered meanwhile
-					doctor.ask(`{"type":"unwatch","req":"1","patients":["p3"]}`)
-					nurse.ask(`{"type":"unwatch","req":"1","patients":["p3"]}`)
-					time.Sleep(10 * time.Second)
-				}
+				d := doctor.follow()
+				nurse.follow()
+				w.vitals("p1", 60) // what failed is tried again
+				synctest.Wait()
 				require.Zero(t, w.hub.Stats().AuditWaiting)
 				require.Zero(t, w.hub.Stats().AuditLost)
 				require.Len(t, n.of(AuditAnswer), 1)
-				require.Equal(t, []any{"p1", "p9"}, nurse.ask(breakGlass)["watching"])
+				require.Len(t, d.vitals, 60)
+				again := w.dial("nurse")
+				require.Equal(t, []any{"p1", "p9"}, again.ask(breakGlass)["watching"])
+				again.ws.CloseNow()
 				w.close()
 			})
 		})
