@@ -12,9 +12,9 @@ import (
 // with a deadline and a recover; of each kind only so many at once.
 type callers struct{ authenticate, authorize, directory, policy, notify, resolve, audit chan struct{} }
 
-func newCallers() callers {
+func newCallers(o *Options) callers {
 	n := func(n int) chan struct{} { return make(chan struct{}, n) }
-	return callers{n(256), n(64), n(32), n(64), n(64), n(256), n(64)}
+	return callers{n(o.MaxAuthenticating), n(o.MaxAuthorizing), n(32), n(64), n(64), n(256), n(64)}
 }
 
 var errPanicked = errors.New("carewire: the host's code panicked")
@@ -36,6 +36,7 @@ func callHost[T any](ctx context.Context, h *Hub, places chan struct{}, f func(c
 		select {
 		case places <- struct{}{}:
 		case <-patience.C:
+			h.stats.limits.host.Add(1)
 			return none, ErrBusy
 		case <-ctx.Done():
 			return none, ErrBusy

@@ -16,14 +16,14 @@ func (c *conn) visit(status []byte) {
 	begun := c.begun.Load()
 	switch {
 	case c.busy.Load(): // it is we who are slow
-	case begun != 0 && time.Duration(ns-begun) > messageWithin:
+	case begun != 0 && time.Duration(ns-begun) > c.hub.opt.MessageTimeout:
 		c.close(CloseTimeout)
 		return
-	case quiet > deadAfter:
+	case quiet > c.hub.opt.IdleTimeout:
 		c.close(CloseTimeout)
 		time.AfterFunc(time.Second, c.cut)
 		return
-	case quiet >= pingAfter:
+	case quiet >= c.hub.opt.IdleTimeout/35*16:
 		c.out.send(pingFrame)
 	}
 	if lag := c.out.stuckFor(ns); lag > c.hub.opt.AlertLag {
@@ -149,10 +149,14 @@ func (h *Hub) tick() {
 				c.out.send(statusFrame(state, since))
 			}
 		}
-		slot := n % int(visitEvery/time.Second)
+		slot, weighed := n%int(visitEvery/time.Second), int64(0)
 		for _, c := range h.connections(func(c *conn) bool { return c.slot() == slot }) {
+			weight := c.out.weight()
+			weighed += weight
+			c.lighten(weight)
 			c.visit(status)
 		}
+		h.scale.weigh(slot, weighed, &h.opt)
 		h.recordTallies(tallyEvery)
 		if n%5 == 0 {
 			for _, l := range h.lanes {

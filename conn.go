@@ -20,13 +20,9 @@ import (
 )
 
 const (
-	messageWithin = 10 * time.Second // from a message's first frame to its last
-	pingAfter     = 16 * time.Second // without a sign of life
-	deadAfter     = 35 * time.Second // without a sign of life; looked at every four seconds
-	heartbeat     = 20 * time.Second
-	closeWithin   = 5 * time.Second // from our close frame to the cut
-	publishing    = 64              // publishes of one connection that may be under way
-	mistakes      = 20              // requests that cannot be read at once before the connection is ended for abuse; one more every ten seconds
+	heartbeat   = 20 * time.Second
+	closeWithin = 5 * time.Second // from our close frame to the cut
+	mistakes    = 20              // requests that cannot be read at once before the connection is ended for abuse; one more every ten seconds
 )
 
 // A conn is one client: its handshake, its requests and what it watches.
@@ -61,6 +57,7 @@ type conn struct {
 	checkAt atomic.Int64          // when access to what is watched is asked for again, in ticks
 	control *rate.Limiter
 	errors  *rate.Limiter
+	pace    pace
 }
 
 // watched is one patient that a conn watches, by itself or through groups.
@@ -108,6 +105,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.mu.Unlock()
 	}()
 	status, protocol := checkUpgrade(r)
+	at := h.address(r)
 	switch {
 	case closing:
 		refuse(http.StatusServiceUnavailable, &s.refused)
@@ -122,9 +120,20 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusForbidden, &s.forbidden)
 		return
 	case full:
+		s.limits.connections.Add(1)
+		refuse(http.StatusTooManyRequests, &s.tooMany)
+		return
+	case !h.seats.arrive(at, h.opt.MaxPerAddress):
+		s.limits.perAddress.Add(1)
 		refuse(http.StatusTooManyRequests, &s.tooMany)
 		return
 	}
+	named, seated := "", false
+	defer func() {
+		if !seated {
+			h.seats.leave(at, named)
+		}
+	}()
 	var err error
 	p, err = h.authenticate(r)
 	switch {
@@ -137,9 +146,14 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case h.revoked.covers(&p, "", h.now()):
 		refuse(http.StatusForbidden, &s.forbidden)
 		return
+	case !h.seats.name(p.ID, h.opt.MaxPerPrincipal):
+		s.limits.perPrincipal.Add(1)
+		refuse(http.StatusTooManyRequests, &s.tooMany)
+		return
 	}
-	c := &conn{hub: h, who: &p, session: rand.Text(), address: h.address(r), watches: make(map[string]*watched), first: withoutSecrets(r),
-		inFlight: make(chan struct{}, publishing)}
+	named = p.ID
+	c := &conn{hub: h, who: &p, session: rand.Text(), address: at, watches: make(map[string]*watched), first: withoutSecrets(r),
+		inFlight: make(chan struct{}, h.opt.MaxPublishes)}
 	hj := &hijacker{ResponseWriter: w, header: w.Header().Clone()}
 	c.ws, err = websocket.Accept(hj, r, &websocket.AcceptOptions{Subprotocols: protocol, InsecureSkipVerify: true, // originAllowed has looked
 		CompressionMode: websocket.CompressionDisabled, OnPingReceived: c.onPing, OnPongReceived: c.onPong})
@@ -154,6 +168,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.accepted.Add(1)
+	seated = true // until end
 	c.net = hj.conn
 	c.ws.SetReadLimit(int64(h.opt.MaxFrame))
 	c.out = outbox{hub: h, sink: c.net, who: c.who, fail: c.afterWriting, full: c.tooSlow}
@@ -398,6 +413,7 @@ func (c *conn) end() {
 	c.recordSent(0)
 	c.record(Record{Event: AuditDisconnect, Close: CloseCode(c.code.Load())}, nil)
 	c.hub.leave(c)
+	c.hub.seats.leave(c.address, c.who.ID)
 	c.ws.CloseNow() // lets go of what the library holds; the connection is ours
 	// What is left to write, the close frame above all, gets a moment.
 	c.out.mu.Lock()
@@ -421,6 +437,7 @@ func (c *conn) tooSlow() {
 func (c *conn) close(code CloseCode) {
 	if c.closing.CompareAndSwap(false, true) {
 		c.code.Store(uint32(code))
+		c.hub.stats.limits.closed(code)
 		c.out.close(code)
 		time.AfterFunc(writeWithin+2*time.Second, c.cut)
 	}
@@ -509,7 +526,7 @@ func (c *conn) welcome() {
 	}
 	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
 		Features: []string{"inbox", "history", "receipts", "groups"},
-		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.Keys, History: historyMax}}
+		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.Keys, History: h.opt.MaxHistory}}
 	e := newFrame(512)
 	w.encode(&e)
 	c.out.send(textFrame(e.b))

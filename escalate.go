@@ -262,7 +262,10 @@ func (h *Hub) complain(ctx context.Context, about AlertRef, rule, text string) {
 	if about.Patient == System {
 		return // no complaints about complaints
 	}
-	sum := digest([]byte(about.Patient + "\x00" + about.Key))
-	h.raise(ctx, host, Alert{Patient: System, Key: rule + "." + hexOf(sum)[:16], ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
+	h.raise(ctx, host, Alert{Patient: System, Key: complaintKey(about, rule), ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
 		Text: text, Source: Source{Rule: rule}})
+}
+
+func complaintKey(about AlertRef, rule string) string {
+	return rule + "." + hexOf(digest([]byte(about.Patient + "\x00" + about.Key)))[:16]
 }

@@ -8,92 +8,11 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
-	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// Options are what a host may choose. Nil options, and zero fields, mean the
-// defaults; a negative number means no limit where a limit is spoken of.
-type Options struct {
-	Authorizer Authorizer // decides instead of the default rules; nil: these
-	Directory  Directory  // resolves groups; nil: groups have no patients
-	Policy     Policy     // whom to tell of an alert, step by step; nil: whom it is addressed to, every 60 s
-	Notifier   Notifier   // tells people beyond carewire; nil: only clients are told
-	Auditor    Auditor    // keeps the audit trail; nil: NewSlogAuditor(Logger, nil)
-
-	// Resolve names the patient of a Vital that a gateway knows by its bed or
-	// device. It is called before the Vital is validated; nil: not at all.
-	Resolve func(context.Context, Principal, *Vital) error
-
-	// Origins are the origins, such as "https://ehr.example", whose pages may
-	// connect, beside those of the Hub's own host.
-	Origins []string
-	// Hosts are the names under which requests may come; none: any. Others are
-	// answered 421.
-	Hosts []string
-	// TrustedProxies are those whose X-Forwarded-For counts as the client's
-	// address; none: the address of the connection does.
-	TrustedProxies []netip.Prefix
-	// TestRecipients are paged for test alerts: person:ID, group:ID, role:NAME.
-	TestRecipients []string
-
-	MaxConnections int           // 0: 100,000
-	MaxFrame       int           // bytes of a request; 0: 65,536
-	MaxVitals      int           // in one publish; 0: 100
-	MaxPatients    int           // watched by one connection; 0: 500
-	Keys           int           // different vitals of one patient; 0: 256
-	OutboxBytes    int           // events waiting for one connection; 0: 262,144
-	AlertLag       time.Duration // an undroppable event that waits longer for a client ends its connection; 0: 30 s
-	CallTimeout    time.Duration // of each call of the host's code; 0: 5 s
-	Recheck        time.Duration // how often access to what is watched is asked for again; 0: 60 s; negative: never
-	Retention      Retention     // of a Store that is a Pruner; zero: for ever
-	Lanes          int           // 0: one for each processor
-	Logger         *slog.Logger  // gets no health data; nil: slog.Default()
-}
-
-func (o *Options) withDefaults() Options {
-	var c Options
-	if o != nil {
-		c = *o
-	}
-	c.Origins, c.Hosts, c.TestRecipients = slices.Clone(c.Origins), slices.Clone(c.Hosts), slices.Clone(c.TestRecipients)
-	c.TrustedProxies = slices.Clone(c.TrustedProxies)
-	number := func(n *int, def int) {
-		if *n == 0 {
-			*n = def
-		} else if *n < 0 {
-			*n = 1 << 30
-		}
-	}
-	number(&c.MaxConnections, 100000)
-	number(&c.MaxFrame, 64<<10)
-	number(&c.MaxVitals, 100)
-	number(&c.MaxPatients, 500)
-	number(&c.Keys, 256)
-	number(&c.OutboxBytes, 256<<10)
-	number(&c.Lanes, runtime.GOMAXPROCS(0))
-	duration := func(d *time.Duration, def time.Duration) {
-		if *d == 0 {
-			*d = def
-		} else if *d < 0 {
-			*d = 1 << 60
-		}
-	}
-	duration(&c.AlertLag, 30*time.Second)
-	duration(&c.CallTimeout, 5*time.Second)
-	duration(&c.Recheck, time.Minute)
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	if c.Auditor == nil {
-		c.Auditor = NewSlogAuditor(c.Logger, nil)
-	}
-	return c
-}
 
 // A Hub connects devices, patients and staff: it takes vitals, alerts and
 // notices in, keeps them in a Store, and delivers them to everyone entitled.
@@ -122,6 +41,8 @@ type Hub struct {
 	revoked     revocations
 	emergencies emergencies
 	audit       recorder
+	seats       seats
+	scale       scale
 	silence     silences
 	receipt     receivers
 	stats       counters
@@ -149,7 +70,9 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.log = h.opt.Logger
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.store = newGuardedStore(store)
-	h.calls = newCallers()
+	h.calls = newCallers(&h.opt)
+	h.seats.init()
+	h.scale.room.Store(int64(h.opt.OutboxBytes))
 	h.index.init()
 	h.groups.init()
 	h.emergencies.init()
@@ -361,8 +284,14 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 	in.encode(&e)
 	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...))}
 	a, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+		if sender != host && (prev == nil || !prev.Open()) && h.index.alertsOf(in.Patient) >= h.opt.MaxAlerts {
+			return Alert{}, errLimit
+		}
 		return h.untold(raise(prev, in, sender, now)), nil
 	})
+	if errors.Is(err, errLimit) {
+		err = h.crowded(ctx, in.Patient)
+	}
 	if sender == host {
 		h.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)
 	}

@@ -15,14 +15,15 @@ type openKey struct{ patient, key string }
 // An index holds all open alerts and notices, as they are in the Store. It
 // follows Store.Changed, and what this Hub itself appends is noted at once.
 type index struct {
-	mu    sync.Mutex
-	open  map[openKey]Entry
-	to    map[string]map[openKey]struct{} // by whom they are addressed to
-	read  map[openKey]map[string]bool     // of open notices: the addressees who have read them
-	ended map[openKey]tombstone           // closed not long ago, lest an older revision open them again
-	news  []Entry                         // to be delivered to inboxes
-	wake  chan struct{}                   // there is news
-	due   chan struct{}                   // something is due now
+	mu     sync.Mutex
+	open   map[openKey]Entry
+	alerts map[string]int                  // how many are open, by patient
+	to     map[string]map[openKey]struct{} // by whom they are addressed to
+	read   map[openKey]map[string]bool     // of open notices: the addressees who have read them
+	ended  map[openKey]tombstone           // closed not long ago, lest an older revision open them again
+	news   []Entry                         // to be delivered to inboxes
+	wake   chan struct{}                   // there is news
+	due    chan struct{}                   // something is due now
 
 }
 
@@ -33,6 +34,7 @@ type tombstone struct {
 
 func (x *index) init() {
 	x.open, x.to, x.ended = make(map[openKey]Entry), make(map[string]map[openKey]struct{}), make(map[openKey]tombstone)
+	x.alerts = make(map[string]int)
 	x.read = make(map[openKey]map[string]bool)
 	x.wake, x.due = make(chan struct{}, 1), make(chan struct{}, 1)
 }
@@ -56,9 +58,11 @@ func (x *index) note(e Entry, quiet bool) {
 			}
 		}
 		delete(x.open, k)
+		x.tally(e.Kind, e.Patient, -1)
 	}
 	if e.Open {
 		x.open[k] = e
+		x.tally(e.Kind, e.Patient, 1)
 		for _, to := range e.To {
 			if x.to[to] == nil {
 				x.to[to] = make(map[openKey]struct{})
@@ -76,6 +80,31 @@ func (x *index) note(e Entry, quiet bool) {
 		default:
 		}
 	}
+}
+
+// tally counts the open alerts of a patient.
+func (x *index) tally(k Kind, patient string, n int) {
+	if k != KindAlert {
+		return
+	}
+	if x.alerts[patient] += n; x.alerts[patient] == 0 {
+		delete(x.alerts, patient)
+	}
+}
+
+// alertsOf returns how many alerts of a patient are open.
+func (x *index) alertsOf(patient string) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.alerts[patient]
+}
+
+// has reports whether an entry is open.
+func (x *index) has(k openKey) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	_, ok := x.open[k]
+	return ok
 }
 
 // noteReading notes that an addressee of a notice has read it.

@@ -304,7 +304,7 @@ func (w *watch) push(f *frame) {
 	if f.entry.Kind == KindVital && w.delivery == DeliverLatest && len(w.queue) > 0 && !w.replace(f) {
 		return
 	}
-	if o.bytes+len(b) > o.hub.opt.OutboxBytes { // go on from the Store instead
+	if int64(o.bytes+len(b)) > o.hub.scale.room.Load() { // go on from the Store instead
 		urgent := !f.entry.Kind.Droppable() || slices.ContainsFunc(w.queue, func(q *frame) bool { return !q.entry.Kind.Droppable() })
 		o.dropQueue(w)
 		w.reading, w.upTo = true, f.entry.Position

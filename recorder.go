@@ -288,6 +288,11 @@ func (c *conn) counted(vitals []Vital, results []Published) {
 		t = c.sent.Load()
 	}
 	t.add(c.hub.ticks(), vitals, results)
+	for i := range results {
+		if results[i].Err == errLimit {
+			c.hub.stats.limits.keys.Add(1)
+		}
+	}
 }
 
 // recordSent records c's vitals of the last minute, if it is over.

@@ -11,8 +11,7 @@ import (
 )
 
 const (
-	historyMax   = 200      // entries in one page
-	historyBytes = 48 << 10 // and their bytes, about
+	historyBytes = 48 << 10 // of one page, about
 	askAgain     = 5 * time.Second
 )
 
@@ -20,6 +19,10 @@ const (
 // handle has returned; everything else is done in order.
 func (c *conn) handle(b []byte) {
 	r, err := decodeRequest(b, c.hub.opt.MaxVitals)
+	if wait := c.tooFast(); wait > 0 {
+		c.out.send(errorFrame(r.Req, &RequestError{Code: CodeBusy, Retry: RetryLater, RetryAfter: wait}))
+		return
+	}
 	if err != nil {
 		c.out.send(errorFrame(r.Req, err))
 		var f *ValidationError
@@ -109,7 +112,12 @@ func alertMember(a *Alert) func(*encoder) {
 }
 
 func (c *conn) publish(ctx context.Context, r *request) {
-	c.inFlight <- struct{}{}
+	select {
+	case c.inFlight <- struct{}{}:
+	default:
+		c.hub.stats.limits.publishes.Add(1)
+		c.inFlight <- struct{}{}
+	}
 	c.hub.publish(ctx, c.who, r.Vitals, func(results []Published) {
 		<-c.inFlight
 		c.counted(r.Vitals, results)
@@ -186,8 +194,8 @@ func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), er
 // next page begins; 0 if this is the last.
 func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (list []Entry, next uint64, err error) {
 	limit := q.Limit
-	if limit <= 0 || limit > historyMax {
-		limit = historyMax
+	if limit <= 0 || limit > h.opt.MaxHistory {
+		limit = h.opt.MaxHistory
 	}
 	s := Query{Kinds: q.Kinds, From: q.From, To: q.To, Limit: limit}
 	if len(s.Kinds) == 0 {
@@ -259,7 +267,8 @@ func (c *conn) renew(token string) (Principal, error) {
 
 // watch begins to watch what may be watched, and says what may not.
 func (c *conn) watch(ctx context.Context, r *request) {
-	if len(r.Patients)+len(r.Groups) > c.hub.opt.MaxPatients {
+	if len(r.Patients) > c.hub.opt.MaxPatients {
+		c.hub.stats.limits.patients.Add(1)
 		c.out.send(errorFrame(r.Req, errLimit))
 		return
 	}
@@ -272,8 +281,18 @@ func (c *conn) watch(ctx context.Context, r *request) {
 			wanted[p] = append(wanted[p], "")
 		}
 	}
+	fresh := 0
 	for _, g := range o.Groups {
-		patients, err := c.groupPatients(ctx, g)
+		var patients map[string]bool
+		err := error(errLimit)
+		if follows, room := c.follows(g); follows || fresh < room {
+			if !follows {
+				fresh++
+			}
+			patients, err = c.groupPatients(ctx, g)
+		} else {
+			c.hub.stats.limits.groups.Add(1)
+		}
 		if err != nil {
 			refused = append(refused, Refusal{Group: g, Code: requestError(err).Code})
 			c.record(Record{Event: AuditWatch, Group: g}, err)
@@ -295,6 +314,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		if rights[p].err == nil && c.watches[p] == nil {
 			if room--; room < 0 {
 				rights[p] = right{err: errLimit}
+				c.hub.stats.limits.patients.Add(1)
 			}
 		}
 	}
@@ -411,6 +431,14 @@ func (c *conn) begin(ctx context.Context, patients []string, rights map[string]r
 		generation = c.hub.generation.Load()
 		rights = c.hub.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
 	}
+}
+
+// follows reports whether c watches a group, and how many more it may.
+func (c *conn) follows(group string) (ok bool, room int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok = c.groups[group]
+	return ok, c.hub.opt.MaxGroups - len(c.groups)
 }
 
 // groupPatients resolves a group that c's principal belongs to.

@@ -11,7 +11,8 @@ import (
 // Stats is a snapshot of what a Hub has done since it was made, and of what it
 // holds now.
 type Stats struct {
-	Handshakes Handshakes // since the Hub was made
+	Handshakes Handshakes  // since the Hub was made
+	Limits     LimitCounts // likewise
 
 	Connections int // open now
 	Watches     int // patients being watched now, each counted for each client
@@ -22,6 +23,7 @@ type Stats struct {
 	ReadErrors  uint64 // reads of the Store that failed while catching up
 	Panics      uint64 // of the host's code
 
+	OutboxBytes  int    // waiting for all clients together, about
 	AuditWaiting int    // records that wait for the Auditor now
 	AuditFailed  uint64 // calls of the Auditor that failed
 	AuditLost    uint64 // records that found no room, or were not taken before the Hub ended
@@ -77,6 +79,7 @@ type counters struct {
 	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
 	in, replaced, slow, readErrors, panics                             atomic.Uint64
 	auditFailed, auditLost                                             atomic.Uint64
+	limits                                                             limitCounters
 	out, watches                                                       atomic.Int64
 	delay                                                              histogram
 }
@@ -92,6 +95,7 @@ func (h *Hub) Stats() Stats {
 	}
 	hs := &s.Handshakes
 	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed
+	s.Limits, s.OutboxBytes = c.limits.snapshot(), int(h.scale.total.Load())
 	s.AuditFailed, s.AuditLost = c.auditFailed.Load(), c.auditLost.Load()
 	h.audit.mu.Lock()
 	s.AuditWaiting = len(h.audit.waiting)
