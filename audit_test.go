@@ -103,6 +103,7 @@ func TestAuditTrail(t *testing.T) {
 		nurse.ask(breakGlass)
 		nurse.ask(`{"type":"watch","req":"2","patients":["p2"]}`)
 		device.ask(`{"type":"watch","req":"2","patients":["p9"]}`)
+		device.ask(`{"type":"watch","req":"2","patients":["p9"],"emergency":true,"reason":"curious"}`)
 		nurse.ask(`{"type":"unwatch","req":"3","patients":["p2"]}`)
 		vital := `{"patient":"p1","code":"8867-4","value":72,"unit":"/min"}`
 		device.ask(`{"type":"publish","req":"4","vitals":[` + vital + `,` + vital + `,` + strings.Replace(vital, "p1", "p3", 1) + `]}`)
@@ -142,6 +143,7 @@ func TestAuditTrail(t *testing.T) {
 			"emergency done who=nurse patient=p9 reason=not breathing",
 			"watch done who=nurse patient=p1", "watch done who=nurse patient=p9", "watch done who=nurse patient=p2",
 			"watch refused code=forbidden who=device patient=p9",
+			"emergency refused code=forbidden who=device patient=p9 reason=curious",
 			"watch_ended done who=nurse patient=p2",
 			"publish done who=device count=3 refused=1",
 			"raise done who=device patient=p1 key=hr",

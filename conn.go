@@ -134,6 +134,10 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.seats.leave(at, named)
 		}
 	}()
+	if !h.isLoaded(r.Context()) {
+		refuse(http.StatusServiceUnavailable, &s.refused)
+		return
+	}
 	var err error
 	p, err = h.authenticate(r)
 	switch {

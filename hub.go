@@ -55,6 +55,7 @@ type Hub struct {
 	joining   int // handshakes under way
 	conns     map[*conn]struct{}
 	addressed map[string]map[*conn]struct{} // by whom events may be addressed to
+	loaded    chan struct{}                 // closed when the index has been read for the first time
 	drained   chan struct{}                 // closed when the last connection has gone, after closing
 	quit      chan struct{}                 // closed when the Hub's own loops are to end
 }
@@ -66,7 +67,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 		return nil, errors.New("carewire: an Authenticator and a Store are required")
 	}
 	h := &Hub{auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(),
-		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), drained: make(chan struct{}), quit: make(chan struct{})}
+		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), loaded: make(chan struct{}), drained: make(chan struct{}), quit: make(chan struct{})}
 	h.log = h.opt.Logger
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.store = newGuardedStore(store)

@@ -217,6 +217,7 @@ func (h *Hub) follow() {
 		wake = w.Wake()
 	}
 	mark := ""
+	var once sync.Once
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
 	for {
@@ -234,6 +235,7 @@ func (h *Hub) follow() {
 				h.findReadings(&list[i])
 			}
 			if len(list) < 1000 {
+				once.Do(func() { close(h.loaded) })
 				h.index.sweep(time.Now())
 				break
 			}
@@ -248,6 +250,26 @@ func (h *Hub) follow() {
 			return
 		}
 	}
+}
+
+// isLoaded waits until the Hub knows what is open in its Store: before, it
+// would let in who was revoked, and show inboxes that lack what is open.
+func (h *Hub) isLoaded(ctx context.Context) bool {
+	select {
+	case <-h.loaded:
+		return true
+	default:
+	}
+	patience := time.NewTimer(h.opt.CallTimeout)
+	defer patience.Stop()
+	select {
+	case <-h.loaded:
+		return true
+	case <-patience.C:
+	case <-ctx.Done():
+	case <-h.quit:
+	}
+	return false
 }
 
 // findReadings finds out who has read a notice, as others have noted it.

@@ -326,7 +326,11 @@ func (c *conn) watch(ctx context.Context, r *request) {
 			granted = append(granted, p)
 		} else if !errors.Is(err, ErrForbidden) || slices.Contains(wanted[p], "") {
 			refused = append(refused, Refusal{Patient: p, Code: requestError(err).Code})
-			c.record(Record{Event: AuditWatch, Patient: p}, err)
+			rec := Record{Event: AuditWatch, Patient: p}
+			if o.Emergency {
+				rec.Event, rec.Reason = AuditEmergency, o.Reason
+			}
+			c.record(rec, err)
 		}
 	}
 	c.mu.Lock()
@@ -394,10 +398,8 @@ func (c *conn) open(ctx context.Context, patients []string, rights map[string]ri
 	}
 	for _, p := range patients {
 		if r := rights[p]; r.err == nil && r.emergency {
-			if r.err = c.hub.breakGlass(ctx, c.who, p, reason, r.until); r.err != nil {
-				rights[p] = r
-				c.record(Record{Event: AuditEmergency, Patient: p, Reason: reason}, r.err)
-			}
+			r.err = c.hub.breakGlass(ctx, c.who, p, reason, r.until)
+			rights[p] = r
 		}
 	}
 }

@@ -23,7 +23,8 @@ type Revocation struct {
 // on every node; and alerts that the principal had accepted are escalated
 // again, unless only a session ends. What a write to the socket has taken
 // already, 16 KB and what the kernel holds, is out of reach. The logs of the
-// patients named get an access event that shows it to the team.
+// patients named get an access event that shows it to the team, unless only a
+// session ends.
 //
 // This node has carried it out when Revoke returns; an error says what of the
 // rest did not succeed, and Revoke may be called again. The errors are a
@@ -57,10 +58,10 @@ func (h *Hub) revokeEverywhere(ctx context.Context, r Revocation) error {
 	sum := digest([]byte(r.Principal + "\x00" + r.Session))
 	err := h.tellNodes(ctx, &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Patients: r.Patients, Until: r.Until},
 		"revoked/"+hexOf(sum), now)
-	for _, p := range r.Patients {
-		err = errors.Join(err, h.showAccess(ctx, p, &Change{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
-	}
 	if r.Session == "" {
+		for _, p := range r.Patients {
+			err = errors.Join(err, h.showAccess(ctx, p, &Change{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
+		}
 		err = errors.Join(err, h.endEmergencies(ctx, r.Principal, r.Patients))
 	}
 	return errors.Join(err, h.loseAlerts(ctx, r))

@@ -234,3 +234,29 @@ func TestResumeIsAuthorised(t *testing.T) {
 		require.Equal(t, 2, seqOf(doctor.until("vital")))
 	})
 }
+
+// A Hub that has just begun lets nobody in before it knows who is revoked and
+// what is open.
+func TestNobodyComesInBeforeTheStoreIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo, To: []string{"role:clinician"}})
+		require.NoError(t, err)
+		require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
+		w.close()
+		s := &seam{Store: w.store}
+		s.failing.Store(true)
+		again := newWorld(t, s, nil)
+		defer again.close()
+		for _, token := range []string{"nurse", "doctor"} {
+			_, err = again.tryDial(token)
+			require.ErrorContains(t, err, "503")
+		}
+		time.AfterFunc(2*time.Second, func() { s.failing.Store(false) })
+		doctor := again.dial("doctor")
+		defer doctor.ws.CloseNow()
+		require.Len(t, doctor.until("inbox")["items"], 1)
+		_, err = again.tryDial("nurse")
+		require.ErrorContains(t, err, "403")
+	})
+}
