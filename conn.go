@@ -39,6 +39,7 @@ type conn struct {
 	mu       sync.Mutex
 	watches  map[string]*watched
 	groups   map[string]WatchOptions // watched as groups
+	left     map[string]bool         // patients of these groups that the client does not want; nil: none
 	expiry   *time.Timer
 	lapse    *time.Timer // when the first Until of what is watched has come
 	lapseAt  int64       // in ticks

@@ -178,6 +178,7 @@ func TestRequestRate(t *testing.T) {
 			}
 		}()
 		w.vitals("p1", 20)
+		synctest.Wait()
 		require.Equal(t, ClosePolicy, flood.closeCode())
 		require.EqualValues(t, 1, w.hub.Stats().Limits.Abuse)
 		require.EqualValues(t, 80+busyMost+1, w.hub.Stats().Limits.Requests)

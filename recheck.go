@@ -25,7 +25,7 @@ func (c *conn) recheck(ctx context.Context) {
 	fresh := make(map[string]*watched) // came to a group
 	for g, m := range members {
 		for p := range m.patients {
-			if c.watches[p] != nil {
+			if c.watches[p] != nil || c.left[p] {
 				continue
 			}
 			if fresh[p] == nil {

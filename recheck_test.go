@@ -375,3 +375,28 @@ func TestReconnectStorm(t *testing.T) {
 		require.LessOrEqual(t, most.Load(), int64(64))
 	})
 }
+
+// Whom a client has unwatched does not come back by being asked for again.
+func TestUnwatchedStaysUnwatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := &wards{list: map[string][]string{"icu": {"g1", "g2"}}}
+		w := newWorld(t, nil, &Options{Directory: dir})
+		defer w.close()
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		watch := `{"type":"watch","req":"1","groups":["icu"],"delivery":"every"}`
+		nurse.ask(watch)
+		nurse.ask(`{"type":"unwatch","req":"2","patients":["g1"]}`)
+		n := nurse.follow()
+		w.vitals("g1", 130)
+		require.NoError(t, w.hub.MembersChanged(t.Context(), "icu"))
+		synctest.Wait()
+		require.Zero(t, n.granted)
+		require.Empty(t, n.vitals)
+		nurse.send(watch)
+		synctest.Wait()
+		w.vitals("g1", 1)
+		synctest.Wait()
+		require.NotEmpty(t, n.vitals, "until the group is watched anew")
+	})
+}

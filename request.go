@@ -467,6 +467,7 @@ func (c *conn) attach(w *watched, until time.Time) {
 		c.hub.stats.watches.Add(1)
 	}
 	c.watches[w.patient] = w
+	delete(c.left, w.patient)
 	c.setUntil(w, until)
 	w.lane.submit(job{attach: w.watch})
 }
@@ -486,10 +487,13 @@ func (c *conn) unwatch(patients, groups []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range patients {
-		if w := c.watches[p]; w != nil {
-			w.alone = false
-			c.detach(p, "")
+		if w := c.watches[p]; w != nil && len(w.groups) > 0 {
+			if c.left == nil {
+				c.left = make(map[string]bool)
+			}
+			c.left[p] = true // the group does not bring it back
 		}
+		c.detach(p, "")
 	}
 	for _, g := range groups {
 		delete(c.groups, g)

@@ -34,11 +34,7 @@ func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 		r.Until = h.now().Add(24 * time.Hour)
 	}
 	err := h.revokeEverywhere(ctx, r)
-	patients := r.Patients
-	if len(patients) == 0 {
-		patients = []string{""}
-	}
-	for _, p := range patients {
+	for _, p := range scopes(r.Patients) {
 		h.recordHost(Record{Event: AuditRevocation, About: r.Principal, Session: r.Session, Patient: p, Until: r.Until}, err)
 	}
 	return err
@@ -55,9 +51,15 @@ func (h *Hub) revokeEverywhere(ctx context.Context, r Revocation) error {
 	}
 	now := h.now()
 	h.revoke(r)
-	sum := digest([]byte(r.Principal + "\x00" + r.Session))
-	err := h.tellNodes(ctx, &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Patients: r.Patients, Until: r.Until},
-		"revoked/"+hexOf(sum), now)
+	var err error
+	for _, p := range scopes(r.Patients) {
+		sum := digest([]byte(r.Principal + "\x00" + r.Session + "\x00" + p))
+		c := &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Until: r.Until}
+		if p != "" {
+			c.Patients = []string{p}
+		}
+		err = errors.Join(err, h.tellNodes(ctx, c, "revoked/"+hexOf(sum), now))
+	}
 	if r.Session == "" {
 		for _, p := range r.Patients {
 			err = errors.Join(err, h.showAccess(ctx, p, &Change{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
@@ -197,8 +199,8 @@ func (h *Hub) tellNodes(ctx context.Context, c *Change, key string, now time.Tim
 		old, err := h.store.Get(ctx, System, "x/"+key)
 		if err == nil {
 			rev = old.Rev
-			if c.Kind == "revoked" {
-				c.add(&old)
+			if c.Kind == "revoked" && old.Open && old.Due.After(c.Until) { // the longer one counts
+				c.Until = old.Due
 				e.b = nil
 				c.encode(&e)
 			}
@@ -214,25 +216,12 @@ func (h *Hub) tellNodes(ctx context.Context, c *Change, key string, now time.Tim
 	return ErrBusy
 }
 
-// add keeps what an older revocation under the same key still covers.
-func (c *Change) add(old *Entry) {
-	ev, err := old.event()
-	if err != nil || !old.Open || ev.Access == nil {
-		return
+// scopes lists patients one by one; "" stands for everything.
+func scopes(patients []string) []string {
+	if len(patients) == 0 {
+		return []string{""}
 	}
-	o := ev.Access
-	if o.Until.After(c.Until) {
-		c.Until = o.Until
-	}
-	if len(o.Patients) == 0 || len(c.Patients) == 0 {
-		c.Patients = nil
-		return
-	}
-	for _, p := range o.Patients {
-		if !slices.Contains(c.Patients, p) {
-			c.Patients = append(c.Patients, p)
-		}
-	}
+	return patients
 }
 
 // apply carries out an access entry, once for each revision.

@@ -260,3 +260,36 @@ func TestNobodyComesInBeforeTheStoreIsRead(t *testing.T) {
 		require.ErrorContains(t, err, "403")
 	})
 }
+
+// Each revocation ends in its own time; of two of the same the longer one counts.
+func TestRevocationsOfOnePrincipal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		other := newWorld(t, w.store, nil)
+		defer other.close()
+		start := time.Now()
+		for _, r := range []Revocation{{Patients: []string{"p1"}, Until: start.Add(time.Hour)}, {Until: start.Add(time.Minute)},
+			{Patients: []string{"p2"}, Until: start.Add(10 * time.Minute)}, {Patients: []string{"p1"}, Until: start.Add(time.Minute)}} {
+			r.Principal = "nurse"
+			require.NoError(t, w.hub.Revoke(t.Context(), r))
+		}
+		nurse := new(people["nurse"])
+		for _, c := range []struct {
+			after time.Duration
+			ends  map[string]bool
+		}{
+			{30 * time.Second, map[string]bool{"": true, "p1": true, "p2": true, "p3": true}},
+			{2 * time.Minute, map[string]bool{"": false, "p1": true, "p2": true, "p3": false}},
+			{11 * time.Minute, map[string]bool{"": false, "p1": true, "p2": false, "p3": false}},
+			{61 * time.Minute, map[string]bool{"": false, "p1": false, "p2": false, "p3": false}},
+		} {
+			time.Sleep(time.Until(start.Add(c.after)))
+			for patient, ended := range c.ends {
+				for _, h := range []*Hub{w.hub, other.hub} {
+					require.Equal(t, ended, h.revoked.covers(nurse, patient, h.now()), "%v %q", c.after, patient)
+				}
+			}
+		}
+	})
+}
