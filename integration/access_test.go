@@ -45,6 +45,7 @@ type person struct {
 // A model is everything that decides who gets what.
 type model struct {
 	now    time.Time
+	mu     sync.Mutex // held to change groups, and by the Directory
 	groups map[string]map[string]bool
 	people []*person
 }
@@ -141,10 +142,13 @@ func (l *listener) ask(t *testing.T, request string) map[string]any {
 	return nil
 }
 
-type members struct{ w *model }
+// members is the Directory.
+type members struct{ *model }
 
 func (m members) Patients(_ context.Context, group string) ([]string, error) {
-	return slices.Collect(maps.Keys(m.w.groups[group])), nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.groups[group])), nil
 }
 
 // Whatever happens, in whatever order, everybody gets what the model says, and
@@ -245,7 +249,9 @@ func TestAccessModel(t *testing.T) {
 				if members[patient] = !members[patient]; !members[patient] {
 					delete(members, patient)
 				}
+				m.mu.Lock()
 				m.groups[group] = members
+				m.mu.Unlock()
 				require.NoError(t, hub.MembersChanged(context.Background(), group))
 				for _, p := range m.people {
 					if p.line != nil && slices.Contains(p.Groups, group) {
