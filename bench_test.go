@@ -44,7 +44,7 @@ func BenchmarkValidate(b *testing.B) {
 
 // A benchHub is a Hub on a store in memory, with watchers whose lines take everything at once.
 func benchHub(b testing.TB) *Hub {
-	h, err := New(AuthenticatorFunc(byToken), NewMemoryStore(nil), &Options{Logger: slog.New(slog.DiscardHandler)})
+	h, err := New(AuthenticatorFunc(byToken), NewMemoryStore(nil), &Options{Logger: slog.New(slog.DiscardHandler), MaxPerPrincipal: -1})
 	if err != nil {
 		b.Fatal(err)
 	}

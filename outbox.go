@@ -69,7 +69,7 @@ const (
 	writeSize   = 64 << 10 // bytes gathered into one write: less costs half as much again in a burst
 	slowWrite   = 16 << 10 // bytes gathered into one write to a client that is slow: what is newer waits behind it
 	controlSize = 1 << 20  // bytes of replies that may wait
-	smallOutbox = 64 << 10 // bytes in an outbox that do not count against Options.OutboxesBytes
+	smallOutbox = 64 << 10 // bytes in an outbox that do not count against Options.TotalOutboxBytes
 	readAhead   = 64 << 10 // bytes read from the Store that may wait before more is read
 )
 
@@ -94,7 +94,7 @@ type outbox struct {
 	control [][]byte  // replies and what else goes before the patients
 	held    int       // bytes in control
 	bytes   int       // bytes in all queues of patients
-	counted int       // of these, those that the Hub knows of
+	counted int       // of these, of held and of read, those that the Hub knows of
 	urgent  watchList // watches with something undroppable to write
 	normal  watchList // watches with something to write
 	waiting watchList // watches whose log is to be read next
@@ -223,14 +223,16 @@ func (o *outbox) start() {
 // send puts a reply or another frame that is no patient's in line.
 func (o *outbox) send(b []byte) {
 	o.mu.Lock()
-	full := o.held+len(b) > controlSize
+	full := o.held+len(b) > controlSize || o.crowded(o.held+len(b))
 	if !full && !o.done && o.closing == nil {
 		o.control = append(o.control, b)
 		o.held += len(b)
+		o.account()
 		o.start()
 	}
 	o.mu.Unlock()
 	if full {
+		o.hub.stats.limits.outboxes.Add(1)
 		o.full()
 	}
 }
@@ -283,6 +285,7 @@ func (o *outbox) stop() {
 	o.done = true
 	o.control, o.held = nil, 0
 	o.dropAll()
+	o.account()
 }
 
 // end purges w: nothing that waits for it is written any more.
@@ -329,6 +332,7 @@ func (w *watch) push(frames []*frame) {
 			continue
 		}
 		if !o.roomFor(len(b)) { // go on from the Store instead
+			o.hub.stats.limits.outboxes.Add(1)
 			urgent := w.owing > 0 || slices.ContainsFunc(frames[i:], func(f *frame) bool { return !f.droppable })
 			o.dropQueue(w)
 			w.reading, w.upTo = true, last.entry.Position
@@ -349,14 +353,19 @@ func (w *watch) push(frames []*frame) {
 
 // roomFor reports whether n more bytes may wait.
 func (o *outbox) roomFor(n int) bool {
-	return o.bytes+n <= o.hub.opt.OutboxBytes &&
-		(o.bytes+n <= smallOutbox || o.hub.stats.waiting.Load() <= int64(o.hub.opt.OutboxesBytes))
+	return o.bytes+n <= o.hub.opt.OutboxBytes && !o.crowded(o.bytes+n)
+}
+
+// crowded reports whether n bytes are more than a little, while all outboxes
+// together hold too much.
+func (o *outbox) crowded(n int) bool {
+	return n > smallOutbox && o.hub.stats.waiting.Load() > int64(o.hub.opt.TotalOutboxBytes)
 }
 
 // account tells the Hub how much waits, in steps so coarse that it costs
 // nothing. Under o.mu.
 func (o *outbox) account() {
-	n := o.bytes / smallOutbox * smallOutbox
+	n := (o.bytes + o.held + o.read) / smallOutbox * smallOutbox
 	if n != o.counted {
 		o.hub.stats.waiting.Add(int64(n - o.counted))
 		o.counted = n
