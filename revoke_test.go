@@ -293,3 +293,48 @@ func TestRevocationsOfOnePrincipal(t *testing.T) {
 		}
 	})
 }
+
+// What is taken on one node ends on all of them, within five seconds.
+func TestRevocationReachesEveryNode(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(w *world, dir *wards) error
+		code CloseCode
+	}{
+		"a principal": {func(w *world, _ *wards) error {
+			return w.hub.Revoke(context.Background(), Revocation{Principal: "nurse"})
+		}, CloseForbidden},
+		"a patient": {func(w *world, _ *wards) error {
+			return w.hub.Revoke(context.Background(), Revocation{Principal: "nurse", Patients: []string{"g1"}})
+		}, 0},
+		"a group's change": {func(w *world, dir *wards) error {
+			dir.set("icu", "g2")
+			return w.hub.MembersChanged(context.Background(), "icu")
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := &wards{list: map[string][]string{"icu": {"g1", "g2"}}}
+				a := newWorld(t, nil, &Options{Directory: dir})
+				t.Cleanup(a.close)
+				b := newWorld(t, a.store, &Options{Directory: dir})
+				t.Cleanup(b.close)
+				nurse := join(t, dialler(b, b.net, nil)(), "nurse", masked(opText, `{"type":"watch","req":"1","patients":["g1"],"delivery":"every"}`))
+				n := nurse.listen()
+				time.Sleep(time.Second)
+				require.NoError(t, c.end(a, dir))
+				time.Sleep(5 * time.Second)
+				before := n.count("vital")
+				for range 20 {
+					_, err := b.hub.Publish(t.Context(), HeartRate.Of("g1", 60))
+					require.NoError(t, err)
+					time.Sleep(time.Second)
+				}
+				require.Zero(t, n.count("vital")-before)
+				require.Equal(t, c.code, n.closeCode())
+				if c.code == 0 {
+					require.Equal(t, 1, n.count("revoked"))
+				}
+			})
+		})
+	}
+}
