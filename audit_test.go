@@ -381,3 +381,21 @@ func decodeAlertOf(t *testing.T, s Store) (Alert, error) {
 	a, err := decodeAlert(&e)
 	return *a, err
 }
+
+// What comes by POST is recorded like everything else, and counts as a
+// connection of its principal while it is under way.
+func TestPostsAreRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &notary{}
+		w := newWorld(t, nil, &Options{Auditor: n})
+		device := w.poster("device")
+		device.do(t.Context(), `{"type":"publish","req":"1","vitals":[{"patient":"p1","code":"8867-4","value":72,"unit":"/min"}]}`)
+		device.do(t.Context(), `{"type":"history","req":"2","patient":"p1"}`)
+		synctest.Wait()
+		w.hub.seats.mu.Lock()
+		require.Empty(t, w.hub.seats.principals)
+		w.hub.seats.mu.Unlock()
+		w.close()
+		require.Equal(t, []string{"history refused code=forbidden who=device patient=p1", "publish done who=device patient=p1 count=1"}, n.lines())
+	})
+}
