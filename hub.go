@@ -203,7 +203,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 		if vitals[i].Every > 0 {
 			h.listen(&vitals[i], now)
 		}
-		if l := h.lane(e.Patient); l != to {
+		if l := h.lane(e.Patient); l != to || len(jobs) == batchMax {
 			submit()
 			to = l
 		}
