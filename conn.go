@@ -137,6 +137,9 @@ func (c *conn) start(l line, g *guest) bool {
 	g.seated = false // the seats are c's, until it ends
 	c.line = l
 	c.out = outbox{hub: h, sink: l, who: c.who, fail: c.afterWriting, full: c.tooSlow}
+	if c.net != nil && c.net.direct != nil {
+		c.out.direct = c.net
+	}
 	c.alive.Store(h.ticks()) // before the Hub's clock sees it
 	c.out.wrote.Store(h.ticks())
 	c.checkAt.Store(later(h.ticks(), h.opt.Recheck))

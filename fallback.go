@@ -141,8 +141,8 @@ type replyLine struct {
 
 func (l *replyLine) writeFrames(p []byte, _ bool) error {
 	_, text, _ := cutFrame(p)
+	l.leave() // first: the client may come again at once
 	l.reply <- slices.Clone(text)
-	l.leave()
 	return nil
 }
 
