@@ -10,20 +10,19 @@ import (
 
 // Calls of the host's code run outside lanes, each in a goroutine of its own,
 // with a deadline and a recover; of each kind only so many at once.
-type callers struct{ authenticate, authorize, directory, policy, notify, resolve chan struct{} }
+type callers struct{ authenticate, authorize, directory, policy, notify, resolve, audit chan struct{} }
 
-func newCallers() callers {
+func newCallers(o *Options) callers {
 	n := func(n int) chan struct{} { return make(chan struct{}, n) }
-	return callers{n(256), n(64), n(32), n(64), n(64), n(256)}
+	return callers{n(o.MaxAuthenticating), n(o.MaxAuthorizing), n(32), n(64), n(64), n(256), n(64)}
 }
 
 var errPanicked = errors.New("carewire: the host's code panicked")
 
-// callHost runs f, which is the host's code. A call that does not come back in
-// time is given up, and keeps its place until it does.
+// callHost runs f, which is the host's code. It waits CallTimeout for a place,
+// and gives the call as long again. A call that does not come back in time is
+// given up, and keeps its place until it does.
 func callHost[T any](ctx context.Context, h *Hub, places chan struct{}, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, h.opt.CallTimeout)
-	defer cancel()
 	type outcome struct {
 		v   T
 		err error
@@ -31,9 +30,20 @@ func callHost[T any](ctx context.Context, h *Hub, places chan struct{}, f func(c
 	var none T
 	select {
 	case places <- struct{}{}:
-	case <-ctx.Done():
-		return none, ErrBusy
+	default:
+		patience := time.NewTimer(h.opt.CallTimeout)
+		defer patience.Stop()
+		select {
+		case places <- struct{}{}:
+		case <-patience.C:
+			h.stats.limits.host.Add(1)
+			return none, ErrBusy
+		case <-ctx.Done():
+			return none, ErrBusy
+		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, h.opt.CallTimeout)
+	defer cancel()
 	ch := make(chan outcome, 1)
 	go func() {
 		var o outcome
@@ -58,39 +68,64 @@ func callHost[T any](ctx context.Context, h *Hub, places chan struct{}, f func(c
 
 // decide says for each patient why p may not do this; nil for those where p may.
 func (h *Hub) decide(ctx context.Context, p *Principal, action Action, patients []string) map[string]error {
-	return h.decideAccess(ctx, Access{Principal: *p, Action: action, Patients: patients})
+	refused := make(map[string]error, len(patients))
+	for patient, r := range h.rights(ctx, Access{Principal: *p, Action: action, Patients: patients}) {
+		refused[patient] = r.err
+	}
+	return refused
 }
 
-func (h *Hub) decideAccess(ctx context.Context, a Access) map[string]error {
-	rights := make(map[string]error, len(a.Patients))
-	if h.opt.Authorizer == nil {
+// A right is what was decided for one patient.
+type right struct {
+	err       error     // ErrForbidden or ErrUndecided; nil: granted
+	until     time.Time // zero: until it is asked for again
+	emergency bool      // granted because a was an emergency
+}
+
+// rights has an Access decided, with one call of the Authorizer for all
+// patients, and one more for an emergency.
+func (h *Hub) rights(ctx context.Context, a Access) map[string]right {
+	rights := make(map[string]right, len(a.Patients))
+	switch {
+	case len(a.Patients) == 0:
+		return rights
+	case h.opt.Authorizer == nil:
 		for _, patient := range a.Patients {
-			rights[patient] = h.byRule(ctx, &a.Principal, a.Action, patient)
+			rights[patient] = right{err: h.byRule(ctx, &a.Principal, a.Action, patient)}
 		}
-	} else {
-		now := h.now()
-		list, err := callHost(ctx, h, h.calls.authorize, func(ctx context.Context) ([]Decision, error) {
-			c := a
-			c.Patients = slices.Clone(a.Patients)
-			return h.opt.Authorizer.Authorize(ctx, c)
-		})
-		for i, patient := range a.Patients {
-			switch {
-			case err != nil || len(list) != len(a.Patients):
-				rights[patient] = ErrUndecided
-			case !list[i].Allow || !list[i].Until.IsZero() && !list[i].Until.After(now):
-				rights[patient] = ErrForbidden
-			default:
-				rights[patient] = nil
-			}
-		}
+	default:
+		ordinary := a
+		ordinary.Emergency, ordinary.Reason = false, ""
+		h.ask(ctx, ordinary, rights)
+		h.askEmergency(ctx, a, rights)
 	}
+	now := h.now()
 	for _, patient := range a.Patients {
-		if h.revoked.covers(&a.Principal, patient, h.now()) {
-			rights[patient] = ErrForbidden
+		if h.revoked.covers(&a.Principal, patient, now) {
+			rights[patient] = right{err: ErrForbidden}
 		}
 	}
 	return rights
+}
+
+// ask puts the Authorizer's decisions into rights.
+func (h *Hub) ask(ctx context.Context, a Access, rights map[string]right) {
+	list, err := callHost(ctx, h, h.calls.authorize, func(ctx context.Context) ([]Decision, error) {
+		c := a
+		c.Patients = slices.Clone(a.Patients)
+		return h.opt.Authorizer.Authorize(ctx, c)
+	})
+	now := h.now()
+	for i, patient := range a.Patients {
+		switch {
+		case err != nil || len(list) != len(a.Patients):
+			rights[patient] = right{err: ErrUndecided}
+		case !list[i].Allow || !list[i].Until.IsZero() && !list[i].Until.After(now):
+			rights[patient] = right{err: ErrForbidden}
+		default:
+			rights[patient] = right{until: list[i].Until}
+		}
+	}
 }
 
 // byRule applies the default rules.
@@ -123,12 +158,16 @@ type groups struct {
 }
 
 type group struct {
-	mu       sync.Mutex // held while the Directory is asked
+	asking   chan struct{} // holds one who reads and writes what follows, and may ask the Directory
 	patients map[string]bool
 	until    time.Time
+	failed   time.Time // when the Directory last did not answer
 }
 
-const groupsKept = time.Minute
+const (
+	groupsKept = time.Minute
+	failedFor  = time.Second // those who waited for an answer that failed do not each ask again
+)
 
 func (g *groups) init() { g.all = make(map[string]*group) }
 
@@ -140,19 +179,27 @@ func (h *Hub) members(ctx context.Context, name string) (map[string]bool, error)
 	h.groups.mu.Lock()
 	g := h.groups.all[name]
 	if g == nil {
-		g = new(group)
+		g = &group{asking: make(chan struct{}, 1)}
 		h.groups.all[name] = g
 	}
 	h.groups.mu.Unlock()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	select {
+	case g.asking <- struct{}{}:
+		defer func() { <-g.asking }()
+	case <-ctx.Done():
+		return nil, ErrUndecided
+	}
 	if g.patients != nil && time.Now().Before(g.until) {
 		return g.patients, nil
+	}
+	if !g.failed.IsZero() && time.Since(g.failed) < failedFor {
+		return nil, ErrUndecided
 	}
 	list, err := callHost(ctx, h, h.calls.directory, func(ctx context.Context) ([]string, error) {
 		return h.opt.Directory.Patients(ctx, name)
 	})
 	if err != nil {
+		g.failed = time.Now()
 		return nil, ErrUndecided
 	}
 	g.patients, g.until = make(map[string]bool, len(list)), time.Now().Add(groupsKept)
@@ -186,191 +233,18 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 	return h.regroup(ctx, group)
 }
 
-// regroup asks the Directory anew and gives the group's watchers what they have now.
+// regroup asks the Directory anew and gives those who watch what they have now.
 func (h *Hub) regroup(ctx context.Context, group string) error {
 	h.groups.forget(group)
-	patients, err := h.members(ctx, group)
+	_, err := h.members(ctx, group)
 	if err != nil {
 		return err
 	}
+	h.generation.Add(1)
+	var wg sync.WaitGroup
 	for _, c := range h.connections(func(c *conn) bool { return slices.Contains(c.who.Groups, group) || h.opt.Authorizer != nil }) {
-		c.regroup(ctx, group, patients)
+		wg.Go(func() { c.recheck(ctx) })
 	}
+	wg.Wait()
 	return nil
-}
-
-// A Revocation ends access that was given. Principal is required.
-type Revocation struct {
-	Principal string
-	Session   string    // "": all sessions
-	Patients  []string  // none: everything; the connections are closed (3003)
-	Until     time.Time // until when the old tokens are refused; zero: for a day
-}
-
-// Revoke ends access at once: what is still queued is not delivered, the
-// principal is refused until the old tokens have run out, on every node, and
-// alerts that the principal had accepted are escalated again.
-func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
-	if !validName(r.Principal) {
-		return invalid("principal", "required")
-	}
-	for i, p := range r.Patients {
-		if !validPatient(p) {
-			return invalid(indexed("patients", i), "must be an ID")
-		}
-	}
-	now := h.now()
-	if r.Until.IsZero() {
-		r.Until = now.Add(24 * time.Hour)
-	}
-	h.revoke(r)
-	sum := digest([]byte(r.Principal + "\x00" + r.Session))
-	err := h.tellNodes(ctx, &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Patients: r.Patients, Until: r.Until},
-		"revoked/"+hexOf(sum), now)
-	return errors.Join(err, h.loseAlerts(ctx, r))
-}
-
-// revoke carries a revocation out on this node.
-func (h *Hub) revoke(r Revocation) {
-	h.revoked.add(r)
-	for _, c := range h.connections(func(c *conn) bool {
-		return c.who.ID == r.Principal && (r.Session == "" || c.who.Session == r.Session)
-	}) {
-		if len(r.Patients) == 0 {
-			c.forbid()
-		}
-		for _, p := range r.Patients {
-			c.revokePatient(p)
-		}
-	}
-}
-
-// loseAlerts makes those alerts nobody's that the principal had accepted.
-func (h *Hub) loseAlerts(ctx context.Context, r Revocation) error {
-	if r.Session != "" {
-		return nil // the person is still there
-	}
-	var errs []error
-	for _, e := range h.index.all() {
-		if e.Kind != KindAlert || len(r.Patients) > 0 && !slices.Contains(r.Patients, e.Patient) {
-			continue
-		}
-		if a, err := decodeAlert(&e); err != nil || a.Responsibility.By.ID != r.Principal {
-			continue
-		} else if _, err := h.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, func(prev *Alert, now time.Time) (Alert, error) {
-			if prev == nil {
-				return Alert{}, ErrForbidden
-			}
-			next, ok := lose(prev, r.Principal, now)
-			if !ok {
-				return next, errUnchanged
-			}
-			return h.untold(next), nil
-		}); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// tellNodes writes an access entry into the system's log, where every node sees it.
-func (h *Hub) tellNodes(ctx context.Context, c *Change, key string, now time.Time) error {
-	var e encoder
-	c.encode(&e)
-	for range 10 {
-		rev := uint64(0)
-		old, err := h.store.Get(ctx, System, "x/"+key)
-		if err == nil {
-			rev = old.Rev
-			if c.Kind == "revoked" {
-				c.add(&old)
-				e.b = nil
-				c.encode(&e)
-			}
-		} else if !errors.Is(err, ErrNotFound) {
-			return unavailable(err)
-		}
-		_, err = h.append(ctx, Entry{Patient: System, Kind: KindAccess, Key: "x/" + key, Rev: rev + 1, Open: true, Due: c.Until, Audience: AudienceStaff,
-			Sender: host, Time: now, Received: now, Data: e.b}, false)
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-	return ErrBusy
-}
-
-// add keeps what an older revocation under the same key still covers.
-func (c *Change) add(old *Entry) {
-	ev, err := old.event()
-	if err != nil || !old.Open || ev.Access == nil {
-		return
-	}
-	o := ev.Access
-	if o.Until.After(c.Until) {
-		c.Until = o.Until
-	}
-	if len(o.Patients) == 0 || len(c.Patients) == 0 {
-		c.Patients = nil
-		return
-	}
-	for _, p := range o.Patients {
-		if !slices.Contains(c.Patients, p) {
-			c.Patients = append(c.Patients, p)
-		}
-	}
-}
-
-// apply carries out an access entry of the system's log, once for each revision.
-func (h *Hub) apply(e *Entry) {
-	ev, err := e.event()
-	if err != nil || ev.Access == nil || e.Patient != System {
-		return
-	}
-	switch c := ev.Access; c.Kind {
-	case "revoked":
-		if e.Open {
-			h.revoke(Revocation{Principal: c.Principal, Session: c.Session, Patients: c.Patients, Until: c.Until})
-		}
-	case "members":
-		if e.Open && e.Sender == host {
-			h.wg.Go(func() { h.regroup(h.ctx, c.Group) })
-		}
-	}
-}
-
-// revocations are those that still count.
-type revocations struct {
-	mu   sync.Mutex
-	list []Revocation
-}
-
-func (r *revocations) add(v Revocation) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	r.list = slices.DeleteFunc(r.list, func(o Revocation) bool { return o.Until.Before(now) })
-	r.list = append(r.list, v)
-}
-
-// covers reports whether p's access to patient ("": to anything) has ended.
-func (r *revocations) covers(p *Principal, patient string, now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range r.list {
-		v := &r.list[i]
-		if v.Principal == p.ID && (v.Session == "" || v.Session == p.Session) && v.Until.After(now) &&
-			(len(v.Patients) == 0 || patient != "" && slices.Contains(v.Patients, patient)) {
-			return true
-		}
-	}
-	return false
-}
-
-func hexOf(sum [16]byte) string {
-	const digits = "0123456789abcdef"
-	b := make([]byte, 0, 32)
-	for _, c := range sum {
-		b = append(b, digits[c>>4], digits[c&15])
-	}
-	return string(b)
 }

@@ -106,20 +106,29 @@ type Access struct {
 	Principal Principal
 	Action    Action
 	Patients  []string // one decision is due for each
-	Emergency bool     // break-glass: asked for with Reason
+
+	// Emergency is break-glass: the principal has asked to watch what was just
+	// refused without it, for Reason; or does something else while such a grant
+	// is running. It is granted until Decision.Until, or for an hour. Its start
+	// and end are audited, and stand in the patient's log as access events.
+	Emergency bool
 	Reason    string
 }
 
 // Decision answers for one patient of an Access.
 type Decision struct {
 	Allow bool
-	Until time.Time // zero: as long as the connection lasts
+	Until time.Time // when what is watched ends by itself; it is asked for again before. Zero: no such time
 }
 
-// Authorizer decides instead of the default rules. It returns one Decision for
-// each patient, in order; an error means undecided, and the client is told to
-// try again. It must be safe for concurrent use; it is given
-// Options.CallTimeout and may panic without harm.
+// Authorizer decides instead of the default rules. It is asked for every
+// request, a client that comes back included, with all patients of the request
+// in one call; for what is watched again every Options.Recheck, when
+// Hub.MembersChanged is called, and before a Decision's Until; and for what is
+// shown in an inbox. It returns one Decision for each patient, in order. An
+// error, and any other number of them, means undecided: nothing new is granted
+// and nothing is taken away, and it is asked again. It must be safe for
+// concurrent use; it is given Options.CallTimeout, and may panic without harm.
 type Authorizer interface {
 	Authorize(context.Context, Access) ([]Decision, error)
 }

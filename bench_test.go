@@ -44,7 +44,7 @@ func BenchmarkValidate(b *testing.B) {
 
 // A benchHub is a Hub on a store in memory, with watchers whose lines take everything at once.
 func benchHub(b testing.TB) *Hub {
-	h, err := New(AuthenticatorFunc(byToken), NewMemoryStore(nil), &Options{Logger: slog.New(slog.DiscardHandler)})
+	h, err := New(AuthenticatorFunc(byToken), NewMemoryStore(nil), &Options{Logger: slog.New(slog.DiscardHandler), MaxPerPrincipal: -1})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -145,13 +145,13 @@ func TestDeliveriesMakeNoGarbage(t *testing.T) {
 		for _, w := range watches {
 			w.out.busy = true // nobody else writes
 		}
-		all := &watchers{list: watches}
+		all, l := &watchers{list: watches}, newLane(h)
 		buf := make([]byte, 0, writeSize)
 		f := newFrameOf(benchEntry(1), false, 1)
 		require.Zero(t, testing.AllocsPerRun(100, func() {
 			f.seq++
 			all.frames = append(all.frames, f)
-			all.handOver()
+			l.handOver(all)
 			for _, w := range watches {
 				buf, _, _, _ = w.out.take(buf[:0])
 			}

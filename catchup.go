@@ -40,6 +40,7 @@ func (o *outbox) catchUp(w *watch) {
 		w.page = b
 		o.read += len(b)
 		o.schedule(w, w.owing > 0)
+		o.start()
 	}
 	o.fetch()
 }

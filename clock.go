@@ -6,6 +6,9 @@ import "time"
 // Hub began, and never 0.
 func (h *Hub) ticks() int64 { return int64(time.Since(h.began)) + 1 }
 
+// later is a time in ticks; it does not run over.
+func later(now int64, d time.Duration) int64 { return now + min(int64(d), 1<<61) }
+
 // visit looks after the connection every four seconds.
 func (c *conn) visit(status []byte) {
 	ns := c.hub.ticks()
@@ -20,19 +23,23 @@ func (c *conn) visit(status []byte) {
 		c.cut()
 		return
 	case c.busy.Load(): // it is we who are slow
-	case begun != 0 && time.Duration(ns-begun) > messageWithin:
+	case begun != 0 && time.Duration(ns-begun) > c.hub.opt.MessageTimeout:
 		c.close(CloseTimeout)
 		return
-	case quiet > deadAfter:
+	case quiet > c.hub.opt.IdleTimeout:
 		c.close(CloseTimeout)
 		time.AfterFunc(time.Second, c.cut)
 		return
-	case quiet >= pingAfter:
+	case quiet >= c.hub.opt.IdleTimeout/35*16:
 		c.out.send(pingFrame)
 	}
 	if !c.heads(ns) {
 		c.tooSlow()
 		return
+	}
+	c.recordSent(tallyEvery)
+	if at := c.checkAt.Load(); ns >= at && c.checkAt.CompareAndSwap(at, later(ns, c.hub.opt.Recheck)) {
+		go c.recheck(c.hub.ctx)
 	}
 	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
 		switch {
@@ -48,11 +55,11 @@ func (c *conn) visit(status []byte) {
 }
 
 func (c *conn) heartbeat(now time.Time) []byte {
-	open := len(c.entitled(c.hub.ctx, c.hub.index.addressed(c.who.keys())))
+	open, _ := c.entitled(c.hub.ctx, c.hub.index.addressed(c.who.keys()))
 	e := newFrame(96)
 	e.b = append(e.b, `{"type":"heartbeat"`...)
 	e.time("time", now)
-	e.count("inbox", uint64(open))
+	e.count("inbox", uint64(len(open)))
 	e.b = append(e.b, '}')
 	return textFrame(e.b)
 }
@@ -154,6 +161,7 @@ func (h *Hub) tick() {
 		for _, c := range h.inSlot(n % visits) {
 			c.visit(status)
 		}
+		h.recordTallies(tallyEvery)
 		if n%(5*visits/int(visitEvery/time.Second)) == 0 { // every five seconds
 			for _, l := range h.lanes {
 				l.compare()

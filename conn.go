@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -20,13 +21,9 @@ import (
 )
 
 const (
-	messageWithin = 10 * time.Second // from a message's first frame to its last
-	pingAfter     = 16 * time.Second // without a sign of life
-	deadAfter     = 35 * time.Second // without a sign of life; looked at every four seconds
-	heartbeat     = 20 * time.Second
-	closeWithin   = 5 * time.Second // from our close frame to the cut
-	publishing    = 64              // publishes of one connection that may be under way
-	mistakes      = 20              // requests that cannot be read at once before the connection is ended for abuse; one more every ten seconds
+	heartbeat   = 20 * time.Second
+	closeWithin = 5 * time.Second // from our close frame to the cut
+	mistakes    = 20              // requests that cannot be read at once before the connection is ended for abuse; one more every ten seconds
 )
 
 // A conn is one client: its handshake, its requests and what it watches.
@@ -34,6 +31,7 @@ type conn struct {
 	hub     *Hub
 	who     *Principal
 	session string
+	address netip.Addr
 	line    line
 	net     *netConn        // of WebSocket: the line
 	ws      *websocket.Conn // of WebSocket
@@ -43,18 +41,27 @@ type conn struct {
 	mu       sync.Mutex
 	watches  map[string]*watched
 	groups   map[string]WatchOptions // watched as groups
+	left     map[string]bool         // patients of these groups that the client does not want; nil: none
 	expiry   *time.Timer
+	lapse    *time.Timer // when the first Until of what is watched has come
+	lapseAt  int64       // in ticks
 	ended    bool
+	bringing bool          // takeHome is running
+	news     []Entry       // to be shown in the inbox, if the principal may see them
 	inFlight chan struct{} // the reader's: a place for each publish under way; nil before the first
 
-	alive   atomic.Int64 // when there was a sign of life, in ticks
-	begun   atomic.Int64 // when the message being read began; 0: none
-	slot    int          // when the Hub's clock visits it
-	busy    atomic.Bool  // a request is being carried out
-	closing atomic.Bool  // our close frame is in line
-	beating atomic.Bool  // a heartbeat is being made
+	alive   atomic.Int64          // when there was a sign of life, in ticks
+	begun   atomic.Int64          // when the message being read began; 0: none
+	slot    int                   // when the Hub's clock visits it
+	busy    atomic.Bool           // a request is being carried out
+	closing atomic.Bool           // our close frame is in line
+	beating atomic.Bool           // a heartbeat is being made
+	code    atomic.Uint32         // what it is closed with
+	sent    atomic.Pointer[tally] // vitals that are not recorded yet
+	checkAt atomic.Int64          // when access to what is watched is asked for again, in ticks
 	control *rate.Limiter
 	errors  *rate.Limiter
+	pace    pace
 }
 
 // A line is what leads to a client: a WebSocket connection, or the reply to a POST.
@@ -68,6 +75,7 @@ type watched struct {
 	*watch
 	alone  bool // asked for by name
 	groups []string
+	until  time.Time // when access ends by itself; zero: no such time
 }
 
 // ServeHTTP serves WebSocket handshakes, and requests that come by POST. It
@@ -85,16 +93,16 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 		w.Header().Set("Allow", "GET, POST, OPTIONS")
-		refuse(w, http.StatusMethodNotAllowed, &s.badRequest)
+		h.refuse(w, r, &Principal{}, http.StatusMethodNotAllowed, &s.badRequest)
 		return
 	}
 	status, protocol := checkUpgrade(r)
-	p, leave := h.admit(w, r, status)
-	if p == nil {
+	g := h.admit(w, r, status)
+	if g == nil {
 		return
 	}
-	defer leave()
-	c := newConn(h, p, r)
+	defer g.leave()
+	c := newConn(h, g, r)
 	hj := &hijacker{ResponseWriter: w, header: w.Header().Clone()}
 	var err error
 	c.ws, err = websocket.Accept(hj, r, &websocket.AcceptOptions{Subprotocols: protocol, InsecureSkipVerify: true, // originAllowed has looked
@@ -106,97 +114,37 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		h.log.Error("carewire: the http.ResponseWriter, perhaps a middleware's, could not be hijacked")
-		refuse(w, http.StatusServiceUnavailable, &s.refused)
+		h.refuse(w, r, g.who, http.StatusServiceUnavailable, &s.refused)
 		return
 	}
 	s.accepted.Add(1)
 	c.net = hj.conn
 	c.ws.SetReadLimit(int64(h.opt.MaxFrame))
-	if c.start(c.net) {
+	if c.start(c.net, g) {
 		h.wg.Add(1)
 		go c.serve()
 	}
 }
 
-// refuse answers a request that is not let in, and counts it.
-func refuse(w http.ResponseWriter, status int, n *atomic.Uint64) {
-	n.Add(1)
-	w.Header().Set("Cache-Control", "no-store")
-	switch status {
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "5")
-	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", "Bearer")
-	case http.StatusUpgradeRequired:
-		w.Header().Set("Upgrade", "websocket")
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Sec-WebSocket-Version", "13")
-		w.Header().Set("Sec-WebSocket-Protocol", Protocol)
-	}
-	http.Error(w, http.StatusText(status), status)
-}
-
-// admit lets a request in, and gives it a place among the connections until
-// leave is called; or it answers why not, and p is nil. A status that is not 0
-// is what the request is refused with for its form.
-func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) (p *Principal, leave func()) {
-	s := &h.stats
-	h.mu.Lock()
-	closing, full := h.closing, len(h.conns)+h.joining >= h.opt.MaxConnections
-	h.joining++ // holds the place
-	h.mu.Unlock()
-	leave = sync.OnceFunc(func() {
-		h.mu.Lock()
-		h.joining--
-		h.mu.Unlock()
-	})
-	no := func(status int, n *atomic.Uint64) (*Principal, func()) {
-		refuse(w, status, n)
-		leave()
-		return nil, nil
-	}
-	switch {
-	case closing:
-		return no(http.StatusServiceUnavailable, &s.refused)
-	case status != 0:
-		return no(status, &s.badRequest)
-	case !h.servesHost(r):
-		return no(http.StatusMisdirectedRequest, &s.badRequest)
-	case !originAllowed(r, h.opt.Origins):
-		return no(http.StatusForbidden, &s.forbidden)
-	case full:
-		return no(http.StatusTooManyRequests, &s.tooMany)
-	}
-	who, err := h.identify(r)
-	switch {
-	case errors.Is(err, ErrUnauthenticated):
-		return no(http.StatusUnauthorized, &s.unauthenticated)
-	case err != nil:
-		return no(http.StatusServiceUnavailable, &s.refused)
-	case h.revoked.covers(&who, "", h.now()):
-		return no(http.StatusForbidden, &s.forbidden)
-	}
-	return &who, leave
-}
-
-// servesHost reports whether a request came under one of Options.Hosts.
-func (h *Hub) servesHost(r *http.Request) bool {
-	return len(h.opt.Hosts) == 0 || slices.ContainsFunc(h.opt.Hosts, func(host string) bool { return strings.EqualFold(host, r.Host) })
-}
-
-func newConn(h *Hub, p *Principal, r *http.Request) *conn {
-	return &conn{hub: h, who: p, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
+func newConn(h *Hub, g *guest, r *http.Request) *conn {
+	return &conn{hub: h, who: g.who, address: g.at, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
 }
 
 // start makes c, whose client is at the end of l, one of the Hub's
 // connections; false if the Hub is closing: c has ended then.
-func (c *conn) start(l line) bool {
+func (c *conn) start(l line, g *guest) bool {
 	h := c.hub
+	g.seated = false // the seats are c's, until it ends
 	c.line = l
 	c.out = outbox{hub: h, sink: l, who: c.who, fail: c.afterWriting, full: c.tooSlow}
+	if c.net != nil && c.net.direct != nil {
+		c.out.direct = c.net
+	}
 	c.alive.Store(h.ticks()) // before the Hub's clock sees it
 	c.out.wrote.Store(h.ticks())
+	c.checkAt.Store(later(h.ticks(), h.opt.Recheck))
 	c.welcome()
+	c.record(Record{Event: AuditConnect}, nil)
 	if !h.join(c) {
 		c.close(CloseRestart)
 		c.end()
@@ -331,8 +279,8 @@ func (h *Hub) connections(f func(*conn) bool) []*conn {
 	return list
 }
 
-// begin gives the client what is its own without asking.
-func (c *conn) begin() {
+// greet gives the client what is its own without asking.
+func (c *conn) greet() {
 	c.expireAt(c.who.Expires)
 	c.busy.Store(true)
 	c.inbox(c.hub.ctx)
@@ -344,7 +292,7 @@ func (c *conn) begin() {
 
 // serve begins the connection, once it is set up.
 func (c *conn) serve() {
-	c.begin()
+	c.greet()
 	go c.read()
 }
 
@@ -455,11 +403,17 @@ func (c *conn) readFailed(err error) {
 // end takes the connection out of the Hub.
 func (c *conn) end() {
 	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		return
+	}
 	c.ended = true
 	watches := c.watches
-	c.watches, c.groups = nil, nil
-	if c.expiry != nil {
-		c.expiry.Stop()
+	c.watches, c.groups, c.news = nil, nil, nil
+	for _, t := range []*time.Timer{c.expiry, c.lapse} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	c.mu.Unlock()
 	for _, w := range watches {
@@ -467,7 +421,10 @@ func (c *conn) end() {
 		w.lane.submit(job{detach: w.watch})
 	}
 	c.hub.stats.watches.Add(-int64(len(watches)))
+	c.recordSent(0)
+	c.record(Record{Event: AuditDisconnect, Close: CloseCode(c.code.Load())}, nil)
 	c.hub.leave(c)
+	c.hub.seats.leave(c.address, c.who.ID)
 	if c.ws != nil {
 		c.ws.CloseNow() // lets go of what the library holds; the connection is ours
 	}
@@ -492,6 +449,8 @@ func (c *conn) tooSlow() {
 // connection a little later.
 func (c *conn) close(code CloseCode) {
 	if c.closing.CompareAndSwap(false, true) {
+		c.code.Store(uint32(code))
+		c.hub.stats.limits.closed(code)
 		c.out.close(code)
 		time.AfterFunc(writeWithin+2*time.Second, c.cut)
 	}
@@ -520,16 +479,6 @@ func (c *conn) afterWriting() {
 func (c *conn) cut() {
 	c.out.stop()
 	c.line.cut()
-}
-
-// forbid ends the connection of somebody whose access has ended.
-func (c *conn) forbid() {
-	c.mu.Lock()
-	for _, w := range c.watches {
-		w.end()
-	}
-	c.mu.Unlock()
-	c.close(CloseForbidden)
 }
 
 // onPing answers a ping: the library's own answer would wait for a slow
@@ -594,7 +543,7 @@ func (c *conn) welcome() {
 	}
 	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
 		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets"},
-		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.Keys, History: historyMax}}
+		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.Keys, History: h.opt.MaxHistory}}
 	e := newFrame(512)
 	w.encode(&e)
 	c.out.send(textFrame(e.b))

@@ -420,7 +420,7 @@ func TestFramingViolations(t *testing.T) {
 // The close frame stands behind the replies that wait.
 func TestRepliesComeBeforeTheCloseFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, nil)
+		w := newWorld(t, nil, &Options{MaxRequests: -1})
 		t.Cleanup(w.close)
 		p := join(t, dialler(w, w.net, nil)(), "nurse")
 		p.text("inbox")

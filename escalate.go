@@ -122,6 +122,10 @@ func (h *Hub) happen(ctx context.Context, e *Entry, blind bool) {
 	case KindTimer:
 		h.happenTimer(ctx, e)
 	case KindAccess:
+		if ev, err := e.event(); err == nil && ev.Access.Kind == "emergency" {
+			h.endEmergency(ctx, e.Patient, ev.Access.Principal)
+			return
+		}
 		c := *e
 		c.Rev, c.Open, c.Due, c.Received = e.Rev+1, false, time.Time{}, h.now()
 		c.ID = ""
@@ -160,6 +164,7 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 	case len(w.to) == 0 && level == 1:
 		h.complain(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
 	}
+	h.recordHost(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
 	h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		x := prev.Escalation
 		if x.State != EscalationClaimed || x.Level != level {
@@ -239,6 +244,7 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 			_, err := callHost(ctx, h, h.calls.notify, func(ctx context.Context) (struct{}, error) {
 				return struct{}{}, h.opt.Notifier.Notify(ctx, p)
 			})
+			h.recordHost(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
 			results <- err
 		}()
 	}
@@ -259,7 +265,10 @@ func (h *Hub) complain(ctx context.Context, about AlertRef, rule, text string) {
 	if about.Patient == System {
 		return // no complaints about complaints
 	}
-	sum := digest([]byte(about.Patient + "\x00" + about.Key))
-	h.raise(ctx, host, Alert{Patient: System, Key: rule + "." + hexOf(sum)[:16], ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
+	h.raise(ctx, host, Alert{Patient: System, Key: complaintKey(about, rule), ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
 		Text: text, Source: Source{Rule: rule}})
+}
+
+func complaintKey(about AlertRef, rule string) string {
+	return rule + "." + hexOf(digest([]byte(about.Patient + "\x00" + about.Key)))[:16]
 }

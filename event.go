@@ -1,6 +1,8 @@
 package carewire
 
 import (
+	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 )
@@ -64,13 +66,20 @@ type Item struct {
 
 // Change is what an access event tells.
 type Change struct {
-	Kind      string    // revoked, members
-	Principal string    // whose access ended
+	Kind      string    // revoked, members, emergency, emergency_ended
+	Principal string    // whose access
 	Session   string    // only this session's
 	Group     string    // members: the group that changed
 	Patients  []string  // revoked: only for these; none: altogether
-	Until     time.Time // how long it is kept in mind
+	Until     time.Time // how long it is kept in mind; emergency: when it ends by itself
+	Reason    string    // emergency: why
 }
+
+// Format writes nothing of c but its kind.
+func (c Change) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Change{%s}", c.Kind) }
+
+// LogValue hides c from logs but for its kind.
+func (c Change) LogValue() slog.Value { return slog.StringValue("carewire.Change{" + c.Kind + "}") }
 
 // Welcome is what a server says of itself and of the connection.
 type Welcome struct {
@@ -101,6 +110,7 @@ func (c *Change) encode(e *encoder) {
 	e.str("group", c.Group)
 	e.strings("patients", c.Patients)
 	e.time("until", c.Until)
+	e.str("reason", c.Reason)
 	e.b = append(e.b, '}')
 }
 
@@ -119,6 +129,8 @@ func (c *Change) decode(s *scanner) {
 			c.Patients = s.strings(4096)
 		case "until":
 			c.Until = s.time()
+		case "reason":
+			c.Reason = s.str()
 		default:
 			return false
 		}

@@ -23,33 +23,33 @@ const eventStream = "text/event-stream"
 func (h *Hub) servePost(w http.ResponseWriter, r *http.Request) {
 	h.showTo(w, r)
 	// Also while what is refused is drained. net/http lifts it at the body's end.
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(messageWithin))
-	p, leave := h.admit(w, r, h.checkPost(r))
-	if p == nil {
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.opt.MessageTimeout))
+	g := h.admit(w, r, h.checkPost(r))
+	if g == nil {
 		return
 	}
 	kept := false
 	defer func() {
 		if !kept {
-			leave()
+			g.leave()
 		}
 	}()
 	body, status := readBody(w, r, h.opt.MaxFrame)
 	if status != 0 {
-		refuse(w, status, &h.stats.badRequest)
+		h.refuse(w, r, g.who, status, &h.stats.badRequest)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store, no-transform")
-	c := newConn(h, p, r)
+	c := newConn(h, g, r)
 	switch {
 	case len(body) == 0: // a probe: may I come in?
 		h.stats.accepted.Add(1)
 		w.WriteHeader(http.StatusNoContent)
 	case h.wantsStream(r, body):
-		c.stream(w, r, body, leave)
+		c.stream(w, r, body, g)
 	default:
 		kept = true // for as long as the request takes
-		c.answer(w, body, leave)
+		c.answer(w, r, body, g)
 	}
 }
 
@@ -121,10 +121,10 @@ func (h *Hub) servePreflight(w http.ResponseWriter, r *http.Request) {
 	allowed := h.showTo(w, r)
 	switch {
 	case !h.servesHost(r):
-		refuse(w, http.StatusMisdirectedRequest, &h.stats.badRequest)
+		h.refuse(w, r, &Principal{}, http.StatusMisdirectedRequest, &h.stats.badRequest)
 		return
 	case !allowed:
-		refuse(w, http.StatusForbidden, &h.stats.forbidden)
+		h.refuse(w, r, &Principal{}, http.StatusForbidden, &h.stats.forbidden)
 		return
 	}
 	w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
@@ -141,8 +141,8 @@ type replyLine struct {
 
 func (l *replyLine) writeFrames(p []byte, _ bool) error {
 	_, text, _ := cutFrame(p)
+	l.leave() // first: the client may come again at once
 	l.reply <- slices.Clone(text)
-	l.leave()
 	return nil
 }
 
@@ -150,13 +150,16 @@ func (l *replyLine) cut() {}
 
 // answer carries out one request and writes its reply. The request goes on,
 // and keeps its place, even if nobody waits for the reply any more.
-func (c *conn) answer(w http.ResponseWriter, body []byte, leave func()) {
-	l := &replyLine{reply: make(chan []byte, 1), leave: leave}
-	c.line = l
+func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *guest) {
+	l := &replyLine{reply: make(chan []byte, 1), leave: func() {
+		c.recordSent(0)
+		g.leave()
+	}}
+	c.line, c.pace = l, c.hub.posters.pace(c.who.ID, c.hub.opt.MaxRequests)
 	c.out = outbox{hub: c.hub, sink: l, who: c.who, fail: func() {}, full: func() {}}
 	if !c.hub.goOn(func() { c.handle(body) }) {
-		leave()
-		refuse(w, http.StatusServiceUnavailable, &c.hub.stats.refused)
+		g.leave()
+		c.hub.refuse(w, r, g.who, http.StatusServiceUnavailable, &c.hub.stats.refused)
 		return
 	}
 	c.hub.stats.accepted.Add(1)
@@ -164,8 +167,8 @@ func (c *conn) answer(w http.ResponseWriter, body []byte, leave func()) {
 	select {
 	case text = <-l.reply:
 	case <-time.After(replyWithin):
-		r, _ := decodeRequest(body, c.hub.opt.MaxVitals)
-		_, text, _ = cutFrame(errorFrame(r.Req, ErrUnknownOutcome))
+		sent, _ := decodeRequest(body, c.hub.opt.MaxVitals)
+		_, text, _ = cutFrame(errorFrame(sent.Req, ErrUnknownOutcome))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -1,96 +1,18 @@
 package carewire
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"hash/maphash"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
-
-// Options are what a host may choose. Nil options, and zero fields, mean the
-// defaults; a negative number means no limit where a limit is spoken of.
-type Options struct {
-	Authorizer Authorizer // decides instead of the default rules; nil: these
-	Directory  Directory  // resolves groups; nil: groups have no patients
-	Policy     Policy     // whom to tell of an alert, step by step; nil: whom it is addressed to, every 60 s
-	Notifier   Notifier   // tells people beyond carewire; nil: only clients are told
-
-	// Resolve names the patient of a Vital that a gateway knows by its bed or
-	// device. It is called before the Vital is validated; nil: not at all.
-	Resolve func(context.Context, Principal, *Vital) error
-
-	// Origins are the origins, such as "https://ehr.example", whose pages may
-	// connect, beside those of the Hub's own host.
-	Origins []string
-	// Hosts are the names under which requests may come; none: any. Others are
-	// answered 421.
-	Hosts []string
-	// TicketsInStore keeps one-time tickets in the Store, in the log of the
-	// system, so that of several nodes any takes what another gave, and only one.
-	// Each costs two entries. false: in this Hub's memory; a client must then come
-	// back to the node that gave it the ticket.
-	TicketsInStore bool
-	// TestRecipients are paged for test alerts: person:ID, group:ID, role:NAME.
-	TestRecipients []string
-
-	MaxConnections int           // event streams and requests by POST among them; 0: 100,000
-	MaxFrame       int           // bytes of a request; 0: 65,536
-	MaxVitals      int           // in one publish; 0: 100
-	MaxPatients    int           // watched by one connection; 0: 500
-	Keys           int           // different vitals of one patient; 0: 256
-	OutboxBytes    int           // events waiting for one connection; what is more is read from the Store later; 0: 1,048,576
-	OutboxesBytes  int           // events waiting for all connections together, those with less than 65,536 left out; 0: 536,870,912
-	Replay         int           // events that a client with delivery every is sent again; one farther behind gets the newest vitals, and sync says so; 0: 10,000
-	AlertLag       time.Duration // an undroppable event that waits longer for a client ends its connection; 0: 30 s
-	CallTimeout    time.Duration // of each call of the host's code; 0: 5 s
-	Retention      Retention     // of a Store that is a Pruner; zero: for ever
-	Lanes          int           // 0: one for each processor
-	Logger         *slog.Logger  // gets no health data; nil: slog.Default()
-}
-
-func (o *Options) withDefaults() Options {
-	var c Options
-	if o != nil {
-		c = *o
-	}
-	c.Origins, c.Hosts, c.TestRecipients = slices.Clone(c.Origins), slices.Clone(c.Hosts), slices.Clone(c.TestRecipients)
-	number := func(n *int, def int) {
-		if *n == 0 {
-			*n = def
-		} else if *n < 0 {
-			*n = 1 << 30
-		}
-	}
-	number(&c.MaxConnections, 100000)
-	number(&c.MaxFrame, 64<<10)
-	number(&c.MaxVitals, 100)
-	number(&c.MaxPatients, 500)
-	number(&c.Keys, 256)
-	number(&c.OutboxBytes, 1<<20)
-	number(&c.OutboxesBytes, 512<<20)
-	number(&c.Replay, 10000)
-	number(&c.Lanes, runtime.GOMAXPROCS(0))
-	duration := func(d *time.Duration, def time.Duration) {
-		if *d == 0 {
-			*d = def
-		} else if *d < 0 {
-			*d = 1 << 60
-		}
-	}
-	duration(&c.AlertLag, 30*time.Second)
-	duration(&c.CallTimeout, 5*time.Second)
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	return c
-}
 
 // A Hub connects devices, patients and staff: it takes vitals, alerts and
 // notices in, keeps them in a Store, and delivers them to everyone entitled.
@@ -110,17 +32,24 @@ type Hub struct {
 	lanes []*lane
 	seed  maphash.Seed
 
-	calls   callers
-	groups  groups
-	index   index
-	revoked revocations
-	silence silences
-	tickets tickets
-	receipt receivers
-	stats   counters
-	skew    atomic.Int64 // the Store's clock less ours, nanoseconds
-	began   time.Time    // with the monotonic clock
-	awake   atomic.Int64 // since when the Hub has run without a stop, unix nanoseconds
+	calls  callers
+	groups groups
+	// generation counts what may have ended access: a right that was decided
+	// under another one is asked for again before it counts.
+	generation  atomic.Uint64
+	index       index
+	revoked     revocations
+	emergencies emergencies
+	audit       recorder
+	seats       seats
+	posters     posters
+	silence     silences
+	tickets     tickets
+	receipt     receivers
+	stats       counters
+	skew        atomic.Int64 // the Store's clock less ours, nanoseconds
+	began       time.Time    // with the monotonic clock
+	awake       atomic.Int64 // since when the Hub has run without a stop, unix nanoseconds
 
 	mu        sync.Mutex
 	closing   bool
@@ -129,6 +58,7 @@ type Hub struct {
 	conns     map[*conn]struct{}
 	slots     [visits]map[*conn]struct{}    // the same, by when the clock visits them
 	addressed map[string]map[*conn]struct{} // by whom events may be addressed to
+	loaded    chan struct{}                 // closed when the index has been read for the first time
 	drained   chan struct{}                 // closed when the last connection has gone, after closing
 	quit      chan struct{}                 // closed when the Hub's own loops are to end
 }
@@ -140,16 +70,19 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 		return nil, errors.New("carewire: an Authenticator and a Store are required")
 	}
 	h := &Hub{auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(),
-		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), drained: make(chan struct{}), quit: make(chan struct{})}
+		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), loaded: make(chan struct{}), drained: make(chan struct{}), quit: make(chan struct{})}
 	for i := range h.slots {
 		h.slots[i] = make(map[*conn]struct{})
 	}
 	h.log = h.opt.Logger
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.store = newGuardedStore(store)
-	h.calls = newCallers()
+	h.calls = newCallers(&h.opt)
+	h.seats.init()
 	h.index.init()
 	h.groups.init()
+	h.emergencies.init()
+	h.audit.init()
 	h.silence.init()
 	h.receipt.init()
 	h.began = time.Now()
@@ -166,6 +99,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.wg.Go(h.follow)
 	h.wg.Go(h.escalate)
 	h.wg.Go(h.deliverInboxes)
+	h.wg.Go(h.recordAll)
 	h.index.kick() // something may have come due while no Hub ran
 	return h, nil
 }
@@ -209,7 +143,13 @@ const host = "@host"
 // is nil if all went well; else it is the first Vital's that failed.
 func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]Published, error) {
 	ch := make(chan []Published, 1)
-	h.publish(ctx, nil, slices.Clone(vitals), func(p []Published) { ch <- p })
+	vitals = slices.Clone(vitals)
+	h.publish(ctx, nil, vitals, func(p []Published) {
+		if len(p) > 0 {
+			h.audit.host.add(h.ticks(), vitals, p)
+		}
+		ch <- p
+	})
 	select {
 	case list := <-ch:
 		for _, p := range list {
@@ -263,7 +203,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 		if vitals[i].Every > 0 {
 			h.listen(&vitals[i], now)
 		}
-		if l := h.lane(e.Patient); l != to {
+		if l := h.lane(e.Patient); l != to || len(jobs) == batchMax {
 			submit()
 			to = l
 		}
@@ -367,9 +307,19 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 	var e encoder
 	in.encode(&e)
 	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), anew: true}
-	return h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+	a, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+		if sender != host && (prev == nil || !prev.Open()) && h.index.alertsOf(in.Patient) >= h.opt.MaxAlerts {
+			return Alert{}, errLimit
+		}
 		return h.untold(raise(prev, in, sender, now)), nil
 	})
+	if errors.Is(err, errLimit) {
+		err = h.crowded(ctx, in.Patient)
+	}
+	if sender == host {
+		h.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)
+	}
+	return a, err
 }
 
 // untold stops the escalation of a test alert that nobody is to be paged for.
@@ -399,7 +349,7 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 		}
 	}
 	others := p == nil || h.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient] == nil
-	return h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+	a, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil, !others && prev.Source.By != sender:
 			return Alert{}, ErrForbidden
@@ -411,6 +361,10 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 		}
 		return over(prev, now), nil
 	})
+	if p == nil {
+		h.recordHost(Record{Event: AuditClear, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(a.ID, ref.ID), Test: a.Test}, err)
+	}
+	return a, err
 }
 
 // Answer gives the answer of a person, who must be allowed to. With Accept the
@@ -425,7 +379,13 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 	if !by.valid() {
 		return Alert{}, invalid("principal", "must be usable")
 	}
-	return h.answer(ctx, &by, ref, w)
+	a, err := h.answer(ctx, &by, ref, w)
+	rec := Record{Event: AuditAnswer, Who: by.person(), Session: by.Session, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(ref.ID, a.ID), Do: w.Do, Test: a.Test}
+	if w.Do == Close {
+		rec.Event = AuditClose
+	}
+	h.recordHost(rec, err)
+	return a, err
 }
 
 func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer) (Alert, error) {
@@ -481,7 +441,9 @@ func (h *Hub) Notify(ctx context.Context, n Notice) (Notice, error) {
 	if err := n.Validate(); err != nil {
 		return Notice{}, err
 	}
-	return h.notify(ctx, host, n)
+	sent, err := h.notify(ctx, host, n)
+	h.recordHost(Record{Event: AuditNotice, Patient: n.Patient, ID: n.ID}, err)
+	return sent, err
 }
 
 func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, error) {
@@ -561,6 +523,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 		l.close()
 	}
 	if first {
+		h.recordTallies(0)
 		close(h.quit)
 	}
 	done := make(chan struct{})

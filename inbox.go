@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -14,14 +15,15 @@ type openKey struct{ patient, key string }
 // An index holds all open alerts and notices, as they are in the Store. It
 // follows Store.Changed, and what this Hub itself appends is noted at once.
 type index struct {
-	mu    sync.Mutex
-	open  map[openKey]Entry
-	to    map[string]map[openKey]struct{} // by whom they are addressed to
-	read  map[openKey]map[string]bool     // of open notices: the addressees who have read them
-	ended map[openKey]tombstone           // closed not long ago, lest an older revision open them again
-	news  []Entry                         // to be delivered to inboxes
-	wake  chan struct{}                   // there is news
-	due   chan struct{}                   // something is due now
+	mu     sync.Mutex
+	open   map[openKey]Entry
+	alerts map[string]int                  // how many are open, by patient
+	to     map[string]map[openKey]struct{} // by whom they are addressed to
+	read   map[openKey]map[string]bool     // of open notices: the addressees who have read them
+	ended  map[openKey]tombstone           // closed not long ago, lest an older revision open them again
+	news   []Entry                         // to be delivered to inboxes
+	wake   chan struct{}                   // there is news
+	due    chan struct{}                   // something is due now
 
 }
 
@@ -32,6 +34,7 @@ type tombstone struct {
 
 func (x *index) init() {
 	x.open, x.to, x.ended = make(map[openKey]Entry), make(map[string]map[openKey]struct{}), make(map[openKey]tombstone)
+	x.alerts = make(map[string]int)
 	x.read = make(map[openKey]map[string]bool)
 	x.wake, x.due = make(chan struct{}, 1), make(chan struct{}, 1)
 }
@@ -55,9 +58,11 @@ func (x *index) note(e Entry, quiet bool) {
 			}
 		}
 		delete(x.open, k)
+		x.tally(e.Kind, e.Patient, -1)
 	}
 	if e.Open {
 		x.open[k] = e
+		x.tally(e.Kind, e.Patient, 1)
 		for _, to := range e.To {
 			if x.to[to] == nil {
 				x.to[to] = make(map[openKey]struct{})
@@ -75,6 +80,31 @@ func (x *index) note(e Entry, quiet bool) {
 		default:
 		}
 	}
+}
+
+// tally counts the open alerts of a patient.
+func (x *index) tally(k Kind, patient string, n int) {
+	if k != KindAlert {
+		return
+	}
+	if x.alerts[patient] += n; x.alerts[patient] == 0 {
+		delete(x.alerts, patient)
+	}
+}
+
+// alertsOf returns how many alerts of a patient are open.
+func (x *index) alertsOf(patient string) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.alerts[patient]
+}
+
+// has reports whether an entry is open.
+func (x *index) has(k openKey) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	_, ok := x.open[k]
+	return ok
 }
 
 // noteReading notes that an addressee of a notice has read it.
@@ -187,6 +217,7 @@ func (h *Hub) follow() {
 		wake = w.Wake()
 	}
 	mark := ""
+	var once sync.Once
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
 	for {
@@ -204,6 +235,7 @@ func (h *Hub) follow() {
 				h.findReadings(&list[i])
 			}
 			if len(list) < 1000 {
+				once.Do(func() { close(h.loaded) })
 				h.index.sweep(time.Now())
 				break
 			}
@@ -218,6 +250,26 @@ func (h *Hub) follow() {
 			return
 		}
 	}
+}
+
+// isLoaded waits until the Hub knows what is open in its Store: before, it
+// would let in who was revoked, and show inboxes that lack what is open.
+func (h *Hub) isLoaded(ctx context.Context) bool {
+	select {
+	case <-h.loaded:
+		return true
+	default:
+	}
+	patience := time.NewTimer(h.opt.CallTimeout)
+	defer patience.Stop()
+	select {
+	case <-h.loaded:
+		return true
+	case <-patience.C:
+	case <-ctx.Done():
+	case <-h.quit:
+	}
+	return false
 }
 
 // findReadings finds out who has read a notice, as others have noted it.
@@ -253,11 +305,8 @@ func (h *Hub) deliverInboxes() {
 		for i := range news {
 			e := &news[i]
 			for _, c := range h.addressees(e) {
-				if c.watching(e.Patient) {
-					continue
-				}
-				if items := c.entitled(h.ctx, []Entry{*e}); len(items) > 0 {
-					c.out.send(inboxFrame(items, false))
+				if !c.watching(e.Patient) {
+					c.bring(*e)
 				}
 			}
 		}
@@ -286,19 +335,87 @@ func (h *Hub) addressees(e *Entry) []*conn {
 
 const inboxPage = 16 << 10 // bytes of items in one inbox frame
 
-// inbox returns the frames that show p what is addressed to it and open.
+// inbox shows what is addressed to c's principal and open.
 func (c *conn) inbox(ctx context.Context) {
+	for {
+		generation := c.hub.generation.Load()
+		shown, undecided := c.entitled(ctx, c.hub.index.addressed(c.who.keys()))
+		if c.tell(generation, inboxPages(shown, true)...) {
+			if len(undecided) > 0 {
+				c.bring(undecided...)
+			}
+			return
+		}
+	}
+}
+
+// bring puts entries in line for c's inbox. It waits for nothing: whether they
+// may be seen can take asking. Of one alert or notice the newest is kept.
+func (c *conn) bring(entries ...Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	for _, e := range entries {
+		i := slices.IndexFunc(c.news, func(o Entry) bool { return o.Patient == e.Patient && o.Key == e.Key })
+		switch {
+		case i < 0:
+			c.news = append(c.news, e)
+		case c.news[i].Rev < e.Rev:
+			c.news[i] = e
+		}
+	}
+	if !c.bringing {
+		c.bringing = true
+		go c.takeHome()
+	}
+}
+
+// takeHome shows what bring has put in line, until nothing is left. What could
+// not be decided is asked for again.
+func (c *conn) takeHome() {
+	for {
+		c.mu.Lock()
+		list := c.news
+		c.news = nil
+		if len(list) == 0 {
+			c.bringing = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		generation := c.hub.generation.Load()
+		list = slices.DeleteFunc(list, func(e Entry) bool { return c.watching(e.Patient) })
+		shown, undecided := c.entitled(c.hub.ctx, list)
+		if len(shown) > 0 && !c.tell(generation, inboxPages(shown, false)...) {
+			c.bring(shown...)
+		}
+		if len(undecided) == 0 {
+			continue
+		}
+		c.bring(undecided...)
+		select {
+		case <-time.After(askAgain):
+		case <-c.hub.ctx.Done():
+			return
+		}
+	}
+}
+
+// inboxPages puts items into frames. The last one says done.
+func inboxPages(items []Entry, done bool) (frames [][]byte) {
 	var page []Entry
 	size := 0
-	for _, e := range c.entitled(ctx, c.hub.index.addressed(c.who.keys())) {
+	for _, e := range items {
 		if size+len(e.Data) > inboxPage && len(page) > 0 {
-			c.out.send(inboxFrame(page, false))
+			frames = append(frames, inboxFrame(page, false))
 			page, size = nil, 0
 		}
 		page = append(page, e)
 		size += len(e.Data)
 	}
-	c.out.send(inboxFrame(page, true))
+	return append(frames, inboxFrame(page, done))
 }
 
 func inboxFrame(items []Entry, done bool) []byte {
@@ -316,17 +433,24 @@ func inboxFrame(items []Entry, done bool) []byte {
 	return textFrame(e.b)
 }
 
-// entitled returns those of the entries that c's principal may see.
-func (c *conn) entitled(ctx context.Context, list []Entry) []Entry {
-	if len(list) == 0 {
-		return nil
-	}
+// entitled returns those of the entries that c's principal may see, and those
+// of which this could not be decided.
+func (c *conn) entitled(ctx context.Context, list []Entry) (shown, undecided []Entry) {
+	list = slices.DeleteFunc(list, func(e Entry) bool { return e.hidden() || !c.who.sees(&e) })
 	var patients []string
 	for i := range list {
-		if !slices.Contains(patients, list[i].Patient) {
-			patients = append(patients, list[i].Patient)
+		if p := list[i].Patient; !slices.Contains(patients, p) && !c.watching(p) {
+			patients = append(patients, p)
 		}
 	}
 	rights := c.hub.decide(ctx, c.who, ActionWatch, patients)
-	return slices.DeleteFunc(list, func(e Entry) bool { return e.hidden() || !c.who.sees(&e) || rights[e.Patient] != nil })
+	for _, e := range list {
+		switch err := rights[e.Patient]; {
+		case err == nil:
+			shown = append(shown, e)
+		case !errors.Is(err, ErrForbidden):
+			undecided = append(undecided, e)
+		}
+	}
+	return shown, undecided
 }

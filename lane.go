@@ -36,6 +36,7 @@ type lane struct {
 	batches chan []delivery
 	watches map[string]*watchers // the fan-out's
 	pending []*watchers          // the fan-out's: those with events of this batch to hand over
+	woken   []*outbox            // the fan-out's: those that are to be written for
 }
 
 // A job is one thing for a lane to do: append entry, or begin or end a watch.
@@ -409,7 +410,7 @@ func (l *lane) deliver(batch []delivery) {
 				w = &watchers{}
 				l.watches[d.attach.patient] = w
 			}
-			w.handOver()
+			l.handOver(w)
 			d.attach.slot, d.attach.shared = len(w.list), w
 			w.list = append(w.list, d.attach)
 			d.attach.attached(*d.head)
@@ -417,19 +418,19 @@ func (l *lane) deliver(batch []delivery) {
 			l.remove(d.detach)
 		case d.restart != nil:
 			if w := l.watches[d.restart.Patient]; w != nil {
-				w.handOver()
+				l.handOver(w)
 				for _, x := range w.list {
 					x.restart(*d.restart)
 				}
 			}
 		case d.head != nil:
 			if w := l.watches[d.head.Patient]; w != nil {
-				w.handOver()
+				l.handOver(w)
 				w.verified.Store(l.hub.ticks())
 			}
 		case d.jump != nil:
 			if w := l.watches[d.jump.Patient]; w != nil {
-				w.handOver()
+				l.handOver(w)
 				for _, x := range w.list {
 					x.readOn(*d.jump)
 				}
@@ -437,21 +438,43 @@ func (l *lane) deliver(batch []delivery) {
 		}
 	}
 	for _, w := range l.pending {
-		w.handOver()
+		l.handOver(w)
 	}
 	clear(l.pending)
 	l.pending = l.pending[:0]
 }
 
 // handOver gives every watch the events that have come for their patient.
-func (w *watchers) handOver() {
-	if len(w.frames) > 0 {
-		for _, x := range w.list {
-			x.push(w.frames)
-		}
-		clear(w.frames)
-		w.frames = w.frames[:0]
+func (l *lane) handOver(w *watchers) {
+	if len(w.frames) == 0 {
+		return
 	}
+	for _, x := range w.list {
+		if !x.push(w.frames) {
+			continue
+		}
+		if x.out.direct == nil {
+			x.out.spawn()
+			continue
+		}
+		if l.woken = append(l.woken, x.out); len(l.woken) == together {
+			l.write()
+		}
+	}
+	l.write()
+	clear(w.frames)
+	w.frames = w.frames[:0]
+}
+
+// write starts the writing for those that were woken.
+func (l *lane) write() {
+	if len(l.woken) == 1 {
+		l.woken[0].spawn()
+	} else if len(l.woken) > 1 {
+		go runAll(slices.Clone(l.woken))
+	}
+	clear(l.woken)
+	l.woken = l.woken[:0]
 }
 
 func (l *lane) remove(x *watch) {

@@ -35,6 +35,8 @@ type netConn struct {
 	net.Conn
 	early []byte // what net/http had read already
 
+	direct syscall.RawConn // to write without waiting; nil: not possible, as under TLS
+
 	// The reader's own: how many bytes it may still read for the message under
 	// way, its frames' headers included; a message of empty frames ends here.
 	message bool
@@ -115,6 +117,57 @@ func (n *netConn) writeFrames(p []byte, seal bool) error {
 	return nil
 }
 
+// tryFrames writes what the kernel takes of whole frames without waiting. If
+// there is a rest, finishFrames must write it: until then nobody else can write.
+// It reports false if it could not try.
+func (n *netConn) tryFrames(p []byte, a *attempt) (rest []byte, err error, tried bool) {
+	if n.direct == nil || !n.mu.TryLock() {
+		return p, nil, false
+	}
+	if n.sealed {
+		n.mu.Unlock()
+		return nil, errSealed, true
+	}
+	a.p = p
+	if err = n.direct.Write(a.write); err == nil {
+		err = a.err
+	}
+	if err != nil {
+		n.sealed, n.broken = true, true
+		n.mu.Unlock()
+		return nil, err, true
+	}
+	if rest = p[a.n:]; len(rest) == 0 {
+		n.mu.Unlock()
+	}
+	return rest, nil, true
+}
+
+// finishFrames writes the rest that tryFrames has left.
+func (n *netConn) finishFrames(rest []byte) error {
+	defer n.mu.Unlock()
+	_, err := n.Conn.Write(rest)
+	if err != nil {
+		n.sealed, n.broken = true, true
+	}
+	return err
+}
+
+// An attempt is one goroutine's means to write without waiting.
+type attempt struct {
+	p     []byte
+	n     int
+	err   error
+	write func(fd uintptr) bool // kept, so that trying makes no garbage
+}
+
+func (a *attempt) init() {
+	a.write = func(fd uintptr) bool {
+		a.n, a.err = writeNow(fd, a.p)
+		return true
+	}
+}
+
 // A hijacker hands coder/websocket our netConn in place of the connection that
 // the server gives away. It takes the connection over before the answer is
 // written, and writes that itself: some middleware cannot be hijacked after.
@@ -151,6 +204,9 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	answer.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	h.header.Write(&answer)
 	answer.WriteString("\r\n")
+	if t, ok := raw.(*net.TCPConn); ok && canWriteNow {
+		n.direct, _ = t.SyscallConn()
+	}
 	h.conn = n
 	raw.SetDeadline(time.Time{})
 	raw.SetWriteDeadline(time.Now().Add(writeWithin))

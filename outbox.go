@@ -69,11 +69,21 @@ const (
 	writeSize   = 64 << 10 // bytes gathered into one write: less costs half as much again in a burst
 	slowWrite   = 16 << 10 // bytes gathered into one write to a client that is slow: what is newer waits behind it
 	controlSize = 1 << 20  // bytes of replies that may wait
-	smallOutbox = 64 << 10 // bytes in an outbox that do not count against Options.OutboxesBytes
+	smallOutbox = 64 << 10 // bytes in an outbox that do not count against Options.TotalOutboxBytes
 	readAhead   = 64 << 10 // bytes read from the Store that may wait before more is read
 )
 
-var writeBuffers = sync.Pool{New: func() any { b := make([]byte, 0, writeSize); return &b }}
+// A scratch is what a goroutine needs to write.
+type scratch struct {
+	buf []byte
+	attempt
+}
+
+var scratches = sync.Pool{New: func() any {
+	s := &scratch{buf: make([]byte, 0, writeSize)}
+	s.init()
+	return s
+}}
 
 // A sink takes whole frames. The last one is a close frame if seal is set.
 type sink interface {
@@ -86,15 +96,17 @@ type sink interface {
 type outbox struct {
 	hub  *Hub
 	sink sink
-	who  *Principal // nil: the host itself, which sees everything
-	fail func()     // called once when writing has failed or the close frame is out
-	full func()     // called when there is no room for a reply; not nil if send is used
+	// direct is sink if that can write without waiting, else nil.
+	direct *netConn
+	who    *Principal // nil: the host itself, which sees everything
+	fail   func()     // called once when writing has failed or the close frame is out
+	full   func()     // called when there is no room for a reply; not nil if send is used
 
 	mu      sync.Mutex
 	control [][]byte  // replies and what else goes before the patients
 	held    int       // bytes in control
 	bytes   int       // bytes in all queues of patients
-	counted int       // of these, those that the Hub knows of
+	counted int       // of these, of held and of read, those that the Hub knows of
 	urgent  watchList // watches with something undroppable to write
 	normal  watchList // watches with something to write
 	waiting watchList // watches whose log is to be read next
@@ -172,7 +184,7 @@ func (l *watchList) remove(w *watch) {
 	w.listed, w.prev, w.next = nil, nil, nil
 }
 
-// schedule puts w in line. Under o.mu.
+// schedule puts w in line; wake or start must follow. Under o.mu.
 func (o *outbox) schedule(w *watch, urgent bool) {
 	to := &o.normal
 	if urgent && w.urgent == 0 {
@@ -188,7 +200,6 @@ func (o *outbox) schedule(w *watch, urgent bool) {
 		o.normal.remove(w)
 		to.push(w)
 	}
-	o.start()
 }
 
 // fetch reads on for the watch that has waited longest, those with something
@@ -209,28 +220,42 @@ func (o *outbox) fetch() {
 	}
 }
 
+// wake reports whether run is now the caller's to call. Under o.mu.
+func (o *outbox) wake() bool {
+	if o.busy || o.done {
+		return false
+	}
+	o.busy = true
+	return true
+}
+
 // start sees to it that what waits is written. Under o.mu.
 func (o *outbox) start() {
-	if !o.busy && !o.done {
-		o.busy = true
-		if o.runs == nil {
-			o.runs = o.run
-		}
-		go o.runs()
+	if o.wake() {
+		o.spawn()
 	}
+}
+
+func (o *outbox) spawn() {
+	if o.runs == nil {
+		o.runs = o.run
+	}
+	go o.runs()
 }
 
 // send puts a reply or another frame that is no patient's in line.
 func (o *outbox) send(b []byte) {
 	o.mu.Lock()
-	full := o.held+len(b) > controlSize
+	full := o.held+len(b) > controlSize || o.crowded(o.held+len(b))
 	if !full && !o.done && o.closing == nil {
 		o.control = append(o.control, b)
 		o.held += len(b)
+		o.account()
 		o.start()
 	}
 	o.mu.Unlock()
 	if full {
+		o.hub.stats.limits.outboxes.Add(1)
 		o.full()
 	}
 }
@@ -283,6 +308,7 @@ func (o *outbox) stop() {
 	o.done = true
 	o.control, o.held = nil, 0
 	o.dropAll()
+	o.account()
 }
 
 // end purges w: nothing that waits for it is written any more.
@@ -311,13 +337,14 @@ func (w *watch) bytesOf(f *frame) []byte {
 
 func (o *outbox) sees(e *Entry) bool { return o.who == nil || o.who.sees(e) }
 
-// push hands frames, the next of its patient's log, to w. It never waits.
-func (w *watch) push(frames []*frame) {
+// push hands frames, the next of its patient's log, to w. It never waits. It
+// reports whether what waits for w's client is now the caller's to write.
+func (w *watch) push(frames []*frame) bool {
 	o := w.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if w.ended || o.done || o.closing != nil {
-		return
+		return false
 	}
 	last := frames[len(frames)-1]
 	w.last, w.must = last.entry.Position, last.entry.Must
@@ -329,11 +356,12 @@ func (w *watch) push(frames []*frame) {
 			continue
 		}
 		if !o.roomFor(len(b)) { // go on from the Store instead
+			o.hub.stats.limits.outboxes.Add(1)
 			urgent := w.owing > 0 || slices.ContainsFunc(frames[i:], func(f *frame) bool { return !f.droppable })
 			o.dropQueue(w)
 			w.reading, w.upTo = true, last.entry.Position
 			o.schedule(w, urgent)
-			return
+			return o.wake()
 		}
 		w.queue = append(w.queue, f)
 		o.bytes += len(b)
@@ -342,21 +370,28 @@ func (w *watch) push(frames []*frame) {
 		}
 	}
 	o.account()
-	if len(w.queue) > 0 {
-		o.schedule(w, w.owing > owing)
+	if len(w.queue) == 0 {
+		return false
 	}
+	o.schedule(w, w.owing > owing)
+	return o.wake()
 }
 
 // roomFor reports whether n more bytes may wait.
 func (o *outbox) roomFor(n int) bool {
-	return o.bytes+n <= o.hub.opt.OutboxBytes &&
-		(o.bytes+n <= smallOutbox || o.hub.stats.waiting.Load() <= int64(o.hub.opt.OutboxesBytes))
+	return o.bytes+n <= o.hub.opt.OutboxBytes && !o.crowded(o.bytes+n)
+}
+
+// crowded reports whether n bytes are more than a little, while all outboxes
+// together hold too much.
+func (o *outbox) crowded(n int) bool {
+	return n > smallOutbox && o.hub.stats.waiting.Load() > int64(o.hub.opt.TotalOutboxBytes)
 }
 
 // account tells the Hub how much waits, in steps so coarse that it costs
 // nothing. Under o.mu.
 func (o *outbox) account() {
-	n := o.bytes / smallOutbox * smallOutbox
+	n := (o.bytes + o.held + o.read) / smallOutbox * smallOutbox
 	if n != o.counted {
 		o.hub.stats.waiting.Add(int64(n - o.counted))
 		o.counted = n
@@ -395,6 +430,7 @@ func (w *watch) attached(head Head) {
 	w.last, w.must, w.upTo = head.Position, head.Must, head.Position
 	w.reading, w.live = true, false
 	o.schedule(w, false)
+	o.start()
 }
 
 // readOn tells w that what comes next, up to head, is to be read from the Store.
@@ -408,6 +444,7 @@ func (w *watch) readOn(head Head) {
 	o.dropQueue(w)
 	w.last, w.must, w.upTo, w.reading = head.Position, head.Must, head.Position, true
 	o.schedule(w, true)
+	o.start()
 }
 
 // restart gives w's client a new beginning: the log is not what it was.
@@ -420,27 +457,82 @@ func (w *watch) restart(head Head) {
 
 // run writes until nothing waits.
 func (o *outbox) run() {
-	buf := writeBuffers.Get().(*[]byte)
-	defer writeBuffers.Put(buf)
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	o.runOn(s)
+}
+
+func (o *outbox) runOn(s *scratch) {
 	for {
-		b, oldest, seal, ok := o.take((*buf)[:0])
-		if !ok {
+		b, oldest, seal, ok := o.take(s.buf[:0])
+		if !ok || !o.after(s, b, oldest, seal, o.sink.writeFrames(b, seal)) {
 			return
 		}
-		if len(b) > 0 {
-			err := o.sink.writeFrames(b, seal)
-			o.writing.Store(0)
-			if oldest != nil && oldest.at != 0 {
-				o.hub.stats.delay.observe(time.Duration(o.hub.ticks() - oldest.at))
-			}
-			if err != nil || seal {
-				o.stop()
-				o.fail()
-				return
-			}
+	}
+}
+
+// after notes what became of a write. It reports false if it was the last one.
+func (o *outbox) after(s *scratch, b []byte, oldest *frame, seal bool, err error) bool {
+	o.writing.Store(0)
+	if oldest != nil && oldest.at != 0 {
+		o.hub.stats.delay.observe(time.Duration(o.hub.ticks() - oldest.at))
+	}
+	if err != nil || seal {
+		o.stop()
+		o.fail()
+		return false
+	}
+	if cap(b) <= 2*writeSize {
+		s.buf = b
+	}
+	return true
+}
+
+const together = 32 // outboxes that one goroutine writes for, at most
+
+// runAll writes for outboxes that have become busy, one after the other: a
+// goroutine for each would cost a quarter of a write. None waits for another:
+// for a line that does not take everything at once another goroutine goes on.
+func runAll(list []*outbox) {
+	s := scratches.Get().(*scratch)
+	for _, o := range list {
+		if !o.runNow(s) {
+			s = scratches.Get().(*scratch)
 		}
-		if cap(b) <= 2*writeSize {
-			*buf = b
+	}
+	scratches.Put(s)
+}
+
+// runNow is run, for as long as nothing makes it wait. Then it reports false,
+// and s is not the caller's any more.
+func (o *outbox) runNow(s *scratch) bool {
+	for {
+		b, oldest, seal, ok := o.take(s.buf[:0])
+		if !ok {
+			return true
+		}
+		var rest []byte
+		var err error
+		tried := false
+		if !seal {
+			rest, err, tried = o.direct.tryFrames(b, &s.attempt)
+		}
+		if !tried || len(rest) > 0 {
+			go func() {
+				if tried {
+					err = o.direct.finishFrames(rest)
+				} else {
+					err = o.sink.writeFrames(b, seal)
+				}
+				if o.after(s, b, oldest, seal, err) {
+					o.runOn(s)
+				}
+				scratches.Put(s)
+			}()
+			return false
+		}
+		if !o.after(s, b, oldest, seal, err) {
+			return true
 		}
 	}
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A recorder takes the answer to one request, streams too.
-type recorder struct{ *httptest.ResponseRecorder }
+// An answerTaker takes the answer to one request, streams too.
+type answerTaker struct{ *httptest.ResponseRecorder }
 
-func (recorder) SetWriteDeadline(time.Time) error { return nil }
+func (answerTaker) SetWriteDeadline(time.Time) error { return nil }
 
 // Whatever a stranger posts, it is refused with a constant body, or answered
 // with JSON or a stream of it, and the Hub goes on serving others.
@@ -41,7 +41,7 @@ func FuzzPost(f *testing.F) {
 	f.Add("GET", "", "", stream, "nurse", "")
 	f.Add("PATCH", "application/json", "", "", "nurse", watch)
 
-	w := newWorld(&testing.T{}, nil, nil)
+	w := newWorld(&testing.T{}, nil, &Options{MaxRequests: -1})
 	f.Cleanup(w.close)
 	f.Fuzz(func(t *testing.T, method, typ, origin, accept, token, body string) {
 		text := method + " / HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n"
@@ -56,7 +56,7 @@ func FuzzPost(f *testing.F) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond) // the end of a stream
 		defer cancel()
-		res := recorder{httptest.NewRecorder()}
+		res := answerTaker{httptest.NewRecorder()}
 		w.hub.ServeHTTP(res, r.WithContext(ctx))
 		checkAnswer(t, r, res)
 
@@ -72,7 +72,7 @@ func FuzzPost(f *testing.F) {
 }
 
 // checkAnswer says whether an answer has one of the few forms that there are.
-func checkAnswer(t *testing.T, r *http.Request, res recorder) {
+func checkAnswer(t *testing.T, r *http.Request, res answerTaker) {
 	t.Helper()
 	body := res.Body.String()
 	switch typ := res.Header().Get("Content-Type"); {

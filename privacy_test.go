@@ -249,8 +249,10 @@ func (f *faulty) Patients(context.Context, string) ([]string, error) {
 
 func (f *faulty) Notify(context.Context, Page) error { return f.fault() }
 
+func (f *faulty) Record(context.Context, Record) error { return f.fault() }
+
 func (f *faulty) options(x *exposure) *Options {
-	return &Options{Authorizer: f, Directory: f, Notifier: f, Logger: x.logger(), MaxFrame: 8 << 10, Retention: Retention{Vitals: time.Hour},
+	return &Options{Authorizer: f, Directory: f, Notifier: f, Auditor: f, Logger: x.logger(), MaxFrame: 8 << 10, MaxRequests: -1, Retention: Retention{Vitals: time.Hour},
 		Policy: func(context.Context, Alert, int) (Step, bool) {
 			return Step{To: []string{"person:canary person", "group:canary-group"}}, f.fault() == nil
 		},
@@ -261,19 +263,19 @@ func (f *faulty) options(x *exposure) *Options {
 // is sent, and whatever fails or panics: not in logs, errors, metrics, close
 // reasons, or in what others are answered.
 func TestCanariesShowNowhere(t *testing.T) {
-	for _, authorizer := range []bool{false, true} {
-		t.Run(fmt.Sprintf("authorizer %v", authorizer), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { showNothing(t, authorizer) })
+	for _, byHost := range []bool{false, true} {
+		t.Run(map[bool]string{false: "by rule", true: "by the host"}[byHost], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { showNothing(t, byHost) })
 		})
 	}
 }
 
-func showNothing(t *testing.T, authorizer bool) {
+func showNothing(t *testing.T, byHost bool) {
 	x := &exposure{t: t}
 	f := &faulty{Store: NewMemoryStore(nil)}
 	o := f.options(x)
-	if !authorizer {
-		o.Authorizer = nil
+	if !byHost {
+		o.Authorizer, o.Auditor = nil, nil // the rules, and an audit trail in the log
 	}
 	h, err := New(f, f, o)
 	require.NoError(t, err)
@@ -288,7 +290,7 @@ func showNothing(t *testing.T, authorizer bool) {
 			f.mode.Store(mode)
 			for _, frame := range secrets {
 				tries := []string{frame, strings.ReplaceAll(frame, "canary-patient", "canary-unknown")}
-				if mode == well && token == "canary-clinician" && !authorizer || mode == failing && token == "canary-token" && authorizer {
+				if mode == well && token == "canary-clinician" && !byHost || mode == failing && token == "canary-token" && byHost {
 					tries = append(tries, spoilt(t, frame)...)
 				}
 				for _, try := range tries {

@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	historyMax   = 200      // entries in one page
-	historyBytes = 48 << 10 // and their bytes, about
+	historyBytes = 48 << 10 // of one page, about
 	askAgain     = 5 * time.Second
 )
 
@@ -21,6 +20,10 @@ const (
 // goes on after handle has returned; everything else is done in order.
 func (c *conn) handle(b []byte) requestType {
 	r, err := decodeRequest(b, c.hub.opt.MaxVitals)
+	if wait := c.tooFast(); wait > 0 {
+		c.out.send(errorFrame(r.Req, &RequestError{Code: CodeBusy, Retry: RetryLater, RetryAfter: wait}))
+		return r.Type
+	}
 	if err != nil {
 		c.out.send(errorFrame(r.Req, err))
 		var f *ValidationError
@@ -38,8 +41,9 @@ func (c *conn) handle(b []byte) requestType {
 		c.out.send(errorFrame(r.Req, err))
 		return r.Type
 	}
-	ctx := c.hub.ctx
+	ctx, generation := c.hub.ctx, c.hub.generation.Load()
 	var members func(*encoder)
+	var a Alert
 	switch r.Type {
 	case reqWatch:
 		c.watch(ctx, r)
@@ -50,15 +54,12 @@ func (c *conn) handle(b []byte) requestType {
 	case reqUnwatch:
 		c.unwatch(r.Patients, r.Groups)
 	case reqRaise:
-		var a Alert
 		a, err = c.raise(ctx, r)
 		members = alertMember(&a)
 	case reqClear:
-		var a Alert
 		a, err = c.hub.clear(ctx, c.who, c.who.ID, r.Ref, r.EventID)
 		members = alertMember(&a)
 	case reqAnswer:
-		var a Alert
 		a, err = c.hub.answer(ctx, c.who, r.Ref, r.Answer)
 		members = alertMember(&a)
 	case reqReceipt:
@@ -92,12 +93,32 @@ func (c *conn) handle(b []byte) requestType {
 			return r.Type
 		}
 	}
+	c.recordRequest(r, &a, err)
 	if err != nil {
 		c.out.send(errorFrame(r.Req, err))
 		return r.Type
 	}
-	c.out.send(okFrame(r.Req, members))
+	reply := okFrame(r.Req, members)
+	if r.Type != reqHistory {
+		c.out.send(reply)
+	} else if !c.tell(generation, reply) {
+		c.out.send(errorFrame(r.Req, ErrUndecided))
+	}
 	return r.Type
+}
+
+// tell sends what was decided under generation. It reports false, and sends
+// nothing, if something may have ended access since.
+func (c *conn) tell(generation uint64, frames ...[]byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hub.generation.Load() != generation {
+		return false
+	}
+	for _, f := range frames {
+		c.out.send(f)
+	}
+	return true
 }
 
 func alertMember(a *Alert) func(*encoder) {
@@ -109,11 +130,17 @@ func alertMember(a *Alert) func(*encoder) {
 
 func (c *conn) publish(ctx context.Context, r *request) {
 	if c.inFlight == nil {
-		c.inFlight = make(chan struct{}, publishing)
+		c.inFlight = make(chan struct{}, c.hub.opt.MaxPublishes)
 	}
-	c.inFlight <- struct{}{}
+	select {
+	case c.inFlight <- struct{}{}:
+	default:
+		c.hub.stats.limits.publishes.Add(1)
+		c.inFlight <- struct{}{}
+	}
 	c.hub.publish(ctx, c.who, r.Vitals, func(results []Published) {
 		<-c.inFlight
+		c.counted(r.Vitals, results)
 		c.out.send(okFrame(r.Req, func(e *encoder) {
 			e.name("results")
 			e.b = append(e.b, '[')
@@ -159,7 +186,12 @@ func (c *conn) notify(ctx context.Context, n Notice) (Notice, error) {
 
 // history answers with a page of a patient's log, of what may be seen.
 func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), error) {
+	rec := Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}
 	if err := c.may(ctx, ActionHistory, q.Patient); err != nil {
+		c.record(rec, err)
+		return nil, err
+	}
+	if err := c.hub.recordFirst(ctx, []Record{c.signed(rec)})[0]; err != nil {
 		return nil, err
 	}
 	list, next, err := c.hub.historyPage(ctx, q, c.who)
@@ -182,8 +214,8 @@ func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), er
 // next page begins; 0 if this is the last.
 func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (list []Entry, next uint64, err error) {
 	limit := q.Limit
-	if limit <= 0 || limit > historyMax {
-		limit = historyMax
+	if limit <= 0 || limit > h.opt.MaxHistory {
+		limit = h.opt.MaxHistory
 	}
 	s := Query{Kinds: q.Kinds, From: q.From, To: q.To, Limit: limit}
 	if len(s.Kinds) == 0 {
@@ -220,6 +252,7 @@ func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) 
 		return HistoryPage{}, invalid("patient", "must be an ID")
 	}
 	list, next, err := h.historyPage(ctx, &q, nil)
+	h.recordHost(Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}, err)
 	page := HistoryPage{Next: next}
 	for i := range list {
 		ev, err := list[i].event()
@@ -257,10 +290,12 @@ func (c *conn) renew(token string) (Principal, error) {
 
 // watch begins to watch what may be watched, and says what may not.
 func (c *conn) watch(ctx context.Context, r *request) {
-	if len(r.Patients)+len(r.Groups) > c.hub.opt.MaxPatients {
+	if len(r.Patients) > c.hub.opt.MaxPatients {
+		c.hub.stats.limits.patients.Add(1)
 		c.out.send(errorFrame(r.Req, errLimit))
 		return
 	}
+	generation := c.hub.generation.Load()
 	o := WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Emergency: r.Emergency, Reason: r.Reason}
 	var refused []Refusal
 	wanted := make(map[string][]string) // patient: through which groups; "" by name
@@ -269,10 +304,21 @@ func (c *conn) watch(ctx context.Context, r *request) {
 			wanted[p] = append(wanted[p], "")
 		}
 	}
+	fresh := 0
 	for _, g := range o.Groups {
-		patients, err := c.groupPatients(ctx, g)
+		var patients map[string]bool
+		err := error(errLimit)
+		if follows, room := c.follows(g); follows || fresh < room {
+			if !follows {
+				fresh++
+			}
+			patients, err = c.groupPatients(ctx, g)
+		} else {
+			c.hub.stats.limits.groups.Add(1)
+		}
 		if err != nil {
 			refused = append(refused, Refusal{Group: g, Code: requestError(err).Code})
+			c.record(Record{Event: AuditWatch, Group: g}, err)
 			continue
 		}
 		for p := range patients {
@@ -284,23 +330,33 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		patients = append(patients, p)
 	}
 	slices.Sort(patients)
-	rights := c.hub.decideAccess(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients, Emergency: o.Emergency, Reason: o.Reason})
-	var granted []string
+	rights := c.hub.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients, Emergency: o.Emergency, Reason: o.Reason})
 	c.mu.Lock()
 	room := c.hub.opt.MaxPatients - len(c.watches)
 	for _, p := range patients {
-		err := rights[p]
-		if err == nil && c.watches[p] == nil {
+		if rights[p].err == nil && c.watches[p] == nil {
 			if room--; room < 0 {
-				err = errLimit
+				rights[p] = right{err: errLimit}
+				c.hub.stats.limits.patients.Add(1)
 			}
 		}
-		if err == nil {
+	}
+	c.mu.Unlock()
+	c.open(ctx, patients, rights, o.Reason)
+	var granted []string
+	for _, p := range patients {
+		if err := rights[p].err; err == nil {
 			granted = append(granted, p)
-		} else if err != ErrForbidden || slices.Contains(wanted[p], "") {
+		} else if !errors.Is(err, ErrForbidden) || slices.Contains(wanted[p], "") {
 			refused = append(refused, Refusal{Patient: p, Code: requestError(err).Code})
+			rec := Record{Event: AuditWatch, Patient: p}
+			if o.Emergency {
+				rec.Event, rec.Reason = AuditEmergency, o.Reason
+			}
+			c.record(rec, err)
 		}
 	}
+	c.mu.Lock()
 	for _, g := range o.Groups {
 		if !slices.ContainsFunc(refused, func(r Refusal) bool { return r.Group == g }) {
 			if c.groups == nil {
@@ -330,13 +386,84 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		}
 		e.b = append(e.b, ']')
 	}))
-	for _, p := range granted {
-		var since *Position
+	c.begin(ctx, granted, rights, generation, func(p string) *watched {
+		w := c.newWatch(p, o.Delivery)
 		if s, ok := o.Since[p]; ok {
-			since = &s
+			w.since = &s
 		}
-		c.attach(p, wanted[p], o.Delivery, since)
+		for _, g := range wanted[p] {
+			if g == "" {
+				w.alone = true
+			} else {
+				w.groups = append(w.groups, g)
+			}
+		}
+		return w
+	})
+}
+
+// open records that patients are opened to c, and begins their emergencies.
+// Where that fails they are not.
+func (c *conn) open(ctx context.Context, patients []string, rights map[string]right, reason string) {
+	var list []Record
+	for _, p := range patients {
+		if r := rights[p]; r.err == nil && r.emergency {
+			list = append(list, c.signed(Record{Event: AuditEmergency, Patient: p, Until: r.until, Reason: reason}))
+		}
+		if rights[p].err == nil {
+			list = append(list, c.signed(Record{Event: AuditWatch, Patient: p}))
+		}
 	}
+	for i, err := range c.hub.recordFirst(ctx, list) {
+		if p := list[i].Patient; err != nil {
+			rights[p] = right{err: err}
+		}
+	}
+	for _, p := range patients {
+		if r := rights[p]; r.err == nil && r.emergency {
+			r.err = c.hub.breakGlass(ctx, c.who, p, reason, r.until)
+			rights[p] = r
+		}
+	}
+}
+
+func (c *conn) newWatch(patient string, d Delivery) *watched {
+	return &watched{watch: &watch{out: &c.out, patient: patient, delivery: d, lane: c.hub.lane(patient)}}
+}
+
+// begin attaches watches of patients that were granted under generation.
+// Where something may have ended access since, it is asked for again.
+func (c *conn) begin(ctx context.Context, patients []string, rights map[string]right, generation uint64, make func(string) *watched) {
+	for len(patients) > 0 {
+		c.mu.Lock()
+		if c.ended {
+			c.mu.Unlock()
+			return
+		}
+		if c.hub.generation.Load() == generation {
+			for _, p := range patients {
+				if r := rights[p]; r.err == nil {
+					c.attach(make(p), r.until)
+				} else {
+					c.out.send(patientFrame(EventRevoked, p))
+					c.record(Record{Event: AuditWatchEnded, Patient: p, Code: requestError(r.err).Code}, nil)
+				}
+			}
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		generation = c.hub.generation.Load()
+		rights = c.hub.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
+	}
+}
+
+// follows reports whether c watches a group, and how many more it may.
+func (c *conn) follows(group string) (ok bool, room int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok = c.groups[group]
+	return ok, c.hub.opt.MaxGroups - len(c.groups)
 }
 
 // groupPatients resolves a group that c's principal belongs to.
@@ -348,39 +475,30 @@ func (c *conn) groupPatients(ctx context.Context, group string) (map[string]bool
 }
 
 // attach begins one watch; one that there is of the same patient begins anew.
-func (c *conn) attach(patient string, through []string, delivery Delivery, since *Position) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return
-	}
-	// A revocation that came meanwhile has found no watch to end.
-	if c.hub.revoked.covers(c.who, patient, c.hub.now()) {
-		c.out.send(patientFrame(EventRevoked, patient))
-		return
-	}
-	w := &watched{watch: &watch{out: &c.out, patient: patient, delivery: delivery, since: since, lane: c.hub.lane(patient)}}
-	if old := c.watches[patient]; old != nil {
-		w.alone, w.groups = old.alone, old.groups
+// Under c.mu.
+func (c *conn) attach(w *watched, until time.Time) {
+	if old := c.watches[w.patient]; old != nil {
+		w.alone = w.alone || old.alone
+		for _, g := range old.groups {
+			if !slices.Contains(w.groups, g) {
+				w.groups = append(w.groups, g)
+			}
+		}
 		old.end()
 		old.lane.submit(job{detach: old.watch})
 	} else {
 		c.hub.stats.watches.Add(1)
 	}
-	for _, g := range through {
-		if g == "" {
-			w.alone = true
-		} else if !slices.Contains(w.groups, g) {
-			w.groups = append(w.groups, g)
-		}
-	}
-	c.watches[patient] = w
+	c.watches[w.patient] = w
+	delete(c.left, w.patient)
+	c.setUntil(w, until)
 	w.lane.submit(job{attach: w.watch})
 }
 
-// detach ends a watch. Under c.mu.
-func (c *conn) detach(patient string) {
+// detach ends a watch; why is "" if the client wants it. Under c.mu.
+func (c *conn) detach(patient string, why ErrorCode) {
 	if w := c.watches[patient]; w != nil {
+		c.record(Record{Event: AuditWatchEnded, Patient: patient, Code: why}, nil)
 		delete(c.watches, patient)
 		w.end()
 		w.lane.submit(job{detach: w.watch})
@@ -392,10 +510,13 @@ func (c *conn) unwatch(patients, groups []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range patients {
-		if w := c.watches[p]; w != nil {
-			w.alone = false
-			c.detach(p)
+		if w := c.watches[p]; w != nil && len(w.groups) > 0 {
+			if c.left == nil {
+				c.left = make(map[string]bool)
+			}
+			c.left[p] = true // the group does not bring it back
 		}
+		c.detach(p, "")
 	}
 	for _, g := range groups {
 		delete(c.groups, g)
@@ -403,7 +524,7 @@ func (c *conn) unwatch(patients, groups []string) {
 			if i := slices.Index(w.groups, g); i >= 0 {
 				w.groups = slices.Delete(w.groups, i, i+1)
 				if len(w.groups) == 0 && !w.alone {
-					c.detach(p)
+					c.detach(p, "")
 				}
 			}
 		}
@@ -415,79 +536,6 @@ func (c *conn) watching(patient string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.watches[patient] != nil
-}
-
-// revokePatient ends what c has of a patient.
-func (c *conn) revokePatient(patient string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.watches[patient] != nil {
-		c.detach(patient)
-		c.out.send(patientFrame(EventRevoked, patient))
-	}
-}
-
-// regroup brings what c watches through a group in line with its patients, and
-// ends every watch that rested on the right which the group gave.
-func (c *conn) regroup(ctx context.Context, group string, patients map[string]bool) {
-	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
-		return
-	}
-	o, follows := c.groups[group]
-	var gone, fresh []string
-	for p, w := range c.watches {
-		if slices.Contains(w.groups, group) && !patients[p] || w.alone && !patients[p] {
-			gone = append(gone, p)
-		}
-	}
-	if follows {
-		for p := range patients {
-			if w := c.watches[p]; w == nil || !slices.Contains(w.groups, group) {
-				fresh = append(fresh, p)
-			}
-		}
-	}
-	c.mu.Unlock()
-	rights := c.hub.decide(ctx, c.who, ActionWatch, append(slices.Clone(gone), fresh...))
-	c.mu.Lock()
-	for _, p := range gone {
-		w := c.watches[p]
-		if w == nil {
-			continue
-		}
-		w.groups = slices.DeleteFunc(w.groups, func(g string) bool { return g == group })
-		if errors.Is(rights[p], ErrForbidden) || len(w.groups) == 0 && !w.alone {
-			c.detach(p)
-			c.out.send(patientFrame(EventRevoked, p))
-		}
-	}
-	room := c.hub.opt.MaxPatients - len(c.watches)
-	c.mu.Unlock()
-	slices.Sort(fresh)
-	if slices.ContainsFunc(fresh, func(p string) bool { return errors.Is(rights[p], ErrUndecided) }) {
-		time.AfterFunc(askAgain, func() { c.regroup(c.hub.ctx, group, patients) })
-	}
-	for _, p := range fresh {
-		if rights[p] != nil {
-			continue
-		}
-		if c.watching(p) {
-			c.mu.Lock()
-			if w := c.watches[p]; w != nil && !slices.Contains(w.groups, group) {
-				w.groups = append(w.groups, group)
-			}
-			c.mu.Unlock()
-			continue
-		}
-		if room--; room < 0 {
-			c.out.send(patientFrame(EventRevoked, p))
-			continue
-		}
-		c.out.send(patientFrame(EventGranted, p))
-		c.attach(p, []string{group}, o.Delivery, nil)
-	}
 }
 
 func patientFrame(typ EventType, patient string) []byte {

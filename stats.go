@@ -11,7 +11,8 @@ import (
 // Stats is a snapshot of what a Hub has done since it was made, and of what it
 // holds now.
 type Stats struct {
-	Handshakes Handshakes // since the Hub was made
+	Handshakes Handshakes  // since the Hub was made
+	Limits     LimitCounts // likewise
 
 	Connections int // open now, event streams among them
 	Watches     int // patients being watched now, each counted for each client
@@ -20,9 +21,13 @@ type Stats struct {
 	Replaced    uint64 // vitals that a newer one replaced on the way to a slow client
 	Skipped     uint64 // times that a client was farther behind than Options.Replay
 	SlowClients uint64 // connections ended because the client was too slow
-	Waiting     int    // bytes of events waiting for clients, as Options.OutboxesBytes counts them
 	ReadErrors  uint64 // reads of the Store that failed while catching up
 	Panics      uint64 // of the host's code
+
+	OutboxBytes  int    // events waiting for all clients together, as Options.TotalOutboxBytes counts them
+	AuditWaiting int    // records that wait for the Auditor now
+	AuditFailed  uint64 // calls of the Auditor that failed
+	AuditLost    uint64 // records that found no room, or were not taken before the Hub ended
 
 	AlertsOpen    int
 	AlertsOverdue int // open, and due for longer than five seconds
@@ -75,6 +80,8 @@ func (h *histogram) snapshot() Histogram {
 type counters struct {
 	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
 	in, replaced, skipped, slow, readErrors, panics                    atomic.Uint64
+	auditFailed, auditLost                                             atomic.Uint64
+	limits                                                             limitCounters
 	out, watches, waiting                                              atomic.Int64
 	delay                                                              histogram
 }
@@ -86,10 +93,15 @@ func (h *Hub) Stats() Stats {
 		Handshakes: Handshakes{Accepted: c.accepted.Load(), BadRequest: c.badRequest.Load(), Unauthenticated: c.unauthenticated.Load(),
 			Forbidden: c.forbidden.Load(), TooMany: c.tooMany.Load(), Failed: c.refused.Load()},
 		Watches: int(c.watches.Load()), EventsIn: c.in.Load(), EventsOut: uint64(c.out.Load()), Replaced: c.replaced.Load(),
-		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), Waiting: int(c.waiting.Load()), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(),
+		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(),
 	}
 	hs := &s.Handshakes
 	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed
+	s.Limits, s.OutboxBytes = c.limits.snapshot(), int(c.waiting.Load())
+	s.AuditFailed, s.AuditLost = c.auditFailed.Load(), c.auditLost.Load()
+	h.audit.mu.Lock()
+	s.AuditWaiting = len(h.audit.waiting)
+	h.audit.mu.Unlock()
 	h.mu.Lock()
 	s.Connections = len(h.conns)
 	h.mu.Unlock()

@@ -64,7 +64,7 @@ func appendEvents(b, frames []byte) []byte {
 
 // stream carries out a watch, and writes events until the connection, for that
 // is what it is to the Hub, ends.
-func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, leave func()) {
+func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, g *guest) {
 	h := c.hub
 	rc := http.NewResponseController(w)
 	w.Header().Set("Content-Type", eventStream)
@@ -79,7 +79,7 @@ func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, leav
 	switch {
 	case errors.Is(err, http.ErrNotSupported):
 		h.log.Error("carewire: the http.ResponseWriter, perhaps a middleware's, has no Flush or no SetWriteDeadline")
-		refuse(w, http.StatusNotImplemented, &h.stats.refused)
+		h.refuse(w, r, g.who, http.StatusNotImplemented, &h.stats.refused)
 		return
 	case err != nil: // the client has gone
 		h.stats.refused.Add(1)
@@ -87,14 +87,14 @@ func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, leav
 	}
 	h.stats.accepted.Add(1)
 	s := &stream{events: make(chan []byte), written: make(chan error, 1), over: make(chan struct{}), gone: make(chan struct{})}
-	joined := c.start(s)
-	leave() // it has a place of its own now
+	joined := c.start(s, g)
+	g.leave() // it has a place of its own now
 	defer c.end()
 	defer close(s.gone)
 	defer func() { rc.SetWriteDeadline(time.Now().Add(writeWithin)) }() // for what the server writes last
 	if joined {
 		h.wg.Go(func() {
-			c.begin()
+			c.greet()
 			c.handle(watch)
 		})
 	}

@@ -700,7 +700,7 @@ func TestEventsRoundTrip(t *testing.T) {
 	v, a := fullVital(), fullAlert()
 	n := Notice{"p-17", "n-1", "ann", []string{"patient"}, AudienceNamed, "How are you?", wireTime, "n-0"}
 	r := Receipt{"p-17", "spo2-low", "ev-1", 3, "", Presented, Person{"ann", "Ann", RoleClinician}, wireTime}
-	c := Change{"revoked", "ann", "s-1", "ward-5", []string{"p-17"}, wireTime}
+	c := Change{"revoked", "ann", "s-1", "ward-5", []string{"p-17"}, wireTime, "why"}
 	for kind, event := range map[Kind]Event{
 		KindVital:   {Type: EventVital, Vital: &v},
 		KindAlert:   {Type: EventAlert, Alert: &a},

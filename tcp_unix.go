@@ -18,3 +18,19 @@ func limitUnsent(c syscall.Conn, n int) {
 		raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, option, n) })
 	}
 }
+
+// canWriteNow says that writeNow works here.
+const canWriteNow = true
+
+// writeNow writes what the kernel takes at once.
+func writeNow(fd uintptr, p []byte) (n int, err error) {
+	for {
+		switch n, err = syscall.Write(int(fd), p); err {
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+			return 0, nil
+		}
+		return n, err
+	}
+}

@@ -1,0 +1,112 @@
+package carewire
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// A guest is a client that was let in, with the places that it takes: one among
+// the connections, until the connection itself is counted or the request has
+// been answered, and the seats of its address and its principal.
+type guest struct {
+	hub  *Hub
+	at   netip.Addr
+	who  *Principal
+	name string // the principal that has a seat; "" before
+
+	seated bool // it has a seat for its address; false also once the connection has it
+	once   sync.Once
+}
+
+// leave gives back the places.
+func (g *guest) leave() {
+	g.once.Do(func() {
+		g.hub.mu.Lock()
+		g.hub.joining--
+		g.hub.mu.Unlock()
+		if g.seated {
+			g.hub.seats.leave(g.at, g.name)
+		}
+	})
+}
+
+// admit lets a request in, or answers why not and returns nil. It is the only
+// door. A status that is not 0 is what the request is refused with for its form.
+func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
+	s := &h.stats
+	g := &guest{hub: h, at: h.address(r), who: &Principal{}}
+	h.mu.Lock()
+	closing, full := h.closing, len(h.conns)+h.joining >= h.opt.MaxConnections
+	h.joining++
+	h.mu.Unlock()
+	no := func(status int, n *atomic.Uint64) *guest {
+		h.refuse(w, r, g.who, status, n)
+		g.leave()
+		return nil
+	}
+	switch {
+	case closing:
+		return no(http.StatusServiceUnavailable, &s.refused)
+	case status != 0:
+		return no(status, &s.badRequest)
+	case !h.servesHost(r):
+		return no(http.StatusMisdirectedRequest, &s.badRequest)
+	case !originAllowed(r, h.opt.Origins):
+		return no(http.StatusForbidden, &s.forbidden)
+	case full:
+		s.limits.connections.Add(1)
+		return no(http.StatusTooManyRequests, &s.tooMany)
+	case !h.seats.arrive(g.at, h.opt.MaxPerAddress):
+		s.limits.perAddress.Add(1)
+		return no(http.StatusTooManyRequests, &s.tooMany)
+	}
+	g.seated = true
+	if !h.isLoaded(r.Context()) {
+		return no(http.StatusServiceUnavailable, &s.refused)
+	}
+	who, err := h.identify(r)
+	g.who = &who
+	switch {
+	case errors.Is(err, ErrUnauthenticated):
+		return no(http.StatusUnauthorized, &s.unauthenticated)
+	case err != nil:
+		return no(http.StatusServiceUnavailable, &s.refused)
+	case h.revoked.covers(&who, "", h.now()):
+		return no(http.StatusForbidden, &s.forbidden)
+	case !h.seats.name(who.ID, h.opt.MaxPerPrincipal):
+		s.limits.perPrincipal.Add(1)
+		return no(http.StatusTooManyRequests, &s.tooMany)
+	}
+	g.name = who.ID
+	return g
+}
+
+// refuse answers a request that is not let in, counts and records it. p is whom
+// it is from, as far as that is known.
+func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, p *Principal, status int, n *atomic.Uint64) {
+	n.Add(1)
+	h.recordRefusal(r, status, p)
+	w.Header().Set("Cache-Control", "no-store")
+	switch status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "5")
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusUpgradeRequired:
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		w.Header().Set("Sec-WebSocket-Protocol", Protocol)
+	}
+	http.Error(w, http.StatusText(status), status)
+}
+
+// servesHost reports whether a request came under one of Options.Hosts.
+func (h *Hub) servesHost(r *http.Request) bool {
+	return len(h.opt.Hosts) == 0 || slices.ContainsFunc(h.opt.Hosts, func(host string) bool { return strings.EqualFold(host, r.Host) })
+}

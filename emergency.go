@@ -1,0 +1,163 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// emergencyFor is how long an emergency lasts if the Authorizer does not say.
+const emergencyFor = time.Hour
+
+// emergencies are the break-glass grants that are running, by principal and
+// patient. They stand in the patients' logs, where every node finds them.
+type emergencies struct {
+	mu sync.Mutex
+	by map[string]map[string]emergency
+}
+
+type emergency struct {
+	Change
+	rev uint64
+}
+
+func (x *emergencies) init() { x.by = make(map[string]map[string]emergency) }
+
+// note takes a revision of an emergency in, unless a newer one is known.
+func (x *emergencies) note(e *Entry, c *Change) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	of := x.by[c.Principal]
+	if of[e.Patient].rev > e.Rev {
+		return
+	}
+	if !e.Open {
+		if delete(of, e.Patient); len(of) == 0 {
+			delete(x.by, c.Principal)
+		}
+		return
+	}
+	if of == nil {
+		of = make(map[string]emergency)
+		x.by[c.Principal] = of
+	}
+	of[e.Patient] = emergency{*c, e.Rev}
+}
+
+// of returns a principal's running emergencies, by patient.
+func (x *emergencies) of(principal string, now time.Time) map[string]emergency {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.by[principal]) == 0 {
+		return nil
+	}
+	running := maps.Clone(x.by[principal])
+	maps.DeleteFunc(running, func(_ string, e emergency) bool { return !e.Until.After(now) })
+	return running
+}
+
+// askEmergency asks again for what the Authorizer has refused, with the reason
+// that the request gives or that of an emergency that is running.
+func (h *Hub) askEmergency(ctx context.Context, a Access, rights map[string]right) {
+	now := h.now()
+	running := h.emergencies.of(a.Principal.ID, now)
+	if !a.Emergency && len(running) == 0 {
+		return
+	}
+	fresh := a
+	fresh.Patients = nil
+	for _, p := range a.Patients {
+		e, runs := running[p]
+		switch {
+		case rights[p].err != ErrForbidden:
+		case a.Emergency:
+			fresh.Patients = append(fresh.Patients, p)
+		case runs:
+			again := a
+			again.Emergency, again.Reason, again.Patients = true, e.Reason, []string{p}
+			h.ask(ctx, again, rights)
+			if r := rights[p]; r.err == nil && (r.until.IsZero() || r.until.After(e.Until)) {
+				rights[p] = right{until: e.Until} // asking again does not prolong it
+			}
+		}
+	}
+	if len(fresh.Patients) == 0 {
+		return
+	}
+	h.ask(ctx, fresh, rights)
+	for _, p := range fresh.Patients {
+		if r := rights[p]; r.err == nil {
+			r.emergency = true
+			if r.until.IsZero() {
+				r.until = now.Add(emergencyFor)
+			}
+			rights[p] = r
+		}
+	}
+}
+
+func emergencyKey(principal string) string {
+	return "x/emergency/" + hexOf(digest([]byte(principal)))
+}
+
+// breakGlass writes into a patient's log that an emergency begins, or goes on
+// until later. It is open until it ends.
+func (h *Hub) breakGlass(ctx context.Context, p *Principal, patient, reason string, until time.Time) error {
+	c := &Change{Kind: "emergency", Principal: p.ID, Reason: reason, Until: until.UTC().Truncate(time.Millisecond)}
+	return h.setEmergency(ctx, patient, c, func(bool) bool { return true })
+}
+
+// endEmergency writes into a patient's log that an emergency has ended.
+func (h *Hub) endEmergency(ctx context.Context, patient, principal string) error {
+	c := &Change{Kind: "emergency_ended", Principal: principal, Until: h.now()}
+	was := false
+	err := h.setEmergency(ctx, patient, c, func(open bool) bool { was = open; return open })
+	if was || err != nil {
+		h.recordHost(Record{Event: AuditEmergencyEnded, Patient: patient, About: principal}, err)
+	}
+	return err
+}
+
+// setEmergency appends the next state of an emergency if apply, which is told
+// whether it is open, says so.
+func (h *Hub) setEmergency(ctx context.Context, patient string, c *Change, apply func(open bool) bool) error {
+	key := emergencyKey(c.Principal)
+	var data encoder
+	c.encode(&data)
+	for range 10 {
+		old, err := h.store.Get(ctx, patient, key)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return unavailable(err)
+		}
+		if !apply(old.Open) {
+			return nil
+		}
+		now := h.now()
+		e := Entry{Patient: patient, Kind: KindAccess, Key: key, Rev: old.Rev + 1, Audience: AudienceStaff, Sender: host, Time: now, Received: now, Data: data.b}
+		if c.Kind == "emergency" {
+			e.Open, e.Due = true, c.Until
+		}
+		_, err = h.append(ctx, e, false)
+		if err == nil {
+			h.emergencies.note(&e, c)
+		}
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	return ErrBusy
+}
+
+// endEmergencies ends a principal's running emergencies of patients (none: of all).
+func (h *Hub) endEmergencies(ctx context.Context, principal string, patients []string) error {
+	var errs []error
+	for p := range h.emergencies.of(principal, h.now()) {
+		if len(patients) == 0 || slices.Contains(patients, p) {
+			errs = append(errs, h.endEmergency(ctx, p, principal))
+		}
+	}
+	return errors.Join(errs...)
+}

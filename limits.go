@@ -1,0 +1,227 @@
+package carewire
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	busyAtLeast = 100 * time.Millisecond // a client that is too fast is asked to wait
+	busyMost    = 1000                   // requests answered busy at once before the connection is ended for abuse; ten more every second
+)
+
+// LimitCounts counts how often each limit was met.
+type LimitCounts struct {
+	Connections  uint64 // handshakes refused: MaxConnections
+	PerPrincipal uint64 // handshakes refused: MaxPerPrincipal
+	PerAddress   uint64 // handshakes refused: MaxPerAddress
+	Patients     uint64 // watches refused: MaxPatients
+	Groups       uint64 // watches refused: MaxGroups
+	Requests     uint64 // requests answered busy: MaxRequests
+	Publishes    uint64 // times that a client was not read from: MaxPublishes
+	Keys         uint64 // clients' vitals refused: Keys
+	Alerts       uint64 // alerts refused: MaxAlerts
+	Outboxes     uint64 // times that a client was sent on to the Store, or ended (1013): OutboxBytes, TotalOutboxBytes
+	Abuse        uint64 // connections ended with 1008
+	TooBig       uint64 // connections ended with 1009: MaxFrame
+	Timeouts     uint64 // connections ended with 3008: MessageTimeout, IdleTimeout
+	Host         uint64 // calls of the host's code that found no place in time: MaxAuthenticating, MaxAuthorizing and the fixed ones
+}
+
+// limitCounters are the numbers behind LimitCounts.
+type limitCounters struct {
+	connections, perPrincipal, perAddress, patients, groups, requests, publishes, keys, alerts, outboxes, abuse, tooBig, timeouts, host atomic.Uint64
+}
+
+func (c *limitCounters) snapshot() LimitCounts {
+	return LimitCounts{c.connections.Load(), c.perPrincipal.Load(), c.perAddress.Load(), c.patients.Load(), c.groups.Load(), c.requests.Load(),
+		c.publishes.Load(), c.keys.Load(), c.alerts.Load(), c.outboxes.Load(), c.abuse.Load(), c.tooBig.Load(), c.timeouts.Load(), c.host.Load()}
+}
+
+// closed counts a connection that the Hub ends.
+func (c *limitCounters) closed(code CloseCode) {
+	switch code {
+	case ClosePolicy:
+		c.abuse.Add(1)
+	case CloseTooBig:
+		c.tooBig.Add(1)
+	case CloseTimeout:
+		c.timeouts.Add(1)
+	}
+}
+
+// seats counts connections, and handshakes under way, by address and by principal.
+type seats struct {
+	mu         sync.Mutex
+	addresses  map[netip.Addr]int
+	principals map[string]int
+}
+
+func (s *seats) init() {
+	s.addresses, s.principals = make(map[netip.Addr]int), make(map[string]int)
+}
+
+// arrive takes a seat for an address; false if there is none.
+func (s *seats) arrive(a netip.Addr, most int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !a.IsValid() || take(s.addresses, whose(a), most)
+}
+
+// name takes a seat for a principal; false if there is none.
+func (s *seats) name(id string, most int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return take(s.principals, id, most)
+}
+
+// leave gives the seats back; id is "" if there was none for a principal.
+func (s *seats) leave(a netip.Addr, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	give(s.addresses, whose(a))
+	give(s.principals, id)
+}
+
+func take[K comparable](seats map[K]int, k K, most int) bool {
+	if seats[k] >= most {
+		return false
+	}
+	seats[k]++
+	return true
+}
+
+func give[K comparable](seats map[K]int, k K) {
+	switch n := seats[k]; {
+	case n > 1:
+		seats[k] = n - 1
+	case n == 1:
+		delete(seats, k)
+	}
+}
+
+// whose is the address under which connections are counted: of IPv6 the first
+// 64 bits, of which one subscriber has all the others.
+func whose(a netip.Addr) netip.Addr {
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}
+
+// pace bounds how fast one client may ask.
+type pace struct {
+	requests *rate.Limiter
+	patience *rate.Limiter // for those who do not wait; nil before the first time
+}
+
+// posters keeps the pace of principals whose requests come by POST: each of
+// those is a connection of its own.
+type posters struct {
+	mu    sync.Mutex
+	paces map[string]pace
+}
+
+const postersMost = 10000 // principals whose pace is kept
+
+func (p *posters) pace(id string, most int) pace {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.paces[id]; !ok {
+		if len(p.paces) >= postersMost || p.paces == nil {
+			p.paces = make(map[string]pace)
+		}
+		p.paces[id] = pace{requests: rate.NewLimiter(rate.Limit(most), 2*most)}
+	}
+	return p.paces[id]
+}
+
+// tooFast says how long the client has to wait before its next request; 0 if
+// this one may be carried out. Who does not wait is cut off in the end.
+func (c *conn) tooFast() time.Duration {
+	most := c.hub.opt.MaxRequests
+	if c.pace.requests == nil {
+		c.pace.requests = rate.NewLimiter(rate.Limit(most), 2*most)
+	}
+	r := c.pace.requests.Reserve()
+	wait := r.Delay()
+	if wait == 0 {
+		return 0
+	}
+	r.Cancel()
+	c.hub.stats.limits.requests.Add(1)
+	if _, posted := c.line.(*replyLine); posted { // there is nothing to cut off
+		return max(wait, busyAtLeast)
+	}
+	if c.pace.patience == nil {
+		c.pace.patience = rate.NewLimiter(10, busyMost)
+	}
+	if !c.pace.patience.Allow() {
+		c.close(ClosePolicy)
+	}
+	return max(wait, busyAtLeast)
+}
+
+// crowded refuses one open alert too many of a patient, and says so where it is
+// heard: an alert that is refused must not be lost in silence.
+func (h *Hub) crowded(ctx context.Context, patient string) error {
+	h.stats.limits.alerts.Add(1)
+	about := AlertRef{Patient: patient}
+	if !h.index.has(openKey{System, alertKey(complaintKey(about, tooManyAlerts), false)}) {
+		h.complain(ctx, about, tooManyAlerts, "A patient has too many open alerts: another one was refused.")
+	}
+	return errLimit
+}
+
+const tooManyAlerts = "too-many-alerts"
+
+// address returns the address of whoever sent r: that of the connection or,
+// where this is one of Options.TrustedProxies, what they say in X-Forwarded-For.
+// It is invalid where the connection has none.
+func (h *Hub) address(r *http.Request) netip.Addr {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	at, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	at = at.Unmap().WithZone("")
+	// Each proxy has added whom it got the request from: the last entry that was
+	// written by one that is trusted counts.
+	said := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, s := range slices.Backward(said) {
+		if !h.trusted(at) {
+			break
+		}
+		next, err := netip.ParseAddr(strings.TrimSpace(s))
+		if err != nil {
+			break
+		}
+		at = next.Unmap().WithZone("")
+	}
+	return at
+}
+
+func (h *Hub) trusted(a netip.Addr) bool {
+	return slices.ContainsFunc(h.opt.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}

@@ -1,0 +1,332 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	recordsMax   = 1 << 16                // records that may wait for the Auditor
+	recordAgain  = 100 * time.Millisecond // after a failure, doubled up to
+	recordAtMost = 30 * time.Second
+	auditDown    = time.Second // after a failure reads are refused without being tried
+	tallyEvery   = time.Minute
+)
+
+// A recorder brings records to the Auditor, outside of everything else.
+type recorder struct {
+	mu      sync.Mutex
+	waiting []Record
+	ended   bool
+	wake    chan struct{}
+	down    atomic.Int64 // when a Record last failed, in ticks; 0: not since one succeeded
+
+	refusals *rate.Limiter // of handshakes, recorded one by one
+	more     map[int]int   // those beyond, by status
+	host     tally
+	lost     uint64 // those that were complained of
+	lostAt   int64  // when, in ticks
+}
+
+func (a *recorder) init() {
+	a.wake = make(chan struct{}, 1)
+	a.refusals, a.more = rate.NewLimiter(10, 100), make(map[int]int)
+}
+
+// record hands a record in. It never waits.
+func (h *Hub) record(r Record) {
+	a := &h.audit
+	if r.Time.IsZero() {
+		r.Time = h.now()
+	}
+	if r.Outcome == "" {
+		r.Outcome = OutcomeDone
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended || len(a.waiting) >= recordsMax {
+		h.stats.auditLost.Add(1) // the clock complains
+		return
+	}
+	a.waiting = append(a.waiting, r)
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// recordHost hands in a record of what the host has done, or carewire itself.
+func (h *Hub) recordHost(r Record, err error) {
+	if r.Who.ID == "" {
+		r.Who.ID = host
+	}
+	r.Asserted = true
+	if !errors.Is(err, ErrClosed) { // nothing was done
+		h.record(r.failed(err))
+	}
+}
+
+// complainOfLost says in the log that records were lost.
+func (h *Hub) complainOfLost(least time.Duration) {
+	a, n, now := &h.audit, h.stats.auditLost.Load(), h.ticks()
+	a.mu.Lock()
+	more := n - a.lost
+	if more == 0 || a.lostAt != 0 && time.Duration(now-a.lostAt) < least {
+		a.mu.Unlock()
+		return
+	}
+	a.lost, a.lostAt = n, now
+	a.mu.Unlock()
+	h.log.Error("carewire: audit records are lost: the Auditor fails, or is too slow", "records", more)
+}
+
+// recordFirst has reads recorded before they are done, and returns ErrUnavailable
+// for each that could not be.
+func (h *Hub) recordFirst(ctx context.Context, list []Record) []error {
+	errs := make([]error, len(list))
+	now := h.now()
+	for i := range list {
+		errs[i] = ErrUnavailable
+		list[i].Time, list[i].Outcome = now, OutcomeDone
+	}
+	if len(list) == 0 {
+		return errs
+	}
+	if at := h.audit.down.Load(); at != 0 && time.Duration(h.ticks()-at) < auditDown {
+		return errs
+	}
+	got, err := callHost(ctx, h, h.calls.audit, func(ctx context.Context) ([]error, error) {
+		got := make([]error, len(list))
+		for i, r := range list {
+			if got[i] = ctx.Err(); got[i] == nil {
+				got[i] = h.opt.Auditor.Record(ctx, r)
+			}
+		}
+		return got, nil
+	})
+	h.audited(err)
+	for i := range got {
+		h.audited(got[i])
+		if got[i] == nil {
+			errs[i] = nil
+		}
+	}
+	return errs
+}
+
+// audited notes how a call of the Auditor went.
+func (h *Hub) audited(err error) {
+	if err == nil {
+		h.audit.down.Store(0)
+		return
+	}
+	h.stats.auditFailed.Add(1)
+	if h.audit.down.Swap(h.ticks()) == 0 {
+		h.log.Error("carewire: the Auditor fails: nobody may open a patient or read history")
+	}
+}
+
+// recordAll brings what waits to the Auditor, in order, until the Hub ends.
+// What it does not take then is counted as lost.
+func (h *Hub) recordAll() {
+	a := &h.audit
+	pause := recordAgain
+	for quit := false; ; {
+		a.mu.Lock()
+		n := len(a.waiting)
+		var r Record
+		if n > 0 {
+			r = a.waiting[0]
+		} else {
+			a.waiting = nil
+			a.ended = quit
+		}
+		a.mu.Unlock()
+		switch {
+		case n == 0 && quit:
+			return
+		case n == 0:
+			select {
+			case <-a.wake:
+			case <-h.quit:
+				quit = true
+			}
+			continue
+		}
+		_, err := callHost(h.ctx, h, h.calls.audit, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, h.opt.Auditor.Record(ctx, r)
+		})
+		h.audited(err)
+		if err == nil {
+			pause = recordAgain
+			a.mu.Lock()
+			a.waiting = a.waiting[1:]
+			a.mu.Unlock()
+			continue
+		}
+		if quit {
+			a.mu.Lock()
+			h.stats.auditLost.Add(uint64(len(a.waiting)))
+			a.waiting, a.ended = nil, true
+			a.mu.Unlock()
+			h.complainOfLost(0)
+			return
+		}
+		select {
+		case <-time.After(pause):
+			pause = min(2*pause, recordAtMost)
+		case <-h.quit:
+			quit = true
+		}
+	}
+}
+
+// recordRefusal records a refused handshake. Of a flood, only some are recorded
+// singly: the next record of the same status counts the others.
+func (h *Hub) recordRefusal(r *http.Request, status int, p *Principal) {
+	a := &h.audit
+	a.mu.Lock()
+	if !a.refusals.Allow() {
+		a.more[status]++
+		a.mu.Unlock()
+		return
+	}
+	n := 1 + a.more[status]
+	delete(a.more, status)
+	a.mu.Unlock()
+	rec := Record{Event: AuditRefusal, Outcome: OutcomeRefused, Status: status, Count: n, Address: addressText(h.address(r))}
+	if status == http.StatusServiceUnavailable {
+		rec.Outcome = OutcomeFailed
+	}
+	if p.ID != "" {
+		rec.Who, rec.Session = p.person(), p.Session
+	}
+	h.record(rec)
+}
+
+// recordTallies records what was only counted: the host's vitals of the last
+// minute, if it is over, and what of a flood is not recorded yet.
+func (h *Hub) recordTallies(least time.Duration) {
+	h.complainOfLost(time.Minute)
+	if r, ok := h.audit.host.take(h.ticks(), least); ok {
+		h.recordHost(r, nil)
+	}
+	h.audit.mu.Lock()
+	if !h.audit.refusals.Allow() && least > 0 {
+		h.audit.mu.Unlock()
+		return
+	}
+	more := h.audit.more
+	h.audit.more = make(map[int]int)
+	h.audit.mu.Unlock()
+	for status, n := range more {
+		h.record(Record{Event: AuditRefusal, Outcome: OutcomeRefused, Status: status, Count: n})
+	}
+}
+
+// A tally counts vitals, to be recorded together.
+type tally struct {
+	mu            sync.Mutex
+	patient       string // "" if of several
+	done, refused int
+	since         int64 // in ticks
+}
+
+// add counts what became of vitals.
+func (t *tally) add(now int64, vitals []Vital, results []Published) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done+t.refused == 0 {
+		t.patient, t.since = vitals[0].Patient, now
+	}
+	for i := range results {
+		if vitals[i].Patient != t.patient {
+			t.patient = ""
+		}
+		if results[i].Err == nil {
+			t.done++
+		} else {
+			t.refused++
+		}
+	}
+}
+
+// take returns the record of what was counted, once it is old enough.
+func (t *tally) take(now int64, least time.Duration) (r Record, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done+t.refused == 0 || time.Duration(now-t.since) < least {
+		return Record{}, false
+	}
+	r = Record{Event: AuditPublish, Patient: t.patient, Count: t.done, Refused: t.refused}
+	if t.done == 0 {
+		r.Outcome = OutcomeRefused
+	}
+	t.done, t.refused = 0, 0
+	return r, true
+}
+
+// signed is a record of what c's client has done.
+func (c *conn) signed(r Record) Record {
+	r.Who, r.Session, r.Conn, r.Address = c.who.person(), c.who.Session, c.session, addressText(c.address)
+	return r
+}
+
+func (c *conn) record(r Record, err error) { c.hub.record(c.signed(r.failed(err))) }
+
+// counted counts what became of c's vitals.
+func (c *conn) counted(vitals []Vital, results []Published) {
+	t := c.sent.Load()
+	if t == nil {
+		c.sent.CompareAndSwap(nil, new(tally))
+		t = c.sent.Load()
+	}
+	t.add(c.hub.ticks(), vitals, results)
+	for i := range results {
+		if results[i].Err == errLimit {
+			c.hub.stats.limits.keys.Add(1)
+		}
+	}
+}
+
+// recordSent records c's vitals of the last minute, if it is over.
+func (c *conn) recordSent(least time.Duration) {
+	if t := c.sent.Load(); t != nil {
+		if r, ok := t.take(c.hub.ticks(), least); ok {
+			c.hub.record(c.signed(r))
+		}
+	}
+}
+
+// recordRequest records what became of a request that is no read. a is the alert it left.
+func (c *conn) recordRequest(r *request, a *Alert, err error) {
+	rec := Record{Patient: r.Ref.Patient, Key: r.Ref.Key, ID: r.Ref.ID, Test: a.Test}
+	switch r.Type {
+	case reqRaise:
+		rec.Event, rec.Patient, rec.Key, rec.ID, rec.Test = AuditRaise, r.Alert.Patient, r.Alert.Key, r.EventID, r.Alert.Test
+		if err == nil {
+			rec.Key, rec.ID = a.Key, a.ID
+		}
+	case reqClear:
+		rec.Event = AuditClear
+	case reqAnswer:
+		rec.Event, rec.Do = AuditAnswer, r.Answer.Do
+		if r.Answer.Do == Close {
+			rec.Event = AuditClose
+		}
+	case reqReceipt:
+		rec.Event, rec.Patient, rec.Key, rec.Stage = AuditReceipt, r.Receipt.Patient, r.Receipt.Key, r.Receipt.Stage
+		rec.ID = r.Receipt.AlertID + r.Receipt.NoticeID // one of them is empty
+	case reqNotify:
+		rec.Event, rec.Patient, rec.ID = AuditNotice, r.Notice.Patient, r.Notice.ID
+	default:
+		return
+	}
+	c.record(rec, err)
+}

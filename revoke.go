@@ -1,0 +1,282 @@
+package carewire
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Revocation ends access that was given. Principal is required.
+type Revocation struct {
+	Principal string
+	Session   string    // "": all sessions
+	Patients  []string  // none: everything; the connections are closed (3003)
+	Until     time.Time // until when the old tokens are refused; zero: for a day
+}
+
+// Revoke ends access at once: what is still queued, events as well as replies,
+// is not delivered; the principal is refused until the old tokens have run out,
+// on every node; and alerts that the principal had accepted are escalated
+// again, unless only a session ends. What a write to the socket has taken
+// already, 16 KB and what the kernel holds, is out of reach. The logs of the
+// patients named get an access event that shows it to the team, unless only a
+// session ends.
+//
+// This node has carried it out when Revoke returns; an error says what of the
+// rest did not succeed, and Revoke may be called again. The errors are a
+// ValidationError, ErrUnknownOutcome, ErrUnavailable and ErrClosed.
+func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
+	if r.Until.IsZero() {
+		r.Until = h.now().Add(24 * time.Hour)
+	}
+	err := h.revokeEverywhere(ctx, r)
+	for _, p := range scopes(r.Patients) {
+		h.recordHost(Record{Event: AuditRevocation, About: r.Principal, Session: r.Session, Patient: p, Until: r.Until}, err)
+	}
+	return err
+}
+
+func (h *Hub) revokeEverywhere(ctx context.Context, r Revocation) error {
+	if !validName(r.Principal) {
+		return invalid("principal", "required")
+	}
+	for i, p := range r.Patients {
+		if !validPatient(p) {
+			return invalid(indexed("patients", i), "must be an ID")
+		}
+	}
+	now := h.now()
+	h.revoke(r)
+	var err error
+	for _, p := range scopes(r.Patients) {
+		sum := digest([]byte(r.Principal + "\x00" + r.Session + "\x00" + p))
+		c := &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Until: r.Until}
+		if p != "" {
+			c.Patients = []string{p}
+		}
+		err = errors.Join(err, h.tellNodes(ctx, c, "revoked/"+hexOf(sum), now))
+	}
+	if r.Session == "" {
+		for _, p := range r.Patients {
+			err = errors.Join(err, h.showAccess(ctx, p, &Change{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
+		}
+		err = errors.Join(err, h.endEmergencies(ctx, r.Principal, r.Patients))
+	}
+	return errors.Join(err, h.loseAlerts(ctx, r))
+}
+
+// showAccess writes an access event into a patient's log, for the team to see.
+func (h *Hub) showAccess(ctx context.Context, patient string, c *Change, now time.Time) error {
+	if patient == System {
+		return nil // it stands there already
+	}
+	var e encoder
+	c.encode(&e)
+	_, err := h.append(ctx, Entry{Patient: patient, Kind: KindAccess, Key: "x/" + c.Kind + "/" + rand.Text(), Rev: 1, Audience: AudienceStaff,
+		Sender: host, Time: now, Received: now, Data: e.b}, false)
+	return err
+}
+
+// revoke carries a revocation out on this node.
+func (h *Hub) revoke(r Revocation) {
+	h.revoked.add(r)
+	h.generation.Add(1)
+	for _, c := range h.connections(func(c *conn) bool {
+		return c.who.ID == r.Principal && (r.Session == "" || c.who.Session == r.Session)
+	}) {
+		if len(r.Patients) == 0 {
+			c.forbid()
+		}
+		for _, p := range r.Patients {
+			c.revokePatient(p)
+		}
+	}
+}
+
+// forbid ends the connection of somebody whose access has ended. Nothing that
+// waits is written any more but the close frame.
+func (c *conn) forbid() {
+	c.close(CloseForbidden)
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.control, o.held = nil, 0
+	o.dropAll()
+}
+
+// revokePatient ends what c has of a patient.
+func (c *conn) revokePatient(patient string) {
+	c.mu.Lock()
+	again := c.out.purge(patient)
+	c.revokeWatch(patient)
+	c.mu.Unlock()
+	if again {
+		go c.inbox(c.hub.ctx)
+	}
+}
+
+// purge drops the replies and inbox pages that wait and tell of a patient. A
+// reply is replaced by one that asks for the request once more; it reports
+// whether the inbox is to be shown again.
+func (o *outbox) purge(patient string) (again bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	tells := []byte(`"patient":"` + patient + `"`)
+	kept := make([][]byte, 0, len(o.control))
+	o.held = 0
+	for _, f := range o.control {
+		if bytes.Contains(f, tells) {
+			for text := range frameTexts(f) {
+				switch peekType(text) {
+				case "inbox":
+					again, f = true, nil
+				case "ok", "error":
+					f = errorFrame(reqOf(text), ErrUnknownOutcome)
+				}
+			}
+		}
+		if f != nil {
+			kept = append(kept, f)
+			o.held += len(f)
+		}
+	}
+	o.control = kept
+	return again
+}
+
+// reqOf returns the req of a reply.
+func reqOf(text []byte) (req string) {
+	s := scanner{b: text, open: true}
+	s.members(func(name []byte) bool {
+		if string(name) == "req" && s.depth == 1 {
+			req = s.str()
+		} else {
+			s.skip()
+		}
+		return true
+	})
+	return req
+}
+
+// loseAlerts makes those alerts nobody's that the principal had accepted.
+func (h *Hub) loseAlerts(ctx context.Context, r Revocation) error {
+	if r.Session != "" {
+		return nil // the person is still there
+	}
+	var errs []error
+	for _, e := range h.index.all() {
+		if e.Kind != KindAlert || len(r.Patients) > 0 && !slices.Contains(r.Patients, e.Patient) {
+			continue
+		}
+		if a, err := decodeAlert(&e); err != nil || a.Responsibility.By.ID != r.Principal {
+			continue
+		} else if _, err := h.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, func(prev *Alert, now time.Time) (Alert, error) {
+			if prev == nil {
+				return Alert{}, ErrForbidden
+			}
+			next, ok := lose(prev, r.Principal, now)
+			if !ok {
+				return next, errUnchanged
+			}
+			return h.untold(next), nil
+		}); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tellNodes writes an access entry into the system's log, where every node sees it.
+func (h *Hub) tellNodes(ctx context.Context, c *Change, key string, now time.Time) error {
+	var e encoder
+	c.encode(&e)
+	for range 10 {
+		rev := uint64(0)
+		old, err := h.store.Get(ctx, System, "x/"+key)
+		if err == nil {
+			rev = old.Rev
+			if c.Kind == "revoked" && old.Open && old.Due.After(c.Until) { // the longer one counts
+				c.Until = old.Due
+				e.b = nil
+				c.encode(&e)
+			}
+		} else if !errors.Is(err, ErrNotFound) {
+			return unavailable(err)
+		}
+		_, err = h.append(ctx, Entry{Patient: System, Kind: KindAccess, Key: "x/" + key, Rev: rev + 1, Open: true, Due: c.Until, Audience: AudienceStaff,
+			Sender: host, Time: now, Received: now, Data: e.b}, false)
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	return ErrBusy
+}
+
+// scopes lists patients one by one; "" stands for everything.
+func scopes(patients []string) []string {
+	if len(patients) == 0 {
+		return []string{""}
+	}
+	return patients
+}
+
+// apply carries out an access entry, once for each revision.
+func (h *Hub) apply(e *Entry) {
+	ev, err := e.event()
+	if err != nil || ev.Access == nil {
+		return
+	}
+	switch c := ev.Access; c.Kind {
+	case "emergency", "emergency_ended":
+		h.emergencies.note(e, c)
+	case "revoked":
+		if e.Open {
+			h.revoke(Revocation{Principal: c.Principal, Session: c.Session, Patients: c.Patients, Until: c.Until})
+		}
+	case "members":
+		if e.Open && e.Sender == host {
+			h.wg.Go(func() { h.regroup(h.ctx, c.Group) })
+		}
+	}
+}
+
+// revocations are those that still count.
+type revocations struct {
+	mu   sync.Mutex
+	list []Revocation
+}
+
+func (r *revocations) add(v Revocation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	r.list = slices.DeleteFunc(r.list, func(o Revocation) bool { return o.Until.Before(now) })
+	r.list = append(r.list, v)
+}
+
+// covers reports whether p's access to patient ("": to anything) has ended.
+func (r *revocations) covers(p *Principal, patient string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.list {
+		v := &r.list[i]
+		if v.Principal == p.ID && (v.Session == "" || v.Session == p.Session) && v.Until.After(now) &&
+			(len(v.Patients) == 0 || patient != "" && slices.Contains(v.Patients, patient)) {
+			return true
+		}
+	}
+	return false
+}
+
+func hexOf(sum [16]byte) string {
+	const digits = "0123456789abcdef"
+	b := make([]byte, 0, 32)
+	for _, c := range sum {
+		b = append(b, digits[c>>4], digits[c&15])
+	}
+	return string(b)
+}
