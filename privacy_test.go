@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -293,6 +294,7 @@ func showNothing(t *testing.T, byHost bool) {
 				if mode == well && token == "canary-clinician" && !byHost || mode == failing && token == "canary-token" && byHost {
 					tries = append(tries, spoilt(t, frame)...)
 				}
+				x.stream(post, frame)
 				for _, try := range tries {
 					x.post(post, try)
 					if ws = x.send(ws, try); ws == nil {
@@ -366,6 +368,27 @@ func (x *exposure) answer(res *http.Response, about string) {
 func (x *exposure) post(p *poster, frame string) {
 	x.t.Helper()
 	x.answer(p.do(context.Background(), frame), frame)
+}
+
+// stream posts a request that asks for a stream if it is a watch, looks at its
+// reply, and goes.
+func (x *exposure) stream(p *poster, frame string) {
+	x.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	res := p.do(ctx, frame, "Accept: text/event-stream")
+	if res.Header.Get("Content-Type") != eventStream {
+		x.answer(res, frame)
+		return
+	}
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		text := strings.TrimPrefix(lines.Text(), "data: ")
+		if typ := peekType([]byte(text)); typ == "ok" || typ == "error" {
+			x.reply([]byte(text), frame)
+			return
+		}
+	}
 }
 
 // send sends a request and looks at its reply; nil if the connection is over.

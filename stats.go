@@ -170,8 +170,10 @@ func (g *guardedStore) begin() func(*error) {
 	}
 }
 
-// plain returns the error that err matches: a Store may say in its own words
-// what it was doing, and about whom.
+var errStore = errors.New("carewire: the store failed")
+
+// plain returns the error that err matches, else errStore: a Store may say in its
+// own words what it was doing, and about whom.
 func plain(err error) error {
 	if err == nil {
 		return nil
@@ -181,7 +183,7 @@ func plain(err error) error {
 			return own
 		}
 	}
-	return ErrUnavailable
+	return errStore
 }
 
 // sound takes the Data off entries that a Store has damaged: it would spoil the
