@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -98,8 +100,13 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 	ws, resp, err := websocket.Dial(httptrace.WithClientTrace(ctx, trace), c.url, &websocket.DialOptions{
 		HTTPClient: c.o.HTTPClient, HTTPHeader: header, Subprotocols: []string{Protocol}})
 	if err != nil {
-		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+		switch u := (*url.Error)(nil); {
+		case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
 			return nil, refusal(resp)
+		case resp != nil: // the library quotes its headers
+			return nil, errors.New("carewire: the server's answer is no WebSocket handshake")
+		case errors.As(err, &u): // without the URL
+			err = u.Err
 		}
 		return nil, fmt.Errorf("carewire: connecting: %w", err)
 	}
@@ -116,7 +123,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 func (c *Client) token(ctx context.Context) (string, error) {
 	token, err := c.o.Token(ctx)
 	if err != nil {
-		return "", fmt.Errorf("carewire: no token: %w", err)
+		return "", &tokenError{err}
 	}
 	if token == "" || !validText(token, 8192) {
 		return "", errors.New("carewire: the token must be printable text of 1 to 8192 bytes")
@@ -124,15 +131,26 @@ func (c *Client) token(ctx context.Context) (string, error) {
 	return token, nil
 }
 
+// tokenError is what DialOptions.Token says. It is not for a log: it may quote
+// the answer of whoever issues tokens.
+type tokenError struct{ err error }
+
+func (e *tokenError) Error() string        { return "carewire: no token: " + e.err.Error() }
+func (e *tokenError) Unwrap() error        { return e.err }
+func (e *tokenError) LogValue() slog.Value { return slog.StringValue("carewire: no token") }
+
 // greeted reads the welcome.
 func (c *Client) greeted(ctx context.Context, l *link) error {
 	if l.ws.Subprotocol() != Protocol {
 		return errors.New("carewire: the server does not speak " + Protocol)
 	}
 	b, err := l.read(ctx, new(bytes.Buffer))
-	if code := closeCode(err); err != nil && !code.ComeBack() {
+	switch code := closeCode(err); {
+	case err != nil && !code.ComeBack():
 		return &closedError{code}
-	} else if err != nil {
+	case websocket.CloseStatus(err) != -1: // without its reason, which is the server's
+		return fmt.Errorf("carewire: closed instead of a welcome: %d", code)
+	case err != nil:
 		return fmt.Errorf("carewire: waiting for the welcome: %w", err)
 	}
 	ev, _, err := decodeEvent(b)
@@ -355,6 +373,9 @@ func (c *Client) reading(l *link) {
 		ev, r, err := decodeEvent(b)
 		if err != nil {
 			// If it was one that counts, the next count tells.
+			if !sent[ev.Type] {
+				ev.Type = ""
+			}
 			c.o.Logger.Error("carewire: unreadable frame from the server", "type", string(ev.Type), "error", err)
 			continue
 		}
