@@ -34,5 +34,6 @@ func main() {
 		}
 	}()
 	http.Handle("/carewire", hub)
-	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+	server := http.Server{Addr: "127.0.0.1:8080", ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	log.Fatal(server.ListenAndServe())
 }
