@@ -246,7 +246,7 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 }
 
 // History reads a page of a patient's log. ErrGap means that entries after
-// q.Cursor are no longer kept.
+// q.Cursor are no longer kept. What the Store has damaged is left out.
 func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) {
 	if !validPatient(q.Patient) {
 		return HistoryPage{}, invalid("patient", "must be an ID")
