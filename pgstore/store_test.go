@@ -15,9 +15,9 @@ import (
 	"github.com/carewire/carewire/storetest"
 )
 
-func connect(t testing.TB, server *pgtest.Server, conns int32) *pgxpool.Pool {
+func connect(t testing.TB, dsn string, conns int32) *pgxpool.Pool {
 	t.Helper()
-	config, err := pgxpool.ParseConfig(server.DSN())
+	config, err := pgxpool.ParseConfig(dsn)
 	require.NoError(t, err)
 	config.MaxConns = conns
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
@@ -42,8 +42,7 @@ func open(t testing.TB, pool *pgxpool.Pool, o *Options) *Store {
 }
 
 func TestStore(t *testing.T) {
-	server := pgtest.Start(t)
-	pool := connect(t, server, 40)
+	pool := connect(t, pgtest.Database(t), 40)
 	var schemas atomic.Int64
 	storetest.Run(t, func(t *testing.T) carewire.Store {
 		return open(t, pool, &Options{Schema: fmt.Sprintf(`tenant "%d"`, schemas.Add(1))})

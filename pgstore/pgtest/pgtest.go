@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ type Server struct {
 	Dir string // where data and socket are
 	bin string
 	cmd *exec.Cmd
-	in  io.Closer
+	in  io.WriteCloser // ends the server
 	as  *syscall.SysProcAttr
 }
 
@@ -36,10 +37,34 @@ type Server struct {
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s := newServer(t)
-	s.mustRun(t, "initdb", "-D", s.data(), "-U", "carewire", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-	s.configure(t, settings)
+	t.Cleanup(s.Stop)
+	s.init(t, settings)
 	s.Restart(t)
 	return s
+}
+
+var shared struct {
+	sync.Mutex
+	server *Server
+	n      int
+}
+
+// Database makes a new database in a server that all tests of the process
+// share, and says how to connect to it. The server ends with the process.
+func Database(t testing.TB) (dsn string) {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server == nil {
+		s := newServer(t)
+		s.init(t, nil)
+		s.Restart(t)
+		shared.server = s
+	}
+	shared.n++
+	name := fmt.Sprint("test", shared.n)
+	shared.server.mustRun(t, "createdb", "-h", shared.server.Dir, "-U", "carewire", name)
+	return shared.server.connect(name)
 }
 
 // Copy starts a second server on a copy of s, as restoring a backup does. With
@@ -47,6 +72,7 @@ func Start(t testing.TB, settings ...string) *Server {
 func (s *Server) Copy(t testing.TB, promote bool) *Server {
 	t.Helper()
 	c := newServer(t)
+	t.Cleanup(c.Stop)
 	c.mustRun(t, "pg_basebackup", "-D", c.data(), "-h", s.Dir, "-U", "carewire", "-X", "stream", "-c", "fast", "--no-sync")
 	c.configure(t, nil)
 	if promote {
@@ -59,26 +85,46 @@ func (s *Server) Copy(t testing.TB, promote bool) *Server {
 	return c
 }
 
-// DSN says how to connect.
-func (s *Server) DSN() string {
-	return "host=" + s.Dir + " user=carewire dbname=postgres"
+// Dump fills the database to with a dump of the database from, and says how to
+// connect to it.
+func (s *Server) Dump(t testing.TB, from, to string) (dsn string) {
+	t.Helper()
+	s.mustRun(t, "sh", "-c", `"$0/pg_dump" -h "$1" -U carewire "$2" | "$0/psql" -q -v ON_ERROR_STOP=1 -h "$1" -U carewire "$3"`, s.bin, s.Dir, from, to)
+	return s.connect(to)
 }
 
-// Stop ends the server at once, as a crash does, and waits.
-func (s *Server) Stop() {
+// DSN says how to connect, as a superuser.
+func (s *Server) DSN() string { return s.connect("postgres") }
+
+func (s *Server) connect(database string) string {
+	return "host=" + s.Dir + " user=carewire dbname=" + database
+}
+
+// Crash ends the server at once, as a crash does, and waits.
+func (s *Server) Crash() {
 	if s.cmd != nil {
-		s.in.Close()
+		fmt.Fprintln(s.in, "keep")
 		_ = s.cmd.Wait()
 		s.cmd = nil
 	}
 }
 
-// Restart stops the server, if it runs, and starts it.
+// Stop ends the server, and deletes its data.
+func (s *Server) Stop() {
+	if s.cmd != nil {
+		_ = s.in.Close()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+	_ = os.RemoveAll(s.Dir)
+}
+
+// Restart crashes the server, if it runs, and starts it.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
-	s.Stop()
-	// The shell ends the server when this process is gone, however that happened.
-	s.cmd = exec.Command("/bin/sh", "-c", `"$0" -D "$1" >"$1/log" 2>&1 & read _; kill -QUIT $!; wait $!`, filepath.Join(s.bin, "postgres"), s.data())
+	s.Crash()
+	// The shell ends the server and deletes its data when this process is gone, however that happened.
+	s.cmd = exec.Command("/bin/sh", "-c", `"$0" -D "$1/data" >"$1/log" 2>&1 & read word; kill -QUIT $!; wait $!; [ "$word" ] || rm -rf "$1"`, filepath.Join(s.bin, "postgres"), s.Dir)
 	s.cmd.SysProcAttr, s.cmd.Dir = s.as, s.Dir
 	in, err := s.cmd.StdinPipe()
 	if err == nil {
@@ -99,7 +145,7 @@ func (s *Server) Restart(t testing.TB) {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			log, _ := os.ReadFile(filepath.Join(s.data(), "log"))
+			log, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
 			t.Fatalf("PostgreSQL does not start: %v\n%s", err, log)
 		}
 	}
@@ -117,10 +163,6 @@ func newServer(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{Dir: dir, bin: bin, as: &syscall.SysProcAttr{}}
-	t.Cleanup(func() {
-		s.Stop()
-		_ = os.RemoveAll(dir)
-	})
 	if os.Getuid() == 0 { // PostgreSQL refuses to be run by root
 		uid, gid, err := nobody()
 		if err == nil {
@@ -132,6 +174,12 @@ func newServer(t testing.TB) *Server {
 		s.as.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	return s
+}
+
+func (s *Server) init(t testing.TB, settings []string) {
+	t.Helper()
+	s.mustRun(t, "initdb", "-D", s.data(), "-U", "carewire", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	s.configure(t, settings)
 }
 
 func (s *Server) data() string { return filepath.Join(s.Dir, "data") }
