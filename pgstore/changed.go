@@ -36,7 +36,7 @@ const (
 
 	changedSQL = `
 		select ` + columns + `, s.changed::text::bigint
-		from carewire.states s join carewire.log l on l.patient = s.patient and l.seq = s.seq join carewire.epochs e on e.num = l.epoch
+		from ` + newest + `
 		where s.changed is not null and (s.changed, s.patient, s.key) > ($1::text::xid8, $2, $3)`
 	sinceSQL = ` and s.changed >= pg_snapshot_xmin($5::text::pg_snapshot) and not pg_visible_in_snapshot(s.changed, $5::text::pg_snapshot)`
 	openSQL  = ` and s.open`

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -218,6 +219,7 @@ func TestRoleWithoutDDL(t *testing.T) {
 	s := open(t, pool, &Options{Schema: "ehr"})
 	mustAppend(t, s, notice("a", "1"))
 	require.NoError(t, s.Prune(t.Context(), start.AddDate(3, 0, 0), carewire.Retention{Vitals: time.Hour, Others: time.Hour}))
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return s.PublishTx(t.Context(), tx, carewire.HeartRate.Of("p1", 60)) }))
 	require.Error(t, Migrate(t.Context(), pool, "more"))
 }
 

@@ -92,8 +92,11 @@ func (s *Store) transact(ctx context.Context, items []*item) error {
 }
 
 const (
-	beginSQL    = `begin isolation level read committed read write`
-	settingsSQL = `select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)`
+	beginSQL = `begin isolation level read committed read write`
+
+	// A plan may be made while the tables are small and kept while they grow.
+	settingsSQL = `
+		select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true), set_config('enable_seqscan', 'off', true)`
 
 	newHeadsSQL = `insert into carewire.heads (patient) select unnest($1::text[]) on conflict do nothing`
 	headsSQL    = `select patient, seq, must, epoch from carewire.heads where patient = any($1::text[]) order by patient for update`
@@ -102,15 +105,18 @@ const (
 
 	statesSQL = `
 		select s.patient, s.key, s.seq, s.rev, s.kind, s.open, s.due, s.time, coalesce(s.changed::text::bigint, 0)
-		from unnest($1::text[], $2::text[]) w (patient, key) join carewire.states s using (patient, key)`
+		from unnest($1::text[], $2::text[]) w (patient, key)
+		cross join lateral (select * from carewire.states s where s.patient = w.patient and s.key = w.key limit 1) s`
 
 	knownSQL = `
-		with w as (select * from unnest($1::text[], $2::text[], $3::text[]) w (patient, sender, id))
-		select l.patient, l.sender, l.id, l.sum, e.epoch, l.seq, l.must
-		from w join carewire.log l using (patient, sender, id) join carewire.epochs e on e.num = l.epoch where l.id <> ''
-		union all
-		select i.patient, i.sender, i.id, i.sum, e.epoch, i.seq, i.must
-		from w join carewire.ids i using (patient, sender, id) join carewire.epochs e on e.num = i.epoch`
+		select w.patient, w.sender, w.id, k.sum, e.epoch, k.seq, k.must
+		from unnest($1::text[], $2::text[], $3::text[]) w (patient, sender, id)
+		cross join lateral (
+			select l.sum, l.epoch, l.seq, l.must from carewire.log l where l.patient = w.patient and l.sender = w.sender and l.id = w.id and l.id <> ''
+			union all
+			select i.sum, i.epoch, i.seq, i.must from carewire.ids i where i.patient = w.patient and i.sender = w.sender and i.id = w.id
+			limit 1) k
+		join carewire.epochs e on e.num = k.epoch`
 )
 
 // look locks the heads, in the same order as everybody, and reads what the

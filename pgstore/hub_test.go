@@ -1,10 +1,12 @@
 package pgstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,5 +101,43 @@ func TestTwoNodes(t *testing.T) {
 				t.Fatal("a revocation did not reach the other node")
 			}
 		})
+	}
+}
+
+// A listener that cannot hear what the pool sends says so, once, and other
+// nodes' entries are looked for all the same.
+func TestDeafListener(t *testing.T) {
+	var said bytes.Buffer
+	other := pgtest.Database(t)
+	s := open(t, connect(t, pgtest.Database(t), 8), &Options{Listen: other, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+	waitFor(t, s.Wake(), "a wake-up")
+	waitFor(t, s.Wake(), "another one")
+	require.NoError(t, s.Close())
+	require.Equal(t, 1, strings.Count(said.String(), "not listening"))
+}
+
+// told is a log that a test waits for.
+type told chan string
+
+func (c told) Write(p []byte) (int, error) { c <- string(p); return len(p), nil }
+
+// A node that lost its listening connection says so, listens again, and then
+// looks for what it has missed.
+func TestListenerComesBack(t *testing.T) {
+	dsn := pgtest.Database(t)
+	log := make(told, 10)
+	pool := connect(t, dsn, 8)
+	s := open(t, pool, &Options{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	waitFor(t, s.Wake(), "a wake-up as soon as it listens")
+	other := open(t, connect(t, dsn, 8), &Options{})
+	for i := range 2 {
+		mustAppend(t, other, notice("a", fmt.Sprint(i)))
+		waitFor(t, s.Wake(), "a wake-up of another node's append")
+		if i == 0 {
+			exec(t, pool, `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query ilike 'listen %'`)
+			require.Contains(t, <-log, "not listening")
+			require.Contains(t, <-log, "listening again")
+			waitFor(t, s.Wake(), "a wake-up when it listens again")
+		}
 	}
 }

@@ -17,7 +17,7 @@ const (
 	quietFor   = 20 * time.Second      // before one asks whether the connection still is one
 )
 
-var errDeaf = errors.New("pgstore: LISTEN hears nothing: is there a PgBouncer in between?")
+var errDeaf = errors.New("what the pool sends is not heard: is there a PgBouncer in between, or another database?")
 
 // Wake implements [carewire.Watcher]. While the listening connection is down,
 // and with [Options.NoListen], it receives once a second.
@@ -136,7 +136,7 @@ func (s *Store) hear(config *pgx.ConnConfig, heard func()) error {
 func (s *Store) hearItself(conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(s.ctx, hearWithin)
 	defer cancel()
-	if _, err := conn.Exec(ctx, `select pg_notify($1, $2)`, s.channel(), "echo "+s.node); err != nil {
+	if _, err := s.pool.Exec(ctx, `select pg_notify($1, $2)`, s.channel(), "echo "+s.node); err != nil {
 		return err
 	}
 	for {

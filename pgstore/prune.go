@@ -15,17 +15,18 @@ const (
 )
 
 const (
-	oldSQL = `select distinct patient from carewire.log where received < $1 and (kind in (1, 6)) = $2`
+	// Which entries are old enough. What is the newest state of its key stays if
+	// it is open or a vital.
+	oldSQL = ` from carewire.log l where (l.received < $1 or l.received is null) and (l.kind in (1, 6)) = $2
+		and not exists (select from carewire.states s where s.patient = l.patient and s.key = l.key and s.seq = l.seq and (s.open or s.kind = 1))`
+
+	patientsSQL = `select distinct l.patient` + oldSQL
 
 	lockSQL = `select from carewire.heads where patient = $1 for update`
 
-	// What is the newest state of its key stays if it is open or a vital.
 	pruneSQL = `
 		with gone as (
-			delete from carewire.log where patient = $1 and seq in (
-				select l.seq from carewire.log l left join carewire.states s on s.patient = l.patient and s.key = l.key and s.seq = l.seq and l.key <> ''
-				where l.patient = $1 and l.received < $2 and (l.kind in (1, 6)) = $3 and not coalesce(s.open or s.kind = 1, false)
-				order by l.seq limit $4)
+			delete from carewire.log where patient = $3 and seq in (select l.seq` + oldSQL + ` and l.patient = $3 order by l.seq limit $4)
 			returning *
 		), marks as (
 			insert into carewire.pruned as p (patient, kind, seq) select patient, kind, max(seq) from gone group by patient, kind
@@ -55,7 +56,7 @@ func (s *Store) Prune(ctx context.Context, at time.Time, keep carewire.Retention
 			continue
 		}
 		before := at.Add(-age).UTC()
-		rows, err := s.pool.Query(ctx, s.sql(oldSQL), before, droppable)
+		rows, err := s.pool.Query(ctx, s.sql(patientsSQL), before, droppable)
 		if err != nil {
 			return failure("prune", err)
 		}
@@ -91,7 +92,7 @@ func (s *Store) prune(ctx context.Context, patient string, at, before time.Time,
 		b.Queue(beginSQL)
 		b.Queue(settingsSQL, s.lockWait, s.idle)
 		b.Queue(s.sql(lockSQL), patient)
-		b.Queue(s.sql(pruneSQL), patient, before, droppable, perPrune, rememberIDs, at).QueryRow(func(row pgx.Row) error { return row.Scan(&gone) })
+		b.Queue(s.sql(pruneSQL), before, droppable, patient, perPrune, rememberIDs, at).QueryRow(func(row pgx.Row) error { return row.Scan(&gone) })
 		b.Queue(`commit`)
 		if err := s.pool.SendBatch(ctx, b).Close(); err != nil {
 			return failure("prune", err)

@@ -12,6 +12,12 @@ import (
 // columns are those of an entry, as entries reads them.
 const columns = `l.patient, e.epoch, l.seq, l.must, l.kind, l.key, l.rev, l.open, l.due, l.audience, l.addressed, l.sender, l.id, l.sum, l.time, l.received, l.data`
 
+// newest are the newest entries of keys, each looked up by its number: joined in
+// another way, a whole log might be read for them.
+const newest = `carewire.states s
+	cross join lateral (select * from carewire.log l where l.patient = s.patient and l.seq = s.seq limit 1) l
+	join carewire.epochs e on e.num = l.epoch`
+
 // entries reads rows that begin with columns; the others go to more.
 func entries(rows pgx.Rows, more ...any) ([]carewire.Entry, error) {
 	var found []carewire.Entry
@@ -119,7 +125,7 @@ func orThousand(limit int) int {
 
 const (
 	latestSQL = `
-		select ` + columns + ` from carewire.states s join carewire.log l on l.patient = s.patient and l.seq = s.seq join carewire.epochs e on e.num = l.epoch
+		select ` + columns + ` from ` + newest + `
 		where s.patient = $1 and (s.kind = 1 or s.open and s.kind <> 6) order by l.seq`
 
 	headsOfSQL = `
@@ -166,7 +172,7 @@ func readHeads(into map[string]carewire.Head) func(pgx.Rows) error {
 }
 
 const getSQL = `
-	select ` + columns + ` from carewire.states s join carewire.log l on l.patient = s.patient and l.seq = s.seq join carewire.epochs e on e.num = l.epoch
+	select ` + columns + ` from ` + newest + `
 	where s.patient = $1 and s.key = $2`
 
 // Get implements [carewire.Store].
@@ -204,7 +210,7 @@ func (s *Store) Heads(ctx context.Context, patients []string) ([]carewire.Head, 
 }
 
 const waitingSQL = `
-	select ` + columns + ` from carewire.states s join carewire.log l on l.patient = s.patient and l.seq = s.seq join carewire.epochs e on e.num = l.epoch
+	select ` + columns + ` from ` + newest + `
 	where s.open and s.due is not null and s.due <= $1 order by s.due limit $2`
 
 // Waiting implements [carewire.Store].

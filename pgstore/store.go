@@ -173,7 +173,7 @@ func (s *Store) usable(ctx context.Context) error {
 // identity names the server, its timeline and the tables: a backup that was
 // restored, or a standby that was promoted, differs in one of them.
 const identity = `(select system_identifier from pg_control_system())::text || '/' ||
-	left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || 'carewire.log'::regclass::oid::text`
+	left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (select tableoid from carewire.version)::text`
 
 // safe is whether what is committed survives.
 const safe = `current_setting('fsync')::boolean and current_setting('full_page_writes')::boolean and current_setting('synchronous_commit') <> 'off'`

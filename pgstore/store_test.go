@@ -42,10 +42,19 @@ func open(t testing.TB, pool *pgxpool.Pool, o *Options) *Store {
 }
 
 func TestStore(t *testing.T) {
-	pool := connect(t, pgtest.Database(t), 40)
+	testStore(t, connect(t, pgtest.Database(t), 40))
+}
+
+// As behind a PgBouncer that gives each transaction another connection, where
+// no prepared statement is found again.
+func TestStoreWithoutPreparedStatements(t *testing.T) {
+	testStore(t, connect(t, pgtest.Database(t)+" default_query_exec_mode=exec", 40))
+}
+
+func testStore(t *testing.T, pool *pgxpool.Pool) {
 	var schemas atomic.Int64
 	storetest.Run(t, func(t *testing.T) carewire.Store {
-		return open(t, pool, &Options{Schema: fmt.Sprintf(`tenant "%d"`, schemas.Add(1))})
+		return open(t, pool, &Options{Schema: fmt.Sprintf(`tenant "%d'`, schemas.Add(1))})
 	}, &storetest.Options{Reopen: func(t *testing.T, s carewire.Store) carewire.Store {
 		require.NoError(t, s.(*Store).Close())
 		return open(t, pool, &Options{Schema: s.(*Store).schema})

@@ -10,7 +10,7 @@ insert into version values (1);
 create table epochs (
 	num      int generated always as identity primary key,
 	epoch    text not null unique,
-	identity text not null, -- of the server, its timeline and the table log
+	identity text not null, -- of the server, its timeline and the table version
 	began    timestamptz not null default now()
 );
 
@@ -85,3 +85,14 @@ create table pruned (
 	seq     bigint not null,
 	primary key (patient, kind)
 );
+
+-- What hosts' own transactions leave for a Hub. A Hub takes it once they have
+-- committed; what it can never take stays, with the reason.
+create table pending (
+	n       bigint generated always as identity primary key,
+	kind    smallint not null, -- 1 vital, 2 alert
+	event   text not null,     -- as the wire has it, with its ID
+	after   timestamptz not null default now(), -- not to be tried before
+	refused text
+);
+create index pending_open on pending (kind desc, n) where refused is null;
