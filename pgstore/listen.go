@@ -19,8 +19,8 @@ const (
 
 var errDeaf = errors.New("what the pool sends is not heard: is there a PgBouncer in between, or another database?")
 
-// Wake implements [carewire.Watcher]. While the listening connection is down,
-// and with [Options.NoListen], it receives once a second.
+// Wake implements [carewire.Watcher]. While the listening connection hears
+// nothing, and with [Options.NoListen], it receives once a second.
 func (s *Store) Wake() <-chan struct{} { return s.wake }
 
 func (s *Store) wakeUp() {
@@ -30,10 +30,12 @@ func (s *Store) wakeUp() {
 	}
 }
 
-// poll wakes once a second until the store closes.
+// poll wakes once a second while nothing is heard, until the store closes.
 func (s *Store) poll() {
 	for s.sleep(pollEvery) {
-		s.wakeUp()
+		if !s.hearing.Load() {
+			s.wakeUp()
+		}
 	}
 }
 
@@ -77,33 +79,32 @@ func (s *Store) channel() string {
 	return fmt.Sprintf("carewire_%x", sha256.Sum256([]byte(s.schema)))[:40]
 }
 
-// listen wakes when other nodes have committed, until the store closes. While
-// it hears nothing it wakes once a second.
+// listen wakes when other nodes have committed, until the store closes.
 func (s *Store) listen(config *pgx.ConnConfig) {
-	down := false
+	told := false
 	for {
 		err := s.hear(config, func() {
-			if down {
+			if told {
 				s.log.Info("pgstore: listening again")
 			}
-			down = false
+			told = false
 		})
+		s.hearing.Store(false)
 		if s.ctx.Err() != nil {
 			return
 		}
-		if !down {
+		if !told {
 			s.log.Warn("pgstore: not listening, other nodes' entries are looked for once a second", "error", failure("listen", err))
 		}
-		down = true
+		told = true
 		if !s.sleep(pollEvery) {
 			return
 		}
-		s.wakeUp()
 	}
 }
 
-// hear listens on a connection of its own until that fails. It calls heard as
-// soon as it has heard itself.
+// hear listens on a connection of its own until that fails. It calls heard
+// whenever it has heard itself.
 func (s *Store) hear(config *pgx.ConnConfig, heard func()) error {
 	ctx, cancel := context.WithTimeout(s.ctx, hearWithin)
 	defer cancel()
@@ -125,6 +126,7 @@ func (s *Store) hear(config *pgx.ConnConfig, heard func()) error {
 		if err := s.hearItself(conn); err != nil {
 			return err
 		}
+		s.hearing.Store(true)
 		heard()
 		s.wakeUp() // what came before it listened
 		if err := s.hearOthers(conn); err != nil {

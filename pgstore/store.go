@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -76,6 +77,7 @@ type Store struct {
 	queue     chan *request
 	committed chan struct{} // something was, and others are to be told
 	wake      chan struct{}
+	hearing   atomic.Bool // of other nodes, by the listening connection
 	closing   chan struct{}
 	ctx       context.Context // ends with closing
 	stop      context.CancelFunc
@@ -115,9 +117,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	for range writers {
 		s.running.Go(s.write)
 	}
-	if o.NoListen {
-		s.running.Go(s.poll)
-	} else {
+	s.running.Go(s.poll)
+	if !o.NoListen {
 		config := pool.Config().ConnConfig
 		if o.Listen != "" {
 			var err error
