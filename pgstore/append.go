@@ -26,7 +26,6 @@ type request struct {
 type item struct {
 	carewire.Entry
 	result carewire.Appended
-	full   bool // what is refused if there is no room
 }
 
 const (
@@ -175,11 +174,14 @@ func (s *Store) flush(batch []*request) {
 	// Not a caller's: what one gives up the others still wait for.
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
-	err := s.transact(ctx, items)
+	err := s.transact(ctx, items, false)
 	if errors.Is(err, errNewEpoch) {
 		if err = s.startEpoch(ctx, false); err == nil {
-			err = s.transact(ctx, items)
+			err = s.transact(ctx, items, false)
 		}
+	}
+	if isFull(err) {
+		err = s.transact(ctx, items, true) // what is in the log already is answered so
 	}
 	if err != nil {
 		err = fmt.Errorf("%w: %w", carewire.ErrUnknownOutcome, failure("append", err))

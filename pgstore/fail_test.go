@@ -245,6 +245,21 @@ func TestEntriesThatCannotBeKept(t *testing.T) {
 	require.Equal(t, odd.To, log[0].To)
 }
 
+// When the server has no room, new entries are refused and known ones answered.
+func TestFullDisk(t *testing.T) {
+	pool := connect(t, pgtest.Database(t), 10)
+	s := open(t, pool, nil)
+	first := mustAppend(t, s, notice("a", "1"))[0]
+	exec(t, pool, `create function full_disk() returns trigger language plpgsql as $$ begin raise exception using errcode = '53100'; end $$`)
+	exec(t, pool, `create trigger full_disk before insert on carewire.log execute function full_disk()`)
+	got := mustAppend(t, s, notice("a", "1"), notice("a", "2"), notice("a", "2"))
+	require.Equal(t, carewire.Appended{Position: first.Position, Must: 1, Repeated: true}, got[0])
+	require.ErrorIs(t, got[1].Err, carewire.ErrFull)
+	require.ErrorIs(t, got[2].Err, carewire.ErrFull)
+	exec(t, pool, `drop trigger full_disk on carewire.log`)
+	require.Equal(t, uint64(2), mustAppend(t, s, notice("a", "2"))[0].Seq)
+}
+
 // Errors hold no names: PostgreSQL's own texts would.
 func TestErrorsHoldNoValues(t *testing.T) {
 	pool := connect(t, pgtest.Database(t), 10)

@@ -27,6 +27,7 @@ type flush struct {
 	known  map[idKey]known
 	epoch  string // the current one
 	num    int32  // and its number
+	full   bool   // there is no room
 	taken  []*item
 }
 
@@ -64,13 +65,13 @@ type known struct {
 
 // transact gives every item its result. After an error nobody knows whether
 // anything was written, except after errNewEpoch: nothing was.
-func (s *Store) transact(ctx context.Context, items []*item) error {
+func (s *Store) transact(ctx context.Context, items []*item, full bool) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	f := &flush{store: s, items: items, heads: map[string]*head{}, states: map[stateKey]*state{}, known: map[idKey]known{}}
+	f := &flush{store: s, items: items, full: full, heads: map[string]*head{}, states: map[stateKey]*state{}, known: map[idKey]known{}}
 	if err = f.look(ctx, conn); err == nil {
 		if f.decide(); len(f.taken) > 0 {
 			err = f.commit(ctx, conn)
@@ -81,14 +82,13 @@ func (s *Store) transact(ctx context.Context, items []*item) error {
 			err = rollback
 		}
 	}
-	var server *pgconn.PgError
-	if len(f.taken) > 0 && errors.As(err, &server) && server.Code == "53100" { // the disk is full, and the transaction was undone
-		for _, it := range f.taken {
-			it.result = carewire.Appended{Err: carewire.ErrFull}
-		}
-		return nil
-	}
 	return err
+}
+
+// isFull reports whether the server had no room: then the transaction was undone.
+func isFull(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "53100"
 }
 
 const (
@@ -223,6 +223,9 @@ func (f *flush) take(it *item) carewire.Appended {
 	}
 	if it.Rev != 0 && it.Rev != st.rev+1 {
 		return carewire.Appended{Err: carewire.ErrConflict}
+	}
+	if f.full {
+		return carewire.Appended{Err: carewire.ErrFull}
 	}
 	h := f.heads[it.Patient]
 	h.seq++

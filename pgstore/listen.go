@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	wakeEvery  = 20 * time.Millisecond // wake-ups come no closer than this: each makes a Hub compare heads
+	wakeEvery  = 50 * time.Millisecond // wake-ups come no closer than this: each makes a Hub compare the heads of all who are watched
 	pollEvery  = time.Second           // wake-ups while nothing is heard
 	hearWithin = 5 * time.Second       // of what is sent to oneself
 	quietFor   = 20 * time.Second      // before one asks whether the connection still is one

@@ -40,18 +40,18 @@ func (s *Store) PublishSQL(ctx context.Context, tx *sql.Tx, vitals ...carewire.V
 }
 
 // execute runs a statement in a host's transaction.
-type execute func(ctx context.Context, sql string, args ...any) error
+type execute func(ctx context.Context, statement string, args ...any) error
 
 func onPgx(tx pgx.Tx) execute {
-	return func(ctx context.Context, sql string, args ...any) error {
-		_, err := tx.Exec(ctx, sql, args...)
+	return func(ctx context.Context, statement string, args ...any) error {
+		_, err := tx.Exec(ctx, statement, args...)
 		return err
 	}
 }
 
 func onSQL(tx *sql.Tx) execute {
-	return func(ctx context.Context, sql string, args ...any) error {
-		_, err := tx.ExecContext(ctx, sql, args...)
+	return func(ctx context.Context, statement string, args ...any) error {
+		_, err := tx.ExecContext(ctx, statement, args...)
 		return err
 	}
 }

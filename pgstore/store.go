@@ -50,7 +50,8 @@ type Options struct {
 	LockTimeout time.Duration
 
 	// Timeout is how long an Append may take once it is its turn; then its
-	// outcome is unknown. 0: 10 s.
+	// outcome is unknown. The server ends what a node that stopped has left in
+	// the middle after the same time. 0: 10 s.
 	Timeout time.Duration
 
 	// Writers is how many transactions append at the same time, each on one
@@ -103,6 +104,13 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	writers := o.Writers
+	if writers <= 0 {
+		writers = 2
+	}
+	if int(pool.Config().MaxConns) < writers+2 { // else those who wait for each other might hold them all
+		return nil, errors.New("pgstore: the pool needs two connections more than there are Writers")
+	}
 	if err := s.checkVersion(ctx); err != nil {
 		return nil, err
 	}
@@ -110,10 +118,6 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 		return nil, err
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
-	writers := o.Writers
-	if writers <= 0 {
-		writers = 2
-	}
 	for range writers {
 		s.running.Go(s.write)
 	}
