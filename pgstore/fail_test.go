@@ -245,6 +245,28 @@ func TestEntriesThatCannotBeKept(t *testing.T) {
 	require.Equal(t, odd.To, log[0].To)
 }
 
+// Nodes that append to the same patients in different orders do not wait for
+// each other in a circle, neither for known patients nor for new ones.
+func TestOppositeOrders(t *testing.T) {
+	dsn := pgtest.Database(t)
+	var wg sync.WaitGroup
+	for node := range 3 {
+		s := open(t, connect(t, dsn, 8), nil)
+		wg.Go(func() {
+			for i := range 50 {
+				var batch []carewire.Entry
+				for k := range 6 {
+					patient := (node*2 + k*(1+2*(node%2))) % 6 // each node begins with another one
+					batch = append(batch, notice(fmt.Sprint("p", patient, "-", i/5), fmt.Sprint(node, i, k)))
+				}
+				_, err := s.Append(t.Context(), batch)
+				assert.NoError(t, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // When the server has no room, new entries are refused and known ones answered.
 func TestFullDisk(t *testing.T) {
 	pool := connect(t, pgtest.Database(t), 10)
