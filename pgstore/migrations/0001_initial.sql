@@ -46,7 +46,7 @@ create table log (
 );
 create unique index log_ids on log (patient, sender, id) where id <> '';
 create index log_others on log (patient, seq) where kind <> 1;
-create index log_received on log using brin (received);
+create index log_received on log using brin (received) with (autosummarize = on);
 
 -- The IDs of entries that were pruned, for as long as they are remembered.
 create table ids (
