@@ -29,7 +29,8 @@ func main() {
 	var step float64
 	flag.StringVar(&o.addr, "addr", "127.0.0.1:8080", "address to listen on")
 	flag.StringVar(&o.data, "data", dataDir(), "directory of the store")
-	flag.StringVar(&o.store, "store", "bolt", "where events are kept: bolt or memory")
+	flag.StringVar(&o.store, "store", "bolt", "where events are kept: bolt, memory or postgres")
+	flag.StringVar(&o.dsn, "dsn", "", "how to connect to PostgreSQL, as postgres://… or key=value; empty: as the PG… variables say")
 	flag.IntVar(&o.patients, "patients", 12, "patients with a simulated monitor")
 	flag.Uint64Var(&o.seed, "seed", 0, "makes the simulated values reproducible; 0: other ones each time")
 	flag.BoolVar(&o.quiet, "quiet", false, "simulate no monitors")
@@ -115,10 +116,7 @@ func dataDir() string {
 // greet says who may come in, and how.
 func (w *ward) greet(out io.Writer, host string) {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
-	kept := "memory"
-	if w.store == "bolt" {
-		kept = w.data
-	}
+	kept := map[string]string{"bolt": w.data, "memory": "memory", "postgres": "PostgreSQL"}[w.store]
 	say("A ward with %d patients and a spare bed. Events are kept in %s.\n", w.patients, kept)
 	say("Open as")
 	for _, u := range w.people.users {

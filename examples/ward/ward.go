@@ -10,8 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
+	"github.com/carewire/carewire/pgstore"
 )
 
 // options are what the flags say.
@@ -19,6 +22,7 @@ type options struct {
 	addr     string
 	data     string
 	store    string
+	dsn      string // for the store postgres
 	patients int
 	seed     uint64
 	quiet    bool
@@ -77,8 +81,32 @@ func (w *ward) openStore() (carewire.Store, error) {
 		}
 		w.closeStore = store.Close
 		return store, nil
+	case "postgres":
+		return w.openPostgres()
 	}
-	return nil, errors.New("-store must be bolt or memory")
+	return nil, errors.New("-store must be bolt, memory or postgres")
+}
+
+// openPostgres opens the store that any number of wards with the same database share.
+func (w *ward) openPostgres() (carewire.Store, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	pool, err := pgxpool.New(ctx, w.dsn)
+	if err != nil {
+		return nil, errors.New("-dsn is not usable") // it may hold a password
+	}
+	if err = pgstore.Migrate(ctx, pool, "ward"); err == nil {
+		var store *pgstore.Store
+		if store, err = pgstore.Open(ctx, pool, &pgstore.Options{Schema: "ward", Logger: w.log}); err == nil {
+			w.closeStore = func() error {
+				defer pool.Close()
+				return store.Close()
+			}
+			return store, nil
+		}
+	}
+	pool.Close()
+	return nil, err
 }
 
 // handler serves the Hub, the page and what the page asks for.

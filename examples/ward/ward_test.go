@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
 const soon = 20 * time.Second
@@ -151,6 +152,38 @@ func TestWardKeepsAlerts(t *testing.T) {
 				return !e.Alert.Open()
 			})
 		})
+	}
+}
+
+// Two wards share a database, as two nodes behind a load balancer do. A nurse
+// who watches at the second sees what a monitor sends to the first, once, and
+// answers there; the first knows.
+func TestTwoWards(t *testing.T) {
+	dsn := pgtest.Database(t)
+	one, first, endOne := open(t, options{store: "postgres", dsn: dsn})
+	defer endOne()
+	two, second, endTwo := open(t, options{store: "postgres", dsn: dsn})
+	defer endTwo()
+	device, nurse := dial(t, first, "gateway-1"), dial(t, second, "nurse-ada")
+	watch(t, nurse, carewire.WatchOptions{Groups: []string{wardSix}})
+	stop := sending(t, device, 200)
+	var alert carewire.Alert
+	await(t, nurse, func(e *carewire.Event) bool {
+		if e.Alert != nil && e.Alert.Key == "bp-high" && e.Alert.Escalation.State == carewire.EscalationNotified {
+			alert = *e.Alert
+		}
+		return alert.ID != ""
+	})
+	stop()
+	if n := len(one.pager.sent()) + len(two.pager.sent()); n != 1 {
+		t.Errorf("%d pages", n)
+	}
+	if _, err := nurse.Answer(t.Context(), alert.Ref(), carewire.Answer{Do: carewire.Accept}); err != nil {
+		t.Fatal(err)
+	}
+	seen, err := one.hub.Alert(t.Context(), alert.Patient, alert.Key)
+	if err != nil || seen.ID != alert.ID || seen.Responsibility.State != carewire.Accepted {
+		t.Error("the first ward does not know of the answer")
 	}
 }
 

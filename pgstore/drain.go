@@ -1,0 +1,190 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/carewire/carewire"
+)
+
+const (
+	drainEvery = 200 * time.Millisecond // how often it is looked for what hosts' transactions left
+	perDrain   = 100                    // events taken at once
+)
+
+// Drain gives hub what RaiseTx and PublishTx left, alerts first and else in the
+// order in which they were left, until ctx ends, the hub is shut down or the
+// Store is closed; it returns why. Run it in a goroutine at every node: one of
+// them works, another goes on when that one dies. What was given to a hub but
+// not yet crossed out is given again, and recognised by its ID.
+//
+// What the hub can never take (it is invalid, or its ID stands for something
+// else) stays in the table pending, with the reason in the column refused:
+// look after it. Everything else is tried again after two seconds.
+func (s *Store) Drain(ctx context.Context, hub *carewire.Hub) error {
+	failing := false
+	for {
+		n, err := s.drainSome(ctx, hub)
+		if stop := s.usable(ctx); stop != nil {
+			return stop
+		}
+		if errors.Is(err, carewire.ErrClosed) {
+			return carewire.ErrClosed
+		}
+		if err != nil && !failing {
+			s.log.Warn("pgstore: what transactions left cannot be read", "error", err)
+		}
+		if failing = err != nil; n == perDrain {
+			continue
+		}
+		select {
+		case <-time.After(drainEvery):
+		case <-ctx.Done():
+		case <-s.closing:
+		}
+	}
+}
+
+// left is an event that a transaction left.
+type left struct {
+	n     int64
+	kind  carewire.Kind
+	event string
+	alert carewire.Alert // the event, if it is one
+	err   error          // what became of it
+}
+
+const (
+	// One node drains at a time, or their events would mix.
+	turnSQL = `select pg_try_advisory_xact_lock(hashtextextended($1, 0))`
+
+	leftSQL    = `select n, kind, event from carewire.pending where refused is null and after <= clock_timestamp() order by kind desc, n limit $1`
+	takenSQL   = `delete from carewire.pending where n = any($1::bigint[])`
+	laterSQL   = `update carewire.pending set after = clock_timestamp() + interval '2 seconds' where n = any($1::bigint[])`
+	refusedSQL = `update carewire.pending p set refused = w.why from unnest($1::bigint[], $2::text[]) w (n, why) where p.n = w.n`
+)
+
+// drainSome gives hub some events and returns how many there were.
+func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
+	if err := s.usable(ctx); err != nil {
+		return 0, err
+	}
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return 0, failure("drain", err)
+	}
+	defer conn.Release()
+	// What the hub has taken is crossed out, though ctx end meanwhile.
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 6*s.timeout)
+	defer cancel()
+	var events []*left
+	mine := false
+	b := &pgx.Batch{}
+	b.Queue(beginSQL)
+	b.Queue(settingsSQL, s.lockWait, s.idle)
+	b.Queue(turnSQL, "carewire drain "+s.schema).QueryRow(func(row pgx.Row) error { return row.Scan(&mine) })
+	b.Queue(s.sql(leftSQL), perDrain).Query(func(rows pgx.Rows) error {
+		var e left
+		_, err := pgx.ForEachRow(rows, []any{&e.n, &e.kind, &e.event}, func() error {
+			events = append(events, new(e))
+			return nil
+		})
+		return err
+	})
+	if err := conn.SendBatch(late, b).Close(); err != nil {
+		return 0, failure("drain", err)
+	}
+	if !mine || len(events) == 0 {
+		_, err := conn.Exec(late, `rollback`)
+		return 0, failure("drain", err)
+	}
+	give(ctx, hub, events)
+	return len(events), s.crossOut(late, conn, events)
+}
+
+// give hands events to hub: all vitals together, and the alerts of different
+// patients side by side.
+func give(ctx context.Context, hub *carewire.Hub, events []*left) {
+	var vitals []carewire.Vital
+	var published []*left
+	alerts := map[string][]*left{}
+	for _, e := range events {
+		if e.kind == carewire.KindVital {
+			var v carewire.Vital
+			if e.err = json.Unmarshal([]byte(e.event), &v); e.err == nil {
+				vitals, published = append(vitals, v), append(published, e)
+			}
+		} else if e.err = json.Unmarshal([]byte(e.event), &e.alert); e.err == nil {
+			alerts[e.alert.Patient] = append(alerts[e.alert.Patient], e)
+		}
+	}
+	var wg sync.WaitGroup
+	for _, list := range alerts {
+		wg.Go(func() {
+			var err error
+			for _, e := range list {
+				if err == nil || refusal(err) != "" { // else the later ones wait, too
+					_, err = hub.Raise(ctx, e.alert)
+				}
+				e.err = err
+			}
+		})
+	}
+	results, err := hub.Publish(ctx, vitals...)
+	for i, e := range published {
+		if e.err = err; results != nil {
+			e.err = results[i].Err
+		}
+	}
+	wg.Wait()
+}
+
+// crossOut writes down what became of events, and ends the transaction.
+func (s *Store) crossOut(ctx context.Context, conn *pgxpool.Conn, events []*left) error {
+	var taken, later, refused []int64
+	var reasons []string
+	var closed error
+	for _, e := range events {
+		switch why := refusal(e.err); {
+		case e.err == nil:
+			taken = append(taken, e.n)
+		case why != "":
+			refused, reasons = append(refused, e.n), append(reasons, why)
+		default:
+			later = append(later, e.n)
+			if errors.Is(e.err, carewire.ErrClosed) {
+				closed = carewire.ErrClosed
+			}
+		}
+	}
+	b := &pgx.Batch{}
+	b.Queue(s.sql(takenSQL), taken)
+	b.Queue(s.sql(laterSQL), later)
+	b.Queue(s.sql(refusedSQL), refused, reasons)
+	b.Queue(`commit`)
+	return errors.Join(closed, failure("drain", conn.SendBatch(ctx, b).Close()))
+}
+
+// refusal is why the hub will never take an event; "" if it may.
+func refusal(err error) string {
+	var invalid *carewire.ValidationError
+	var request *carewire.RequestError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &invalid):
+		return "invalid: " + invalid.Field
+	case errors.Is(err, carewire.ErrIDReused):
+		return string(carewire.CodeIDReused)
+	case errors.As(err, &request) && request.Retry == carewire.RetryNever:
+		return string(request.Code)
+	case errors.As(err, &syntax):
+		return string(carewire.CodeMalformed)
+	}
+	return ""
+}

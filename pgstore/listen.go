@@ -1,0 +1,174 @@
+package pgstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	wakeEvery  = 50 * time.Millisecond // wake-ups come no closer than this: each makes a Hub compare the heads of all who are watched
+	pollEvery  = time.Second           // wake-ups while nothing is heard
+	hearWithin = 5 * time.Second       // of what is sent to oneself
+	quietFor   = 20 * time.Second      // before one asks whether the connection still is one
+)
+
+var errDeaf = errors.New("what the pool sends is not heard: is there a PgBouncer in between, or another database?")
+
+// Wake implements [carewire.Watcher]. While the listening connection hears
+// nothing, and with [Options.NoListen], it receives once a second.
+func (s *Store) Wake() <-chan struct{} { return s.wake }
+
+func (s *Store) wakeUp() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// poll wakes once a second while nothing is heard, until the store closes.
+func (s *Store) poll() {
+	for s.sleep(pollEvery) {
+		if !s.hearing.Load() {
+			s.wakeUp()
+		}
+	}
+}
+
+// sleep reports whether the store is still open after d.
+func (s *Store) sleep(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-s.closing:
+		return false
+	}
+}
+
+// notify tells other nodes that something was committed. It does so after the
+// commit, for whatever was committed meanwhile together: a commit that notifies
+// waits for all others that do.
+func (s *Store) notify() {
+	for {
+		select {
+		case <-s.committed:
+		case <-s.closing:
+			return
+		}
+		b := &pgx.Batch{}
+		b.Queue(`begin`)
+		b.Queue(`set local synchronous_commit = off`) // nobody minds losing it
+		b.Queue(`select pg_notify($1, $2)`, s.channel(), s.node)
+		b.Queue(`commit`)
+		ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
+		_ = s.pool.SendBatch(ctx, b).Close() // others look once in a while, too
+		cancel()
+		if !s.sleep(wakeEvery / 2) {
+			return
+		}
+	}
+}
+
+// channel is what nodes listen to. The name of a channel is not longer than
+// that of a schema.
+func (s *Store) channel() string {
+	return fmt.Sprintf("carewire_%x", sha256.Sum256([]byte(s.schema)))[:40]
+}
+
+// listen wakes when other nodes have committed, until the store closes.
+func (s *Store) listen(config *pgx.ConnConfig) {
+	told := false
+	for {
+		err := s.hear(config, func() {
+			if told {
+				s.log.Info("pgstore: listening again")
+			}
+			told = false
+		})
+		s.hearing.Store(false)
+		if s.ctx.Err() != nil {
+			return
+		}
+		if !told {
+			s.log.Warn("pgstore: not listening, other nodes' entries are looked for once a second", "error", failure("listen", err))
+		}
+		told = true
+		if !s.sleep(pollEvery) {
+			return
+		}
+	}
+}
+
+// hear listens on a connection of its own until that fails. It calls heard
+// whenever it has heard itself.
+func (s *Store) hear(config *pgx.ConnConfig, heard func()) error {
+	ctx, cancel := context.WithTimeout(s.ctx, hearWithin)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, config.Copy())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	if _, err := conn.Exec(ctx, `listen `+pgx.Identifier{s.channel()}.Sanitize()); err != nil {
+		return err
+	}
+	for {
+		// Nothing is sent to one who is not there: so first it hears itself, and
+		// again whenever it is quiet for long.
+		if err := s.hearItself(conn); err != nil {
+			return err
+		}
+		s.hearing.Store(true)
+		heard()
+		s.wakeUp() // what came before it listened
+		if err := s.hearOthers(conn); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) hearItself(conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(s.ctx, hearWithin)
+	defer cancel()
+	if _, err := s.pool.Exec(ctx, `select pg_notify($1, $2)`, s.channel(), "echo "+s.node); err != nil {
+		return err
+	}
+	for {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil && ctx.Err() != nil {
+			return errDeaf
+		}
+		if err != nil || n.Payload == "echo "+s.node {
+			return err
+		}
+	}
+}
+
+// hearOthers returns nil when it has been quiet for long.
+func (s *Store) hearOthers(conn *pgx.Conn) error {
+	for {
+		ctx, cancel := context.WithTimeout(s.ctx, quietFor)
+		n, err := conn.WaitForNotification(ctx)
+		late := ctx.Err() != nil
+		cancel()
+		switch {
+		case err != nil && late && s.ctx.Err() == nil && !conn.IsClosed():
+			return nil
+		case err != nil:
+			return err
+		case len(n.Payload) == len(s.node) && n.Payload != s.node:
+			s.wakeUp()
+			if !s.sleep(wakeEvery) {
+				return s.ctx.Err()
+			}
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package pgstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/carewiretest"
+	"github.com/carewire/carewire/pgstore/pgtest"
+)
+
+// A drained is a Hub that takes what transactions leave.
+type drained struct {
+	*Store
+	dsn   string
+	pool  *pgxpool.Pool
+	hub   *carewire.Hub
+	ended chan error // what Drain returned
+}
+
+func newDrained(t *testing.T) *drained {
+	d := &drained{dsn: pgtest.Database(t), ended: make(chan error, 1)}
+	d.pool = connect(t, d.dsn, 12)
+	d.Store = open(t, d.pool, nil)
+	hub, err := carewire.New(new(carewiretest.Door), d.Store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	d.hub = hub
+	t.Cleanup(func() { d.hub.Shutdown(context.Background()) })
+	return d
+}
+
+func (d *drained) drain(t *testing.T) {
+	go func() { d.ended <- d.Drain(t.Context(), d.hub) }()
+}
+
+// left waits until that many events are still pending.
+func (d *drained) left(t *testing.T, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var is int
+		return d.pool.QueryRow(t.Context(), `select count(*) from carewire.pending where refused is null`).Scan(&is) == nil && is == n
+	}, 20*time.Second, 20*time.Millisecond)
+}
+
+func (d *drained) log(t *testing.T, patient string, kind carewire.Kind) []carewire.Entry {
+	t.Helper()
+	log, err := d.Read(t.Context(), patient, carewire.Position{}, carewire.Query{Kinds: []carewire.Kind{kind}})
+	require.NoError(t, err)
+	return log
+}
+
+func fall(id string) carewire.Alert {
+	return carewire.Alert{Patient: "p1", ID: id, Key: "fall", Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}}
+}
+
+// What a transaction left is there if it committed, in order and once; a
+// transaction that is open or rolled back is nothing to anybody.
+func TestTransactionsLeaveEvents(t *testing.T) {
+	d := newDrained(t)
+	open, err := d.pool.Begin(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, d.RaiseTx(t.Context(), open, fall("late")))
+	undone := errors.New("undone")
+	require.ErrorIs(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
+		require.NoError(t, d.PublishTx(t.Context(), tx, carewire.HeartRate.Of("p1", 10)))
+		return undone
+	}), undone)
+	const vitals = 250 // more than are taken at once
+	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
+		for i := range vitals / 2 {
+			two := []carewire.Vital{carewire.HeartRate.Of("p1", float64(20+2*i)), carewire.HeartRate.Of("p1", float64(21+2*i))}
+			if err := d.PublishTx(t.Context(), tx, two...); err != nil {
+				return err
+			}
+		}
+		return d.RaiseTx(t.Context(), tx, fall("f1"))
+	}))
+	d.drain(t)
+	d.left(t, 0)
+	log := d.log(t, "p1", carewire.KindVital)
+	require.Len(t, log, vitals)
+	for i, e := range log {
+		var v carewire.Vital
+		require.NoError(t, v.UnmarshalJSON(e.Data))
+		require.Equal(t, carewire.Decimal(strconv.Itoa(20+i)), v.Value)
+	}
+	a, err := d.hub.Alert(t.Context(), "p1", "fall")
+	require.NoError(t, err)
+	require.Equal(t, "f1", a.ID)
+	require.NoError(t, open.Commit(t.Context()))
+	d.left(t, 0)
+	require.True(t, slices.ContainsFunc(d.log(t, "p1", carewire.KindAlert), func(e carewire.Entry) bool { return e.ID == "late" }))
+	require.NoError(t, d.hub.Shutdown(t.Context()))
+	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error { return d.RaiseTx(t.Context(), tx, fall("f3")) }))
+	require.ErrorIs(t, <-d.ended, carewire.ErrClosed)
+}
+
+// An event that was given to a Hub by a node that died before it crossed it
+// out is recognised, and one that can never be taken is put aside.
+func TestPendingTwiceAndNever(t *testing.T) {
+	d := newDrained(t)
+	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
+		v := carewire.HeartRate.Of("p1", 60)
+		v.ID = "v1"
+		if err := errors.Join(d.RaiseTx(t.Context(), tx, fall("f1")), d.PublishTx(t.Context(), tx, v)); err != nil {
+			return err
+		}
+		_, err := tx.Exec(t.Context(), `insert into carewire.pending (kind, event) select kind, event from carewire.pending`)
+		return err
+	}))
+	changed := fall("f1")
+	changed.Text = "another"
+	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error { return d.RaiseTx(t.Context(), tx, changed) }))
+	for kind, event := range map[int]string{1: `{"patient":"p1","code":"8867-4","value":"x"}`, 2: `not JSON`} {
+		exec(t, d.pool, `insert into carewire.pending (kind, event) values ($1, $2)`, kind, event)
+	}
+	d.drain(t)
+	d.left(t, 0)
+	require.Len(t, d.log(t, "p1", carewire.KindVital), 1)
+	own := 0
+	for _, e := range d.log(t, "p1", carewire.KindAlert) {
+		if e.ID == "f1" {
+			own++
+		}
+	}
+	require.Equal(t, 1, own)
+	rows, err := d.pool.Query(t.Context(), `select refused from carewire.pending order by n`)
+	require.NoError(t, err)
+	refused, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Len(t, refused, 3)
+	require.Equal(t, "id_reused", refused[0])
+}
+
+// Invalid events fail the call, before the database sees them; database/sql
+// does as well as pgx.
+func TestLeavingByDatabaseSQL(t *testing.T) {
+	d := newDrained(t)
+	db, err := sql.Open("pgx", d.dsn)
+	require.NoError(t, err)
+	defer db.Close()
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	var invalid *carewire.ValidationError
+	require.ErrorAs(t, d.RaiseSQL(t.Context(), tx, carewire.Alert{Patient: "p1"}), &invalid)
+	require.ErrorAs(t, d.PublishSQL(t.Context(), tx, carewire.Vital{}), &invalid)
+	require.NoError(t, d.RaiseSQL(t.Context(), tx, fall("")))
+	require.NoError(t, d.PublishSQL(t.Context(), tx, carewire.HeartRate.Of("p1", 60), carewire.HeartRate.Of("p1", 61)))
+	require.NoError(t, d.PublishSQL(t.Context(), tx))
+	require.NoError(t, tx.Commit())
+	d.drain(t)
+	d.left(t, 0)
+	require.Len(t, d.log(t, "p1", carewire.KindVital), 2)
+	require.NotEmpty(t, d.log(t, "p1", carewire.KindAlert))
+}

@@ -1,0 +1,256 @@
+package pgstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/carewire/carewire"
+)
+
+// ErrUnsafe means that the server may lose what it has committed: fsync,
+// full_page_writes or synchronous_commit is off. See [Options.Volatile].
+var ErrUnsafe = errors.New("pgstore: the server may lose what it has committed (fsync, full_page_writes or synchronous_commit is off)")
+
+// Options of a Store.
+type Options struct {
+	// Schema holds the tables: one schema is one tenant. "": carewire.
+	Schema string
+
+	// Listen says how to connect for LISTEN, which needs a connection of its own
+	// to the server itself, past any PgBouncer. "": as the pool does.
+	Listen string
+
+	// NoListen makes no such connection, and sends no notifications. Other
+	// nodes' entries are then looked for once a second.
+	NoListen bool
+
+	// Volatile opens a Store on a server that would be refused with ErrUnsafe.
+	// Durable then reports false, and clients are told so.
+	Volatile bool
+
+	// NewEpoch starts a new epoch, as it must be after a copy of the server's
+	// files or of a volume was put back: the database cannot see that. Give it
+	// once, to one node, while no other one runs. Clients then load what they
+	// show afresh instead of resuming.
+	NewEpoch bool
+
+	// LockTimeout is how long an Append waits for another node that appends to
+	// the same patient. 0: 3 s.
+	LockTimeout time.Duration
+
+	// Timeout is how long an Append may take once it is its turn; then its
+	// outcome is unknown. The server ends what a node that stopped has left in
+	// the middle after the same time. 0: 10 s.
+	Timeout time.Duration
+
+	// Writers is how many transactions append at the same time, each on one
+	// connection of the pool. 0: 2.
+	Writers int
+
+	// Logger is told when the listening connection is lost and found. It gets no
+	// health data. nil: slog.Default().
+	Logger *slog.Logger
+}
+
+// Store is a [carewire.Store] in a PostgreSQL schema, shared by any number of
+// nodes. Open makes one.
+type Store struct {
+	pool     *pgxpool.Pool
+	schema   string
+	volatile bool
+	timeout  time.Duration
+	lockWait string // for lock_timeout
+	idle     string // for idle_in_transaction_session_timeout
+	node     string // names this Store in notifications
+	log      *slog.Logger
+
+	queue     chan *request
+	committed chan struct{} // something was, and others are to be told
+	wake      chan struct{}
+	hearing   atomic.Bool // of other nodes, by the listening connection
+	closing   chan struct{}
+	ctx       context.Context // ends with closing
+	stop      context.CancelFunc
+	once      sync.Once
+	running   sync.WaitGroup
+}
+
+// Open opens the store whose tables are in pool's database. The pool stays the
+// host's; it must reach the primary server, needs at least Writers+2
+// connections, and is closed after the Store. Nil options are all defaults. The
+// error matches ErrVersion, ErrUnsafe or what went wrong with the database.
+func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	s := &Store{
+		pool: pool, schema: schemaName(o.Schema), volatile: o.Volatile, node: rand.Text(), log: o.Logger,
+		timeout: orDefault(o.Timeout, 10*time.Second),
+		queue:   make(chan *request), committed: make(chan struct{}, 1), wake: make(chan struct{}, 1), closing: make(chan struct{}),
+	}
+	s.lockWait = milliseconds(orDefault(o.LockTimeout, 3*time.Second))
+	s.idle = milliseconds(s.timeout)
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	writers := o.Writers
+	if writers <= 0 {
+		writers = 2
+	}
+	if int(pool.Config().MaxConns) < writers+2 { // else those who wait for each other might hold them all
+		return nil, errors.New("pgstore: the pool needs two connections more than there are Writers")
+	}
+	if err := s.checkVersion(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.startEpoch(ctx, o.NewEpoch); err != nil {
+		return nil, err
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	for range writers {
+		s.running.Go(s.write)
+	}
+	s.running.Go(s.poll)
+	if !o.NoListen {
+		config := pool.Config().ConnConfig
+		if o.Listen != "" {
+			var err error
+			if config, err = pgx.ParseConfig(o.Listen); err != nil {
+				s.Close()
+				return nil, errors.New("pgstore: Options.Listen is no usable connection string")
+			}
+		}
+		s.running.Go(s.notify)
+		s.running.Go(func() { s.listen(config) })
+	}
+	return s, nil
+}
+
+// Close ends the Store. What is being written is written; all further calls
+// return ErrClosed. It always returns nil, and leaves the pool open.
+func (s *Store) Close() error {
+	s.once.Do(func() {
+		close(s.closing)
+		s.stop()
+	})
+	s.running.Wait()
+	return nil
+}
+
+// Durable implements [carewire.Durable]: it is true unless [Options.Volatile]
+// was given.
+func (s *Store) Durable() bool { return !s.volatile }
+
+// Now implements [carewire.Clock] with the database's time.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	var now time.Time
+	if err := s.usable(ctx); err != nil {
+		return now, err
+	}
+	err := s.pool.QueryRow(ctx, `select clock_timestamp()`).Scan(&now)
+	return now.UTC(), failure("now", err)
+}
+
+// usable returns why a call is to fail at once.
+func (s *Store) usable(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-s.closing:
+		return carewire.ErrClosed
+	default:
+		return nil
+	}
+}
+
+// identity names the server, its timeline and the tables: a backup that was
+// restored, or a standby that was promoted, differs in one of them.
+const identity = `(select system_identifier from pg_control_system())::text || '/' ||
+	left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (select tableoid from carewire.version)::text`
+
+// safe is whether what is committed survives.
+const safe = `current_setting('fsync')::boolean and current_setting('full_page_writes')::boolean and current_setting('synchronous_commit') <> 'off'`
+
+// startEpoch begins a new epoch if the server is not the one that wrote the
+// last one, or if it is to.
+func (s *Store) startEpoch(ctx context.Context, anyway bool) error {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, s.sql(`lock table carewire.epochs in exclusive mode`)); err != nil {
+			return err
+		}
+		var same, durable bool
+		var now string
+		query := `select ` + identity + `, ` + safe + `, ` + identity + ` is not distinct from (select identity from carewire.epochs order by num desc limit 1)`
+		if err := tx.QueryRow(ctx, s.sql(query)).Scan(&now, &durable, &same); err != nil {
+			return err
+		}
+		if !durable && !s.volatile {
+			return ErrUnsafe
+		}
+		if same && !anyway {
+			return nil
+		}
+		if _, err := tx.Exec(ctx, s.sql(`insert into carewire.epochs (epoch, identity) values ($1, $2)`), rand.Text(), now); err != nil {
+			return err
+		}
+		// In a new server transactions are counted from the beginning.
+		_, err := tx.Exec(ctx, s.sql(`update carewire.states set changed = pg_current_xact_id() where changed >= pg_snapshot_xmax(pg_current_snapshot())`))
+		return err
+	})
+	if errors.Is(err, ErrUnsafe) {
+		return ErrUnsafe
+	}
+	return failure("epoch", err)
+}
+
+// failure says which call failed. Of what the server said it keeps the code
+// only: its texts may quote values.
+func failure(call string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e := new(pgconn.PgError); errors.As(err, &e) {
+		return &ServerError{Call: call, Code: e.Code}
+	}
+	return fmt.Errorf("pgstore: %s: %w", call, err)
+}
+
+// ServerError is an error of the server. It holds no text of the server's,
+// which may quote values.
+type ServerError struct {
+	Call string // what the Store was doing
+	Code string // the SQLSTATE
+}
+
+// Error returns the call and the code.
+func (e *ServerError) Error() string { return "pgstore: " + e.Call + ": SQLSTATE " + e.Code }
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d <= 0 {
+		return def
+	}
+	return d
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(d.Milliseconds(), 1)) }
+
+var (
+	_ carewire.Store   = (*Store)(nil)
+	_ carewire.Watcher = (*Store)(nil)
+	_ carewire.Clock   = (*Store)(nil)
+	_ carewire.Durable = (*Store)(nil)
+	_ carewire.Pruner  = (*Store)(nil)
+	_ io.Closer        = (*Store)(nil)
+)
