@@ -251,9 +251,9 @@ func TestOppositeOrders(t *testing.T) {
 	dsn := pgtest.Database(t)
 	var wg sync.WaitGroup
 	for node := range 3 {
-		s := open(t, connect(t, dsn, 8), nil)
+		s := open(t, connect(t, dsn, 8), &Options{LockTimeout: time.Minute, Timeout: time.Minute})
 		wg.Go(func() {
-			for i := range 50 {
+			for i := range 15 {
 				var batch []carewire.Entry
 				for k := range 6 {
 					patient := (node*2 + k*(1+2*(node%2))) % 6 // each node begins with another one

@@ -94,9 +94,7 @@ func isFull(err error) bool {
 const (
 	beginSQL = `begin isolation level read committed read write`
 
-	// A plan may be made while the tables are small and kept while they grow.
-	settingsSQL = `
-		select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true), set_config('enable_seqscan', 'off', true)`
+	settingsSQL = `select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)`
 
 	newHeadsSQL = `insert into carewire.heads (patient) select unnest($1::text[]) on conflict do nothing`
 	headsSQL    = `select patient, seq, must, epoch from carewire.heads where patient = any($1::text[]) order by patient for update`
