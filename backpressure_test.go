@@ -294,3 +294,30 @@ func TestFarBehindIsToldAndLosesNoAlert(t *testing.T) {
 		})
 	}
 }
+
+// Clients that one goroutine writes for all get everything, in order, however
+// much it is: more than the kernel takes at once.
+func TestMuchForManyAtOnce(t *testing.T) {
+	w := newWorld(t, nil, nil)
+	t.Cleanup(w.close)
+	const clients, events = 3, 4000
+	dial := dialler(w, loopbackListener(t), nil)
+	var all []*peer
+	for range clients {
+		p := join(t, dial(), "nurse")
+		p.send(`{"type":"watch","req":"1","patients":["p1"],"delivery":"every"}`)
+		p.text("synced")
+		all = append(all, p)
+	}
+	vitals := make([]Vital, events)
+	for i := range vitals {
+		vitals[i] = HeartRate.Of("p1", 72)
+	}
+	_, err := w.hub.Publish(t.Context(), vitals...)
+	require.NoError(t, err)
+	for _, p := range all {
+		for seq := range events {
+			require.Equal(t, seq+1, seqOf(p.text("vital")))
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package carewire
+
+import (
+	"sync"
+	"time"
+)
+
+// A scratch is what a goroutine needs to write.
+type scratch struct {
+	buf []byte
+	attempt
+}
+
+var scratches = sync.Pool{New: func() any {
+	s := &scratch{buf: make([]byte, 0, writeSize)}
+	s.init()
+	return s
+}}
+
+// run writes until nothing waits.
+func (o *outbox) run() {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	o.runOn(s)
+}
+
+func (o *outbox) runOn(s *scratch) {
+	for {
+		b, oldest, seal, ok := o.take(s.buf[:0])
+		if !ok || !o.after(s, b, oldest, seal, o.sink.writeFrames(b, seal)) {
+			return
+		}
+	}
+}
+
+// after notes what became of a write. It reports false if it was the last one.
+func (o *outbox) after(s *scratch, b []byte, oldest *frame, seal bool, err error) bool {
+	o.writing.Store(0)
+	if oldest != nil && oldest.at != 0 {
+		o.hub.stats.delay.observe(time.Duration(o.hub.ticks() - oldest.at))
+	}
+	if err != nil || seal {
+		o.stop()
+		o.fail()
+		return false
+	}
+	if cap(b) <= 2*writeSize {
+		s.buf = b
+	}
+	return true
+}
+
+const (
+	together = 32 // outboxes that one goroutine writes for, at most
+	inARow   = 8  // writes for one of them, while the others wait
+)
+
+// runAll writes for outboxes that have become busy, one after the other: a
+// goroutine for each would cost a quarter of a write. None waits for another:
+// for a line that does not take everything at once another goroutine goes on.
+func runAll(list []*outbox) {
+	s := scratches.Get().(*scratch)
+	for _, o := range list {
+		if !o.runNow(s) {
+			s = scratches.Get().(*scratch)
+		}
+	}
+	scratches.Put(s)
+}
+
+// runNow is run, for as long as nothing makes it wait. Then it reports false,
+// and s is not the caller's any more. Who is sent more than a few writes gets a
+// goroutine of its own, too.
+func (o *outbox) runNow(s *scratch) bool {
+	for range inARow {
+		b, oldest, seal, ok := o.take(s.buf[:0])
+		if !ok {
+			return true
+		}
+		var rest []byte
+		var err error
+		tried := false
+		if !seal {
+			rest, err, tried = o.direct.tryFrames(b, &s.attempt)
+		}
+		if !tried || len(rest) > 0 {
+			go func() {
+				if tried {
+					err = o.direct.finishFrames(rest)
+				} else {
+					err = o.sink.writeFrames(b, seal)
+				}
+				if o.after(s, b, oldest, seal, err) {
+					o.runOn(s)
+				}
+				scratches.Put(s)
+			}()
+			return false
+		}
+		if !o.after(s, b, oldest, seal, err) {
+			return true
+		}
+	}
+	o.spawn()
+	return true
+}
+
+// take appends to b what is to be written next. ok is false if nothing is left:
+// run has ended.
+func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.done {
+		o.busy = false
+		return nil, nil, false, false
+	}
+	now, text := o.hub.ticks(), false
+	size := writeSize
+	if o.slow {
+		size = slowWrite
+	}
+	for len(o.control) > 0 && len(b) < size {
+		text = text || o.control[0][0] == 0x81
+		b = append(b, o.control[0]...)
+		o.held -= len(o.control[0])
+		if o.control = o.control[1:]; len(o.control) == 0 {
+			o.control = nil
+		}
+	}
+	if o.closing != nil && len(o.control) == 0 {
+		o.writing.Store(now)
+		return append(b, o.closing...), nil, true, true
+	}
+	events := 0
+	for len(b) < size {
+		w := o.urgent.first
+		if w == nil {
+			w = o.normal.first
+		}
+		if w == nil {
+			break
+		}
+		w.listed.remove(w)
+		b = append(b, w.page...)
+		text = text || len(w.page) > 0
+		o.read -= len(w.page)
+		w.page = nil
+		if w.reading { // its next page is read while others are written
+			o.waiting.push(w)
+			continue
+		}
+		w.wrote = now
+		if oldest == nil && len(w.queue) > 0 {
+			oldest = w.queue[0]
+		}
+		var n int
+		b, n = w.write(b, size)
+		events += n
+		if w.owing == 0 {
+			w.urgent = 0
+		}
+		if len(w.queue) > 0 { // others first
+			o.schedule(w, false)
+		}
+	}
+	if text || events > 0 {
+		o.wrote.Store(now)
+		o.hub.stats.out.Add(int64(events))
+	}
+	o.account()
+	o.fetch()
+	if len(b) == 0 && o.urgent.first == nil && o.normal.first == nil {
+		o.busy = false
+		return nil, nil, false, false
+	}
+	o.writing.Store(now)
+	return b, oldest, false, true
+}
+
+// writingFor returns how long the write under way has been. The Hub's clock looks
+// after it: a deadline set and cleared for each write costs a tenth of one.
+func (o *outbox) writingFor(now int64) time.Duration {
+	if at := o.writing.Load(); at != 0 {
+		return time.Duration(now - at)
+	}
+	return 0
+}
+
+// slowDown makes writes small from now on; false: they were already.
+func (o *outbox) slowDown() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	was := o.slow
+	o.slow = true
+	return !was
+}
+
+// write appends what w's queue holds to b, until that has the given size, and
+// returns how many events it was. Under out.mu.
+func (w *watch) write(b []byte, size int) (_ []byte, events int) {
+	if w.turn == 0 {
+		w.turn = len(w.queue)
+	}
+	n, done, last := 0, w.cursor.Seq, (*frame)(nil)
+	for n < len(w.queue) && len(b) < size {
+		f := w.queue[n]
+		n++
+		part := w.bytesOf(f)
+		w.out.bytes -= len(part)
+		if !f.droppable {
+			w.owing--
+		}
+		if f.seq <= done {
+			continue // read from the Store already
+		}
+		b = append(b, part...)
+		last = f
+		events++
+	}
+	if last != nil {
+		w.cursor = last.entry.Position
+	}
+	w.turn = max(w.turn-n, 0)
+	if n < len(w.queue) {
+		w.queue = w.queue[n:]
+	} else if w.queue = w.queue[:0]; cap(w.queue) > 4 {
+		w.queue = nil
+	} else {
+		clear(w.queue[:cap(w.queue)])
+	}
+	return b, events
+}
