@@ -95,7 +95,8 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 		h.wg.Go(l.fanOut)
 	}
 	h.wg.Go(h.tick)
-	h.wg.Go(h.maintain)
+	h.wg.Go(h.keepTime)
+	h.wg.Go(h.pruneOld)
 	h.wg.Go(h.follow)
 	h.wg.Go(h.escalate)
 	h.wg.Go(h.deliverInboxes)
