@@ -55,12 +55,14 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Build builds the node program into file; args go to go build.
+// Build builds the node program into file; args go to go build, which has
+// -race first if the test has it.
 func Build(file string, args ...string) error {
-	args = append([]string{"build", "-o", file}, args...)
+	list := []string{"build", "-o", file}
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		args = append(args, "-race")
+		list = append(list, "-race")
 	}
+	args = append(list, args...)
 	cmd := exec.Command("go", append(args, "github.com/carewire/carewire/faults/node")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
@@ -74,6 +76,8 @@ type Node struct {
 	T    testing.TB
 	Addr string
 	Args []string // of the program, beside -listen
+	// Program is what is run; "": what Program returns.
+	Program string
 	// Wrap is what the program is run under, such as strace with its options.
 	Wrap []string
 	// Quiet says that errors may be logged: the store is made to fail.
@@ -143,7 +147,7 @@ var errEnded = fmt.Errorf("it has ended well")
 // Spawn starts the node and does not wait. Back says when it is ready.
 func (n *Node) Spawn() *process.Run {
 	n.T.Helper()
-	argv := slices.Concat(n.Wrap, []string{Program(n.T), "-listen", n.Addr}, n.Args)
+	argv := slices.Concat(n.Wrap, []string{n.program(), "-listen", n.Addr}, n.Args)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // else it lingers, and clients that come back wait longer each time
 	r := process.Start(n.T, cmd)
@@ -151,6 +155,13 @@ func (n *Node) Spawn() *process.Run {
 	defer n.mu.Unlock()
 	n.runs = append(n.runs, r)
 	return r
+}
+
+func (n *Node) program() string {
+	if n.Program != "" {
+		return n.Program
+	}
+	return Program(n.T)
 }
 
 // Last is the present run, or the last.

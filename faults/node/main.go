@@ -33,6 +33,7 @@ type options struct {
 	listen, store, data, dsn, notify string
 	newEpoch, noListen               bool
 	reserve, maxBytes                int64
+	perAddress                       int
 	step, prune                      time.Duration
 	keep                             carewire.Retention
 }
@@ -48,6 +49,7 @@ func main() {
 	flag.StringVar(&o.notify, "listen-dsn", "", "how to connect for LISTEN, if otherwise")
 	flag.BoolVar(&o.noListen, "no-listen", false, "no LISTEN and no NOTIFY")
 	flag.BoolVar(&o.newEpoch, "new-epoch", false, "start a new epoch")
+	flag.IntVar(&o.perAddress, "max-per-address", 0, "Options.MaxPerAddress")
 	flag.DurationVar(&o.step, "step", time.Second, "until an alert that nobody accepts goes on to the next step")
 	flag.DurationVar(&o.prune, "prune", 0, "how often the store is pruned; 0: never")
 	flag.DurationVar(&o.keep.Vitals, "keep-vitals", 0, "how long pruning leaves vitals; 0: for ever")
@@ -70,6 +72,7 @@ func run(ctx context.Context, o options) error {
 	}
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), store, &carewire.Options{
 		Authorizer: everything{}, Policy: policy(o.step), Notifier: new(pager), Auditor: nobody{}, Logger: log,
+		MaxPerAddress: o.perAddress,
 	})
 	if err != nil {
 		return errors.Join(err, closeStore())
