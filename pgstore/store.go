@@ -51,7 +51,8 @@ type Options struct {
 
 	// Timeout is how long an Append may take once it is its turn; then its
 	// outcome is unknown. The server ends what a node that stopped has left in
-	// the middle after the same time. 0: 10 s.
+	// the middle after the same time. Reads may take as long: a connection that
+	// the network has forgotten gives no error for many minutes. 0: 10 s.
 	Timeout time.Duration
 
 	// Writers is how many transactions append at the same time, each on one
@@ -158,6 +159,8 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	if err := s.usable(ctx); err != nil {
 		return now, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	err := s.pool.QueryRow(ctx, `select clock_timestamp()`).Scan(&now)
 	return now.UTC(), failure("now", err)
 }
