@@ -109,6 +109,31 @@ func TestForeignEntriesAreFilledIn(t *testing.T) {
 	})
 }
 
+// An alert that another node has taken in reaches watchers within a second, and
+// needs no wake-up for it.
+func TestForeignAlertNeedsNoWakeUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		w := newWorld(t, store, nil)
+		defer w.close()
+		nurse := w.watching("nurse", "latest")
+		defer nurse.ws.CloseNow()
+		other, err := New(AuthenticatorFunc(byToken), store, nil)
+		require.NoError(t, err)
+		defer other.Shutdown(context.Background())
+		for i := range 5 { // at different moments of all that is regular
+			time.Sleep(1300 * time.Millisecond)
+			raised := time.Now()
+			_, err := other.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityHigh})
+			require.NoError(t, err)
+			for key := ""; key != fmt.Sprint("k", i); {
+				key, _ = nurse.until("alert")["alert"].(object)["key"].(string)
+			}
+			require.LessOrEqual(t, time.Since(raised), time.Second)
+		}
+	})
+}
+
 // I1: a number at or below the cursor, or another epoch, gives every watcher a new beginning.
 func TestAnotherLogIsANewBeginning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
