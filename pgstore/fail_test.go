@@ -99,7 +99,7 @@ func TestCrashOfTheServer(t *testing.T) {
 	pool := connect(t, server.DSN(), 10)
 	s := open(t, pool, nil)
 	first := mustAppend(t, s, notice("a", "1"))[0]
-	server.Crash()
+	server.Kill()
 	_, err := s.Append(t.Context(), []carewire.Entry{notice("a", "2")})
 	require.ErrorIs(t, err, carewire.ErrUnknownOutcome)
 	_, err = s.Heads(t.Context(), []string{"a"})
