@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// entryAt reads one entry of a log.
-func (h *Hub) entryAt(ctx context.Context, patient string, p Position) (Entry, error) {
-	list, err := h.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, Query{Limit: 1})
+// entryAt reads one entry of a log. That vitals behind it are no longer kept is
+// no matter.
+func (h *Hub) entryAt(ctx context.Context, patient string, p Position, kind Kind) (Entry, error) {
+	list, err := h.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, Query{Kinds: []Kind{kind}, Limit: 1})
 	if err == nil && (len(list) != 1 || list[0].Seq != p.Seq) {
 		err = ErrGap
 	}
@@ -139,7 +140,7 @@ func (h *Hub) alert(ctx context.Context, c change) (*Alert, uint64, error) {
 }
 
 func (h *Hub) alertAt(ctx context.Context, patient string, p Position) (Alert, error) {
-	e, err := h.entryAt(ctx, patient, p)
+	e, err := h.entryAt(ctx, patient, p, KindAlert)
 	if err != nil {
 		return Alert{}, err
 	}

@@ -400,6 +400,28 @@ func TestRepeatedSendsAreRecognised(t *testing.T) {
 	})
 }
 
+// I7: a repeated send is answered as the first time when vitals that came after
+// it are no longer kept.
+func TestRepeatedSendsAreRecognisedAfterPruning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{Retention: Retention{Vitals: time.Minute}})
+		defer w.close()
+		device, pat := w.dial("device"), w.dial("pat")
+		defer device.ws.CloseNow()
+		defer pat.ws.CloseNow()
+		raise := `{"type":"raise","req":"1","event_id":"e1","alert":{"patient":"p1","key":"k","text":"x","priority":"high"}}`
+		notify := `{"type":"notify","req":"2","notice":{"patient":"p1","notice_id":"n1","to":["group:icu"],"text":"x"}}`
+		raised, notified := device.ask(raise), pat.ask(notify)
+		for range 2 { // the newest of a key stays
+			require.NotEmpty(t, device.ask(`{"type":"publish","req":"3","vitals":[{"patient":"p1","code":"8867-4","value":70,"unit":"/min"}]}`)["results"])
+			time.Sleep(time.Second)
+		}
+		require.NoError(t, w.store.(Pruner).Prune(t.Context(), time.Now().Add(time.Hour), Retention{Vitals: time.Minute}))
+		require.Equal(t, raised, device.ask(raise))
+		require.Equal(t, notified, pat.ask(notify))
+	})
+}
+
 // I8: who is outside an event's audience gets a gap in its place, live and
 // when catching up.
 func TestOutsidersGetGaps(t *testing.T) {
