@@ -53,6 +53,8 @@ type conn struct {
 	ctx    context.Context // ends with it
 	cancel context.CancelFunc
 	ends   [2]net.Conn // by Way: where it is read from
+
+	forgotten bool
 }
 
 // New starts a proxy for the server at an address. Close ends it.
@@ -81,6 +83,10 @@ func (p *Proxy) Set(w Way, f Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.faults[w] = f
+	p.change()
+}
+
+func (p *Proxy) change() {
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -108,7 +114,19 @@ func (p *Proxy) Reset() int {
 	return len(p.conns)
 }
 
-// Heal ends every fault. What was reset stays so.
+// Forget lets nothing more through on the present connections, for ever, and tells
+// nobody: so does a firewall that was restarted, or an address that has moved.
+// Later ones are as good as the faults allow.
+func (p *Proxy) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.forgotten = true
+	}
+	p.change()
+}
+
+// Heal ends every fault. What was reset or forgotten stays so.
 func (p *Proxy) Heal() {
 	p.Refuse(false)
 	p.SetBoth(Fault{})
@@ -221,6 +239,7 @@ func (p *Proxy) fault(c *conn, w Way) Fault {
 	for {
 		p.mu.Lock()
 		f, changed := p.faults[w], p.changed
+		f.Hold = f.Hold || c.forgotten
 		p.mu.Unlock()
 		if !f.Hold {
 			return f

@@ -121,6 +121,18 @@ func TestHold(t *testing.T) {
 	}
 }
 
+func TestForget(t *testing.T) {
+	p, dial := start(t)
+	c := dial()
+	says(t, c, "a")
+	p.Forget()
+	_, err := io.WriteString(c, "b")
+	require.NoError(t, err)
+	says(t, dial(), "c")
+	p.Heal()
+	silent(t, c)
+}
+
 func TestReset(t *testing.T) {
 	p, dial := start(t)
 	isReset := func(c net.Conn) {
