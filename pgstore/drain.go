@@ -89,7 +89,7 @@ func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
 	mine := false
 	b := &pgx.Batch{}
 	b.Queue(beginSQL)
-	b.Queue(settingsSQL, s.lockWait, s.idle)
+	b.Queue(settingsSQL, s.lockWait, milliseconds(s.timeout)) // the hub may take its time
 	b.Queue(turnSQL, "carewire drain "+s.schema).QueryRow(func(row pgx.Row) error { return row.Scan(&mine) })
 	b.Queue(s.sql(leftSQL), perDrain).Query(func(rows pgx.Rows) error {
 		var e left
