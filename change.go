@@ -89,7 +89,7 @@ func (h *Hub) change(ctx context.Context, c change, f func(*Alert, time.Time) (A
 
 // repeated finds out whether the event was taken in before. The Store looks at
 // IDs before it looks at revisions, so an append that must fail on its
-// revision tells.
+// revision tells. If the Store cannot say, nor can the answer.
 func (h *Hub) repeated(ctx context.Context, c change, rev uint64) (answer func() (Alert, error), ok bool) {
 	if c.id == "" {
 		return nil, false
@@ -100,10 +100,10 @@ func (h *Hub) repeated(ctx context.Context, c change, rev uint64) (answer func()
 	switch {
 	case err == nil && a.Repeated:
 		return func() (Alert, error) { return h.alertAt(ctx, c.patient, a.Position) }, true
-	case errors.Is(err, ErrIDReused):
-		return func() (Alert, error) { return Alert{}, err }, true
+	case err == nil, errors.Is(err, ErrConflict), errors.Is(err, ErrFull):
+		return nil, false
 	}
-	return nil, false
+	return func() (Alert, error) { return Alert{}, err }, true
 }
 
 func alertKey(key string, test bool) string {

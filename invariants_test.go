@@ -2,10 +2,12 @@ package carewire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -419,6 +421,41 @@ func TestRepeatedSendsAreRecognisedAfterPruning(t *testing.T) {
 		require.NoError(t, w.store.(Pruner).Prune(t.Context(), time.Now().Add(time.Hour), Retention{Vitals: time.Minute}))
 		require.Equal(t, raised, device.ask(raise))
 		require.Equal(t, notified, pat.ask(notify))
+	})
+}
+
+// unwritable is a Store that can be read, but not written while fails is set.
+type unwritable struct {
+	Store
+	fails atomic.Bool
+}
+
+func (s *unwritable) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
+	if s.fails.Load() {
+		return nil, errors.New("no")
+	}
+	return s.Store.Append(ctx, entries)
+}
+
+// I7: a repeated answer that no longer fits the alert's state is not refused
+// while the Store cannot say that it was taken before.
+func TestRepeatedAnswerWhileTheStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &unwritable{Store: NewMemoryStore(nil)}
+		w := newWorld(t, store, nil)
+		defer w.close()
+		nurse, device := w.dial("nurse"), w.dial("device")
+		defer nurse.ws.CloseNow()
+		defer device.ws.CloseNow()
+		device.ask(`{"type":"raise","req":"1","event_id":"e1","alert":{"patient":"p1","key":"k","text":"x","priority":"high"}}`)
+		answer := `{"type":"answer","req":"2","patient":"p1","key":"k","alert_id":"e1","event_id":"a1","do":"close","force":true,"reason":"x"}`
+		closed := nurse.ask(answer)
+		require.Equal(t, "ok", closed["type"], closed)
+		store.fails.Store(true)
+		again := nurse.ask(answer)
+		require.Equal(t, "unknown later", fmt.Sprint(again["code"], " ", again["retry"]))
+		store.fails.Store(false)
+		require.Equal(t, closed, nurse.ask(answer))
 	})
 }
 

@@ -28,6 +28,7 @@ type escalations struct {
 	t     testing.TB
 	nodes []*Node
 	slack time.Duration
+	blind bool
 	read  time.Time // when the reading of the whole logs began
 
 	system map[string][]*AlertText // of the system's log
@@ -134,7 +135,7 @@ func (e *escalations) judge(beds []*Bed) {
 		}
 	}
 	for k, went := range pages {
-		if went[0].at.Before(e.read) && !went[0].away {
+		if went[0].at.Before(e.read) && !e.blind && !went[0].away {
 			e.t.Errorf("%s: a page of level %d, which nothing has claimed", k.alert, k.level)
 		}
 	}
