@@ -93,7 +93,9 @@ func TestOlderBackup(t *testing.T) {
 		front.Target("tcp", old.Addr)
 		front.Reset()
 		publish(old, "after.", 60)
-		require.Equal(t, []bool{false}, readTo("after.58"), "%s: the client was told to begin anew, once", name)
+		syncs := readTo("after.58")
+		require.NotEmpty(t, syncs, name)
+		require.False(t, syncs[0], "%s: the client was not told to begin anew", name)
 		client.Close()
 	}
 }
