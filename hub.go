@@ -464,7 +464,7 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	case err != nil:
 		return Notice{}, err
 	case a.Repeated:
-		entry, err := h.entryAt(ctx, n.Patient, a.Position)
+		entry, err := h.entryAt(ctx, n.Patient, a.Position, KindNotice)
 		if err != nil {
 			return Notice{}, err
 		}

@@ -33,6 +33,7 @@ type Frame struct {
 	Alert     json.RawMessage
 	Events    []Frame
 	Next      uint64
+	Store     string
 	Watching  []string
 	Refused   []json.RawMessage
 }

@@ -17,6 +17,7 @@ type Figures struct {
 	Entries                 int // delivered to watchers
 
 	Levels, Pages, PagedAgain, ClaimedAgain, Exhausted int
+	Blind                                              int             // pages of nodes that could not reach their store
 	Late, LateAgain                                    []time.Duration // of levels claimed once, and more than once
 }
 
@@ -34,6 +35,7 @@ func (f *Figures) Add(x Figures) {
 	f.Vitals, f.Alerts, f.Answers = f.Vitals+x.Vitals, f.Alerts+x.Alerts, f.Answers+x.Answers
 	f.Resent, f.Repeated, f.Refused = f.Resent+x.Resent, f.Repeated+x.Repeated, f.Refused+x.Refused
 	f.Resumed, f.Anew, f.Entries = f.Resumed+x.Resumed, f.Anew+x.Anew, f.Entries+x.Entries
+	f.Blind += x.Blind
 	f.Levels, f.Pages, f.PagedAgain = f.Levels+x.Levels, f.Pages+x.Pages, f.PagedAgain+x.PagedAgain
 	f.ClaimedAgain, f.Exhausted = f.ClaimedAgain+x.ClaimedAgain, f.Exhausted+x.Exhausted
 	f.Late, f.LateAgain = append(f.Late, x.Late...), append(f.LateAgain, x.LateAgain...)
@@ -43,9 +45,9 @@ func (f *Figures) Add(x Figures) {
 func (f Figures) String() string {
 	return fmt.Sprintf("confirmed: alerts %d, answers %d, vitals %d; lost 0; requests sent again %d, repeated on purpose %d, vitals refused for now %d\n"+
 		"watchers: entries delivered %d, patients resumed %d, begun anew %d\n"+
-		"escalation: levels told %d, pages %d, levels paged again %d, levels claimed again %d, alerts through all steps %d; late: %s; late where claimed again: %s",
+		"escalation: levels told %d, pages %d, levels paged again %d, levels claimed again %d, pages while the store was away %d, alerts through all steps %d; late: %s; late where claimed again: %s",
 		f.Alerts, f.Answers, f.Vitals, f.Resent, f.Repeated, f.Refused, f.Entries, f.Resumed, f.Anew,
-		f.Levels, f.Pages, f.PagedAgain, f.ClaimedAgain, f.Exhausted, spread(f.Late), spread(f.LateAgain))
+		f.Levels, f.Pages, f.PagedAgain, f.ClaimedAgain, f.Blind, f.Exhausted, spread(f.Late), spread(f.LateAgain))
 }
 
 func spread(list []time.Duration) string {

@@ -78,6 +78,8 @@ type Node struct {
 	Args []string // of the program, beside -listen
 	// Program is what is run; "": what Program returns.
 	Program string
+	// Front is where clients connect, if that is not Addr: a proxy.
+	Front string
 	// Wrap is what the program is run under, such as strace with its options.
 	Wrap []string
 	// Quiet says that errors may be logged: the store is made to fail.
@@ -104,7 +106,7 @@ func NewNode(t testing.TB, args ...string) *Node {
 }
 
 // URL is where clients connect.
-func (n *Node) URL() string { return "ws://" + n.Addr + "/carewire" }
+func (n *Node) URL() string { return "ws://" + cmp.Or(n.Front, n.Addr) + "/carewire" }
 
 // Start starts the node and waits until it is ready. A node that ends instead
 // fails the test.
@@ -246,6 +248,7 @@ type page struct {
 	at        time.Time
 	to, alert string
 	level     int
+	away      bool // it was sent while the node was away
 }
 
 var pageLine = regexp.MustCompile(`^page at=(\S+) to=(\S+) alert=(\S+) level=(\d+)$`)
@@ -260,11 +263,19 @@ func (n *Node) pages() []page {
 				p := page{to: m[2], alert: m[3]}
 				p.at, _ = time.Parse(time.RFC3339Nano, m[1])
 				fmt.Sscan(m[4], &p.level)
+				p.away = n.awayAt(p.at)
 				pages = append(pages, p)
 			}
 		}
 	}
 	return pages
+}
+
+// awayAt reports whether the node was killed, paused or cut off at a time.
+func (n *Node) awayAt(at time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !slices.ContainsFunc(n.up, func(s span) bool { return !s.from.After(at) && (s.to.IsZero() || s.to.After(at)) })
 }
 
 // upSince returns since when, looking back from at, some node was able to work

@@ -35,6 +35,8 @@ type Options struct {
 	// anything, before it goes to another node; 0: as long as its line is there.
 	Silence time.Duration
 	Slack   time.Duration // how late a page may be, beyond what the Hub promises; 0: 4 s
+	Blind   bool          // the store is made to fail, and pages may go out that it does not know of
+	Pruned  bool          // vitals are pruned: those that the store has are not looked at, and watchers may begin anew
 	Seed    uint64        // of random choices; 0: one of its own
 	Anew    bool          // clients may be told that a log is not what it was
 }
@@ -144,7 +146,7 @@ func (w *Ward) Finish() {
 	w.t.Helper()
 	close(w.stop)
 	w.loading.Wait()
-	e := &escalations{t: w.t, nodes: w.opt.Nodes, slack: w.opt.Slack}
+	e := &escalations{t: w.t, nodes: w.opt.Nodes, slack: w.opt.Slack, blind: w.opt.Blind}
 	e.settle(w.ctx, w.Reader, w.Beds)
 	for _, f := range w.followers {
 		process.Poll(w.t, process.Patience, func() (bool, string) { return f.has(w.Beds) })

@@ -77,6 +77,9 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return errors.Join(err, closeStore())
 	}
+	if s, ok := store.(*pgstore.Store); ok {
+		go s.Drain(ctx, hub)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/carewire", hub)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
