@@ -24,6 +24,10 @@ func TestMemoryStore(t *testing.T) {
 	}, nil)
 }
 
+func BenchmarkMemoryStore(b *testing.B) {
+	storetest.Bench(b, func(*testing.B) carewire.Store { return carewire.NewMemoryStore(nil) })
+}
+
 // Every MemoryStore has its own epoch, so that nobody takes one log for another.
 func TestMemoryStoreEpoch(t *testing.T) {
 	t.Parallel()
