@@ -27,9 +27,18 @@ type flush struct {
 	known  map[idKey]known
 	epoch  string // the current one
 	num    int32  // and its number
-	full   bool   // there is no room
+	full   fullness
 	taken  []*item
 }
+
+// fullness is what a flush refuses because the server has no room.
+type fullness int
+
+const (
+	hasRoom     fullness = iota
+	noVitals             // vitals, so that the rest may find what room there is
+	noRoomAtAll          // everything that is new
+)
 
 type (
 	stateKey struct{ patient, key string }
@@ -65,7 +74,7 @@ type known struct {
 
 // transact gives every item its result. After an error nobody knows whether
 // anything was written, except after errNewEpoch: nothing was.
-func (s *Store) transact(ctx context.Context, items []*item, full bool) error {
+func (s *Store) transact(ctx context.Context, items []*item, full fullness) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -222,7 +231,7 @@ func (f *flush) take(it *item) carewire.Appended {
 	if it.Rev != 0 && it.Rev != st.rev+1 {
 		return carewire.Appended{Err: carewire.ErrConflict}
 	}
-	if f.full {
+	if f.full == noRoomAtAll || f.full == noVitals && it.Kind == carewire.KindVital {
 		return carewire.Appended{Err: carewire.ErrFull}
 	}
 	h := f.heads[it.Patient]
