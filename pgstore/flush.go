@@ -134,8 +134,12 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 	b.Queue(beginSQL)
 	b.Queue(settingsSQL, s.lockWait, s.idle)
 	states, ids := map[stateKey]bool{}, map[idKey]bool{}
+	fresh := map[string]bool{} // who may need a head
 	for _, it := range f.items {
 		f.heads[it.Patient] = &head{}
+		if !f.refuses(it.Kind) {
+			fresh[it.Patient] = true
+		}
 		if it.Key != "" {
 			states[stateKey{it.Patient, it.Key}] = true
 		}
@@ -144,7 +148,7 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 		}
 	}
 	patients := slices.Sorted(maps.Keys(f.heads))
-	b.Queue(s.sql(newHeadsSQL), patients)
+	b.Queue(s.sql(newHeadsSQL), slices.Sorted(maps.Keys(fresh)))
 	b.Queue(s.sql(headsSQL), patients).Query(func(rows pgx.Rows) error {
 		var patient string
 		var h head
@@ -215,6 +219,11 @@ func (f *flush) decide() {
 	}
 }
 
+// refuses reports whether what is new of a kind is refused for lack of room.
+func (f *flush) refuses(kind carewire.Kind) bool {
+	return f.full == noRoomAtAll || f.full == noVitals && kind == carewire.KindVital
+}
+
 func (f *flush) take(it *item) carewire.Appended {
 	id := idKey{it.Patient, it.Sender, it.ID}
 	if was, ok := f.known[id]; ok && it.ID != "" {
@@ -231,7 +240,7 @@ func (f *flush) take(it *item) carewire.Appended {
 	if it.Rev != 0 && it.Rev != st.rev+1 {
 		return carewire.Appended{Err: carewire.ErrConflict}
 	}
-	if f.full == noRoomAtAll || f.full == noVitals && it.Kind == carewire.KindVital {
+	if f.refuses(it.Kind) {
 		return carewire.Appended{Err: carewire.ErrFull}
 	}
 	h := f.heads[it.Patient]
