@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/hubtest"
 	"github.com/carewire/carewire/storetest"
 )
 
@@ -149,4 +150,8 @@ func BenchmarkMemoryStoreWaiting(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestRetention(t *testing.T) {
+	hubtest.Retention(t, func(*testing.T) hubtest.Keeper { return carewire.NewMemoryStore(nil) })
 }

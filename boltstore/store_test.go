@@ -22,6 +22,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/hubtest"
 	"github.com/carewire/carewire/storetest"
 )
 
@@ -630,4 +631,8 @@ func TestTimeKeysSort(t *testing.T) {
 		d := decoder{b: timeKey(times[i], nil)}
 		require.True(t, d.time().Equal(times[i]))
 	}
+}
+
+func TestRetention(t *testing.T) {
+	hubtest.Retention(t, func(t *testing.T) hubtest.Keeper { return open(t, newPath(t), small()) })
 }
