@@ -25,6 +25,9 @@ type Stats struct {
 	AuditWaiting int    // records that wait for the Auditor now
 	AuditFailed  uint64 // calls of the Auditor that failed
 	AuditLost    uint64 // records that found no room, or were not taken before the Hub ended
+	// AuditRejected counts records that were given up because the Auditor has
+	// refused them again and again, and taken others.
+	AuditRejected uint64
 
 	AlertsOpen    int
 	AlertsOverdue int // open, and due for longer than five seconds
@@ -77,7 +80,7 @@ func (h *histogram) snapshot() Histogram {
 type counters struct {
 	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
 	in, replaced, skipped, slow, readErrors, panics                    atomic.Uint64
-	auditFailed, auditLost                                             atomic.Uint64
+	auditFailed, auditLost, auditRejected                              atomic.Uint64
 	limits                                                             limitCounters
 	out, watches, waiting                                              atomic.Int64
 	delay                                                              histogram
@@ -95,7 +98,7 @@ func (h *Hub) Stats() Stats {
 	hs := &s.Handshakes
 	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed
 	s.Limits, s.OutboxBytes = c.limits.snapshot(), int(c.waiting.Load())
-	s.AuditFailed, s.AuditLost = c.auditFailed.Load(), c.auditLost.Load()
+	s.AuditFailed, s.AuditLost, s.AuditRejected = c.auditFailed.Load(), c.auditLost.Load(), c.auditRejected.Load()
 	h.audit.mu.Lock()
 	s.AuditWaiting = len(h.audit.waiting)
 	h.audit.mu.Unlock()
