@@ -80,7 +80,8 @@ type Store struct {
 	queue     chan *request
 	committed chan struct{} // something was, and others are to be told
 	wake      chan struct{}
-	hearing   atomic.Bool // of other nodes, by the listening connection
+	hearing   atomic.Bool  // of other nodes, by the listening connection
+	fullAt    atomic.Int64 // when the server last had no room, in Unix nanoseconds
 	closing   chan struct{}
 	ctx       context.Context // ends with closing
 	stop      context.CancelFunc
