@@ -119,7 +119,13 @@ func (w *ward) openPostgres() (carewire.Store, error) {
 // handler serves the Hub, the page and what the page asks for.
 func (w *ward) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/carewire", w.hub)
+	mux.HandleFunc("/carewire", func(rw http.ResponseWriter, r *http.Request) {
+		if len(w.proxies) > 0 && w.hub.Ready() != nil { // the proxy asks another ward
+			http.Error(rw, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		w.hub.ServeHTTP(rw, r)
+	})
 	w.servePage(mux)
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
