@@ -161,8 +161,18 @@ func (s *source) at() uint64 {
 	return s.newest
 }
 
-// atEachNode returns witnesses of whom each node has one, at least. A node that
-// has just come back takes part after some seconds.
+// gives waits until the balancer gives a node clients.
+func (f *front) gives(t testing.TB, w *ward) {
+	t.Helper()
+	before, _ := w.connects()
+	poll(t, patience, func() (bool, string) {
+		dialFront(t, f, "screen-5").Close()
+		after, _ := w.connects()
+		return after > before, f.name + " gives a node nobody"
+	})
+}
+
+// atEachNode returns witnesses of whom each node has one, at least.
 func atEachNode(t testing.TB, f *front, nodes []*ward) (list []*witness) {
 	t.Helper()
 	connects := func() (each []int, sum int) {
@@ -238,13 +248,18 @@ func TestBalancedNodes(t *testing.T) {
 	}
 	goOn("the beginning", witnesses)
 
-	nodes[0].kill()
-	goOn("a node is killed", witnesses)
-	nodes[0].start()
-	for _, w := range nodes { // a rolling update
-		w.stop()
-		goOn("a node has ended", witnesses)
+	for i, w := range nodes {
+		if i == 0 {
+			w.kill()
+			goOn("a node is killed", witnesses)
+		} else { // a rolling update
+			w.stop()
+			goOn("a node has ended", witnesses)
+		}
 		w.start()
+		for _, f := range fronts { // else all might be taken for dead at once
+			f.gives(t, w)
+		}
 	}
 	restarted := 0
 	for _, w := range witnesses {
@@ -283,12 +298,7 @@ func TestBalancedNodes(t *testing.T) {
 	require.Equal(t, before, after, "a node without database was given clients")
 	link.mend()
 	for _, f := range fronts {
-		poll(t, patience, func() (bool, string) {
-			before, _ := nodes[2].connects()
-			dialFront(t, f, "screen-5").Close()
-			after, _ := nodes[2].connects()
-			return after > before, "a node that has its database again is given clients by " + f.name
-		})
+		f.gives(t, nodes[2])
 	}
 	goOn("all is well again", witnesses)
 
