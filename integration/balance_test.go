@@ -423,7 +423,7 @@ func (f *front) balances(t *testing.T, nodes []*ward) {
 	})
 
 	// A stream comes through at once, line by line.
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	stream := f.post(ctx, t, client, "nurse-ada", `{"type":"watch","req":"1","patients":["`+balanced+`"]}`, "text/event-stream")
 	require.Equal(t, http.StatusOK, stream.StatusCode)

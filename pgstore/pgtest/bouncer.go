@@ -22,6 +22,8 @@ func Bouncer(t testing.TB, dsn string) string {
 	t.Helper()
 	if !exists(bouncer) && os.Getenv("CI") == "" {
 		t.Skip("PgBouncer is not on this machine")
+	} else if !exists(bouncer) {
+		t.Fatal("PgBouncer is not on this machine")
 	}
 	to, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -45,7 +47,13 @@ func Bouncer(t testing.TB, dsn string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	t.Cleanup(func() {
+		in.Close()
+		_ = cmd.Wait()
+		if log, _ := os.ReadFile(config + ".log"); t.Failed() {
+			t.Logf("PgBouncer wrote last:\n%s", log[max(0, len(log)-4000):])
+		}
+	})
 	through := fmt.Sprintf("host=%s port=6432 user=%s dbname=%s default_query_exec_mode=exec", s.Dir, to.User, to.Database)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
