@@ -268,7 +268,7 @@ type duplex interface {
 
 func openProxy(t testing.TB, network, to string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", freeAddr(t))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &proxy{listener: l, network: network, to: to}
 	var serving sync.WaitGroup

@@ -83,8 +83,9 @@ func TestBrowserTwoWards(t *testing.T) {
 		}
 		return n
 	}
-	require.Equal(t, 2, gateways(one))
-	require.Equal(t, 1, gateways(two)) // this test's
+	poll(t, patience, func() (bool, string) { return gateways(one) == 2, "the first ward has the monitors" })
+	poll(t, patience, func() (bool, string) { return gateways(two) > 0, "this test's gateway" })
+	require.Equal(t, 1, gateways(two), "both wards have monitors")
 
 	// The first ward, which has the monitors, is killed while nobody accepts.
 	open := raise(t, gateway, "p-12", "unaccepted", "Nobody accepts this")
