@@ -44,7 +44,6 @@ func TestBrowserTwoWards(t *testing.T) {
 	for _, p := range []tab{ada, bell, rosa} {
 		p.shows("#line", "Live")
 	}
-	// Dr. Bell sees the log of the system too, whose alerts Nurse Ada does not.
 	same(t, ada, bell)
 
 	// An alert through one ward, an answer at the other.
@@ -99,31 +98,34 @@ func TestBrowserTwoWards(t *testing.T) {
 	require.Empty(t, bell.texts(".notcurrent"))
 	reader := dial(t, two.url(), "nurse-ada")
 	told := map[int]int{} // how often a level is recorded as told
-	poll(t, patience, func() (bool, string) {
-		clear(told)
-		level := 0
-		for e := range history(t, reader, "p-12", carewire.KindAlert) {
-			if x := e.Alert.Escalation; e.Alert.ID == open.ID && x.State == carewire.EscalationNotified && x.Level != level {
-				level = x.Level
-				told[level]++
+	reaches := func(want int) {
+		t.Helper()
+		poll(t, patience, func() (bool, string) {
+			clear(told)
+			level := 0
+			for e := range history(t, reader, "p-12", carewire.KindAlert) {
+				if x := e.Alert.Escalation; e.Alert.ID == open.ID && x.State == carewire.EscalationNotified && x.Level != level {
+					level = x.Level
+					told[level]++
+				}
 			}
-		}
-		return level >= 3, fmt.Sprintf("the third level: %v", told)
-	})
+			return level >= want, fmt.Sprintf("level %d: %v", want, told)
+		})
+	}
+	reaches(2)
 
 	// It comes back, and its page by itself.
 	one.start()
 	ada.shows("#line", "Live")
 	poll(t, patience, func() (bool, string) { return len(ada.texts("#stale, .notcurrent")) == 0, "the warning goes" })
 	same(t, ada, bell)
+	reaches(3)
 	bell.click(`article.alert:has(h3:text-is("Nobody accepts this")) button:text-is("Accept")`)
 	ada.shows(`article.alert:has(h3:text-is("Nobody accepts this"))`, "Dr. Bell has it, until ")
 	same(t, ada, bell)
-	for _, p := range []tab{ada, bell, rosa} {
-		p.shoot("two-wards-" + p.name)
-		p.resize(390)
-		p.shoot("two-wards-" + p.name + "-phone")
-	}
+	ada.shoot("two-wards")
+	bell.resize(390)
+	bell.shoot("two-wards-phone")
 	for _, p := range []tab{bell, rosa} {
 		require.Empty(t, p.said(), "%s wrote to its console", p.name)
 	}
