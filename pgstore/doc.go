@@ -45,9 +45,9 @@
 // node listens on a connection of its own; while it hears nothing it looks once
 // a second. Deadlines are judged by the database's clock.
 //
-// Behind a PgBouncer that pools transactions, give [Options.Listen] a way past
-// it, or [Options.NoListen]; and give the pool default_query_exec_mode=exec
-// unless PgBouncer keeps prepared statements.
+// Behind a PgBouncer (1.21 or newer) that pools transactions, give
+// [Options.Listen] a way past it, or [Options.NoListen]; and give the pool
+// default_query_exec_mode=exec unless PgBouncer keeps prepared statements.
 //
 // # Epochs
 //
