@@ -17,13 +17,14 @@ import (
 )
 
 // durable lets devices publish as fast as they are answered, each with one
-// vital under way, and returns how many answers came a second.
+// vital under way, and returns how many answers came a second. They are spread
+// over the contender's nodes.
 func durable(s settings, devices int, lasting time.Duration) (values, error) {
-	p, err := start(s)
+	nodes, err := startNodes(s)
 	if err != nil {
 		return nil, err
 	}
-	defer p.stop()
+	defer stop(nodes)
 	var answers, refused, asked atomic.Int64
 	var over atomic.Bool
 	var delay histogram
@@ -33,7 +34,7 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 		cl.sent.Store(time.Now().UnixNano())
 		cl.send(0x1, publishRequest(cl.index, number, time.Now()))
 	}
-	c := newDevices(p, func(cl *client, answer []byte) {
+	c := newDevices(nodes[0], func(cl *client, answer []byte) {
 		if !accepted(answer) {
 			refused.Add(1)
 			return
@@ -44,6 +45,7 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 			next(cl)
 		}
 	})
+	c.nodes = nodes
 	defer c.leave()
 	if err := c.join(devices); err != nil {
 		return nil, err
@@ -53,14 +55,14 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 	}
 	time.Sleep(lasting / 5) // to warm up
 	delay.reset()
-	before, err := p.do(order{Do: "mark"})
+	before, err := used(nodes, "mark")
 	if err != nil {
 		return nil, err
 	}
 	begin, first := time.Now(), answers.Load()
 	time.Sleep(lasting)
 	n, took := answers.Load()-first, time.Since(begin)
-	after, err := p.do(order{Do: "measure"})
+	after, err := used(nodes, "measure")
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +73,12 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 	if refused.Load() > 0 || n == 0 {
 		return nil, fmt.Errorf("%d answers, %d refused", n, refused.Load())
 	}
-	return values{"answers_per_s": float64(n) / took.Seconds(), "cpu_us": float64(after.CPU-before.CPU) / 1e3 / float64(n),
-		"p50_ms": delay.quantile(0.5), "p99_ms": delay.quantile(0.99)}, nil
+	all, _, postgres := after.since(before)
+	v := values{"answers_per_s": float64(n) / took.Seconds(), "cpu_us": float64(all) / 1e3 / float64(n), "p50_ms": delay.quantile(0.5), "p99_ms": delay.quantile(0.99)}
+	if s.DSN != "" {
+		v["pg_cpu_us"] = float64(postgres) / 1e3 / float64(n)
+	}
+	return v, nil
 }
 
 // A durableFloor reads a frame, commits its bytes to a file with what else has
