@@ -212,7 +212,7 @@ func (p *Principal) keys() []string {
 
 // follow keeps the index true to the Store, whoever appends.
 func (h *Hub) follow() {
-	var wake <-chan struct{}
+	var wake <-chan []string
 	if w, ok := h.store.Store.(Watcher); ok {
 		wake = w.Wake()
 	}
@@ -242,10 +242,8 @@ func (h *Hub) follow() {
 		}
 		select {
 		case <-every.C:
-		case <-wake:
-			for _, l := range h.lanes {
-				l.compare()
-			}
+		case patients := <-wake:
+			h.compare(patients)
 		case <-h.quit:
 			return
 		}

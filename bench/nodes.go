@@ -137,7 +137,9 @@ func across(s settings, patients, watched, rate, alertEvery int, lasting time.Du
 	}
 	if len(staffs) > 1 {
 		add("near_", &near.delay)
-		add("near_alert_", &near.alertDelay)
+		if raised > 0 {
+			add("near_alert_", &near.alertDelay)
+		}
 	}
 	return v, nil
 }
