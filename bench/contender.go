@@ -62,7 +62,7 @@ var entrants = []entrant{
 	{"carewire-pgstore-2", "two nodes of that on one database", newCarewire, carewireDialect, true, 2},
 	{"carewire-pgstore-2-polling", "the same without LISTEN and NOTIFY: each looks once a second", newCarewire, carewireDialect, true, 2},
 	{"carewire-pgstore-3", "three nodes", newCarewire, carewireDialect, true, 3},
-	{"floor-pgstore", "reads the frame, one INSERT into the same PostgreSQL for what came meanwhile, on two connections, writes a ready answer", newPGFloor, plain, true, 1},
+	{"floor-pgstore", "reads the frame, one INSERT of a row each for what came meanwhile into the same PostgreSQL, writes a ready answer", newPostgresFloor, plain, true, 1},
 	{"centrifuge-recovering", "memory broker with a history of 1,000, positioning and recovery", newRecoveringCentrifuge, centrifugeDialect, true, 0},
 }
 

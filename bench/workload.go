@@ -97,7 +97,7 @@ var workloads = slices.Concat(
 		return durable(s, z.of(devices, 9), time.Duration(z.of(2000, 500))*time.Millisecond)
 	}),
 	grown("nodes-%d", []int{100, 500}, shared, func(s settings, rate int, z scale) (values, error) {
-		return across(s, z.of(50, 10), z.of(50, 10), rate, 5, time.Duration(z.of(6000, 500))*time.Millisecond)
+		return across(s, z.of(50, 10), z.of(50, 10), rate, 5, time.Duration(z.of(5000, 500))*time.Millisecond)
 	}),
 	grown("watched-%d", []int{0, 10, 1000, 10000}, two, func(s settings, watched int, z scale) (values, error) {
 		watched = z.of(watched, min(watched, 500))
