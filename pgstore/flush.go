@@ -98,7 +98,9 @@ const (
 	settingsSQL = `select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)`
 
 	newHeadsSQL = `insert into carewire.heads (patient) select unnest($1::text[]) on conflict do nothing`
-	headsSQL    = `select patient, seq, must, epoch from carewire.heads where patient = any($1::text[]) order by patient for update`
+	headsSQL    = `
+		select h.patient, h.seq, h.must, h.epoch from unnest($1::text[]) w (patient) join carewire.heads h on h.patient = w.patient
+		order by h.patient for update of h`
 
 	epochSQL = `select num, epoch, identity = ` + identity + `, ` + safe + ` from carewire.epochs order by num desc limit 1`
 
@@ -267,11 +269,10 @@ const (
 		from unnest($1::text[], $2::bigint[], $3::bigint[]) w (patient, seq, must) where h.patient = w.patient`
 
 	logSQL = `
-		insert into carewire.log (patient, seq, must, epoch, kind, key, rev, open, due, audience, addressed, sender, id, sum, time, received, data)
-		select patient, seq, must, $1, kind, key, rev, open, due, audience, addressed::text[], sender, id, sum, time, received, data
-		from unnest($2::text[], $3::bigint[], $4::bigint[], $5::smallint[], $6::text[], $7::bigint[], $8::boolean[], $9::timestamptz[], $10::smallint[],
-			$11::text[], $12::text[], $13::text[], $14::bytea[], $15::timestamptz[], $16::timestamptz[], $17::bytea[])
-			w (patient, seq, must, kind, key, rev, open, due, audience, addressed, sender, id, sum, time, received, data)`
+		insert into carewire.log (epoch, patient, seq, must, kind, key, rev, open, due, audience, addressed, sender, id, sum, time, received, data)
+		select $1, unnest($2::text[]), unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::smallint[]), unnest($6::text[]), unnest($7::bigint[]), unnest($8::boolean[]),
+			unnest($9::timestamptz[]), unnest($10::smallint[]), unnest($11::text[])::text[], unnest($12::text[]), unnest($13::text[]), unnest($14::bytea[]),
+			unnest($15::timestamptz[]), unnest($16::timestamptz[]), unnest($17::bytea[])`
 
 	statesGiven = `
 		from (select patient, key, seq, rev, kind, open, due, time, case changed when 0 then null when -1 then pg_current_xact_id() else changed::text::xid8 end as changed
