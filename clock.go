@@ -166,9 +166,7 @@ func (h *Hub) tick() {
 		}
 		h.recordTallies(tallyEvery)
 		if n%(5*visits/int(visitEvery/time.Second)) == 0 { // every five seconds
-			for _, l := range h.lanes {
-				l.compare()
-			}
+			h.compare(nil)
 		}
 	}
 }

@@ -214,7 +214,7 @@ func (p *Principal) keys() []string {
 
 // follow keeps the index true to the Store, whoever appends.
 func (h *Hub) follow() {
-	var wake <-chan struct{}
+	var wake <-chan []string
 	if w, ok := h.store.Store.(Watcher); ok {
 		wake = w.Wake()
 	}
@@ -222,11 +222,6 @@ func (h *Hub) follow() {
 	var once sync.Once
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
-	compare := func() {
-		for _, l := range h.lanes {
-			l.compare()
-		}
-	}
 	for {
 		for {
 			list, next, err := h.store.Changed(h.ctx, mark, 1000)
@@ -234,16 +229,18 @@ func (h *Hub) follow() {
 				break
 			}
 			mark = next
-			foreign := false
+			var foreign []string // patients
 			for i := range list {
 				if list[i].Kind == KindAccess {
 					h.apply(&list[i])
 				}
-				foreign = h.index.note(list[i], false) || foreign
+				if h.index.note(list[i], false) {
+					foreign = append(foreign, list[i].Patient)
+				}
 				h.findReadings(&list[i])
 			}
-			if foreign {
-				compare() // though no wake-up has come
+			if len(foreign) > 0 {
+				h.compare(foreign) // though no wake-up has come
 			}
 			if len(list) < 1000 {
 				once.Do(func() { close(h.loaded) })
@@ -253,8 +250,8 @@ func (h *Hub) follow() {
 		}
 		select {
 		case <-every.C:
-		case <-wake:
-			compare()
+		case patients := <-wake:
+			h.compare(patients)
 		case <-h.quit:
 			return
 		}

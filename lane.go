@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,7 +27,8 @@ type lane struct {
 	closed bool
 	first  []job // alerts and other undroppable entries, and what concerns watches
 	vitals []job
-	heads  bool // the heads of all patients are to be compared with the Store's
+	all    bool            // the heads of all watched patients are to be compared with the Store's
+	grown  map[string]bool // and those of these in any case
 	wake   chan struct{}
 
 	cursors map[string]*cursor // the appender's: the patients watched
@@ -123,12 +125,32 @@ func (l *lane) signal() {
 	}
 }
 
-// compare asks for the heads of all watched patients to be compared.
-func (l *lane) compare() {
+// compare has the heads of some patients compared with the Store's, if they are
+// watched; nil: of all who are.
+func (h *Hub) compare(patients []string) {
+	of := map[*lane][]string{}
+	for _, p := range patients {
+		l := h.lane(p)
+		of[l] = append(of[l], p)
+	}
+	for _, l := range h.lanes {
+		if patients == nil || of[l] != nil {
+			l.compare(of[l])
+		}
+	}
+}
+
+func (l *lane) compare(patients []string) {
 	l.mu.Lock()
-	l.heads = true
+	defer l.mu.Unlock()
+	l.all = l.all || patients == nil
+	if l.grown == nil {
+		l.grown = make(map[string]bool)
+	}
+	for _, p := range patients {
+		l.grown[p] = true
+	}
 	l.signal()
-	l.mu.Unlock()
 }
 
 // close lets what has been submitted be done, and ends the lane.
@@ -154,16 +176,16 @@ func (l *lane) append(ctx context.Context) {
 				l.vitals = append([]job(nil), l.vitals[n:]...)
 			}
 			l.first = nil
-			heads, closed := l.heads, l.closed
-			l.heads = false
+			all, grown, closed := l.all, l.grown, l.closed
+			l.all, l.grown = false, nil
 			l.mu.Unlock()
-			if len(jobs) == 0 && !heads {
+			if len(jobs) == 0 && !all && len(grown) == 0 {
 				if closed {
 					return
 				}
 				break
 			}
-			if out := l.do(ctx, jobs, heads); len(out) > 0 {
+			if out := l.do(ctx, jobs, all, grown); len(out) > 0 {
 				l.batches <- out
 			}
 		}
@@ -171,10 +193,10 @@ func (l *lane) append(ctx context.Context) {
 }
 
 // do carries out one batch and says what the fan-out is to do.
-func (l *lane) do(ctx context.Context, jobs []job, heads bool) []delivery {
+func (l *lane) do(ctx context.Context, jobs []job, all bool, grown map[string]bool) []delivery {
 	var out []delivery
-	if l.failed || heads {
-		out = l.verify(ctx, out)
+	if all = all || l.failed; all || len(grown) > 0 {
+		out = l.verify(ctx, out, all, grown)
 	}
 	out = l.join(ctx, jobs, out)
 	var entries []Entry
@@ -267,13 +289,19 @@ func (l *lane) anew(ctx context.Context, out []delivery, patient string, c *curs
 	return append(out, delivery{restart: &heads[0]})
 }
 
-// verify compares the cursors of all watched patients with the Store's heads,
-// and fills in what is missing. What it has seen to be complete, watches are told.
-func (l *lane) verify(ctx context.Context, out []delivery) []delivery {
+// verify compares the cursors of all watched patients, or of those that have
+// grown, with the Store's heads, and fills in what is missing. What it has seen
+// to be complete, watches are told.
+func (l *lane) verify(ctx context.Context, out []delivery, all bool, grown map[string]bool) []delivery {
 	l.failed = false
-	patients := make([]string, 0, len(l.cursors))
-	for p := range l.cursors {
-		patients = append(patients, p)
+	var patients []string
+	if all {
+		patients = slices.Collect(maps.Keys(l.cursors))
+	}
+	for p := range grown {
+		if !all && l.cursors[p] != nil {
+			patients = append(patients, p)
+		}
 	}
 	for chunk := range slices.Chunk(patients, 500) {
 		heads, err := l.hub.store.Heads(ctx, chunk)

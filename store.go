@@ -172,10 +172,11 @@ type Store interface {
 }
 
 // Watcher is implemented by Stores that several nodes share. Wake returns a
-// channel that receives after another node has appended. A wake-up may be
-// lost, late or doubled: what is missing shows by its number.
+// channel that receives after another node has appended: the patients to whose
+// logs, or nil if it may be any. A wake-up may be lost, late or doubled, and
+// name too many: what is missing shows by its number.
 type Watcher interface {
-	Wake() <-chan struct{}
+	Wake() <-chan []string
 }
 
 // Clock is implemented by Stores that have a time of their own, which then

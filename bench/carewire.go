@@ -10,8 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
+	"github.com/carewire/carewire/pgstore"
 )
 
 // carewireHost is a Hub as a host would have it.
@@ -20,15 +23,30 @@ type carewireHost struct {
 }
 
 func newCarewire(s settings) (contender, error) {
-	var store carewire.Store = carewire.NewMemoryStore(nil)
-	if s.Contender == "carewire-boltstore" {
-		var err error
-		if store, err = boltstore.Open(filepath.Join(s.Dir, "log"), nil); err != nil {
-			return nil, err
-		}
+	store, err := openStore(s)
+	if err != nil {
+		return nil, err
 	}
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
 	return &carewireHost{hub}, err
+}
+
+func openStore(s settings) (carewire.Store, error) {
+	switch {
+	case s.DSN != "":
+		ctx := context.Background()
+		pool, err := pgxpool.New(ctx, s.DSN)
+		if err != nil {
+			return nil, err
+		}
+		if err := pgstore.Migrate(ctx, pool, ""); err != nil {
+			return nil, err
+		}
+		return pgstore.Open(ctx, pool, &pgstore.Options{NoListen: strings.HasSuffix(s.Contender, "-polling"), Logger: slog.New(slog.DiscardHandler)})
+	case s.Contender == "carewire-boltstore":
+		return boltstore.Open(filepath.Join(s.Dir, "log"), nil)
+	}
+	return carewire.NewMemoryStore(nil), nil
 }
 
 // authenticate reads tokens of the form ROLE.ID.FIRST.COUNT: who is calling

@@ -18,6 +18,7 @@ import (
 // goroutine, which counts frames and looks at nothing but the event's ID.
 type crowd struct {
 	server  *server
+	nodes   []*server // client i goes to nodes[i%len(nodes)]; none: to server
 	dialect dialect
 	watch   int                            // patients that each client watches
 	buffer  int                            // bytes that a client reads at once
@@ -36,20 +37,24 @@ type crowd struct {
 	cut     atomic.Int64 // the same, of those that may be
 	afresh  atomic.Int64 // clients that were not recovered
 
+	alerts     atomic.Int64 // alerts, each counted once
+	alertDelay histogram    // from sending to receipt
+
 	alertGaps atomic.Int64 // alerts that were left out
 	old       atomic.Int64 // events that were older than a second
 	delay     histogram    // from sending to receipt
 }
 
 type client struct {
-	crowd *crowd
-	index int // its place in the crowd
-	conn  net.Conn
-	rest  []byte  // read and not looked at
-	last  []int32 // the last event's number of each patient
-	ready atomic.Int32
-	ended atomic.Bool // by us
-	over  atomic.Bool // by whomever
+	crowd  *crowd
+	index  int // its place in the crowd
+	conn   net.Conn
+	rest   []byte  // read and not looked at
+	last   []int32 // the last event's number of each patient
+	raised []int32 // the last alert's number of each patient
+	ready  atomic.Int32
+	ended  atomic.Bool // by us
+	over   atomic.Bool // by whomever
 
 	mode   atomic.Int32 // how it reads
 	newest atomic.Int32 // the last event's number
@@ -147,19 +152,23 @@ func (c *crowd) dial(i int) (*client, error) {
 			return err
 		}
 	}
-	conn, err := dialer.Dial("tcp", c.server.addr)
+	server := c.server
+	if len(c.nodes) > 0 {
+		server = c.nodes[i%len(c.nodes)]
+	}
+	conn, err := dialer.Dial("tcp", server.addr)
 	if err != nil {
 		return nil, err
 	}
-	if c.server.TLS {
+	if server.TLS {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) // the server's own certificate, made at its start
 	}
-	cl := &client{crowd: c, index: i, conn: conn, last: make([]int32, max(c.watch, 1))}
+	cl := &client{crowd: c, index: i, conn: conn, last: make([]int32, max(c.watch, 1)), raised: make([]int32, max(c.watch, 1))}
 	header := ""
 	if c.dialect.header != nil {
 		header = c.dialect.header(i, c.watch)
 	}
-	if err := cl.handshake(c.server.addr, header); err != nil {
+	if err := cl.handshake(server.addr, header); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -286,7 +295,10 @@ func (cl *client) take(b []byte) (done int) {
 	return done
 }
 
-var idMark = []byte(`"vital_id":"`)
+var (
+	idMark    = []byte(`"vital_id":"`)
+	alertMark = []byte(`"alert_id":"`)
+)
 
 // frame looks at one frame and returns how many events it has: some servers
 // put several into one.
@@ -316,6 +328,9 @@ func (cl *client) frame(opcode byte, b []byte, now int64) (events int64) {
 		cl.newest.Store(number)
 		rest = id[idLength:]
 	}
+	if _, id, ok := bytes.Cut(b, alertMark); ok && len(id) >= idLength && opcode == 0x1 {
+		cl.alerted(id, now)
+	}
 	if cl.crowd.follows {
 		cl.follow(b)
 	}
@@ -332,10 +347,20 @@ func (cl *client) frame(opcode byte, b []byte, now int64) (events int64) {
 	return events
 }
 
+// alerted counts an alert when it comes for the first time.
+func (cl *client) alerted(id []byte, now int64) {
+	patient, number, sent := int(digits(id[:5])), int32(digits(id[5:11])), digits(id[11:idLength])
+	if last := &cl.raised[patient%len(cl.raised)]; number > *last {
+		*last = number
+		cl.crowd.alerts.Add(1)
+		cl.crowd.alertDelay.add(time.Duration((now - sent + clockRound) % clockRound))
+	}
+}
+
 // follow notes alerts and the position.
 func (cl *client) follow(b []byte) {
 	for rest := b; ; {
-		_, id, ok := bytes.Cut(rest, []byte(`"alert_id":"`))
+		_, id, ok := bytes.Cut(rest, alertMark)
 		if !ok || len(id) < idLength {
 			break
 		}

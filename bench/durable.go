@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,16 +15,19 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // durable lets devices publish as fast as they are answered, each with one
-// vital under way, and returns how many answers came a second.
+// vital under way, and returns how many answers came a second. They are spread
+// over the contender's nodes.
 func durable(s settings, devices int, lasting time.Duration) (values, error) {
-	p, err := start(s)
+	nodes, err := startNodes(s)
 	if err != nil {
 		return nil, err
 	}
-	defer p.stop()
+	defer stop(nodes)
 	var answers, refused, asked atomic.Int64
 	var over atomic.Bool
 	var delay histogram
@@ -33,7 +37,7 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 		cl.sent.Store(time.Now().UnixNano())
 		cl.send(0x1, publishRequest(cl.index, number, time.Now()))
 	}
-	c := newDevices(p, func(cl *client, answer []byte) {
+	c := newDevices(nodes[0], func(cl *client, answer []byte) {
 		if !accepted(answer) {
 			refused.Add(1)
 			return
@@ -44,6 +48,7 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 			next(cl)
 		}
 	})
+	c.nodes = nodes
 	defer c.leave()
 	if err := c.join(devices); err != nil {
 		return nil, err
@@ -51,16 +56,19 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 	for _, cl := range c.clients {
 		next(cl)
 	}
-	time.Sleep(lasting / 5) // to warm up
+	time.Sleep(lasting / 5) // to warm up, and until all patients are known
+	if err := c.until(func() bool { return answers.Load() > int64(3*devices) }, 20*time.Second, "the first answers"); err != nil {
+		return nil, err
+	}
 	delay.reset()
-	before, err := p.do(order{Do: "mark"})
+	before, err := used(nodes, "mark")
 	if err != nil {
 		return nil, err
 	}
 	begin, first := time.Now(), answers.Load()
 	time.Sleep(lasting)
 	n, took := answers.Load()-first, time.Since(begin)
-	after, err := p.do(order{Do: "measure"})
+	after, err := used(nodes, "measure")
 	if err != nil {
 		return nil, err
 	}
@@ -71,14 +79,18 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 	if refused.Load() > 0 || n == 0 {
 		return nil, fmt.Errorf("%d answers, %d refused", n, refused.Load())
 	}
-	return values{"answers_per_s": float64(n) / took.Seconds(), "cpu_us": float64(after.CPU-before.CPU) / 1e3 / float64(n),
-		"p50_ms": delay.quantile(0.5), "p99_ms": delay.quantile(0.99)}, nil
+	all, _, postgres := after.since(before)
+	v := values{"answers_per_s": float64(n) / took.Seconds(), "cpu_us": float64(all) / 1e3 / float64(n), "p50_ms": delay.quantile(0.5), "p99_ms": delay.quantile(0.99)}
+	if s.DSN != "" {
+		v["pg_cpu_us"] = float64(postgres) / 1e3 / float64(n)
+	}
+	return v, nil
 }
 
-// A durableFloor reads a frame, commits its bytes to a file with what else has
-// come meanwhile, one write and one sync for all, and writes a ready answer.
+// A durableFloor reads a frame, keeps it together with what else has come
+// meanwhile, and writes a ready answer.
 type durableFloor struct {
-	file *os.File
+	keep func([]came) error
 	mu   sync.Mutex
 	came []came
 	wake chan struct{}
@@ -89,16 +101,48 @@ type came struct {
 	text []byte
 }
 
+// newDurableFloor keeps by one write and one sync.
 func newDurableFloor(s settings) (contender, error) {
 	f, err := os.Create(filepath.Join(s.Dir, "floor"))
 	if err != nil {
 		return nil, err
 	}
-	d := &durableFloor{file: f, wake: make(chan struct{}, 1)}
-	committed := make(chan []came, 1)
-	go d.commit(committed)
-	go answer(committed)
-	return d, nil
+	var buf []byte
+	return newKeeper(func(group []came) error {
+		buf = buf[:0]
+		for _, g := range group {
+			buf = append(buf, g.text...)
+		}
+		_, err := f.Write(buf)
+		return errors.Join(err, syscall.Fdatasync(int(f.Fd())))
+	}), nil
+}
+
+// newPostgresFloor keeps by one INSERT, a row for each. On two connections it
+// is no faster.
+func newPostgresFloor(s settings) (contender, error) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, s.DSN)
+	if err != nil {
+		return nil, err
+	}
+	_, err = conn.Exec(ctx, `create table floor (n bigint generated always as identity primary key, frame text not null)`)
+	return newKeeper(func(group []came) error {
+		frames := make([]string, len(group))
+		for i, g := range group {
+			frames[i] = string(g.text)
+		}
+		_, err := conn.Exec(ctx, `insert into floor (frame) select unnest($1::text[])`, frames)
+		return err
+	}), err
+}
+
+func newKeeper(keep func([]came) error) *durableFloor {
+	d := &durableFloor{keep: keep, wake: make(chan struct{}, 1)}
+	kept := make(chan []came, 1)
+	go d.commit(kept)
+	go answer(kept)
+	return d
 }
 
 func (d *durableFloor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -122,8 +166,7 @@ func (d *durableFloor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (d *durableFloor) commit(committed chan<- []came) {
-	var buf []byte
+func (d *durableFloor) commit(kept chan<- []came) {
 	for range d.wake {
 		d.mu.Lock()
 		group := d.came
@@ -132,22 +175,17 @@ func (d *durableFloor) commit(committed chan<- []came) {
 		if len(group) == 0 {
 			continue
 		}
-		buf = buf[:0]
-		for _, g := range group {
-			buf = append(buf, g.text...)
-		}
-		_, err := d.file.Write(buf)
-		if err = errors.Join(err, syscall.Fdatasync(int(d.file.Fd()))); err != nil {
+		if err := d.keep(group); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		committed <- group
+		kept <- group
 	}
 }
 
-func answer(committed <-chan []came) {
+func answer(kept <-chan []came) {
 	ready := textFrame([]byte(`{"type":"ok","req":"1","results":[{"seq":1}]}`))
-	for group := range committed {
+	for group := range kept {
 		for _, g := range group {
 			g.conn.Write(ready)
 		}

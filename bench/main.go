@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -74,7 +75,10 @@ func (p plan) run(log io.Writer) error {
 				}
 				r := run{Workload: w.name, Contender: e.name, Run: k + 1, Day: today(), Machine: machine()}
 				var err error
-				if r.Values, err = w.measure(p.settings, e, scale{p.quick}); err != nil {
+				if r.Values, err = w.measure(p.settings, e, scale{p.quick}); errors.Is(err, errMissing) {
+					fmt.Fprintf(log, "%-22s   %-22s %v\n", w.name, e.name, err)
+					continue
+				} else if err != nil {
 					r.Invalid = err.Error()
 					invalid++
 				}

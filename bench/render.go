@@ -18,6 +18,7 @@ type section struct {
 	more      bool // more is better
 }
 
+// A figure is what a column shows. A name of several words shows them beside each other.
 type figure struct{ name, head string }
 
 var sections = []section{
@@ -39,6 +40,17 @@ var sections = []section{
 		[]string{"storm"}, []figure{{"caught_up_s", "all caught up after s"}, {"cpu_us", "CPU µs/client"}, {"alerts_lost", "alerts lost"}, {"not_recovered", "not recovered"}}, false},
 	{"Durable", "Devices publish one vital at a time and wait for the answer, which comes when it is on disk.",
 		[]string{"durable-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}}, true},
+	{"Durable, in PostgreSQL", "The same with PostgreSQL, which runs on the same machine and shares its processors with the nodes and the load, and whose CPU time is its own column. With three nodes the devices are spread over them; " +
+		"CPU µs/answer is that of all nodes together.",
+		[]string{"postgres-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}, {"pg_cpu_us", "PostgreSQL's CPU µs/answer"}}, true},
+	{"What several nodes cost in latency", "Ten devices send 100 or 500 events a second of 50 patients, every fifth an alert (of priority info), to one node. A clinician watches them all at the last node, which with two nodes is the other one; " +
+		"*here* is a clinician at the node that the devices send to. From the moment at which the event was due to the clinician's receipt. A run has 100 or 500 alerts, so that their p99.9 is their slowest.",
+		[]string{"nodes-*"}, []figure{{"p99_ms", "vitals' p99 ms"}, {"p50_ms p99_ms p999_ms", "vitals p50 / p99 / p99.9 ms"}, {"alert_p50_ms alert_p99_ms alert_p999_ms", "alerts p50 / p99 / p99.9 ms"},
+			{"near_p50_ms near_p99_ms near_p999_ms", "vitals here"}, {"near_alert_p50_ms near_alert_p99_ms near_alert_p999_ms", "alerts here"},
+			{"cpu_ms_per_s", "CPU ms/s"}, {"far_cpu_ms_per_s", "other node's CPU ms/s"}, {"pg_cpu_ms_per_s", "PostgreSQL's CPU ms/s"}}, false},
+	{"More patients watched at another node", "carewire-pgstore-2. 500 vitals a second of so many patients come to one node, and all are watched at the other, a clinician watching at most 250. With 0 the vitals are of 1,000 patients, and nobody watches: " +
+		"what is left is what being woken costs.",
+		[]string{"watched-*"}, []figure{{"far_cpu_ms_per_s", "other node's CPU ms/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"p999_ms", "p99.9 ms"}, {"cpu_ms_per_s", "CPU ms/s"}, {"pg_cpu_ms_per_s", "PostgreSQL's CPU ms/s"}}, false},
 	{"More watchers", "Batches of 20 events of one patient, to so many clients.", []string{"watchers-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}}, false},
 	{"More patients", "Batches of 20 events over so many patients, each watched by ten clients, a client watching at most 250.", []string{"patients-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}}, false},
 	{"More open alerts", "So many alerts are open (of priority info, which nobody is paged for), over at most 1,000 patients, while batches of 20 vitals go to 50 clients.",
@@ -96,9 +108,9 @@ func (r *results) render(dir string) error {
 			continue
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", s.title, s.about)
-		if slices.Equal(contendersOf(names[0]), alone) {
-			r.sizes(&b, s, names)
-			if err := r.plot(&b, dir, s, s.title, names, alone); err != nil {
+		if one := contendersOf(names[0]); len(one) == 1 {
+			r.sizes(&b, s, names, one[0])
+			if err := r.plot(&b, dir, s, s.title, names, one); err != nil {
 				return err
 			}
 			continue
@@ -137,7 +149,7 @@ func contendersOf(name string) (list []string) {
 // table compares the contenders of a workload.
 func (r *results) table(b *strings.Builder, s section, workload string) {
 	contenders := contendersOf(workload)
-	bases := slices.DeleteFunc([]string{"floor-gathered", "floor-durable", "centrifuge", "centrifuge-recovering"}, func(name string) bool {
+	bases := slices.DeleteFunc([]string{"floor-gathered", "floor-durable", "floor-pgstore", "centrifuge", "centrifuge-recovering"}, func(name string) bool {
 		valid, _ := r.of(workload, name)
 		return len(valid) == 0 || strings.HasSuffix(s.figures[0].name, "_ratio")
 	})
@@ -175,14 +187,14 @@ func (r *results) table(b *strings.Builder, s section, workload string) {
 }
 
 // sizes compares carewire with itself.
-func (r *results) sizes(b *strings.Builder, s section, names []string) {
+func (r *results) sizes(b *strings.Builder, s section, names []string, contender string) {
 	b.WriteString("\n| |")
 	for _, f := range s.figures {
 		fmt.Fprintf(b, " %s |", f.head)
 	}
 	b.WriteString("\n|---|" + strings.Repeat("---:|", len(s.figures)) + "\n")
 	for _, name := range names {
-		valid, all := r.of(name, "carewire")
+		valid, all := r.of(name, contender)
 		fmt.Fprintf(b, "| %s%s |", name, shortfall(len(valid), all))
 		for i, f := range s.figures {
 			b.WriteString(" " + cell(valid, f.name, i == 0) + " |")
@@ -199,6 +211,15 @@ func shortfall(valid, all int) string {
 }
 
 func cell(valid []run, name string, main bool) string {
+	if some := strings.Fields(name); len(some) > 1 {
+		var shown []string
+		for _, one := range some {
+			if text := cell(valid, one, false); text != "" {
+				shown = append(shown, text)
+			}
+		}
+		return strings.Join(shown, " / ")
+	}
 	list := figures(valid, name)
 	m, least, most := median(list)
 	switch {
@@ -252,6 +273,8 @@ var aims = []aim{
 	{"idle-5000-tls", "carewire", "settled_idle_kb", "", 0, 26},
 	{"durable-64", "carewire-boltstore", "answers_per_s", "floor-durable", 0.3, 0},
 	{"durable-512", "carewire-boltstore", "answers_per_s", "floor-durable", 0.3, 0},
+	{"postgres-64", "carewire-pgstore", "answers_per_s", "floor-pgstore", 0.3, 0},
+	{"postgres-512", "carewire-pgstore", "answers_per_s", "floor-pgstore", 0.3, 0},
 	{"stuck", "carewire", "p99_ratio", "", 0, 1.2},
 }
 

@@ -107,7 +107,7 @@ func versions() string {
 	for _, m := range info.Deps {
 		switch m.Path {
 		case "github.com/centrifugal/centrifuge", "github.com/olahol/melody", "github.com/lxzan/gws", "github.com/gorilla/websocket",
-			"github.com/coder/websocket", "go.etcd.io/bbolt":
+			"github.com/coder/websocket", "go.etcd.io/bbolt", "github.com/jackc/pgx/v5":
 			list = append(list, strings.TrimPrefix(m.Path, "github.com/")+" "+m.Version)
 		}
 	}

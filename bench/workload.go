@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -48,6 +49,11 @@ func (w *workload) measure(s settings, e entrant, z scale) (v values, err error)
 		return nil, err
 	}
 	defer os.RemoveAll(s.Dir)
+	if s.Nodes = e.nodes; s.Nodes > 0 {
+		if s.DSN, err = database(); err != nil {
+			return nil, err
+		}
+	}
 	return w.run(s, z)
 }
 
@@ -61,6 +67,8 @@ var (
 	queued  = []string{"carewire", "centrifuge", "centrifuge-delayed", "melody", "gws", "gorilla", "coder"}
 	stores  = []string{"carewire", "carewire-boltstore"}
 	alone   = []string{"carewire"}
+	shared  = []string{"carewire", "carewire-boltstore", "carewire-pgstore", "carewire-pgstore-2", "carewire-pgstore-2-polling"}
+	two     = []string{"carewire-pgstore-2"}
 )
 
 var workloads = slices.Concat(
@@ -84,6 +92,16 @@ var workloads = slices.Concat(
 	},
 	grown("durable-%d", []int{64, 512}, []string{"carewire-boltstore", "floor-durable"}, func(s settings, devices int, z scale) (values, error) {
 		return durable(s, z.of(devices, 8), time.Duration(z.of(2000, 500))*time.Millisecond)
+	}),
+	grown("postgres-%d", []int{64, 512}, []string{"carewire-pgstore", "carewire-pgstore-3", "floor-pgstore"}, func(s settings, devices int, z scale) (values, error) {
+		return durable(s, z.of(devices, 9), time.Duration(z.of(2000, 500))*time.Millisecond)
+	}),
+	grown("nodes-%d", []int{100, 500}, shared, func(s settings, rate int, z scale) (values, error) {
+		return across(s, z.of(50, 10), z.of(50, 10), rate, 5, time.Duration(z.of(5000, 500))*time.Millisecond)
+	}),
+	grown("watched-%d", []int{0, 10, 1000, 10000}, two, func(s settings, watched int, z scale) (values, error) {
+		watched = z.of(watched, min(watched, 500))
+		return across(s, cmp.Or(watched, 1000), watched, 500, 0, time.Duration(z.of(4000, 500))*time.Millisecond)
 	}),
 	grown("watchers-%d", []int{10, 100, 1000, 10000}, alone, func(s settings, n int, z scale) (values, error) {
 		return moreWatchers(s, z.of(n, min(n, 30)), z.of(200000, 1000))

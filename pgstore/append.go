@@ -207,8 +207,13 @@ func (s *Store) flush(batch []*request) {
 		}
 		return
 	}
-	select {
-	case s.committed <- struct{}{}:
-	default:
+	var grown []string
+	for _, it := range items {
+		if it.result.Err == nil && !it.result.Repeated {
+			grown = append(grown, it.Patient)
+		}
+	}
+	if len(grown) > 0 {
+		s.committed.add(grown)
 	}
 }

@@ -40,10 +40,11 @@
 //
 // # Several nodes
 //
-// A node tells the others that it has committed something by one NOTIFY for
-// whatever it has committed meanwhile, after the commit and apart from it. Each
-// node listens on a connection of its own; while it hears nothing it looks once
-// a second. Deadlines are judged by the database's clock.
+// A node tells the others to whose logs it has appended by one NOTIFY for
+// whatever it has committed meanwhile, after the commit and apart from it. Only
+// roles that may read the tables can read the names. Each node listens on a
+// connection of its own; while it hears nothing it looks once a second.
+// Deadlines are judged by the database's clock.
 //
 // Behind a PgBouncer (1.21 or newer) that pools transactions, give
 // [Options.Listen] a way past it, or [Options.NoListen]; and give the pool

@@ -111,13 +111,14 @@ func TestCrashOfTheServer(t *testing.T) {
 	waitFor(t, s.Wake(), "the store listens again")
 }
 
-func waitFor(t *testing.T, c <-chan struct{}, what string) {
+func waitFor[T any](t *testing.T, c <-chan T, what string) (got T) {
 	t.Helper()
 	select {
-	case <-c:
+	case got = <-c:
 	case <-time.After(20 * time.Second):
 		t.Fatal("never: " + what)
 	}
+	return got
 }
 
 // A patient whose log somebody else holds delays nobody for longer than

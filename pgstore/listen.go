@@ -11,30 +11,25 @@ import (
 )
 
 const (
-	wakeEvery  = 50 * time.Millisecond // wake-ups come no closer than this: each makes a Hub compare the heads of all who are watched
+	wakeEvery  = 20 * time.Millisecond // notifications of a node, and its wake-ups, come no closer than this
 	pollEvery  = time.Second           // wake-ups while nothing is heard
 	hearWithin = 5 * time.Second       // of what is sent to oneself
 	quietFor   = 20 * time.Second      // before one asks whether the connection still is one
+
+	echo = "echo" // begins what a node sends to itself
 )
 
 var errDeaf = errors.New("what the pool sends is not heard: is there a PgBouncer in between, or another database?")
 
 // Wake implements [carewire.Watcher]. While the listening connection hears
-// nothing, and with [Options.NoListen], it receives once a second.
-func (s *Store) Wake() <-chan struct{} { return s.wake }
-
-func (s *Store) wakeUp() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+// nothing, and with [Options.NoListen], it receives nil once a second.
+func (s *Store) Wake() <-chan []string { return s.wake }
 
 // poll wakes once a second while nothing is heard, until the store closes.
 func (s *Store) poll() {
 	for s.sleep(pollEvery) {
 		if !s.hearing.Load() {
-			s.wakeUp()
+			s.heard.add(nil)
 		}
 	}
 }
@@ -46,30 +41,6 @@ func (s *Store) sleep(d time.Duration) bool {
 		return true
 	case <-s.closing:
 		return false
-	}
-}
-
-// notify tells other nodes that something was committed. It does so after the
-// commit, for whatever was committed meanwhile together: a commit that notifies
-// waits for all others that do.
-func (s *Store) notify() {
-	for {
-		select {
-		case <-s.committed:
-		case <-s.closing:
-			return
-		}
-		b := &pgx.Batch{}
-		b.Queue(`begin`)
-		b.Queue(`set local synchronous_commit = off`) // nobody minds losing it
-		b.Queue(`select pg_notify($1, $2)`, s.channel(), s.node)
-		b.Queue(`commit`)
-		ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
-		_ = s.pool.SendBatch(ctx, b).Close() // others look once in a while, too
-		cancel()
-		if !s.sleep(wakeEvery / 2) {
-			return
-		}
 	}
 }
 
@@ -128,7 +99,7 @@ func (s *Store) hear(config *pgx.ConnConfig, heard func()) error {
 		}
 		s.hearing.Store(true)
 		heard()
-		s.wakeUp() // what came before it listened
+		s.heard.add(nil) // what came before it listened
 		if err := s.hearOthers(conn); err != nil {
 			return err
 		}
@@ -138,7 +109,7 @@ func (s *Store) hear(config *pgx.ConnConfig, heard func()) error {
 func (s *Store) hearItself(conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(s.ctx, hearWithin)
 	defer cancel()
-	if _, err := s.pool.Exec(ctx, `select pg_notify($1, $2)`, s.channel(), "echo "+s.node); err != nil {
+	if _, err := s.pool.Exec(ctx, `select pg_notify($1, $2)`, s.channel(), echo+" "+s.node); err != nil {
 		return err
 	}
 	for {
@@ -146,7 +117,7 @@ func (s *Store) hearItself(conn *pgx.Conn) error {
 		if err != nil && ctx.Err() != nil {
 			return errDeaf
 		}
-		if err != nil || n.Payload == "echo "+s.node {
+		if err != nil || n.Payload == echo+" "+s.node {
 			return err
 		}
 	}
@@ -159,16 +130,13 @@ func (s *Store) hearOthers(conn *pgx.Conn) error {
 		n, err := conn.WaitForNotification(ctx)
 		late := ctx.Err() != nil
 		cancel()
-		switch {
-		case err != nil && late && s.ctx.Err() == nil && !conn.IsClosed():
+		if err != nil && late && s.ctx.Err() == nil && !conn.IsClosed() {
 			return nil
-		case err != nil:
+		} else if err != nil {
 			return err
-		case len(n.Payload) == len(s.node) && n.Payload != s.node:
-			s.wakeUp()
-			if !s.sleep(wakeEvery) {
-				return s.ctx.Err()
-			}
+		}
+		if patients, others := s.read(n.Payload); others {
+			s.heard.add(patients)
 		}
 	}
 }

@@ -135,7 +135,7 @@ const (
 	headsOfSQL = `
 		select h.patient, h.seq, h.must, e.epoch, h.past_ends,
 			array(select p.epoch from unnest(h.past_epochs) with ordinality u (num, n) join carewire.epochs p using (num) order by u.n)
-		from carewire.heads h join carewire.epochs e on e.num = h.epoch where h.patient = any($1::text[]) and h.seq > 0`
+		from unnest($1::text[]) w (patient) join carewire.heads h on h.patient = w.patient join carewire.epochs e on e.num = h.epoch where h.seq > 0`
 )
 
 // Latest implements [carewire.Store].

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -72,14 +73,16 @@ type Store struct {
 	schema   string
 	volatile bool
 	timeout  time.Duration
-	lockWait string // for lock_timeout
-	idle     string // for idle_in_transaction_session_timeout, of who appends
-	node     string // names this Store in notifications
+	lockWait string      // for lock_timeout
+	idle     string      // for idle_in_transaction_session_timeout, of who appends
+	node     string      // names this Store in notifications
+	sealer   cipher.AEAD // of what they say
 	log      *slog.Logger
 
 	queue     chan *request
-	committed chan struct{} // something was, and others are to be told
-	wake      chan struct{}
+	committed *news // of this node, which others are to be told
+	heard     *news // of other nodes, which the Hub is to be told
+	wake      chan []string
 	hearing   atomic.Bool  // of other nodes, by the listening connection
 	fullAt    atomic.Int64 // when the server last had no room, in Unix nanoseconds
 	closing   chan struct{}
@@ -100,7 +103,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	s := &Store{
 		pool: pool, schema: schemaName(o.Schema), volatile: o.Volatile, node: rand.Text(), log: o.Logger,
 		timeout: orDefault(o.Timeout, 10*time.Second),
-		queue:   make(chan *request), committed: make(chan struct{}, 1), wake: make(chan struct{}, 1), closing: make(chan struct{}),
+		queue:   make(chan *request), committed: newNews(), heard: newNews(), wake: make(chan []string), closing: make(chan struct{}),
 	}
 	s.lockWait = milliseconds(orDefault(o.LockTimeout, 3*time.Second))
 	s.idle = milliseconds(min(s.timeout, maxIdle))
@@ -120,15 +123,19 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	if err := s.startEpoch(ctx, o.NewEpoch); err != nil {
 		return nil, err
 	}
+	var err error
+	if s.sealer, err = s.newSealer(ctx); err != nil {
+		return nil, err
+	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	for range writers {
 		s.running.Go(s.write)
 	}
 	s.running.Go(s.poll)
+	s.running.Go(s.rouse)
 	if !o.NoListen {
 		config := pool.Config().ConnConfig
 		if o.Listen != "" {
-			var err error
 			if config, err = pgx.ParseConfig(o.Listen); err != nil {
 				s.Close()
 				return nil, errors.New("pgstore: Options.Listen is no usable connection string")

@@ -1,0 +1,92 @@
+package carewire
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// sharedStore is a Store that tells of other nodes, and notes of whom the heads were asked for.
+type sharedStore struct {
+	Store
+	wake  chan []string
+	mu    sync.Mutex
+	asked []string
+}
+
+func (s *sharedStore) Wake() <-chan []string { return s.wake }
+
+func (s *sharedStore) Heads(ctx context.Context, patients []string) ([]Head, error) {
+	s.mu.Lock()
+	s.asked = append(s.asked, patients...)
+	s.mu.Unlock()
+	return s.Store.Heads(ctx, patients)
+}
+
+// since returns of whom the heads were asked for since it was last called.
+func (s *sharedStore) since() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	asked := s.asked
+	s.asked = nil
+	slices.Sort(asked)
+	return asked
+}
+
+// A wake-up has the heads of those compared whom it names, of all if it names
+// nobody; what no wake-up told of is found all the same.
+func TestWakeUps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		shared := &sharedStore{Store: store, wake: make(chan []string)}
+		w := newWorld(t, shared, &Options{Lanes: 2})
+		defer w.close()
+		other, err := New(AuthenticatorFunc(byToken), store, nil)
+		require.NoError(t, err)
+		defer other.Shutdown(context.Background())
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.ask(`{"type":"watch","req":"w","patients":["p1","p2","p3"],"delivery":"every"}`)
+		for range 3 {
+			nurse.until("synced")
+		}
+		publish := func() {
+			for _, p := range []string{"p1", "p2", "p3"} {
+				_, err := other.Publish(t.Context(), HeartRate.Of(p, 70))
+				require.NoError(t, err)
+			}
+			shared.since()
+		}
+		// comes returns whose vitals come, and after what time the last of them.
+		comes := func(n int) (of []string, after time.Duration) {
+			begin := time.Now()
+			for range n {
+				of = append(of, nurse.until("vital")["patient"].(string))
+			}
+			slices.Sort(of)
+			return of, time.Since(begin)
+		}
+
+		publish()
+		shared.wake <- []string{"p3", "p9", "p1", "p3"}
+		of, after := comes(2)
+		require.Equal(t, []string{"p1", "p3"}, of)
+		require.Zero(t, after)
+		require.Equal(t, []string{"p1", "p3"}, shared.since())
+		of, after = comes(1)
+		require.Equal(t, []string{"p2"}, of, "whose wake-up was lost")
+		require.NotZero(t, after)
+		require.LessOrEqual(t, after, 5*time.Second)
+
+		publish()
+		shared.wake <- nil
+		of, after = comes(3)
+		require.Equal(t, []string{"p1", "p2", "p3"}, of)
+		require.Zero(t, after)
+	})
+}
