@@ -247,6 +247,18 @@ func lose(prev *Alert, principal string, now time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
+// earlier returns a with all that it waits for due earlier, after a clock was set back.
+func earlier(prev *Alert, by time.Duration) Alert {
+	a := *prev
+	x := &a.Escalation
+	for _, t := range []*time.Time{&a.Responsibility.Until, &x.Due, &x.began} {
+		if !t.IsZero() {
+			*t = t.Add(-by)
+		}
+	}
+	return a
+}
+
 // claim takes the level that is due for one node to tell, until then. A level
 // that was claimed already and has lapsed is taken up again as it is. ok is
 // false if nothing is due.

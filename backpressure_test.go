@@ -321,3 +321,38 @@ func TestMuchForManyAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// An endless line takes everything at once, and is sent more whenever it does.
+type endless struct {
+	swallow
+	written int
+	more    func()
+}
+
+func (e *endless) tryFrames([]byte, *attempt) (rest []byte, err error, tried bool) {
+	if e.written++; e.written < 1000 {
+		e.more()
+	}
+	return nil, nil, true
+}
+
+func (e *endless) finishFrames([]byte) error { return nil }
+
+// Who is sent more without end, and takes it, keeps nobody waiting whose
+// outbox the same goroutine writes for.
+func TestEndlessClientKeepsNobodyWaiting(t *testing.T) {
+	w := newWorld(t, nil, nil)
+	defer w.close()
+	on := make(chan struct{})
+	box := func(line *endless) *outbox {
+		line.more = func() {}
+		return &outbox{hub: w.hub, sink: line, direct: line, fail: func() {}, full: func() {}, busy: true, control: [][]byte{pingFrame}, runs: func() { close(on) }}
+	}
+	first, second := &endless{}, &endless{}
+	one := box(first)
+	first.more = func() { one.send(pingFrame) }
+	runAll([]*outbox{one, box(second)})
+	require.Equal(t, 1, second.written, "the second one's turn")
+	require.Equal(t, inARow, first.written, "of the first one, which then has a goroutine of its own")
+	<-on
+}

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// entryAt reads one entry of a log.
-func (h *Hub) entryAt(ctx context.Context, patient string, p Position) (Entry, error) {
-	list, err := h.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, Query{Limit: 1})
+// entryAt reads one entry of a log. That vitals behind it are no longer kept is
+// no matter.
+func (h *Hub) entryAt(ctx context.Context, patient string, p Position, kind Kind) (Entry, error) {
+	list, err := h.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, Query{Kinds: []Kind{kind}, Limit: 1})
 	if err == nil && (len(list) != 1 || list[0].Seq != p.Seq) {
 		err = ErrGap
 	}
@@ -88,7 +89,7 @@ func (h *Hub) change(ctx context.Context, c change, f func(*Alert, time.Time) (A
 
 // repeated finds out whether the event was taken in before. The Store looks at
 // IDs before it looks at revisions, so an append that must fail on its
-// revision tells.
+// revision tells. If the Store cannot say, nor can the answer.
 func (h *Hub) repeated(ctx context.Context, c change, rev uint64) (answer func() (Alert, error), ok bool) {
 	if c.id == "" {
 		return nil, false
@@ -99,10 +100,10 @@ func (h *Hub) repeated(ctx context.Context, c change, rev uint64) (answer func()
 	switch {
 	case err == nil && a.Repeated:
 		return func() (Alert, error) { return h.alertAt(ctx, c.patient, a.Position) }, true
-	case errors.Is(err, ErrIDReused):
-		return func() (Alert, error) { return Alert{}, err }, true
+	case err == nil, errors.Is(err, ErrConflict), errors.Is(err, ErrFull):
+		return nil, false
 	}
-	return nil, false
+	return func() (Alert, error) { return Alert{}, err }, true
 }
 
 func alertKey(key string, test bool) string {
@@ -139,7 +140,7 @@ func (h *Hub) alert(ctx context.Context, c change) (*Alert, uint64, error) {
 }
 
 func (h *Hub) alertAt(ctx context.Context, patient string, p Position) (Alert, error) {
-	e, err := h.entryAt(ctx, patient, p)
+	e, err := h.entryAt(ctx, patient, p, KindAlert)
 	if err != nil {
 		return Alert{}, err
 	}

@@ -1,6 +1,9 @@
 package carewire
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // ticks is a clock that no step of the wall clock moves: nanoseconds since the
 // Hub began, and never 0.
@@ -170,15 +173,25 @@ func (h *Hub) tick() {
 	}
 }
 
-// maintain does what the Store may take its time for: it compares clocks, and
-// prunes every ten minutes.
-func (h *Hub) maintain() {
+// keepTime compares the Store's clock with ours, and sees to it that a clock
+// that is set back delays nothing.
+func (h *Hub) keepTime() {
 	every := time.NewTicker(10 * time.Second)
 	defer every.Stop()
-	for n := 1; ; n++ {
+	stranded := true // something may be, from before this Hub ran
+	var was time.Time
+	var at int64
+	for {
 		h.readClock()
-		if n%60 == 0 {
-			h.prune()
+		now, ticks := h.now(), h.ticks()
+		if !was.IsZero() && now.Sub(was) < time.Duration(ticks-at)-stall {
+			h.log.Warn("carewire: the clock was set back")
+			h.awake.Store(now.UnixNano())
+			stranded = true
+		}
+		was, at = now, ticks
+		if stranded {
+			stranded = h.bringForward() != nil
 		}
 		select {
 		case <-every.C:
@@ -190,10 +203,66 @@ func (h *Hub) maintain() {
 
 // readClock compares the Store's clock with ours.
 func (h *Hub) readClock() {
-	if clock, ok := h.store.Store.(Clock); ok {
-		before := time.Now()
-		if t, err := clock.Now(h.ctx); err == nil {
-			h.skew.Store(int64(t.Sub(before.Add(time.Since(before) / 2))))
+	clock, ok := h.store.Store.(Clock)
+	if !ok {
+		return
+	}
+	before := time.Now()
+	t, err := clock.Now(h.ctx)
+	if err != nil {
+		return
+	}
+	skew := t.Sub(before.Add(time.Since(before) / 2))
+	if was := time.Duration(h.skew.Load()); (skew - was).Abs() > stall {
+		h.awake.Store(time.Now().Add(skew).UnixNano()) // no device was silent for as long as the clock jumped
+	}
+	h.skew.Store(int64(skew))
+}
+
+// bringForward makes what was put off until a time of a clock that has been
+// set back due as much earlier: by how far in the future it was written.
+func (h *Hub) bringForward() error {
+	now := h.now()
+	waiting, err := h.store.Waiting(h.ctx, now.AddDate(100, 0, 0), math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	places := make(chan struct{}, atOnce)
+	for i := range waiting {
+		e := waiting[i]
+		by := e.Received.Sub(now)
+		if by <= stall {
+			continue
+		}
+		places <- struct{}{}
+		h.wg.Go(func() {
+			defer func() { <-places }()
+			switch e.Kind {
+			case KindAlert:
+				if a, err := decodeAlert(&e); err == nil {
+					c := change{patient: a.Patient, key: a.Key, test: a.Test, quiet: true}
+					h.change(h.ctx, c, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) {
+						return earlier(prev, by), prev.due().Equal(e.Due)
+					}))
+				}
+			case KindTimer:
+				h.happenTimer(h.ctx, &e)
+			}
+		})
+	}
+	return nil
+}
+
+// pruneOld prunes every ten minutes.
+func (h *Hub) pruneOld() {
+	every := time.NewTicker(10 * time.Minute)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+			h.prune()
+		case <-h.quit:
+			return
 		}
 	}
 }

@@ -97,7 +97,7 @@ func (h *Hub) escalate() {
 func (h *Hub) overdue() []Entry {
 	now := h.now()
 	return slices.DeleteFunc(h.index.all(), func(e Entry) bool {
-		return e.Kind != KindAlert || e.Due.IsZero() || e.Due.After(now) || !h.receipt.blind(e.Patient, e.Key, now)
+		return e.Kind != KindAlert || e.Due.IsZero() || e.Due.After(now) || !h.receipt.blind(e.Patient, e.Key, h.ticks())
 	})
 }
 
@@ -108,7 +108,7 @@ func (h *Hub) happen(ctx context.Context, e *Entry, blind bool) {
 		a, err := decodeAlert(e)
 		switch {
 		case err != nil:
-			if blind || h.receipt.blind(e.Patient, e.Key, h.now()) { // once a minute
+			if blind || h.receipt.blind(e.Patient, e.Key, h.ticks()) { // once a minute
 				h.log.Error("carewire: a stored alert cannot be read")
 				h.complain(ctx, AlertRef{Patient: e.Patient, Key: e.Key}, "unreadable", "A stored alert cannot be read, and nobody is told of it.")
 			}

@@ -95,7 +95,8 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 		h.wg.Go(l.fanOut)
 	}
 	h.wg.Go(h.tick)
-	h.wg.Go(h.maintain)
+	h.wg.Go(h.keepTime)
+	h.wg.Go(h.pruneOld)
 	h.wg.Go(h.follow)
 	h.wg.Go(h.escalate)
 	h.wg.Go(h.deliverInboxes)
@@ -463,7 +464,7 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	case err != nil:
 		return Notice{}, err
 	case a.Repeated:
-		entry, err := h.entryAt(ctx, n.Patient, a.Position)
+		entry, err := h.entryAt(ctx, n.Patient, a.Position, KindNotice)
 		if err != nil {
 			return Notice{}, err
 		}

@@ -39,17 +39,18 @@ func (x *index) init() {
 	x.wake, x.due = make(chan struct{}, 1), make(chan struct{}, 1)
 }
 
-// note takes a revision in, unless a newer one is known. A quiet one is no news.
-func (x *index) note(e Entry, quiet bool) {
+// note takes a revision in, and reports whether it was new: none or an older one
+// was known. A quiet one is no news to inboxes.
+func (x *index) note(e Entry, quiet bool) bool {
 	if e.Kind != KindAlert && e.Kind != KindNotice {
-		return
+		return false
 	}
 	k := openKey{e.Patient, e.Key}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	old, was := x.open[k]
 	if was && old.Rev >= e.Rev || x.ended[k].rev >= e.Rev {
-		return
+		return false
 	}
 	if was {
 		for _, to := range old.To {
@@ -80,6 +81,7 @@ func (x *index) note(e Entry, quiet bool) {
 		default:
 		}
 	}
+	return true
 }
 
 // tally counts the open alerts of a patient.
@@ -220,6 +222,11 @@ func (h *Hub) follow() {
 	var once sync.Once
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
+	compare := func() {
+		for _, l := range h.lanes {
+			l.compare()
+		}
+	}
 	for {
 		for {
 			list, next, err := h.store.Changed(h.ctx, mark, 1000)
@@ -227,12 +234,16 @@ func (h *Hub) follow() {
 				break
 			}
 			mark = next
+			foreign := false
 			for i := range list {
 				if list[i].Kind == KindAccess {
 					h.apply(&list[i])
 				}
-				h.index.note(list[i], false)
+				foreign = h.index.note(list[i], false) || foreign
 				h.findReadings(&list[i])
+			}
+			if foreign {
+				compare() // though no wake-up has come
 			}
 			if len(list) < 1000 {
 				once.Do(func() { close(h.loaded) })
@@ -243,9 +254,7 @@ func (h *Hub) follow() {
 		select {
 		case <-every.C:
 		case <-wake:
-			for _, l := range h.lanes {
-				l.compare()
-			}
+			compare()
 		case <-h.quit:
 			return
 		}

@@ -2,10 +2,12 @@ package carewire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,6 +108,31 @@ func TestForeignEntriesAreFilledIn(t *testing.T) {
 		_, err = other.Publish(t.Context(), HeartRate.Of("p1", 90)) // and without anything of our own
 		require.NoError(t, err)
 		require.Equal(t, 7, seqOf(nurse.until("vital")))
+	})
+}
+
+// An alert that another node has taken in reaches watchers within a second, and
+// needs no wake-up for it.
+func TestForeignAlertNeedsNoWakeUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		w := newWorld(t, store, nil)
+		defer w.close()
+		nurse := w.watching("nurse", "latest")
+		defer nurse.ws.CloseNow()
+		other, err := New(AuthenticatorFunc(byToken), store, nil)
+		require.NoError(t, err)
+		defer other.Shutdown(context.Background())
+		for i := range 5 { // at different moments of all that is regular
+			time.Sleep(1300 * time.Millisecond)
+			raised := time.Now()
+			_, err := other.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityHigh})
+			require.NoError(t, err)
+			for key := ""; key != fmt.Sprint("k", i); {
+				key, _ = nurse.until("alert")["alert"].(object)["key"].(string)
+			}
+			require.LessOrEqual(t, time.Since(raised), time.Second)
+		}
 	})
 }
 
@@ -372,6 +399,63 @@ func TestRepeatedSendsAreRecognised(t *testing.T) {
 		// The same ID of another sender is another event.
 		ok := nurse.ask(`{"type":"raise","req":"5","event_id":"e1","alert":{"patient":"p1","key":"other","text":"x","priority":"low"}}`)
 		require.Equal(t, "ok", ok["type"], ok)
+	})
+}
+
+// I7: a repeated send is answered as the first time when vitals that came after
+// it are no longer kept.
+func TestRepeatedSendsAreRecognisedAfterPruning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{Retention: Retention{Vitals: time.Minute}})
+		defer w.close()
+		device, pat := w.dial("device"), w.dial("pat")
+		defer device.ws.CloseNow()
+		defer pat.ws.CloseNow()
+		raise := `{"type":"raise","req":"1","event_id":"e1","alert":{"patient":"p1","key":"k","text":"x","priority":"high"}}`
+		notify := `{"type":"notify","req":"2","notice":{"patient":"p1","notice_id":"n1","to":["group:icu"],"text":"x"}}`
+		raised, notified := device.ask(raise), pat.ask(notify)
+		for range 2 { // the newest of a key stays
+			require.NotEmpty(t, device.ask(`{"type":"publish","req":"3","vitals":[{"patient":"p1","code":"8867-4","value":70,"unit":"/min"}]}`)["results"])
+			time.Sleep(time.Second)
+		}
+		require.NoError(t, w.store.(Pruner).Prune(t.Context(), time.Now().Add(time.Hour), Retention{Vitals: time.Minute}))
+		require.Equal(t, raised, device.ask(raise))
+		require.Equal(t, notified, pat.ask(notify))
+	})
+}
+
+// unwritable is a Store that can be read, but not written while fails is set.
+type unwritable struct {
+	Store
+	fails atomic.Bool
+}
+
+func (s *unwritable) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
+	if s.fails.Load() {
+		return nil, errors.New("no")
+	}
+	return s.Store.Append(ctx, entries)
+}
+
+// I7: a repeated answer that no longer fits the alert's state is not refused
+// while the Store cannot say that it was taken before.
+func TestRepeatedAnswerWhileTheStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &unwritable{Store: NewMemoryStore(nil)}
+		w := newWorld(t, store, nil)
+		defer w.close()
+		nurse, device := w.dial("nurse"), w.dial("device")
+		defer nurse.ws.CloseNow()
+		defer device.ws.CloseNow()
+		device.ask(`{"type":"raise","req":"1","event_id":"e1","alert":{"patient":"p1","key":"k","text":"x","priority":"high"}}`)
+		answer := `{"type":"answer","req":"2","patient":"p1","key":"k","alert_id":"e1","event_id":"a1","do":"close","force":true,"reason":"x"}`
+		closed := nurse.ask(answer)
+		require.Equal(t, "ok", closed["type"], closed)
+		store.fails.Store(true)
+		again := nurse.ask(answer)
+		require.Equal(t, "unknown later", fmt.Sprint(again["code"], " ", again["retry"]))
+		store.fails.Store(false)
+		require.Equal(t, closed, nurse.ask(answer))
 	})
 }
 

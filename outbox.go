@@ -19,6 +19,13 @@ type sink interface {
 	writeFrames(p []byte, seal bool) error
 }
 
+// A directSink can write without waiting: it takes a part, and finishes the
+// rest later. tried is false if it could not even try.
+type directSink interface {
+	tryFrames(p []byte, a *attempt) (rest []byte, err error, tried bool)
+	finishFrames(rest []byte) error
+}
+
 // An outbox holds what waits for one client. Its unit is the patient: a turn
 // writes all that one patient has, in log order, patients with an alert first.
 // A goroutine runs only while something waits.
@@ -26,7 +33,7 @@ type outbox struct {
 	hub  *Hub
 	sink sink
 	// direct is sink if that can write without waiting, else nil.
-	direct *netConn
+	direct directSink
 	who    *Principal // nil: the host itself, which sees everything
 	fail   func()     // called once when writing has failed or the close frame is out
 	full   func()     // called when there is no room for a reply; not nil if send is used

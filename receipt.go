@@ -15,11 +15,11 @@ type receivers struct {
 	mu     sync.Mutex
 	by     map[string][]string // alert ID and level: principals
 	order  []string
-	blinds map[openKey]time.Time
+	blinds map[openKey]int64 // ticks
 }
 
 func (r *receivers) init() {
-	r.by, r.blinds = make(map[string][]string), make(map[openKey]time.Time)
+	r.by, r.blinds = make(map[string][]string), make(map[openKey]int64)
 }
 
 const receiversKept = 10000
@@ -48,11 +48,11 @@ func (r *receivers) of(a *Alert) []string {
 }
 
 // blind reports whether an alert may be paged without the Store now, and notes it.
-func (r *receivers) blind(patient, key string, now time.Time) bool {
+func (r *receivers) blind(patient, key string, now int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := openKey{patient, key}
-	if last, ok := r.blinds[k]; ok && now.Sub(last) < repeatEvery {
+	if last, ok := r.blinds[k]; ok && time.Duration(now-last) < repeatEvery {
 		return false
 	}
 	if len(r.blinds) > receiversKept {

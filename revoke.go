@@ -22,7 +22,7 @@ type Revocation struct {
 // is not delivered; the principal is refused until the old tokens have run out,
 // on every node; and alerts that the principal had accepted are escalated
 // again, unless only a session ends. What a write to the socket has taken
-// already, 16 KB and what the kernel holds, is out of reach. The logs of the
+// already, 64 KB and what the kernel holds, is out of reach. The logs of the
 // patients named get an access event that shows it to the team, unless only a
 // session ends.
 //

@@ -126,12 +126,14 @@ func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
 			heard = ev.Vital.Received
 		}
 	}
-	// While this Hub did not run it could hear nobody: no device is blamed for that.
-	if awake := time.Unix(0, h.awake.Load()).UTC(); heard.Before(awake) {
+	// While this Hub did not run it could hear nobody: no device is blamed for
+	// that. Nor is a time believed that has not come yet: the clock was set back.
+	now := h.now()
+	if awake := time.Unix(0, h.awake.Load()).UTC(); heard.Before(awake) || heard.After(now) {
 		heard = awake
 	}
 	k := openKey{e.Patient, e.Key}
-	if due := heard.Add(wait); due.After(h.now()) {
+	if due := heard.Add(wait); due.After(now) {
 		if h.arm(ctx, e.Patient, device, test, e.Rev+1, wait, due) == nil {
 			h.silence.mu.Lock()
 			h.silence.armed[k] = due

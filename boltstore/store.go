@@ -140,6 +140,9 @@ func Open(path string, o *Options) (*Store, error) {
 	info, err := os.Stat(path)
 	fresh := errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0
 	if !fresh {
+		if err == nil && info.Size() < 2*4096 {
+			return nil, fmt.Errorf("%w: the file is too short", ErrCorrupt)
+		}
 		if err := inspect(path, timeout, o.NewEpoch); err != nil {
 			return nil, err
 		}

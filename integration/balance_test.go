@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
@@ -43,7 +44,7 @@ func (f *front) post(ctx context.Context, t testing.TB, c *http.Client, token, b
 // dialFront connects a Go client through a balancer.
 func dialFront(t testing.TB, f *front, token string) *carewire.Client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), process.Patience)
 	defer cancel()
 	c, err := carewire.Dial(ctx, f.url(), &carewire.DialOptions{
 		Token:      func(context.Context) (string, error) { return token, nil },
@@ -57,7 +58,7 @@ func dialFront(t testing.TB, f *front, token string) *carewire.Client {
 // the address that its audit trail gives them.
 func (w *ward) connects() (all int, byAddress map[string]int) {
 	byAddress = map[string]int{}
-	list, _ := w.last().log.all()
+	list, _ := w.last().Log.All()
 	for _, line := range list {
 		if m := connectLine.FindStringSubmatch(line); m != nil {
 			all++
@@ -165,7 +166,7 @@ func (s *source) at() uint64 {
 func (f *front) gives(t testing.TB, w *ward) {
 	t.Helper()
 	before, _ := w.connects()
-	poll(t, patience, func() (bool, string) {
+	process.Poll(t, process.Patience, func() (bool, string) {
 		dialFront(t, f, "screen-5").Close()
 		after, _ := w.connects()
 		return after > before, f.name + " gives a node nobody"
@@ -182,14 +183,14 @@ func atEachNode(t testing.TB, f *front, nodes []*ward) (list []*witness) {
 		}
 		return each, sum
 	}
-	poll(t, patience, func() (bool, string) {
+	process.Poll(t, process.Patience, func() (bool, string) {
 		before, sum := connects()
 		list = nil
 		for range nodes {
 			list = append(list, newWitness(t, f))
 		}
 		var after []int
-		poll(t, patience, func() (bool, string) {
+		process.Poll(t, process.Patience, func() (bool, string) {
 			var n int
 			after, n = connects()
 			return n >= sum+len(nodes), "the nodes record who comes"
@@ -240,21 +241,21 @@ func TestBalancedNodes(t *testing.T) {
 		t.Helper()
 		began, from := time.Now(), s.at()
 		var newest uint64
-		poll(t, patience, func() (bool, string) { newest = s.at(); return newest > from, "the source goes on: " + what })
+		process.Poll(t, process.Patience, func() (bool, string) { newest = s.at(); return newest > from, "the source goes on: " + what })
 		for _, w := range all {
-			poll(t, within, func() (bool, string) { return w.has(newest) })
+			process.Poll(t, within, func() (bool, string) { return w.has(newest) })
 		}
 		t.Logf("%s: all have the newest after %v", what, time.Since(began).Round(10*time.Millisecond))
 	}
-	goOn("the beginning", patience, witnesses)
+	goOn("the beginning", process.Patience, witnesses)
 
 	for i, w := range nodes {
 		if i == 0 {
 			w.kill()
-			goOn("a node is killed", patience, witnesses)
+			goOn("a node is killed", process.Patience, witnesses)
 		} else { // a rolling update
 			w.stop()
-			goOn("a node has ended", patience, witnesses)
+			goOn("a node has ended", process.Patience, witnesses)
 		}
 		w.start()
 		for _, f := range fronts { // else all might be taken for dead at once
@@ -280,11 +281,11 @@ func TestBalancedNodes(t *testing.T) {
 		}
 	}
 	raise(t, gateway, balanced, "to-all", "Everybody sees this")
-	require.NoError(t, nodes[0].last().cmd.Process.Signal(syscall.SIGSTOP))
+	require.NoError(t, nodes[0].last().Cmd.Process.Signal(syscall.SIGSTOP))
 	link.cut()
 	goOn("a node stands still, and another has no database", 35*time.Second, moved) // by themselves clients would wait 50 s
-	require.NoError(t, nodes[0].last().cmd.Process.Signal(syscall.SIGCONT))
-	poll(t, patience, func() (bool, string) {
+	require.NoError(t, nodes[0].last().Cmd.Process.Signal(syscall.SIGCONT))
+	process.Poll(t, process.Patience, func() (bool, string) {
 		status := nodes[2].readyz(t)
 		return status == http.StatusServiceUnavailable, fmt.Sprint(status)
 	})
@@ -300,7 +301,7 @@ func TestBalancedNodes(t *testing.T) {
 	for _, f := range fronts {
 		f.gives(t, nodes[2])
 	}
-	goOn("all is well again", patience, witnesses)
+	goOn("all is well again", process.Patience, witnesses)
 
 	t.Run("browser", func(t *testing.T) {
 		b := openBrowser(t)
@@ -325,7 +326,7 @@ func TestBalancedNodes(t *testing.T) {
 	stop()
 	running.Wait()
 	for _, w := range witnesses {
-		poll(t, patience, func() (bool, string) { return w.has(s.at()) })
+		process.Poll(t, process.Patience, func() (bool, string) { return w.has(s.at()) })
 		w.mu.Lock()
 		for seq, v := range s.confirmed {
 			if seq <= w.first {
@@ -379,7 +380,7 @@ func (f *front) balances(t *testing.T, nodes []*ward) {
 		ws, _, err := connect(w.url(), http.Header{"Authorization": {"Bearer nurse-ada"}})
 		require.NoError(t, err)
 		defer ws.CloseNow()
-		poll(t, patience, func() (bool, string) {
+		process.Poll(t, process.Patience, func() (bool, string) {
 			_, now := w.connects()
 			for a, n := range now {
 				if n > before[a] {
@@ -412,7 +413,7 @@ func (f *front) balances(t *testing.T, nodes []*ward) {
 		}
 	}
 	// The nodes know the client's own address, not the balancer's or what the client says.
-	poll(t, patience, func() (bool, string) {
+	process.Poll(t, process.Patience, func() (bool, string) {
 		sum, each := 0, true
 		for i, w := range nodes {
 			_, by := w.connects()
@@ -423,7 +424,7 @@ func (f *front) balances(t *testing.T, nodes []*ward) {
 	})
 
 	// A stream comes through at once, line by line.
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), process.Patience)
 	defer cancel()
 	stream := f.post(ctx, t, client, "nurse-ada", `{"type":"watch","req":"1","patients":["`+balanced+`"]}`, "text/event-stream")
 	require.Equal(t, http.StatusOK, stream.StatusCode)

@@ -17,12 +17,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
 )
 
 // A browser is Chromium, driven by js/browser.mjs. It is one test's own.
 type browser struct {
 	t     testing.TB
-	run   *run
+	run   *process.Run
 	input io.Writer
 	next  int // line of the next answer
 }
@@ -33,11 +34,11 @@ func openBrowser(t testing.TB) *browser {
 	cmd := exec.Command("node", "js/browser.mjs", chromium)
 	input, err := cmd.StdinPipe()
 	require.NoError(t, err)
-	b := &browser{t: t, run: startProgram(t, cmd), input: input}
+	b := &browser{t: t, run: process.Start(t, cmd), input: input}
 	t.Cleanup(func() { // before it is killed: the browser is to end too
 		input.Close()
 		select {
-		case <-b.run.ended:
+		case <-b.run.Ended:
 		case <-time.After(10 * time.Second):
 			t.Error("the browser does not end")
 		}
@@ -52,7 +53,7 @@ func (b *browser) do(command map[string]string, result any) {
 	require.NoError(b.t, err)
 	_, err = fmt.Fprintf(b.input, "%s\n", text)
 	require.NoError(b.t, err)
-	line, next := b.run.out.await(b.t, b.next, `^\{.*\}$`)
+	line, next := b.run.Out.Await(b.t, b.next, `^\{.*\}$`)
 	b.next = next
 	var answer struct {
 		OK    json.RawMessage
@@ -86,7 +87,7 @@ func (p tab) texts(find string) (texts []string) {
 // shows waits until one of the texts that find finds has want in it.
 func (p tab) shows(find, want string) {
 	p.t.Helper()
-	poll(p.t, patience, func() (bool, string) {
+	process.Poll(p.t, process.Patience, func() (bool, string) {
 		texts := p.texts(find)
 		return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(s, want) }),
 			fmt.Sprintf("%q in %s of %s, which shows %q", want, find, p.name, texts)
@@ -196,7 +197,7 @@ func TestBrowserTwoClinicians(t *testing.T) {
 	// It is over, and goes from both screens.
 	publish(t, gateway, carewire.BloodPressure.Of(patient, 120, 80))
 	for _, p := range []tab{ada, bell} {
-		poll(t, patience, func() (bool, string) { texts := p.texts(alert); return len(texts) == 0, fmt.Sprint(texts) })
+		process.Poll(t, process.Patience, func() (bool, string) { texts := p.texts(alert); return len(texts) == 0, fmt.Sprint(texts) })
 		require.Empty(t, p.said(), "%s wrote to its console", p.name)
 	}
 
@@ -206,7 +207,7 @@ func TestBrowserTwoClinicians(t *testing.T) {
 		device := startPython(t, "../examples/python/device.py", "--url", w.url(), "--patient", patient)
 		for n := 0; ; { // the screen may be a second behind
 			var m []string
-			m, n = device.out.await(t, n, `^(\d+) /min is number`)
+			m, n = device.Out.Await(t, n, `^(\d+) /min is number`)
 			if got := bell.texts(card(patient, "Heart rate")); len(got) == 1 && strings.Contains(got[0], m[1]+" /min") && m[1] != "72" {
 				break
 			}
@@ -217,7 +218,7 @@ func TestBrowserTwoClinicians(t *testing.T) {
 	simple.shows("#out", "welcome")
 	simple.shows("#out", "synced")
 	simple.shows("#out", " 8867-4 ")
-	poll(t, 40*time.Second, func() (bool, string) {
+	process.Poll(t, 40*time.Second, func() (bool, string) {
 		texts := simple.texts("#out")
 		return len(texts) == 1 && strings.HasSuffix(strings.TrimSpace(texts[0]), "closed: 1000"), "closed: 1000"
 	})
@@ -246,7 +247,7 @@ func TestBrowserPatient(t *testing.T) {
 	rosa.shoot("patient")
 	rosa.click(call + ` button:text-is("I am fine now")`)
 	for _, p := range []tab{rosa, ada} {
-		poll(t, patience, func() (bool, string) { texts := p.texts(call); return len(texts) == 0, fmt.Sprint(texts) })
+		process.Poll(t, process.Patience, func() (bool, string) { texts := p.texts(call); return len(texts) == 0, fmt.Sprint(texts) })
 		require.Empty(t, p.said(), "%s wrote to its console", p.name)
 	}
 }
@@ -361,7 +362,7 @@ func TestBrowserComesBack(t *testing.T) {
 	}
 	same := func() {
 		t.Helper()
-		poll(t, patience, func() (bool, string) {
+		process.Poll(t, process.Patience, func() (bool, string) {
 			got := bell.alerts()
 			return slices.Equal(got, open), fmt.Sprintf("shown are %v, open %v", got, open)
 		})
@@ -378,7 +379,7 @@ func TestBrowserComesBack(t *testing.T) {
 		bell.shows("#line", "Live")
 		bell.shows(card("p-13", "Heart rate"), fmt.Sprintf("%d /min", 60+len(open)))
 		same()
-		poll(t, patience, func() (bool, string) { return len(bell.texts("#stale")) == 0, "the warning goes" })
+		process.Poll(t, process.Patience, func() (bool, string) { return len(bell.texts("#stale")) == 0, "the warning goes" })
 		require.Empty(t, bell.texts(".notcurrent"))
 	}
 	line.cut() // and at once again, in the midst of raising

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
 )
 
 // python is an interpreter that has websocket-client: Debian's before another.
@@ -47,11 +48,11 @@ var (
 
 const chromium = "/usr/bin/chromium"
 
-func startPython(t testing.TB, args ...string) *run {
+func startPython(t testing.TB, args ...string) *process.Run {
 	t.Helper()
 	name, err := python()
 	require.NoError(t, err)
-	return startProgram(t, exec.Command(name, append([]string{"-u"}, args...)...))
+	return process.Start(t, exec.Command(name, append([]string{"-u"}, args...)...))
 }
 
 // raise raises an alert as the gateway.
@@ -80,17 +81,17 @@ func TestPythonExamples(t *testing.T) {
 	watch(t, bell, carewire.WatchOptions{Patients: []string{patient}})
 
 	clinician := startPython(t, "../examples/python/clinician.py", "--url", w.url(), "--patient", patient)
-	clinician.out.await(t, 0, `^watching p-13 refused \[\]$`)
+	clinician.Out.Await(t, 0, `^watching p-13 refused \[\]$`)
 	device := startPython(t, "../examples/python/device.py", "--url", w.url(), "--patient", patient)
-	published, dn := device.out.await(t, 0, `^(\d+) /min is number (\d+) `)
-	_, cn := clinician.out.await(t, 0, `^\S+ p-13 8867-4 `+published[1]+` /min$`)
+	published, dn := device.Out.Await(t, 0, `^(\d+) /min is number (\d+) `)
+	_, cn := clinician.Out.Await(t, 0, `^\S+ p-13 8867-4 `+published[1]+` /min$`)
 	await(t, bell, "the value of the device", func(e *carewire.Event) bool {
 		return e.Vital != nil && e.Vital.Device == "python" && string(e.Vital.Value) == published[1] && strconv.FormatUint(e.Seq, 10) == published[2]
 	})
 
 	raised := raise(t, gateway, patient, "spo2-low", "SpO2 low")
-	_, cn = clinician.out.await(t, cn, `^ALERT p-13 high SpO2 low present with nobody$`)
-	_, cn = clinician.out.await(t, cn, `^ACCEPTED p-13 spo2-low$`)
+	_, cn = clinician.Out.Await(t, cn, `^ALERT p-13 high SpO2 low present with nobody$`)
+	_, cn = clinician.Out.Await(t, cn, `^ACCEPTED p-13 spo2-low$`)
 	await(t, bell, "who has accepted", func(e *carewire.Event) bool {
 		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.State == carewire.Accepted &&
 			e.Alert.Responsibility.By.ID == "nurse-ada" && e.Alert.Answers[0].Reason == "on my way"
@@ -98,16 +99,16 @@ func TestPythonExamples(t *testing.T) {
 
 	w.stop()
 	// Older releases of websocket-client do not know of code 1012, and tell of none.
-	_, dn = device.out.await(t, dn, `^closed: (1012|None) `)
-	_, cn = clinician.out.await(t, cn, `^closed: (1012|None) `)
+	_, dn = device.Out.Await(t, dn, `^closed: (1012|None) `)
+	_, cn = clinician.Out.Await(t, cn, `^closed: (1012|None) `)
 	w.start()
-	_, cn = clinician.out.await(t, cn, `^watching p-13 refused \[\]$`)
-	_, dn = device.out.await(t, dn, `^connected$`)
-	published, _ = device.out.await(t, dn, `^(\d+) /min is number (\d+) `)
-	clinician.out.await(t, cn, `^\S+ p-13 8867-4 `+published[1]+` /min$`)
+	_, cn = clinician.Out.Await(t, cn, `^watching p-13 refused \[\]$`)
+	_, dn = device.Out.Await(t, dn, `^connected$`)
+	published, _ = device.Out.Await(t, dn, `^(\d+) /min is number (\d+) `)
+	clinician.Out.Await(t, cn, `^\S+ p-13 8867-4 `+published[1]+` /min$`)
 
 	// Every number that the device was told stands once in the log, as it was told.
-	told, _ := device.out.all()
+	told, _ := device.Out.All()
 	values := make(map[uint64]string)
 	for _, line := range told {
 		if m := regexp.MustCompile(`^(\d+) /min is number (\d+) `).FindStringSubmatch(line); m != nil {
@@ -125,8 +126,8 @@ func TestPythonExamples(t *testing.T) {
 		}
 	}
 	require.Empty(t, values, "confirmed, and not in the log")
-	for _, r := range []*run{device, clinician} {
-		require.Empty(t, r.log.String())
+	for _, r := range []*process.Run{device, clinician} {
+		require.Empty(t, r.Log.String())
 	}
 }
 
@@ -142,19 +143,19 @@ func TestNodeClient(t *testing.T) {
 	cmd := exec.Command("node", "js/ws.mjs", w.url(), "nurse-ada", patient)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
-	node := startProgram(t, cmd)
-	_, n := node.out.await(t, 0, `^open carewire\.v1 extensions=""$`)
-	_, n = node.out.await(t, n, `^\{"type":"welcome".*"id":"nurse-ada"`)
-	_, n = node.out.await(t, n, `^\{"type":"ok","req":"w","watching":\["p-13"\],"refused":\[\]`)
-	_, n = node.out.await(t, n, `^\{"type":"sync".*"seq":1,.*"recovered":false`)
-	_, n = node.out.await(t, n, `^\{"type":"vital".*"seq":1,.*"value":71,`)
-	_, n = node.out.await(t, n, `^\{"type":"synced".*"seq":1,.*"recovered":false`)
+	node := process.Start(t, cmd)
+	_, n := node.Out.Await(t, 0, `^open carewire\.v1 extensions=""$`)
+	_, n = node.Out.Await(t, n, `^\{"type":"welcome".*"id":"nurse-ada"`)
+	_, n = node.Out.Await(t, n, `^\{"type":"ok","req":"w","watching":\["p-13"\],"refused":\[\]`)
+	_, n = node.Out.Await(t, n, `^\{"type":"sync".*"seq":1,.*"recovered":false`)
+	_, n = node.Out.Await(t, n, `^\{"type":"vital".*"seq":1,.*"value":71,`)
+	_, n = node.Out.Await(t, n, `^\{"type":"synced".*"seq":1,.*"recovered":false`)
 	publish(t, gateway, carewire.HeartRate.Of(patient, 72))
-	_, n = node.out.await(t, n, `^\{"type":"vital".*"seq":2,.*"value":72,`)
+	_, n = node.Out.Await(t, n, `^\{"type":"vital".*"seq":2,.*"value":72,`)
 	raised := raise(t, gateway, patient, "hr-high", "Heart rate high")
-	_, n = node.out.await(t, n, `^\{"type":"alert".*"alert_id":"`+raised.ID+`"`)
-	_, n = node.out.await(t, n, `"responsibility":\{"state":"accepted","by":\{"id":"nurse-ada"`)
-	_, n = node.out.await(t, n, `^closed 1000 `)
+	_, n = node.Out.Await(t, n, `^\{"type":"alert".*"alert_id":"`+raised.ID+`"`)
+	_, n = node.Out.Await(t, n, `"responsibility":\{"state":"accepted","by":\{"id":"nurse-ada"`)
+	_, n = node.Out.Await(t, n, `^closed 1000 `)
 	await(t, bell, "who has accepted", func(e *carewire.Event) bool {
 		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.By.ID == "nurse-ada" && e.Alert.Answers[0].Reason == "from node"
 	})
@@ -165,25 +166,29 @@ func TestNodeClient(t *testing.T) {
 	second := raise(t, gateway, patient, "hr-low", "Heart rate low")
 	_, err = io.WriteString(stdin, "resume\n")
 	require.NoError(t, err)
-	_, sync := node.out.await(t, n, `^\{"type":"sync".*"recovered":true`)
-	_, end := node.out.await(t, sync, `^\{"type":"synced".*"recovered":true`)
-	node.out.await(t, end, `^closed 1000 `)
-	<-node.ended
-	require.NoError(t, node.err, node.log)
+	_, sync := node.Out.Await(t, n, `^\{"type":"sync".*"recovered":true`)
+	_, end := node.Out.Await(t, sync, `^\{"type":"synced".*"recovered":true`)
+	node.Out.Await(t, end, `^closed 1000 `)
+	<-node.Ended
+	require.NoError(t, node.Err, node.Log)
 
-	list, _ := node.out.all()
+	list, _ := node.Out.All()
 	vitals, states := 0, 0
 	for _, text := range list[sync : end-1] {
-		var f frame
+		var f struct {
+			Type  string
+			Seq   uint64
+			Alert struct {
+				ID string `json:"alert_id"`
+			}
+		}
 		require.NoError(t, json.Unmarshal([]byte(text), &f))
 		switch f.Type {
 		case "vital":
 			vitals++
 			require.Equal(t, last, f.Seq)
 		case "alert":
-			var a alertText
-			require.NoError(t, json.Unmarshal(f.Alert, &a))
-			require.Equal(t, second.ID, a.ID, "the first alert had come before")
+			require.Equal(t, second.ID, f.Alert.ID, "the first alert had come before")
 			states++
 		case "gap", "ok": // the answer to the second alert, a level's claim
 		default:

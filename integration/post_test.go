@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
 )
 
 // phone is a client in Python with nothing but what comes with it: it answers
@@ -41,24 +42,24 @@ func TestPythonPosts(t *testing.T) {
 	bell, gateway := dial(t, w.url(), "dr-bell"), dial(t, w.url(), "gateway-1")
 	watch(t, bell, carewire.WatchOptions{Patients: []string{patient}})
 	raised := raise(t, gateway, patient, "spo2-low", "SpO2 low")
-	r := startProgram(t, exec.Command("python3", "-u", "-c", phone, w.http()+"/carewire", "nurse-ada", patient, raised.Key, raised.ID))
-	_, n := r.out.await(t, 0, `^reply \{"type":"ok","req":"1","alert":.*"state":"accepted","by":\{"id":"nurse-ada"`)
+	r := process.Start(t, exec.Command("python3", "-u", "-c", phone, w.http()+"/carewire", "nurse-ada", patient, raised.Key, raised.ID))
+	_, n := r.Out.Await(t, 0, `^reply \{"type":"ok","req":"1","alert":.*"state":"accepted","by":\{"id":"nurse-ada"`)
 	await(t, bell, "who has accepted", func(e *carewire.Event) bool {
 		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.By.ID == "nurse-ada" && e.Alert.Answers[0].Reason == "from my phone"
 	})
-	_, n = r.out.await(t, n, `^thief 401$`)
+	_, n = r.Out.Await(t, n, `^thief 401$`)
 	for _, pattern := range []string{`^\{"type":"welcome".*"post"`, `^\{"type":"inbox"`, `^\{"type":"ok","req":"2","watching":\["p-13"\]`, `^\{"type":"sync"`, `^\{"type":"alert"`, `^\{"type":"synced"`} {
-		_, n = r.out.await(t, n, pattern)
+		_, n = r.Out.Await(t, n, pattern)
 	}
 	for i := range 3 {
 		publish(t, gateway, carewire.HeartRate.Of(patient, float64(70+i)))
-		_, n = r.out.await(t, n, fmt.Sprintf(`^\{"type":"vital".*"value":%d,`, 70+i))
+		_, n = r.Out.Await(t, n, fmt.Sprintf(`^\{"type":"vital".*"value":%d,`, 70+i))
 	}
 	w.stop()
-	_, n = r.out.await(t, n, `^\{"type":"closed","code":1012\}$`)
-	r.out.await(t, n, `^end$`)
-	<-r.ended
-	require.NoError(t, r.err, r.log)
+	_, n = r.Out.Await(t, n, `^\{"type":"closed","code":1012\}$`)
+	r.Out.Await(t, n, `^end$`)
+	<-r.Ended
+	require.NoError(t, r.Err, r.Log)
 }
 
 // fetches is a page's script. It probes, connects with a ticket, twice, and reads a stream.

@@ -13,13 +13,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
+	"strings"
 	"testing"
 	"time"
 
-	"strings"
-
 	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire/internal/process"
 )
 
 const (
@@ -37,7 +37,7 @@ var (
 type front struct {
 	name, addr string
 	log        string // its log of requests; "": its output
-	run        *run
+	run        *process.Run
 	trusted    *x509.CertPool
 }
 
@@ -46,7 +46,7 @@ type front struct {
 func openFront(t testing.TB, name string, nodes []*ward, args func(config, dir string) []string, pairs ...string) *front {
 	t.Helper()
 	dir := t.TempDir()
-	f := &front{name: name, addr: freeAddr(t), log: filepath.Join(dir, "access.log"), trusted: newCertificate(t, dir)}
+	f := &front{name: name, addr: process.FreeAddr(t), log: filepath.Join(dir, "access.log"), trusted: newCertificate(t, dir)}
 	b, err := os.ReadFile("../docs/deployment/" + name)
 	require.NoError(t, err)
 	pairs = append(pairs, "10.0.0.11:8080", nodes[0].addr, "10.0.0.12:8080", nodes[1].addr, "10.0.0.13:8080", nodes[2].addr)
@@ -57,20 +57,24 @@ func openFront(t testing.TB, name string, nodes []*ward, args func(config, dir s
 	config := filepath.Join(dir, name)
 	require.NoError(t, os.WriteFile(config, []byte(strings.NewReplacer(pairs...).Replace(string(b))), 0o600))
 	list := args(config, dir)
-	f.run = startProgram(t, exec.Command(list[0], list[1:]...))
-	t.Cleanup(func() { // before it is killed: its workers are to end too
-		f.run.cmd.Process.Signal(syscall.SIGTERM)
+	// The shell ends it when this process is gone, however that happened.
+	cmd := exec.Command("/bin/sh", append([]string{"-c", `"$@" & read word; kill -TERM $!; wait $!`, "sh"}, list...)...)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	f.run = process.Start(t, cmd)
+	t.Cleanup(func() { // before the shell is killed
+		in.Close()
 		select {
-		case <-f.run.ended:
+		case <-f.run.Ended:
 		case <-time.After(10 * time.Second):
 			t.Errorf("%s does not end", name)
 		}
 	})
 	client := f.client("127.0.0.1")
-	poll(t, patience, func() (bool, string) {
+	process.Poll(t, process.Patience, func() (bool, string) {
 		resp, err := client.Get(f.http() + "/")
 		if err != nil {
-			return false, err.Error() + "\n" + f.run.log.String()
+			return false, err.Error() + "\n" + f.run.Log.String()
 		}
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK, resp.Status
@@ -109,7 +113,7 @@ func clientFrom(from string, trusted *x509.CertPool) *http.Client {
 // requests is what the balancer has logged.
 func (f *front) requests(t testing.TB) string {
 	if f.name == "haproxy.cfg" {
-		list, _ := f.run.out.all()
+		list, _ := f.run.Out.All()
 		return strings.Join(list, "\n")
 	}
 	b, err := os.ReadFile(f.log)

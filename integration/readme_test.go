@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire/internal/process"
 )
 
 // readmeBlocks returns the README's blocks of code in a language, in order.
@@ -73,26 +75,26 @@ func TestReadmeRunsWard(t *testing.T) {
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+home)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a terminal has it
-	r := startProgram(t, cmd)
+	r := process.Start(t, cmd)
 	t.Cleanup(func() { // the program that go run has started too
 		select {
-		case <-r.ended:
+		case <-r.Ended:
 		default:
 			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		}
 	})
 	var link []string
-	poll(t, 2*time.Minute, func() (bool, string) { // it is built first
+	process.Poll(t, 2*time.Minute, func() (bool, string) { // it is built first
 		select {
-		case <-r.ended:
-			t.Fatal("it has ended: ", r.err)
+		case <-r.Ended:
+			t.Fatal("it has ended: ", r.Err)
 		default:
 		}
-		list, _ := r.out.all()
+		list, _ := r.Out.All()
 		link = regexp.MustCompile(`(http://127\.0\.0\.1:8080/)#token=nurse-ada`).FindStringSubmatch(strings.Join(list, "\n"))
 		return link != nil, "the link"
 	})
-	resp, err := (&http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}).Get(link[1])
+	resp, err := (&http.Client{Timeout: process.Patience, Transport: &http.Transport{DisableKeepAlives: true}}).Get(link[1])
 	require.NoError(t, err)
 	resp.Body.Close()
 	require.Equal(t, http.StatusOK, resp.StatusCode)
@@ -100,10 +102,10 @@ func TestReadmeRunsWard(t *testing.T) {
 	require.NoError(t, err, "events are not on disk")
 	require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT))
 	select {
-	case <-r.ended: // go run itself tells of an interruption by its status
-		r.out.await(t, 0, `^Ending\.$`)
-		require.NotContains(t, r.log.String(), "ward:")
-	case <-time.After(patience):
+	case <-r.Ended: // go run itself tells of an interruption by its status
+		r.Out.Await(t, 0, `^Ending\.$`)
+		require.NotContains(t, r.Log.String(), "ward:")
+	case <-time.After(process.Patience):
 		t.Fatal("Ctrl-C does not end it")
 	}
 }
@@ -134,11 +136,11 @@ func quickstart(t testing.TB) {
 	t.Helper()
 	file := program(t, "quickstart")
 	needPort(t)
-	r := startProgram(t, exec.Command(file))
-	poll(t, patience, func() (bool, string) {
+	r := process.Start(t, exec.Command(file))
+	process.Poll(t, process.Patience, func() (bool, string) {
 		select {
-		case <-r.ended:
-			t.Fatal("it has ended: ", r.err)
+		case <-r.Ended:
+			t.Fatal("it has ended: ", r.Err)
 		default:
 		}
 		c, err := net.Dial("tcp", "127.0.0.1:8080")
@@ -157,11 +159,11 @@ func TestReadmePython(t *testing.T) {
 	require.Len(t, code, 1)
 	quickstart(t)
 	client := startPython(t, "-c", code[0])
-	_, n := client.out.await(t, 0, `^\{"type":"welcome"`)
-	_, n = client.out.await(t, n, `^\{"type":"synced"`)
-	_, n = client.out.await(t, n, `^\{"type":"vital","patient":"p-17".*"value":72,"unit":"/min"`)
-	client.out.await(t, n, `^\{"type":"vital"`)
-	require.Empty(t, client.log.String())
+	_, n := client.Out.Await(t, 0, `^\{"type":"welcome"`)
+	_, n = client.Out.Await(t, n, `^\{"type":"synced"`)
+	_, n = client.Out.Await(t, n, `^\{"type":"vital","patient":"p-17".*"value":72,"unit":"/min"`)
+	client.Out.Await(t, n, `^\{"type":"vital"`)
+	require.Empty(t, client.Log.String())
 }
 
 // The README's client in JavaScript sees it too, in a page of the host's own
@@ -174,7 +176,7 @@ func TestReadmeJavaScript(t *testing.T) {
 	page := openBrowser(t).open("page", "http://127.0.0.1:8080/")
 	page.run(code[0] + `
 ws.addEventListener("message", (m) => { const f = JSON.parse(m.data); console.log(f.type, f.vital ? f.vital.value + f.vital.unit : ""); });`)
-	poll(t, patience, func() (bool, string) {
+	process.Poll(t, process.Patience, func() (bool, string) {
 		said := strings.Join(page.said(), "\n")
 		return strings.Contains(said, "synced") && strings.Contains(said, "vital 72/min"), said
 	})
@@ -187,9 +189,9 @@ func TestReadmeCurl(t *testing.T) {
 	command := code[len(code)-1]
 	require.Contains(t, command, "curl")
 	quickstart(t)
-	client := startProgram(t, exec.Command("sh", "-c", "exec "+command))
-	_, n := client.out.await(t, 0, `^data: \{"type":"welcome"`)
-	_, n = client.out.await(t, n, `^data: \{"type":"synced"`)
-	_, n = client.out.await(t, n, `^data: \{"type":"vital","patient":"p-17".*"value":72,"unit":"/min"`)
-	client.out.await(t, n, `^data: \{"type":"vital"`)
+	client := process.Start(t, exec.Command("sh", "-c", "exec "+command))
+	_, n := client.Out.Await(t, 0, `^data: \{"type":"welcome"`)
+	_, n = client.Out.Await(t, n, `^data: \{"type":"synced"`)
+	_, n = client.Out.Await(t, n, `^data: \{"type":"vital","patient":"p-17".*"value":72,"unit":"/min"`)
+	client.Out.Await(t, n, `^data: \{"type":"vital"`)
 }

@@ -180,6 +180,9 @@ func (s *Store) flush(batch []*request) {
 			err = s.transact(ctx, items, false)
 		}
 	}
+	if isLocked(err) {
+		s.endLost(ctx)
+	}
 	if isFull(err) {
 		err = s.transact(ctx, items, true) // what is in the log already is answered so
 	}

@@ -34,8 +34,9 @@
 // An Append locks the heads of its patients' logs, in sorted order, and numbers
 // its entries behind them: so numbers stand in the order of commits. Appends
 // that come at the same time share a transaction, of two round trips, and do
-// not wait for those of other patients. A node that stops in the middle is
-// ended by the server after [Options.Timeout].
+// not wait for those of other patients. What a node leaves in the middle is
+// ended by the server after two seconds, or by another node that needs the same
+// patients, if it was lost while it sent, after [Options.Timeout].
 //
 // # Several nodes
 //

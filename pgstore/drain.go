@@ -75,7 +75,9 @@ func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
 	if err := s.usable(ctx); err != nil {
 		return 0, err
 	}
-	conn, err := s.pool.Acquire(ctx)
+	looking, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	conn, err := s.pool.Acquire(looking)
 	if err != nil {
 		return 0, failure("drain", err)
 	}
@@ -87,7 +89,7 @@ func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
 	mine := false
 	b := &pgx.Batch{}
 	b.Queue(beginSQL)
-	b.Queue(settingsSQL, s.lockWait, s.idle)
+	b.Queue(settingsSQL, s.lockWait, milliseconds(s.timeout)) // the hub may take its time
 	b.Queue(turnSQL, "carewire drain "+s.schema).QueryRow(func(row pgx.Row) error { return row.Scan(&mine) })
 	b.Queue(s.sql(leftSQL), perDrain).Query(func(rows pgx.Rows) error {
 		var e left
@@ -97,7 +99,7 @@ func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
 		})
 		return err
 	})
-	if err := conn.SendBatch(late, b).Close(); err != nil {
+	if err := conn.SendBatch(looking, b).Close(); err != nil {
 		return 0, failure("drain", err)
 	}
 	if !mine || len(events) == 0 {

@@ -99,7 +99,7 @@ func TestCrashOfTheServer(t *testing.T) {
 	pool := connect(t, server.DSN(), 10)
 	s := open(t, pool, nil)
 	first := mustAppend(t, s, notice("a", "1"))[0]
-	server.Crash()
+	server.Kill()
 	_, err := s.Append(t.Context(), []carewire.Entry{notice("a", "2")})
 	require.ErrorIs(t, err, carewire.ErrUnknownOutcome)
 	_, err = s.Heads(t.Context(), []string{"a"})
@@ -141,17 +141,19 @@ func TestLockTimeout(t *testing.T) {
 }
 
 // A node that stops in the middle of a transaction holds others up no longer
-// than Timeout: the server ends the transaction.
+// than Timeout, and than they wait for a head: the server ends the transaction.
 func TestNodeThatStopsInTheMiddle(t *testing.T) {
-	pool := connect(t, pgtest.Database(t), 10)
-	s := open(t, pool, &Options{Timeout: 200 * time.Millisecond, LockTimeout: 10 * time.Second})
-	f := &flush{store: s, items: []*item{{Entry: notice("a", "1")}}, heads: map[string]*head{}}
-	conn, err := pool.Acquire(t.Context())
-	require.NoError(t, err)
-	defer conn.Release()
-	require.NoError(t, f.look(t.Context(), conn))
-	other := open(t, pool, nil)
-	require.Equal(t, uint64(1), mustAppend(t, other, notice("a", "2"))[0].Seq)
+	for _, o := range []*Options{{}, {Timeout: 200 * time.Millisecond}} {
+		pool := connect(t, pgtest.Database(t), 10)
+		s := open(t, pool, o)
+		f := &flush{store: s, items: []*item{{Entry: notice("a", "1")}}, heads: map[string]*head{}}
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		defer conn.Release()
+		require.NoError(t, f.look(t.Context(), conn))
+		other := open(t, pool, nil)
+		require.Equal(t, uint64(1), mustAppend(t, other, notice("a", "2"))[0].Seq)
+	}
 }
 
 func TestUnsafeServer(t *testing.T) {

@@ -85,6 +85,33 @@ func (s *Store) transact(ctx context.Context, items []*item, full bool) error {
 	return err
 }
 
+// maxIdle is how long a node that appends may leave its transaction alone: in
+// between it only decides.
+const maxIdle = 2 * time.Second
+
+// lostSQL ends transactions that hold heads and have come to nothing: the server
+// waits in the midst of what their node sends, which the node itself has long
+// given up. No timeout of the server's applies there.
+const lostSQL = `
+	select count(pg_terminate_backend(a.pid)) from pg_locks l join pg_stat_activity a using (pid)
+	where l.locktype = 'relation' and l.relation = (select tableoid from carewire.heads limit 1) and l.database = a.datid and l.mode in ('RowShareLock', 'RowExclusiveLock')
+		and a.datname = current_database() and a.usename = current_user
+		and a.state = 'active' and a.wait_event = 'ClientRead' and a.xact_start < clock_timestamp() - $1::interval`
+
+// endLost makes way after an append has waited in vain for a head.
+func (s *Store) endLost(ctx context.Context) {
+	var ended int
+	if err := s.pool.QueryRow(ctx, s.sql(lostSQL), s.timeout).Scan(&ended); err == nil && ended > 0 {
+		s.log.Warn("pgstore: ended what lost nodes had left in the middle", "transactions", ended)
+	}
+}
+
+// isLocked reports whether somebody else held what was to be locked.
+func isLocked(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "55P03"
+}
+
 // isFull reports whether the server had no room: then the transaction was undone.
 func isFull(err error) bool {
 	var e *pgconn.PgError

@@ -42,6 +42,8 @@ func (s *Store) entries(ctx context.Context, call, sql string, args ...any) ([]c
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	rows, err := s.pool.Query(ctx, s.sql(sql), args...)
 	if err != nil {
 		return nil, failure(call, err)
@@ -55,6 +57,8 @@ func (s *Store) view(ctx context.Context, call string, queue func(b *pgx.Batch))
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	b := &pgx.Batch{}
 	b.Queue(`begin isolation level repeatable read read only`)
 	queue(b)
@@ -192,6 +196,8 @@ func (s *Store) Heads(ctx context.Context, patients []string) ([]carewire.Head, 
 	if err := s.usable(ctx); err != nil || len(patients) == 0 {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	heads := map[string]carewire.Head{}
 	rows, err := s.pool.Query(ctx, s.sql(headsOfSQL), patients)
 	if err == nil {

@@ -50,8 +50,10 @@ type Options struct {
 	LockTimeout time.Duration
 
 	// Timeout is how long an Append may take once it is its turn; then its
-	// outcome is unknown. The server ends what a node that stopped has left in
-	// the middle after the same time. 0: 10 s.
+	// outcome is unknown. What a node has left in the middle is ended after the
+	// same time, or after two seconds if the node has stopped between its two
+	// round trips. Reads may take as long: a connection that the network has
+	// forgotten gives no error for many minutes. 0: 10 s.
 	Timeout time.Duration
 
 	// Writers is how many transactions append at the same time, each on one
@@ -71,7 +73,7 @@ type Store struct {
 	volatile bool
 	timeout  time.Duration
 	lockWait string // for lock_timeout
-	idle     string // for idle_in_transaction_session_timeout
+	idle     string // for idle_in_transaction_session_timeout, of who appends
 	node     string // names this Store in notifications
 	log      *slog.Logger
 
@@ -100,7 +102,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 		queue:   make(chan *request), committed: make(chan struct{}, 1), wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	s.lockWait = milliseconds(orDefault(o.LockTimeout, 3*time.Second))
-	s.idle = milliseconds(s.timeout)
+	s.idle = milliseconds(min(s.timeout, maxIdle))
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -158,6 +160,8 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	if err := s.usable(ctx); err != nil {
 		return now, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	err := s.pool.QueryRow(ctx, `select clock_timestamp()`).Scan(&now)
 	return now.UTC(), failure("now", err)
 }

@@ -100,14 +100,41 @@ func (s *Server) connect(database string) string {
 	return "host=" + s.Dir + " user=carewire dbname=" + database
 }
 
-// Crash ends the server at once, as a crash does, and waits.
-func (s *Server) Crash() {
+// Socket is where the server listens, a unix socket.
+func (s *Server) Socket() string { return filepath.Join(s.Dir, ".s.PGSQL.5432") }
+
+// Crash ends the server at once, as a crash does, and waits. The server knows of
+// it: it has its processes end themselves.
+func (s *Server) Crash() { s.end("quit") }
+
+// Kill ends all processes of the server with SIGKILL, and waits. Linux only.
+func (s *Server) Kill() { s.end("kill") }
+
+func (s *Server) end(how string) {
 	if s.cmd != nil {
-		fmt.Fprintln(s.in, "keep")
+		fmt.Fprintln(s.in, how)
 		_ = s.cmd.Wait()
 		s.cmd = nil
 	}
 }
+
+// supervise is the shell that a server runs under. It ends the server and deletes
+// its data when this process is gone, however that happened.
+const supervise = `
+	"$0" -D "$1/data" >>"$1/log" 2>&1 &
+	read word
+	if [ "$word" = kill ]; then
+		kill -STOP $! # that it makes no more of them
+		all=$(cat /proc/$!/task/$!/children)
+		kill -KILL $! $all
+		for one in $all; do # their memory is still in use until they are gone
+			while grep -q . /proc/$one/maps; do sleep 0.01; done
+		done
+	else
+		kill -QUIT $!
+	fi
+	wait $!
+	[ "$word" ] || rm -rf "$1"`
 
 // Stop ends the server, and deletes its data.
 func (s *Server) Stop() {
@@ -123,8 +150,7 @@ func (s *Server) Stop() {
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	s.Crash()
-	// The shell ends the server and deletes its data when this process is gone, however that happened.
-	s.cmd = exec.Command("/bin/sh", "-c", `"$0" -D "$1/data" >"$1/log" 2>&1 & read word; kill -QUIT $!; wait $!; [ "$word" ] || rm -rf "$1"`, filepath.Join(s.bin, "postgres"), s.Dir)
+	s.cmd = exec.Command("/bin/sh", "-c", supervise, filepath.Join(s.bin, "postgres"), s.Dir)
 	s.cmd.SysProcAttr, s.cmd.Dir = s.as, s.Dir
 	in, err := s.cmd.StdinPipe()
 	if err == nil {

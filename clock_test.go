@@ -1,0 +1,113 @@
+package carewire
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// clocked is a Store with a clock that can be set.
+type clocked struct {
+	Store
+	ahead atomic.Int64 // nanoseconds
+}
+
+func (s *clocked) Now(context.Context) (time.Time, error) {
+	return time.Now().Add(time.Duration(s.ahead.Load())), nil
+}
+
+// A clock that is set an hour back delays nothing by more than the ten seconds
+// in which that is noticed; one that is set an hour ahead makes what waits come
+// early, and once. (It is the Store's that jumps here: in a bubble the wall
+// clock cannot. Hub.now is the sum of both.)
+func TestClockIsSet(t *testing.T) {
+	const margin = 12 * time.Second // until it is noticed, and the next poll
+	hb := HeartRate.Of("p1", 60)
+	hb.Device, hb.Every = "mon-1", 5*time.Second
+	for _, step := range []time.Duration{-time.Hour, -10 * time.Minute, time.Hour} {
+		for _, restarted := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				t.Log(step, "restarted:", restarted)
+				store, p := &clocked{Store: NewMemoryStore(nil)}, &pager{}
+				options := &Options{Policy: threeSteps, Notifier: p}
+				store.ahead.Store(int64(-min(step, 0))) // what is set back was ahead
+				w := newWorld(t, store, options)
+				defer func() { w.close() }()
+				time.Sleep(11 * time.Second)
+
+				_, err := w.hub.Raise(t.Context(), high("open"))
+				require.NoError(t, err)
+				a, err := w.hub.Raise(t.Context(), high("accepted"))
+				require.NoError(t, err)
+				_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Accept, For: 5 * time.Minute})
+				require.NoError(t, err)
+				_, err = w.hub.Publish(t.Context(), hb)
+				require.NoError(t, err)
+				synctest.Wait()
+				p.told(time.Now())
+				start := time.Now()
+				store.ahead.Add(int64(step))
+				if restarted {
+					w.close()
+					w = newWorld(t, store, options)
+				}
+
+				time.Sleep(15*time.Second + margin)
+				silent, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+				require.NoError(t, err, "a device that fell silent as the clock was set")
+				require.Equal(t, ConditionPresent, silent.Condition)
+				require.Empty(t, levels(p, "open")[1], "was told before the clock was set")
+				time.Sleep(15 * time.Second)
+				require.Len(t, levels(p, "open")[2], 1, "due after thirty seconds")
+				time.Sleep(time.Minute)
+				require.Len(t, levels(p, "open")[3], 1, "due after a minute more")
+				time.Sleep(5*time.Minute + margin - time.Since(start))
+				require.NotEmpty(t, levels(p, "accepted"), "the acceptance has run out")
+				for _, key := range []string{"open", "accepted"} {
+					for level, to := range levels(p, key) {
+						require.Len(t, to, 1, "%s %d: once", key, level)
+					}
+				}
+			})
+		}
+	}
+}
+
+// levels lists who was paged at each level of the alert of p1 with the given key.
+func levels(p *pager, key string) map[int][]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	to := make(map[int][]string)
+	for _, page := range p.pages {
+		if page.Alert.Patient == "p1" && page.Alert.Key == key {
+			to[page.Level] = append(to[page.Level], page.To)
+		}
+	}
+	return to
+}
+
+// A clock that jumps ahead makes no device look silent.
+func TestClockAheadBlamesNoDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &clocked{Store: NewMemoryStore(nil)}
+		w := newWorld(t, store, nil)
+		defer w.close()
+		v := HeartRate.Of("p1", 60)
+		v.Device, v.Every = "mon-1", 5*time.Second
+		time.Sleep(2 * time.Second) // the clock is read between two readings
+		for n := range 30 {
+			if n == 10 {
+				store.ahead.Store(int64(time.Hour))
+			}
+			_, err := w.hub.Publish(t.Context(), v)
+			require.NoError(t, err)
+			time.Sleep(5 * time.Second)
+		}
+		_, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+		require.ErrorIs(t, err, ErrNotFound)
+	})
+}

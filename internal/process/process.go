@@ -1,0 +1,157 @@
+// Package process runs programs for tests, and reads what they write.
+package process
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Patience is how long a test waits for what must come.
+const Patience = time.Minute
+
+// A Run of a program from its start to its end.
+type Run struct {
+	Cmd      *exec.Cmd
+	Out, Log *Lines
+	Ended    chan struct{} // closed when it has ended
+	Err      error         // then: how
+	End      time.Time     // when it was told to end
+}
+
+// Start starts cmd. It is killed with the test; if that has failed, what the
+// program wrote last is shown, unless End says that its end was wanted.
+func Start(t testing.TB, cmd *exec.Cmd) *Run {
+	t.Helper()
+	r := &Run{Cmd: cmd, Out: newLines(), Log: newLines(), Ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = r.Out, r.Log
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		r.Err = cmd.Wait()
+		close(r.Ended)
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-r.Ended
+		if t.Failed() && r.End.IsZero() {
+			t.Logf("%s wrote last:\n%s\n%s", filepath.Base(cmd.Path), r.Out, r.Log)
+		}
+	})
+	return r
+}
+
+// Lines takes in what a program writes, line by line.
+type Lines struct {
+	mu   sync.Mutex
+	list []string
+	part []byte
+	more chan struct{} // closed and replaced with each line
+}
+
+func newLines() *Lines { return &Lines{more: make(chan struct{})} }
+
+// Write takes in a part of the output.
+func (l *Lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.part = append(l.part, p...)
+	for {
+		line, rest, ok := bytes.Cut(l.part, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		l.list = append(l.list, string(line))
+		l.part = slices.Clone(rest)
+		close(l.more)
+		l.more = make(chan struct{})
+	}
+}
+
+// All returns the lines so far, and what is closed when there is another.
+func (l *Lines) All() ([]string, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.list), l.more
+}
+
+// String returns the last lines, and not all of long ones.
+func (l *Lines) String() string {
+	list, _ := l.All()
+	list = list[max(0, len(list)-25):]
+	for i, line := range list {
+		list[i] = line[:min(len(line), 200)]
+	}
+	return strings.Join(list, "\n")
+}
+
+// Await returns the submatches of the first line, from the n-th on, that
+// matches, and the number of the line behind it.
+func (l *Lines) Await(t testing.TB, from int, pattern string) (match []string, next int) {
+	t.Helper()
+	r := regexp.MustCompile(pattern)
+	late := time.After(Patience)
+	for n := from; ; {
+		list, more := l.All()
+		for ; n < len(list); n++ {
+			if m := r.FindStringSubmatch(list[n]); m != nil {
+				return m, n + 1
+			}
+		}
+		select {
+		case <-more:
+		case <-late:
+			t.Fatalf("no line %q came, but:\n%s", pattern, l)
+		case <-t.Context().Done():
+			t.Fatal("the test has ended")
+		}
+	}
+}
+
+// Poll calls f until it returns true. What is still missing by the deadline is in the message.
+func Poll(t testing.TB, within time.Duration, f func() (ok bool, missing string)) {
+	t.Helper()
+	late := time.After(within)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, missing := f()
+		if ok {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("too late: ", missing)
+		case <-t.Context().Done():
+			t.Fatal("the test has ended: ", missing)
+		}
+	}
+}
+
+// FreeAddr returns a loopback address where nothing listens. Its port is below
+// those that the system gives to outgoing connections, so that none of these
+// takes it while a program is down.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
