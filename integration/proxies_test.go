@@ -13,14 +13,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
+	"strings"
 	"testing"
 	"time"
 
-	"strings"
+	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire/internal/process"
-	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -58,9 +57,13 @@ func openFront(t testing.TB, name string, nodes []*ward, args func(config, dir s
 	config := filepath.Join(dir, name)
 	require.NoError(t, os.WriteFile(config, []byte(strings.NewReplacer(pairs...).Replace(string(b))), 0o600))
 	list := args(config, dir)
-	f.run = process.Start(t, exec.Command(list[0], list[1:]...))
-	t.Cleanup(func() { // before it is killed: its workers are to end too
-		f.run.Cmd.Process.Signal(syscall.SIGTERM)
+	// The shell ends it when this process is gone, however that happened.
+	cmd := exec.Command("/bin/sh", append([]string{"-c", `"$@" & read word; kill -TERM $!; wait $!`, "sh"}, list...)...)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	f.run = process.Start(t, cmd)
+	t.Cleanup(func() { // before the shell is killed
+		in.Close()
 		select {
 		case <-f.run.Ended:
 		case <-time.After(10 * time.Second):

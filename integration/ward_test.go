@@ -134,15 +134,6 @@ func (w *ward) start() {
 
 func (w *ward) last() *process.Run { return w.runs[len(w.runs)-1] }
 
-// kill ends the ward as a power cut would, as far as the program can tell.
-func (w *ward) kill() {
-	w.t.Helper()
-	r := w.last()
-	r.End = time.Now()
-	require.NoError(w.t, r.Cmd.Process.Kill())
-	<-r.Ended
-}
-
 // stop asks the ward to end, which it must do in good time and in good order.
 func (w *ward) stop() {
 	w.t.Helper()
