@@ -175,8 +175,9 @@ func (h *Hub) tick() {
 func (h *Hub) maintain() {
 	every := time.NewTicker(10 * time.Second)
 	defer every.Stop()
+	known := false // how the Store's clock goes
 	for n := 1; ; n++ {
-		h.readClock()
+		known = h.readClock(known) || known
 		if n%60 == 0 {
 			h.prune()
 		}
@@ -188,14 +189,22 @@ func (h *Hub) maintain() {
 	}
 }
 
-// readClock compares the Store's clock with ours.
-func (h *Hub) readClock() {
-	if clock, ok := h.store.Store.(Clock); ok {
-		before := time.Now()
-		if t, err := clock.Now(h.ctx); err == nil {
-			h.skew.Store(int64(t.Sub(before.Add(time.Since(before) / 2))))
-		}
+// readClock compares the Store's clock with ours, and reports whether that has
+// succeeded. An answer may be from any moment since it was asked for: one that
+// took long counts only if nothing is known.
+func (h *Hub) readClock(known bool) bool {
+	clock, ok := h.store.Store.(Clock)
+	if !ok {
+		return false
 	}
+	before := time.Now()
+	t, err := clock.Now(h.ctx)
+	took := time.Since(before)
+	if err != nil || known && took > time.Second {
+		return false
+	}
+	h.skew.Store(int64(t.Sub(before.Add(took / 2))))
+	return true
 }
 
 func (h *Hub) prune() {
