@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"testing"
@@ -8,7 +9,10 @@ import (
 	"github.com/carewire/carewire/faults/drive"
 )
 
-func TestMain(m *testing.M) { os.Exit(drive.Main(m)) }
+func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "6") // they wait most of the time
+	os.Exit(drive.Main(m))
+}
 
 // inCI reports whether everything must be there that a test needs.
 func inCI() bool { return os.Getenv("CI") != "" }
