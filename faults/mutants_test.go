@@ -76,6 +76,7 @@ var confirmedEarly = []edit{
 // The suite notices faults that are put in on purpose. An edit that no longer
 // finds its place fails the test.
 func TestMutants(t *testing.T) {
+	t.Parallel()
 	if os.Getenv(drive.ProgramEnv) != "" {
 		t.Skip("it is a mutant that is tested")
 	}
