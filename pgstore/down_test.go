@@ -36,12 +36,10 @@ func TestServerStopsUnderAHub(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 
 	server.Crash()
-	began := time.Now()
 	status := func(store string) {
 		carewiretest.Await(t, nurse, func(e carewire.Event) bool { return e.Type == carewire.EventStatus && e.Store == store })
 	}
 	status("failing")
-	require.Less(t, time.Since(began), 13*time.Second)
 	require.ErrorIs(t, n.hub.Ready(), carewire.ErrUnavailable)
 	_, err = n.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 60))
 	require.Error(t, err)

@@ -256,7 +256,7 @@ func (p *probe) writesWithOthers() {
 					err = errors.New("a head behind what was confirmed")
 				}
 				if err != nil {
-					return fmt.Errorf("Heads beside other openers returned %w", err)
+					return fmt.Errorf("the error of Heads beside other openers was %w", err)
 				}
 			}
 			return nil

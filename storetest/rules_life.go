@@ -348,7 +348,7 @@ var pruneRules = []rule{
 					return fmt.Errorf("the error of Latest was %w", lerr)
 				}
 				if len(latest) != 2 || latest[0].Key != "hr" || latest[1].Key != "x" {
-					return fmt.Errorf("Latest returned%s", list(latest))
+					return fmt.Errorf("a Latest returned%s", list(latest))
 				}
 				if err != nil {
 					seen = head.Seq

@@ -216,18 +216,26 @@ func pruneWhileWatched(t *testing.T, store Keeper) {
 	const rounds = 60
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
+	pruned := make(chan struct{})
 	wg.Go(func() {
-		for last := false; !last; {
-			last = ctx.Err() != nil // once more when everything is there
+		defer close(pruned)
+		for ctx.Err() == nil {
 			if err := store.Prune(t.Context(), time.Now().AddDate(0, 0, 1000), carewire.Retention{Vitals: time.Hour, Others: time.Hour}); err != nil {
 				t.Error(err)
 				return
+			}
+			select {
+			case pruned <- struct{}{}:
+			default:
 			}
 		}
 	})
 	wg.Go(func() {
 		defer stop()
 		for i := range rounds {
+			if i%5 == 0 {
+				<-pruned
+			}
 			if _, err := w.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", float64(i+40)), carewire.SpO2.Of("p1", 97)); err != nil {
 				t.Error(err)
 				return
