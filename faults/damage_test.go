@@ -105,9 +105,9 @@ func grown(t testing.TB, closed bool) (files [][]byte, said []map[string]any) {
 	s, err := boltstore.Open(path, small)
 	require.NoError(t, err)
 	defer s.Close()
-	for n := range 34 {
+	for n := range 22 {
 		history(t, s, n)
-		if n < 30 {
+		if n < 18 {
 			continue
 		}
 		file, err := os.ReadFile(path)
