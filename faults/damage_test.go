@@ -19,7 +19,7 @@ import (
 	"github.com/carewire/carewire/faults/drive"
 )
 
-var small = &boltstore.Options{Reserve: 1, Timeout: -1}
+var small = &boltstore.Options{Reserve: 1}
 
 var start = time.Date(2026, time.March, 1, 8, 0, 0, 0, time.UTC)
 

@@ -32,9 +32,13 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	file := filepath.Join(dir, "node")
+	return file, Build(file, "-race="+strconv.FormatBool(raced()))
+})
+
+// raced reports whether the tests run with the race detector.
+var raced = sync.OnceValue(func() bool {
 	info, ok := debug.ReadBuildInfo()
-	raced := ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-	return file, Build(file, "-race="+strconv.FormatBool(raced))
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 })
 
 // Program returns the node program, built once, with the race detector if the
