@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -128,6 +129,12 @@ func grown(t testing.TB, closed bool) (files [][]byte, said []map[string]any) {
 // A flipped bit anywhere in the file is refused, or makes no difference.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
+	if drive.Raced() { // which ends the process over pointers that bbolt takes from damaged pages, before anybody follows them
+		out, err := exec.Command("go", "test", "-count=1", "-run", "^TestFlippedBits$", "-v", ".").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		t.Logf("%s", out)
+		return
+	}
 	_, rng := drive.Seeded(t)
 	for _, closed := range []bool{true, false} {
 		files, said := grown(t, closed)

@@ -79,7 +79,7 @@ func Open(t testing.TB, o Options) *Ward {
 	o.Raises = cmp.Or(o.Raises, 0.15)
 	o.Unanswered = cmp.Or(o.Unanswered, 0.35)
 	o.Open = cmp.Or(o.Open, 60)
-	if o.Slack = cmp.Or(o.Slack, 4*time.Second); raced() {
+	if o.Slack = cmp.Or(o.Slack, 4*time.Second); Raced() {
 		o.Slack += 15 * time.Second
 	}
 	w := &Ward{t: t, opt: o, stop: make(chan struct{})}
