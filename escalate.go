@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"strconv"
 	"sync"
@@ -113,9 +114,7 @@ func (h *Hub) happen(ctx context.Context, e *Entry, blind bool) {
 				h.complain(ctx, AlertRef{Patient: e.Patient, Key: e.Key}, "unreadable", "A stored alert cannot be read, and nobody is told of it.")
 			}
 		case blind:
-			if a.Responsibility.State != Accepted {
-				h.page(ctx, a, h.step(ctx, a).to)
-			}
+			h.pageBlind(ctx, a)
 		default:
 			h.happenAlert(ctx, a)
 		}
@@ -149,6 +148,9 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 		claimed = ok
 		return h.untold(next), ok
 	}))
+	if errors.Is(err, ErrFull) && h.receipt.blind(a.Patient, alertKey(a.Key, a.Test), h.now()) {
+		h.pageBlind(ctx, a)
+	}
 	if err != nil || !claimed {
 		return
 	}
@@ -172,6 +174,17 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 		}
 		return told(prev, w, h.receipt.of(prev)), true
 	}))
+}
+
+// pageBlind has the level told that is due, although it cannot be recorded.
+func (h *Hub) pageBlind(ctx context.Context, a *Alert) {
+	if a.Responsibility.State == Accepted {
+		return
+	}
+	if next, ok := claim(a, h.now(), h.now()); ok {
+		a = &next
+	}
+	h.page(ctx, a, h.step(ctx, a).to)
 }
 
 // unlessEnded applies f to the occurrence with the given ID while it is open.
