@@ -127,7 +127,7 @@ func TestSlowAnswersOfTheStoresClock(t *testing.T) {
 		ahead := func(after time.Duration) time.Duration {
 			time.Sleep(after)
 			synctest.Wait()
-			return hub.now().Sub(time.Now()).Round(time.Second)
+			return time.Until(hub.now()).Round(time.Second)
 		}
 		require.Equal(t, time.Hour+2*time.Second, ahead(5*time.Second))
 		store.slow.Store(0)

@@ -53,7 +53,7 @@ func (h *Hub) escalate() {
 	for {
 		select {
 		case <-every.C:
-			if state, _ := h.store.state(); state == storeFailing {
+			if state, _ := h.store.state(); state == storeFailing || h.unrecorded.blind.Load() {
 				known.round(func() ([]Entry, error) { return h.overdue(), nil }, h.happenBlind)
 			} else {
 				h.unrecorded.forget()
@@ -62,7 +62,11 @@ func (h *Hub) escalate() {
 		case <-h.quit:
 			return
 		}
-		stored.round(func() ([]Entry, error) { return h.store.Waiting(h.ctx, h.now(), waitingMax) }, h.happen)
+		stored.round(func() ([]Entry, error) {
+			due, err := h.store.Waiting(h.ctx, h.now(), waitingMax)
+			h.unrecorded.blind.Store(err != nil)
+			return due, err
+		}, h.happen)
 	}
 }
 

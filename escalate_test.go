@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"testing"
@@ -300,6 +301,30 @@ func TestEscalationGoesOnInAnotherHub(t *testing.T) {
 			}
 		}
 		require.Equal(t, map[int]int{1: 1, 2: 1, 3: 1}, levels)
+	})
+}
+
+// S5: the level that is due is told, the first too, when the Store fails or has
+// no room to record it.
+func TestLevelsAreToldThatCannotBeRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &unwritable{Store: NewMemoryStore(nil)}
+		p := &pager{}
+		w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+		defer w.close()
+		start := time.Now()
+		store.last.Store(true) // it fails when the alert is there, and nobody was told
+		_, err := w.hub.Raise(t.Context(), high("first"))
+		require.NoError(t, err)
+		time.Sleep(overdueAfter + 2*time.Second)
+		require.Contains(t, []string{"[5s person:nurse]", "[6s person:nurse]"}, fmt.Sprint(p.told(start)))
+		store.last.Store(false)
+		store.fails.Store(false)
+		time.Sleep(10 * time.Second)
+		p.told(start)
+		store.full.Store(true)
+		time.Sleep(2 * time.Minute)
+		require.Contains(t, fmt.Sprint(p.told(start)), "person:doctor")
 	})
 }
 

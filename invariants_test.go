@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -424,17 +425,30 @@ func TestRepeatedSendsAreRecognisedAfterPruning(t *testing.T) {
 	})
 }
 
-// unwritable is a Store that can be read, but not written while fails is set.
+// unwritable is a Store that cannot be written while fails is set, and refuses
+// for lack of room while full is. With last, the next append is the last that
+// succeeds, and nothing can be looked for afterwards.
 type unwritable struct {
 	Store
-	fails atomic.Bool
+	fails, full, last atomic.Bool
 }
 
 func (s *unwritable) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
 	if s.fails.Load() {
 		return nil, errors.New("no")
 	}
+	if s.full.Load() {
+		return slices.Repeat([]Appended{{Err: ErrFull}}, len(entries)), nil
+	}
+	defer func() { s.fails.Store(s.last.Load()) }()
 	return s.Store.Append(ctx, entries)
+}
+
+func (s *unwritable) Waiting(ctx context.Context, due time.Time, limit int) ([]Entry, error) {
+	if s.fails.Load() {
+		return nil, errors.New("no")
+	}
+	return s.Store.Waiting(ctx, due, limit)
 }
 
 // I7: a repeated answer that no longer fits the alert's state is not refused

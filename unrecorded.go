@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,7 @@ const overdueAfter = 5 * time.Second
 // takes entries again it begins where it was: what was paged meanwhile comes once
 // more, with the Keys that it had, for a page that comes twice is better than none.
 type unrecorded struct {
+	blind  atomic.Bool // the Store did not say what is due when it was last asked
 	mu     sync.Mutex
 	alerts map[openKey]progress
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -19,7 +20,7 @@ import (
 	"github.com/carewire/carewire/faults/drive"
 )
 
-var small = &boltstore.Options{Reserve: 1, Timeout: -1}
+var small = &boltstore.Options{Reserve: 1}
 
 var start = time.Date(2026, time.March, 1, 8, 0, 0, 0, time.UTC)
 
@@ -105,9 +106,9 @@ func grown(t testing.TB, closed bool) (files [][]byte, said []map[string]any) {
 	s, err := boltstore.Open(path, small)
 	require.NoError(t, err)
 	defer s.Close()
-	for n := range 34 {
+	for n := range 22 {
 		history(t, s, n)
-		if n < 30 {
+		if n < 18 {
 			continue
 		}
 		file, err := os.ReadFile(path)
@@ -128,6 +129,12 @@ func grown(t testing.TB, closed bool) (files [][]byte, said []map[string]any) {
 // A flipped bit anywhere in the file is refused, or makes no difference.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
+	if drive.Raced() { // which ends the process over pointers that bbolt takes from damaged pages, before anybody follows them
+		out, err := exec.Command("go", "test", "-count=1", "-run", "^TestFlippedBits$", "-v", ".").CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		t.Logf("%s", out)
+		return
+	}
 	_, rng := drive.Seeded(t)
 	for _, closed := range []bool{true, false} {
 		files, said := grown(t, closed)

@@ -26,15 +26,25 @@ import (
 // Program builds: a broken one, on which a test must fail.
 const ProgramEnv = "FAULTS_NODE"
 
-var programs = sync.OnceValues(func() (string, error) {
+var (
+	programs   = sync.OnceValues(program)
+	programDir string // once there is one
+)
+
+func program() (string, error) {
 	dir, err := os.MkdirTemp("", "carewire-faults")
 	if err != nil {
 		return "", err
 	}
+	programDir = dir
 	file := filepath.Join(dir, "node")
+	return file, Build(file, "-race="+strconv.FormatBool(Raced()))
+}
+
+// Raced reports whether the tests run with the race detector.
+var Raced = sync.OnceValue(func() bool {
 	info, ok := debug.ReadBuildInfo()
-	raced := ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-	return file, Build(file, "-race="+strconv.FormatBool(raced))
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 })
 
 // Program returns the node program, built once, with the race detector if the
@@ -52,8 +62,8 @@ func Program(t testing.TB) string {
 // Main runs the tests and removes what Program has built.
 func Main(m *testing.M) int {
 	code := m.Run()
-	if file, err := programs(); err == nil {
-		os.RemoveAll(filepath.Dir(file))
+	if programDir != "" {
+		os.RemoveAll(programDir)
 	}
 	return code
 }
