@@ -7,7 +7,7 @@ RESTARTS = 50
 
 # The long form of the fault suite; docs/reliability.md says what it prints.
 soak:
-	go test ./faults -run 'TestSoak' -v -count=1 -timeout 90m -faults.kills $(KILLS) -faults.alerts $(ALERTS) -faults.deadlines $(DEADLINES) -faults.restarts $(RESTARTS)
+	go test ./faults -run 'TestSoak' -v -count=1 -timeout 150m -faults.kills $(KILLS) -faults.alerts $(ALERTS) -faults.deadlines $(DEADLINES) -faults.restarts $(RESTARTS)
 
 # Puts each of the faults of faults/mutants_test.go in, and requires that the suite notices.
 mutants:
