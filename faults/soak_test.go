@@ -16,7 +16,7 @@ var (
 	soakAlerts    = flag.Int("faults.alerts", 0, "how many alerts it has confirmed at least; a quarter as many answers")
 	soakDeadlines = flag.Int("faults.deadlines", 0, "how many levels TestSoakDeadlines has told at least; 0: it is skipped")
 	soakRestarts  = flag.Int("faults.restarts", 50, "how often it kills the node at least")
-	soakTime      = flag.Duration("faults.time", 40*time.Minute, "after what time either is given up")
+	soakTime      = flag.Duration("faults.time", 75*time.Minute, "after what time either is given up")
 )
 
 // A season is one store's life in the long form: it ends before the log, and
@@ -36,11 +36,11 @@ func TestSoak(t *testing.T) {
 		seed, rng := drive.Seeded(t)
 		n := drive.NewNode(t, "-data", t.TempDir(), "-step", "3s", "-reserve", "4194304")
 		w := drive.Open(t, drive.Options{Nodes: []*drive.Node{n}, Seed: seed, Beds: 40, Pause: 240 * time.Millisecond,
-			Raises: 0.65, Unanswered: 0.5, Open: 12, Slack: 10 * time.Second})
+			Raises: 0.68, Unanswered: 0.8, Open: 12, Slack: 10 * time.Second})
 		n.Start()
 		w.Load()
 		for k := range min(season, max(*soakKills-kills, 1)) {
-			moment := time.After(drive.Between(rng, 500*time.Millisecond, 2*time.Second))
+			moment := time.After(drive.Between(rng, 300*time.Millisecond, 1500*time.Millisecond))
 			if k%5 == 4 {
 				w.Verify()
 			}
