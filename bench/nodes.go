@@ -116,7 +116,7 @@ func across(s settings, patients, watched, rate, alertEvery int, lasting time.Du
 	if n := refused.Load(); n > 0 {
 		return nil, fmt.Errorf("%d events were refused", n)
 	}
-	seconds := after.at.Sub(before.at).Seconds()
+	seconds := lasting.Seconds() // of sending
 	sum, there, postgres := after.since(before)
 	v := values{"cpu_ms_per_s": ms(sum-there) / seconds, "far_cpu_ms_per_s": ms(there) / seconds, "pg_cpu_ms_per_s": ms(postgres) / seconds}
 	if len(nodes) == 1 {
