@@ -136,11 +136,11 @@ func used(nodes []*server, do string) (u usage, err error) {
 	return u, nil
 }
 
-// since returns the CPU time of all nodes, of the last one, and of PostgreSQL.
-func (u usage) since(before usage) (all, last, postgres time.Duration) {
+// since returns what was used after before.
+func (u usage) since(before usage) usage {
+	spent := usage{postgres: u.postgres - before.postgres}
 	for i, t := range u.nodes {
-		last = t - before.nodes[i]
-		all += last
+		spent.nodes = append(spent.nodes, t-before.nodes[i])
 	}
-	return all, last, u.postgres - before.postgres
+	return spent
 }
