@@ -14,8 +14,10 @@ import (
 // asks. Reads (watch, history and emergency) wait for their record, and are
 // refused when Record returns an error; everything else has happened already
 // when its record comes, one at a time in order, and a record that fails is
-// tried again until it succeeds. It must be safe for concurrent use; it is
-// given Options.CallTimeout and may panic without harm.
+// tried again until it succeeds; only one that still fails after a minute, while
+// others are taken, is given up (Stats.AuditRejected, and a line in the log). It
+// must be safe for concurrent use; it is given Options.CallTimeout and may panic
+// without harm.
 type Auditor interface {
 	Record(ctx context.Context, r Record) error
 }

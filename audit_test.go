@@ -399,3 +399,66 @@ func TestPostsAreRecorded(t *testing.T) {
 		require.Equal(t, []string{"history refused code=forbidden who=device patient=p1", "publish done who=device patient=p1 count=1"}, n.lines())
 	})
 }
+
+// A record that the Auditor refuses again and again, while it takes others, is
+// given up, loudly and alone; while it takes nothing, none is.
+func TestRecordThatIsAlwaysRefused(t *testing.T) {
+	for _, poisons := range []int{1, 3} {
+		for _, shut := range []bool{false, true} {
+			t.Run(fmt.Sprint(poisons, " shut down at once: ", shut), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var log lockedBuffer
+					var down atomic.Bool
+					down.Store(true)
+					n := &notary{}
+					auditor := auditorFunc(func(ctx context.Context, r Record) error {
+						if down.Load() || strings.HasPrefix(r.Key, "poison") {
+							return errNoIdea
+						}
+						return n.Record(ctx, r)
+					})
+					w := newWorld(t, nil, &Options{Auditor: auditor, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+					raise := func(key string) {
+						_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, Text: "x", Priority: PriorityInfo})
+						require.NoError(t, err)
+					}
+					for i := range poisons {
+						raise(fmt.Sprint("poison", i))
+					}
+					for i := range 5 {
+						raise(fmt.Sprint("good", i))
+					}
+					time.Sleep(30 * time.Minute)
+					require.Zero(t, w.hub.Stats().AuditRejected, "it is the Auditor that fails")
+					require.Zero(t, w.hub.Stats().AuditLost)
+					down.Store(false)
+					if !shut {
+						time.Sleep(time.Duration(poisons) * 6 * time.Minute)
+						require.Zero(t, w.hub.Stats().AuditWaiting)
+						raise("later")
+						time.Sleep(time.Second)
+						require.Len(t, n.of(AuditRaise), 6)
+					}
+					w.close()
+					var keys []string
+					for _, r := range n.of(AuditRaise) {
+						keys = append(keys, r.Key)
+					}
+					for i := range 5 {
+						require.Contains(t, keys, fmt.Sprint("good", i))
+					}
+					require.EqualValues(t, poisons, w.hub.Stats().AuditRejected+w.hub.Stats().AuditLost)
+					if !shut {
+						require.EqualValues(t, poisons, w.hub.Stats().AuditRejected)
+						require.Equal(t, poisons, strings.Count(log.String(), "given up"))
+					}
+					require.NotContains(t, log.String(), "poison")
+				})
+			})
+		}
+	}
+}
+
+type auditorFunc func(context.Context, Record) error
+
+func (f auditorFunc) Record(ctx context.Context, r Record) error { return f(ctx, r) }

@@ -176,11 +176,12 @@ func (h *Hub) tick() {
 func (h *Hub) keepTime() {
 	every := time.NewTicker(10 * time.Second)
 	defer every.Stop()
+	known := false   // how the Store's clock goes
 	stranded := true // something may be, from before this Hub ran
 	var was time.Time
 	var at int64
 	for {
-		h.readClock()
+		known = h.readClock(known) || known
 		now, ticks := h.now(), h.ticks()
 		if !was.IsZero() && now.Sub(was) < time.Duration(ticks-at)-stall {
 			h.log.Warn("carewire: the clock was set back")
@@ -199,22 +200,26 @@ func (h *Hub) keepTime() {
 	}
 }
 
-// readClock compares the Store's clock with ours.
-func (h *Hub) readClock() {
+// readClock compares the Store's clock with ours, and reports whether that has
+// succeeded. An answer may be from any moment since it was asked for: one that
+// took long counts only if nothing is known.
+func (h *Hub) readClock(known bool) bool {
 	clock, ok := h.store.Store.(Clock)
 	if !ok {
-		return
+		return false
 	}
 	before := time.Now()
 	t, err := clock.Now(h.ctx)
-	if err != nil {
-		return
+	took := time.Since(before)
+	if err != nil || known && took > time.Second {
+		return false
 	}
-	skew := t.Sub(before.Add(time.Since(before) / 2))
+	skew := t.Sub(before.Add(took / 2))
 	if was := time.Duration(h.skew.Load()); (skew - was).Abs() > stall {
 		h.awake.Store(time.Now().Add(skew).UnixNano()) // no device was silent for as long as the clock jumped
 	}
 	h.skew.Store(int64(skew))
+	return true
 }
 
 // bringForward makes what was put off until a time of a clock that has been

@@ -10,13 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// clocked is a Store with a clock that can be set.
+// clocked is a Store with a clock that can be set, asked over a line that may
+// be slow on the way there. The times are in nanoseconds.
 type clocked struct {
 	Store
-	ahead atomic.Int64 // nanoseconds
+	ahead, slow atomic.Int64
 }
 
 func (s *clocked) Now(context.Context) (time.Time, error) {
+	time.Sleep(time.Duration(s.slow.Load()))
 	return time.Now().Add(time.Duration(s.ahead.Load())), nil
 }
 
@@ -109,5 +111,28 @@ func TestClockAheadBlamesNoDevice(t *testing.T) {
 		}
 		_, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
 		require.ErrorIs(t, err, ErrNotFound)
+	})
+}
+
+// A clock that took long to answer says little: what it said before holds. The
+// first answer counts however long it took.
+func TestSlowAnswersOfTheStoresClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &clocked{Store: NewMemoryStore(nil)}
+		store.ahead.Store(int64(time.Hour))
+		store.slow.Store(int64(4 * time.Second))
+		hub, err := New(AuthenticatorFunc(byToken), store, nil)
+		require.NoError(t, err)
+		defer hub.Shutdown(context.Background())
+		ahead := func(after time.Duration) time.Duration {
+			time.Sleep(after)
+			synctest.Wait()
+			return hub.now().Sub(time.Now()).Round(time.Second)
+		}
+		require.Equal(t, time.Hour+2*time.Second, ahead(5*time.Second))
+		store.slow.Store(0)
+		require.Equal(t, time.Hour, ahead(20*time.Second))
+		store.slow.Store(int64(4 * time.Second))
+		require.Equal(t, time.Hour, ahead(40*time.Second))
 	})
 }

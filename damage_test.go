@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,21 +10,23 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// A damaged is a Store in which the data of one alert, up to a number, is not
-// what was written.
+// A damaged is a Store in which the data of one alert, or of all entries whose
+// keys begin alike, up to a number, is not what was written.
 type damaged struct {
 	Store
-	data string
-	upTo uint64
+	data   string
+	upTo   uint64
+	prefix string // "": a/bad
 }
 
 func (d *damaged) spoil(list ...Entry) []Entry {
 	for i := range list {
-		if list[i].Key == "a/bad" && list[i].Seq <= d.upTo {
+		if strings.HasPrefix(list[i].Key, cmp.Or(d.prefix, "a/bad")) && list[i].Seq <= d.upTo {
 			list[i].Data = []byte(d.data)
 		}
 	}
@@ -130,4 +133,58 @@ func TestDamagedAlert(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A revocation that can no longer be read counts all the same, for whom and for
+// what it was given, until it ends: after a restart, and when it comes from
+// another node. The Hub says so, to people too.
+func TestDamagedRevocationCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		whole := NewMemoryStore(nil)
+		before := newWorld(t, whole, nil)
+		for _, r := range []Revocation{{Principal: "nurse"}, {Principal: "doctor", Patients: []string{"p1"}}, {Principal: "else", Session: "one"}} {
+			require.NoError(t, before.hub.Revoke(t.Context(), r))
+		}
+		before.close()
+
+		var log lockedBuffer
+		store := &damaged{Store: whole, data: `{"kind":"revo`, upTo: 1 << 40, prefix: "x/revoked/"}
+		w := newWorld(t, store, &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		defer w.close()
+		time.Sleep(2 * time.Second)
+		_, err := w.tryDial("nurse")
+		require.Error(t, err)
+		require.EqualValues(t, 1, w.hub.Stats().Handshakes.Forbidden)
+		doctor := w.dial("doctor")
+		ok := doctor.ask(`{"type":"watch","req":"1","patients":["p1","p2"]}`)
+		require.Equal(t, []any{"p2"}, ok["watching"])
+		for session, revoked := range map[string]bool{"one": true, "two": false, "": false} {
+			require.Equal(t, revoked, w.hub.revoked.covers(&Principal{ID: "else", Session: session}, "", time.Now()), session)
+		}
+		require.Contains(t, log.String(), "a stored revocation cannot be read")
+		complaints := 0
+		for _, e := range w.hub.index.all() {
+			if a, err := decodeAlert(&e); err == nil && e.Patient == System && a.Source.Rule == "unreadable" {
+				complaints++
+			}
+		}
+		require.Equal(t, 3, complaints)
+
+		pat := w.watching("pat", "latest")
+		other := newWorld(t, whole, nil)
+		defer other.close()
+		require.NoError(t, other.hub.Revoke(t.Context(), Revocation{Principal: "doctor", Patients: []string{"p2"}}))
+		require.Equal(t, "p2", doctor.until("revoked")["patient"])
+		require.NoError(t, other.hub.Revoke(t.Context(), Revocation{Principal: "pat"}))
+		for err = nil; err == nil; {
+			_, _, err = pat.ws.Read(context.Background())
+		}
+		require.EqualValues(t, CloseForbidden, websocket.CloseStatus(err))
+		doctor.ws.CloseNow()
+
+		time.Sleep(25 * time.Hour)
+		nurse := w.dial("nurse")
+		require.Equal(t, []any{"p1"}, nurse.ask(`{"type":"watch","req":"1","patients":["p1"]}`)["watching"])
+		nurse.ws.CloseNow()
+	})
 }

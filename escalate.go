@@ -3,7 +3,6 @@ package carewire
 import (
 	"context"
 	"crypto/rand"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -45,80 +44,108 @@ const (
 	waitingMax = 1000
 )
 
-// escalate looks every second, and when something is raised, for what is due.
+// escalate looks every second, and when something is raised, for what is due;
+// while the Store fails, in what this node knows, too.
 func (h *Hub) escalate() {
 	every := time.NewTicker(pollEvery)
 	defer every.Stop()
-	places := make(chan struct{}, atOnce)
-	var mu sync.Mutex
-	busy := make(map[openKey]bool)
+	stored, known := newWorkers(h), newWorkers(h)
 	for {
 		select {
 		case <-every.C:
+			if state, _ := h.store.state(); state == storeFailing {
+				known.round(func() ([]Entry, error) { return h.overdue(), nil }, h.happenBlind)
+			} else {
+				h.unrecorded.forget()
+			}
 		case <-h.index.due:
 		case <-h.quit:
 			return
 		}
-		due, err := h.store.Waiting(h.ctx, h.now(), waitingMax)
-		if err != nil {
-			due = h.overdue()
-		}
-		for i := range due {
-			e := due[i]
-			k := openKey{e.Patient, e.Key}
-			mu.Lock()
-			skip := busy[k]
-			busy[k] = true
-			mu.Unlock()
-			if skip {
-				continue
-			}
-			select {
-			case places <- struct{}{}:
-			case <-h.quit:
-				return
-			}
-			h.wg.Go(func() {
-				defer func() {
-					mu.Lock()
-					delete(busy, k)
-					mu.Unlock()
-					<-places
-				}()
-				h.happen(h.ctx, &e, err != nil)
-			})
-		}
+		stored.round(func() ([]Entry, error) { return h.store.Waiting(h.ctx, h.now(), waitingMax) }, h.happen)
 	}
 }
 
-// overdue returns the alerts that this node knows to be due, for when the
-// Store cannot be asked: a page that comes twice is better than none. Each is
-// paged once a minute so.
-func (h *Hub) overdue() []Entry {
-	now := h.now()
-	return slices.DeleteFunc(h.index.all(), func(e Entry) bool {
-		return e.Kind != KindAlert || e.Due.IsZero() || e.Due.After(now) || !h.receipt.blind(e.Patient, e.Key, h.ticks())
+// workers do what is due, each entry once at a time.
+type workers struct {
+	hub    *Hub
+	places chan struct{}
+
+	mu    sync.Mutex
+	asked bool // a round is under way
+	again bool // and another one is to follow
+	busy  map[openKey]bool
+}
+
+func newWorkers(h *Hub) *workers {
+	return &workers{hub: h, places: make(chan struct{}, atOnce), busy: make(map[openKey]bool)}
+}
+
+// round asks what is due and has it done. It does not wait: if the Store hangs,
+// so does the round, and nothing else.
+func (w *workers) round(due func() ([]Entry, error), do func(context.Context, *Entry)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.again = w.asked; w.asked {
+		return
+	}
+	w.asked = true
+	w.hub.wg.Go(func() {
+		for more := true; more; {
+			list, err := due()
+			if err == nil {
+				w.start(list, do)
+			}
+			w.mu.Lock()
+			more = w.again && err == nil
+			w.asked, w.again = more, false
+			w.mu.Unlock()
+		}
 	})
 }
 
+// start has entries done, as many at the same time as there are places.
+func (w *workers) start(list []Entry, do func(context.Context, *Entry)) {
+	for i := range list {
+		e := &list[i]
+		k := openKey{e.Patient, e.Key}
+		w.mu.Lock()
+		skip := w.busy[k]
+		w.busy[k] = true
+		w.mu.Unlock()
+		if skip {
+			continue
+		}
+		select {
+		case w.places <- struct{}{}:
+		case <-w.hub.quit:
+			return
+		}
+		w.hub.wg.Go(func() {
+			defer func() {
+				w.mu.Lock()
+				delete(w.busy, k)
+				w.mu.Unlock()
+				<-w.places
+			}()
+			do(w.hub.ctx, e)
+		})
+	}
+}
+
 // happen does what is due for an entry.
-func (h *Hub) happen(ctx context.Context, e *Entry, blind bool) {
+func (h *Hub) happen(ctx context.Context, e *Entry) {
 	switch e.Kind {
 	case KindAlert:
 		a, err := decodeAlert(e)
-		switch {
-		case err != nil:
-			if blind || h.receipt.blind(e.Patient, e.Key, h.ticks()) { // once a minute
+		if err != nil {
+			if h.receipt.complain(e.Patient, e.Key, h.ticks()) {
 				h.log.Error("carewire: a stored alert cannot be read")
 				h.complain(ctx, AlertRef{Patient: e.Patient, Key: e.Key}, "unreadable", "A stored alert cannot be read, and nobody is told of it.")
 			}
-		case blind:
-			if a.Responsibility.State != Accepted {
-				h.page(ctx, a, h.step(ctx, a).to)
-			}
-		default:
-			h.happenAlert(ctx, a)
+			return
 		}
+		h.happenAlert(ctx, a)
 	case KindTimer:
 		h.happenTimer(ctx, e)
 	case KindAccess:

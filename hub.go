@@ -46,6 +46,7 @@ type Hub struct {
 	silence     silences
 	tickets     tickets
 	receipt     receivers
+	unrecorded  unrecorded
 	stats       counters
 	skew        atomic.Int64 // the Store's clock less ours, nanoseconds
 	began       time.Time    // with the monotonic clock

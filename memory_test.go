@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/hubtest"
 	"github.com/carewire/carewire/storetest"
 )
 
@@ -22,6 +23,10 @@ func TestMemoryStore(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		return s
 	}, nil)
+}
+
+func BenchmarkMemoryStore(b *testing.B) {
+	storetest.Bench(b, func(*testing.B) carewire.Store { return carewire.NewMemoryStore(nil) })
 }
 
 // Every MemoryStore has its own epoch, so that nobody takes one log for another.
@@ -145,4 +150,8 @@ func BenchmarkMemoryStoreWaiting(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestRetention(t *testing.T) {
+	hubtest.Retention(t, func(*testing.T) hubtest.Keeper { return carewire.NewMemoryStore(nil) })
 }

@@ -10,16 +10,16 @@ import (
 )
 
 // receivers remembers who sent a receipt for the present level of open alerts,
-// and what was paged while the Store could not be asked.
+// and which stored alerts it was said of that they cannot be read.
 type receivers struct {
-	mu     sync.Mutex
-	by     map[string][]string // alert ID and level: principals
-	order  []string
-	blinds map[openKey]int64 // ticks
+	mu         sync.Mutex
+	by         map[string][]string // alert ID and level: principals
+	order      []string
+	unreadable map[openKey]int64 // in ticks
 }
 
 func (r *receivers) init() {
-	r.by, r.blinds = make(map[string][]string), make(map[openKey]int64)
+	r.by, r.unreadable = make(map[string][]string), make(map[openKey]int64)
 }
 
 const receiversKept = 10000
@@ -47,18 +47,19 @@ func (r *receivers) of(a *Alert) []string {
 	return slices.Clone(r.by[levelKey(a)])
 }
 
-// blind reports whether an alert may be paged without the Store now, and notes it.
-func (r *receivers) blind(patient, key string, now int64) bool {
+// complain reports whether it is time to say of an alert that it cannot be read:
+// once a minute.
+func (r *receivers) complain(patient, key string, now int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := openKey{patient, key}
-	if last, ok := r.blinds[k]; ok && time.Duration(now-last) < repeatEvery {
+	if last, ok := r.unreadable[k]; ok && time.Duration(now-last) < repeatEvery {
 		return false
 	}
-	if len(r.blinds) > receiversKept {
-		clear(r.blinds)
+	if len(r.unreadable) > receiversKept {
+		clear(r.unreadable)
 	}
-	r.blinds[k] = now
+	r.unreadable[k] = now
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,8 @@ const (
 	recordsMax   = 1 << 16                // records that may wait for the Auditor
 	recordAgain  = 100 * time.Millisecond // after a failure, doubled up to
 	recordAtMost = 30 * time.Second
+	recordTries  = 10          // of one record, before it is looked whether others are taken
+	recordLast   = 4           // failures in a row, when the Hub ends
 	auditDown    = time.Second // after a failure reads are refused without being tried
 	tallyEvery   = time.Minute
 )
@@ -132,59 +135,113 @@ func (h *Hub) audited(err error) {
 	}
 }
 
-// recordAll brings what waits to the Auditor, in order, until the Hub ends.
-// What it does not take then is counted as lost.
+// recordAll brings what waits to the Auditor, in order, until the Hub ends. A
+// record that failed again and again is given up once the Auditor has taken
+// another one and still refuses it: then it is the record's fault, and others
+// shall not wait for it.
 func (h *Hub) recordAll() {
 	a := &h.audit
-	pause := recordAgain
-	for quit := false; ; {
-		a.mu.Lock()
-		n := len(a.waiting)
-		var r Record
-		if n > 0 {
-			r = a.waiting[0]
-		} else {
-			a.waiting = nil
-			a.ended = quit
-		}
-		a.mu.Unlock()
-		switch {
-		case n == 0 && quit:
-			return
-		case n == 0:
+	pause, tries := recordAgain, 0
+	for {
+		n := a.length()
+		if n == 0 {
 			select {
 			case <-a.wake:
+				continue
 			case <-h.quit:
-				quit = true
+				h.recordRest()
+				return
 			}
+		}
+		if h.recordAt(0) {
+			pause, tries = recordAgain, 0
 			continue
 		}
-		_, err := callHost(h.ctx, h, h.calls.audit, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, h.opt.Auditor.Record(ctx, r)
-		})
-		h.audited(err)
-		if err == nil {
-			pause = recordAgain
-			a.mu.Lock()
-			a.waiting = a.waiting[1:]
-			a.mu.Unlock()
+		if tries++; tries >= recordTries && n > 1 && h.recordAt(1+(tries-recordTries)%(n-1)) {
+			if !h.recordAt(0) {
+				r := a.remove(0)
+				h.stats.auditRejected.Add(1)
+				h.log.Error("carewire: an audit record was given up: the Auditor takes others and refuses it", "record", r)
+			}
+			pause, tries = recordAgain, 0
 			continue
-		}
-		if quit {
-			a.mu.Lock()
-			h.stats.auditLost.Add(uint64(len(a.waiting)))
-			a.waiting, a.ended = nil, true
-			a.mu.Unlock()
-			h.complainOfLost(0)
-			return
 		}
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, recordAtMost)
 		case <-h.quit:
-			quit = true
+			h.recordRest()
+			return
 		}
 	}
+}
+
+// recordRest tries each record once more, since the Hub ends. What the Auditor
+// does not take is lost, and all the rest when it takes nothing any more.
+func (h *Hub) recordRest() {
+	a := &h.audit
+	for failed := 0; !a.end(failed == recordLast); {
+		if h.recordAt(0) {
+			failed = 0
+			continue
+		}
+		failed++
+		a.remove(0)
+		h.stats.auditLost.Add(1)
+	}
+	a.mu.Lock()
+	h.stats.auditLost.Add(uint64(len(a.waiting)))
+	a.waiting = nil
+	a.mu.Unlock()
+	h.complainOfLost(0)
+}
+
+// recordAt brings the i-th record that waits to the Auditor, and reports whether
+// it was taken; then it waits no more.
+func (h *Hub) recordAt(i int) bool {
+	a := &h.audit
+	a.mu.Lock()
+	r := a.waiting[i]
+	a.mu.Unlock()
+	_, err := callHost(h.ctx, h, h.calls.audit, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, h.opt.Auditor.Record(ctx, r)
+	})
+	h.audited(err)
+	if err == nil {
+		a.remove(i)
+	}
+	return err == nil
+}
+
+// length returns how many records wait.
+func (a *recorder) length() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.waiting)
+}
+
+// remove takes the i-th record out. Only recordAll does that.
+func (a *recorder) remove(i int) Record {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r := a.waiting[i]
+	switch {
+	case len(a.waiting) == 1:
+		a.waiting = nil
+	case i == 0:
+		a.waiting = a.waiting[1:]
+	default:
+		a.waiting = slices.Delete(a.waiting, i, i+1)
+	}
+	return r
+}
+
+// end takes no more records if none wait, or anyway, and reports whether it does.
+func (a *recorder) end(anyway bool) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ended = anyway || len(a.waiting) == 0
+	return a.ended
 }
 
 // recordRefusal records a refused handshake. Of a flood, only some are recorded

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -53,12 +55,11 @@ func (h *Hub) revokeEverywhere(ctx context.Context, r Revocation) error {
 	h.revoke(r)
 	var err error
 	for _, p := range scopes(r.Patients) {
-		sum := digest([]byte(r.Principal + "\x00" + r.Session + "\x00" + p))
 		c := &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Until: r.Until}
 		if p != "" {
 			c.Patients = []string{p}
 		}
-		err = errors.Join(err, h.tellNodes(ctx, c, "revoked/"+hexOf(sum), now))
+		err = errors.Join(err, h.tellNodes(ctx, c, "revoked/"+seal(r.Principal, r.Session, p), now))
 	}
 	if r.Session == "" {
 		for _, p := range r.Patients {
@@ -228,6 +229,7 @@ func scopes(patients []string) []string {
 func (h *Hub) apply(e *Entry) {
 	ev, err := e.event()
 	if err != nil || ev.Access == nil {
+		h.applyUnreadable(e)
 		return
 	}
 	switch c := ev.Access; c.Kind {
@@ -244,10 +246,46 @@ func (h *Hub) apply(e *Entry) {
 	}
 }
 
+// applyUnreadable is for an access entry that the Store has damaged. A grant is
+// not given then, and groups are asked for anyway. A revocation counts by its
+// key, which says no name, but can be compared with any.
+func (h *Hub) applyUnreadable(e *Entry) {
+	key, ok := strings.CutPrefix(e.Key, "x/revoked/")
+	if !ok || !e.Open || e.Patient != System {
+		return
+	}
+	h.log.Error("carewire: a stored revocation cannot be read; it counts by its key")
+	h.wg.Go(func() {
+		h.complain(h.ctx, AlertRef{Key: e.Key}, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
+	})
+	h.revoked.addSealed(key, e.Due)
+	h.generation.Add(1)
+	open := h.index.all()
+	for _, c := range h.connections(func(*conn) bool { return true }) {
+		if h.revoked.covers(c.who, "", h.now()) {
+			c.forbid()
+			continue
+		}
+		c.mu.Lock()
+		patients := slices.Collect(maps.Keys(c.watches))
+		c.mu.Unlock()
+		for i := range open { // they may be in the inbox
+			patients = append(patients, open[i].Patient)
+		}
+		slices.Sort(patients)
+		for _, p := range slices.Compact(patients) {
+			if h.revoked.covers(c.who, p, h.now()) {
+				c.revokePatient(p)
+			}
+		}
+	}
+}
+
 // revocations are those that still count.
 type revocations struct {
-	mu   sync.Mutex
-	list []Revocation
+	mu     sync.Mutex
+	list   []Revocation
+	sealed map[string]time.Time // those that cannot be read: until when
 }
 
 func (r *revocations) add(v Revocation) {
@@ -256,6 +294,17 @@ func (r *revocations) add(v Revocation) {
 	now := time.Now()
 	r.list = slices.DeleteFunc(r.list, func(o Revocation) bool { return o.Until.Before(now) })
 	r.list = append(r.list, v)
+}
+
+func (r *revocations) addSealed(key string, until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sealed == nil {
+		r.sealed = make(map[string]time.Time)
+	}
+	now := time.Now()
+	maps.DeleteFunc(r.sealed, func(_ string, until time.Time) bool { return until.Before(now) })
+	r.sealed[key] = until
 }
 
 // covers reports whether p's access to patient ("": to anything) has ended.
@@ -269,7 +318,22 @@ func (r *revocations) covers(p *Principal, patient string, now time.Time) bool {
 			return true
 		}
 	}
+	if len(r.sealed) == 0 {
+		return false
+	}
+	for _, session := range []string{"", p.Session} {
+		for _, scope := range []string{"", patient} {
+			if r.sealed[seal(p.ID, session, scope)].After(now) {
+				return true
+			}
+		}
+	}
 	return false
+}
+
+// seal names a revocation without saying whose it is. patient is "" for everything.
+func seal(principal, session, patient string) string {
+	return hexOf(digest([]byte(principal + "\x00" + session + "\x00" + patient)))
 }
 
 func hexOf(sum [16]byte) string {

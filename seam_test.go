@@ -11,17 +11,29 @@ import (
 type seam struct {
 	Store
 	appending func(next Store, ctx context.Context, entries []Entry) ([]Appended, error)
-	reading   func()      // called before each Latest
-	failing   atomic.Bool // every call fails
+	reading   func()                        // called before each Latest
+	failing   atomic.Bool                   // every call fails
+	hanging   atomic.Pointer[chan struct{}] // no call returns before it is closed, whatever its context says
 	calls     atomic.Int64
+}
+
+// fault is what befalls every call.
+func (s *seam) fault() error {
+	if gate := s.hanging.Load(); gate != nil {
+		<-*gate
+	}
+	if s.failing.Load() {
+		return errInjected
+	}
+	return nil
 }
 
 var errInjected = errors.New("injected")
 
 func (s *seam) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
 	s.calls.Add(1)
-	if s.failing.Load() {
-		return nil, errInjected
+	if err := s.fault(); err != nil {
+		return nil, err
 	}
 	if s.appending != nil {
 		return s.appending(s.Store, ctx, entries)
@@ -30,15 +42,15 @@ func (s *seam) Append(ctx context.Context, entries []Entry) ([]Appended, error) 
 }
 
 func (s *seam) Read(ctx context.Context, patient string, after Position, q Query) ([]Entry, error) {
-	if s.failing.Load() {
-		return nil, errInjected
+	if err := s.fault(); err != nil {
+		return nil, err
 	}
 	return s.Store.Read(ctx, patient, after, q)
 }
 
 func (s *seam) Latest(ctx context.Context, patient string) ([]Entry, Head, error) {
-	if s.failing.Load() {
-		return nil, Head{}, errInjected
+	if err := s.fault(); err != nil {
+		return nil, Head{}, err
 	}
 	if s.reading != nil {
 		s.reading()
@@ -47,29 +59,29 @@ func (s *seam) Latest(ctx context.Context, patient string) ([]Entry, Head, error
 }
 
 func (s *seam) Get(ctx context.Context, patient, key string) (Entry, error) {
-	if s.failing.Load() {
-		return Entry{}, errInjected
+	if err := s.fault(); err != nil {
+		return Entry{}, err
 	}
 	return s.Store.Get(ctx, patient, key)
 }
 
 func (s *seam) Heads(ctx context.Context, patients []string) ([]Head, error) {
-	if s.failing.Load() {
-		return nil, errInjected
+	if err := s.fault(); err != nil {
+		return nil, err
 	}
 	return s.Store.Heads(ctx, patients)
 }
 
 func (s *seam) Changed(ctx context.Context, mark string, limit int) ([]Entry, string, error) {
-	if s.failing.Load() {
-		return nil, "", errInjected
+	if err := s.fault(); err != nil {
+		return nil, "", err
 	}
 	return s.Store.Changed(ctx, mark, limit)
 }
 
 func (s *seam) Waiting(ctx context.Context, due time.Time, limit int) ([]Entry, error) {
-	if s.failing.Load() {
-		return nil, errInjected
+	if err := s.fault(); err != nil {
+		return nil, err
 	}
 	return s.Store.Waiting(ctx, due, limit)
 }

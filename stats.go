@@ -1,9 +1,6 @@
 package carewire
 
 import (
-	"context"
-	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,6 +25,9 @@ type Stats struct {
 	AuditWaiting int    // records that wait for the Auditor now
 	AuditFailed  uint64 // calls of the Auditor that failed
 	AuditLost    uint64 // records that found no room, or were not taken before the Hub ended
+	// AuditRejected counts records that were given up because the Auditor has
+	// refused them again and again, and taken others.
+	AuditRejected uint64
 
 	AlertsOpen    int
 	AlertsOverdue int // open, and due for longer than five seconds
@@ -80,7 +80,7 @@ func (h *histogram) snapshot() Histogram {
 type counters struct {
 	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
 	in, replaced, skipped, slow, readErrors, panics                    atomic.Uint64
-	auditFailed, auditLost                                             atomic.Uint64
+	auditFailed, auditLost, auditRejected                              atomic.Uint64
 	limits                                                             limitCounters
 	out, watches, waiting                                              atomic.Int64
 	delay                                                              histogram
@@ -98,7 +98,7 @@ func (h *Hub) Stats() Stats {
 	hs := &s.Handshakes
 	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed
 	s.Limits, s.OutboxBytes = c.limits.snapshot(), int(c.waiting.Load())
-	s.AuditFailed, s.AuditLost = c.auditFailed.Load(), c.auditLost.Load()
+	s.AuditFailed, s.AuditLost, s.AuditRejected = c.auditFailed.Load(), c.auditLost.Load(), c.auditRejected.Load()
 	h.audit.mu.Lock()
 	s.AuditWaiting = len(h.audit.waiting)
 	h.audit.mu.Unlock()
@@ -111,7 +111,8 @@ func (h *Hub) Stats() Stats {
 }
 
 // Ready returns nil while the Hub takes events in and its Store answers; it
-// says no more than that: ErrClosed or ErrUnavailable.
+// says no more than that: ErrClosed or ErrUnavailable. A Store that has no room
+// for vitals, but takes alerts, is one that answers.
 func (h *Hub) Ready() error {
 	h.mu.Lock()
 	closing := h.closing
@@ -119,146 +120,8 @@ func (h *Hub) Ready() error {
 	if closing {
 		return ErrClosed
 	}
-	if state, _ := h.store.state(); state == storeFailing {
+	if state, _ := h.store.state(); state == storeFailing && !h.store.onlyFull() {
 		return ErrUnavailable
 	}
 	return nil
-}
-
-// The states of a Store, as status frames have them.
-const (
-	storeOK      = "ok"
-	storeSlow    = "slow"
-	storeFailing = "failing"
-)
-
-const (
-	slowAfter    = 2 * time.Second
-	failingAfter = 10 * time.Second
-)
-
-// A guardedStore watches over the calls of a Store: how long they take, and
-// whether they fail.
-type guardedStore struct {
-	Store
-	mu     sync.Mutex
-	calls  map[*time.Time]struct{} // when the calls under way began
-	failed bool                    // the last call to end had failed
-	last   string
-	since  time.Time
-}
-
-func newGuardedStore(s Store) *guardedStore {
-	return &guardedStore{Store: s, calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
-}
-
-// begin notes that a call begins, and returns what ends it and puts its error
-// into our own words.
-func (g *guardedStore) begin() func(*error) {
-	at := time.Now()
-	g.mu.Lock()
-	g.calls[&at] = struct{}{}
-	g.mu.Unlock()
-	return func(e *error) {
-		err := *e
-		*e = plain(err)
-		bad := err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrGap) && !errors.Is(err, context.Canceled)
-		g.mu.Lock()
-		delete(g.calls, &at)
-		g.failed = bad
-		g.mu.Unlock()
-	}
-}
-
-var errStore = errors.New("carewire: the store failed")
-
-// plain returns the error that err matches, else errStore: a Store may say in its
-// own words what it was doing, and about whom.
-func plain(err error) error {
-	if err == nil {
-		return nil
-	}
-	for _, own := range []error{ErrConflict, ErrIDReused, ErrFull, ErrGap, ErrNotFound, ErrClosed, context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, own) {
-			return own
-		}
-	}
-	return errStore
-}
-
-// sound takes the Data off entries that a Store has damaged: it would spoil the
-// frames it is put into. They are hidden then, and errStored to who reads them.
-func sound(entries []Entry) []Entry {
-	for i := range entries {
-		if !entries[i].readable() {
-			entries[i].Data = nil
-		}
-	}
-	return entries
-}
-
-// state says how the Store is, and since when.
-func (g *guardedStore) state() (string, time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	state := storeOK
-	for at := range g.calls {
-		switch d := time.Since(*at); {
-		case d > failingAfter:
-			state = storeFailing
-		case d > slowAfter && state == storeOK:
-			state = storeSlow
-		}
-	}
-	if g.failed {
-		state = storeFailing
-	}
-	if state != g.last {
-		g.last, g.since = state, time.Now().UTC().Truncate(time.Millisecond)
-	}
-	return g.last, g.since
-}
-
-func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []Appended, err error) {
-	defer g.begin()(&err)
-	a, err = g.Store.Append(ctx, entries)
-	for i := range a {
-		a[i].Err = plain(a[i].Err)
-	}
-	return a, err
-}
-
-func (g *guardedStore) Read(ctx context.Context, patient string, after Position, q Query) (e []Entry, err error) {
-	defer g.begin()(&err)
-	e, err = g.Store.Read(ctx, patient, after, q)
-	return sound(e), err
-}
-
-func (g *guardedStore) Latest(ctx context.Context, patient string) (e []Entry, h Head, err error) {
-	defer g.begin()(&err)
-	e, h, err = g.Store.Latest(ctx, patient)
-	return sound(e), h, err
-}
-
-func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, err error) {
-	defer g.begin()(&err)
-	e, err = g.Store.Get(ctx, patient, key)
-	return sound([]Entry{e})[0], err
-}
-
-func (g *guardedStore) Heads(ctx context.Context, patients []string) (h []Head, err error) {
-	defer g.begin()(&err)
-	return g.Store.Heads(ctx, patients)
-}
-
-func (g *guardedStore) Changed(ctx context.Context, mark string, limit int) (e []Entry, next string, err error) {
-	defer g.begin()(&err)
-	e, next, err = g.Store.Changed(ctx, mark, limit)
-	return sound(e), next, err
-}
-
-func (g *guardedStore) Waiting(ctx context.Context, due time.Time, limit int) (e []Entry, err error) {
-	defer g.begin()(&err)
-	e, err = g.Store.Waiting(ctx, due, limit)
-	return sound(e), err
 }

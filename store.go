@@ -94,7 +94,8 @@ type Query struct {
 
 // Store keeps the logs of all patients of one tenant. It is the only truth:
 // what Append has accepted survives, and a Hub can be rebuilt from it at any
-// time. This comment is the specification and the package storetest its proof.
+// time. This comment is the specification and the package storetest its proof:
+// storetest.Run, and storetest.RunDurable for what follows under Durability.
 //
 // Concurrency. All methods are safe for concurrent use, several Hubs may use
 // one Store, and every method sees whatever an Append that has returned wrote.
@@ -111,6 +112,16 @@ type Query struct {
 // Unknown and empty. For an unknown patient reads return no entries, a Head
 // with the zero Position and no error; Get of an unknown key returns an error
 // that matches ErrNotFound. Empty batches and lists are answered emptily.
+//
+// Durability. What a durable Store has accepted is there after a restart and
+// after a crash, under its number and epoch, and is recognised when it is sent
+// again. After a write that failed, a Store that cannot know what its disk holds
+// refuses to append until it is opened anew, and shows nothing that may be lost;
+// one that knows, such as a database, goes on. The epoch stays over restarts and
+// crashes. After an older copy was put back, or a log lost its end, what is
+// written has a new epoch, for its numbers were given out before; where a Store
+// cannot see that, whoever restores tells it by an option. Where only one process
+// may have a Store open, a second one is refused with an error and harms nothing.
 //
 // Times are kept with a precision of at least one microsecond and compared as
 // instants; they come back in UTC, and a zero time comes back as zero.
@@ -132,8 +143,9 @@ type Store interface {
 	// After Prune a key that Get no longer finds has revision 0.
 	//
 	// A refused entry takes no number. ErrFull refuses for lack of room, found
-	// before anything was written; vitals are refused so before all others. A
-	// retry is answered Repeated even when the Store is full.
+	// before anything was written; vitals are refused so before all others, in
+	// the same batch too, and it may be tried again. A retry is answered Repeated
+	// even when the Store is full.
 	Append(ctx context.Context, entries []Entry) ([]Appended, error)
 
 	// Read returns entries of a patient's log with a number greater than
@@ -205,7 +217,8 @@ type Retention struct {
 
 // Pruner is implemented by Stores that can forget old entries. Prune removes
 // what Retention no longer keeps at the given time and remembers, per kind,
-// up to where each log was pruned, so that Read can say ErrGap.
+// up to where each log was pruned, so that Read can say ErrGap. It works in
+// short steps, while appends and reads go on.
 type Pruner interface {
 	Prune(ctx context.Context, now time.Time, keep Retention) error
 }

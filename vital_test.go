@@ -318,7 +318,7 @@ func TestNothingShows(t *testing.T) {
 	const canary = "canary"
 	v := Vital{Patient: canary, Code: canary, System: canary, Value: canary, Unit: canary, Coded: &Coding{canary, canary}, Device: canary,
 		Components: []Component{{canary, canary, canary}}, Site: canary, Method: canary, ID: canary, Quality: []Quality{canary}}
-	who := Person{canary, canary, canary}
+	who := Person{canary, canary, RoleClinician}
 	a := Alert{Patient: canary, Key: canary, ID: canary, Text: canary, Code: canary, To: []string{canary}, Source: Source{canary, canary, canary, canary, canary, canary},
 		Responsibility: Responsibility{By: who}, Answers: []Answered{{By: who, To: canary, Reason: canary}}, Closed: &Closing{By: who, Reason: canary},
 		Escalation: Escalation{told: []string{canary}}, extra: []byte(canary)}
@@ -338,10 +338,18 @@ func TestNothingShows(t *testing.T) {
 		L  []Vital
 		M  map[int]*Alert
 	}
+	at := Position{"epoch", 7}
+	e := Entry{Patient: canary, Position: at, Kind: KindAlert, Key: canary, To: []string{canary}, Sender: canary, ID: canary, Sum: [16]byte([]byte(canary + canary + canary)), Data: []byte(canary)}
+	made := []any{e, &e, Head{Patient: canary, Position: at, Epochs: []Position{at}}, Event{Type: EventVital, Patient: canary, Vital: &v, Heads: []Head{{Patient: canary}}, Welcome: &Welcome{Principal: who}},
+		Item{Alert: &a}, Receipt{Patient: canary, Key: canary, AlertID: canary, NoticeID: canary, By: who}, who, &who, Page{Key: canary, To: canary, Alert: a}, a.Ref(),
+		Answer{To: canary, Reason: canary, ID: canary}, Refusal{Patient: canary, Group: canary}, Watching{Patients: []string{canary}, Refused: []Refusal{{Patient: canary}}},
+		WatchOptions{Patients: []string{canary}, Groups: []string{canary}, Since: map[string]Position{canary: at}, Reason: canary}, HistoryQuery{Patient: canary, Key: canary},
+		HistoryPage{Events: []Event{{Patient: canary}}}, Access{Principal: p, Patients: []string{canary}, Reason: canary}, Revocation{Principal: canary, Session: canary, Patients: []string{canary}},
+		[]Entry{e}, []AlertRef{a.Ref()}, map[string]Page{"x": {To: canary}}, struct{ E *Entry }{&e}}
 	held := holder{v, a, n, p, c, &v, &a, &n, &p, []Vital{v}, map[int]*Alert{1: &a}}
-	for _, x := range []any{v, &v, a, &a, n, &n, p, &p, c, &c, held, &held, []Vital{v}, []*Alert{&a}, []Component{c}, []any{v, &n},
+	for _, x := range append(made, v, &v, a, &a, n, &n, p, &p, c, &c, held, &held, []Vital{v}, []*Alert{&a}, []Component{c}, []any{v, &n},
 		map[string]Vital{"x": v}, map[string]*Principal{"x": &p}, [1]Alert{a}, Item{Alert: &a}, Event{Vital: &v, Alert: &a, Notice: &n},
-		Access{Principal: p}, &RequestError{Code: CodeConflict, Alert: &a}} {
+		Access{Principal: p}, &RequestError{Code: CodeConflict, Alert: &a}) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "%t", "%8.3f"} {
 			shown := fmt.Sprintf(verb, x)
 			require.NotContains(t, shown, canary, "%T under %s", x, verb)
@@ -355,7 +363,7 @@ func TestNothingShows(t *testing.T) {
 		require.NotEmpty(t, log.String())
 		require.NotContains(t, log.String(), canary, "%T in a log", x)
 	}
-	for _, x := range []any{v, &v, a, &a, n, &n, p, &p} {
+	for _, x := range append(made[:len(made)-4], v, &v, a, &a, n, &n, p, &p) {
 		var log bytes.Buffer
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("seen", "x", x)
 		require.NotContains(t, log.String(), canary, "%T in a JSON log", x)

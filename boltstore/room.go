@@ -32,7 +32,7 @@ func (s *Store) room(tx *bbolt.Tx, want int64) (int64, error) {
 	if err = s.fill(size, grow); err == nil {
 		return room + grow, nil
 	}
-	if errors.Is(err, syscall.ENOSPC) {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		s.full = time.Now()
 		err = s.file.Truncate(size)
 	}

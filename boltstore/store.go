@@ -161,7 +161,11 @@ func Open(path string, o *Options) (*Store, error) {
 	s.fill = s.fillWithZeros
 	s.maxJournals = 2 * s.reserve // as a rule half of them are kept, see ripe
 	s.close = sync.OnceValue(s.shut)
-	if err := s.begin(o.NewEpoch); err != nil {
+	err = s.begin(o.NewEpoch)
+	if err == nil {
+		err = s.fillReserve()
+	}
+	if err != nil {
 		_ = db.Close()
 		return nil, err
 	}
@@ -253,6 +257,18 @@ func (s *Store) begin(newEpoch bool) error {
 		s.epochs = append(s.epochs, rand.Text())
 		meta := v.bucket("meta")
 		return errors.Join(put(meta, []byte("version"), []byte{version}), put(meta, []byte("epochs"), encodeEpochs(s.epochs)))
+	})
+	if errors.Is(err, errNothing) {
+		return nil
+	}
+	return err
+}
+
+// fillReserve takes the room of the reserve before others do, if it is there.
+func (s *Store) fillReserve() error {
+	err := s.update(func(v view) error {
+		_, err := s.room(v.tx, s.reserve)
+		return cmp.Or(err, errNothing)
 	})
 	if errors.Is(err, errNothing) {
 		return nil

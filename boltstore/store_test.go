@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +22,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/hubtest"
 	"github.com/carewire/carewire/storetest"
 )
 
@@ -34,8 +33,6 @@ func TestMain(m *testing.M) {
 		_, err := Open(path, &Options{Timeout: -1})
 		fmt.Println(errors.Is(err, ErrLocked))
 		os.Exit(0)
-	case "append":
-		appendForever(path)
 	}
 	os.Exit(m.Run())
 }
@@ -171,92 +168,6 @@ func TestVersion(t *testing.T) {
 		after, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(before, after))
-	}
-}
-
-// appendForever appends to two patients and says on stdout what was accepted.
-func appendForever(path string) {
-	s, err := Open(path, small())
-	if err != nil {
-		fmt.Println("error", err)
-		os.Exit(1)
-	}
-	var wg sync.WaitGroup
-	var out sync.Mutex
-	for w := range 8 {
-		patient := "p" + strconv.Itoa(w%2)
-		heads, err := s.Heads(context.Background(), []string{patient})
-		if err != nil {
-			os.Exit(1)
-		}
-		wg.Go(func() {
-			for i := heads[0].Seq; ; i++ {
-				v := vital(patient, int(i))
-				v.ID = fmt.Sprint(w, "-", i)
-				a := v
-				a.Kind, a.Key, a.ID = carewire.KindNotice, "", "n"+v.ID
-				got, err := s.Append(context.Background(), []carewire.Entry{v, a})
-				if err != nil {
-					os.Exit(1)
-				}
-				out.Lock()
-				for j, id := range []string{v.ID, a.ID} {
-					fmt.Println(patient, got[j].Epoch, got[j].Seq, got[j].Must, id)
-				}
-				out.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// What was accepted before the process was killed is there, under its number.
-func TestKill(t *testing.T) {
-	t.Parallel()
-	path := newPath(t)
-	type accepted struct {
-		epoch, id string
-		must      uint64
-	}
-	logs := map[string]map[uint64]accepted{"p0": {}, "p1": {}}
-	for range 10 {
-		cmd := child(t, "append", path)
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, cmd.Start())
-		lines := bufio.NewScanner(out)
-		for n := 1 + rand.IntN(300); lines.Scan(); n-- {
-			if n == 0 {
-				require.NoError(t, cmd.Process.Kill())
-			}
-			var patient, epoch, id string
-			var seq, must uint64
-			if n, _ := fmt.Sscan(lines.Text(), &patient, &epoch, &seq, &must, &id); n == 5 {
-				logs[patient][seq] = accepted{epoch, id, must}
-			}
-		}
-		require.Error(t, cmd.Wait(), "it was killed")
-	}
-	s := open(t, path, small())
-	for patient, log := range logs {
-		require.NotEmpty(t, log)
-		seen := uint64(0)
-		for {
-			entries, err := s.Read(t.Context(), patient, carewire.Position{Seq: seen}, carewire.Query{})
-			require.NoError(t, err)
-			for _, e := range entries {
-				seen++
-				require.Equal(t, seen, e.Seq)
-				if a, ok := log[e.Seq]; ok {
-					require.Equal(t, a, accepted{e.Epoch, e.ID, e.Must})
-					delete(log, e.Seq)
-				}
-			}
-			if len(entries) == 0 {
-				break
-			}
-		}
-		require.Empty(t, log, "accepted, but not in the log of %s", patient)
 	}
 }
 
@@ -720,4 +631,8 @@ func TestTimeKeysSort(t *testing.T) {
 		d := decoder{b: timeKey(times[i], nil)}
 		require.True(t, d.time().Equal(times[i]))
 	}
+}
+
+func TestRetention(t *testing.T) {
+	hubtest.Retention(t, func(t *testing.T) hubtest.Keeper { return open(t, newPath(t), small()) })
 }

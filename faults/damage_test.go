@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
@@ -44,12 +45,12 @@ func history(t testing.TB, s carewire.Store, n int) {
 }
 
 // content is everything that a store says, errors of reading joined.
-func content(s carewire.Store) (map[string]string, error) {
+func content(s carewire.Store) (map[string]any, error) {
 	ctx := context.Background()
-	said := make(map[string]string)
+	said := make(map[string]any)
 	var errs []error
 	note := func(what string, answer any, err error) {
-		said[what] = fmt.Sprintf("%+v", answer)
+		said[what] = answer
 		errs = append(errs, err)
 	}
 	for p := range 4 {
@@ -76,7 +77,7 @@ func content(s carewire.Store) (map[string]string, error) {
 }
 
 // opened is what a file says when it is opened, as whoever comes first finds it.
-func opened(t testing.TB, dir string, file []byte) (map[string]string, error) {
+func opened(t testing.TB, dir string, file []byte) (map[string]any, error) {
 	path := filepath.Join(dir, "store")
 	os.Remove(path)
 	require.NoError(t, os.WriteFile(path, file, 0o600))
@@ -99,7 +100,7 @@ func refused(err error) bool {
 
 // grown returns a store's file after each of its last commits, the last of all
 // after it was closed, or not, as a node that was killed leaves it.
-func grown(t testing.TB, closed bool) (files [][]byte, said []map[string]string) {
+func grown(t testing.TB, closed bool) (files [][]byte, said []map[string]any) {
 	path := filepath.Join(t.TempDir(), "store")
 	s, err := boltstore.Open(path, small)
 	require.NoError(t, err)
@@ -174,9 +175,9 @@ func TestTruncated(t *testing.T) {
 		}
 		var cuts []int
 		for _, p := range pages(whole[:end]) {
-			cuts = append(cuts, p, p+1, p+page/2, p+page-1)
+			cuts = append(cuts, p, p+page/2)
 		}
-		for at := end - 2*page; at <= end; at += 7 { // through the last records
+		for at := end - 2*page; at <= end; at += 13 { // through the last records
 			cuts = append(cuts, at)
 		}
 		cuts = append(cuts, end, end+1, end+page, len(whole)-1)
@@ -246,7 +247,7 @@ func TestTornCommits(t *testing.T) {
 			case err != nil:
 				require.True(t, refused(err), err)
 			case upTo < 80:
-				require.Contains(t, []string{fmt.Sprint(said[n-1]), fmt.Sprint(said[n])}, fmt.Sprint(got))
+				require.True(t, assert.ObjectsAreEqual(said[n-1], got) || assert.ObjectsAreEqual(said[n], got))
 			default:
 				require.Equal(t, said[n], got)
 			}

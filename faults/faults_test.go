@@ -10,8 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	flag.Set("test.parallel", "8") // they wait more than they compute
+	flag.Set("test.parallel", "8") // they wait most of the time
 	os.Exit(drive.Main(m))
 }
 

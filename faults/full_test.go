@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -83,12 +82,11 @@ func TestFullDisk(t *testing.T) {
 	}
 	require.NoError(t, os.Remove(ballast))
 	process.Poll(t, process.Patience, func() (bool, string) { return !full("there is room"), "vitals are refused although there is room" })
-	w.Finish()
-	require.NotZero(t, w.Figures().Refused)
-	log, err := w.Reader.History(context.Background(), "x", 0, "alert")
+	log, err := w.Reader.History(t.Context(), "x", 0, "alert")
 	require.NoError(t, err)
 	require.Len(t, closed(t, log), 90)
-	w.Reader.Move()
+	w.Finish()
+	require.NotZero(t, w.Figures().Refused)
 }
 
 // closed returns the alerts of a log that have ended.

@@ -107,6 +107,17 @@ func (p tab) click(find string) {
 	p.do(map[string]string{"do": "click", "tab": p.name, "find": find}, nil)
 }
 
+func (p tab) fill(find, text string) {
+	p.t.Helper()
+	p.do(map[string]string{"do": "fill", "tab": p.name, "find": find, "text": text}, nil)
+}
+
+// resize gives the page another width, in pixels.
+func (p tab) resize(width int) {
+	p.t.Helper()
+	p.do(map[string]string{"do": "resize", "tab": p.name, "width": fmt.Sprint(width)}, nil)
+}
+
 func (p tab) run(script string) {
 	p.t.Helper()
 	p.do(map[string]string{"do": "run", "tab": p.name, "script": script}, nil)
@@ -243,18 +254,24 @@ func TestBrowserPatient(t *testing.T) {
 
 // A proxy passes connections on, until it is cut.
 type proxy struct {
-	listener net.Listener
-	to       string
-	mu       sync.Mutex
-	down     bool
-	conns    []*net.TCPConn
+	listener    net.Listener
+	network, to string
+	mu          sync.Mutex
+	down        bool
+	conns       []duplex
 }
 
-func openProxy(t testing.TB, to string) *proxy {
+// A duplex is a TCP or a unix connection.
+type duplex interface {
+	net.Conn
+	CloseWrite() error
+}
+
+func openProxy(t testing.TB, network, to string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", process.FreeAddr(t))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, to: to}
+	p := &proxy{listener: l, network: network, to: to}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -262,27 +279,27 @@ func openProxy(t testing.TB, to string) *proxy {
 			if err != nil {
 				return
 			}
-			serving.Go(func() { p.pass(in.(*net.TCPConn)) })
+			serving.Go(func() { p.pass(in.(duplex)) })
 		}
 	})
 	t.Cleanup(func() { l.Close(); p.cut(); serving.Wait() })
 	return p
 }
 
-func (p *proxy) pass(in *net.TCPConn) {
+func (p *proxy) pass(in duplex) {
 	defer in.Close()
 	p.mu.Lock()
 	if p.down {
-		in.SetLinger(0)
+		reset(in)
 		p.mu.Unlock()
 		return
 	}
-	c, err := net.Dial("tcp", p.to)
+	c, err := net.Dial(p.network, p.to)
 	if err != nil {
 		p.mu.Unlock()
 		return
 	}
-	out := c.(*net.TCPConn)
+	out := c.(duplex)
 	defer out.Close()
 	p.conns = append(p.conns, in, out)
 	p.mu.Unlock()
@@ -293,14 +310,21 @@ func (p *proxy) pass(in *net.TCPConn) {
 	io.Copy(in, out)
 }
 
+// reset closes a connection so that the other end sees an error.
+func reset(c duplex) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	c.Close()
+}
+
 // cut resets all connections, and those to come until mend.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.down = true
 	for _, c := range p.conns {
-		c.SetLinger(0)
-		c.Close()
+		reset(c)
 	}
 	p.conns = nil
 }
@@ -316,7 +340,7 @@ func (p *proxy) mend() {
 func TestBrowserComesBack(t *testing.T) {
 	b := openBrowser(t)
 	w := openWard(t, "-quiet")
-	line := openProxy(t, w.addr)
+	line := openProxy(t, "tcp", w.addr)
 	gateway := dial(t, w.url(), "gateway-1")
 	bell := b.open("bell", "http://"+line.listener.Addr().String()+"/#token=dr-bell")
 	bell.shows("#line", "Live")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -196,4 +197,24 @@ func TestNodeClient(t *testing.T) {
 	}
 	require.Equal(t, 1, vitals)
 	require.NotZero(t, states)
+}
+
+// history returns what the log of a patient has of a kind.
+func history(t testing.TB, c *carewire.Client, patient string, kind carewire.Kind) iter.Seq[carewire.Event] {
+	t.Helper()
+	return func(yield func(carewire.Event) bool) {
+		q := carewire.HistoryQuery{Patient: patient, Kinds: []carewire.Kind{kind}}
+		for {
+			page, err := c.History(t.Context(), q)
+			require.NoError(t, err)
+			for _, e := range page.Events {
+				if !yield(e) {
+					return
+				}
+			}
+			if q.Cursor = page.Next; page.Next == 0 {
+				return
+			}
+		}
+	}
 }

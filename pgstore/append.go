@@ -152,6 +152,18 @@ func (s *Store) drain(r *request) []*request {
 // errNewEpoch means that the server is not the one that wrote the last epoch.
 var errNewEpoch = errors.New("pgstore: a new epoch is to begin")
 
+// vitalsWait is how long vitals are refused after the server had no room: what
+// is made is for the rest first.
+const vitalsWait = 5 * time.Second
+
+// room says what is to be refused without being tried.
+func (s *Store) room() fullness {
+	if at := s.fullAt.Load(); at != 0 && time.Since(time.Unix(0, at)) < vitalsWait {
+		return noVitals
+	}
+	return hasRoom
+}
+
 // flush writes the batch in one transaction and gives every item its result,
 // or every request its error.
 func (s *Store) flush(batch []*request) {
@@ -174,17 +186,19 @@ func (s *Store) flush(batch []*request) {
 	// Not a caller's: what one gives up the others still wait for.
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
-	err := s.transact(ctx, items, false)
+	full := s.room()
+	err := s.transact(ctx, items, full)
 	if errors.Is(err, errNewEpoch) {
 		if err = s.startEpoch(ctx, false); err == nil {
-			err = s.transact(ctx, items, false)
+			err = s.transact(ctx, items, full)
 		}
 	}
 	if isLocked(err) {
 		s.endLost(ctx)
 	}
-	if isFull(err) {
-		err = s.transact(ctx, items, true) // what is in the log already is answered so
+	for ; isFull(err) && full < noRoomAtAll; err = s.transact(ctx, items, full) {
+		full++ // in the end what is in the log already is still answered so
+		s.fullAt.Store(time.Now().UnixNano())
 	}
 	if err != nil {
 		err = fmt.Errorf("%w: %w", carewire.ErrUnknownOutcome, failure("append", err))

@@ -46,9 +46,9 @@
 // connection of its own; while it hears nothing it looks once a second.
 // Deadlines are judged by the database's clock.
 //
-// Behind a PgBouncer that pools transactions, give [Options.Listen] a way past
-// it, or [Options.NoListen]; and give the pool default_query_exec_mode=exec
-// unless PgBouncer keeps prepared statements.
+// Behind a PgBouncer (1.21 or newer) that pools transactions, give
+// [Options.Listen] a way past it, or [Options.NoListen]; and give the pool
+// default_query_exec_mode=exec unless PgBouncer keeps prepared statements.
 //
 // # Epochs
 //
@@ -66,7 +66,10 @@
 //
 // # A full disk
 //
-// When the server has no room, entries are refused with ErrFull, and nothing of
-// their transaction is written. There is no reserve for alerts: see to it that
-// the disk does not fill.
+// When the server has no room (SQLSTATE 53100), the transaction is done again
+// without its vitals, which are refused with ErrFull, and only if that fails too
+// is everything new refused. Vitals are then not tried for five seconds, so that
+// room that is made goes to alerts first. There is no reserve: whether an alert
+// fits is chance until somebody makes room. A full disk under the WAL stops the
+// server altogether.
 package pgstore

@@ -270,19 +270,38 @@ func TestOppositeOrders(t *testing.T) {
 	wg.Wait()
 }
 
-// When the server has no room, new entries are refused and known ones answered.
+// When the server has no room, vitals are refused before all others; known
+// entries are answered all the same, also of a patient who is new.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	pool := connect(t, pgtest.Database(t), 10)
 	s := open(t, pool, nil)
 	first := mustAppend(t, s, notice("a", "1"))[0]
+	fill := func(when string) {
+		exec(t, pool, `drop trigger if exists full_disk on carewire.log`)
+		exec(t, pool, `create trigger full_disk before insert on carewire.log for each row `+when+` execute function full_disk()`)
+	}
 	exec(t, pool, `create function full_disk() returns trigger language plpgsql as $$ begin raise exception using errcode = '53100'; end $$`)
-	exec(t, pool, `create trigger full_disk before insert on carewire.log execute function full_disk()`)
-	got := mustAppend(t, s, notice("a", "1"), notice("a", "2"), notice("a", "2"))
-	require.Equal(t, carewire.Appended{Position: first.Position, Must: 1, Repeated: true}, got[0])
-	require.ErrorIs(t, got[1].Err, carewire.ErrFull)
-	require.ErrorIs(t, got[2].Err, carewire.ErrFull)
-	exec(t, pool, `drop trigger full_disk on carewire.log`)
-	require.Equal(t, uint64(2), mustAppend(t, s, notice("a", "2"))[0].Seq)
+	fill(`when (new.kind = 1)`)
+	for range 2 { // the second time vitals are not tried
+		got := mustAppend(t, s, benchVital(1, 1), notice("a", "1"), notice("a", "2"), benchVital(2, 1))
+		require.ErrorIs(t, got[0].Err, carewire.ErrFull)
+		require.ErrorIs(t, got[3].Err, carewire.ErrFull)
+		require.Equal(t, carewire.Appended{Position: first.Position, Must: 1, Repeated: true}, got[1])
+		require.Equal(t, uint64(2), got[2].Seq)
+	}
+	fill(``)
+	exec(t, pool, `create trigger full_disk before insert on carewire.heads for each row execute function full_disk()`)
+	got := mustAppend(t, s, notice("a", "1"), notice("a", "3"), notice("new", "1"), notice("a", "3"))
+	require.True(t, got[0].Repeated)
+	for _, a := range got[1:] {
+		require.ErrorIs(t, a.Err, carewire.ErrFull)
+	}
+	exec(t, pool, `drop function full_disk cascade`)
+	require.Equal(t, uint64(3), mustAppend(t, s, notice("a", "3"))[0].Seq)
+	require.Equal(t, uint64(1), mustAppend(t, s, notice("new", "1"))[0].Seq)
+	require.ErrorIs(t, mustAppend(t, s, benchVital(1, 1))[0].Err, carewire.ErrFull, "for some seconds what is made is for others")
+	require.Eventually(t, func() bool { return mustAppend(t, s, benchVital(1, 1))[0].Err == nil }, 2*vitalsWait, 50*time.Millisecond)
 }
 
 // Errors hold no names: PostgreSQL's own texts would.

@@ -27,9 +27,18 @@ type flush struct {
 	known  map[idKey]known
 	epoch  string // the current one
 	num    int32  // and its number
-	full   bool   // there is no room
+	full   fullness
 	taken  []*item
 }
+
+// fullness is what a flush refuses because the server has no room.
+type fullness int
+
+const (
+	hasRoom     fullness = iota
+	noVitals             // vitals, so that the rest may find what room there is
+	noRoomAtAll          // everything that is new
+)
 
 type (
 	stateKey struct{ patient, key string }
@@ -66,7 +75,7 @@ type known struct {
 
 // transact gives every item its result. After an error nobody knows whether
 // anything was written, except after errNewEpoch: nothing was.
-func (s *Store) transact(ctx context.Context, items []*item, full bool) error {
+func (s *Store) transact(ctx context.Context, items []*item, full fullness) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -155,8 +164,12 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 	b.Queue(beginSQL)
 	b.Queue(settingsSQL, s.lockWait, s.idle)
 	states, ids := map[stateKey]bool{}, map[idKey]bool{}
+	fresh := map[string]bool{} // who may need a head
 	for _, it := range f.items {
 		f.heads[it.Patient] = &head{}
+		if !f.refuses(it.Kind) {
+			fresh[it.Patient] = true
+		}
 		if it.Key != "" {
 			states[stateKey{it.Patient, it.Key}] = true
 		}
@@ -165,7 +178,7 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 		}
 	}
 	patients := slices.Sorted(maps.Keys(f.heads))
-	b.Queue(s.sql(newHeadsSQL), patients)
+	b.Queue(s.sql(newHeadsSQL), slices.Sorted(maps.Keys(fresh)))
 	b.Queue(s.sql(headsSQL), patients).Query(func(rows pgx.Rows) error {
 		var patient string
 		var h head
@@ -236,6 +249,11 @@ func (f *flush) decide() {
 	}
 }
 
+// refuses reports whether what is new of a kind is refused for lack of room.
+func (f *flush) refuses(kind carewire.Kind) bool {
+	return f.full == noRoomAtAll || f.full == noVitals && kind == carewire.KindVital
+}
+
 func (f *flush) take(it *item) carewire.Appended {
 	id := idKey{it.Patient, it.Sender, it.ID}
 	if was, ok := f.known[id]; ok && it.ID != "" {
@@ -252,7 +270,7 @@ func (f *flush) take(it *item) carewire.Appended {
 	if it.Rev != 0 && it.Rev != st.rev+1 {
 		return carewire.Appended{Err: carewire.ErrConflict}
 	}
-	if f.full {
+	if f.refuses(it.Kind) {
 		return carewire.Appended{Err: carewire.ErrFull}
 	}
 	h := f.heads[it.Patient]

@@ -13,6 +13,7 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/carewiretest"
+	"github.com/carewire/carewire/internal/hubtest"
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
@@ -140,4 +141,8 @@ func TestListenerComesBack(t *testing.T) {
 			waitFor(t, s.Wake(), "a wake-up when it listens again")
 		}
 	}
+}
+
+func TestRetention(t *testing.T) {
+	hubtest.Retention(t, func(t *testing.T) hubtest.Keeper { return open(t, connect(t, pgtest.Database(t), 8), nil) })
 }

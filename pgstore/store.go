@@ -83,7 +83,8 @@ type Store struct {
 	committed *news // of this node, which others are to be told
 	heard     *news // of other nodes, which the Hub is to be told
 	wake      chan []string
-	hearing   atomic.Bool // of other nodes, by the listening connection
+	hearing   atomic.Bool  // of other nodes, by the listening connection
+	fullAt    atomic.Int64 // when the server last had no room, in Unix nanoseconds
 	closing   chan struct{}
 	ctx       context.Context // ends with closing
 	stop      context.CancelFunc

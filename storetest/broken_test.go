@@ -678,6 +678,35 @@ var breakages = []struct {
 			}
 		}
 	}},
+	{"ErrGap is not reported beside appends", "prune beside others", func(b *broken) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+			for {
+				entries, err := b.MemoryStore.Read(ctx, patient, after, q)
+				if !errors.Is(err, carewire.ErrGap) {
+					return entries, err
+				}
+				after.Seq++
+			}
+		}
+	}},
+	{"Prune takes what is open for a moment", "prune beside others", func(b *broken) {
+		var pruning atomic.Bool
+		b.prune = func(ctx context.Context, now time.Time, keep carewire.Retention) error {
+			pruning.Store(true)
+			defer pruning.Store(false)
+			for range 20 {
+				runtime.Gosched()
+			}
+			return b.MemoryStore.Prune(ctx, now, keep)
+		}
+		b.latest = func(ctx context.Context, patient string) ([]carewire.Entry, carewire.Head, error) {
+			entries, head, err := b.MemoryStore.Latest(ctx, patient)
+			if pruning.Load() {
+				entries = slices.DeleteFunc(entries, func(e carewire.Entry) bool { return e.Open })
+			}
+			return entries, head, err
+		}
+	}},
 	{"ErrGap is reported for other kinds", "gap", func(b *broken) {
 		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
 			if _, err := b.MemoryStore.Read(ctx, patient, after, carewire.Query{}); err != nil {

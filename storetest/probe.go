@@ -19,6 +19,7 @@ type probe struct {
 	ctx    context.Context
 	store  carewire.Store
 	reopen func() // puts the reopened store in place; nil: it cannot be reopened
+	life   *life  // RunDurable's
 }
 
 // failure is what fail panics with, and skipped what skip does.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -293,6 +295,68 @@ var pruneRules = []rule{
 		}
 		p.add(timer("a", "t", 2, 0), vital("a", "hr", 2*time.Second))
 		p.gap("a", 0, onlyAlerts)
+	}},
+	{"prune beside others", "while Prune runs appends are taken, Read leaves out nothing without ErrGap, and what is open and the newest vital of a key are always there", func(p *probe) {
+		p.prune(0, carewire.Retention{})
+		p.add(vital("a", "hr", 0), alert("a", "x", 1, 0))
+		const appends = 40
+		var over atomic.Bool
+		var prunes, reads atomic.Int64
+		writer := func() error {
+			defer over.Store(true)
+			for i := uint64(1); i <= appends; i++ {
+				for p, r := prunes.Load(), reads.Load(); (prunes.Load() == p || reads.Load() == r) && !over.Load(); { // all at one pace
+					runtime.Gosched()
+				}
+				results, err := p.store.Append(p.ctx, []carewire.Entry{vital("a", "hr", time.Duration(i)), notice("a"), alert("a", "x", i+1, 0)})
+				for _, a := range results {
+					err = errors.Join(err, a.Err)
+				}
+				if err != nil {
+					return fmt.Errorf("the error of Append was %w", err)
+				}
+			}
+			return nil
+		}
+		pruner := func() error {
+			defer over.Store(true)
+			for ; !over.Load(); prunes.Add(1) {
+				if err := p.store.(carewire.Pruner).Prune(p.ctx, t0.Add(1000*day), carewire.Retention{Vitals: day, Others: day}); err != nil {
+					return fmt.Errorf("the error of Prune was %w", err)
+				}
+			}
+			return nil
+		}
+		reader := func() error {
+			defer over.Store(true)
+			for seen := uint64(0); seen < 2+3*appends; reads.Add(1) {
+				entries, err := p.store.Read(p.ctx, "a", carewire.Position{Seq: seen}, carewire.Query{Limit: 2})
+				if err != nil && !errors.Is(err, carewire.ErrGap) {
+					return fmt.Errorf("the error of Read was %w", err)
+				}
+				for _, e := range entries {
+					if seen++; e.Seq != seen {
+						return fmt.Errorf("a Read returned number %d where %d must stand", e.Seq, seen)
+					}
+				}
+				early, eerr := p.store.Read(p.ctx, "a", carewire.Position{}, carewire.Query{Limit: 3})
+				if eerr == nil && (len(early) == 0 || early[len(early)-1].Seq != uint64(len(early))) {
+					return fmt.Errorf("a Read from the beginning returned%s", list(early))
+				}
+				latest, head, lerr := p.store.Latest(p.ctx, "a")
+				if lerr != nil {
+					return fmt.Errorf("the error of Latest was %w", lerr)
+				}
+				if len(latest) != 2 || latest[0].Key != "hr" || latest[1].Key != "x" {
+					return fmt.Errorf("a Latest returned%s", list(latest))
+				}
+				if err != nil {
+					seen = head.Seq
+				}
+			}
+			return nil
+		}
+		p.together(writer, pruner, reader, reader)
 	}},
 	{"revisions after prune", "whatever was pruned, the revision after the one that Get returns is taken, and revision 1 if Get finds none", func(p *probe) {
 		p.add(alert("a", "x", 1, 0), ended("a", "x", 2))

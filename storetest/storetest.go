@@ -7,7 +7,8 @@
 //	}
 //
 // What a store can do beyond Store (Pruner, Clock, Durable, Watcher,
-// io.Closer) is found by assertion, and tested if it is there.
+// io.Closer) is found by assertion, and tested if it is there. [RunDurable]
+// tests what is to survive, and [Bench] measures.
 package storetest
 
 import (
@@ -35,15 +36,19 @@ func Run(t *testing.T, open func(t *testing.T) carewire.Store, o *Options) {
 			if o != nil && o.Reopen != nil {
 				p.reopen = func() { p.store = o.Reopen(t, p.store) }
 			}
-			err := r.run(p)
-			var skip skipped
-			if errors.As(err, &skip) {
-				t.Skip(err)
-			}
-			if err != nil {
-				t.Error(err)
-			}
+			report(t, r.run(p))
 		})
+	}
+}
+
+// report says how a rule went.
+func report(t *testing.T, err error) {
+	t.Helper()
+	if errors.As(err, new(skipped)) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -31,6 +32,11 @@ func main() {
 	flag.StringVar(&o.data, "data", dataDir(), "directory of the store")
 	flag.StringVar(&o.store, "store", "bolt", "where events are kept: bolt, memory or postgres")
 	flag.StringVar(&o.dsn, "dsn", "", "how to connect to PostgreSQL, as postgres://… or key=value; empty: as the PG… variables say")
+	flag.Func("proxy", "network of proxies in front, such as 10.0.0.0/24, whose X-Forwarded-For counts; may be given several times", func(text string) error {
+		p, err := netip.ParsePrefix(text)
+		o.proxies = append(o.proxies, p)
+		return err
+	})
 	flag.IntVar(&o.patients, "patients", 12, "patients with a simulated monitor")
 	flag.Uint64Var(&o.seed, "seed", 0, "makes the simulated values reproducible; 0: other ones each time")
 	flag.BoolVar(&o.quiet, "quiet", false, "simulate no monitors")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -23,6 +24,7 @@ type options struct {
 	data     string
 	store    string
 	dsn      string // for the store postgres
+	proxies  []netip.Prefix
 	patients int
 	seed     uint64
 	quiet    bool
@@ -37,6 +39,7 @@ type ward struct {
 	pager  *pager
 	hub    *carewire.Hub
 
+	pool       *pgxpool.Pool // nil: the store is this ward's own
 	closeStore func() error
 	stop       context.CancelFunc // ends the watchman and the gateways
 	running    sync.WaitGroup
@@ -55,6 +58,9 @@ func openWard(o options) (*ward, error) {
 		Notifier:  w.pager,
 		Retention: carewire.Retention{Vitals: 24 * time.Hour},
 		Logger:    o.log,
+
+		TicketsInStore: w.pool != nil, // any ward takes what another gave
+		TrustedProxies: o.proxies,
 	})
 	if err != nil {
 		return nil, errors.Join(err, w.closeStore())
@@ -98,6 +104,7 @@ func (w *ward) openPostgres() (carewire.Store, error) {
 	if err = pgstore.Migrate(ctx, pool, "ward"); err == nil {
 		var store *pgstore.Store
 		if store, err = pgstore.Open(ctx, pool, &pgstore.Options{Schema: "ward", Logger: w.log}); err == nil {
+			w.pool = pool
 			w.closeStore = func() error {
 				defer pool.Close()
 				return store.Close()
@@ -112,7 +119,13 @@ func (w *ward) openPostgres() (carewire.Store, error) {
 // handler serves the Hub, the page and what the page asks for.
 func (w *ward) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/carewire", w.hub)
+	mux.HandleFunc("/carewire", func(rw http.ResponseWriter, r *http.Request) {
+		if len(w.proxies) > 0 && w.hub.Ready() != nil { // the proxy asks another ward
+			http.Error(rw, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		w.hub.ServeHTTP(rw, r)
+	})
 	w.servePage(mux)
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
@@ -123,7 +136,8 @@ func (w *ward) handler() http.Handler {
 	return mux
 }
 
-// startMonitors starts a gateway for each ward, that connects to url.
+// startMonitors starts a gateway for each ward, that connects to url. Of several
+// wards with one database one has them, for each patient has one monitor.
 func (w *ward) startMonitors(url string) {
 	ctx, stop := context.WithCancel(context.Background())
 	stopWatchman := w.stop
@@ -137,9 +151,20 @@ func (w *ward) startMonitors(url string) {
 		}
 		g.monitors = append(g.monitors, newMonitor(p.ID, i, w.seed))
 	}
-	for _, g := range gateways {
-		w.running.Go(func() { g.run(ctx) })
+	run := func(ctx context.Context) {
+		var wg sync.WaitGroup
+		for _, g := range gateways {
+			wg.Go(func() { g.run(ctx) })
+		}
+		wg.Wait()
 	}
+	w.running.Go(func() {
+		if w.pool == nil {
+			run(ctx)
+		} else {
+			asOnlyOne(ctx, w.pool, run)
+		}
+	})
 }
 
 // close ends everything in order: the Hub sends its clients away and stores

@@ -162,6 +162,9 @@ func (e *escalations) judgeAlert(id string, states []*AlertText, pages map[stepO
 			if claims[x.Level]++; x.Level != told+1 {
 				t.Errorf("%s: level %d was claimed after level %d was told", id, x.Level, told)
 			}
+			if went := pages[stepOf{id, x.Level}]; len(went) > 0 && went[0].at.Before(x.Began) && !e.blind {
+				t.Errorf("%s: level %d was paged before it was claimed", id, x.Level)
+			}
 			continue
 		case x.State != "notified" && x.State != "failed":
 			continue

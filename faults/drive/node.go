@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,7 +32,9 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	file := filepath.Join(dir, "node")
-	return file, Build(file)
+	info, ok := debug.ReadBuildInfo()
+	raced := ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+	return file, Build(file, "-race="+strconv.FormatBool(raced))
 })
 
 // Program returns the node program, built once, with the race detector if the
@@ -55,14 +58,9 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Build builds the node program into file; args go to go build, which has
-// -race first if the test has it.
+// Build builds the node program into file; args go to go build.
 func Build(file string, args ...string) error {
-	list := []string{"build", "-o", file}
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		list = append(list, "-race")
-	}
-	args = append(list, args...)
+	args = append([]string{"build", "-o", file}, args...)
 	cmd := exec.Command("go", append(args, "github.com/carewire/carewire/faults/node")...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)

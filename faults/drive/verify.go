@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire/internal/process"
 )
 
 // confirmed is what must be in the log: vitals by number, alerts, and answers
@@ -98,6 +100,8 @@ func (b *Bed) verify(ctx context.Context, reader *Caller, all bool) {
 	if b.opt.Pruned {
 		kinds = []string{"alert"}
 	}
+	ctx, cancel := context.WithTimeout(ctx, process.Patience)
+	defer cancel()
 	list, err := reader.History(ctx, b.Patient, after, kinds...)
 	require.NoError(b.t, err)
 	b.mu.Lock()

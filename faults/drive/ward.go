@@ -34,7 +34,7 @@ type Options struct {
 	// Silence is how long a client waits for a reply, or, if it watches, for
 	// anything, before it goes to another node; 0: as long as its line is there.
 	Silence time.Duration
-	Slack   time.Duration // how late a page may be, beyond what the Hub promises; 0: 4 s
+	Slack   time.Duration // how late a page may be, beyond what the Hub promises; 0: 8 s
 	Blind   bool          // the store is made to fail, and pages may go out that it does not know of
 	Pruned  bool          // vitals are pruned: those that the store has are not looked at, and watchers may begin anew
 	Seed    uint64        // of random choices; 0: one of its own
@@ -79,7 +79,7 @@ func Open(t testing.TB, o Options) *Ward {
 	o.Raises = cmp.Or(o.Raises, 0.15)
 	o.Unanswered = cmp.Or(o.Unanswered, 0.35)
 	o.Open = cmp.Or(o.Open, 60)
-	o.Slack = cmp.Or(o.Slack, 4*time.Second)
+	o.Slack = cmp.Or(o.Slack, 8*time.Second)
 	w := &Ward{t: t, opt: o, stop: make(chan struct{})}
 	w.Reader = w.opt.caller("reader")
 	w.ctx, w.cancel = context.WithCancel(t.Context())

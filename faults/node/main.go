@@ -34,7 +34,7 @@ type options struct {
 	newEpoch, noListen               bool
 	reserve, maxBytes                int64
 	perAddress                       int
-	step, prune                      time.Duration
+	step, page, prune                time.Duration
 	keep                             carewire.Retention
 }
 
@@ -51,6 +51,7 @@ func main() {
 	flag.BoolVar(&o.newEpoch, "new-epoch", false, "start a new epoch")
 	flag.IntVar(&o.perAddress, "max-per-address", 0, "Options.MaxPerAddress")
 	flag.DurationVar(&o.step, "step", time.Second, "until an alert that nobody accepts goes on to the next step")
+	flag.DurationVar(&o.page, "page", 0, "how long the pager takes once a page is written")
 	flag.DurationVar(&o.prune, "prune", 0, "how often the store is pruned; 0: never")
 	flag.DurationVar(&o.keep.Vitals, "keep-vitals", 0, "how long pruning leaves vitals; 0: for ever")
 	flag.DurationVar(&o.keep.Others, "keep-others", 0, "how long pruning leaves everything else; 0: for ever")
@@ -71,7 +72,7 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("the store refuses: %w", err)
 	}
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), store, &carewire.Options{
-		Authorizer: everything{}, Policy: policy(o.step), Notifier: new(pager), Auditor: nobody{}, Logger: log,
+		Authorizer: everything{}, Policy: policy(o.step), Notifier: &pager{takes: o.page}, Auditor: nobody{}, Logger: log,
 		MaxPerAddress: o.perAddress,
 	})
 	if err != nil {
@@ -194,10 +195,21 @@ func policy(after time.Duration) carewire.Policy {
 }
 
 // pager writes each page as a line before it returns.
-type pager struct{ mu sync.Mutex }
+type pager struct {
+	mu    sync.Mutex
+	takes time.Duration
+}
 
 // Notify implements carewire.Notifier.
-func (p *pager) Notify(_ context.Context, page carewire.Page) error {
+func (p *pager) Notify(ctx context.Context, page carewire.Page) error {
+	if p.takes > 0 {
+		defer func() {
+			select {
+			case <-time.After(p.takes):
+			case <-ctx.Done():
+			}
+		}()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, err := io.WriteString(os.Stdout, fmt.Sprintf("page at=%s to=%s alert=%s level=%d\n",

@@ -5,8 +5,10 @@
 //   {"do": "texts", "tab": NAME, "find": SELECTOR}           the texts of all that match and are shown
 //   {"do": "values", "tab": NAME, "find": SELECTOR, "name": ATTRIBUTE}
 //   {"do": "click", "tab": NAME, "find": SELECTOR}
+//   {"do": "fill", "tab": NAME, "find": SELECTOR, "text": TEXT}
 //   {"do": "run", "tab": NAME, "script": SOURCE}             as a script of the page
 //   {"do": "said", "tab": NAME}                              what the page has written to its console
+//   {"do": "resize", "tab": NAME, "width": TEXT}             in pixels
 //   {"do": "shoot", "tab": NAME, "file": PATH}
 //   {"do": "close", "tab": NAME}
 import {createInterface} from "node:readline";
@@ -14,7 +16,7 @@ import {chromium} from "playwright-core";
 
 const browser = await chromium.launch({executablePath: process.argv[2], args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
   "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]});
-const context = await browser.newContext({viewport: {width: 1400, height: 900}});
+const context = await browser.newContext({viewport: {width: 1400, height: 900}, ignoreHTTPSErrors: true});
 const tabs = new Map();
 
 async function carry(c) {
@@ -32,8 +34,10 @@ async function carry(c) {
   case "texts": return await tab.page.locator(c.find).filter({visible: true}).allInnerTexts();
   case "values": return await tab.page.locator(c.find).evaluateAll((all, name) => all.map((e) => e.getAttribute(name) ?? ""), c.name);
   case "click": return await tab.page.locator(c.find).click({timeout: 10000});
+  case "fill": return await tab.page.locator(c.find).fill(c.text, {timeout: 10000});
   case "run": return void await tab.page.addScriptTag({content: c.script});
   case "said": return tab.said;
+  case "resize": return await tab.page.setViewportSize({width: Number(c.width), height: 900});
   case "shoot": return void await tab.page.screenshot({path: c.file, fullPage: true});
   case "close": return await tab.page.close();
   }

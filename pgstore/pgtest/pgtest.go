@@ -93,6 +93,14 @@ func (s *Server) Dump(t testing.TB, from, to string) (dsn string) {
 	return s.connect(to)
 }
 
+// Give makes a directory the server's own.
+func (s *Server) Give(dir string) error {
+	if s.as.Credential == nil {
+		return nil
+	}
+	return os.Chown(dir, int(s.as.Credential.Uid), int(s.as.Credential.Gid))
+}
+
 // DSN says how to connect, as a superuser.
 func (s *Server) DSN() string { return s.connect("postgres") }
 

@@ -249,7 +249,7 @@ function drawPatients() {
       d.className = old ? "old" : "";
       text(d.number, !v || v.absent ? "–" : v.coded ? feelings[v.coded.code] ?? v.coded.code : v.components ? v.components.slice(0, 2).map((c) => c.value).join("/") : String(v.value));
       text(d.unit, v && !v.absent && unit ? " " + unit : "");
-      text(d.age, !v ? "no reading" : v.absent ? "no signal, " + ago(late) : (old ? "⚠ old, " : "") + ago(late) + (v.test ? ", TEST" : ""));
+      text(d.age, !v ? "no reading" : v.absent ? "no signal, " + ago(late) : (!old ? ago(late) : ago(late) === "now" ? "⚠ old" : "⚠ old, " + ago(late)) + (v.test ? ", TEST" : ""));
     }
   });
 }

@@ -1,0 +1,17 @@
+# What takes too long for CI. Everything else is a go command: see AGENTS.md.
+
+KILLS = 1000
+ALERTS = 200000
+DEADLINES = 10000
+RESTARTS = 50
+NODES = 10m
+
+# The long form of the fault suite; docs/reliability.md says what it prints.
+soak:
+	go test ./faults -run 'TestSoak|TestNodesAreBrokenAtRandom|TestBadLinesOfClients' -v -count=1 -timeout 120m -faults.kills $(KILLS) -faults.alerts $(ALERTS) -faults.deadlines $(DEADLINES) -faults.restarts $(RESTARTS) -faults.nodes $(NODES)
+
+# Puts each of the faults of faults/mutants_test.go in, and requires that the suite notices.
+mutants:
+	go test ./faults -run TestMutants -v -count=1 -timeout 30m -faults.mutants
+
+.PHONY: soak mutants

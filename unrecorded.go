@@ -1,0 +1,86 @@
+package carewire
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// overdueAfter is how late an alert is when a node goes by its memory: until
+// then whoever can write is given the chance.
+const overdueAfter = 5 * time.Second
+
+// unrecorded holds how far alerts have come while the Store fails: they go through
+// their steps as they would, and nothing of that is recorded. When the Store
+// takes entries again it begins where it was: what was paged meanwhile comes once
+// more, with the Keys that it had, for a page that comes twice is better than none.
+type unrecorded struct {
+	mu     sync.Mutex
+	alerts map[openKey]progress
+}
+
+type progress struct {
+	rev   uint64 // of the entry that it began with
+	alert Alert
+}
+
+// recall returns an open alert as this node remembers it.
+func (u *unrecorded) recall(e *Entry) (Alert, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if r, ok := u.alerts[openKey{e.Patient, e.Key}]; ok && r.rev == e.Rev {
+		return r.alert, nil
+	}
+	a, err := decodeAlert(e)
+	return *a, err
+}
+
+func (u *unrecorded) keep(e *Entry, a Alert) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.alerts == nil {
+		u.alerts = make(map[openKey]progress)
+	}
+	u.alerts[openKey{e.Patient, e.Key}] = progress{e.Rev, a}
+}
+
+// forget is for when the Store can be asked again.
+func (u *unrecorded) forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.alerts = nil
+}
+
+// overdue returns the alerts that this node knows to be late.
+func (h *Hub) overdue() (late []Entry) {
+	before := h.now().Add(-overdueAfter)
+	for _, e := range h.index.all() {
+		if e.Kind != KindAlert {
+			continue
+		}
+		if a, err := h.unrecorded.recall(&e); err == nil && !a.due().IsZero() && !a.due().After(before) {
+			late = append(late, e)
+		}
+	}
+	return late
+}
+
+// happenBlind does for an alert what happenAlert does, without the Store.
+func (h *Hub) happenBlind(ctx context.Context, e *Entry) {
+	a, err := h.unrecorded.recall(e)
+	if err != nil {
+		return
+	}
+	now := h.now()
+	a, _ = expire(&a, now)
+	if a.Responsibility.State == Accepted {
+		return
+	}
+	a, ok := claim(&a, now, now.Add(claimFor))
+	if !ok {
+		return
+	}
+	w := h.step(ctx, &a)
+	w.paged = h.page(ctx, &a, w.to)
+	h.unrecorded.keep(e, told(&a, w, h.receipt.of(&a)))
+}
