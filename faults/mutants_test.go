@@ -57,9 +57,9 @@ var mutants = []mutant{
 		{"escalate.go", "\t\tfor i := range due {\n\t\t\te := due[i]\n", "\t\tfor i := range due {\n\t\t\te := due[i]\n\t\t\tif e.Received.Before(born) {\n\t\t\t\tcontinue\n\t\t\t}\n"},
 		{"escalate.go", "// Policy says whom", "var born = time.Now()\n\n// Policy says whom"}}},
 	{"NOTIFY-only delivery", "TestListenerIsCut", `too late: +heard-`, false, []edit{
-		{"pgstore/listen.go", "\t\tif !s.hearing.Load() {\n\t\t\ts.wakeUp()\n\t\t}\n", ""},
-		{"inbox.go", "\t\tcase <-every.C:\n\t\tcase <-wake:", "\t\tcase <-wake:"},
-		{"clock.go", "\t\t\t\tl.compare()\n", "\t\t\t\t_ = l\n"}}},
+		{"pgstore/listen.go", "\t\tif !s.hearing.Load() {\n\t\t\ts.heard.add(nil)\n\t\t}\n", ""},
+		{"inbox.go", "\t\tcase <-every.C:\n\t\tcase patients := <-wake:", "\t\tcase patients := <-wake:"},
+		{"clock.go", "\t\t\th.compare(nil)\n", ""}}},
 	{"a level is recorded though another node has done so", "TestPausedBeyondItsClaims", `level 1 is notified after level 1, notified`, false, []edit{
 		{"escalate.go", "if x.State != EscalationClaimed || x.Level != level {", "if x.Level != level {"}}},
 	{"what commits late is passed over", "TestSlowCommitsHideAndStallNothing", `Messages:\s+tx-`, false, []edit{
