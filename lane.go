@@ -13,6 +13,7 @@ const (
 	intakeMax = 1 << 14 // vitals that may wait for one lane
 	batchMax  = 1 << 10 // entries appended at once
 	fillMax   = 1 << 10 // entries read for all watches of a patient together
+	headsMax  = 500     // heads compared at once
 )
 
 // A lane owns some of the patients: the order of their events and who watches
@@ -32,6 +33,7 @@ type lane struct {
 	wake   chan struct{}
 
 	cursors map[string]*cursor // the appender's: the patients watched
+	rest    []string           // the appender's: of whom the heads are still to be compared
 	keys    map[string]map[string]bool
 	failed  bool // the last append's outcome is unknown
 
@@ -176,16 +178,19 @@ func (l *lane) append(ctx context.Context) {
 				l.vitals = append([]job(nil), l.vitals[n:]...)
 			}
 			l.first = nil
-			all, grown, closed := l.all, l.grown, l.closed
-			l.all, l.grown = false, nil
+			if l.all && len(l.rest) == 0 {
+				l.all, l.rest = false, slices.Collect(maps.Keys(l.cursors))
+			}
+			grown, closed := l.grown, l.closed
+			l.grown = nil
 			l.mu.Unlock()
-			if len(jobs) == 0 && !all && len(grown) == 0 {
+			if len(jobs) == 0 && (closed || len(grown)+len(l.rest) == 0) {
 				if closed {
 					return
 				}
 				break
 			}
-			if out := l.do(ctx, jobs, all, grown); len(out) > 0 {
+			if out := l.do(ctx, jobs, grown); len(out) > 0 {
 				l.batches <- out
 			}
 		}
@@ -193,10 +198,16 @@ func (l *lane) append(ctx context.Context) {
 }
 
 // do carries out one batch and says what the fan-out is to do.
-func (l *lane) do(ctx context.Context, jobs []job, all bool, grown map[string]bool) []delivery {
+func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []delivery {
 	var out []delivery
-	if all = all || l.failed; all || len(grown) > 0 {
-		out = l.verify(ctx, out, all, grown)
+	if l.failed {
+		l.rest = nil
+		out = l.verify(ctx, out, slices.Collect(maps.Keys(l.cursors)))
+	} else if len(l.rest)+len(grown) > 0 {
+		n := min(len(l.rest), headsMax) // more would keep the jobs waiting
+		some := slices.AppendSeq(l.rest[:n:n], maps.Keys(grown))
+		l.rest = l.rest[n:]
+		out = l.verify(ctx, out, some)
 	}
 	out = l.join(ctx, jobs, out)
 	var entries []Entry
@@ -289,24 +300,16 @@ func (l *lane) anew(ctx context.Context, out []delivery, patient string, c *curs
 	return append(out, delivery{restart: &heads[0]})
 }
 
-// verify compares the cursors of all watched patients, or of those that have
-// grown, with the Store's heads, and fills in what is missing. What it has seen
-// to be complete, watches are told.
-func (l *lane) verify(ctx context.Context, out []delivery, all bool, grown map[string]bool) []delivery {
+// verify compares the cursors of patients, if they are watched, with the Store's
+// heads, and fills in what is missing. What it has seen to be complete, watches
+// are told.
+func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []delivery {
 	l.failed = false
-	var patients []string
-	if all {
-		patients = slices.Collect(maps.Keys(l.cursors))
-	}
-	for p := range grown {
-		if !all && l.cursors[p] != nil {
-			patients = append(patients, p)
-		}
-	}
-	for chunk := range slices.Chunk(patients, 500) {
+	patients = slices.DeleteFunc(patients, func(p string) bool { return l.cursors[p] == nil })
+	for chunk := range slices.Chunk(patients, headsMax) {
 		heads, err := l.hub.store.Heads(ctx, chunk)
 		if err != nil || len(heads) != len(chunk) {
-			l.failed = true
+			l.failed, l.rest = true, nil
 			return out
 		}
 		for i := range heads {
@@ -343,7 +346,7 @@ func (l *lane) join(ctx context.Context, jobs []job, out []delivery) []delivery 
 			c.watched++
 		}
 	}
-	for chunk := range slices.Chunk(fresh, 500) {
+	for chunk := range slices.Chunk(fresh, headsMax) {
 		heads, err := l.hub.store.Heads(ctx, chunk)
 		if err != nil || len(heads) != len(chunk) {
 			l.failed = true

@@ -2,12 +2,14 @@ package carewire
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -15,6 +17,7 @@ import (
 type sharedStore struct {
 	Store
 	wake  chan []string
+	hold  chan struct{} // not nil: Heads waits for it
 	mu    sync.Mutex
 	asked []string
 }
@@ -24,7 +27,11 @@ func (s *sharedStore) Wake() <-chan []string { return s.wake }
 func (s *sharedStore) Heads(ctx context.Context, patients []string) ([]Head, error) {
 	s.mu.Lock()
 	s.asked = append(s.asked, patients...)
+	hold := s.hold
 	s.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	return s.Store.Heads(ctx, patients)
 }
 
@@ -88,5 +95,47 @@ func TestWakeUps(t *testing.T) {
 		of, after = comes(3)
 		require.Equal(t, []string{"p1", "p2", "p3"}, of)
 		require.Zero(t, after)
+	})
+}
+
+// Who watches many patients does not keep what comes in waiting until the heads
+// of all were compared.
+func TestComparingManyDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := &sharedStore{Store: NewMemoryStore(nil), wake: make(chan []string)}
+		w := newWorld(t, shared, &Options{Lanes: 1})
+		defer w.close()
+		patients := make([]string, 4*headsMax)
+		for i := range patients {
+			patients[i] = fmt.Sprint("many-", i)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() {
+			for range w.hub.Watch(ctx, WatchOptions{Patients: patients}) {
+			}
+		}()
+		synctest.Wait()
+		shared.since()
+
+		hold := make(chan struct{})
+		shared.mu.Lock()
+		shared.hold = hold
+		shared.mu.Unlock()
+		shared.wake <- nil
+		published := false
+		go func() {
+			_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 70))
+			assert.NoError(t, err)
+			published = true
+		}()
+		synctest.Wait()
+		hold <- struct{}{} // the one under way
+		hold <- struct{}{} // the one that comes together with what came in
+		synctest.Wait()
+		require.True(t, published, "before the third of four comparisons")
+		close(hold)
+		synctest.Wait()
+		require.Len(t, shared.since(), len(patients))
 	})
 }

@@ -126,15 +126,16 @@ func TestHistogram(t *testing.T) {
 func TestReport(t *testing.T) {
 	dir := t.TempDir()
 	var r results
+	r.Runs = append(r.Runs, run{Workload: "storm", Contender: "carewire", Day: "a day", Values: values{"caught_up_s": 1}})
 	for k, cost := range []float64{100, 130, 110} {
 		r.Runs = append(r.Runs,
-			run{Workload: "burst", Contender: "carewire", Run: k + 1, Values: values{"cpu_ns": cost, "rss_mb": 9}},
-			run{Workload: "burst", Contender: "floor-gathered", Run: k + 1, Values: values{"cpu_ns": cost / 2, "rss_mb": 3}},
-			run{Workload: "burst", Contender: "centrifuge", Run: k + 1, Values: values{"cpu_ns": cost * 4, "rss_mb": 5}},
-			run{Workload: "watchers-10", Contender: "carewire", Run: k + 1, Values: values{"cpu_ns": cost}},
-			run{Workload: "nodes-100", Contender: "carewire-pgstore-2", Run: k + 1, Values: values{"p50_ms": 1, "p99_ms": cost, "p999_ms": 3}})
+			run{Workload: "burst", Contender: "carewire", Run: k + 1, Day: "a day", Values: values{"cpu_ns": cost, "rss_mb": 9}},
+			run{Workload: "burst", Contender: "floor-gathered", Run: k + 1, Day: "a day", Values: values{"cpu_ns": cost / 2, "rss_mb": 3}},
+			run{Workload: "burst", Contender: "centrifuge", Run: k + 1, Day: "a day", Values: values{"cpu_ns": cost * 4, "rss_mb": 5}},
+			run{Workload: "watchers-10", Contender: "carewire", Run: k + 1, Day: "a day", Values: values{"cpu_ns": cost}},
+			run{Workload: "nodes-100", Contender: "carewire-pgstore-2", Run: k + 1, Day: "another day", Values: values{"p50_ms": 1, "p99_ms": cost, "p999_ms": 3}})
 	}
-	r.Runs = append(r.Runs, run{Workload: "burst", Contender: "melody", Run: 1, Invalid: "one event is missing"})
+	r.Runs = append(r.Runs, run{Workload: "burst", Contender: "melody", Run: 1, Day: "a day", Invalid: "one event is missing"})
 	require.NoError(t, r.save(dir))
 	again, err := load(dir)
 	require.NoError(t, err)
@@ -146,6 +147,7 @@ func TestReport(t *testing.T) {
 		"| carewire | **110** (100–130) | 2.00 | 0.25 |",
 		"| burst | CPU ns/delivery × floor-gathered | ≤ 1.30 | 2.00 | **no** |",
 		"| burst | CPU ns/delivery × centrifuge | ≤ 0.35 | 0.25 | yes |",
+		"carewire was measured at a day; nodes-100 at another day.",
 		"| melody (**1 of 1 runs invalid**) |",
 		"| burst | RSS MB | centrifuge (1.80) |",
 		"| watchers-10 | **110** (100–130) |",

@@ -79,10 +79,14 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 	if refused.Load() > 0 || n == 0 {
 		return nil, fmt.Errorf("%d answers, %d refused", n, refused.Load())
 	}
-	all, _, postgres := after.since(before)
+	spent := after.since(before)
+	var all time.Duration
+	for _, t := range spent.nodes {
+		all += t
+	}
 	v := values{"answers_per_s": float64(n) / took.Seconds(), "cpu_us": float64(all) / 1e3 / float64(n), "p50_ms": delay.quantile(0.5), "p99_ms": delay.quantile(0.99)}
 	if s.DSN != "" {
-		v["pg_cpu_us"] = float64(postgres) / 1e3 / float64(n)
+		v["pg_cpu_us"] = float64(spent.postgres) / 1e3 / float64(n)
 	}
 	return v, nil
 }

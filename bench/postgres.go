@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -30,6 +31,25 @@ func database() (dsn string, err error) {
 		}
 	}()
 	return pgtest.Database(noTest{}), nil
+}
+
+// drop deletes a database that database has made.
+func drop(dsn string) {
+	ctx := context.Background()
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return
+	}
+	name := config.Database
+	config.Database = "postgres"
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, `drop database `+pgx.Identifier{name}.Sanitize()+` with (force)`); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }
 
 // noTest stands where pgtest expects the test that it works for.
@@ -97,7 +117,6 @@ func stop(nodes []*server) {
 
 // A usage is what the nodes and PostgreSQL have used.
 type usage struct {
-	at       time.Time
 	nodes    []time.Duration
 	postgres time.Duration
 }
@@ -114,15 +133,14 @@ func used(nodes []*server, do string) (u usage, err error) {
 	if dsn := nodes[0].DSN; dsn != "" {
 		u.postgres = postgresCPU(dsn)
 	}
-	u.at = time.Now()
 	return u, nil
 }
 
-// since returns the CPU time of all nodes, of the last one, and of PostgreSQL.
-func (u usage) since(before usage) (all, last, postgres time.Duration) {
+// since returns what was used after before.
+func (u usage) since(before usage) usage {
+	spent := usage{postgres: u.postgres - before.postgres}
 	for i, t := range u.nodes {
-		last = t - before.nodes[i]
-		all += last
+		spent.nodes = append(spent.nodes, t-before.nodes[i])
 	}
-	return all, last, u.postgres - before.postgres
+	return spent
 }

@@ -88,7 +88,7 @@ func (r *results) render(dir string) error {
 		return nil
 	}
 	last := r.Runs[len(r.Runs)-1]
-	fmt.Fprintf(&b, intro, last.Machine+".", versions(), last.Day)
+	fmt.Fprintf(&b, intro, last.Machine+".", versions(), r.days())
 	for _, e := range entrants {
 		fmt.Fprintf(&b, "| %s | %s |\n", e.name, e.about)
 	}

@@ -100,6 +100,25 @@ func today() string {
 	return day
 }
 
+// days says when what was measured: first the oldest runs, and then which are newer.
+func (r *results) days() string {
+	var days []string
+	of := map[string][]string{}
+	for _, x := range r.Runs {
+		if of[x.Day] == nil {
+			days = append(days, x.Day)
+		}
+		if !slices.Contains(of[x.Day], x.Workload) {
+			of[x.Day] = append(of[x.Day], x.Workload)
+		}
+	}
+	text := days[0]
+	for _, day := range days[1:] {
+		text += "; " + strings.Join(of[day], ", ") + " at " + day
+	}
+	return text
+}
+
 // versions lists the peers, as they are linked into this program.
 func versions() string {
 	var list []string

@@ -53,6 +53,7 @@ func (w *workload) measure(s settings, e entrant, z scale) (v values, err error)
 		if s.DSN, err = database(); err != nil {
 			return nil, err
 		}
+		defer drop(s.DSN)
 	}
 	return w.run(s, z)
 }
