@@ -45,8 +45,8 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	h.joining++
 	h.mu.Unlock()
 	no := func(status int, n *atomic.Uint64) *guest {
+		g.leave() // first: who is told may come again at once
 		h.refuse(w, r, g.who, status, n)
-		g.leave()
 		return nil
 	}
 	switch {

@@ -145,7 +145,7 @@ func (c *conn) start(l line, g *guest) bool {
 	c.checkAt.Store(later(h.ticks(), h.opt.Recheck))
 	c.welcome()
 	c.record(Record{Event: AuditConnect}, nil)
-	if !h.join(c) {
+	if !h.join(c, g) {
 		c.close(CloseRestart)
 		c.end()
 		return false
@@ -221,13 +221,15 @@ func (h *Hub) authenticate(r *http.Request) (Principal, error) {
 	return p, nil
 }
 
-// join makes c one of the Hub's connections; false if the Hub is closing.
-func (h *Hub) join(c *conn) bool {
+// join makes c, which was a guest until now, one of the Hub's connections; false
+// if the Hub is closing.
+func (h *Hub) join(c *conn, g *guest) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closing {
 		return false
 	}
+	g.once.Do(func() { h.joining-- }) // it is counted once at any time
 	h.conns[c] = struct{}{}
 	c.slot = h.joined % visits
 	h.joined++

@@ -397,3 +397,26 @@ func TestLimitsOfPosts(t *testing.T) {
 		require.Empty(t, w.hub.seats.addresses)
 	})
 }
+
+// A connection takes one place, at any moment: also while it is not a handshake
+// any more. Who is refused takes none once that is told.
+func TestPlacesAreCountedOnce(t *testing.T) {
+	w := newWorld(t, nil, &Options{MaxConnections: 3})
+	defer w.close()
+	taken := func() int {
+		w.hub.mu.Lock()
+		defer w.hub.mu.Unlock()
+		return len(w.hub.conns) + w.hub.joining
+	}
+	for range 300 {
+		one := shake(t, dialler(w, w.net, nil)(), upgrade+"Authorization: Bearer nurse\r\n\r\n")
+		stranger := shake(t, dialler(w, w.net, nil)(), upgrade+"\r\n")
+		two := shake(t, dialler(w, w.net, nil)(), upgrade+"Authorization: Bearer doctor\r\n\r\n")
+		require.Equal(t, []int{101, 401, 101}, []int{one.status.StatusCode, stranger.status.StatusCode, two.status.StatusCode})
+		require.Equal(t, 2, taken())
+		for _, p := range []*peer{one, stranger, two} {
+			p.conn.Close()
+		}
+		eventually(t, 10*time.Second, "they have gone", func() bool { return taken() == 0 })
+	}
+}

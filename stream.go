@@ -88,7 +88,6 @@ func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, g *g
 	h.stats.accepted.Add(1)
 	s := &stream{events: make(chan []byte), written: make(chan error, 1), over: make(chan struct{}), gone: make(chan struct{})}
 	joined := c.start(s, g)
-	g.leave() // it has a place of its own now
 	defer c.end()
 	defer close(s.gone)
 	defer func() { rc.SetWriteDeadline(time.Now().Add(writeWithin)) }() // for what the server writes last
