@@ -624,3 +624,46 @@ func TestNotMuchIsReadForAStuckClient(t *testing.T) {
 		}
 	})
 }
+
+// I5: who resumes while the Store fails is given what is missing when it works
+// again, and no new beginning. So is who was let in then without a position.
+func TestResumeWhileTheStoreFails(t *testing.T) {
+	for _, found := range []string{"compared", "appended"} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &seam{Store: NewMemoryStore(nil)}
+			w := newWorld(t, store, nil)
+			defer w.close()
+			publish := func() {
+				_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 60), HeartRate.Of("p1", 61))
+				require.NoError(t, err)
+			}
+			publish()
+			head, err := store.Heads(t.Context(), []string{"p1"})
+			require.NoError(t, err)
+			publish()
+			nurse := w.dial("nurse")
+			defer nurse.ws.CloseNow()
+			store.failing.Store(true)
+			nurse.send(fmt.Sprintf(`{"type":"watch","req":"1","patients":["p1"],"delivery":"every","since":{"p1":{"epoch":%q,"seq":%d}}}`, head[0].Epoch, head[0].Seq))
+			time.Sleep(3 * time.Second)
+			store.failing.Store(false)
+			if found == "appended" {
+				publish()
+			}
+			sync := nurse.until("sync")
+			require.Equal(t, true, sync["recovered"], found)
+			for seq := 3; seq <= 4; seq++ {
+				require.Equal(t, seq, seqOf(nurse.until("vital")))
+			}
+			time.Sleep(10 * time.Second)
+			publish()
+			last := 6
+			if found == "appended" {
+				last = 8
+			}
+			for seq := 5; seq <= last; seq++ {
+				require.Equal(t, seq, seqOf(nurse.until("vital")), found)
+			}
+		})
+	}
+}

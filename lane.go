@@ -58,7 +58,7 @@ type cursor struct {
 	Position
 	must    uint64
 	watched int
-	unknown bool // the Store could not say
+	unknown bool // the Store could not yet say
 }
 
 // A delivery is one thing for the fan-out to do.
@@ -253,7 +253,10 @@ func (l *lane) number(ctx context.Context, out []delivery, j *job, r Appended) [
 		out = l.fill(ctx, out, j.entry.Patient, c, r.Seq-1)
 	}
 	switch {
-	case c.unknown, r.Seq <= c.Seq, r.Epoch != c.Epoch && c.Seq > 0:
+	case c.unknown:
+		c.unknown = false
+		return append(l.jump(out, j.entry.Patient, c, r.Position, r.Must), delivery{done: j.done, result: r})
+	case r.Seq <= c.Seq, r.Epoch != c.Epoch && c.Seq > 0:
 		return append(l.anew(ctx, out, j.entry.Patient, c), delivery{done: j.done, result: r})
 	case r.Seq > c.Seq+1:
 		return append(l.jump(out, j.entry.Patient, c, r.Position, r.Must), delivery{done: j.done, result: r})
@@ -296,7 +299,7 @@ func (l *lane) anew(ctx context.Context, out []delivery, patient string, c *curs
 		l.failed = true
 		return out
 	}
-	c.Position, c.must, c.unknown = heads[0].Position, heads[0].Must, false
+	c.Position, c.must = heads[0].Position, heads[0].Must
 	return append(out, delivery{restart: &heads[0]})
 }
 
@@ -314,7 +317,11 @@ func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []
 		}
 		for i := range heads {
 			h, c := &heads[i], l.cursors[chunk[i]]
-			if h.Seq > c.Seq && h.holds(c.Position) && !c.unknown {
+			if c.unknown { // each watch goes on from where it stands
+				c.unknown = false
+				out = l.jump(out, h.Patient, c, h.Position, h.Must)
+			}
+			if h.Seq > c.Seq && h.holds(c.Position) {
 				if h.Seq-c.Seq <= fillMax {
 					out = l.fill(ctx, out, h.Patient, c, h.Seq)
 				}
@@ -322,7 +329,7 @@ func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []
 					out = l.jump(out, h.Patient, c, h.Position, h.Must)
 				}
 			}
-			if h.Position != c.Position || c.unknown {
+			if h.Position != c.Position {
 				out = l.anew(ctx, out, h.Patient, c)
 				continue
 			}

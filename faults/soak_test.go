@@ -39,7 +39,7 @@ func TestSoak(t *testing.T) {
 			Raises: 0.68, Unanswered: 0.8, Open: 12, Slack: 10 * time.Second})
 		n.Start()
 		w.Load()
-		for k := range min(season, max(*soakKills-kills, 1)) {
+		for k := range min(season, *soakKills) {
 			moment := time.After(drive.Between(rng, 300*time.Millisecond, 1500*time.Millisecond))
 			if k%5 == 4 {
 				w.Verify()
