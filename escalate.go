@@ -187,13 +187,17 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 	w.paged = h.page(ctx, &mine, w.to)
 	c.quiet = false
 	level := mine.Escalation.Level
-	// Before the level is recorded: a node that dies in between leaves it to be
-	// taken up again, complaint included.
+	// Before the level is recorded: a node that dies in between, or cannot write
+	// the complaint, leaves it to be taken up again, complaint included. If that
+	// fails for long, the telling goes on, and later levels complain.
 	switch {
-	case w.exhausted && mine.Escalation.repeats == 0:
-		h.complain(ctx, mine.Ref(), "policy-exhausted", "An alert has gone through all steps of the policy and nobody has accepted it.")
-	case len(w.to) == 0 && level == 1:
-		h.complain(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
+	case w.exhausted:
+		err = h.complainOnce(ctx, mine.Ref(), "policy-exhausted", "An alert has gone through all steps of the policy and nobody has accepted it.")
+	case len(w.to) == 0:
+		err = h.complainOnce(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
+	}
+	if err != nil && h.now().Before(mine.Escalation.began.Add(claimFor)) {
+		return
 	}
 	h.recordHost(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
 	h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
@@ -290,14 +294,23 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 	return reached
 }
 
+// complainOnce complains unless there is such a complaint already.
+func (h *Hub) complainOnce(ctx context.Context, about AlertRef, rule, text string) error {
+	if h.index.has(openKey{System, alertKey(complaintKey(about, rule), false)}) {
+		return nil
+	}
+	return h.complain(ctx, about, rule, text)
+}
+
 // complain raises a technical alert in the system's own log about an alert
 // that reaches or moves nobody.
-func (h *Hub) complain(ctx context.Context, about AlertRef, rule, text string) {
+func (h *Hub) complain(ctx context.Context, about AlertRef, rule, text string) error {
 	if about.Patient == System {
-		return // no complaints about complaints
+		return nil // no complaints about complaints
 	}
-	h.raise(ctx, host, Alert{Patient: System, Key: complaintKey(about, rule), ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
+	_, err := h.raise(ctx, host, Alert{Patient: System, Key: complaintKey(about, rule), ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
 		Text: text, Source: Source{Rule: rule}})
+	return err
 }
 
 func complaintKey(about AlertRef, rule string) string {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -359,6 +361,45 @@ func TestPagesGoOutWhileTheStoreFails(t *testing.T) {
 		require.Equal(t, "ok", nurse.until("status")["store"])
 		require.NoError(t, w.hub.Ready())
 	})
+}
+
+// A complaint that could not be written is written when it can be: ten seconds
+// later with the level, which is taken up again, and if that fails for long with
+// a later one.
+func TestComplaintOutlivesAFailure(t *testing.T) {
+	for _, c := range []struct {
+		fails, written time.Duration
+		told           string
+	}{
+		{15 * time.Second, 220 * time.Second, " 3m30s group:icu 3m40s group:icu 7m30s group:icu 15m30s"},
+		{time.Hour, 75*time.Minute + 30*time.Second, " 30m30s group:icu 30m40s group:icu 45m30s"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var refused atomic.Bool
+			store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+				if refused.Load() && slices.ContainsFunc(entries, func(e Entry) bool { return e.Patient == System }) {
+					return nil, errInjected
+				}
+				return next.Append(ctx, entries)
+			}}
+			p := &pager{}
+			w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+			defer w.close()
+			start := time.Now()
+			_, err := w.hub.Raise(t.Context(), high("k"))
+			require.NoError(t, err)
+			time.Sleep(200 * time.Second)
+			refused.Store(true)
+			time.Sleep(c.fails) // the policy has no further step at 3m30s
+			refused.Store(false)
+			time.Sleep(15 * time.Minute)
+			entries, err := w.store.Read(t.Context(), System, Position{}, Query{Limit: 1})
+			require.NoError(t, err)
+			require.Len(t, entries, 1)
+			require.Equal(t, c.written, entries[0].Received.Sub(start))
+			require.Contains(t, fmt.Sprint(p.told(start)), c.told)
+		})
+	}
 }
 
 // Without a policy, and with one that fails, whom the alert is addressed to is

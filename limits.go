@@ -177,14 +177,9 @@ func (c *conn) tooFast() time.Duration {
 // heard: an alert that is refused must not be lost in silence.
 func (h *Hub) crowded(ctx context.Context, patient string) error {
 	h.stats.limits.alerts.Add(1)
-	about := AlertRef{Patient: patient}
-	if !h.index.has(openKey{System, alertKey(complaintKey(about, tooManyAlerts), false)}) {
-		h.complain(ctx, about, tooManyAlerts, "A patient has too many open alerts: another one was refused.")
-	}
+	h.complainOnce(ctx, AlertRef{Patient: patient}, "too-many-alerts", "A patient has too many open alerts: another one was refused.")
 	return errLimit
 }
-
-const tooManyAlerts = "too-many-alerts"
 
 // address returns the address of whoever sent r: that of the connection or,
 // where this is one of Options.TrustedProxies, what they say in X-Forwarded-For.

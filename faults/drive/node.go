@@ -233,7 +233,10 @@ func (n *Node) Stop() {
 	case <-r.Ended:
 		require.NoError(n.T, r.Err, "the node did not end well:\n%s", r.Log)
 	case <-time.After(20 * time.Second):
-		n.T.Fatalf("the node does not end:\n%s", r.Log)
+		r.Cmd.Process.Signal(syscall.SIGQUIT) // it shows what it is doing
+		<-r.Ended
+		list, _ := r.Log.All()
+		n.T.Fatalf("the node does not end:\n%s", strings.Join(list, "\n"))
 	}
 }
 
