@@ -180,7 +180,7 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 		claimed = ok
 		return h.untold(next), ok
 	}))
-	if err != nil || !claimed {
+	if err != nil || !claimed || !mine.Open() || mine.ID != a.ID { // it may have ended before a second try to claim it
 		return
 	}
 	w := h.step(ctx, &mine)

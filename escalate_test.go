@@ -363,6 +363,33 @@ func TestPagesGoOutWhileTheStoreFails(t *testing.T) {
 	})
 }
 
+// A claim that loses its race against the end of the alert pages nobody.
+func TestAlertEndsWhileItIsClaimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+			a, err := decodeAlert(&entries[0])
+			if err == nil && a.Escalation.State == EscalationClaimed && a.Escalation.Level == 2 {
+				a.end(time.Now())
+				if _, err := next.Append(ctx, []Entry{alertEntry(a, entries[0].Rev, time.Now())}); err != nil {
+					return nil, err
+				}
+			}
+			return next.Append(ctx, entries)
+		}}
+		p := &pager{}
+		w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+		defer w.close()
+		start := time.Now()
+		_, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		require.Equal(t, []string{"0s person:nurse"}, p.told(start))
+		entries, _, err := store.Latest(t.Context(), System)
+		require.NoError(t, err)
+		require.Empty(t, entries)
+	})
+}
+
 // A complaint that could not be written is written when it can be: ten seconds
 // later with the level, which is taken up again, and if that fails for long with
 // a later one.

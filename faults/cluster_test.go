@@ -43,7 +43,7 @@ func cluster(t *testing.T, dsn string, nodes int) []*member {
 		through := func(p *proxy.Proxy, more string) string {
 			return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable%s", url.PathEscape(config.User), p.Addr(), config.Database, more)
 		}
-		m.Args = append(m.Args, "-dsn", through(m.db, "&pool_max_conns=10"), "-listen-dsn", through(m.hear, ""))
+		m.Args = append(m.Args, "-dsn", through(m.db, "&pool_max_conns=10&pool_ping_timeout=1s"), "-listen-dsn", through(m.hear, ""))
 		m.Front = m.front.Addr()
 		m.Quiet = true // the store is out of reach at times
 		list = append(list, m)

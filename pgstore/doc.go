@@ -2,7 +2,7 @@
 // database: a durable [carewire.Store] that several nodes share, for hosts that
 // run PostgreSQL anyway.
 //
-//	pool, err := pgxpool.New(ctx, dsn)
+//	pool, err := pgxpool.New(ctx, dsn+" pool_ping_timeout=1s")
 //	err = pgstore.Migrate(ctx, pool, "carewire")
 //	store, err := pgstore.Open(ctx, pool, nil)
 //	hub, err := carewire.New(auth, store, nil)
@@ -10,6 +10,9 @@
 // It needs PostgreSQL 13 or newer, and is tested with 15. Servers that only
 // speak its protocol lack functions it needs (pg_current_snapshot,
 // pg_control_system), and Open fails there.
+//
+// Without a PingTimeout a call waits for [Options.Timeout] on a connection that
+// the network has forgotten, and a pool that is closed for even longer.
 //
 // # Durability
 //

@@ -135,6 +135,36 @@ func TestForgottenLines(t *testing.T) {
 	}
 }
 
+// A pool that pings with a timeout has none of its calls wait for idle lines
+// that were forgotten, and does not take long to close.
+func TestPingTimeout(t *testing.T) {
+	n := &network{lines: map[*line]bool{}}
+	config, err := pgxpool.ParseConfig(pgtest.Database(t) + " pool_ping_timeout=100ms")
+	require.NoError(t, err)
+	config.MaxConns, config.ConnConfig.DialFunc = 6, n.dial
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return true } // not only after a second
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	t.Cleanup(n.close)
+	s := open(t, pool, &Options{Timeout: 30 * time.Second, NoListen: true})
+	held := make([]*pgxpool.Conn, 6)
+	for i := range held {
+		held[i], err = pool.Acquire(t.Context())
+		require.NoError(t, err)
+	}
+	for _, c := range held {
+		c.Release()
+	}
+	n.forget()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err = s.Append(ctx, []carewire.Entry{notice("a", "1")})
+	require.NoError(t, err)
+	_, _, err = s.Latest(ctx, "a")
+	require.NoError(t, err)
+}
+
 // A node that is lost while it sends a transaction leaves the server in the
 // middle of it, with the heads of its patients locked. Others are held up no
 // longer than by one that stops between its two round trips.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -97,9 +98,14 @@ func (w *ward) openStore() (carewire.Store, error) {
 func (w *ward) openPostgres() (carewire.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	pool, err := pgxpool.New(ctx, w.dsn)
+	config, err := pgxpool.ParseConfig(w.dsn)
 	if err != nil {
 		return nil, errors.New("-dsn is not usable") // it may hold a password
+	}
+	config.PingTimeout = cmp.Or(config.PingTimeout, time.Second)
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, errors.New("-dsn is not usable")
 	}
 	if err = pgstore.Migrate(ctx, pool, "ward"); err == nil {
 		var store *pgstore.Store
