@@ -195,7 +195,9 @@ func (s *diskStore) Durable() bool { return true }
 func (s *diskStore) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errors.Join(s.MemoryStore.Close(), s.log.Close(), s.lock.Close())
+	// Closing alone would leave the lock to a child that another test is just starting.
+	unlocked := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN)
+	return errors.Join(s.MemoryStore.Close(), s.log.Close(), unlocked, s.lock.Close())
 }
 
 // What comes back has the epochs that were written, not the MemoryStore's.
