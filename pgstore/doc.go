@@ -12,7 +12,7 @@
 // pg_control_system), and Open fails there.
 //
 // Without a PingTimeout a call waits for [Options.Timeout] on a connection that
-// the network has forgotten, and a pool that is closed for even longer.
+// was idle and that the network has forgotten.
 //
 // # Durability
 //
