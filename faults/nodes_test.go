@@ -220,3 +220,22 @@ func TestPausedBeyondItsClaims(t *testing.T) {
 		assert.NotZero(t, w.Figures().ClaimedAgain, "no pause fell between a claim and its record")
 	}
 }
+
+// A node whose connections to the database have just been forgotten ends in good
+// time, whatever it was about to do on them.
+func TestNodeEndsThoughItsConnectionsAreForgotten(t *testing.T) {
+	t.Parallel()
+	members := cluster(t, database(t), 2)
+	startAll(members)
+	w := wardOn(t, members, 0)
+	w.Load()
+	after(t.Context(), 3*time.Second)
+	m := members[0]
+	m.db.Forget()
+	m.hear.Forget()
+	began := time.Now()
+	m.Stop()
+	t.Log("ended within", time.Since(began))
+	m.Start()
+	w.Finish()
+}

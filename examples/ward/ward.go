@@ -112,7 +112,7 @@ func (w *ward) openPostgres() (carewire.Store, error) {
 		if store, err = pgstore.Open(ctx, pool, &pgstore.Options{Schema: "ward", Logger: w.log}); err == nil {
 			w.pool = pool
 			w.closeStore = func() error {
-				defer pool.Close()
+				defer closePool(pool)
 				return store.Close()
 			}
 			return store, nil
@@ -120,6 +120,20 @@ func (w *ward) openPostgres() (carewire.Store, error) {
 	}
 	pool.Close()
 	return nil, err
+}
+
+// closePool waits no longer than two seconds: pgx would wait for a connection
+// that the network has forgotten much longer, and the end of the program closes it.
+func closePool(pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() {
+		pool.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(2 * time.Second):
+	}
 }
 
 // handler serves the Hub, the page and what the page asks for.

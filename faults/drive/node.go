@@ -222,6 +222,11 @@ func (n *Node) Resume() {
 	n.Back()
 }
 
+// endWithin is what a node may take to end: fifteen seconds that it gives its
+// Hub, ten for a call of the Store on a connection that is lost, and two for the
+// pool. The rest is for a busy machine.
+const endWithin = 40 * time.Second
+
 // Stop asks the node to end, which it must do in good time and in good order.
 func (n *Node) Stop() {
 	n.T.Helper()
@@ -232,8 +237,8 @@ func (n *Node) Stop() {
 	select {
 	case <-r.Ended:
 		require.NoError(n.T, r.Err, "the node did not end well:\n%s", r.Log)
-	case <-time.After(20 * time.Second):
-		r.Cmd.Process.Signal(syscall.SIGQUIT) // it shows what it is doing
+	case <-time.After(endWithin):
+		_ = r.Cmd.Process.Signal(syscall.SIGQUIT) // it shows what it is doing
 		<-r.Ended
 		list, _ := r.Log.All()
 		n.T.Fatalf("the node does not end:\n%s", strings.Join(list, "\n"))

@@ -131,9 +131,23 @@ func open(ctx context.Context, o options, log *slog.Logger) (carewire.Store, fun
 			pool.Close()
 			return nil, nil, err
 		}
-		return s, func() error { defer pool.Close(); return s.Close() }, nil
+		return s, func() error { defer closePool(pool); return s.Close() }, nil
 	}
 	return nil, nil, errors.New("-store must be bolt, postgres or memory")
+}
+
+// closePool waits no longer than two seconds: pgx would wait for a connection
+// that the network has forgotten much longer, and the end of the program closes it.
+func closePool(pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() {
+		pool.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(2 * time.Second):
+	}
 }
 
 // startPruning prunes as often as o says, more often than a Hub does by itself.
