@@ -106,12 +106,16 @@ func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
 		_, err := conn.Exec(late, `rollback`)
 		return 0, failure("drain", err)
 	}
-	give(ctx, hub, events)
-	return len(events), s.crossOut(late, conn, events)
+	// The transaction must outlast it: else nothing is crossed out, and the same
+	// events come again for ever.
+	giving, cancel := context.WithTimeout(ctx, s.timeout/2)
+	defer cancel()
+	give(giving, hub, events)
+	return len(events), s.crossOut(late, conn, events, giving.Err() != nil)
 }
 
-// give hands events to hub: all vitals together, and the alerts of different
-// patients side by side.
+// give hands events to hub, as many as it takes before ctx ends: all vitals
+// together, and the alerts of different patients side by side.
 func give(ctx context.Context, hub *carewire.Hub, events []*left) {
 	var vitals []carewire.Vital
 	var published []*left
@@ -147,8 +151,9 @@ func give(ctx context.Context, hub *carewire.Hub, events []*left) {
 	wg.Wait()
 }
 
-// crossOut writes down what became of events, and ends the transaction.
-func (s *Store) crossOut(ctx context.Context, conn *pgxpool.Conn, events []*left) error {
+// crossOut writes down what became of events, and ends the transaction. If time
+// was short, those that the hub has not taken keep their place.
+func (s *Store) crossOut(ctx context.Context, conn *pgxpool.Conn, events []*left, short bool) error {
 	var taken, later, refused []int64
 	var reasons []string
 	var closed error
@@ -158,11 +163,10 @@ func (s *Store) crossOut(ctx context.Context, conn *pgxpool.Conn, events []*left
 			taken = append(taken, e.n)
 		case why != "":
 			refused, reasons = append(refused, e.n), append(reasons, why)
-		default:
+		case errors.Is(e.err, carewire.ErrClosed):
+			closed = carewire.ErrClosed
+		case !short:
 			later = append(later, e.n)
-			if errors.Is(e.err, carewire.ErrClosed) {
-				closed = carewire.ErrClosed
-			}
 		}
 	}
 	b := &pgx.Batch{}

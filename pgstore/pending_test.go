@@ -143,6 +143,49 @@ func TestPendingTwiceAndNever(t *testing.T) {
 	require.Equal(t, "id_reused", refused[0])
 }
 
+// slow is a store that takes its time for each Append.
+type slow struct{ carewire.Store }
+
+func (s slow) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+	select {
+	case <-time.After(50 * time.Millisecond):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return s.Store.Append(ctx, entries)
+}
+
+// Where a Hub takes longer for a hundred events than a transaction may take, they
+// are crossed out all the same, as many at a time as it has taken, and in order.
+func TestHubThatDrainsSlowly(t *testing.T) {
+	d := newDrained(t)
+	quick := open(t, d.pool, &Options{Timeout: time.Second})
+	hub, err := carewire.New(new(carewiretest.Door), slow{quick}, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { hub.Shutdown(context.Background()) })
+	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
+		for i := range 60 {
+			a := fall(strconv.Itoa(i))
+			a.Key, a.To = a.ID, nil
+			if err := d.RaiseTx(t.Context(), tx, a); err != nil {
+				return err
+			}
+		}
+		return d.PublishTx(t.Context(), tx, carewire.HeartRate.Of("p1", 60))
+	}))
+	go quick.Drain(t.Context(), hub)
+	d.left(t, 0)
+	next := 0
+	for _, e := range d.log(t, "p1", carewire.KindAlert) {
+		if e.ID != "" {
+			require.Equal(t, strconv.Itoa(next), e.ID)
+			next++
+		}
+	}
+	require.Equal(t, 60, next)
+	require.Len(t, d.log(t, "p1", carewire.KindVital), 1)
+}
+
 // Invalid events fail the call, before the database sees them; database/sql
 // does as well as pgx.
 func TestLeavingByDatabaseSQL(t *testing.T) {

@@ -88,6 +88,7 @@ type Line struct {
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
 	events func(*Frame) // gets what is no reply
+	done   chan struct{}
 	silent *time.Timer  // cuts the line if it is not set again
 
 	mu      sync.Mutex
@@ -114,7 +115,7 @@ func Connect(ctx context.Context, url, token string, silence time.Duration, even
 		return nil, err
 	}
 	ws.SetReadLimit(4 << 20)
-	l := &Line{ws: ws, events: events, waiting: make(map[string]chan *Frame)}
+	l := &Line{ws: ws, events: events, done: make(chan struct{}), waiting: make(map[string]chan *Frame)}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	first, err := l.next(dialing)
 	if err != nil || first.Type != "welcome" {
@@ -128,8 +129,11 @@ func Connect(ctx context.Context, url, token string, silence time.Duration, even
 	return l, nil
 }
 
-// Done is closed when the line has ended.
-func (l *Line) Done() <-chan struct{} { return l.ctx.Done() }
+// Done is closed when the line has ended, and its last event was taken.
+func (l *Line) Done() <-chan struct{} { return l.done }
+
+// Ended reports whether the line has.
+func (l *Line) Ended() bool { return l.ctx.Err() != nil }
 
 // Close cuts the line.
 func (l *Line) Close() {
@@ -184,6 +188,7 @@ func (l *Line) next(ctx context.Context) (*Frame, error) {
 }
 
 func (l *Line) read(silence time.Duration) {
+	defer close(l.done)
 	defer l.Close()
 	for {
 		f, err := l.next(l.ctx)
