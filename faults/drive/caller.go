@@ -89,7 +89,7 @@ type Line struct {
 	cancel context.CancelFunc
 	events func(*Frame) // gets what is no reply
 	done   chan struct{}
-	silent *time.Timer  // cuts the line if it is not set again
+	silent *time.Timer // cuts the line if it is not set again
 
 	mu      sync.Mutex
 	n       int
