@@ -222,10 +222,10 @@ func (n *Node) Resume() {
 	n.Back()
 }
 
-// endWithin is what a node may take to end: fifteen seconds that it gives its
-// Hub, ten for a call of the Store on a connection that is lost, and two for the
+// endWithin is what a node may take to end: the time that it gives its Hub, ten
+// seconds for a call of the Store on a connection that is lost, and two for the
 // pool. The rest is for a busy machine.
-const endWithin = 40 * time.Second
+const endWithin = process.Patience
 
 // Stop asks the node to end, which it must do in good time and in good order.
 func (n *Node) Stop() {

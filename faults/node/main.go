@@ -101,7 +101,7 @@ func run(ctx context.Context, o options) error {
 	case <-ctx.Done():
 	case err = <-served:
 	}
-	late, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	late, cancel := context.WithTimeout(context.Background(), 25*time.Second) // two calls on lost connections
 	defer cancel()
 	err = errors.Join(err, hub.Shutdown(late), srv.Shutdown(late))
 	pruning.Wait()

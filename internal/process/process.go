@@ -4,7 +4,6 @@ package process
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -140,18 +139,36 @@ func Poll(t testing.TB, within time.Duration, f func() (ok bool, missing string)
 	}
 }
 
-// FreeAddr returns a loopback address where nothing listens. Its port is below
-// those that the system gives to outgoing connections, so that none of these
-// takes it while a program is down.
+// FreeAddr returns a loopback address where nothing listens, nor will another
+// test that asks here: what has it may end and start again. The ports are below
+// those that the system gives to outgoing connections.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
-		if l, err := net.Listen("tcp", addr); err == nil {
+	ports.Lock()
+	defer ports.Unlock()
+	for first := 20000; ports.mine == nil && first < 30000; first += perProcess {
+		ports.first = first
+		ports.mine, _ = net.Listen("tcp", addr(first)) // until the process ends: those behind it are its own
+	}
+	for n := 1; ports.mine != nil && n < perProcess; n++ {
+		ports.given = ports.given%(perProcess-1) + 1
+		a := addr(ports.first + ports.given)
+		if l, err := net.Listen("tcp", a); err == nil {
 			l.Close()
-			return addr
+			return a
 		}
 	}
 	t.Fatal("no port is free")
 	return ""
 }
+
+const perProcess = 500
+
+// ports are those that this process may use.
+var ports struct {
+	sync.Mutex
+	mine         net.Listener
+	first, given int
+}
+
+func addr(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
