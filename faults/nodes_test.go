@@ -110,6 +110,9 @@ func newWitness(t *testing.T, m *member, patients ...string) *witness {
 	f, err := line.Ask(map[string]any{"type": "watch", "patients": patients, "delivery": "every"})
 	require.NoError(t, err)
 	require.Equal(t, "ok", f.Type)
+	process.Poll(t, process.Patience, func() (bool, string) { // what comes from now on is each event
+		return w.count(func(f *drive.Frame) bool { return f.Type == "synced" }) == len(patients), "synced"
+	})
 	return w
 }
 
