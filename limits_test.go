@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -419,4 +420,33 @@ func TestPlacesAreCountedOnce(t *testing.T) {
 		}
 		eventually(t, 10*time.Second, "they have gone", func() bool { return taken() == 0 })
 	}
+}
+
+// A refusal that nobody could be told of is none: the device is to try again.
+func TestRefusedAlertIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refused atomic.Bool
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+			if refused.Load() && entries[0].Patient == System {
+				return nil, errInjected
+			}
+			return next.Append(ctx, entries)
+		}}
+		w := newWorld(t, store, &Options{MaxAlerts: 1, Policy: threeSteps})
+		defer w.close()
+		device := w.dial("device")
+		defer device.ws.CloseNow()
+		raise := func(key string) object {
+			return device.ask(fmt.Sprintf(`{"type":"raise","req":"1","event_id":"%s","alert":{"patient":"p1","key":"%s","text":"x","priority":"high"}}`, key, key))
+		}
+		require.Equal(t, "ok", raise("one")["type"])
+		time.Sleep(time.Second)
+		refused.Store(true)
+		require.Equal(t, "later", raise("two")["retry"])
+		refused.Store(false)
+		require.Equal(t, "limit", raise("two")["code"])
+		list, _, err := store.Latest(t.Context(), System)
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+	})
 }
