@@ -84,7 +84,7 @@ func (h *Hub) showAccess(ctx context.Context, patient string, c *Change, now tim
 
 // revoke carries a revocation out on this node.
 func (h *Hub) revoke(r Revocation) {
-	h.revoked.add(r)
+	h.revoked.add(r, h.now())
 	h.generation.Add(1)
 	for _, c := range h.connections(func(c *conn) bool {
 		return c.who.ID == r.Principal && (r.Session == "" || c.who.Session == r.Session)
@@ -258,7 +258,7 @@ func (h *Hub) applyUnreadable(e *Entry) {
 	h.wg.Go(func() {
 		h.complain(h.ctx, AlertRef{Key: e.Key}, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
 	})
-	h.revoked.addSealed(key, e.Due)
+	h.revoked.addSealed(key, e.Due, h.now())
 	h.generation.Add(1)
 	open := h.index.all()
 	for _, c := range h.connections(func(*conn) bool { return true }) {
@@ -288,21 +288,19 @@ type revocations struct {
 	sealed map[string]time.Time // those that cannot be read: until when
 }
 
-func (r *revocations) add(v Revocation) {
+func (r *revocations) add(v Revocation, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
 	r.list = slices.DeleteFunc(r.list, func(o Revocation) bool { return o.Until.Before(now) })
 	r.list = append(r.list, v)
 }
 
-func (r *revocations) addSealed(key string, until time.Time) {
+func (r *revocations) addSealed(key string, until, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sealed == nil {
 		r.sealed = make(map[string]time.Time)
 	}
-	now := time.Now()
 	maps.DeleteFunc(r.sealed, func(_ string, until time.Time) bool { return until.Before(now) })
 	r.sealed[key] = until
 }

@@ -338,3 +338,20 @@ func TestRevocationReachesEveryNode(t *testing.T) {
 		})
 	}
 }
+
+// A revocation lasts by the Store's clock: a node whose own is ahead lets nobody
+// in early.
+func TestRevocationOfANodeWhoseClockIsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &clocked{Store: NewMemoryStore(nil)}
+		store.ahead.Store(int64(-48 * time.Hour))
+		w := newWorld(t, store, nil)
+		defer w.close()
+		time.Sleep(time.Second)
+		require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
+		require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: "doctor"}))
+		time.Sleep(5 * time.Second)
+		_, err := w.tryDial("nurse")
+		require.ErrorContains(t, err, "403")
+	})
+}
