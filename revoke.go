@@ -191,6 +191,24 @@ func (h *Hub) loseAlerts(ctx context.Context, r Revocation) error {
 	return errors.Join(errs...)
 }
 
+// disown makes an alert nobody's whose accepter's access had ended meanwhile, as
+// this node or another has it: who took the access away did not know of it.
+func (h *Hub) disown(e *Entry) {
+	if e.Kind != KindAlert || !e.Open || !h.revoked.any() {
+		return
+	}
+	a, err := decodeAlert(e)
+	if err != nil || a.Responsibility.State != Accepted {
+		return
+	}
+	r := Revocation{Principal: a.Responsibility.By.ID, Patients: []string{e.Patient}}
+	if h.revoked.covers(&Principal{ID: r.Principal}, e.Patient, h.now()) {
+		h.wg.Go(func() {
+			h.insist(h.ctx, func(ctx context.Context) error { return h.loseAlerts(ctx, r) })
+		})
+	}
+}
+
 // tellNodes writes an access entry into the system's log, where every node sees it.
 func (h *Hub) tellNodes(ctx context.Context, c *Change, key string, now time.Time) error {
 	var e encoder
@@ -303,6 +321,13 @@ func (r *revocations) addSealed(key string, until, now time.Time) {
 	}
 	maps.DeleteFunc(r.sealed, func(_ string, until time.Time) bool { return until.Before(now) })
 	r.sealed[key] = until
+}
+
+// any reports whether there are revocations at all.
+func (r *revocations) any() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.list)+len(r.sealed) > 0
 }
 
 // covers reports whether p's access to patient ("": to anything) has ended.
