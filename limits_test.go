@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -449,4 +450,36 @@ func TestRefusedAlertIsTold(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, list, 1)
 	})
+}
+
+// What the Store has not taken does not count as one of a patient's vitals.
+func TestRefusedVitalsTakeNoKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		result error // of each entry
+		err    error // of all
+	}{"no room": {result: ErrFull}, "unknown": {err: errInjected}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var refused atomic.Bool
+				store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+					if !refused.Load() {
+						return next.Append(ctx, entries)
+					}
+					return slices.Repeat([]Appended{{Err: c.result}}, len(entries)), c.err
+				}}
+				w := newWorld(t, store, &Options{Keys: 2})
+				defer w.close()
+				refused.Store(true)
+				for _, v := range []Vital{HeartRate.Of("p1", 60), SpO2.Of("p1", 97)} {
+					_, err := w.hub.Publish(t.Context(), v)
+					require.Error(t, err)
+				}
+				refused.Store(false)
+				_, err := w.hub.Publish(t.Context(), RespiratoryRate.Of("p1", 12), HeartRate.Of("p1", 60))
+				require.NoError(t, err)
+				_, err = w.hub.Publish(t.Context(), SpO2.Of("p1", 97))
+				require.ErrorIs(t, err, errLimit)
+			})
+		})
+	}
 }
