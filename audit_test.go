@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -462,3 +463,33 @@ func TestRecordThatIsAlwaysRefused(t *testing.T) {
 type auditorFunc func(context.Context, Record) error
 
 func (f auditorFunc) Record(ctx context.Context, r Record) error { return f(ctx, r) }
+
+// After a flood of refusals each is recorded by itself again, with who it was.
+func TestRefusalsAfterAFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var last Record
+		w := newWorld(t, nil, &Options{Auditor: auditorFunc(func(_ context.Context, r Record) error {
+			mu.Lock()
+			defer mu.Unlock()
+			last = r
+			return nil
+		})})
+		defer w.close()
+		knock := func() {
+			r := httptest.NewRecorder()
+			w.hub.ServeHTTP(r, httptest.NewRequest(http.MethodPost, "/", nil))
+			require.Equal(t, http.StatusUnauthorized, r.Code)
+		}
+		for range 200 {
+			knock()
+		}
+		time.Sleep(time.Hour + 50*time.Millisecond) // between two ticks of the Hub's clock
+		knock()
+		time.Sleep(time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, AuditRefusal, last.Event)
+		require.Equal(t, "192.0.2.1", last.Address)
+	})
+}

@@ -190,7 +190,7 @@ func (h *Hub) keepTime() {
 		}
 		was, at = now, ticks
 		if stranded {
-			stranded = h.bringForward() != nil
+			stranded = h.bringForward()
 		}
 		select {
 		case <-every.C:
@@ -223,20 +223,26 @@ func (h *Hub) readClock(known bool) bool {
 }
 
 // bringForward makes what was put off until a time of a clock that has been
-// set back due as much earlier: by how far in the future it was written.
-func (h *Hub) bringForward() error {
+// set back due as much earlier: by how far in the future it was written, or was
+// begun to be told. It reports whether there may be more: what it has found may
+// not be written.
+func (h *Hub) bringForward() (more bool) {
 	now := h.now()
 	waiting, err := h.store.Waiting(h.ctx, now.AddDate(100, 0, 0), math.MaxInt32)
 	if err != nil {
-		return err
+		return true
 	}
 	places := make(chan struct{}, atOnce)
 	for i := range waiting {
 		e := waiting[i]
 		by := e.Received.Sub(now)
+		if a, err := decodeAlert(&e); e.Kind == KindAlert && err == nil { // it may have been raised again since
+			by = max(by, a.Escalation.began.Sub(now))
+		}
 		if by <= stall {
 			continue
 		}
+		more = true
 		places <- struct{}{}
 		h.wg.Go(func() {
 			defer func() { <-places }()
@@ -253,7 +259,7 @@ func (h *Hub) bringForward() error {
 			}
 		})
 	}
-	return nil
+	return more
 }
 
 // pruneOld prunes every ten minutes.

@@ -136,3 +136,39 @@ func TestSlowAnswersOfTheStoresClock(t *testing.T) {
 		require.Equal(t, time.Hour, ahead(40*time.Second))
 	})
 }
+
+// What waits is brought forward after the clock was set back though the Store
+// fails as it is, or the alert is raised again before it is.
+func TestClockIsSetWhileMuchHappens(t *testing.T) {
+	for _, raised := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var refused atomic.Bool
+			s := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+				if refused.Load() {
+					return nil, errInjected
+				}
+				return next.Append(ctx, entries)
+			}}
+			p := &pager{}
+			w := newWorld(t, s, &Options{Policy: threeSteps, Notifier: p})
+			defer w.close()
+			w.hub.skew.Store(int64(time.Hour)) // the wall clock is ahead, for in a bubble it cannot be
+			time.Sleep(11 * time.Second)
+			start := time.Now()
+			_, err := w.hub.Raise(t.Context(), high("k"))
+			require.NoError(t, err)
+			time.Sleep(5 * time.Second)
+			w.hub.skew.Store(0)
+			if raised {
+				_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "still", Priority: PriorityHigh})
+				require.NoError(t, err)
+			}
+			time.Sleep(3 * time.Second)
+			refused.Store(!raised)
+			time.Sleep(5 * time.Second)
+			refused.Store(false)
+			time.Sleep(time.Minute - time.Since(start))
+			require.Len(t, levels(p, "k")[2], 1, "raised again: %v", raised)
+		})
+	}
+}

@@ -107,23 +107,27 @@ func emergencyKey(principal string) string {
 // until later. It is open until it ends.
 func (h *Hub) breakGlass(ctx context.Context, p *Principal, patient, reason string, until time.Time) error {
 	c := &Change{Kind: "emergency", Principal: p.ID, Reason: reason, Until: until.UTC().Truncate(time.Millisecond)}
-	return h.setEmergency(ctx, patient, c, func(bool) bool { return true })
+	return h.setEmergency(ctx, patient, c, func(*Entry) bool { return true })
 }
 
-// endEmergency writes into a patient's log that an emergency has ended.
-func (h *Hub) endEmergency(ctx context.Context, patient, principal string) error {
+// endEmergency writes into a patient's log that an emergency has ended, if it is
+// still of the given revision; 0: of any.
+func (h *Hub) endEmergency(ctx context.Context, patient, principal string, rev uint64) error {
 	c := &Change{Kind: "emergency_ended", Principal: principal, Until: h.now()}
 	was := false
-	err := h.setEmergency(ctx, patient, c, func(open bool) bool { was = open; return open })
+	err := h.setEmergency(ctx, patient, c, func(old *Entry) bool {
+		was = old.Open && (rev == 0 || rev == old.Rev)
+		return was
+	})
 	if was || err != nil {
 		h.recordHost(Record{Event: AuditEmergencyEnded, Patient: patient, About: principal}, err)
 	}
 	return err
 }
 
-// setEmergency appends the next state of an emergency if apply, which is told
-// whether it is open, says so.
-func (h *Hub) setEmergency(ctx context.Context, patient string, c *Change, apply func(open bool) bool) error {
+// setEmergency appends the next state of an emergency if apply, which is given
+// the last one, says so.
+func (h *Hub) setEmergency(ctx context.Context, patient string, c *Change, apply func(old *Entry) bool) error {
 	key := emergencyKey(c.Principal)
 	var data encoder
 	c.encode(&data)
@@ -132,7 +136,7 @@ func (h *Hub) setEmergency(ctx context.Context, patient string, c *Change, apply
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return unavailable(err)
 		}
-		if !apply(old.Open) {
+		if !apply(&old) {
 			return nil
 		}
 		now := h.now()
@@ -156,7 +160,7 @@ func (h *Hub) endEmergencies(ctx context.Context, principal string, patients []s
 	var errs []error
 	for p := range h.emergencies.of(principal, h.now()) {
 		if len(patients) == 0 || slices.Contains(patients, p) {
-			errs = append(errs, h.endEmergency(ctx, p, principal))
+			errs = append(errs, h.endEmergency(ctx, p, principal, 0))
 		}
 	}
 	return errors.Join(errs...)

@@ -150,3 +150,22 @@ func TestEmergencyIsWrittenFirst(t *testing.T) {
 		s.failing.Store(false)
 	})
 }
+
+// An emergency that is prolonged as it ends goes on.
+func TestEmergencyProlongedAsItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		h, doctor := w.hub, people["doctor"]
+		require.NoError(t, h.breakGlass(t.Context(), &doctor, "p1", "x", h.now().Add(time.Second)))
+		e, err := w.store.Get(t.Context(), "p1", emergencyKey("doctor"))
+		require.NoError(t, err)
+		require.NoError(t, h.breakGlass(t.Context(), &doctor, "p1", "x", h.now().Add(time.Hour)))
+		h.happen(t.Context(), &e) // it was found to be due before
+		require.Contains(t, h.emergencies.of("doctor", h.now()), "p1")
+		time.Sleep(time.Hour + 2*time.Second)
+		e, err = w.store.Get(t.Context(), "p1", emergencyKey("doctor"))
+		require.NoError(t, err)
+		require.False(t, e.Open)
+	})
+}

@@ -154,7 +154,7 @@ func (h *Hub) happen(ctx context.Context, e *Entry) {
 		h.happenTimer(ctx, e)
 	case KindAccess:
 		if ev, err := e.event(); err == nil && ev.Access.Kind == "emergency" {
-			h.endEmergency(ctx, e.Patient, ev.Access.Principal)
+			h.endEmergency(ctx, e.Patient, ev.Access.Principal, e.Rev) // it may have been prolonged
 			return
 		}
 		c := *e

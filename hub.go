@@ -137,6 +137,31 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (Appended, error)
 	}
 }
 
+// insist does what must not stay undone because the Store fails: where that
+// hinders f, it is called again, until the Hub ends.
+func (h *Hub) insist(ctx context.Context, f func(context.Context) error) {
+	if !hindered(f(ctx)) {
+		return
+	}
+	go func() {
+		for pause := pollEvery; ; pause = min(2*pause, claimFor) {
+			select {
+			case <-time.After(pause):
+			case <-h.quit:
+				return
+			}
+			if !hindered(f(h.ctx)) {
+				return
+			}
+		}
+	}()
+}
+
+// hindered reports whether something may succeed later that has failed.
+func hindered(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrBusy) || errors.Is(err, ErrFull)
+}
+
 // host is the sender of what the host itself does.
 const host = "@host"
 

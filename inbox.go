@@ -237,6 +237,7 @@ func (h *Hub) follow() {
 				if h.index.note(list[i], false) {
 					foreign = append(foreign, list[i].Patient)
 				}
+				h.disown(&list[i])
 				h.findReadings(&list[i])
 			}
 			if len(foreign) > 0 {

@@ -211,14 +211,18 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 	}
 	out = l.join(ctx, jobs, out)
 	var entries []Entry
-	var at []int
+	var at, fresh []int
 	for i, j := range jobs {
 		if j.entry == nil {
 			continue
 		}
-		if err := l.room(ctx, j.entry); err != nil {
+		first, err := l.room(ctx, j.entry)
+		if err != nil {
 			out = append(out, delivery{done: j.done, result: Appended{Err: err}})
 			continue
+		}
+		if first {
+			fresh = append(fresh, len(entries))
 		}
 		entries = append(entries, *j.entry)
 		at = append(at, i)
@@ -229,6 +233,11 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 	results, err := l.hub.store.Append(ctx, entries)
 	if err == nil && len(results) != len(entries) {
 		err = errors.New("carewire: the Store broke its contract")
+	}
+	for _, k := range fresh {
+		if err != nil || results[k].Err != nil {
+			delete(l.keys, entries[k].Patient) // to be read again
+		}
 	}
 	if err != nil {
 		l.failed = true
@@ -386,16 +395,17 @@ func (l *lane) join(ctx context.Context, jobs []job, out []delivery) []delivery 
 
 const keysOf = 20000 // patients whose keys of vitals are kept in mind
 
-// room refuses a vital of one key too many for its patient.
-func (l *lane) room(ctx context.Context, e *Entry) error {
+// room refuses a vital of one key too many for its patient. It reports whether
+// it is the first of its key.
+func (l *lane) room(ctx context.Context, e *Entry) (first bool, err error) {
 	if e.Kind != KindVital {
-		return nil
+		return false, nil
 	}
 	known := l.keys[e.Patient]
 	if known == nil {
 		latest, _, err := l.hub.store.Latest(ctx, e.Patient)
 		if err != nil {
-			return ErrUnavailable
+			return false, ErrUnavailable
 		}
 		known = make(map[string]bool)
 		for _, v := range latest {
@@ -408,13 +418,14 @@ func (l *lane) room(ctx context.Context, e *Entry) error {
 		}
 		l.keys[e.Patient] = known
 	}
-	if !known[e.Key] {
-		if len(known) >= l.hub.opt.Keys {
-			return errLimit
-		}
-		known[e.Key] = true
+	if known[e.Key] {
+		return false, nil
 	}
-	return nil
+	if len(known) >= l.hub.opt.Keys {
+		return false, errLimit
+	}
+	known[e.Key] = true
+	return true, nil
 }
 
 var errLimit = &RequestError{Code: CodeLimit, Retry: RetryNever}

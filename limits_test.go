@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -418,5 +420,66 @@ func TestPlacesAreCountedOnce(t *testing.T) {
 			p.conn.Close()
 		}
 		eventually(t, 10*time.Second, "they have gone", func() bool { return taken() == 0 })
+	}
+}
+
+// A refusal that nobody could be told of is none: the device is to try again.
+func TestRefusedAlertIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refused atomic.Bool
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+			if refused.Load() && entries[0].Patient == System {
+				return nil, errInjected
+			}
+			return next.Append(ctx, entries)
+		}}
+		w := newWorld(t, store, &Options{MaxAlerts: 1, Policy: threeSteps})
+		defer w.close()
+		device := w.dial("device")
+		defer device.ws.CloseNow()
+		raise := func(key string) object {
+			return device.ask(fmt.Sprintf(`{"type":"raise","req":"1","event_id":"%s","alert":{"patient":"p1","key":"%s","text":"x","priority":"high"}}`, key, key))
+		}
+		require.Equal(t, "ok", raise("one")["type"])
+		time.Sleep(time.Second)
+		refused.Store(true)
+		require.Equal(t, "later", raise("two")["retry"])
+		refused.Store(false)
+		require.Equal(t, "limit", raise("two")["code"])
+		list, _, err := store.Latest(t.Context(), System)
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+	})
+}
+
+// What the Store has not taken does not count as one of a patient's vitals.
+func TestRefusedVitalsTakeNoKey(t *testing.T) {
+	for name, c := range map[string]struct {
+		result error // of each entry
+		err    error // of all
+	}{"no room": {result: ErrFull}, "unknown": {err: errInjected}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var refused atomic.Bool
+				store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+					if !refused.Load() {
+						return next.Append(ctx, entries)
+					}
+					return slices.Repeat([]Appended{{Err: c.result}}, len(entries)), c.err
+				}}
+				w := newWorld(t, store, &Options{Keys: 2})
+				defer w.close()
+				refused.Store(true)
+				for _, v := range []Vital{HeartRate.Of("p1", 60), SpO2.Of("p1", 97)} {
+					_, err := w.hub.Publish(t.Context(), v)
+					require.Error(t, err)
+				}
+				refused.Store(false)
+				_, err := w.hub.Publish(t.Context(), RespiratoryRate.Of("p1", 12), HeartRate.Of("p1", 60))
+				require.NoError(t, err)
+				_, err = w.hub.Publish(t.Context(), SpO2.Of("p1", 97))
+				require.ErrorIs(t, err, errLimit)
+			})
+		})
 	}
 }

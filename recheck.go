@@ -79,8 +79,9 @@ func (c *conn) recheck(ctx context.Context) {
 	}
 	c.begin(ctx, came, rights, generation, func(p string) *watched { return fresh[p] })
 	if len(lost) > 0 {
-		h.endEmergencies(ctx, c.who.ID, lost)
-		h.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost})
+		h.insist(ctx, func(ctx context.Context) error {
+			return errors.Join(h.endEmergencies(ctx, c.who.ID, lost), h.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost}))
+		})
 	}
 	if undecided {
 		c.checkAt.Store(later(h.ticks(), askAgain))
@@ -171,6 +172,8 @@ func (c *conn) lapsed() {
 		}
 	}
 	if len(lost) > 0 {
-		go c.hub.loseAlerts(c.hub.ctx, Revocation{Principal: c.who.ID, Patients: lost})
+		go c.hub.insist(c.hub.ctx, func(ctx context.Context) error {
+			return c.hub.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost})
+		})
 	}
 }

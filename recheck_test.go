@@ -400,3 +400,48 @@ func TestUnwatchedStaysUnwatched(t *testing.T) {
 		require.NotEmpty(t, n.vitals, "until the group is watched anew")
 	})
 }
+
+// Whoever is refused when access is asked for again, or whose access has run
+// out, is responsible no more, though the Store fails just then.
+func TestLostAccessOutlivesAFailure(t *testing.T) {
+	for _, runsOut := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var refused atomic.Bool
+			store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+				if refused.Load() {
+					return nil, errInjected
+				}
+				return next.Append(ctx, entries)
+			}}
+			j := &judge{decide: everyone}
+			p := &pager{}
+			w := newWorld(t, store, &Options{Authorizer: j, Policy: threeSteps, Notifier: p})
+			defer w.close()
+			start := time.Now()
+			if runsOut {
+				j.rule(func(a Access, _ string) (Decision, error) {
+					return Decision{Allow: true, Until: start.Add(time.Minute)}, nil
+				})
+			}
+			nurse := w.watching("nurse", "latest")
+			defer nurse.ws.CloseNow()
+			f := nurse.follow()
+			a, err := w.hub.Raise(t.Context(), high("k"))
+			require.NoError(t, err)
+			_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Accept})
+			require.NoError(t, err)
+			if !runsOut {
+				j.rule(func(Access, string) (Decision, error) { return Decision{}, nil })
+			}
+			time.Sleep(20 * time.Second)
+			p.told(start)
+			refused.Store(true)
+			time.Sleep(50 * time.Second)
+			_, revoked := f.last(start)
+			require.InDelta(t, 62, revoked, 4)
+			refused.Store(false)
+			time.Sleep(15 * time.Second)
+			require.NotEmpty(t, p.told(start), "the steps begin again: %v", runsOut)
+		})
+	}
+}

@@ -275,7 +275,7 @@ func (h *Hub) recordTallies(least time.Duration) {
 		h.recordHost(r, nil)
 	}
 	h.audit.mu.Lock()
-	if !h.audit.refusals.Allow() && least > 0 {
+	if len(h.audit.more) == 0 || !h.audit.refusals.Allow() && least > 0 { // one look at it each tick would leave nothing for others
 		h.audit.mu.Unlock()
 		return
 	}

@@ -84,7 +84,7 @@ func (h *Hub) showAccess(ctx context.Context, patient string, c *Change, now tim
 
 // revoke carries a revocation out on this node.
 func (h *Hub) revoke(r Revocation) {
-	h.revoked.add(r)
+	h.revoked.add(r, h.now())
 	h.generation.Add(1)
 	for _, c := range h.connections(func(c *conn) bool {
 		return c.who.ID == r.Principal && (r.Session == "" || c.who.Session == r.Session)
@@ -191,6 +191,24 @@ func (h *Hub) loseAlerts(ctx context.Context, r Revocation) error {
 	return errors.Join(errs...)
 }
 
+// disown makes an alert nobody's whose accepter's access had ended meanwhile, as
+// this node or another has it: who took the access away did not know of it.
+func (h *Hub) disown(e *Entry) {
+	if e.Kind != KindAlert || !e.Open || !h.revoked.any() {
+		return
+	}
+	a, err := decodeAlert(e)
+	if err != nil || a.Responsibility.State != Accepted {
+		return
+	}
+	r := Revocation{Principal: a.Responsibility.By.ID, Patients: []string{e.Patient}}
+	if h.revoked.covers(&Principal{ID: r.Principal}, e.Patient, h.now()) {
+		h.wg.Go(func() {
+			h.insist(h.ctx, func(ctx context.Context) error { return h.loseAlerts(ctx, r) })
+		})
+	}
+}
+
 // tellNodes writes an access entry into the system's log, where every node sees it.
 func (h *Hub) tellNodes(ctx context.Context, c *Change, key string, now time.Time) error {
 	var e encoder
@@ -258,7 +276,7 @@ func (h *Hub) applyUnreadable(e *Entry) {
 	h.wg.Go(func() {
 		h.complain(h.ctx, AlertRef{Key: e.Key}, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
 	})
-	h.revoked.addSealed(key, e.Due)
+	h.revoked.addSealed(key, e.Due, h.now())
 	h.generation.Add(1)
 	open := h.index.all()
 	for _, c := range h.connections(func(*conn) bool { return true }) {
@@ -288,23 +306,28 @@ type revocations struct {
 	sealed map[string]time.Time // those that cannot be read: until when
 }
 
-func (r *revocations) add(v Revocation) {
+func (r *revocations) add(v Revocation, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
 	r.list = slices.DeleteFunc(r.list, func(o Revocation) bool { return o.Until.Before(now) })
 	r.list = append(r.list, v)
 }
 
-func (r *revocations) addSealed(key string, until time.Time) {
+func (r *revocations) addSealed(key string, until, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sealed == nil {
 		r.sealed = make(map[string]time.Time)
 	}
-	now := time.Now()
 	maps.DeleteFunc(r.sealed, func(_ string, until time.Time) bool { return until.Before(now) })
 	r.sealed[key] = until
+}
+
+// any reports whether there are revocations at all.
+func (r *revocations) any() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.list)+len(r.sealed) > 0
 }
 
 // covers reports whether p's access to patient ("": to anything) has ended.

@@ -338,3 +338,40 @@ func TestRevocationReachesEveryNode(t *testing.T) {
 		})
 	}
 }
+
+// What is accepted on one node while access is taken on another is nobody's either.
+func TestAcceptedAsAccessEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newWorld(t, nil, nil)
+		defer a.close()
+		b := newWorld(t, a.store, nil)
+		defer b.close()
+		x, err := a.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow})
+		require.NoError(t, err)
+		time.Sleep(3200 * time.Millisecond)
+		_, err = b.hub.Answer(t.Context(), people["nurse"], x.Ref(), Answer{Do: Accept})
+		require.NoError(t, err)
+		require.NoError(t, a.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
+		time.Sleep(5 * time.Second)
+		x, err = a.hub.Alert(t.Context(), "p1", "k")
+		require.NoError(t, err)
+		require.Equal(t, Undefined, x.Responsibility.State)
+	})
+}
+
+// A revocation lasts by the Store's clock: a node whose own is ahead lets nobody
+// in early.
+func TestRevocationOfANodeWhoseClockIsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &clocked{Store: NewMemoryStore(nil)}
+		store.ahead.Store(int64(-48 * time.Hour))
+		w := newWorld(t, store, nil)
+		defer w.close()
+		time.Sleep(time.Second)
+		require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
+		require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: "doctor"}))
+		time.Sleep(5 * time.Second)
+		_, err := w.tryDial("nurse")
+		require.ErrorContains(t, err, "403")
+	})
+}

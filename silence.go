@@ -58,26 +58,34 @@ func (h *Hub) listen(v *Vital, now time.Time) {
 	s.armed[k] = now.Add(wait)
 	s.mu.Unlock()
 	patient, device, test := v.Patient, v.Device, v.Test
-	go func() {
-		old, err := h.store.Get(h.ctx, patient, k.key)
+	go h.insist(h.ctx, func(ctx context.Context) error {
+		old, err := h.store.Get(ctx, patient, k.key)
 		if err != nil && !errors.Is(err, ErrNotFound) {
-			s.forget(k)
-			return
+			return unavailable(err)
 		}
-		if err == nil && old.Open && old.Due.After(now) {
-			return
-		}
-		if err := h.arm(h.ctx, patient, device, test, old.Rev+1, wait, now.Add(wait)); err != nil && !errors.Is(err, ErrConflict) {
-			s.forget(k)
-		}
-		c := change{patient: patient, key: noData(device), test: test, sender: host}
-		h.change(h.ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
-			if prev == nil || !prev.Open() || prev.Condition == ConditionOver {
-				return Alert{}, ErrForbidden
+		if !old.Open || !old.Due.After(now) {
+			err = h.arm(ctx, patient, device, test, old.Rev+1, wait, now.Add(wait))
+			if errors.Is(err, ErrConflict) { // with a node that found it due, or heard the device, too
+				return ErrBusy
 			}
-			return over(prev, now), nil
-		})
-	}()
+			if err != nil {
+				return err
+			}
+		}
+		return h.heard(ctx, patient, device, test)
+	})
+}
+
+// heard ends the alert that a device is silent.
+func (h *Hub) heard(ctx context.Context, patient, device string, test bool) error {
+	c := change{patient: patient, key: noData(device), test: test, sender: host}
+	_, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+		if prev == nil || !prev.Open() || prev.Condition == ConditionOver {
+			return Alert{}, ErrForbidden
+		}
+		return over(prev, now), nil
+	})
+	return err
 }
 
 // arm writes the timer by whose Due the device must have been heard.
@@ -129,11 +137,15 @@ func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
 	// While this Hub did not run it could hear nobody: no device is blamed for
 	// that. Nor is a time believed that has not come yet: the clock was set back.
 	now := h.now()
+	again := heard.Add(wait).After(now) && !heard.After(now)
 	if awake := time.Unix(0, h.awake.Load()).UTC(); heard.Before(awake) || heard.After(now) {
 		heard = awake
 	}
 	k := openKey{e.Patient, e.Key}
 	if due := heard.Add(wait); due.After(now) {
+		if again && h.index.has(openKey{e.Patient, alertKey(noData(device), test)}) { // raised as it was heard again
+			h.heard(ctx, e.Patient, device, test)
+		}
 		if h.arm(ctx, e.Patient, device, test, e.Rev+1, wait, due) == nil {
 			h.silence.mu.Lock()
 			h.silence.armed[k] = due

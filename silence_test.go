@@ -1,0 +1,100 @@
+package carewire
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// monitor is a reading of a device that sends every five seconds.
+func monitor() Vital {
+	v := HeartRate.Of("p1", 60)
+	v.Device, v.Every = "mon-1", 5*time.Second
+	return v
+}
+
+// The alert that a device is silent ends when it is heard again, though the
+// Store fails just then.
+func TestSilenceEndsAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refused atomic.Bool
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+			if refused.Load() && slices.ContainsFunc(entries, func(e Entry) bool { return e.Kind == KindAlert }) {
+				return nil, errInjected
+			}
+			return next.Append(ctx, entries)
+		}}
+		w := newWorld(t, store, nil)
+		defer w.close()
+		_, err := w.hub.Publish(t.Context(), monitor())
+		require.NoError(t, err)
+		time.Sleep(20 * time.Second)
+		a, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+		require.NoError(t, err)
+		require.Equal(t, ConditionPresent, a.Condition)
+		refused.Store(true)
+		time.AfterFunc(3*time.Second, func() { refused.Store(false) })
+		for range 20 { // not when the timer is due
+			w.hub.Publish(t.Context(), monitor())
+			time.Sleep(4 * time.Second)
+		}
+		a, err = w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+		require.NoError(t, err)
+		require.Equal(t, ConditionOver, a.Condition)
+	})
+}
+
+// late is a Store whose answer to Latest is old when it comes.
+type late struct {
+	Store
+	meanwhile atomic.Pointer[func()]
+}
+
+func (s *late) Latest(ctx context.Context, patient string) ([]Entry, Head, error) {
+	list, head, err := s.Store.Latest(ctx, patient)
+	if f := s.meanwhile.Swap(nil); f != nil {
+		(*f)()
+	}
+	return list, head, err
+}
+
+// A device that is heard again just when it is said to be silent is not silent,
+// on whichever node it is heard and said.
+func TestHeardWhileItIsSaidToBeSilent(t *testing.T) {
+	for _, nodes := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &late{Store: NewMemoryStore(nil)}
+			w := newWorld(t, store, nil)
+			defer w.close()
+			hears := w
+			if nodes == 2 {
+				hears = newWorld(t, store.Store, nil)
+				defer hears.close()
+			}
+			_, err := hears.hub.Publish(t.Context(), monitor())
+			require.NoError(t, err)
+			time.Sleep(14 * time.Second)
+			store.meanwhile.Store(new(func() {
+				hears.hub.Publish(t.Context(), monitor())
+				time.Sleep(200 * time.Millisecond)
+			}))
+			time.Sleep(6 * time.Second)
+			if nodes == 2 {
+				w.close()
+			}
+			for range 12 {
+				_, err := hears.hub.Publish(t.Context(), monitor())
+				require.NoError(t, err)
+				time.Sleep(4 * time.Second)
+			}
+			a, err := hears.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+			require.NoError(t, err, "it was said")
+			require.Equal(t, ConditionOver, a.Condition)
+		})
+	}
+}
