@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -89,13 +90,13 @@ func TestSlowCommitsHideAndStallNothing(t *testing.T) {
 	}
 	// Meanwhile the nodes answer, of the same patients too, and show what was committed.
 	caller := &drive.Caller{URLs: []string{members[1].URL()}, Token: "device-h"}
+	ctx, cancel := context.WithTimeout(t.Context(), process.Patience) // one transaction stays open for longer
+	defer cancel()
 	for n := range 5 {
-		before := time.Now()
-		f, _, err := caller.Call(t.Context(), map[string]any{"type": "publish", "vitals": []any{
+		f, _, err := caller.Call(ctx, map[string]any{"type": "publish", "vitals": []any{
 			map[string]any{"patient": "h-open", "code": "8867-4", "value": n, "unit": "/min"}}})
-		require.NoError(t, err)
+		require.NoError(t, err, "it was stalled")
 		require.Equal(t, "ok", f.Type)
-		require.Less(t, time.Since(before), 3*time.Second, "it was stalled")
 		after(t.Context(), 300*time.Millisecond)
 	}
 	running.Wait()
@@ -104,7 +105,7 @@ func TestSlowCommitsHideAndStallNothing(t *testing.T) {
 		err := p.QueryRow(t.Context(), `select count(*) from carewire.pending`).Scan(&left)
 		return err == nil && left == 0, fmt.Sprint(left, " events are left")
 	}
-	process.Poll(t, process.Patience, nothingLeft)
+	process.Poll(t, 3*process.Patience, nothingLeft)
 	ofOpen := func(f *drive.Frame) bool { return f.Patient == "h-open" && f.Type == "alert" }
 	require.Zero(t, seen.count(ofOpen), "its transaction is open")
 	require.NoError(t, open.Commit(t.Context()))
