@@ -34,7 +34,7 @@ func Start(t testing.TB, cmd *exec.Cmd) *Run {
 	t.Helper()
 	r := &Run{Cmd: cmd, Out: newLines(), Log: newLines(), Ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = r.Out, r.Log
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = Patience / 2 // for what it has written, and for children of its own
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
