@@ -105,7 +105,7 @@ func TestSlowCommitsHideAndStallNothing(t *testing.T) {
 		err := p.QueryRow(t.Context(), `select count(*) from carewire.pending`).Scan(&left)
 		return err == nil && left == 0, fmt.Sprint(left, " events are left")
 	}
-	process.Poll(t, 3*process.Patience, nothingLeft)
+	process.Poll(t, 2*process.Patience, nothingLeft)
 	ofOpen := func(f *drive.Frame) bool { return f.Patient == "h-open" && f.Type == "alert" }
 	require.Zero(t, seen.count(ofOpen), "its transaction is open")
 	require.NoError(t, open.Commit(t.Context()))

@@ -42,7 +42,7 @@ type escalations struct {
 func (e *escalations) settle(ctx context.Context, reader *Caller, beds []*Bed) {
 	e.t.Helper()
 	settled := make(map[string]bool)
-	process.Poll(e.t, 3*process.Patience, func() (bool, string) {
+	process.Poll(e.t, 2*process.Patience, func() (bool, string) {
 		for _, b := range beds {
 			b.verify(ctx, reader, false)
 			now := time.Now()

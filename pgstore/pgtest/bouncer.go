@@ -57,7 +57,7 @@ func Bouncer(t testing.TB, dsn string) string {
 		}
 	})
 	through := fmt.Sprintf("host=%s port=6432 user=%s dbname=%s default_query_exec_mode=exec", s.Dir, to.User, to.Database)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*process.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), process.Patience)
 	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, through)

@@ -170,7 +170,7 @@ func (s *Server) Restart(t testing.TB) {
 		s.cmd = nil
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*process.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), process.Patience)
 	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, s.DSN())
