@@ -12,6 +12,6 @@ soak:
 
 # Puts each of the faults of faults/mutants_test.go in, and requires that the suite notices.
 mutants:
-	go test ./faults -run TestMutants -v -count=1 -timeout 30m -faults.mutants
+	go test ./faults -run TestMutants -v -count=1 -timeout 90m -faults.mutants
 
 .PHONY: soak mutants

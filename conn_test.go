@@ -27,10 +27,10 @@ import (
 )
 
 // eventually waits, in real time, for something to become true.
-func eventually(t testing.TB, within time.Duration, what string, f func() bool) {
+func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(within); !f(); {
-		require.True(t, time.Now().Before(end), "not within %v: %s", within, what)
+	for end := time.Now().Add(patienceOfTests); !f(); {
+		require.True(t, time.Now().Before(end), "not within %v: %s", patienceOfTests, what)
 		runtime.Gosched()
 	}
 }
@@ -1146,7 +1146,7 @@ func TestGoroutinesOfConnections(t *testing.T) {
 			w := newWorld(t, nil, nil)
 			t.Cleanup(w.close)
 			dial := v.open(w)
-			eventually(t, 10*time.Second, "a quiet beginning", func() bool { return running() == "0 0 0" })
+			eventually(t, "a quiet beginning", func() bool { return running() == "0 0 0" })
 			var all []*peer
 			for range n {
 				p := join(t, dial(), "nurse")
@@ -1154,11 +1154,11 @@ func TestGoroutinesOfConnections(t *testing.T) {
 				p.text("synced")
 				all = append(all, p)
 			}
-			eventually(t, 10*time.Second, "one goroutine each", func() bool { return running() == "50 0 0" })
+			eventually(t, "one goroutine each", func() bool { return running() == "50 0 0" })
 			for _, p := range all {
 				p.conn.Close()
 			}
-			eventually(t, 10*time.Second, "none", func() bool { return running() == "0 0 0" })
+			eventually(t, "none", func() bool { return running() == "0 0 0" })
 		})
 	}
 }
@@ -1210,10 +1210,10 @@ func TestNothingIsLeftOfConnections(t *testing.T) {
 	}
 	run(200)
 	settled := func() bool { return w.hub.Stats().Connections == 0 && w.hub.Stats().Watches == 0 }
-	eventually(t, 20*time.Second, "settled", settled)
+	eventually(t, "settled", settled)
 	goroutines, open := runtime.NumGoroutine(), descriptors()
 	run(n)
-	eventually(t, 20*time.Second, "gone", func() bool {
+	eventually(t, "gone", func() bool {
 		return settled() && runtime.NumGoroutine() <= goroutines && descriptors() <= open
 	})
 }

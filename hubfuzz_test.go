@@ -48,7 +48,7 @@ func FuzzRawFrames(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(patienceOfTests))
 		go conn.Write(append([]byte("GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
 			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer nurse\r\n\r\n"), append(b, 0x88, 0x80, 0, 0, 0, 0)...))
 		r := bufio.NewReader(conn)
@@ -69,7 +69,7 @@ func FuzzRawFrames(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer control.ws.CloseNow()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patienceOfTests)
 		defer cancel()
 		if err := control.ws.Write(ctx, websocket.MessageText, []byte(`{"type":"unwatch","req":"c","patients":["p1"]}`)); err != nil {
 			t.Fatal(err)

@@ -419,7 +419,7 @@ func TestPlacesAreCountedOnce(t *testing.T) {
 		for _, p := range []*peer{one, stranger, two} {
 			p.conn.Close()
 		}
-		eventually(t, 10*time.Second, "they have gone", func() bool { return taken() == 0 })
+		eventually(t, "they have gone", func() bool { return taken() == 0 })
 	}
 }
 

@@ -288,7 +288,8 @@ func TestPostOverHTTP2(t *testing.T) {
 	t.Cleanup(w.close)
 	srv := httptest.NewUnstartedServer(w.hub)
 	srv.EnableHTTP2 = true
-	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 500*time.Millisecond, 500*time.Millisecond
+	const timeout = 4 * time.Second // of each request, on a machine that may stand still for a while
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = timeout, timeout
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	post := func(token, body, accept string) *http.Response {
@@ -304,7 +305,10 @@ func TestPostOverHTTP2(t *testing.T) {
 	res := post("nurse", watchP1, "text/event-stream")
 	s := newReading(t, res, func() {})
 	s.until("synced")
-	for begun, n := time.Now(), 0; time.Since(begun) < 1500*time.Millisecond; n++ {
+	every := time.NewTicker(50 * time.Millisecond)
+	defer every.Stop()
+	for begun, n := time.Now(), 0; time.Since(begun) < timeout+time.Second; n++ {
+		<-every.C
 		post("device", fmt.Sprintf(`{"type":"publish","req":"1","vitals":[{"patient":"p1","code":"8867-4","value":%d,"unit":"/min"}]}`, n), "").Body.Close()
 		require.Equal(t, float64(n), s.until("vital")["vital"].(object)["value"])
 	}

@@ -57,7 +57,7 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 		next(cl)
 	}
 	time.Sleep(lasting / 5) // to warm up, and until all patients are known
-	if err := c.until(func() bool { return answers.Load() > int64(3*devices) }, 20*time.Second, "the first answers"); err != nil {
+	if err := c.until(func() bool { return answers.Load() > int64(3*devices) }, patience, "the first answers"); err != nil {
 		return nil, err
 	}
 	delay.reset()
@@ -73,7 +73,7 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 		return nil, err
 	}
 	over.Store(true)
-	if err := c.until(func() bool { return answers.Load()+refused.Load() == asked.Load() }, 5*time.Second, "the last answers"); err != nil {
+	if err := c.until(func() bool { return answers.Load()+refused.Load() == asked.Load() }, patience, "the last answers"); err != nil {
 		return nil, err
 	}
 	if refused.Load() > 0 || n == 0 {

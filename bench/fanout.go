@@ -49,7 +49,7 @@ func fanOut(s settings, clients, warm, n int, rate float64) (values, error) {
 	if _, err := p.do(order{Do: "publish", First: 1, N: warm, Rate: rate}); err != nil {
 		return nil, err
 	}
-	if err := c.all(warm, 20*time.Second); err != nil {
+	if err := c.all(warm, patience); err != nil {
 		return nil, err
 	}
 	c.delay.reset()
@@ -62,7 +62,7 @@ func fanOut(s settings, clients, warm, n int, rate float64) (values, error) {
 	if _, err := p.do(order{Do: "publish", First: warm + 1, N: n, Rate: rate}); err != nil {
 		return nil, err
 	}
-	if err := c.all(warm+n, 60*time.Second); err != nil {
+	if err := c.all(warm+n, patience); err != nil {
 		return nil, err
 	}
 	took := time.Since(begin)

@@ -50,7 +50,7 @@ func inBatches(p *server, c *crowd, patients, shares, batches int) (values, erro
 				return err
 			}
 			want := int64(i+1) * batch * each
-			if err := c.until(func() bool { return c.got.Load() >= want }, 10*time.Second, "a batch"); err != nil {
+			if err := c.until(func() bool { return c.got.Load() >= want }, patience, "a batch"); err != nil {
 				return err
 			}
 		}

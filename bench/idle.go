@@ -34,7 +34,7 @@ func idle(s settings, clients, watch, burst int, pause time.Duration) (values, e
 			if _, err := p.do(order{Do: "publish", First: 1, N: burst}); err != nil {
 				return nil, err
 			}
-			if err := c.all(burst, time.Minute); err != nil {
+			if err := c.all(burst, patience); err != nil {
 				return nil, err
 			}
 			time.Sleep(pause)

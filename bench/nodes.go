@@ -134,7 +134,7 @@ func (d *sending) send(n, rate, alertEvery int, staff []*crowd) error {
 	}
 	for _, c := range staff {
 		done := func() bool { return c.got.Load() >= d.shown && c.alerts.Load() >= d.raised }
-		if err := c.until(done, 20*time.Second, fmt.Sprintf("%d vitals and %d alerts", d.shown, d.raised)); err != nil {
+		if err := c.until(done, patience, fmt.Sprintf("%d vitals and %d alerts", d.shown, d.raised)); err != nil {
 			return err
 		}
 		if err := c.exactly(d.shown); err != nil {

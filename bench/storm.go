@@ -26,7 +26,7 @@ func storm(s settings, clients, patients, alerts int) (values, error) {
 			return nil, err
 		}
 	}
-	if err := old.all(1, 20*time.Second); err != nil {
+	if err := old.all(1, patience); err != nil {
 		return nil, err
 	}
 	before, err := p.do(order{Do: "mark"})
@@ -61,7 +61,7 @@ func storm(s settings, clients, patients, alerts int) (values, error) {
 		}
 		return true
 	}
-	err = c.until(everything, 30*time.Second, "all alerts")
+	err = c.until(everything, patience, "all alerts")
 	took := time.Since(begin)
 	lost := c.alertGaps.Load()
 	for _, cl := range c.clients {

@@ -48,7 +48,7 @@ func ward(s settings, patients, clinicians, watch, seconds int) (values, error) 
 			return nil, err
 		}
 	}
-	if err := staff.all(watch*seconds, 20*time.Second); err != nil {
+	if err := staff.all(watch*seconds, patience); err != nil {
 		return nil, err
 	}
 	after, err := p.do(order{Do: "measure"})

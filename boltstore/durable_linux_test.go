@@ -20,7 +20,10 @@ func TestDurable(t *testing.T) {
 			file := s.(*Store).file
 			readOnly, err := os.Open(path)
 			require.NoError(t, err)
+			syscall.ForkLock.RLock() // a child that another test starts must not have it, and the lock with it
 			whole, err := syscall.Dup(int(file.Fd()))
+			syscall.CloseOnExec(whole)
+			syscall.ForkLock.RUnlock()
 			require.NoError(t, err)
 			require.NoError(t, syscall.Dup3(int(readOnly.Fd()), int(file.Fd()), syscall.O_CLOEXEC))
 			return func() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/faults/drive"
+	"github.com/carewire/carewire/internal/process"
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
@@ -61,7 +62,7 @@ func TestOlderBackup(t *testing.T) {
 		known := map[carewire.Position]string{}
 		// readTo reads until the log is known up to a vital, and says how syncs went.
 		readTo := func(id string) (recovered []bool) {
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), process.Patience)
 			defer cancel()
 			for e, err := range client.Events(ctx) {
 				require.NoError(t, err, "%s: %s", name, id)

@@ -24,6 +24,15 @@ var nodesFor = flag.Duration("faults.nodes", 20*time.Second, "how long several n
 // says nothing, instead of the 50 s that the protocol gives.
 const patienceOfClients = 4 * time.Second
 
+// busy is what a busy machine adds to a time that is promised, with the race
+// detector more.
+func busy() time.Duration {
+	if drive.Raced() {
+		return 20 * time.Second
+	}
+	return 3 * time.Second
+}
+
 // A member is a node of a cluster. Its way to the database, the one on which it
 // listens, and that of its clients lead through proxies of its own.
 type member struct {

@@ -107,7 +107,7 @@ func choose(rng *rand.Rand) []brokenCall {
 }
 
 // breakCall runs the node under load until the n-th call breaks, which it
-// returns, or for as long as that may take, and judges what the node does then.
+// returns, or for four seconds once it is ready, and judges what the node does then.
 func breakCall(t *testing.T, n *drive.Node, c brokenCall, nth int, dir string) (hit bool) {
 	log := filepath.Join(t.TempDir(), "calls")
 	n.Wrap = c.wrap(nth, filepath.Join(dir, "node.db"), log)
@@ -115,11 +115,11 @@ func breakCall(t *testing.T, n *drive.Node, c brokenCall, nth int, dir string) (
 	run := n.Spawn()
 	run.End = time.Now() // its end is wanted
 	defer n.Kill()
-	late := time.After(4 * time.Second)
+	late := time.After(process.Patience)
 	for ready := false; !hit; {
 		if !ready && answers(n) == http.StatusOK {
 			n.Back()
-			ready = true
+			ready, late = true, time.After(4*time.Second)
 		}
 		select {
 		case <-run.Ended:
@@ -161,7 +161,7 @@ func breakCall(t *testing.T, n *drive.Node, c brokenCall, nth int, dir string) (
 
 // answers returns the status of /readyz, or 0 if nobody answers.
 func answers(n *drive.Node) int {
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get("http://" + n.Addr + "/readyz")
 	if err != nil {
 		return 0

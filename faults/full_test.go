@@ -78,6 +78,8 @@ func TestFullDisk(t *testing.T) {
 		if i == 1 {
 			n.Kill()
 			n.Start()
+			device.Move() // they may not know yet that their lines have ended
+			nurse.Move()
 		}
 	}
 	require.NoError(t, os.Remove(ballast))

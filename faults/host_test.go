@@ -91,11 +91,11 @@ func TestSlowCommitsHideAndStallNothing(t *testing.T) {
 	}
 	// Meanwhile the nodes answer, of the same patients too, and show what was committed.
 	caller := &drive.Caller{URLs: []string{members[1].URL()}, Token: "device-h"}
+	ctx, cancel := context.WithTimeout(t.Context(), process.Patience) // one transaction stays open for longer
+	defer cancel()
 	for n := range 5 {
-		ctx, cancel := context.WithTimeout(t.Context(), process.Patience) // the open transaction lasts longer than that
 		f, _, err := caller.Call(ctx, map[string]any{"type": "publish", "vitals": []any{
 			map[string]any{"patient": "h-open", "code": "8867-4", "value": n, "unit": "/min"}}})
-		cancel()
 		require.NoError(t, err, "it was stalled")
 		require.Equal(t, "ok", f.Type)
 		after(t.Context(), 300*time.Millisecond)
@@ -107,7 +107,7 @@ func TestSlowCommitsHideAndStallNothing(t *testing.T) {
 		err := p.QueryRow(t.Context(), `select count(*), min(refused) from carewire.pending`).Scan(&left, &refused)
 		return err == nil && left == 0, fmt.Sprint(left, " events are left, refused: ", refused != nil, " ", err)
 	}
-	process.Poll(t, process.Patience, nothingLeft)
+	process.Poll(t, 2*process.Patience, nothingLeft)
 	ofOpen := func(f *drive.Frame) bool { return f.Patient == "h-open" && f.Type == "alert" }
 	require.Zero(t, seen.count(ofOpen), "its transaction is open")
 	require.NoError(t, open.Commit(t.Context()))

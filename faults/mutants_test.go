@@ -98,7 +98,7 @@ func TestMutants(t *testing.T) {
 			} else {
 				program := filepath.Join(t.TempDir(), "node")
 				require.NoError(t, drive.Build(program, "-overlay", overlay))
-				cmd = exec.CommandContext(t.Context(), self, "-test.run", "^"+m.test+"$", "-test.timeout", "4m")
+				cmd = exec.CommandContext(t.Context(), self, "-test.run", "^"+m.test+"$", "-test.timeout", "8m")
 				cmd.Env = append(os.Environ(), drive.ProgramEnv+"="+program)
 			}
 			out, err := cmd.CombinedOutput()

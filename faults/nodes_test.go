@@ -159,7 +159,7 @@ func TestNodeThatIsCutOffSaysSo(t *testing.T) {
 				"alert": map[string]any{"patient": "elsewhere", "key": "k", "text": "x", "priority": "high", "test": true}})
 			replies <- f
 		}()
-		process.Poll(t, 10*time.Second, func() (bool, string) { return seen.count(status(false)) > 0, "status" })
+		process.Poll(t, 10*time.Second+busy(), func() (bool, string) { return seen.count(status(false)) > 0, "status" })
 		after(t.Context(), 2*time.Second)
 		beats := seen.count(heartbeat)
 		select {
@@ -170,7 +170,7 @@ func TestNodeThatIsCutOffSaysSo(t *testing.T) {
 		default:
 		}
 		heal(m)
-		process.Poll(t, 30*time.Second, func() (bool, string) { return seen.count(status(true)) > 0, "status ok" })
+		process.Poll(t, process.Patience, func() (bool, string) { return seen.count(status(true)) > 0, "status ok" })
 		require.Zero(t, beats)
 		require.NotNil(t, <-replies, "the line must live through it")
 	}
@@ -185,8 +185,9 @@ func TestPausedBeyondItsClaims(t *testing.T) {
 	t.Parallel()
 	members := cluster(t, database(t), 3)
 	for _, m := range members {
-		// A pause falls before the record, and the level is still the same when they go on.
-		m.Args = append(m.Args, "-page", "300ms", "-step", "20s")
+		// A pause falls before the record, be this test's process slow itself, and
+		// the level is still the same when they go on.
+		m.Args = append(m.Args, "-page", "2s", "-step", "20s")
 	}
 	startAll(members)
 	w := wardOn(t, members, 0)
@@ -208,10 +209,10 @@ func TestPausedBeyondItsClaims(t *testing.T) {
 		pausing.Go(func() {
 			page := 0
 			for range 2 {
-				_, page = m.Last().Out.Await(t, page, `^page .* level=1$`)
+				_, page = m.Last().Out.Await(t, page, `^page `)
 			}
 			m.Pause()
-			after(t.Context(), 12*time.Second)
+			after(t.Context(), 15*time.Second)
 			m.Resume()
 		})
 	}

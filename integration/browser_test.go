@@ -39,7 +39,7 @@ func openBrowser(t testing.TB) *browser {
 		input.Close()
 		select {
 		case <-b.run.Ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(process.Patience):
 			t.Error("the browser does not end")
 		}
 	})
@@ -153,7 +153,7 @@ func card(patient, label string) string {
 // appears, one accepts it and the other sees who.
 func TestBrowserTwoClinicians(t *testing.T) {
 	b := openBrowser(t)
-	w := openWard(t, "-seed", "1")
+	w := openWard(t, "-seed", "1", "-step", "600") // nobody else is told while the page is looked at
 	gateway := dial(t, w.url(), "gateway-1")
 	const patient = "p-13" // who has no simulated monitor
 	simple := b.open("simple", w.http()+"/simple#token=nurse-ada")
@@ -205,20 +205,18 @@ func TestBrowserTwoClinicians(t *testing.T) {
 	t.Run("Python device", func(t *testing.T) {
 		need(t, needPython)
 		device := startPython(t, "../examples/python/device.py", "--url", w.url(), "--patient", patient)
-		for n := 0; ; { // the screen may be a second behind
-			var m []string
-			m, n = device.Out.Await(t, n, `^(\d+) /min is number`)
-			if got := bell.texts(card(patient, "Heart rate")); len(got) == 1 && strings.Contains(got[0], m[1]+" /min") && m[1] != "72" {
-				break
-			}
-		}
+		process.Poll(t, process.Patience, func() (bool, string) { // the screen may be behind
+			said, got := device.Out.String(), bell.texts(card(patient, "Heart rate"))
+			shown, _, _ := strings.Cut(strings.Join(got, ""), " /min")
+			return shown != "72" && strings.Contains("\n"+said, "\n"+shown+" /min is number"), fmt.Sprintf("%q, and the device says\n%s", got, said)
+		})
 	})
 
 	// The page with the four steps of a client sees the first patient's vitals, and leaves after half a minute.
 	simple.shows("#out", "welcome")
 	simple.shows("#out", "synced")
 	simple.shows("#out", " 8867-4 ")
-	process.Poll(t, 40*time.Second, func() (bool, string) {
+	process.Poll(t, 30*time.Second+process.Patience, func() (bool, string) {
 		texts := simple.texts("#out")
 		return len(texts) == 1 && strings.HasSuffix(strings.TrimSpace(texts[0]), "closed: 1000"), "closed: 1000"
 	})

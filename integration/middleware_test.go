@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
 )
 
 // A Hub works behind the routers that backends use, with their middleware, and
@@ -59,17 +60,19 @@ func TestHubBehindMiddleware(t *testing.T) {
 	} {
 		for _, secure := range []bool{false, true} {
 			t.Run(name+map[bool]string{true: " with TLS"}[secure], func(t *testing.T) {
+				t.Parallel()
 				hub, err := carewire.New(nurse, carewire.NewMemoryStore(nil), nil)
 				require.NoError(t, err)
 				s := httptest.NewUnstartedServer(wrap(hub))
-				s.Config.ReadTimeout, s.Config.WriteTimeout = time.Second, time.Second
+				const timeout = 4 * time.Second // of each request, on a machine that may stand still for a while
+				s.Config.ReadTimeout, s.Config.WriteTimeout = timeout, timeout
 				if secure {
 					s.StartTLS()
 				} else {
 					s.Start()
 				}
 				defer s.Close()
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), process.Patience)
 				defer cancel()
 
 				refused, err := s.Client().Do(upgradeWithoutToken(t, s.URL))
@@ -92,7 +95,7 @@ func TestHubBehindMiddleware(t *testing.T) {
 				untilLine(t, events, `"synced"`)
 				// Longer than the server's timeouts, of which nothing is left.
 				select {
-				case <-time.After(1500 * time.Millisecond):
+				case <-time.After(timeout + time.Second/2):
 				case <-ctx.Done():
 				}
 				_, err = hub.Publish(ctx, carewire.HeartRate.Of("p1", 72))

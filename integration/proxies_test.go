@@ -66,7 +66,7 @@ func openFront(t testing.TB, name string, nodes []*ward, args func(config, dir s
 		in.Close()
 		select {
 		case <-f.run.Ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(process.Patience):
 			t.Errorf("%s does not end", name)
 		}
 	})

@@ -84,7 +84,7 @@ func TestReadmeRunsWard(t *testing.T) {
 		}
 	})
 	var link []string
-	process.Poll(t, 2*time.Minute, func() (bool, string) { // it is built first
+	process.Poll(t, 3*process.Patience, func() (bool, string) { // it is built first
 		select {
 		case <-r.Ended:
 			t.Fatal("it has ended: ", r.Err)

@@ -143,7 +143,7 @@ func (w *ward) stop() {
 	select {
 	case <-r.Ended:
 		require.NoError(w.t, r.Err, "the ward did not end well:\n%s", r.Log)
-	case <-time.After(10 * time.Second):
+	case <-time.After(40 * time.Second): // fifteen of them it gives its Hub
 		w.t.Fatalf("the ward does not end:\n%s", r.Log)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/carewiretest"
+	"github.com/carewire/carewire/internal/process"
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
@@ -33,7 +34,7 @@ func TestServerStopsUnderAHub(t *testing.T) {
 	require.Eventually(t, func() bool {
 		now, err := n.hub.Alert(t.Context(), "p1", "k")
 		return err == nil && now.Escalation.State == carewire.EscalationNotified
-	}, 10*time.Second, 10*time.Millisecond)
+	}, process.Patience, 10*time.Millisecond)
 
 	server.Crash()
 	status := func(store string) {
@@ -53,7 +54,7 @@ func TestServerStopsUnderAHub(t *testing.T) {
 	require.Eventually(t, func() bool {
 		now, err := n.hub.Alert(t.Context(), "p1", "k")
 		return err == nil && now.Escalation.Level >= 2
-	}, 20*time.Second, 50*time.Millisecond)
+	}, process.Patience, 50*time.Millisecond)
 	_, err = n.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 60))
 	require.NoError(t, err)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/carewiretest"
 	"github.com/carewire/carewire/internal/hubtest"
+	"github.com/carewire/carewire/internal/process"
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
@@ -31,7 +32,7 @@ func newNode(t *testing.T, dsn string, door *carewiretest.Door, o *Options, poli
 	require.NoError(t, err)
 	n.hub, n.server = hub, carewiretest.Serve(t, hub)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), process.Patience)
 		defer cancel()
 		assert.NoError(t, hub.Shutdown(ctx))
 		n.server.Close()
@@ -96,7 +97,7 @@ func TestTwoNodes(t *testing.T) {
 			require.NoError(t, one.hub.Revoke(t.Context(), carewire.Revocation{Principal: "nurse"}))
 			select {
 			case <-nurse.Done():
-			case <-time.After(10 * time.Second):
+			case <-time.After(process.Patience):
 				t.Fatal("a revocation did not reach the other node")
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
@@ -114,6 +115,7 @@ func TestForgottenLines(t *testing.T) {
 		"drain":   func(s *Store, ctx context.Context) error { _, err := s.drainSome(ctx, nil); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			n := &network{lines: map[*line]bool{}}
 			config, err := pgxpool.ParseConfig(dsn)
 			require.NoError(t, err)
@@ -122,10 +124,10 @@ func TestForgottenLines(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(pool.Close)
 			t.Cleanup(n.close)
-			s := open(t, pool, &Options{Timeout: 200 * time.Millisecond, NoListen: true})
+			s := open(t, pool, &Options{Timeout: 2 * time.Second, NoListen: true})
 			require.NoError(t, call(s, t.Context()))
 			n.forget()
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), process.Patience)
 			defer cancel()
 			require.Error(t, call(s, ctx), "the line was not forgotten")
 			for call(s, ctx) != nil {
@@ -158,7 +160,7 @@ func TestPingTimeout(t *testing.T) {
 		c.Release()
 	}
 	n.forget()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 14*time.Second)
 	defer cancel()
 	_, err = s.Append(ctx, []carewire.Entry{notice("a", "1")})
 	require.NoError(t, err)
@@ -179,7 +181,7 @@ func TestNodeThatIsLostWhileItSends(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	t.Cleanup(n.close)
-	lost := open(t, pool, &Options{Timeout: 500 * time.Millisecond, NoListen: true})
+	lost := open(t, pool, &Options{Timeout: 3 * time.Second, NoListen: true})
 	var many []carewire.Entry
 	for i := range 100 {
 		e := notice("a", fmt.Sprint(i))
@@ -197,7 +199,7 @@ func TestNodeThatIsLostWhileItSends(t *testing.T) {
 	require.ErrorIs(t, err, carewire.ErrUnknownOutcome)
 	require.Len(t, n.lost, 1)
 	other := open(t, connect(t, dsn, 10), &Options{Timeout: 500 * time.Millisecond, LockTimeout: 50 * time.Millisecond})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), process.Patience)
 	defer cancel()
 	for {
 		got, err := other.Append(ctx, []carewire.Entry{notice("a", "other")})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/carewiretest"
+	"github.com/carewire/carewire/internal/process"
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
@@ -50,7 +51,7 @@ func (d *drained) left(t *testing.T, n int) {
 	require.Eventually(t, func() bool {
 		var is int
 		return d.pool.QueryRow(t.Context(), `select count(*) from carewire.pending where refused is null`).Scan(&is) == nil && is == n
-	}, 20*time.Second, 20*time.Millisecond)
+	}, process.Patience, 20*time.Millisecond)
 }
 
 func (d *drained) log(t *testing.T, patient string, kind carewire.Kind) []carewire.Entry {

@@ -149,7 +149,7 @@ func (s *diskStore) Append(ctx context.Context, entries []carewire.Entry) ([]car
 	}
 	l := line{Entries: entries}
 	if s.late {
-		time.AfterFunc(time.Second, func() {
+		time.AfterFunc(time.Minute, func() { // long after a child process is killed
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			_ = s.write(l)

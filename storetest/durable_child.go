@@ -54,7 +54,7 @@ func (p *probe) child(do string) *child {
 	for part := range strings.SplitSeq(p.life.test, "/") {
 		pattern = append(pattern, "^"+regexp.QuoteMeta(part)+"$")
 	}
-	cmd := exec.CommandContext(p.ctx, exe, "-test.run="+strings.Join(pattern, "/"), "-test.timeout=2m")
+	cmd := exec.CommandContext(p.ctx, exe, "-test.run="+strings.Join(pattern, "/"), "-test.timeout=10m")
 	cmd.Env = append(os.Environ(), childTest+"="+p.life.test, childDoes+"="+do, childPlace+"="+p.life.place)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

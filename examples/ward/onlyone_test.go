@@ -12,9 +12,10 @@ import (
 
 // Of two who call asOnlyOne one runs, and the other when the first has ended.
 func TestAsOnlyOne(t *testing.T) {
+	dsn := pgtest.Database(t)
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
-	pool, err := pgxpool.New(ctx, pgtest.Database(t))
+	pool, err := pgxpool.New(ctx, dsn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
-const soon = 20 * time.Second
+const soon = time.Minute
 
 // open starts a ward with its server on loopback; the function it returns ends both.
 func open(t *testing.T, o options) (w *ward, url string, end func()) {

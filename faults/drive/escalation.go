@@ -65,7 +65,7 @@ func (e *escalations) settle(ctx context.Context, reader *Caller, beds []*Bed) {
 		b.verify(ctx, reader, true)
 	}
 	var missing []string
-	process.Poll(e.t, process.Patience, func() (bool, string) {
+	process.Poll(e.t, 2*process.Patience, func() (bool, string) {
 		e.system = make(map[string][]*AlertText)
 		log, err := reader.History(ctx, "@system", 0)
 		require.NoError(e.t, err)
@@ -89,7 +89,7 @@ func (e *escalations) settle(ctx context.Context, reader *Caller, beds []*Bed) {
 				}
 			}
 		}
-		return len(missing) == 0 || time.Since(e.read) > 5*time.Second, ""
+		return len(missing) == 0 || time.Since(e.read) > process.Patience, ""
 	})
 	for _, id := range missing {
 		e.t.Errorf("%s went through all steps of the policy, and the system's log does not say so", id)
@@ -108,6 +108,9 @@ type stepOf struct {
 // other, has a page at least, in time, to whom the policy says; and nothing
 // comes after somebody has accepted or it is over.
 func (e *escalations) judge(beds []*Bed) {
+	for _, n := range e.nodes {
+		e.blind = e.blind || n.failing()
+	}
 	pages := make(map[stepOf][]page)
 	for _, n := range e.nodes {
 		for _, p := range n.pages() {

@@ -259,6 +259,15 @@ func (n *Node) check() {
 	}
 }
 
+// failing reports whether the node has ever found that its store fails: that of a
+// machine that stands still for ten seconds does. It pages then what it knows.
+func (n *Node) failing() bool {
+	return slices.ContainsFunc(n.runs, func(r *process.Run) bool {
+		list, _ := r.Log.All()
+		return slices.ContainsFunc(list, func(line string) bool { return strings.Contains(line, "the store is failing") })
+	})
+}
+
 // A page that a node's pager has written.
 type page struct {
 	at        time.Time

@@ -39,7 +39,7 @@ func start(t *testing.T) (*Proxy, func() net.Conn) {
 		c, err := net.Dial("tcp", p.Addr())
 		require.NoError(t, err)
 		t.Cleanup(func() { c.Close() })
-		require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+		require.NoError(t, c.SetDeadline(time.Now().Add(time.Minute)))
 		return c
 	}
 }
@@ -64,7 +64,7 @@ func silent(t *testing.T, c net.Conn) {
 	var timeout net.Error
 	require.ErrorAs(t, err, &timeout)
 	require.True(t, timeout.Timeout(), "%v", err)
-	require.NoError(t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
 }
 
 // All bytes come through whatever the pieces, and so does the end.

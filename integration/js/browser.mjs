@@ -14,9 +14,11 @@
 import {createInterface} from "node:readline";
 import {chromium} from "playwright-core";
 
+const patience = 60000; // ms
 const browser = await chromium.launch({executablePath: process.argv[2], args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-  "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]});
+  "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"], timeout: patience});
 const context = await browser.newContext({viewport: {width: 1400, height: 900}, ignoreHTTPSErrors: true});
+context.setDefaultTimeout(patience);
 const tabs = new Map();
 
 async function carry(c) {
@@ -33,8 +35,8 @@ async function carry(c) {
   }
   case "texts": return await tab.page.locator(c.find).filter({visible: true}).allInnerTexts();
   case "values": return await tab.page.locator(c.find).evaluateAll((all, name) => all.map((e) => e.getAttribute(name) ?? ""), c.name);
-  case "click": return await tab.page.locator(c.find).click({timeout: 10000});
-  case "fill": return await tab.page.locator(c.find).fill(c.text, {timeout: 10000});
+  case "click": return await tab.page.locator(c.find).click();
+  case "fill": return await tab.page.locator(c.find).fill(c.text);
   case "run": return void await tab.page.addScriptTag({content: c.script});
   case "said": return tab.said;
   case "resize": return await tab.page.setViewportSize({width: Number(c.width), height: 900});

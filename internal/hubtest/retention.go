@@ -38,7 +38,7 @@ func open(t *testing.T, store Keeper) *ward {
 	w.must(err)
 	w.hub, w.server = hub, carewiretest.Serve(t, hub)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := hub.Shutdown(ctx); err != nil {
 			t.Error(err)

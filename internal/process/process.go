@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what must come.
-const Patience = time.Minute
+// Patience is how long a test waits for what must come, on a machine that may be
+// very busy.
+const Patience = 2 * time.Minute
 
 // A Run of a program from its start to its end.
 type Run struct {
@@ -33,7 +34,7 @@ func Start(t testing.TB, cmd *exec.Cmd) *Run {
 	t.Helper()
 	r := &Run{Cmd: cmd, Out: newLines(), Log: newLines(), Ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = r.Out, r.Log
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = Patience / 4 // for what it has written, and for children of its own
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

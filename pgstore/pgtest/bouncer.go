@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/carewire/carewire/internal/process"
 )
 
 const bouncer = "/usr/sbin/pgbouncer"
@@ -55,7 +57,7 @@ func Bouncer(t testing.TB, dsn string) string {
 		}
 	})
 	through := fmt.Sprintf("host=%s port=6432 user=%s dbname=%s default_query_exec_mode=exec", s.Dir, to.User, to.Database)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), process.Patience)
 	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, through)

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/carewire/carewire/internal/process"
 )
 
 // Server is a PostgreSQL server.
@@ -80,7 +82,7 @@ func (s *Server) Copy(t testing.TB, promote bool) *Server {
 	}
 	c.Restart(t)
 	if promote {
-		c.mustRun(t, "pg_ctl", "promote", "-D", c.data(), "-w")
+		c.mustRun(t, "pg_ctl", "promote", "-D", c.data(), "-w", "-t", "300")
 	}
 	return c
 }
@@ -168,7 +170,7 @@ func (s *Server) Restart(t testing.TB) {
 		s.cmd = nil
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), process.Patience)
 	defer cancel()
 	for {
 		conn, err := pgx.Connect(ctx, s.DSN())
