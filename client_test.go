@@ -978,6 +978,28 @@ func TestClientWatchWhileBehind(t *testing.T) {
 	})
 }
 
+// A reader that has caught up before the server has answered the Unwatch does
+// not wait for what it is owed.
+func TestClientReaderFasterThanUnwatch(t *testing.T) {
+	scriptTest(t, func(t *testing.T, s *script) {
+		o := s.options()
+		o.Buffer = 4
+		c, conn := s.dial(o)
+		s.follow(c, conn, WatchOptions{}, 1, 0)
+		for seq := 2; seq < 8; seq++ {
+			conn.send(entry("alert", "p", seq, seq-1))
+		}
+		unwatch := conn.next(reqUnwatch)
+		reads(t, c, "alert 2", "alert 3", "alert 4", "alert 5", "stale")
+		synctest.Wait()
+		began := time.Now()
+		conn.ok(unwatch, "")
+		require.Equal(t, map[string]Position{"p": {"E", 5}}, conn.next(reqWatch).Since)
+		require.Zero(t, time.Since(began))
+		require.NoError(t, c.Close())
+	})
+}
+
 // A large snapshot is let in whole, however small the buffer.
 func TestClientLargeSnapshot(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
