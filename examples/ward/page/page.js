@@ -150,8 +150,8 @@ const clear = (a) => request("clear", {patient: a.patient, key: a.key, alert_id:
 
 // ---- What is on the screen ----
 
-const shown = [["8867-4", "Heart rate", "/min"], ["59408-5", "SpO₂", "%"], ["9279-1", "Breathing", "/min"],
-  ["85354-9", "Pressure", "mmHg"], ["8310-5", "Temperature", "°C"], ["feeling", "Feels", ""]];
+const shown = [["8867-4", "Heart rate"], ["59408-5", "SpO₂"], ["9279-1", "Breathing"], ["85354-9", "Pressure"], ["8310-5", "Temperature"], ["feeling", "Feels"]];
+const pressures = ["8480-6", "8462-4"]; // systolic, diastolic
 const feelings = {good: "Good", fair: "So-so", bad: "Bad", pain: "In pain"};
 const signs = {high: "▲ High", medium: "◆ Medium", low: "● Low", info: "○ Info"};
 const nameOf = (id) => ward.names[id] ?? id;
@@ -214,7 +214,15 @@ function drawAlerts() {
     buttons(e.buttons, acts, `${a.text}, ${p.name}`);
   });
 }
-const human = (unit) => ({"mm[Hg]": "mmHg", Cel: "°C"})[unit] ?? unit;
+const human = (unit) => ({"mm[Hg]": "mmHg", Cel: "°C", "[degF]": "°F"})[unit] ?? unit;
+
+// reading returns a vital's value and its unit, as they are read. What is not to be used has neither.
+function reading(v) {
+  if (!v || v.absent || v.status === "entered-in-error" || v.quality?.includes("invalid")) return ["–", ""];
+  if (v.coded) return [feelings[v.coded.code] ?? v.coded.code, ""];
+  if (v.components) return [pressures.map((code) => v.components.find((c) => c.code === code)?.value ?? "–").join("/"), " " + human(v.components[0].unit)];
+  return [(v.comparator ?? "") + v.value, " " + human(v.unit)];
+}
 
 function drawPatients() {
   text($("patients-title"), me.role === "patient" ? "Your vital signs" : "Patients");
@@ -242,14 +250,15 @@ function drawPatients() {
     e.write.hidden = me.role !== "clinician";
     e.write.onclick = () => write(p, "patient");
     e.write.ariaLabel = "Write to " + p.name;
-    for (const [code, , unit] of shown) {
+    for (const [code] of shown) {
       const d = e[code], v = [...p.vitals.values()].filter((v) => v.code === code).sort((a, b) => b.at - a.at)[0];
       d.hidden = !v && code === "feeling";
       const late = v ? line.now() - v.at : 0, old = v && (!current || late > 1000 * (v.every ? Math.max(10, 3 * v.every) : 900));
       d.className = old ? "old" : "";
-      text(d.number, !v || v.absent ? "–" : v.coded ? feelings[v.coded.code] ?? v.coded.code : v.components ? v.components.slice(0, 2).map((c) => c.value).join("/") : String(v.value));
-      text(d.unit, v && !v.absent && unit ? " " + unit : "");
-      text(d.age, !v ? "no reading" : v.absent ? "no signal, " + ago(late) : (!old ? ago(late) : ago(late) === "now" ? "⚠ old" : "⚠ old, " + ago(late)) + (v.test ? ", TEST" : ""));
+      const [number, unit] = reading(v);
+      text(d.number, number);
+      text(d.unit, unit);
+      text(d.age, !v ? "no reading" : v.absent ? "no signal, " + ago(late) : number === "–" ? "not valid, " + ago(late) : (!old ? ago(late) : ago(late) === "now" ? "⚠ old" : "⚠ old, " + ago(late)) + (v.test ? ", TEST" : ""));
     }
   });
 }
