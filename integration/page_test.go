@@ -158,3 +158,32 @@ func TestBrowserShowsValuesAsTheyAre(t *testing.T) {
 	ada.shows(card("p-1", "Heart rate"), "not valid")
 	require.NotContains(t, ada.texts(card("p-1", "Heart rate"))[0], "72")
 }
+
+// A test alert does not stand for, or end, the real one of the same key; and
+// alerts of two patients that have the same ID are both shown, once.
+func TestBrowserKeepsAlertsApart(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1", "p-2")
+	ada := b.open("ada", s.server.URL+"/#token=ada")
+	ada.shows("#line", "Live")
+
+	s.raise(t, carewire.Alert{Patient: "p-1", ID: "one", Key: "k", Text: "real"})
+	s.raise(t, carewire.Alert{Patient: "p-2", ID: "one", Key: "k", Text: "real too"})
+	s.raise(t, carewire.Alert{Patient: "p-1", ID: "two", Key: "k", Text: "test", Test: true})
+	ada.shows("#alerts-title", "(3)")
+	process.Poll(t, process.Patience, func() (bool, string) {
+		return slices.Equal(ada.alerts(), []string{"one", "one", "two"}), "two alerts and a test"
+	})
+	ada.draw()
+	for _, text := range []string{"real", "real too", "test"} {
+		ada.shows("article.alert h3", text)
+	}
+
+	ada.click(`article.alert:has(h3:text-is("test")) button:text-is("Close")`)
+	ada.fill("#ask-text", "only a test")
+	ada.click("#ask-yes")
+	ada.shows("#alerts-title", "(2)")
+	process.Poll(t, process.Patience, func() (bool, string) {
+		return slices.Equal(ada.alerts(), []string{"one", "one"}), "the real ones alone"
+	})
+}

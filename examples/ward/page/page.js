@@ -83,13 +83,16 @@ function event(f) {
   }
 }
 
+const idOf = (a) => `${a.alert_id} ${a.patient}`; // another patient's alert may have the same ID
+
 function takeAlert(p, a) {
-  if (a.ended) p.alerts.delete(a.key); else p.alerts.set(a.key, a);
-  if (!done.has(a.alert_id) || a.ended) {
+  const key = (a.test ? "test " : "") + a.key, id = idOf(a); // a test has keys of its own
+  if (a.ended) p.alerts.delete(key); else p.alerts.set(key, a);
+  if (!done.has(id) || a.ended) {
     if (line.current(p.id)) say(`${a.ended ? "Ended" : `New alert, ${a.priority} priority`}: ${a.text}. ${p.name}, ${p.bed}.`);
-    done.add(a.alert_id);
+    done.add(id);
   }
-  const level = `${a.alert_id}/${a.escalation?.level}`;
+  const level = `${id}/${a.escalation?.level}`;
   if (!done.has(level)) { done.add(level); getPages(); }
   sendReceipts(a);
 }
@@ -98,7 +101,7 @@ function takeAlert(p, a) {
 function sendReceipts(a) {
   if (a.ended || me.role === "viewer" || !mine([...(a.to ?? []), ...(a.escalation?.told ?? [])])) return;
   for (const stage of document.visibilityState === "visible" ? ["delivered", "presented"] : ["delivered"]) {
-    const once = [a.alert_id, a.escalation?.level, stage].join("/");
+    const once = [idOf(a), a.escalation?.level, stage].join("/");
     if (!done.has(once)) line.ask("receipt", {patient: a.patient, key: a.key, alert_id: a.alert_id, stage});
     done.add(once);
   }
@@ -181,7 +184,7 @@ function draw() {
   drawNotices();
   $("pageside").hidden = me.role !== "clinician";
   list($("pages"), pages.toReversed().slice(0, 12).map((s) => [`${s.alert_id}/${s.level}/${s.to}`, s]), parts("li", "", ["what", "span"]), (e, s) =>
-    text(e.what, `${clock(s.at)}  ${addressee(s.to)}, level ${s.level}: ${titles.get(s.alert_id) ?? "an alert that is over"}`));
+    text(e.what, `${clock(s.at)}  ${addressee(s.to)}, level ${s.level}: ${titles.get(s.alert_id)?.text ?? "an alert that is over"}`));
 }
 
 function drawAlerts() {
@@ -190,10 +193,10 @@ function drawAlerts() {
   text($("alerts-title"), me.role === "patient" ? "Your calls" : `Open alerts (${all.length})`);
   document.title = (all.length ? `(${all.length}) ` : "") + "Ward";
   $("calm").hidden = all.length > 0;
-  list($("alerts"), all.map((x) => [x.a.alert_id, x]), parts("article", "", ["badge", "span"], ["head", "h3"], ["where"], ["why"], ["has"], ["told"], ["said"], ["buttons", "div"]), (e, {p, a, over, taken}) => {
+  list($("alerts"), all.map((x) => [idOf(x.a), x]), parts("article", "", ["badge", "span"], ["head", "h3"], ["where"], ["why"], ["has"], ["told"], ["said"], ["buttons", "div"]), (e, {p, a, over, taken}) => {
     const r = a.responsibility ?? {}, x = a.escalation ?? {}, s = a.source ?? {}, due = (Date.parse(x.due) - line.now()) / 1000;
     e.className = `alert ${a.priority} ${taken || over ? "" : "untaken"}`;
-    titles.set(a.alert_id, `${a.text} (${p.name})`);
+    titles.set(a.alert_id, {patient: p.id, text: `${a.text} (${p.name})`});
     text(e.badge, signs[a.priority] + (a.kind === "technical" ? " · technical" : "") + (a.test ? " · TEST" : ""));
     text(e.head, a.text);
     text(e.where, `${p.name}${p.bed ? " · " + p.bed : ""}`);
@@ -276,7 +279,7 @@ function drawNotices() {
   const all = [...patients.values()].flatMap((p) => [...p.notices.values()].map((n) => ({p, n})));
   all.sort((x, y) => y.n.time.localeCompare(x.n.time));
   $("silent").hidden = all.length > 0;
-  list($("notices"), all.slice(0, 20).map((x) => [x.n.notice_id, x]), parts("li", "", ["head"], ["body"], ["state"], ["buttons", "div"]), (e, {p, n}) => {
+  list($("notices"), all.slice(0, 20).map((x) => [`${x.n.notice_id} ${x.p.id}`, x]), parts("li", "", ["head"], ["body"], ["state"], ["buttons", "div"]), (e, {p, n}) => {
     const r = p.read.get(n.notice_id), toMe = n.from !== me.id && mine(n.to ?? []);
     e.className = toMe && !r ? "unread" : "";
     e.head.className = e.state.className = "quiet";
