@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -186,4 +187,19 @@ func TestBrowserKeepsAlertsApart(t *testing.T) {
 	process.Poll(t, process.Patience, func() (bool, string) {
 		return slices.Equal(ada.alerts(), []string{"one", "one"}), "the real ones alone"
 	})
+}
+
+// A patient is thanked for what was taken in only.
+func TestBrowserTellsOfRefusedVitals(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1")
+	pat := b.open("pat", s.server.URL+"/#token=pat")
+	pat.shows("#line", "Live")
+	s.set(func() { s.refused = true })
+	pat.click(`#feelings button:text-is("In pain")`)
+	pat.shows("#failed", "You may not do this")
+	require.NotContains(t, fmt.Sprint(pat.texts("#say")), "Thank you")
+	s.set(func() { s.refused = false })
+	pat.click(`#feelings button:text-is("In pain")`)
+	pat.shows(card("p-1", "Feels"), "In pain")
 }

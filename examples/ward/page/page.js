@@ -116,13 +116,19 @@ async function getPages() {
 
 // ---- What people do ----
 
+// request reports whether it was done, and shows why not. What becomes of a vital stands in an ok, too.
 async function request(type, members) {
   $("failed").textContent = "";
-  const reply = await line.ask(type, members);
-  if (reply.type === "ok") return;
+  const reply = await line.ask(type, members), error = reply.type === "ok" ? reply.results?.[0].error : reply;
+  if (!error) return true;
+  if (error.retry === "later") {
+    await new Promise((again) => setTimeout(again, Math.max(error.retry_ms ?? 0, 1000)));
+    return request(type, members);
+  }
   const by = reply.alert?.responsibility?.by;
   const why = {conflict: `${by?.name ?? "Somebody"} was faster.`, ended: "This alert is over.", refused: "That is not possible now.", forbidden: "You may not do this."};
-  $("failed").textContent = why[reply.code] ?? "That did not work: " + reply.code;
+  $("failed").textContent = why[error.code] ?? "That did not work: " + error.code;
+  return false;
 }
 
 const answer = (a, what, more) => request("answer", {patient: a.patient, key: a.key, alert_id: a.alert_id, event_id: crypto.randomUUID(), do: what, ...more});
@@ -143,7 +149,7 @@ const read = (p, notice_id) => request("receipt", {patient: p.id, notice_id, sta
 
 function feel(p, code) {
   const vital = {patient: p.id, code: "feeling", system: "ward-example", coded: {system: "ward-example", code}, vital_id: crypto.randomUUID(), time: new Date(line.now()).toISOString()};
-  request("publish", {vitals: [vital]}).then(() => say("Thank you, your nurses can see it."));
+  request("publish", {vitals: [vital]}).then((ok) => ok && say("Thank you, your nurses can see it."));
 }
 function callNurse(p) {
   const alert = {patient: p.id, key: "call-nurse", text: "Patient calls a nurse", priority: "medium", kind: "advisory", audience: "all", to: ["group:" + p.group]};
