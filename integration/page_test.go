@@ -189,6 +189,55 @@ func TestBrowserKeepsAlertsApart(t *testing.T) {
 	})
 }
 
+// Who is taken from a user leaves the page, on the line and while it is away;
+// and with the token goes everything.
+func TestBrowserForgetsWhoWasTaken(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1", "p-2", "p-3")
+	line := openProxy(t, "tcp", s.server.Listener.Addr().String())
+	ada := b.open("ada", "http://"+line.listener.Addr().String()+"/#token=ada")
+	ada.shows("#line", "Live")
+	for _, p := range []string{"p-1", "p-2", "p-3"} {
+		s.publish(t, carewire.HeartRate.Of(p, 71))
+		s.raise(t, carewire.Alert{Patient: p, Key: "k", Text: "of " + p})
+		ada.shows("article.alert", "of "+p)
+	}
+
+	s.set(func() { s.patients = []string{"p-1", "p-2"} })
+	require.NoError(t, s.hub.MembersChanged(t.Context(), "ward"))
+	ada.shows("#alerts-title", "(2)")
+	ada.hides(`article.patient[data-id="p-3"]`)
+
+	line.cut()
+	ada.shows("#stale", "The connection is lost")
+	s.set(func() { s.patients = []string{"p-1"} })
+	line.mend()
+	ada.shows("#line", "Live")
+	ada.shows("#alerts-title", "(1)")
+	ada.shows("article.alert", "of p-1")
+	ada.hides(`article.patient[data-id="p-2"]`)
+
+	s.set(func() { s.known = false })
+	line.cut()
+	line.mend()
+	ada.shows("#refused", "not known")
+	ada.draw()
+	require.Empty(t, ada.texts("main article"))
+}
+
+// What could not be decided is asked for again.
+func TestBrowserAsksAgain(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1")
+	s.set(func() { s.undecided = true })
+	s.publish(t, carewire.HeartRate.Of("p-1", 71))
+	pat := b.open("pat", s.server.URL+"/#token=pat")
+	pat.shows("#line", "Live")
+	pat.shows("article.patient", "not current")
+	s.set(func() { s.undecided = false })
+	pat.shows(card("p-1", "Heart rate"), "71 /min")
+}
+
 // A patient is thanked for what was taken in only.
 func TestBrowserTellsOfRefusedVitals(t *testing.T) {
 	b := openBrowser(t)

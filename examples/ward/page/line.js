@@ -133,26 +133,40 @@ export class Line {
     case "head":
       for (const h of f.heads) {
         const log = this.#logs.get(h.patient);
-        if (!log?.current || h.seq < log.position.seq) continue;
+        const other = log?.current && h.epoch !== log.position.epoch && h.seq <= log.position.seq;
+        if (!log?.current || h.seq < log.position.seq && !other) continue;
         log.heard = Date.now();
-        if (h.must !== log.count) this.#miss(h.patient, log);
+        if (h.must !== log.count || other) this.#miss(h.patient, log);
       }
       break;
     case "granted": this.#on.granted(f.patient); break;
-    case "revoked": this.#logs.delete(f.patient); this.#on.revoked(f.patient); break;
+    case "revoked": this.#leave(f.patient); break;
     case "status": this.store = f.store; break;
     case "sync": case "synced": case "gap": case "vital": case "alert": case "notice": case "receipt": case "access": this.#follow(f);
     }
     // What is unknown is ignored. So is the inbox, by a page that watches everyone who could be in it.
   }
 
-  #watch(members, resume) {
+  // watch asks for patients and groups, and again, in a while, for what could not be decided.
+  async #watch(members, resume) {
     const since = {};
     for (const [id, log] of this.#logs) {
       if (resume && log.position && (!members.only || members.only === id)) since[id] = log.position;
     }
-    const {only, ...rest} = members;
-    this.ask("watch", {...rest, since});
+    const {only, ...rest} = members, socket = this.#socket;
+    const reply = await this.ask("watch", {...rest, since});
+    if (reply.type !== "ok") return;
+    const later = reply.refused.filter((r) => r.code === "undecided" || r.code === "unavailable");
+    const again = {patients: later.flatMap((r) => r.patient ?? []), groups: later.flatMap((r) => r.group ?? [])};
+    if (later.length > 0) setTimeout(() => { if (socket === this.#socket) this.#watch(again, resume); }, 5000);
+    // Nobody else tells who was taken away, or has left a group, while there was no line.
+    if (members !== this.#watching || later.length > 0) return;
+    for (const id of this.#logs.keys()) if (!reply.watching.includes(id)) this.#leave(id);
+  }
+
+  #leave(id) {
+    this.#logs.delete(id);
+    this.#on.revoked(id);
   }
 
   // follow keeps a patient's position and count: section 5, rules 1 to 4.
@@ -189,7 +203,7 @@ export class Line {
   // miss asks again for what did not come: from the position at first, then anew, after longer pauses.
   #miss(id, log) {
     Object.assign(log, {missing: true, current: false});
-    setTimeout(() => { if (log.missing) this.#watch({patients: [id], only: id}, log.misses === 1); }, 2000 * log.misses++);
+    setTimeout(() => { if (log.missing && this.#logs.get(id) === log) this.#watch({patients: [id], only: id}, log.misses === 1); }, 2000 * log.misses++);
   }
 }
 

@@ -10,7 +10,7 @@ const did = {accept: "accepted", reject: "rejected", release: "released", assign
 
 // ---- Coming in ----
 
-const get = (path) => fetch(path, {headers: {Authorization: "Bearer " + token}});
+const get = (path) => fetch(path, {headers: {Authorization: "Bearer " + token}, signal: AbortSignal.timeout(30000)});
 
 function start() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token"); // a fragment is not sent to any server
@@ -22,7 +22,11 @@ function start() {
     before, event, change: render, granted: meet,
     welcome(f) { me = f.principal; document.body.dataset.role = me.role; getPages(); },
     forget(id) { Object.assign(patient(id), nothing()); },
-    revoked(id) { patients.delete(id); },
+    revoked(id) {
+      patients.delete(id);
+      ward.patients = ward.patients.filter((p) => p.id !== id);
+      for (const [alert_id, t] of titles) if (t.patient === id) titles.delete(alert_id);
+    },
   });
 }
 
@@ -43,6 +47,7 @@ async function meet(id) {
 
 function signIn(why) {
   sessionStorage.removeItem("token");
+  me = {role: ""}; // nothing is drawn any more
   $("refused").textContent = why;
   $("login").hidden = false;
   document.querySelector("main").hidden = true;
