@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -251,4 +252,18 @@ func TestBrowserTellsOfRefusedVitals(t *testing.T) {
 	s.set(func() { s.refused = false })
 	pat.click(`#feelings button:text-is("In pain")`)
 	pat.shows(card("p-1", "Feels"), "In pain")
+}
+
+// What is old does not look new when the clock of the browser's machine is set back.
+func TestBrowserWhoseClockIsSetBack(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1")
+	ada := b.open("ada", s.server.URL+"/#token=ada")
+	ada.shows("#line", "Live")
+	v := carewire.HeartRate.Of("p-1", 71)
+	v.Every = time.Second
+	s.publish(t, v)
+	ada.shows(card("p-1", "Heart rate"), "now")
+	ada.run("const real = Date.now; Date.now = () => real() - 3600000")
+	ada.shows(card("p-1", "Heart rate"), "⚠ old, ")
 }

@@ -14,7 +14,7 @@ export class Line {
   store = "ok";         // the state of the server's store: slow, failing
   closed = 0;           // the code with which the last connection ended
   #url; #token; #on; #socket; #timer; #watching;
-  #heard = Date.now(); #began = 0; #welcomed = 0; #attempts = 0; #skew = 0; #lastReq = 0;
+  #heard = ticks(); #began = 0; #welcomed = 0; #attempts = 0; #skew = 0; #lastReq = 0;
   #logs = new Map();    // by patient: position, count and whether caught up
   #asked = new Map();   // by req: requests without a final reply
 
@@ -27,15 +27,15 @@ export class Line {
   }
 
   // now is the server's time.
-  now() { return Date.now() + this.#skew; }
+  now() { return ticks() + this.#skew; }
 
   // quiet is for how many seconds nothing has come.
-  quiet() { return (Date.now() - this.#heard) / 1000; }
+  quiet() { return (ticks() - this.#heard) / 1000; }
 
   // current reports whether what is held of a patient is all there is.
   current(id) {
     const log = this.#logs.get(id);
-    return this.state === "live" && Boolean(log?.current) && Date.now() - log.heard < 60000;
+    return this.state === "live" && Boolean(log?.current) && ticks() - log.heard < 60000;
   }
 
   // ask sends a request and resolves with its final reply. It is sent again
@@ -72,11 +72,11 @@ export class Line {
     const socket = new WebSocket(this.#url, ["carewire.v1", // a browser cannot send headers
       "carewire.bearer." + bearer.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")]);
     this.#socket = socket;
-    this.#began = Date.now();
+    this.#began = ticks();
     this.#welcomed = 0;
     socket.onmessage = (message) => {
       if (socket !== this.#socket) return;
-      this.#heard = Date.now();
+      this.#heard = ticks();
       this.#take(JSON.parse(message.data, digits));
       this.#on.change();
     };
@@ -88,7 +88,7 @@ export class Line {
     this.closed = code;
     this.#socket?.close();
     this.#socket = undefined;
-    if (this.#welcomed && Date.now() - this.#welcomed > 30000) this.#attempts = 0;
+    if (this.#welcomed && ticks() - this.#welcomed > 30000) this.#attempts = 0;
     this.#welcomed = 0;
     for (const log of this.#logs.values()) log.current = log.missing = false;
     for (const [req, a] of this.#asked) if (a.frame.type === "watch") this.#asked.delete(req);
@@ -104,7 +104,7 @@ export class Line {
 
   // look notices a line that is dead, or that never came to life.
   #look() {
-    const since = Date.now() - Math.max(this.#heard, this.#began);
+    const since = ticks() - Math.max(this.#heard, this.#began);
     if (this.#socket && since > (this.#welcomed ? 50000 : 30000)) this.#lost(1006);
     this.#on.change();
   }
@@ -112,8 +112,8 @@ export class Line {
   #take(f) {
     switch (f.type) {
     case "welcome":
-      this.#welcomed = Date.now();
-      this.#skew = Date.parse(f.time) - Date.now();
+      this.#welcomed = ticks();
+      this.#skew = Date.parse(f.time) - ticks();
       this.state = "live";
       this.store = "ok"; // a status follows if it is not
       this.#on.welcome(f);
@@ -135,7 +135,7 @@ export class Line {
         const log = this.#logs.get(h.patient);
         const other = log?.current && h.epoch !== log.position.epoch && h.seq <= log.position.seq;
         if (!log?.current || h.seq < log.position.seq && !other) continue;
-        log.heard = Date.now();
+        log.heard = ticks();
         if (h.must !== log.count || other) this.#miss(h.patient, log);
       }
       break;
@@ -173,7 +173,7 @@ export class Line {
   #follow(f) {
     if (!this.#logs.has(f.patient)) this.#logs.set(f.patient, {misses: 0});
     const log = this.#logs.get(f.patient);
-    log.heard = Date.now();
+    log.heard = ticks();
     if (f.type === "sync") {
       Object.assign(log, {missing: false, current: false, snapshot: !f.recovered});
       if (log.snapshot) {
@@ -205,6 +205,17 @@ export class Line {
     Object.assign(log, {missing: true, current: false});
     setTimeout(() => { if (log.missing && this.#logs.get(id) === log) this.#watch({patients: [id], only: id}, log.misses === 1); }, 2000 * log.misses++);
   }
+}
+
+let passed = 1, date = Date.now(), steady = performance.now();
+
+// ticks is how many milliseconds have passed. The clock of the machine may be set, and the browser's own may stand
+// still while the machine sleeps: neither makes what is old look new.
+function ticks() {
+  const [d, s] = [Date.now() - date, performance.now() - steady];
+  passed += d > s + 1000 ? d : s;
+  [date, steady] = [date + d, steady + s];
+  return passed;
 }
 
 const comeBack = [1001, 1005, 1006, 1011, 1012, 1013, 3000, 3008];
