@@ -1,0 +1,78 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
+)
+
+const welcome = `{"type":"welcome","session":"s","principal":{"id":"x","role":"device"},"role":"device","time":"2026-03-01T08:00:00.000Z",` +
+	`"heartbeat_s":20,"limits":{"frame":65536,"vitals":2,"patients":10,"keys":10,"history":10},"features":[],"durable":true}`
+
+// serveScript is a server that does what f does with each connection. The
+// connection ends with the test.
+func serveScript(t *testing.T, f func(ws *websocket.Conn)) (url string) {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{carewire.Protocol}})
+		if err != nil {
+			return
+		}
+		defer ws.CloseNow()
+		f(ws)
+	}))
+	t.Cleanup(srv.Close)
+	return strings.Replace(srv.URL, "http", "ws", 1)
+}
+
+func sendText(t *testing.T, ws *websocket.Conn, text string) {
+	if err := ws.Write(t.Context(), websocket.MessageText, []byte(text)); err != nil && t.Context().Err() == nil {
+		t.Logf("writing: %v", err)
+	}
+}
+
+// What a Python device has kept while there was no line goes out in as many
+// publishes as the server's limit asks for.
+func TestPythonDeviceHeedsTheLimit(t *testing.T) {
+	need(t, needPython)
+	sizes := make(chan int, 100)
+	url := serveScript(t, func(ws *websocket.Conn) {
+		time.Sleep(3500 * time.Millisecond) // four are waiting by then
+		sendText(t, ws, welcome)
+		for {
+			_, b, err := ws.Read(t.Context())
+			if err != nil {
+				return
+			}
+			var q struct {
+				Req    string
+				Vitals []any
+			}
+			if json.Unmarshal(b, &q) != nil || q.Vitals == nil {
+				continue
+			}
+			sizes <- len(q.Vitals)
+			results := strings.TrimSuffix(strings.Repeat(`{"seq":1},`, len(q.Vitals)), ",")
+			sendText(t, ws, fmt.Sprintf(`{"type":"ok","req":%q,"results":[%s]}`, q.Req, results))
+		}
+	})
+	startPython(t, "../examples/python/device.py", "--url", url)
+	for range 4 {
+		select {
+		case n := <-sizes:
+			require.LessOrEqual(t, n, 2)
+		case <-time.After(process.Patience):
+			require.Fail(t, "nothing is published")
+		}
+	}
+}
