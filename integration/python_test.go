@@ -76,3 +76,57 @@ func TestPythonDeviceHeedsTheLimit(t *testing.T) {
 		}
 	}
 }
+
+// A Python clinician asks again to watch what could not be decided, shows 0 as
+// 0, and accepts an alert again that its owner has lost.
+func TestPythonClinicianGoesOn(t *testing.T) {
+	need(t, needPython)
+	answers := make(chan string, 100)
+	url := serveScript(t, func(ws *websocket.Conn) {
+		sendText(t, ws, welcome)
+		alert := func(seq int, patient, state string) {
+			sendText(t, ws, fmt.Sprintf(`{"type":"alert","patient":%q,"epoch":"E","seq":%d,"must":%[2]d,"alert":{"patient":%[1]q,"alert_id":"a",`+
+				`"key":"k","priority":"high","text":"x","condition":"present","responsibility":{"state":%[3]q}}}`, patient, seq, state))
+		}
+		watches := 0
+		for {
+			_, b, err := ws.Read(t.Context())
+			if err != nil {
+				return
+			}
+			var q struct{ Type, Req, Patient string }
+			if json.Unmarshal(b, &q) != nil {
+				return
+			}
+			switch q.Type {
+			case "watch":
+				switch watches++; watches {
+				case 1:
+					sendText(t, ws, fmt.Sprintf(`{"type":"error","req":%q,"code":"unavailable","retry":"later"}`, q.Req))
+				case 2:
+					sendText(t, ws, fmt.Sprintf(`{"type":"ok","req":%q,"watching":[],"refused":[{"patient":"p","code":"undecided"}]}`, q.Req))
+				default:
+					sendText(t, ws, fmt.Sprintf(`{"type":"ok","req":%q,"watching":["p","q"],"refused":[]}`, q.Req))
+					sendText(t, ws, `{"type":"vital","patient":"p","epoch":"E","seq":1,"must":0,"vital":{"patient":"p","code":"c","value":0,"unit":"u","time":"T"}}`)
+					alert(2, "p", "undefined")
+					alert(3, "p", "accepted")
+					alert(4, "p", "undefined") // it has run out
+					alert(5, "q", "undefined") // another's, of the same ID
+				}
+			case "answer":
+				answers <- q.Patient
+				sendText(t, ws, fmt.Sprintf(`{"type":"ok","req":%q,"alert":{"patient":%q,"key":"k"}}`, q.Req, q.Patient))
+			}
+		}
+	})
+	r := startPython(t, "../examples/python/clinician.py", "--url", url, "--patient", "p", "--patient", "q")
+	r.Out.Await(t, 0, `^T p c 0 u$`)
+	for _, want := range []string{"p", "p", "q"} {
+		select {
+		case got := <-answers:
+			require.Equal(t, want, got)
+		case <-time.After(process.Patience):
+			require.Fail(t, "no answer", want)
+		}
+	}
+}
