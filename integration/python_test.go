@@ -130,3 +130,22 @@ func TestPythonClinicianGoesOn(t *testing.T) {
 		}
 	}
 }
+
+// A line on which nothing moves any more, and nobody says so, is given up.
+func TestPythonNoticesADeadLine(t *testing.T) {
+	need(t, needPython)
+	tries := make(chan struct{}, 100)
+	url := serveScript(t, func(ws *websocket.Conn) {
+		sendText(t, ws, welcome)
+		tries <- struct{}{}
+		<-t.Context().Done() // pings are not read, and not answered
+	})
+	startPython(t, "../examples/python/clinician.py", "--url", url, "--patient", "p")
+	for range 2 {
+		select {
+		case <-tries:
+		case <-time.After(process.Patience):
+			require.Fail(t, "it does not come back")
+		}
+	}
+}

@@ -125,6 +125,7 @@ def on_close(ws, code, reason):
         again = False
 
 
+websocket.setdefaulttimeout(30)  # for the handshake
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it
 again = True  # come back when the connection is lost
 attempt = 0
@@ -132,6 +133,6 @@ while again:
     ws = websocket.WebSocketApp(args.url, header=["Authorization: Bearer " + args.token], subprotocols=["carewire.v1"],
                                 on_open=on_open, on_message=on_message, on_error=on_error, on_close=on_close)
     began = time.monotonic()
-    ws.run_forever()
+    ws.run_forever(ping_interval=20, ping_timeout=7)  # a line can die without a word
     attempt = 0 if time.monotonic() - began > 30 else attempt + 1
     time.sleep(random.uniform(0, min(30, 0.5 * 2**attempt)))
