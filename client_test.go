@@ -330,17 +330,18 @@ func TestClientMissed(t *testing.T) {
 		frames   []string
 		missed   bool
 	}{
-		"alert":              {"", []string{entry("alert", "p", 9, 5)}, true},
-		"alert, not counted": {"", []string{entry("alert", "p", 9, 3)}, true},
-		"vital":              {"", []string{entry("vital", "p", 9, 4)}, true},
-		"gap":                {"", []string{entry("gap", "p", 9, 5)}, true},
-		"count shrinks":      {"", []string{entry("vital", "p", 9, 2)}, true},
-		"head":               {"", []string{heads("p", 9, 4)}, true},
-		"head at ours":       {"", []string{heads("p", 7, 4)}, true},
-		"repetition":         {"", []string{entry("vital", "p", 7, 3)}, true},
-		"another log":        {"", []string{strings.Replace(entry("alert", "p", 5, 4), `"E"`, `"F"`, 1)}, true},
-		"every: a number":    {DeliverEvery, []string{entry("vital", "p", 9, 3)}, true},
-		"every: head":        {DeliverEvery, []string{heads("p", 8, 3)}, true},
+		"alert":               {"", []string{entry("alert", "p", 9, 5)}, true},
+		"alert, not counted":  {"", []string{entry("alert", "p", 9, 3)}, true},
+		"vital":               {"", []string{entry("vital", "p", 9, 4)}, true},
+		"gap":                 {"", []string{entry("gap", "p", 9, 5)}, true},
+		"count shrinks":       {"", []string{entry("vital", "p", 9, 2)}, true},
+		"head":                {"", []string{heads("p", 9, 4)}, true},
+		"head at ours":        {"", []string{heads("p", 7, 4)}, true},
+		"repetition":          {"", []string{entry("vital", "p", 7, 3)}, true},
+		"head of another log": {"", []string{strings.Replace(heads("p", 5, 3), `"E"`, `"F"`, 1)}, true},
+		"another log":         {"", []string{strings.Replace(entry("alert", "p", 5, 4), `"E"`, `"F"`, 1)}, true},
+		"every: a number":     {DeliverEvery, []string{entry("vital", "p", 9, 3)}, true},
+		"every: head":         {DeliverEvery, []string{heads("p", 8, 3)}, true},
 
 		"replaced vitals":   {"", []string{entry("vital", "p", 19, 3), entry("alert", "p", 22, 4)}, false},
 		"gap of an alert":   {"", []string{entry("gap", "p", 8, 4), entry("alert", "p", 9, 5)}, false},
@@ -973,6 +974,28 @@ func TestClientWatchWhileBehind(t *testing.T) {
 		q := conn.next(reqWatch)
 		require.Equal(t, []string{"p"}, q.Patients)
 		require.Equal(t, DeliverAlerts, q.Delivery)
+		require.NoError(t, c.Close())
+	})
+}
+
+// A reader that has caught up before the server has answered the Unwatch does
+// not wait for what it is owed.
+func TestClientReaderFasterThanUnwatch(t *testing.T) {
+	scriptTest(t, func(t *testing.T, s *script) {
+		o := s.options()
+		o.Buffer = 4
+		c, conn := s.dial(o)
+		s.follow(c, conn, WatchOptions{}, 1, 0)
+		for seq := 2; seq < 8; seq++ {
+			conn.send(entry("alert", "p", seq, seq-1))
+		}
+		unwatch := conn.next(reqUnwatch)
+		reads(t, c, "alert 2", "alert 3", "alert 4", "alert 5", "stale")
+		synctest.Wait()
+		began := time.Now()
+		conn.ok(unwatch, "")
+		require.Equal(t, map[string]Position{"p": {"E", 5}}, conn.next(reqWatch).Since)
+		require.Zero(t, time.Since(began))
 		require.NoError(t, c.Close())
 	})
 }

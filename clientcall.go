@@ -131,6 +131,7 @@ func (c *Client) answered(l *link, r *reply) {
 	delete(c.calls, k.req)
 	if k.then != nil && (r.Err == nil || k.internal) {
 		k.then(r)
+		signal(c.wake) // it may have left something to be asked for
 	}
 	k.reply = r
 	close(k.done)

@@ -18,6 +18,7 @@ import (
 //	a gap, which hides one entry:       must or must+1
 //	synced, after a recovered sync:     the same must
 //	a head at or after seq:             the same must
+//	a head at or before seq:            the same epoch
 //
 // and a greater seq; with DeliverEvery every number, so that seq grows by one,
 // and a synced or head is at seq itself. Anything else means that something is
@@ -210,7 +211,7 @@ func (c *Client) takeHead(h Head) {
 		return
 	}
 	c.hear(f)
-	if h.Seq > f.at.Seq && f.every() || h.Seq >= f.at.Seq && h.Must != f.must {
+	if h.Seq > f.at.Seq && f.every() || h.Seq >= f.at.Seq && h.Must != f.must || h.Seq <= f.at.Seq && h.Epoch != f.at.Epoch {
 		c.miss(f)
 	}
 }

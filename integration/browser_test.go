@@ -98,6 +98,9 @@ func (p tab) shows(find, want string) {
 func (p tab) alerts() (ids []string) {
 	p.t.Helper()
 	p.do(map[string]string{"do": "values", "tab": p.name, "find": "article.alert", "name": "data-id"}, &ids)
+	for i := range ids { // the patient's stands behind it
+		ids[i], _, _ = strings.Cut(ids[i], " ")
+	}
 	slices.Sort(ids)
 	return ids
 }

@@ -26,11 +26,15 @@ if not args.patient and not args.group:
 positions = {}  # by patient: where to resume
 catching_up = set()  # patients whose snapshot still comes
 answers = {}  # event_id: an answer that has no final reply yet
-answered = set()  # alerts answered
+answered = set()  # alerts answered, until somebody has them
 
 
 def send(ws, type, **members):
     ws.send(json.dumps({"type": type, "req": str(uuid.uuid4()), **members}))
+
+
+def watch(ws):
+    send(ws, "watch", req="watch", **{name: ids for name, ids in (("patients", args.patient), ("groups", args.group)) if ids}, since=positions)
 
 
 def on_open(ws):
@@ -41,16 +45,19 @@ def on_message(ws, message):
     frame = json.loads(message)
     kind, patient = frame["type"], frame.get("patient")
     if kind == "welcome":
-        watch = {"since": positions}
-        if args.patient:
-            watch["patients"] = args.patient
-        if args.group:
-            watch["groups"] = args.group
-        send(ws, "watch", **watch)
+        watch(ws)
         for event_id in list(answers):
             answer(ws, event_id)
     elif kind == "ok" and "watching" in frame:
         print("watching", ", ".join(frame["watching"]), "refused", frame["refused"])
+        if any(refusal["code"] in ("undecided", "unavailable") for refusal in frame["refused"]):
+            time.sleep(1)
+            watch(ws)
+    elif kind == "error" and frame.get("req") == "watch":
+        print("not watching:", frame["code"])
+        if frame["retry"] == "later":
+            time.sleep(1)
+            watch(ws)
     elif kind in ("ok", "error"):
         reply(ws, frame)
     elif kind == "sync" and not frame["recovered"]:
@@ -60,7 +67,8 @@ def on_message(ws, message):
         catching_up.discard(patient)
     elif kind == "vital":
         vital = frame["vital"]
-        value = vital.get("value") or "/".join(str(c["value"]) for c in vital.get("components", [])) or vital.get("coded", {}).get("code", "no value")
+        parts = "/".join(str(c["value"]) for c in vital.get("components", []))
+        value = vital["value"] if "value" in vital else parts or vital.get("coded", {}).get("code", "no value")
         print(vital["time"], patient, vital["code"], value, vital.get("unit", ""))
     elif kind == "alert":
         see(ws, frame["alert"])
@@ -73,13 +81,17 @@ def on_message(ws, message):
 def see(ws, alert):
     who = alert["responsibility"].get("by", {}).get("id", "nobody")
     print("ALERT", alert["patient"], alert["priority"], alert["text"], "over" if alert.get("ended") else alert["condition"], "with", who)
-    if alert.get("ended") or alert["responsibility"]["state"] == "accepted" or alert["alert_id"] in answered:
+    name = (alert["patient"], alert["alert_id"])
+    if alert.get("ended") or alert["responsibility"]["state"] == "accepted":
+        answered.discard(name)  # an acceptance runs out
+        return
+    if name in answered:
         return
     ref = {name: alert[name] for name in ("patient", "key", "alert_id")}
     send(ws, "receipt", stage="presented", **ref)
     event_id = str(uuid.uuid4())  # by it the server knows a repeated answer
     answers[event_id] = {**ref, "event_id": event_id, "do": "accept", "reason": "on my way"}
-    answered.add(alert["alert_id"])
+    answered.add(name)
     answer(ws, event_id)
 
 
@@ -113,6 +125,7 @@ def on_close(ws, code, reason):
         again = False
 
 
+websocket.setdefaulttimeout(30)  # for the handshake
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it
 again = True  # come back when the connection is lost
 attempt = 0
@@ -120,6 +133,6 @@ while again:
     ws = websocket.WebSocketApp(args.url, header=["Authorization: Bearer " + args.token], subprotocols=["carewire.v1"],
                                 on_open=on_open, on_message=on_message, on_error=on_error, on_close=on_close)
     began = time.monotonic()
-    ws.run_forever()
+    ws.run_forever(ping_interval=20, ping_timeout=7)  # a line can die without a word
     attempt = 0 if time.monotonic() - began > 30 else attempt + 1
     time.sleep(random.uniform(0, min(30, 0.5 * 2**attempt)))

@@ -28,6 +28,7 @@ waiting = {}  # vital_id: a vital that has no final reply yet, oldest first
 sent = set()  # vital_ids that were sent on this connection
 requests = {}  # req: the vital_ids in it
 ready = False  # the server has said welcome
+most = 1  # vitals that it takes at once
 
 
 def measure():
@@ -47,7 +48,7 @@ def measure():
 
 def publish():
     with lock:
-        ids = [i for i in waiting if i not in sent][:100]
+        ids = [i for i in waiting if i not in sent][:most]
         if not ready or not ids:
             return
         req = str(uuid.uuid4())
@@ -65,11 +66,11 @@ def on_open(ws):
 
 
 def on_message(ws, message):
-    global ready
+    global ready, most
     frame = json.loads(message)
     if frame["type"] == "welcome":
         with lock:
-            ready = True
+            ready, most = True, frame["limits"]["vitals"]
             sent.clear()
             requests.clear()
         publish()
@@ -88,6 +89,8 @@ def on_message(ws, message):
                 else:
                     waiting.pop(vital_id, None)
                     print("refused:", error["code"], error.get("field", ""))
+        if frame["type"] == "ok":
+            publish()  # what found no room
 
 
 def on_error(ws, error):
@@ -106,6 +109,7 @@ def on_close(ws, code, reason):
         again = False
 
 
+websocket.setdefaulttimeout(30)  # for the handshake
 threading.Thread(target=measure, daemon=True).start()
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it
 again = True  # come back when the connection is lost
@@ -114,7 +118,7 @@ while again:
     ws = websocket.WebSocketApp(args.url, header=["Authorization: Bearer " + args.token], subprotocols=["carewire.v1"],
                                 on_open=on_open, on_message=on_message, on_error=on_error, on_close=on_close)
     began = time.monotonic()
-    ws.run_forever()
+    ws.run_forever(ping_interval=20, ping_timeout=7)  # a line can die without a word
     ready = False
     attempt = 0 if time.monotonic() - began > 30 else attempt + 1
     time.sleep(random.uniform(0, min(30, 0.5 * 2**attempt)))

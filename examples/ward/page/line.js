@@ -14,7 +14,7 @@ export class Line {
   store = "ok";         // the state of the server's store: slow, failing
   closed = 0;           // the code with which the last connection ended
   #url; #token; #on; #socket; #timer; #watching;
-  #heard = Date.now(); #began = 0; #welcomed = 0; #attempts = 0; #skew = 0; #lastReq = 0;
+  #heard = ticks(); #began = 0; #welcomed = 0; #attempts = 0; #skew = 0; #lastReq = 0;
   #logs = new Map();    // by patient: position, count and whether caught up
   #asked = new Map();   // by req: requests without a final reply
 
@@ -27,15 +27,15 @@ export class Line {
   }
 
   // now is the server's time.
-  now() { return Date.now() + this.#skew; }
+  now() { return ticks() + this.#skew; }
 
   // quiet is for how many seconds nothing has come.
-  quiet() { return (Date.now() - this.#heard) / 1000; }
+  quiet() { return (ticks() - this.#heard) / 1000; }
 
   // current reports whether what is held of a patient is all there is.
   current(id) {
     const log = this.#logs.get(id);
-    return this.state === "live" && Boolean(log?.current) && Date.now() - log.heard < 60000;
+    return this.state === "live" && Boolean(log?.current) && ticks() - log.heard < 60000;
   }
 
   // ask sends a request and resolves with its final reply. It is sent again
@@ -72,11 +72,11 @@ export class Line {
     const socket = new WebSocket(this.#url, ["carewire.v1", // a browser cannot send headers
       "carewire.bearer." + bearer.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")]);
     this.#socket = socket;
-    this.#began = Date.now();
+    this.#began = ticks();
     this.#welcomed = 0;
     socket.onmessage = (message) => {
       if (socket !== this.#socket) return;
-      this.#heard = Date.now();
+      this.#heard = ticks();
       this.#take(JSON.parse(message.data, digits));
       this.#on.change();
     };
@@ -88,7 +88,7 @@ export class Line {
     this.closed = code;
     this.#socket?.close();
     this.#socket = undefined;
-    if (this.#welcomed && Date.now() - this.#welcomed > 30000) this.#attempts = 0;
+    if (this.#welcomed && ticks() - this.#welcomed > 30000) this.#attempts = 0;
     this.#welcomed = 0;
     for (const log of this.#logs.values()) log.current = log.missing = false;
     for (const [req, a] of this.#asked) if (a.frame.type === "watch") this.#asked.delete(req);
@@ -104,7 +104,7 @@ export class Line {
 
   // look notices a line that is dead, or that never came to life.
   #look() {
-    const since = Date.now() - Math.max(this.#heard, this.#began);
+    const since = ticks() - Math.max(this.#heard, this.#began);
     if (this.#socket && since > (this.#welcomed ? 50000 : 30000)) this.#lost(1006);
     this.#on.change();
   }
@@ -112,8 +112,8 @@ export class Line {
   #take(f) {
     switch (f.type) {
     case "welcome":
-      this.#welcomed = Date.now();
-      this.#skew = Date.parse(f.time) - Date.now();
+      this.#welcomed = ticks();
+      this.#skew = Date.parse(f.time) - ticks();
       this.state = "live";
       this.store = "ok"; // a status follows if it is not
       this.#on.welcome(f);
@@ -133,33 +133,47 @@ export class Line {
     case "head":
       for (const h of f.heads) {
         const log = this.#logs.get(h.patient);
-        if (!log?.current || h.seq < log.position.seq) continue;
-        log.heard = Date.now();
-        if (h.must !== log.count) this.#miss(h.patient, log);
+        const other = log?.current && h.epoch !== log.position.epoch && h.seq <= log.position.seq;
+        if (!log?.current || h.seq < log.position.seq && !other) continue;
+        log.heard = ticks();
+        if (h.must !== log.count || other) this.#miss(h.patient, log);
       }
       break;
     case "granted": this.#on.granted(f.patient); break;
-    case "revoked": this.#logs.delete(f.patient); this.#on.revoked(f.patient); break;
+    case "revoked": this.#leave(f.patient); break;
     case "status": this.store = f.store; break;
     case "sync": case "synced": case "gap": case "vital": case "alert": case "notice": case "receipt": case "access": this.#follow(f);
     }
     // What is unknown is ignored. So is the inbox, by a page that watches everyone who could be in it.
   }
 
-  #watch(members, resume) {
+  // watch asks for patients and groups, and again, in a while, for what could not be decided.
+  async #watch(members, resume) {
     const since = {};
     for (const [id, log] of this.#logs) {
       if (resume && log.position && (!members.only || members.only === id)) since[id] = log.position;
     }
-    const {only, ...rest} = members;
-    this.ask("watch", {...rest, since});
+    const {only, ...rest} = members, socket = this.#socket;
+    const reply = await this.ask("watch", {...rest, since});
+    if (reply.type !== "ok") return;
+    const later = reply.refused.filter((r) => r.code === "undecided" || r.code === "unavailable");
+    const again = {patients: later.flatMap((r) => r.patient ?? []), groups: later.flatMap((r) => r.group ?? [])};
+    if (later.length > 0) setTimeout(() => { if (socket === this.#socket) this.#watch(again, resume); }, 5000);
+    // Nobody else tells who was taken away, or has left a group, while there was no line.
+    if (members !== this.#watching || later.length > 0) return;
+    for (const id of this.#logs.keys()) if (!reply.watching.includes(id)) this.#leave(id);
+  }
+
+  #leave(id) {
+    this.#logs.delete(id);
+    this.#on.revoked(id);
   }
 
   // follow keeps a patient's position and count: section 5, rules 1 to 4.
   #follow(f) {
     if (!this.#logs.has(f.patient)) this.#logs.set(f.patient, {misses: 0});
     const log = this.#logs.get(f.patient);
-    log.heard = Date.now();
+    log.heard = ticks();
     if (f.type === "sync") {
       Object.assign(log, {missing: false, current: false, snapshot: !f.recovered});
       if (log.snapshot) {
@@ -189,8 +203,19 @@ export class Line {
   // miss asks again for what did not come: from the position at first, then anew, after longer pauses.
   #miss(id, log) {
     Object.assign(log, {missing: true, current: false});
-    setTimeout(() => { if (log.missing) this.#watch({patients: [id], only: id}, log.misses === 1); }, 2000 * log.misses++);
+    setTimeout(() => { if (log.missing && this.#logs.get(id) === log) this.#watch({patients: [id], only: id}, log.misses === 1); }, 2000 * log.misses++);
   }
+}
+
+let passed = 1, date = Date.now(), steady = performance.now();
+
+// ticks is how many milliseconds have passed. The clock of the machine may be set, and the browser's own may stand
+// still while the machine sleeps: neither makes what is old look new.
+function ticks() {
+  const [d, s] = [Date.now() - date, performance.now() - steady];
+  passed += d > s + 1000 ? d : s;
+  [date, steady] = [date + d, steady + s];
+  return passed;
 }
 
 const comeBack = [1001, 1005, 1006, 1011, 1012, 1013, 3000, 3008];

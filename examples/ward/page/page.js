@@ -10,7 +10,7 @@ const did = {accept: "accepted", reject: "rejected", release: "released", assign
 
 // ---- Coming in ----
 
-const get = (path) => fetch(path, {headers: {Authorization: "Bearer " + token}});
+const get = (path) => fetch(path, {headers: {Authorization: "Bearer " + token}, signal: AbortSignal.timeout(30000)});
 
 function start() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token"); // a fragment is not sent to any server
@@ -22,7 +22,11 @@ function start() {
     before, event, change: render, granted: meet,
     welcome(f) { me = f.principal; document.body.dataset.role = me.role; getPages(); },
     forget(id) { Object.assign(patient(id), nothing()); },
-    revoked(id) { patients.delete(id); },
+    revoked(id) {
+      patients.delete(id);
+      ward.patients = ward.patients.filter((p) => p.id !== id);
+      for (const [alert_id, t] of titles) if (t.patient === id) titles.delete(alert_id);
+    },
   });
 }
 
@@ -43,6 +47,7 @@ async function meet(id) {
 
 function signIn(why) {
   sessionStorage.removeItem("token");
+  me = {role: ""}; // nothing is drawn any more
   $("refused").textContent = why;
   $("login").hidden = false;
   document.querySelector("main").hidden = true;
@@ -83,13 +88,16 @@ function event(f) {
   }
 }
 
+const idOf = (a) => `${a.alert_id} ${a.patient}`; // another patient's alert may have the same ID
+
 function takeAlert(p, a) {
-  if (a.ended) p.alerts.delete(a.key); else p.alerts.set(a.key, a);
-  if (!done.has(a.alert_id) || a.ended) {
+  const key = (a.test ? "test " : "") + a.key, id = idOf(a); // a test has keys of its own
+  if (a.ended) p.alerts.delete(key); else p.alerts.set(key, a);
+  if (!done.has(id) || a.ended) {
     if (line.current(p.id)) say(`${a.ended ? "Ended" : `New alert, ${a.priority} priority`}: ${a.text}. ${p.name}, ${p.bed}.`);
-    done.add(a.alert_id);
+    done.add(id);
   }
-  const level = `${a.alert_id}/${a.escalation?.level}`;
+  const level = `${id}/${a.escalation?.level}`;
   if (!done.has(level)) { done.add(level); getPages(); }
   sendReceipts(a);
 }
@@ -98,7 +106,7 @@ function takeAlert(p, a) {
 function sendReceipts(a) {
   if (a.ended || me.role === "viewer" || !mine([...(a.to ?? []), ...(a.escalation?.told ?? [])])) return;
   for (const stage of document.visibilityState === "visible" ? ["delivered", "presented"] : ["delivered"]) {
-    const once = [a.alert_id, a.escalation?.level, stage].join("/");
+    const once = [idOf(a), a.escalation?.level, stage].join("/");
     if (!done.has(once)) line.ask("receipt", {patient: a.patient, key: a.key, alert_id: a.alert_id, stage});
     done.add(once);
   }
@@ -113,13 +121,19 @@ async function getPages() {
 
 // ---- What people do ----
 
+// request reports whether it was done, and shows why not. What becomes of a vital stands in an ok, too.
 async function request(type, members) {
   $("failed").textContent = "";
-  const reply = await line.ask(type, members);
-  if (reply.type === "ok") return;
+  const reply = await line.ask(type, members), error = reply.type === "ok" ? reply.results?.[0].error : reply;
+  if (!error) return true;
+  if (error.retry === "later") {
+    await new Promise((again) => setTimeout(again, Math.max(error.retry_ms ?? 0, 1000)));
+    return request(type, members);
+  }
   const by = reply.alert?.responsibility?.by;
   const why = {conflict: `${by?.name ?? "Somebody"} was faster.`, ended: "This alert is over.", refused: "That is not possible now.", forbidden: "You may not do this."};
-  $("failed").textContent = why[reply.code] ?? "That did not work: " + reply.code;
+  $("failed").textContent = why[error.code] ?? "That did not work: " + error.code;
+  return false;
 }
 
 const answer = (a, what, more) => request("answer", {patient: a.patient, key: a.key, alert_id: a.alert_id, event_id: crypto.randomUUID(), do: what, ...more});
@@ -140,7 +154,7 @@ const read = (p, notice_id) => request("receipt", {patient: p.id, notice_id, sta
 
 function feel(p, code) {
   const vital = {patient: p.id, code: "feeling", system: "ward-example", coded: {system: "ward-example", code}, vital_id: crypto.randomUUID(), time: new Date(line.now()).toISOString()};
-  request("publish", {vitals: [vital]}).then(() => say("Thank you, your nurses can see it."));
+  request("publish", {vitals: [vital]}).then((ok) => ok && say("Thank you, your nurses can see it."));
 }
 function callNurse(p) {
   const alert = {patient: p.id, key: "call-nurse", text: "Patient calls a nurse", priority: "medium", kind: "advisory", audience: "all", to: ["group:" + p.group]};
@@ -150,8 +164,8 @@ const clear = (a) => request("clear", {patient: a.patient, key: a.key, alert_id:
 
 // ---- What is on the screen ----
 
-const shown = [["8867-4", "Heart rate", "/min"], ["59408-5", "SpO₂", "%"], ["9279-1", "Breathing", "/min"],
-  ["85354-9", "Pressure", "mmHg"], ["8310-5", "Temperature", "°C"], ["feeling", "Feels", ""]];
+const shown = [["8867-4", "Heart rate"], ["59408-5", "SpO₂"], ["9279-1", "Breathing"], ["85354-9", "Pressure"], ["8310-5", "Temperature"], ["feeling", "Feels"]];
+const pressures = ["8480-6", "8462-4"]; // systolic, diastolic
 const feelings = {good: "Good", fair: "So-so", bad: "Bad", pain: "In pain"};
 const signs = {high: "▲ High", medium: "◆ Medium", low: "● Low", info: "○ Info"};
 const nameOf = (id) => ward.names[id] ?? id;
@@ -181,7 +195,7 @@ function draw() {
   drawNotices();
   $("pageside").hidden = me.role !== "clinician";
   list($("pages"), pages.toReversed().slice(0, 12).map((s) => [`${s.alert_id}/${s.level}/${s.to}`, s]), parts("li", "", ["what", "span"]), (e, s) =>
-    text(e.what, `${clock(s.at)}  ${addressee(s.to)}, level ${s.level}: ${titles.get(s.alert_id) ?? "an alert that is over"}`));
+    text(e.what, `${clock(s.at)}  ${addressee(s.to)}, level ${s.level}: ${titles.get(s.alert_id)?.text ?? "an alert that is over"}`));
 }
 
 function drawAlerts() {
@@ -190,10 +204,10 @@ function drawAlerts() {
   text($("alerts-title"), me.role === "patient" ? "Your calls" : `Open alerts (${all.length})`);
   document.title = (all.length ? `(${all.length}) ` : "") + "Ward";
   $("calm").hidden = all.length > 0;
-  list($("alerts"), all.map((x) => [x.a.alert_id, x]), parts("article", "", ["badge", "span"], ["head", "h3"], ["where"], ["why"], ["has"], ["told"], ["said"], ["buttons", "div"]), (e, {p, a, over, taken}) => {
+  list($("alerts"), all.map((x) => [idOf(x.a), x]), parts("article", "", ["badge", "span"], ["head", "h3"], ["where"], ["why"], ["has"], ["told"], ["said"], ["buttons", "div"]), (e, {p, a, over, taken}) => {
     const r = a.responsibility ?? {}, x = a.escalation ?? {}, s = a.source ?? {}, due = (Date.parse(x.due) - line.now()) / 1000;
     e.className = `alert ${a.priority} ${taken || over ? "" : "untaken"}`;
-    titles.set(a.alert_id, `${a.text} (${p.name})`);
+    titles.set(a.alert_id, {patient: p.id, text: `${a.text} (${p.name})`});
     text(e.badge, signs[a.priority] + (a.kind === "technical" ? " · technical" : "") + (a.test ? " · TEST" : ""));
     text(e.head, a.text);
     text(e.where, `${p.name}${p.bed ? " · " + p.bed : ""}`);
@@ -214,7 +228,15 @@ function drawAlerts() {
     buttons(e.buttons, acts, `${a.text}, ${p.name}`);
   });
 }
-const human = (unit) => ({"mm[Hg]": "mmHg", Cel: "°C"})[unit] ?? unit;
+const human = (unit) => ({"mm[Hg]": "mmHg", Cel: "°C", "[degF]": "°F"})[unit] ?? unit;
+
+// reading returns a vital's value and its unit, as they are read. What is not to be used has neither.
+function reading(v) {
+  if (!v || v.absent || v.status === "entered-in-error" || v.quality?.includes("invalid")) return ["–", ""];
+  if (v.coded) return [feelings[v.coded.code] ?? v.coded.code, ""];
+  if (v.components) return [pressures.map((code) => v.components.find((c) => c.code === code)?.value ?? "–").join("/"), " " + human(v.components[0].unit)];
+  return [(v.comparator ?? "") + v.value, " " + human(v.unit)];
+}
 
 function drawPatients() {
   text($("patients-title"), me.role === "patient" ? "Your vital signs" : "Patients");
@@ -242,14 +264,15 @@ function drawPatients() {
     e.write.hidden = me.role !== "clinician";
     e.write.onclick = () => write(p, "patient");
     e.write.ariaLabel = "Write to " + p.name;
-    for (const [code, , unit] of shown) {
+    for (const [code] of shown) {
       const d = e[code], v = [...p.vitals.values()].filter((v) => v.code === code).sort((a, b) => b.at - a.at)[0];
       d.hidden = !v && code === "feeling";
       const late = v ? line.now() - v.at : 0, old = v && (!current || late > 1000 * (v.every ? Math.max(10, 3 * v.every) : 900));
       d.className = old ? "old" : "";
-      text(d.number, !v || v.absent ? "–" : v.coded ? feelings[v.coded.code] ?? v.coded.code : v.components ? v.components.slice(0, 2).map((c) => c.value).join("/") : String(v.value));
-      text(d.unit, v && !v.absent && unit ? " " + unit : "");
-      text(d.age, !v ? "no reading" : v.absent ? "no signal, " + ago(late) : (!old ? ago(late) : ago(late) === "now" ? "⚠ old" : "⚠ old, " + ago(late)) + (v.test ? ", TEST" : ""));
+      const [number, unit] = reading(v);
+      text(d.number, number);
+      text(d.unit, unit);
+      text(d.age, !v ? "no reading" : v.absent ? "no signal, " + ago(late) : number === "–" ? "not valid, " + ago(late) : (!old ? ago(late) : ago(late) === "now" ? "⚠ old" : "⚠ old, " + ago(late)) + (v.test ? ", TEST" : ""));
     }
   });
 }
@@ -267,7 +290,7 @@ function drawNotices() {
   const all = [...patients.values()].flatMap((p) => [...p.notices.values()].map((n) => ({p, n})));
   all.sort((x, y) => y.n.time.localeCompare(x.n.time));
   $("silent").hidden = all.length > 0;
-  list($("notices"), all.slice(0, 20).map((x) => [x.n.notice_id, x]), parts("li", "", ["head"], ["body"], ["state"], ["buttons", "div"]), (e, {p, n}) => {
+  list($("notices"), all.slice(0, 20).map((x) => [`${x.n.notice_id} ${x.p.id}`, x]), parts("li", "", ["head"], ["body"], ["state"], ["buttons", "div"]), (e, {p, n}) => {
     const r = p.read.get(n.notice_id), toMe = n.from !== me.id && mine(n.to ?? []);
     e.className = toMe && !r ? "unread" : "";
     e.head.className = e.state.className = "quiet";

@@ -1,0 +1,269 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
+)
+
+// A stage is a hospital of a test's own behind the page of the ward example.
+// Its only user, ada, is a clinician; a device is in the test.
+type stage struct {
+	hub    *carewire.Hub
+	server *httptest.Server
+
+	mu        sync.Mutex
+	patients  []string // who lies on the ward
+	known     bool     // ada's token is good
+	undecided bool     // nobody can say who may see whom
+	refused   bool     // ada may not publish: and nobody else
+}
+
+func openStage(t *testing.T, patients ...string) *stage {
+	s := &stage{patients: patients, known: true}
+	authenticate := func(r *http.Request) (carewire.Principal, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch token := carewire.Token(r); {
+		case token == "device":
+			return carewire.Principal{ID: token, Role: carewire.RoleDevice}, nil
+		case token == "ada" && s.known:
+			return carewire.Principal{ID: token, Name: "Ada", Role: carewire.RoleClinician, Groups: []string{"ward"}}, nil
+		case token == "pat":
+			return carewire.Principal{ID: token, Name: "Pat", Role: carewire.RolePatient}, nil
+		}
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	}
+	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil),
+		&carewire.Options{Directory: s, Authorizer: s, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	s.hub = hub
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServer(http.Dir("../examples/ward/page")))
+	mux.Handle("/carewire", hub)
+	mux.HandleFunc("GET /pages", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("[]")) })
+	mux.HandleFunc("GET /ward", func(w http.ResponseWriter, r *http.Request) {
+		p, err := authenticate(r)
+		if err != nil {
+			http.Error(w, "unknown token", http.StatusUnauthorized)
+			return
+		}
+		list := []map[string]string{}
+		in, _ := s.Patients(r.Context(), "ward")
+		for _, id := range in {
+			list = append(list, map[string]string{"id": id, "name": "Name of " + id, "bed": "Bed " + id, "group": "ward"})
+		}
+		groups := []string{"ward"}
+		if p.Role == carewire.RolePatient {
+			list, groups = list[:1], []string{}
+		}
+		json.NewEncoder(w).Encode(map[string]any{"groups": groups, "patients": list, "names": map[string]string{}})
+	})
+	s.server = httptest.NewServer(mux)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), process.Patience)
+		defer cancel()
+		hub.Shutdown(ctx)
+		s.server.CloseClientConnections()
+		s.server.Close()
+	})
+	return s
+}
+
+// set changes the stage.
+func (s *stage) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+func (s *stage) Patients(context.Context, string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.patients), nil
+}
+
+func (s *stage) Authorize(_ context.Context, a carewire.Access) ([]carewire.Decision, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.undecided {
+		return nil, errors.New("undecided")
+	}
+	list := make([]carewire.Decision, len(a.Patients))
+	for i, p := range a.Patients {
+		list[i].Allow = slices.Contains(s.patients, p) && !(s.refused && a.Action == carewire.ActionPublish)
+	}
+	return list, nil
+}
+
+func (s *stage) publish(t *testing.T, v carewire.Vital) {
+	t.Helper()
+	got, err := s.hub.Publish(t.Context(), v)
+	require.NoError(t, err)
+	require.NoError(t, got[0].Err)
+}
+
+func (s *stage) raise(t *testing.T, a carewire.Alert) carewire.Alert {
+	t.Helper()
+	a.Priority = carewire.PriorityHigh
+	a, err := s.hub.Raise(t.Context(), a)
+	require.NoError(t, err)
+	return a
+}
+
+// draw has the page look after itself, as it does each second, and waits until
+// it has drawn.
+func (p tab) draw() {
+	p.t.Helper()
+	p.run(`document.dispatchEvent(new Event("visibilitychange"));
+		requestAnimationFrame(() => document.body.append(Object.assign(document.createElement("p"), {className: "drawn", textContent: "drawn"})))`)
+	p.shows(".drawn", "drawn")
+}
+
+// hides waits until nothing of what find finds is shown.
+func (p tab) hides(find string) {
+	p.t.Helper()
+	process.Poll(p.t, process.Patience, func() (bool, string) { return len(p.texts(find)) == 0, find + " goes" })
+}
+
+// The page shows a value as what it is: with its own unit, the two pressures
+// by their codes, and nothing that is not to be used.
+func TestBrowserShowsValuesAsTheyAre(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1")
+	ada := b.open("ada", s.server.URL+"/#token=ada")
+	ada.shows("#line", "Live")
+
+	s.publish(t, carewire.Vital{Patient: "p-1", Code: "8310-5", Value: "98.6", Unit: "[degF]"})
+	ada.shows(card("p-1", "Temperature"), "98.6 °F")
+	s.publish(t, carewire.Vital{Patient: "p-1", Code: "59408-5", Value: "70", Unit: "%", Comparator: carewire.Below})
+	ada.shows(card("p-1", "SpO₂"), "<70 %")
+	s.publish(t, carewire.Vital{Patient: "p-1", Code: "85354-9", Components: []carewire.Component{
+		{Code: "8478-0", Value: "93", Unit: "mm[Hg]"}, {Code: "8462-4", Value: "80", Unit: "mm[Hg]"}, {Code: "8480-6", Value: "120", Unit: "mm[Hg]"}}})
+	ada.shows(card("p-1", "Pressure"), "120/80 mmHg")
+	s.publish(t, carewire.Vital{Patient: "p-1", Code: "8867-4", Value: "72", Unit: "/min", ID: "v"})
+	ada.shows(card("p-1", "Heart rate"), "72 /min")
+	s.publish(t, carewire.Vital{Patient: "p-1", Code: "8867-4", Value: "72", Unit: "/min", Status: carewire.StatusEnteredInError, Replaces: "v"})
+	ada.shows(card("p-1", "Heart rate"), "not valid")
+	require.NotContains(t, ada.texts(card("p-1", "Heart rate"))[0], "72")
+}
+
+// A test alert does not stand for, or end, the real one of the same key; and
+// alerts of two patients that have the same ID are both shown, once.
+func TestBrowserKeepsAlertsApart(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1", "p-2")
+	ada := b.open("ada", s.server.URL+"/#token=ada")
+	ada.shows("#line", "Live")
+
+	s.raise(t, carewire.Alert{Patient: "p-1", ID: "one", Key: "k", Text: "real"})
+	s.raise(t, carewire.Alert{Patient: "p-2", ID: "one", Key: "k", Text: "real too"})
+	s.raise(t, carewire.Alert{Patient: "p-1", ID: "two", Key: "k", Text: "test", Test: true})
+	ada.shows("#alerts-title", "(3)")
+	process.Poll(t, process.Patience, func() (bool, string) {
+		return slices.Equal(ada.alerts(), []string{"one", "one", "two"}), "two alerts and a test"
+	})
+	ada.draw()
+	for _, text := range []string{"real", "real too", "test"} {
+		ada.shows("article.alert h3", text)
+	}
+
+	ada.click(`article.alert:has(h3:text-is("test")) button:text-is("Close")`)
+	ada.fill("#ask-text", "only a test")
+	ada.click("#ask-yes")
+	ada.shows("#alerts-title", "(2)")
+	process.Poll(t, process.Patience, func() (bool, string) {
+		return slices.Equal(ada.alerts(), []string{"one", "one"}), "the real ones alone"
+	})
+}
+
+// Who is taken from a user leaves the page, on the line and while it is away;
+// and with the token goes everything.
+func TestBrowserForgetsWhoWasTaken(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1", "p-2", "p-3")
+	line := openProxy(t, "tcp", s.server.Listener.Addr().String())
+	ada := b.open("ada", "http://"+line.listener.Addr().String()+"/#token=ada")
+	ada.shows("#line", "Live")
+	for _, p := range []string{"p-1", "p-2", "p-3"} {
+		s.publish(t, carewire.HeartRate.Of(p, 71))
+		s.raise(t, carewire.Alert{Patient: p, Key: "k", Text: "of " + p})
+		ada.shows("article.alert", "of "+p)
+	}
+
+	s.set(func() { s.patients = []string{"p-1", "p-2"} })
+	require.NoError(t, s.hub.MembersChanged(t.Context(), "ward"))
+	ada.shows("#alerts-title", "(2)")
+	ada.hides(`article.patient[data-id="p-3"]`)
+
+	line.cut()
+	ada.shows("#stale", "The connection is lost")
+	s.set(func() { s.patients = []string{"p-1"} })
+	line.mend()
+	ada.shows("#line", "Live")
+	ada.shows("#alerts-title", "(1)")
+	ada.shows("article.alert", "of p-1")
+	ada.hides(`article.patient[data-id="p-2"]`)
+
+	s.set(func() { s.known = false })
+	line.cut()
+	line.mend()
+	ada.shows("#refused", "not known")
+	ada.draw()
+	require.Empty(t, ada.texts("main article"))
+}
+
+// What could not be decided is asked for again.
+func TestBrowserAsksAgain(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1")
+	s.set(func() { s.undecided = true })
+	s.publish(t, carewire.HeartRate.Of("p-1", 71))
+	pat := b.open("pat", s.server.URL+"/#token=pat")
+	pat.shows("#line", "Live")
+	pat.shows("article.patient", "not current")
+	s.set(func() { s.undecided = false })
+	pat.shows(card("p-1", "Heart rate"), "71 /min")
+}
+
+// A patient is thanked for what was taken in only.
+func TestBrowserTellsOfRefusedVitals(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1")
+	pat := b.open("pat", s.server.URL+"/#token=pat")
+	pat.shows("#line", "Live")
+	s.set(func() { s.refused = true })
+	pat.click(`#feelings button:text-is("In pain")`)
+	pat.shows("#failed", "You may not do this")
+	require.NotContains(t, fmt.Sprint(pat.texts("#say")), "Thank you")
+	s.set(func() { s.refused = false })
+	pat.click(`#feelings button:text-is("In pain")`)
+	pat.shows(card("p-1", "Feels"), "In pain")
+}
+
+// What is old does not look new when the clock of the browser's machine is set back.
+func TestBrowserWhoseClockIsSetBack(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "p-1")
+	ada := b.open("ada", s.server.URL+"/#token=ada")
+	ada.shows("#line", "Live")
+	v := carewire.HeartRate.Of("p-1", 71)
+	v.Every = time.Second
+	s.publish(t, v)
+	ada.shows(card("p-1", "Heart rate"), "now")
+	ada.run("const real = Date.now; Date.now = () => real() - 3600000")
+	ada.shows(card("p-1", "Heart rate"), "⚠ old, ")
+}
