@@ -263,7 +263,9 @@ func (c *Client) Unwatch(ctx context.Context, patients, groups []string) error {
 // Publish sends vitals and returns what became of each, in order. A vital
 // without an ID is given one, so that a repetition is recognised and reported
 // as Repeated; vitals is not changed. Vitals that the server could not take
-// yet are sent again, alone.
+// yet are sent again, alone. Set Time, unless the machine's clock is worth
+// nothing: a call waits while the line is cut, and a Vital without Time is
+// taken to be measured when it arrives.
 //
 // With an error, Err of those vitals that were not accepted says what is known
 // of them. A server takes a limited number at once (Limits.Vitals).
