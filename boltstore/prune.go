@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -28,7 +27,7 @@ const (
 func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retention) error {
 	p := &pruner{store: s, now: now}
 	s.mu.RLock()
-	p.live = slices.Collect(maps.Keys(s.live))
+	p.live = slices.Clone(s.oldest)
 	s.mu.RUnlock()
 	if err := s.pruneSteps(ctx, p.settle); err != nil {
 		return err
@@ -91,7 +90,7 @@ func budget(room int64) int { return int(min(max(room/perEntry, 1), perPrune)) }
 type pruner struct {
 	store       *Store
 	now, before time.Time
-	live        []string    // still to be settled, for only what is settled is pruned
+	live        []*patient  // still to be settled, for only what is settled is pruned
 	logs        []prunedLog // still to be pruned
 }
 
@@ -102,22 +101,39 @@ type prunedLog struct {
 	pruned  uint64 // the greatest number pruned now
 }
 
-func (p *pruner) settle(v view, room int64) (changed, last bool, err error) {
-	for spent := int64(0); len(p.live) > 0; p.live = p.live[1:] {
-		one := v.live[p.live[0]]
-		if one == nil {
+// settle settles some patients, those first whose journals are the oldest, and
+// deletes what that makes needless. It takes no more than half of the reserve:
+// for whom there is no room now, there may be when others were pruned.
+func (p *pruner) settle(v view, _ int64) (changed, last bool, err error) {
+	spent := int64(0)
+	for ; len(p.live) > 0; p.live = p.live[1:] {
+		one := p.live[0]
+		if v.live[one.name] != one {
 			continue
 		}
-		spent += one.settleCost()
-		if changed && spent > min(room, perPrune*perState)/2 {
-			return true, false, nil
+		need := spent + one.settleCost()
+		if changed && need > perPrune*perState/2 {
+			break
 		}
-		changed = true
+		room, err := p.store.room(v.tx, need+p.store.reserve)
+		if err != nil {
+			return false, false, err
+		}
+		if room < need+p.store.reserve/2 {
+			continue
+		}
+		changed, spent = true, need
 		if err := p.store.settle(v, one, room); err != nil {
 			return false, false, err
 		}
 	}
-	return changed, true, nil
+	if changed {
+		count, err := v.bucket("journal").NextSequence()
+		if err := errors.Join(err, p.store.writeJournal(v, count, make([]byte, 8, 8+4))); err != nil {
+			return false, false, failed(err)
+		}
+	}
+	return changed, len(p.live) == 0, nil
 }
 
 // log looks at some entries and deletes those that need not stay.
