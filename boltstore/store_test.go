@@ -562,6 +562,30 @@ func TestIDsExpire(t *testing.T) {
 	require.False(t, add(t, s, n)[0].Repeated)
 }
 
+// A Prune that was stopped leaves the digests of what it has pruned. An alert that
+// uses such an ID anew is recognised all the same.
+func TestIDOfAPrunedVital(t *testing.T) {
+	t.Parallel()
+	s := open(t, newPath(t), small())
+	v := vital("a", 1)
+	v.Key = ""
+	add(t, s, v, vital("a", 2))
+	settle(t, s)
+	log := prunedLog{patient: "a", class: vitals}
+	p := pruner{store: s, now: start.Add(time.Hour), before: start.Add(2 * time.Second)}
+	require.NoError(t, s.update(func(view view) error {
+		a, err := view.patient("a")
+		require.NoError(t, err)
+		_, _, err = p.chunk(view, a, &log)
+		return err
+	}))
+	require.NotZero(t, log.pruned)
+	again := alert("a", "x", 0)
+	again.Sender, again.ID = v.Sender, v.ID
+	require.False(t, add(t, s, again)[0].Repeated)
+	require.True(t, add(t, s, again)[0].Repeated)
+}
+
 // What is too long for the file is refused before it is queued.
 func TestTooLong(t *testing.T) {
 	t.Parallel()
