@@ -208,3 +208,24 @@ func TestLeavingByDatabaseSQL(t *testing.T) {
 	require.Len(t, d.log(t, "p1", carewire.KindVital), 2)
 	require.NotEmpty(t, d.log(t, "p1", carewire.KindAlert))
 }
+
+// As long as nothing can be crossed out, it is tried with a pause, however much
+// there is.
+func TestPendingThatCannotBeCrossedOut(t *testing.T) {
+	d := newDrained(t)
+	exec(t, d.pool, `create sequence tries`)
+	exec(t, d.pool, `create function full_disk() returns trigger language plpgsql as $$ begin perform nextval('tries'); raise exception using errcode = '53100'; end $$`)
+	exec(t, d.pool, `create trigger full_disk before delete on carewire.pending for each statement execute function full_disk()`)
+	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
+		return d.PublishTx(t.Context(), tx, slices.Repeat([]carewire.Vital{carewire.HeartRate.Of("p1", 60)}, perDrain+1)...)
+	}))
+	began, tries := time.Now(), 0
+	d.drain(t)
+	require.Eventually(t, func() bool {
+		return d.pool.QueryRow(t.Context(), `select case when is_called then last_value else 0 end from tries`).Scan(&tries) == nil && tries >= 6
+	}, process.Patience, 20*time.Millisecond)
+	require.GreaterOrEqual(t, time.Since(began), time.Duration(tries-1)*drainEvery)
+	exec(t, d.pool, `drop function full_disk cascade`)
+	d.left(t, 0)
+	require.Len(t, d.log(t, "p1", carewire.KindVital), perDrain+1)
+}
