@@ -26,8 +26,19 @@ const (
 // entries received out of order go when those before them do.
 func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retention) error {
 	p := &pruner{store: s, now: now}
+	for again := true; again; again = p.crowded && p.removed {
+		if err := p.prune(ctx, keep); err != nil {
+			return err
+		}
+	}
+	return s.pruneSteps(ctx, p.forget)
+}
+
+// prune prunes all logs once.
+func (p *pruner) prune(ctx context.Context, keep carewire.Retention) error {
+	s := p.store
 	s.mu.RLock()
-	p.live = slices.Clone(s.oldest)
+	p.live, p.crowded, p.removed = slices.Clone(s.oldest), false, false
 	s.mu.RUnlock()
 	if err := s.pruneSteps(ctx, p.settle); err != nil {
 		return err
@@ -46,7 +57,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retentio
 		if age <= 0 {
 			continue
 		}
-		p.before = now.Add(-age)
+		p.before = p.now.Add(-age)
 		for _, patient := range patients {
 			p.logs = append(p.logs, prunedLog{patient: patient, class: byte(class)})
 		}
@@ -54,7 +65,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retentio
 			return err
 		}
 	}
-	return s.pruneSteps(ctx, p.forget)
+	return nil
 }
 
 // pruneSteps commits steps until one says that it was the last. A step is told
@@ -92,6 +103,8 @@ type pruner struct {
 	now, before time.Time
 	live        []*patient  // still to be settled, for only what is settled is pruned
 	logs        []prunedLog // still to be pruned
+	crowded     bool        // some were not settled for lack of room
+	removed     bool        // something was pruned, which makes some
 }
 
 type prunedLog struct {
@@ -120,6 +133,7 @@ func (p *pruner) settle(v view, _ int64) (changed, last bool, err error) {
 			return false, false, err
 		}
 		if room < need+p.store.reserve/2 {
+			p.crowded = true
 			continue
 		}
 		changed, spent = true, need
@@ -153,6 +167,7 @@ func (p *pruner) log(v view, room int64) (changed, last bool, err error) {
 		}
 		left -= looked + 1
 		changed = changed || l.pruned != 0
+		p.removed = p.removed || l.pruned != 0
 		if done {
 			p.logs = p.logs[1:]
 		}
