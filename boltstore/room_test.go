@@ -89,3 +89,27 @@ func TestPruneWhenFull(t *testing.T) {
 	require.Len(t, journals(t, s), 1, "the journals go, too")
 	add(t, s, vital("p1", n+1))
 }
+
+// On a full disk more alerts than the reserve has room for, sent at once, are not
+// all refused: those are taken that fit.
+func TestBurstWhenFull(t *testing.T) {
+	t.Parallel()
+	s := open(t, newPath(t), &Options{MaxBytes: 2 << 20, Reserve: 1 << 20})
+	for n := 0; ; n++ {
+		v := vital("a", n)
+		v.Data = make([]byte, 10_000)
+		got, err := s.Append(t.Context(), []carewire.Entry{v})
+		require.NoError(t, err)
+		if got[0].Err != nil {
+			break
+		}
+	}
+	var burst []carewire.Entry
+	for i := range 100 {
+		burst = append(burst, alert("a", fmt.Sprint("k", i), 1))
+	}
+	got, err := s.Append(t.Context(), burst)
+	require.NoError(t, err)
+	require.NoError(t, got[0].Err)
+	require.ErrorIs(t, got[99].Err, carewire.ErrFull)
+}
