@@ -30,6 +30,9 @@ type item struct {
 	encoded                  []byte
 }
 
+// need is how many bytes an item may cost that is not a vital.
+func (it *item) need() int64 { return perEntry + int64(4+len(it.encoded)) }
+
 const (
 	maxName = 4096     // bytes in a patient, key, sender or ID
 	maxData = 16 << 20 // bytes in the other fields together
@@ -119,10 +122,10 @@ func (s *Store) flush(batch []*request) {
 			continue
 		}
 		for _, it := range r.items {
-			if n := int64(4 + len(it.encoded)); it.kind == carewire.KindVital {
-				vitalBytes += n
+			if it.kind == carewire.KindVital {
+				vitalBytes += int64(4 + len(it.encoded))
 			} else {
-				needOthers += perEntry + n
+				needOthers += it.need()
 			}
 		}
 	}
@@ -135,7 +138,7 @@ func (s *Store) flush(batch []*request) {
 		}
 		f := &flush{
 			view: v, store: s, others: map[string]*patient{}, room: room, vitalBytes: vitalBytes,
-			vitalsFull: room < need+s.reserve, full: room < needOthers+s.reserve/4, // pruning needs some to make more
+			vitalsFull: room < need+s.reserve, forOthers: room - s.reserve/4, // pruning needs some to make more
 		}
 		if !f.vitalsFull && vitalBytes > 0 {
 			if err := f.settle(ripe); err != nil {
@@ -173,7 +176,8 @@ type flush struct {
 	store            *Store
 	others           map[string]*patient // those in use that are not live
 	room, vitalBytes int64
-	vitalsFull, full bool
+	vitalsFull       bool
+	forOthers        int64 // bytes that are left for what is not a vital
 
 	dirty   bool                // something is to be committed
 	failed  error               // why it cannot be
@@ -227,7 +231,10 @@ func (f *flush) append(it *item) (carewire.Appended, error) {
 	if it.rev != 0 && it.rev != st.now.rev+1 {
 		return carewire.Appended{Err: carewire.ErrConflict}, nil
 	}
-	if f.full || f.vitalsFull && it.kind == carewire.KindVital {
+	if it.kind != carewire.KindVital {
+		f.forOthers -= it.need()
+	}
+	if it.kind == carewire.KindVital && f.vitalsFull || it.kind != carewire.KindVital && f.forOthers < 0 {
 		return carewire.Appended{Err: carewire.ErrFull}, nil
 	}
 	return f.write(p, st, it), nil

@@ -176,25 +176,26 @@ func (v view) known(p *patient, it *item) (known knownID, ok bool, err error) {
 	if !ok {
 		seq, ok = v.findDigest(p, it.digest)
 	}
-	if !ok {
-		if !p.hasIDs {
-			return knownID{}, false, nil
+	if ok {
+		r, ok, err := v.at(p, vitals, seq)
+		switch {
+		case err != nil:
+			return knownID{}, false, err
+		case ok && (string(r.sender) != it.sender || string(r.id) != it.id):
+			return knownID{}, false, damaged("digests", ErrCorrupt)
+		case ok:
+			return knownID{r.sum, r.epoch, r.seq, r.must}, true, nil
 		}
-		return get(v, "ids", idKey(p.num, it.sender, it.id), parseID)
-	}
-	r, ok, err := v.at(p, vitals, seq)
-	if err != nil {
-		return knownID{}, false, err
-	}
-	if !ok {
 		pruned, err := v.pruned(p.num)
 		if err == nil && seq > pruned[carewire.KindVital] {
 			err = damaged("digests", ErrCorrupt)
 		}
-		return knownID{}, false, err
+		if err != nil {
+			return knownID{}, false, err
+		}
 	}
-	if string(r.sender) != it.sender || string(r.id) != it.id {
-		return knownID{}, false, damaged("digests", ErrCorrupt)
+	if !p.hasIDs {
+		return knownID{}, false, nil
 	}
-	return knownID{r.sum, r.epoch, r.seq, r.must}, true, nil
+	return get(v, "ids", idKey(p.num, it.sender, it.id), parseID)
 }

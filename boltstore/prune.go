@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -27,8 +26,19 @@ const (
 // entries received out of order go when those before them do.
 func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retention) error {
 	p := &pruner{store: s, now: now}
+	for again := true; again; again = p.crowded && p.removed {
+		if err := p.prune(ctx, keep); err != nil {
+			return err
+		}
+	}
+	return s.pruneSteps(ctx, p.forget)
+}
+
+// prune prunes all logs once.
+func (p *pruner) prune(ctx context.Context, keep carewire.Retention) error {
+	s := p.store
 	s.mu.RLock()
-	p.live = slices.Collect(maps.Keys(s.live))
+	p.live, p.crowded, p.removed = slices.Clone(s.oldest), false, false
 	s.mu.RUnlock()
 	if err := s.pruneSteps(ctx, p.settle); err != nil {
 		return err
@@ -47,7 +57,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retentio
 		if age <= 0 {
 			continue
 		}
-		p.before = now.Add(-age)
+		p.before = p.now.Add(-age)
 		for _, patient := range patients {
 			p.logs = append(p.logs, prunedLog{patient: patient, class: byte(class)})
 		}
@@ -55,7 +65,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retentio
 			return err
 		}
 	}
-	return s.pruneSteps(ctx, p.forget)
+	return nil
 }
 
 // pruneSteps commits steps until one says that it was the last. A step is told
@@ -91,8 +101,10 @@ func budget(room int64) int { return int(min(max(room/perEntry, 1), perPrune)) }
 type pruner struct {
 	store       *Store
 	now, before time.Time
-	live        []string    // still to be settled, for only what is settled is pruned
+	live        []*patient  // still to be settled, for only what is settled is pruned
 	logs        []prunedLog // still to be pruned
+	crowded     bool        // some were not settled for lack of room
+	removed     bool        // something was pruned, which makes some
 }
 
 type prunedLog struct {
@@ -102,22 +114,40 @@ type prunedLog struct {
 	pruned  uint64 // the greatest number pruned now
 }
 
-func (p *pruner) settle(v view, room int64) (changed, last bool, err error) {
-	for spent := int64(0); len(p.live) > 0; p.live = p.live[1:] {
-		one := v.live[p.live[0]]
-		if one == nil {
+// settle settles some patients, those first whose journals are the oldest, and
+// deletes what that makes needless. It takes no more than half of the reserve:
+// for whom there is no room now, there may be when others were pruned.
+func (p *pruner) settle(v view, _ int64) (changed, last bool, err error) {
+	spent := int64(0)
+	for ; len(p.live) > 0; p.live = p.live[1:] {
+		one := p.live[0]
+		if v.live[one.name] != one {
 			continue
 		}
-		spent += one.settleCost()
-		if changed && spent > min(room, perPrune*perState)/2 {
-			return true, false, nil
+		need := spent + one.settleCost()
+		if changed && need > perPrune*perState/2 {
+			break
 		}
-		changed = true
+		room, err := p.store.room(v.tx, need+p.store.reserve)
+		if err != nil {
+			return false, false, err
+		}
+		if room < need+p.store.reserve/2 {
+			p.crowded = true
+			continue
+		}
+		changed, spent = true, need
 		if err := p.store.settle(v, one, room); err != nil {
 			return false, false, err
 		}
 	}
-	return changed, true, nil
+	if changed {
+		count, err := v.bucket("journal").NextSequence()
+		if err := errors.Join(err, p.store.writeJournal(v, count, make([]byte, 8, 8+4))); err != nil {
+			return false, false, failed(err)
+		}
+	}
+	return changed, len(p.live) == 0, nil
 }
 
 // log looks at some entries and deletes those that need not stay.
@@ -137,6 +167,7 @@ func (p *pruner) log(v view, room int64) (changed, last bool, err error) {
 		}
 		left -= looked + 1
 		changed = changed || l.pruned != 0
+		p.removed = p.removed || l.pruned != 0
 		if done {
 			p.logs = p.logs[1:]
 		}

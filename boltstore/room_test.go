@@ -56,3 +56,60 @@ func TestFullAgainAndAgain(t *testing.T) {
 		require.NoError(t, s.Prune(t.Context(), now, carewire.Retention{Vitals: time.Duration(1+rand.IntN(1000)) * time.Second, Others: time.Hour}))
 	}
 }
+
+// Pruning finds its room before it writes, too: when the reserve is used up, what
+// many patients have unsettled is not taken to the file at once, and yet all that
+// is old goes in the end.
+func TestPruneWhenFull(t *testing.T) {
+	t.Parallel()
+	const most, reserve = 8 << 20, 4 << 20
+	s := open(t, newPath(t), &Options{MaxBytes: most, Reserve: reserve})
+	n := 0
+	fill := func(size int, e func() carewire.Entry) {
+		for full := false; !full; {
+			batch := make([]carewire.Entry, size)
+			for i := range batch {
+				n++
+				batch[i] = e()
+				batch[i].Data = make([]byte, 300)
+			}
+			got, err := s.Append(t.Context(), batch)
+			require.NoError(t, err)
+			full = got[0].Err != nil
+		}
+	}
+	fill(200, func() carewire.Entry { return vital(fmt.Sprint("p", n%40), n) })
+	fill(50, func() carewire.Entry { return alert(fmt.Sprint("q", n%40), fmt.Sprint("k", n), 1) })
+	require.Greater(t, s.journaled, int64(reserve))
+	require.NoError(t, s.Prune(t.Context(), start.AddDate(0, 0, 1), carewire.Retention{Vitals: time.Hour}))
+	info, err := os.Stat(s.file.Name())
+	require.NoError(t, err)
+	require.LessOrEqual(t, info.Size(), int64(most+reserve))
+	require.Empty(t, s.live)
+	require.Len(t, journals(t, s), 1, "the journals go, too")
+	add(t, s, vital("p1", n+1))
+}
+
+// On a full disk more alerts than the reserve has room for, sent at once, are not
+// all refused: those are taken that fit.
+func TestBurstWhenFull(t *testing.T) {
+	t.Parallel()
+	s := open(t, newPath(t), &Options{MaxBytes: 2 << 20, Reserve: 1 << 20})
+	for n := 0; ; n++ {
+		v := vital("a", n)
+		v.Data = make([]byte, 10_000)
+		got, err := s.Append(t.Context(), []carewire.Entry{v})
+		require.NoError(t, err)
+		if got[0].Err != nil {
+			break
+		}
+	}
+	var burst []carewire.Entry
+	for i := range 100 {
+		burst = append(burst, alert("a", fmt.Sprint("k", i), 1))
+	}
+	got, err := s.Append(t.Context(), burst)
+	require.NoError(t, err)
+	require.NoError(t, got[0].Err)
+	require.ErrorIs(t, got[99].Err, carewire.ErrFull)
+}

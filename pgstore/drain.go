@@ -26,7 +26,8 @@ const (
 //
 // What the hub can never take (it is invalid, or its ID stands for something
 // else) stays in the table pending, with the reason in the column refused:
-// look after it. Everything else is tried again after two seconds.
+// look after it. Everything else is tried again after two seconds, and what was
+// left after it for the same patient waits.
 func (s *Store) Drain(ctx context.Context, hub *carewire.Hub) error {
 	failing := false
 	for {
@@ -40,7 +41,7 @@ func (s *Store) Drain(ctx context.Context, hub *carewire.Hub) error {
 		if err != nil && !failing {
 			s.log.Warn("pgstore: what transactions left cannot be read", "error", err)
 		}
-		if failing = err != nil; n == perDrain {
+		if failing = err != nil; n == perDrain && !failing {
 			continue
 		}
 		select {
@@ -64,7 +65,17 @@ const (
 	// One node drains at a time, or their events would mix.
 	turnSQL = `select pg_try_advisory_xact_lock(hashtextextended($1, 0))`
 
-	leftSQL    = `select n, kind, event from carewire.pending where refused is null and after <= clock_timestamp() order by kind desc, n limit $1`
+	// What is to be tried later holds up what came after it for its patient: an
+	// alert would else be overwritten by what it was before.
+	patientSQL = `substring(event from '"patient"\s*:\s*"((?:[^"\\]|\\.)*)"')`
+	leftSQL    = `
+		with later as materialized (
+			select kind, ` + patientSQL + ` as patient, min(n) as n from carewire.pending
+			where refused is null and after > statement_timestamp() group by 1, 2)
+		select n, kind, event from carewire.pending p where refused is null and after <= statement_timestamp()
+			and not exists (select from later l where l.kind = p.kind and l.patient = ` + patientSQL + ` and l.n < p.n)
+		order by kind desc, n limit $1`
+
 	takenSQL   = `delete from carewire.pending where n = any($1::bigint[])`
 	laterSQL   = `update carewire.pending set after = clock_timestamp() + interval '2 seconds' where n = any($1::bigint[])`
 	refusedSQL = `update carewire.pending p set refused = w.why from unnest($1::bigint[], $2::text[]) w (n, why) where p.n = w.n`

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -142,6 +144,23 @@ func TestListenerComesBack(t *testing.T) {
 			waitFor(t, s.Wake(), "a wake-up when it listens again")
 		}
 	}
+}
+
+// A pool whose password, or whatever it needs, is known only when it connects
+// listens as well.
+func TestListeningNeedsBeforeConnect(t *testing.T) {
+	config, err := pgxpool.ParseConfig(pgtest.Database(t))
+	require.NoError(t, err)
+	right := config.ConnConfig.Database
+	config.MaxConns, config.ConnConfig.Database = 8, "nowhere"
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		c.Database = right
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	require.Eventually(t, open(t, pool, nil).hearing.Load, process.Patience, 10*time.Millisecond)
 }
 
 func TestRetention(t *testing.T) {

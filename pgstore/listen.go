@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 const (
@@ -51,10 +52,10 @@ func (s *Store) channel() string {
 }
 
 // listen wakes when other nodes have committed, until the store closes.
-func (s *Store) listen(config *pgx.ConnConfig) {
+func (s *Store) listen(as *pgxpool.Config) {
 	told := false
 	for {
-		err := s.hear(config, func() {
+		err := s.hear(as, func() {
 			if told {
 				s.log.Info("pgstore: listening again")
 			}
@@ -76,10 +77,16 @@ func (s *Store) listen(config *pgx.ConnConfig) {
 
 // hear listens on a connection of its own until that fails. It calls heard
 // whenever it has heard itself.
-func (s *Store) hear(config *pgx.ConnConfig, heard func()) error {
+func (s *Store) hear(as *pgxpool.Config, heard func()) error {
 	ctx, cancel := context.WithTimeout(s.ctx, hearWithin)
 	defer cancel()
-	conn, err := pgx.ConnectConfig(ctx, config.Copy())
+	config := as.ConnConfig.Copy()
+	if as.BeforeConnect != nil {
+		if err := as.BeforeConnect(ctx, config); err != nil {
+			return err
+		}
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,9 @@ func (s *Store) payloads(patients []string) []string {
 		}
 		part = append(append(part, p...), 0) // which is in no name
 	}
-	send()
+	if len(part) > 0 { // one without names would tell of any
+		send()
+	}
 	return all
 }
 

@@ -64,6 +64,8 @@ func TestUnnamedWakeUps(t *testing.T) {
 		require.Equal(t, want, others)
 	}
 
+	require.Empty(t, s.payloads([]string{}), "what was told of before it was taken is no news")
+
 	n := newNews()
 	require.Empty(t, n.came)
 	n.add([]string{"b", "a"})

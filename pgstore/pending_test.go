@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,4 +208,76 @@ func TestLeavingByDatabaseSQL(t *testing.T) {
 	d.left(t, 0)
 	require.Len(t, d.log(t, "p1", carewire.KindVital), 2)
 	require.NotEmpty(t, d.log(t, "p1", carewire.KindAlert))
+}
+
+// refusing is a store that refuses what a test wants it to.
+type refusing struct {
+	carewire.Store
+	refuses func(e carewire.Entry) bool
+}
+
+func (r refusing) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+	if slices.ContainsFunc(entries, r.refuses) {
+		return nil, carewire.ErrUnknownOutcome
+	}
+	return r.Store.Append(ctx, entries)
+}
+
+// What a Hub could not take yet is not overtaken by what was left later for the
+// same patient, which would be overwritten by what was before it; others go on.
+func TestPendingIsNotOvertaken(t *testing.T) {
+	d := newDrained(t)
+	var down atomic.Bool
+	down.Store(true)
+	tried := make(chan bool, 100)
+	hub, err := carewire.New(new(carewiretest.Door), refusing{d.Store, func(e carewire.Entry) bool {
+		if e.ID != "first" || !down.Load() {
+			return false
+		}
+		tried <- true
+		return true
+	}}, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { hub.Shutdown(context.Background()) })
+	leave := func(patient, id string) {
+		require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
+			a := fall(id)
+			a.Patient, a.Text = patient, id
+			return d.RaiseTx(t.Context(), tx, a)
+		}))
+	}
+	leave("p1", "first")
+	go d.Drain(t.Context(), hub)
+	waitFor(t, tried, "the first one")
+	leave("p1", "second")
+	leave("p2", "other")
+	waitFor(t, tried, "the first one again")
+	down.Store(false)
+	d.left(t, 0)
+	a, err := hub.Alert(t.Context(), "p1", "fall")
+	require.NoError(t, err)
+	require.Equal(t, "second", a.Text)
+	_, err = hub.Alert(t.Context(), "p2", "fall")
+	require.NoError(t, err)
+}
+
+// As long as nothing can be crossed out, it is tried with a pause, however much
+// there is.
+func TestPendingThatCannotBeCrossedOut(t *testing.T) {
+	d := newDrained(t)
+	exec(t, d.pool, `create sequence tries`)
+	exec(t, d.pool, `create function full_disk() returns trigger language plpgsql as $$ begin perform nextval('tries'); raise exception using errcode = '53100'; end $$`)
+	exec(t, d.pool, `create trigger full_disk before delete on carewire.pending for each statement execute function full_disk()`)
+	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
+		return d.PublishTx(t.Context(), tx, slices.Repeat([]carewire.Vital{carewire.HeartRate.Of("p1", 60)}, perDrain+1)...)
+	}))
+	began, tries := time.Now(), 0
+	d.drain(t)
+	require.Eventually(t, func() bool {
+		return d.pool.QueryRow(t.Context(), `select case when is_called then last_value else 0 end from tries`).Scan(&tries) == nil && tries >= 6
+	}, process.Patience, 20*time.Millisecond)
+	require.GreaterOrEqual(t, time.Since(began), time.Duration(tries-1)*drainEvery)
+	exec(t, d.pool, `drop function full_disk cascade`)
+	d.left(t, 0)
+	require.Len(t, d.log(t, "p1", carewire.KindVital), perDrain+1)
 }

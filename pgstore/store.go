@@ -29,7 +29,8 @@ type Options struct {
 	Schema string
 
 	// Listen says how to connect for LISTEN, which needs a connection of its own
-	// to the server itself, past any PgBouncer. "": as the pool does.
+	// to the server itself, past any PgBouncer. "": as the pool does, with its
+	// BeforeConnect.
 	Listen string
 
 	// NoListen makes no such connection, and sends no notifications. Other
@@ -134,15 +135,16 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	s.running.Go(s.poll)
 	s.running.Go(s.rouse)
 	if !o.NoListen {
-		config := pool.Config().ConnConfig
+		as := pool.Config()
 		if o.Listen != "" {
-			if config, err = pgx.ParseConfig(o.Listen); err != nil {
+			as.BeforeConnect = nil
+			if as.ConnConfig, err = pgx.ParseConfig(o.Listen); err != nil {
 				s.Close()
 				return nil, errors.New("pgstore: Options.Listen is no usable connection string")
 			}
 		}
 		s.running.Go(s.notify)
-		s.running.Go(func() { s.listen(config) })
+		s.running.Go(func() { s.listen(as) })
 	}
 	return s, nil
 }
