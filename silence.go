@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -44,18 +45,20 @@ func noData(device string) string {
 
 // listen sees to it that the silence of v's device is noticed, and ends the
 // alert that says so. The timer is written once; it is put off only when it
-// comes due and the device has been heard since.
+// comes due and the device has been heard since, and brought forward by a vital
+// that promises the next one earlier.
 func (h *Hub) listen(v *Vital, now time.Time) {
 	k := openKey{v.Patient, timerKey(v.Device, v.Test)}
 	s := &h.silence
 	s.mu.Lock()
-	until, ok := s.armed[k]
-	if ok && now.Before(until) {
+	until := s.armed[k]
+	wait := quietAfter(v.Every)
+	due := now.Add(wait)
+	if now.Before(until) && !due.Before(until) {
 		s.mu.Unlock()
 		return
 	}
-	wait := quietAfter(v.Every)
-	s.armed[k] = now.Add(wait)
+	s.armed[k] = due
 	s.mu.Unlock()
 	patient, device, test := v.Patient, v.Device, v.Test
 	go h.insist(h.ctx, func(ctx context.Context) error {
@@ -63,8 +66,8 @@ func (h *Hub) listen(v *Vital, now time.Time) {
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return unavailable(err)
 		}
-		if !old.Open || !old.Due.After(now) {
-			err = h.arm(ctx, patient, device, test, old.Rev+1, wait, now.Add(wait))
+		if !old.Open || !old.Due.After(now) || old.Due.After(due) {
+			err = h.arm(ctx, patient, device, test, old.Rev+1, wait, due)
 			if errors.Is(err, ErrConflict) { // with a node that found it due, or heard the device, too
 				return ErrBusy
 			}
@@ -102,6 +105,31 @@ func (h *Hub) arm(ctx context.Context, patient, device string, test bool, rev ui
 	return err
 }
 
+// lastHeard says when a device was last heard, and how long it may be silent
+// after that, by the shortest Every that it kept until then: what it no longer
+// measures, or less often, promises nothing. 0: nothing was promised.
+func lastHeard(latest []Entry, device string, test bool) (heard time.Time, wait time.Duration) {
+	var vitals []*Vital
+	for i := range latest {
+		if latest[i].Kind != KindVital {
+			continue
+		}
+		if ev, err := latest[i].event(); err == nil && ev.Vital.Device == device && ev.Vital.Test == test {
+			vitals = append(vitals, ev.Vital)
+			if ev.Vital.Received.After(heard) {
+				heard = ev.Vital.Received
+			}
+		}
+	}
+	for _, v := range vitals {
+		quiet := quietAfter(v.Every)
+		if kept := !v.Received.Add(quiet).Before(heard); v.Every > 0 && kept && (wait == 0 || quiet < wait) {
+			wait = quiet
+		}
+	}
+	return heard, wait
+}
+
 // happenTimer puts a timer off if its device was heard, and else raises the alert.
 func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
 	var device string
@@ -125,15 +153,8 @@ func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
 	if err != nil || s.err != nil {
 		return
 	}
-	var heard time.Time
-	for i := range latest {
-		if latest[i].Kind != KindVital {
-			continue
-		}
-		if ev, err := latest[i].event(); err == nil && ev.Vital.Device == device && ev.Vital.Test == test && ev.Vital.Received.After(heard) {
-			heard = ev.Vital.Received
-		}
-	}
+	heard, promised := lastHeard(latest, device, test)
+	wait = cmp.Or(promised, wait)
 	// While this Hub did not run it could hear nobody: no device is blamed for
 	// that. Nor is a time believed that has not come yet: the clock was set back.
 	now := h.now()
