@@ -11,7 +11,9 @@ import (
 // Policy says whom to tell of an alert at a step, which counts from 1; false
 // means that there is no such step. It is asked when the step is due, so that
 // shifts and on-call duty hold. It must be safe for concurrent use; it is
-// given Options.CallTimeout and may panic without harm.
+// given Options.CallTimeout and may panic without harm: whoever the alert is
+// addressed to or was told last is told instead, and the step is asked for again
+// after 5 s, then more and more seldom, down to once a minute.
 type Policy func(ctx context.Context, a Alert, step int) (Step, bool)
 
 // Step is one step of a Policy. When nobody has accepted After (0: 60 s) it
@@ -254,14 +256,15 @@ func (h *Hub) step(ctx context.Context, a *Alert) telling {
 		return telling{to: s.To, after: s.After}
 	}
 	if err == nil && x.Step > 1 {
-		if s, ok, _ = ask(x.Step - 1); ok {
+		if s, ok, err = ask(x.Step - 1); ok {
 			return telling{to: s.To, after: s.After, exhausted: true, last: true}
 		}
 	}
+	w := telling{to: a.To, after: repeatEvery, last: true, failed: err != nil}
 	if len(x.told) > 0 {
-		return telling{to: x.told, after: repeatEvery, last: true}
+		w.to = x.told
 	}
-	return telling{to: a.To, after: repeatEvery, last: true}
+	return w
 }
 
 // page has everybody told who is to be, and reports whether anybody was reached.
