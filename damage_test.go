@@ -189,3 +189,45 @@ func TestDamagedRevocationCounts(t *testing.T) {
 		nurse.ws.CloseNow()
 	})
 }
+
+// A device whose timer can no longer be read is said to be silent all the same, by
+// what it has sent; where that promises nothing the Hub says so, to people too.
+// When the device is heard again it is listened for as ever.
+func TestDamagedTimer(t *testing.T) {
+	for _, promised := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &damaged{Store: NewMemoryStore(nil), data: `{"dev`, prefix: "t/"}
+			w := newWorld(t, store, nil)
+			defer w.close()
+			start := time.Now()
+			v := monitor()
+			_, err := w.hub.Publish(t.Context(), v)
+			require.NoError(t, err)
+			synctest.Wait()
+			if !promised {
+				v.Every = 0
+				_, err = w.hub.Publish(t.Context(), v)
+				require.NoError(t, err)
+			}
+			_, head, err := store.Latest(t.Context(), "p1")
+			require.NoError(t, err)
+			store.upTo = head.Seq
+			silent := func() bool {
+				a, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+				return err == nil && a.Condition == ConditionPresent
+			}
+			complaint := AlertRef{Patient: System, Key: complaintKey(AlertRef{Patient: "p1", Key: "t/mon-1"}, "unreadable")}
+			time.Sleep(18*time.Second - time.Since(start))
+			require.Equal(t, promised, silent())
+			_, err = w.hub.Alert(t.Context(), complaint.Patient, complaint.Key)
+			require.Equal(t, !promised, err == nil)
+			time.Sleep(time.Minute)
+			_, err = w.hub.Publish(t.Context(), monitor())
+			require.NoError(t, err)
+			synctest.Wait()
+			require.False(t, silent())
+			time.Sleep(18 * time.Second)
+			require.True(t, silent())
+		})
+	}
+}

@@ -145,10 +145,7 @@ func (h *Hub) happen(ctx context.Context, e *Entry) {
 	case KindAlert:
 		a, err := decodeAlert(e)
 		if err != nil {
-			if h.receipt.complain(e.Patient, e.Key, h.ticks()) {
-				h.log.Error("carewire: a stored alert cannot be read")
-				h.complain(ctx, AlertRef{Patient: e.Patient, Key: e.Key}, "unreadable", "A stored alert cannot be read, and nobody is told of it.")
-			}
+			h.unreadable(ctx, e, "a stored alert cannot be read", "A stored alert cannot be read, and nobody is told of it.")
 			return
 		}
 		h.happenAlert(ctx, a)
@@ -295,6 +292,15 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 		}
 	}
 	return reached
+}
+
+// unreadable says once a minute, in the log and to people, that the Store has
+// damaged what is due.
+func (h *Hub) unreadable(ctx context.Context, e *Entry, said, text string) {
+	if h.receipt.complain(e.Patient, e.Key, h.ticks()) {
+		h.log.Error("carewire: " + said)
+		h.complain(ctx, AlertRef{Patient: e.Patient, Key: e.Key}, "unreadable", text)
+	}
 }
 
 // complainOnce complains unless there is such a complaint already.

@@ -1,7 +1,6 @@
 package carewire
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -130,31 +129,37 @@ func lastHeard(latest []Entry, device string, test bool) (heard time.Time, wait 
 	return heard, wait
 }
 
-// happenTimer puts a timer off if its device was heard, and else raises the alert.
-func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
-	var device string
-	var wait time.Duration
-	var test bool
+// timerWait returns what a timer says of how long its device may be silent; 0 if
+// it cannot be read.
+func timerWait(e *Entry) (wait time.Duration) {
 	s := scanner{b: e.Data, open: true}
 	s.object(func(name []byte) bool {
-		switch string(name) {
-		case "device":
-			device = s.str()
-		case "wait_s":
+		if string(name) == "wait_s" {
 			wait = s.seconds()
-		case "test":
-			test = s.bool()
-		default:
-			return false
+			return true
 		}
-		return true
+		return false
 	})
+	if s.err != nil {
+		return 0
+	}
+	return wait
+}
+
+// happenTimer puts a timer off if its device was heard, and else raises the alert.
+func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
+	device, test := strings.CutSuffix(strings.TrimPrefix(e.Key, "t/"), "!test")
 	latest, _, err := h.store.Latest(ctx, e.Patient)
-	if err != nil || s.err != nil {
+	if err != nil {
 		return
 	}
-	heard, promised := lastHeard(latest, device, test)
-	wait = cmp.Or(promised, wait)
+	heard, wait := lastHeard(latest, device, test)
+	if wait == 0 {
+		if wait = timerWait(e); wait <= 0 {
+			h.unreadable(ctx, e, "a stored timer cannot be read", "A stored timer cannot be read, and it is not noticed whether a device is silent.")
+			return
+		}
+	}
 	// While this Hub did not run it could hear nobody: no device is blamed for
 	// that. Nor is a time believed that has not come yet: the clock was set back.
 	now := h.now()
