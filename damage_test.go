@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,4 +231,30 @@ func TestDamagedTimer(t *testing.T) {
 			require.True(t, silent())
 		})
 	}
+}
+
+// People are told of a damaged revocation though the Store fails at first.
+func TestDamagedRevocationIsToldLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		whole := NewMemoryStore(nil)
+		before := newWorld(t, whole, nil)
+		require.NoError(t, before.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
+		before.close()
+		var refused atomic.Bool
+		refused.Store(true)
+		store := &seam{Store: &damaged{Store: whole, data: `{"kind":"revo`, upTo: 1 << 40, prefix: "x/revoked/"},
+			appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+				if refused.Load() {
+					return nil, errInjected
+				}
+				return next.Append(ctx, entries)
+			}}
+		w := newWorld(t, store, nil)
+		defer w.close()
+		time.Sleep(3 * time.Second)
+		require.Zero(t, w.hub.index.alertsOf(System))
+		refused.Store(false)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, 1, w.hub.index.alertsOf(System))
+	})
 }
