@@ -289,11 +289,17 @@ func (h *Hub) findReadings(e *Entry) {
 	if e.Kind != KindNotice || !e.Open {
 		return
 	}
-	for _, to := range e.To {
-		if _, err := h.store.Get(h.ctx, e.Patient, "r/"+strings.TrimPrefix(e.Key, "n/")+"/"+to); err == nil {
-			h.index.noteReading(openKey{e.Patient, e.Key}, to)
+	h.insist(h.ctx, func(ctx context.Context) error {
+		for _, to := range e.To {
+			switch _, err := h.store.Get(ctx, e.Patient, "r/"+strings.TrimPrefix(e.Key, "n/")+"/"+to); {
+			case err == nil:
+				h.index.noteReading(openKey{e.Patient, e.Key}, to)
+			case !errors.Is(err, ErrNotFound):
+				return unavailable(err)
+			}
 		}
-	}
+		return nil
+	})
 }
 
 // deliverInboxes brings alerts and notices to those they are addressed to who
