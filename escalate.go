@@ -2,7 +2,6 @@ package carewire
 
 import (
 	"context"
-	"crypto/rand"
 	"strconv"
 	"sync"
 	"time"
@@ -199,13 +198,16 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 		return
 	}
 	h.recordHost(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
-	h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
+	now, err := h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		x := prev.Escalation
 		if x.State != EscalationClaimed || x.Level != level {
 			return *prev, false
 		}
 		return told(prev, w, h.receipt.of(prev)), true
 	}))
+	if err == nil {
+		h.relieve(&now) // it may have been accepted while the complaint was written
+	}
 }
 
 // unlessEnded applies f to the occurrence with the given ID while it is open.
@@ -292,36 +294,4 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 		}
 	}
 	return reached
-}
-
-// unreadable says once a minute, in the log and to people, that the Store has
-// damaged what is due.
-func (h *Hub) unreadable(ctx context.Context, e *Entry, said, text string) {
-	if h.receipt.complain(e.Patient, e.Key, h.ticks()) {
-		h.log.Error("carewire: " + said)
-		h.complain(ctx, AlertRef{Patient: e.Patient, Key: e.Key}, "unreadable", text)
-	}
-}
-
-// complainOnce complains unless there is such a complaint already.
-func (h *Hub) complainOnce(ctx context.Context, about AlertRef, rule, text string) error {
-	if h.index.has(openKey{System, alertKey(complaintKey(about, rule), false)}) {
-		return nil
-	}
-	return h.complain(ctx, about, rule, text)
-}
-
-// complain raises a technical alert in the system's own log about an alert
-// that reaches or moves nobody.
-func (h *Hub) complain(ctx context.Context, about AlertRef, rule, text string) error {
-	if about.Patient == System {
-		return nil // no complaints about complaints
-	}
-	_, err := h.raise(ctx, host, Alert{Patient: System, Key: complaintKey(about, rule), ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
-		Text: text, Source: Source{Rule: rule}})
-	return err
-}
-
-func complaintKey(about AlertRef, rule string) string {
-	return rule + "." + hexOf(digest([]byte(about.Patient + "\x00" + about.Key)))[:16]
 }

@@ -80,14 +80,7 @@ func (h *Hub) listen(v *Vital, now time.Time) {
 
 // heard ends the alert that a device is silent.
 func (h *Hub) heard(ctx context.Context, patient, device string, test bool) error {
-	c := change{patient: patient, key: noData(device), test: test, sender: host}
-	_, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
-		if prev == nil || !prev.Open() || prev.Condition == ConditionOver {
-			return Alert{}, ErrForbidden
-		}
-		return over(prev, now), nil
-	})
-	return err
+	return h.endCondition(ctx, patient, noData(device), test)
 }
 
 // arm writes the timer by whose Due the device must have been heard.
