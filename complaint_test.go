@@ -76,18 +76,17 @@ func TestComplaintsEndWithTheirAlert(t *testing.T) {
 // the complaint, too.
 func TestComplaintThatComesTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &seam{Store: NewMemoryStore(nil)}
-		w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: &pager{}, Lanes: 64})
-		defer w.close()
-		a, err := w.hub.Raise(t.Context(), high("k"))
-		require.NoError(t, err)
-		key := complaintKey(a.Ref(), "policy-exhausted")
-		store.appending = func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+		key := complaintKey(AlertRef{Patient: "p1", Key: "k"}, "policy-exhausted")
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
 			if entries[0].Key == "a/"+key && entries[0].Rev == 1 {
 				time.Sleep(100 * time.Millisecond)
 			}
 			return next.Append(ctx, entries)
-		}
+		}}
+		w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: &pager{}, Lanes: 64})
+		defer w.close()
+		a, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
 		time.Sleep(210*time.Second + 50*time.Millisecond)
 		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Accept})
 		require.NoError(t, err)
