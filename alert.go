@@ -287,11 +287,14 @@ type telling struct {
 	paged     bool          // a Notifier's call succeeded
 	exhausted bool          // the policy had no further step: the last one was told again
 	last      bool          // there is no step after this one
+	failed    bool          // the policy did not say who the step is: others were told
 }
 
 // told records a telling. A level that has reached nobody within five seconds
 // gives way to the next sooner, if there is a next step; one that everybody
-// asked has rejected meanwhile at once. received lists who sent a receipt.
+// asked has rejected meanwhile at once. A step that the policy did not say is
+// asked for again soon, and each minute if that goes on. received lists who sent
+// a receipt.
 func told(prev *Alert, w telling, received []string) Alert {
 	a := *prev
 	x := &a.Escalation
@@ -299,10 +302,17 @@ func told(prev *Alert, w telling, received []string) Alert {
 	x.assigned = ""
 	x.reached = x.reached || w.paged
 	after := w.after
-	if w.exhausted {
+	switch {
+	case w.failed:
+		x.Step--
+		after = min(doubled(reachWithin, x.repeats), repeatEvery)
+		x.repeats++
+	case w.exhausted:
 		x.Step--
 		x.repeats++
 		after = doubled(after, x.repeats)
+	default:
+		x.repeats = 0
 	}
 	x.after = after.Seconds()
 	x.State = EscalationNotified

@@ -234,7 +234,7 @@ func (m *alertModel) claim(now, until time.Time) bool {
 	return true
 }
 
-func (m *alertModel) wasTold(to []string, after time.Duration, paged, exhausted, last bool) {
+func (m *alertModel) wasTold(to []string, after time.Duration, paged, exhausted, last, failed bool) {
 	m.told, m.assigned, m.reached, m.telling = to, "", paged, "failed"
 	if paged {
 		m.telling = "notified"
@@ -245,6 +245,10 @@ func (m *alertModel) wasTold(to []string, after time.Duration, paged, exhausted,
 			after *= 2
 		}
 		after = min(after, 15*time.Minute)
+	}
+	if failed {
+		m.step--
+		after = []time.Duration{5, 10, 20, 40, 60}[min(m.repeats, 4)] * time.Second
 	}
 	m.after, m.due = after, m.began.Add(after)
 	if !paged && !exhausted && !last && after > 5*time.Second {
@@ -374,11 +378,13 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			to := [][]string{{"person:ann"}, {"person:ann", "person:bob"}, {"group:ward-5"}, nil}[r.IntN(4)]
 			after := time.Duration(1+r.IntN(600)) * time.Second
 			paged, exhausted, last := r.IntN(2) == 0, m.assigned == "" && r.IntN(3) == 0, r.IntN(2) == 0
-			got = told(a, telling{to, after, paged, exhausted, last}, nil)
+			failed := m.assigned == "" && !exhausted && r.IntN(3) == 0
+			last = last || failed
+			got = told(a, telling{to, after, paged, exhausted, last, failed}, nil)
 			repeats := m.repeats
-			m.wasTold(to, after, paged, exhausted, last)
-			if m.repeats = repeats; exhausted {
-				m.repeats++
+			m.wasTold(to, after, paged, exhausted, last, failed)
+			if m.repeats = 0; exhausted || failed {
+				m.repeats = repeats + 1
 			}
 		case "receipt": // from those told only
 			if m.telling != "notified" && m.telling != "failed" || len(m.told) == 0 ||
@@ -461,7 +467,7 @@ func calling(t *testing.T, to []string, after time.Duration, paged, last bool) A
 	a := raised(PriorityHigh)
 	a, ok := claim(&a, wireTime, wireTime.Add(time.Minute))
 	require.True(t, ok)
-	return told(&a, telling{to, after, paged, false, last}, nil)
+	return told(&a, telling{to, after, paged, false, last, false}, nil)
 }
 
 // What a person sees of a new occurrence, and of one that is raised again.
@@ -624,7 +630,7 @@ func TestWaitsDouble(t *testing.T) {
 			require.Equal(t, time.Duration(wait)*time.Second, a.due().Sub(began), "wait %d", i)
 			a, _ = claim(&a, a.due(), a.due().Add(time.Minute))
 			require.Equal(t, 2, a.Escalation.Step, "the next one is asked for each time")
-			a = told(stored(t, a), telling{[]string{"person:ann"}, after, true, true, true}, nil)
+			a = told(stored(t, a), telling{[]string{"person:ann"}, after, true, true, true, false}, nil)
 		}
 	}
 }
@@ -831,7 +837,7 @@ func TestRepeatsOfALongWait(t *testing.T) {
 	for range 12 {
 		a, _ = claim(&a, a.due(), a.due().Add(time.Minute))
 		began := a.Escalation.began
-		a = told(&a, telling{[]string{"person:ann"}, after, true, true, true}, nil)
+		a = told(&a, telling{[]string{"person:ann"}, after, true, true, true, false}, nil)
 		require.Equal(t, began.Add(after), a.due())
 	}
 }

@@ -87,6 +87,18 @@ func (h *Hub) change(ctx context.Context, c change, f func(*Alert, time.Time) (A
 	return Alert{}, ErrBusy
 }
 
+// endCondition says of an alert that the Hub has raised that its condition is over.
+func (h *Hub) endCondition(ctx context.Context, patient, key string, test bool) error {
+	c := change{patient: patient, key: key, test: test, sender: host}
+	_, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+		if prev == nil || !prev.Open() || prev.Condition == ConditionOver {
+			return Alert{}, ErrForbidden
+		}
+		return over(prev, now), nil
+	})
+	return err
+}
+
 // repeated finds out whether the event was taken in before. The Store looks at
 // IDs before it looks at revisions, so an append that must fail on its
 // revision tells. If the Store cannot say, nor can the answer.

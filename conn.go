@@ -73,9 +73,10 @@ type line interface {
 // watched is one patient that a conn watches, by itself or through groups.
 type watched struct {
 	*watch
-	alone  bool // asked for by name
-	groups []string
-	until  time.Time // when access ends by itself; zero: no such time
+	alone   bool // asked for by name
+	groups  []string
+	granted int64     // in ticks: when it was last said that access is given
+	until   time.Time // when access ends by itself; zero: no such time
 }
 
 // ServeHTTP serves WebSocket handshakes, and requests that come by POST. It

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -187,5 +188,70 @@ func TestDamagedRevocationCounts(t *testing.T) {
 		nurse := w.dial("nurse")
 		require.Equal(t, []any{"p1"}, nurse.ask(`{"type":"watch","req":"1","patients":["p1"]}`)["watching"])
 		nurse.ws.CloseNow()
+	})
+}
+
+// A device whose timer can no longer be read is said to be silent all the same, by
+// what it has sent; where that promises nothing the Hub says so, to people too.
+// When the device is heard again it is listened for as ever.
+func TestDamagedTimer(t *testing.T) {
+	for _, promised := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &damaged{Store: NewMemoryStore(nil), data: `{"dev`, upTo: 2, prefix: "t/"} // the vital and the timer
+			w := newWorld(t, store, nil)
+			defer w.close()
+			start := time.Now()
+			v := monitor()
+			_, err := w.hub.Publish(t.Context(), v)
+			require.NoError(t, err)
+			synctest.Wait()
+			if !promised {
+				v.Every = 0
+				_, err = w.hub.Publish(t.Context(), v)
+				require.NoError(t, err)
+			}
+			silent := func() bool {
+				a, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+				return err == nil && a.Condition == ConditionPresent
+			}
+			complaint := AlertRef{Patient: System, Key: complaintKey(AlertRef{Patient: "p1", Key: "t/mon-1"}, "unreadable")}
+			time.Sleep(18*time.Second - time.Since(start))
+			require.Equal(t, promised, silent())
+			_, err = w.hub.Alert(t.Context(), complaint.Patient, complaint.Key)
+			require.Equal(t, !promised, err == nil)
+			time.Sleep(time.Minute)
+			_, err = w.hub.Publish(t.Context(), monitor())
+			require.NoError(t, err)
+			synctest.Wait()
+			require.False(t, silent())
+			time.Sleep(18 * time.Second)
+			require.True(t, silent())
+		})
+	}
+}
+
+// People are told of a damaged revocation though the Store fails at first.
+func TestDamagedRevocationIsToldLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		whole := NewMemoryStore(nil)
+		before := newWorld(t, whole, nil)
+		require.NoError(t, before.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
+		before.close()
+		var refused atomic.Bool
+		refused.Store(true)
+		store := &seam{Store: &damaged{Store: whole, data: `{"kind":"revo`, upTo: 1 << 40, prefix: "x/revoked/"},
+			appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+				if refused.Load() {
+					return nil, errInjected
+				}
+				return next.Append(ctx, entries)
+			}}
+		w := newWorld(t, store, nil)
+		defer w.close()
+		time.Sleep(3 * time.Second)
+		require.Zero(t, w.hub.index.alertsOf(System))
+		refused.Store(false)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, 1, w.hub.index.alertsOf(System))
 	})
 }

@@ -2,7 +2,6 @@ package carewire
 
 import (
 	"context"
-	"crypto/rand"
 	"strconv"
 	"sync"
 	"time"
@@ -11,7 +10,9 @@ import (
 // Policy says whom to tell of an alert at a step, which counts from 1; false
 // means that there is no such step. It is asked when the step is due, so that
 // shifts and on-call duty hold. It must be safe for concurrent use; it is
-// given Options.CallTimeout and may panic without harm.
+// given Options.CallTimeout and may panic without harm: whoever the alert is
+// addressed to or was told last is told instead, and the step is asked for again
+// after 5 s, then more and more seldom, down to once a minute.
 type Policy func(ctx context.Context, a Alert, step int) (Step, bool)
 
 // Step is one step of a Policy. When nobody has accepted After (0: 60 s) it
@@ -143,10 +144,7 @@ func (h *Hub) happen(ctx context.Context, e *Entry) {
 	case KindAlert:
 		a, err := decodeAlert(e)
 		if err != nil {
-			if h.receipt.complain(e.Patient, e.Key, h.ticks()) {
-				h.log.Error("carewire: a stored alert cannot be read")
-				h.complain(ctx, AlertRef{Patient: e.Patient, Key: e.Key}, "unreadable", "A stored alert cannot be read, and nobody is told of it.")
-			}
+			h.unreadable(ctx, e, "a stored alert cannot be read", "A stored alert cannot be read, and nobody is told of it.")
 			return
 		}
 		h.happenAlert(ctx, a)
@@ -200,13 +198,16 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 		return
 	}
 	h.recordHost(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
-	h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
+	now, err := h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		x := prev.Escalation
 		if x.State != EscalationClaimed || x.Level != level {
 			return *prev, false
 		}
 		return told(prev, w, h.receipt.of(prev)), true
 	}))
+	if err == nil {
+		h.relieve(&now) // it may have been accepted while the complaint was written
+	}
 }
 
 // unlessEnded applies f to the occurrence with the given ID while it is open.
@@ -254,14 +255,15 @@ func (h *Hub) step(ctx context.Context, a *Alert) telling {
 		return telling{to: s.To, after: s.After}
 	}
 	if err == nil && x.Step > 1 {
-		if s, ok, _ = ask(x.Step - 1); ok {
+		if s, ok, err = ask(x.Step - 1); ok {
 			return telling{to: s.To, after: s.After, exhausted: true, last: true}
 		}
 	}
+	w := telling{to: a.To, after: repeatEvery, last: true, failed: err != nil}
 	if len(x.told) > 0 {
-		return telling{to: x.told, after: repeatEvery, last: true}
+		w.to = x.told
 	}
-	return telling{to: a.To, after: repeatEvery, last: true}
+	return w
 }
 
 // page has everybody told who is to be, and reports whether anybody was reached.
@@ -292,27 +294,4 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 		}
 	}
 	return reached
-}
-
-// complainOnce complains unless there is such a complaint already.
-func (h *Hub) complainOnce(ctx context.Context, about AlertRef, rule, text string) error {
-	if h.index.has(openKey{System, alertKey(complaintKey(about, rule), false)}) {
-		return nil
-	}
-	return h.complain(ctx, about, rule, text)
-}
-
-// complain raises a technical alert in the system's own log about an alert
-// that reaches or moves nobody.
-func (h *Hub) complain(ctx context.Context, about AlertRef, rule, text string) error {
-	if about.Patient == System {
-		return nil // no complaints about complaints
-	}
-	_, err := h.raise(ctx, host, Alert{Patient: System, Key: complaintKey(about, rule), ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
-		Text: text, Source: Source{Rule: rule}})
-	return err
-}
-
-func complaintKey(about AlertRef, rule string) string {
-	return rule + "." + hexOf(digest([]byte(about.Patient + "\x00" + about.Key)))[:16]
 }

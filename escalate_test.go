@@ -429,25 +429,71 @@ func TestComplaintOutlivesAFailure(t *testing.T) {
 	}
 }
 
-// Without a policy, and with one that fails, whom the alert is addressed to is
-// told every minute.
+// A step that the policy did not say when it was asked is asked for again soon:
+// whoever it would have named is told, and the steps after it in their turn.
+func TestStepIsAskedForAgain(t *testing.T) {
+	for name, fail := range map[string]func(context.Context){
+		"panics": func(context.Context) { panic("policy") },
+		"hangs":  func(ctx context.Context) { <-ctx.Done() },
+	} {
+		for _, failing := range []int{1, 2, 4} { // 4: there is no such step
+			t.Run(fmt.Sprint(name, failing), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var once sync.Once
+					p := &pager{}
+					policy := func(ctx context.Context, a Alert, step int) (Step, bool) {
+						if step == failing {
+							once.Do(func() { fail(ctx) })
+						}
+						return threeSteps(ctx, a, step)
+					}
+					w := newWorld(t, nil, &Options{Policy: policy, Notifier: p, CallTimeout: 100 * time.Millisecond})
+					defer w.close()
+					start := time.Now()
+					a := high("k")
+					a.To = []string{"person:aide"}
+					_, err := w.hub.Raise(t.Context(), a)
+					require.NoError(t, err)
+					time.Sleep(4 * time.Minute)
+					require.Equal(t, map[int][]string{
+						1: {"0s person:aide", "5s person:nurse", "35s person:doctor", "1m35s group:icu", "3m35s group:icu"},
+						2: {"0s person:nurse", "30s person:nurse", "35s person:doctor", "1m35s group:icu", "3m35s group:icu"},
+						4: {"0s person:nurse", "30s person:doctor", "1m30s group:icu", "3m30s group:icu", "3m35s group:icu"},
+					}[failing], p.told(start))
+					got, err := w.hub.Alert(t.Context(), "p1", "k")
+					require.NoError(t, err)
+					require.Equal(t, 5, got.Escalation.Level)
+					require.Equal(t, 3, got.Escalation.Step)
+				})
+			})
+		}
+	}
+}
+
+// Without a policy, whom the alert is addressed to is told every minute; with
+// one that fails, more often at first.
 func TestWithoutPolicyTheAddresseesAreTold(t *testing.T) {
-	for name, policy := range map[string]Policy{
-		"none":   nil,
-		"panics": func(context.Context, Alert, int) (Step, bool) { panic("policy") },
-		"hangs":  func(ctx context.Context, _ Alert, _ int) (Step, bool) { <-ctx.Done(); return Step{}, false },
+	for name, c := range map[string]struct {
+		policy Policy
+		pages  int
+	}{
+		"none":   {nil, 3},
+		"panics": {func(context.Context, Alert, int) (Step, bool) { panic("policy") }, 5},
+		"hangs":  {func(ctx context.Context, _ Alert, _ int) (Step, bool) { <-ctx.Done(); return Step{}, false }, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &pager{}
-				w := newWorld(t, nil, &Options{Policy: policy, Notifier: p, CallTimeout: time.Second})
+				w := newWorld(t, nil, &Options{Policy: c.policy, Notifier: p, CallTimeout: time.Second})
 				defer w.close()
 				a := high("k")
 				a.To = []string{"person:nurse"}
 				_, err := w.hub.Raise(t.Context(), a)
 				require.NoError(t, err)
 				time.Sleep(130 * time.Second)
-				require.Len(t, p.told(time.Now()), 3)
+				require.Len(t, p.told(time.Now()), c.pages)
+				time.Sleep(8 * time.Minute)
+				require.Len(t, p.told(time.Now()), 8, "each minute")
 			})
 		})
 	}

@@ -193,7 +193,7 @@ func FuzzAlertFunctions(f *testing.F) {
 				if b == 'g' || b == 'G' {
 					to = []string{"group:ward-5", "person:bob"}
 				}
-				got = told(a, telling{to, time.Duration(b) * time.Minute, b < 'a', a.Escalation.Step > 1, i%3 == 0}, nil)
+				got = told(a, telling{to, time.Duration(b) * time.Minute, b < 'a', a.Escalation.Step > 1, i%3 == 0, false}, nil)
 			case b == 'o':
 				got, _ = reached(a)
 			default:

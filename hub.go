@@ -121,7 +121,9 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (Appended, error)
 	err := h.lane(e.Patient).submit(job{entry: &e, quiet: quiet, done: func(a Appended) {
 		if a.Err == nil && !a.Repeated {
 			e.Position, e.Must = a.Position, a.Must
-			h.index.note(e, quiet)
+			if h.index.note(e, quiet) {
+				h.relieveBy(&e)
+			}
 		}
 		done <- a
 	}})

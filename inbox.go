@@ -103,10 +103,16 @@ func (x *index) alertsOf(patient string) int {
 
 // has reports whether an entry is open.
 func (x *index) has(k openKey) bool {
+	_, ok := x.get(k)
+	return ok
+}
+
+// get returns an entry that is open.
+func (x *index) get(k openKey) (e Entry, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	_, ok := x.open[k]
-	return ok
+	e, ok = x.open[k]
+	return e, ok
 }
 
 // noteReading notes that an addressee of a notice has read it.
@@ -236,6 +242,7 @@ func (h *Hub) follow() {
 				}
 				if h.index.note(list[i], false) {
 					foreign = append(foreign, list[i].Patient)
+					h.relieveBy(&list[i])
 				}
 				h.disown(&list[i])
 				h.findReadings(&list[i])
@@ -289,11 +296,17 @@ func (h *Hub) findReadings(e *Entry) {
 	if e.Kind != KindNotice || !e.Open {
 		return
 	}
-	for _, to := range e.To {
-		if _, err := h.store.Get(h.ctx, e.Patient, "r/"+strings.TrimPrefix(e.Key, "n/")+"/"+to); err == nil {
-			h.index.noteReading(openKey{e.Patient, e.Key}, to)
+	h.insist(h.ctx, func(ctx context.Context) error {
+		for _, to := range e.To {
+			switch _, err := h.store.Get(ctx, e.Patient, "r/"+strings.TrimPrefix(e.Key, "n/")+"/"+to); {
+			case err == nil:
+				h.index.noteReading(openKey{e.Patient, e.Key}, to)
+			case !errors.Is(err, ErrNotFound):
+				return unavailable(err)
+			}
 		}
-	}
+		return nil
+	})
 }
 
 // deliverInboxes brings alerts and notices to those they are addressed to who

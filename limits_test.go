@@ -278,6 +278,17 @@ func TestOpenAlerts(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.Equal(t, "ok", raise("p1", "k9", "i")["type"], "when one has ended")
+		for _, c := range []struct {
+			key  string
+			then Condition
+		}{{"k1", ConditionPresent}, {"k2", ConditionOver}} {
+			_, err = w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: c.key}, Answer{Do: Close, Force: true, Reason: "x"})
+			require.NoError(t, err)
+			synctest.Wait()
+			complaint, err := w.hub.Alert(t.Context(), System, a["key"].(string))
+			require.NoError(t, err)
+			require.Equal(t, c.then, complaint.Condition)
+		}
 	})
 }
 

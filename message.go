@@ -174,7 +174,7 @@ type Escalation struct {
 	reached  bool      // somebody got word of this level
 	rejected []string  // persons who rejected at this level
 	assigned string    // who is told next, whatever the policy says
-	repeats  int       // how often the last step was told again
+	repeats  int       // how often the last step was told again, or a step not said, in a row
 	peak     Priority  // the highest priority since the steps began or it was accepted
 }
 

@@ -18,7 +18,7 @@ func (c *conn) recheck(ctx context.Context) {
 	if h.opt.Authorizer == nil && len(c.who.Groups) == 0 {
 		return // what the default rules say does not change
 	}
-	generation := h.generation.Load()
+	asked, generation := h.ticks(), h.generation.Load()
 	members, undecided := c.members(ctx)
 	c.mu.Lock()
 	patients := slices.Collect(maps.Keys(c.watches))
@@ -52,6 +52,10 @@ func (c *conn) recheck(ctx context.Context) {
 			}
 			continue
 		}
+		if w.granted > asked { // since the question: what came of that is older
+			undecided = true
+			continue
+		}
 		w.follow(members)
 		switch {
 		case errors.Is(err, ErrForbidden):
@@ -60,6 +64,7 @@ func (c *conn) recheck(ctx context.Context) {
 		case !w.alone && len(w.groups) == 0:
 			c.revokeWatch(p)
 		case err == nil:
+			w.granted = h.ticks()
 			c.setUntil(w, rights[p].until)
 		}
 	}

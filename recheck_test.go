@@ -445,3 +445,40 @@ func TestLostAccessOutlivesAFailure(t *testing.T) {
 		})
 	}
 }
+
+// A refusal that was asked for before access was given again takes nothing away.
+func TestLateRefusalTakesNothing(t *testing.T) {
+	for name, grant := range map[string]func(w *world, nurse *raw){
+		"watched anew":   func(_ *world, nurse *raw) { nurse.send(`{"type":"watch","req":"2","patients":["p1"]}`) },
+		"asked for anew": func(w *world, _ *raw) { require.NoError(w.t, w.hub.MembersChanged(w.t.Context(), "icu")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &judge{decide: everyone}
+				w := newWorld(t, nil, &Options{Authorizer: j})
+				defer w.close()
+				nurse := w.watching("nurse", "every")
+				defer nurse.ws.CloseNow()
+				f := nurse.follow()
+				time.Sleep(time.Second)
+				j.rule(func(Access, string) (Decision, error) {
+					time.Sleep(3 * time.Second)
+					return Decision{}, nil
+				})
+				go w.hub.MembersChanged(t.Context(), "icu")
+				time.Sleep(time.Second)
+				j.rule(everyone)
+				grant(w, nurse)
+				time.Sleep(3 * time.Second)
+				w.vitals("p1", 1)
+				synctest.Wait()
+				require.Len(t, f.vitals, 1)
+				require.Empty(t, f.revoked)
+				j.rule(func(Access, string) (Decision, error) { return Decision{}, nil })
+				time.Sleep(askAgain + 5*time.Second)
+				synctest.Wait()
+				require.Len(t, f.revoked, 1, "it is asked for again soon")
+			})
+		})
+	}
+}

@@ -274,7 +274,9 @@ func (h *Hub) applyUnreadable(e *Entry) {
 	}
 	h.log.Error("carewire: a stored revocation cannot be read; it counts by its key")
 	h.wg.Go(func() {
-		h.complain(h.ctx, AlertRef{Key: e.Key}, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
+		h.insist(h.ctx, func(ctx context.Context) error {
+			return h.complain(ctx, AlertRef{Key: e.Key}, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
+		})
 	})
 	h.revoked.addSealed(key, e.Due, h.now())
 	h.generation.Add(1)

@@ -44,18 +44,20 @@ func noData(device string) string {
 
 // listen sees to it that the silence of v's device is noticed, and ends the
 // alert that says so. The timer is written once; it is put off only when it
-// comes due and the device has been heard since.
+// comes due and the device has been heard since, and brought forward by a vital
+// that promises the next one earlier.
 func (h *Hub) listen(v *Vital, now time.Time) {
 	k := openKey{v.Patient, timerKey(v.Device, v.Test)}
 	s := &h.silence
 	s.mu.Lock()
-	until, ok := s.armed[k]
-	if ok && now.Before(until) {
+	until := s.armed[k]
+	wait := quietAfter(v.Every)
+	due := now.Add(wait)
+	if now.Before(until) && !due.Before(until) {
 		s.mu.Unlock()
 		return
 	}
-	wait := quietAfter(v.Every)
-	s.armed[k] = now.Add(wait)
+	s.armed[k] = due
 	s.mu.Unlock()
 	patient, device, test := v.Patient, v.Device, v.Test
 	go h.insist(h.ctx, func(ctx context.Context) error {
@@ -63,8 +65,8 @@ func (h *Hub) listen(v *Vital, now time.Time) {
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return unavailable(err)
 		}
-		if !old.Open || !old.Due.After(now) {
-			err = h.arm(ctx, patient, device, test, old.Rev+1, wait, now.Add(wait))
+		if !old.Open || !old.Due.After(now) || old.Due.After(due) {
+			err = h.arm(ctx, patient, device, test, old.Rev+1, wait, due)
 			if errors.Is(err, ErrConflict) { // with a node that found it due, or heard the device, too
 				return ErrBusy
 			}
@@ -78,14 +80,7 @@ func (h *Hub) listen(v *Vital, now time.Time) {
 
 // heard ends the alert that a device is silent.
 func (h *Hub) heard(ctx context.Context, patient, device string, test bool) error {
-	c := change{patient: patient, key: noData(device), test: test, sender: host}
-	_, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
-		if prev == nil || !prev.Open() || prev.Condition == ConditionOver {
-			return Alert{}, ErrForbidden
-		}
-		return over(prev, now), nil
-	})
-	return err
+	return h.endCondition(ctx, patient, noData(device), test)
 }
 
 // arm writes the timer by whose Due the device must have been heard.
@@ -102,36 +97,60 @@ func (h *Hub) arm(ctx context.Context, patient, device string, test bool, rev ui
 	return err
 }
 
-// happenTimer puts a timer off if its device was heard, and else raises the alert.
-func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
-	var device string
-	var wait time.Duration
-	var test bool
-	s := scanner{b: e.Data, open: true}
-	s.object(func(name []byte) bool {
-		switch string(name) {
-		case "device":
-			device = s.str()
-		case "wait_s":
-			wait = s.seconds()
-		case "test":
-			test = s.bool()
-		default:
-			return false
-		}
-		return true
-	})
-	latest, _, err := h.store.Latest(ctx, e.Patient)
-	if err != nil || s.err != nil {
-		return
-	}
-	var heard time.Time
+// lastHeard says when a device was last heard, and how long it may be silent
+// after that, by the shortest Every that it kept until then: what it no longer
+// measures, or less often, promises nothing. 0: nothing was promised.
+func lastHeard(latest []Entry, device string, test bool) (heard time.Time, wait time.Duration) {
+	var vitals []*Vital
 	for i := range latest {
 		if latest[i].Kind != KindVital {
 			continue
 		}
-		if ev, err := latest[i].event(); err == nil && ev.Vital.Device == device && ev.Vital.Test == test && ev.Vital.Received.After(heard) {
-			heard = ev.Vital.Received
+		if ev, err := latest[i].event(); err == nil && ev.Vital.Device == device && ev.Vital.Test == test {
+			vitals = append(vitals, ev.Vital)
+			if ev.Vital.Received.After(heard) {
+				heard = ev.Vital.Received
+			}
+		}
+	}
+	for _, v := range vitals {
+		quiet := quietAfter(v.Every)
+		if kept := !v.Received.Add(quiet).Before(heard); v.Every > 0 && kept && (wait == 0 || quiet < wait) {
+			wait = quiet
+		}
+	}
+	return heard, wait
+}
+
+// timerWait returns what a timer says of how long its device may be silent; 0 if
+// it cannot be read.
+func timerWait(e *Entry) (wait time.Duration) {
+	s := scanner{b: e.Data, open: true}
+	s.object(func(name []byte) bool {
+		if string(name) == "wait_s" {
+			wait = s.seconds()
+			return true
+		}
+		return false
+	})
+	if s.err != nil {
+		return 0
+	}
+	return wait
+}
+
+// happenTimer puts a timer off if its device was heard, and else raises the alert.
+func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
+	device, test := strings.CutSuffix(strings.TrimPrefix(e.Key, "t/"), "!test")
+	latest, _, err := h.store.Latest(ctx, e.Patient)
+	if err != nil {
+		return
+	}
+	heard, wait := lastHeard(latest, device, test)
+	if wait == 0 {
+		if wait = timerWait(e); wait <= 0 {
+			h.unreadable(ctx, e, "a stored timer cannot be read", "A stored timer cannot be read, and it is not noticed whether a device is silent.")
+			return
 		}
 	}
 	// While this Hub did not run it could hear nobody: no device is blamed for

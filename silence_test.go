@@ -98,3 +98,47 @@ func TestHeardWhileItIsSaidToBeSilent(t *testing.T) {
 		})
 	}
 }
+
+// A device that measures several things, each in its own time, is silent when
+// it keeps not even the shortest of them.
+func TestSilenceOfADeviceWithSeveralPaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		send := func(v Vital, every time.Duration) {
+			v.Device, v.Every = "mon-1", every
+			_, err := w.hub.Publish(t.Context(), v)
+			require.NoError(t, err)
+		}
+		silent := func() bool {
+			a, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+			return err == nil && a.Condition == ConditionPresent
+		}
+		pulse, pressure := HeartRate.Of("p1", 60), BloodPressure.Of("p1", 120, 80)
+		send(pressure, 15*time.Minute)
+		for range 60 {
+			send(pulse, time.Second)
+			time.Sleep(time.Second)
+		}
+		require.False(t, silent())
+		time.Sleep(12 * time.Second)
+		require.True(t, silent(), "by the pulse, though the pressure came first")
+		// Where only the pressure still comes, the pulse is no longer promised.
+		for range 3 {
+			send(pressure, 15*time.Minute)
+			time.Sleep(15 * time.Minute)
+			require.False(t, silent())
+		}
+		send(pulse, time.Second)
+		time.Sleep(12 * time.Second)
+		require.True(t, silent(), "the pulse is promised again")
+		// What is measured less often from now on is not missed.
+		for range 30 {
+			send(pulse, time.Minute)
+			time.Sleep(time.Minute)
+			require.False(t, silent())
+		}
+		time.Sleep(3 * time.Minute)
+		require.True(t, silent())
+	})
+}
