@@ -292,8 +292,10 @@ func TestPostOverHTTP2(t *testing.T) {
 	srv.Config.ReadTimeout, srv.Config.WriteTimeout = timeout, timeout
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), patienceOfTests)
+	defer cancel()
 	post := func(token, body, accept string) *http.Response {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, strings.NewReader(body))
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL, strings.NewReader(body))
 		require.NoError(t, err)
 		r.Header = http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}, "Accept": {accept}}
 		res, err := srv.Client().Do(r)
@@ -309,7 +311,11 @@ func TestPostOverHTTP2(t *testing.T) {
 	defer every.Stop()
 	for begun, n := time.Now(), 0; time.Since(begun) < timeout+time.Second; n++ {
 		<-every.C
-		post("device", fmt.Sprintf(`{"type":"publish","req":"1","vitals":[{"patient":"p1","code":"8867-4","value":%d,"unit":"/min"}]}`, n), "").Body.Close()
+		published := post("device", fmt.Sprintf(`{"type":"publish","req":"1","vitals":[{"patient":"p1","code":"8867-4","value":%d,"unit":"/min"}]}`, n), "")
+		reply, err := io.ReadAll(published.Body)
+		require.NoError(t, err)
+		published.Body.Close()
+		require.Contains(t, string(reply), `"type":"ok"`)
 		require.Equal(t, float64(n), s.until("vital")["vital"].(object)["value"])
 	}
 	closed := make(chan CloseCode)
