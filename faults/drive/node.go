@@ -225,7 +225,7 @@ func (n *Node) Resume() {
 // endWithin is what a node may take to end: the time that it gives its Hub, ten
 // seconds for a call of the Store on a connection that is lost, and two for the
 // pool. The rest is for a busy machine.
-const endWithin = process.Patience
+const endWithin = time.Minute
 
 // Stop asks the node to end, which it must do in good time and in good order.
 func (n *Node) Stop() {
