@@ -227,7 +227,7 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 		return invalid("group", "must be an ID")
 	}
 	now := h.now()
-	if err := h.tellNodes(ctx, &Change{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "members/"+group, now); err != nil {
+	if err := h.tellNodes(ctx, &AccessChange{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "members/"+group, now); err != nil {
 		return err
 	}
 	return h.regroup(ctx, group)

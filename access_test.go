@@ -63,7 +63,7 @@ func TestDefaultRules(t *testing.T) {
 						require.Equal(t, "forbidden", code, "%s %s %s: %v", token, action, patient, reply)
 					}
 					r.ws.CloseNow()
-					w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: "k"}, Answer{Do: Close, Force: true, Reason: "x"})
+					w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: "k"}, Answer{Do: AnswerClose, Force: true, Reason: "x"})
 				}
 			}
 		}
@@ -172,7 +172,7 @@ func TestRevokePurgesWhatIsQueued(t *testing.T) {
 				require.Equal(t, object{"type": "revoked", "patient": "p1"}, nurse.read())
 				nurse.send(`{"type":"watch","req":"2","patients":["p1","p2"]}`)
 				require.Equal(t, []any{"p2"}, nurse.read()["watching"], "and nothing of p1 before it")
-				_, err := w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: "k"}, Answer{Do: Accept})
+				_, err := w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: "k"}, Answer{Do: AnswerAccept})
 				require.ErrorIs(t, err, ErrForbidden)
 			} else {
 				_, _, err := nurse.ws.Read(context.Background())
@@ -317,7 +317,7 @@ func TestHostWatches(t *testing.T) {
 		got := make(chan Event, 100)
 		ended := make(chan error, 1)
 		go func() {
-			for e, err := range w.hub.Watch(ctx, WatchOptions{Patients: []string{"p1", System}, Delivery: DeliverEvery}) {
+			for e, err := range w.hub.Watch(ctx, WatchOptions{Patients: []string{"p1", SystemPatient}, Delivery: DeliverEvery}) {
 				if err != nil {
 					ended <- err
 					return
@@ -333,7 +333,7 @@ func TestHostWatches(t *testing.T) {
 			_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", float64(50+i)))
 			require.NoError(t, err)
 		}
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: System, Key: "gateway", Text: "x", Priority: PriorityInfo})
+		_, err := w.hub.Raise(t.Context(), Alert{Patient: SystemPatient, Key: "gateway", Text: "x", Priority: PriorityInfo})
 		require.NoError(t, err)
 		next := 50
 		for range 51 {

@@ -72,7 +72,7 @@ func open(prev *Alert, in Alert, by string, now time.Time) Alert {
 
 func (a *Alert) fillDefaults() {
 	if a.Kind == "" {
-		a.Kind = KindPhysiological
+		a.Kind = AlertPhysiological
 	}
 	if a.Audience == 0 {
 		a.Audience = AudienceStaff
@@ -87,7 +87,7 @@ func (a *Alert) changed(now time.Time) {
 
 // restart makes nobody responsible and begins the steps again. The level runs on.
 func (a *Alert) restart(now time.Time) {
-	a.Responsibility = Responsibility{State: Undefined}
+	a.Responsibility = Responsibility{State: ResponsibilityUndefined}
 	a.Escalation = Escalation{Level: a.Escalation.Level, State: EscalationDue, Due: now, peak: a.Priority}
 	if a.Priority == PriorityInfo { // no alarm condition: nobody is paged
 		a.Escalation.State, a.Escalation.Due = EscalationOff, time.Time{}
@@ -115,7 +115,7 @@ func over(prev *Alert, now time.Time) Alert {
 	a.Condition = ConditionOver
 	a.changed(now)
 	switch {
-	case a.Responsibility.State == Accepted, a.Escalation.peak == PriorityInfo: // nobody was to accept it
+	case a.Responsibility.State == ResponsibilityAccepted, a.Escalation.peak == PriorityInfo: // nobody was to accept it
 		a.end(now)
 	default:
 		a.Latched = true
@@ -128,36 +128,36 @@ func over(prev *Alert, now time.Time) Alert {
 // present level. The errors are ErrEnded, ErrConflict and ErrRefused.
 func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) (Alert, error) {
 	a := *prev
-	mine := a.Responsibility.State == Accepted && a.Responsibility.By.ID == by.ID
-	taken := a.Responsibility.State == Accepted && !mine
+	mine := a.Responsibility.State == ResponsibilityAccepted && a.Responsibility.By.ID == by.ID
+	taken := a.Responsibility.State == ResponsibilityAccepted && !mine
 	given := Answered{Do: w.Do, By: by, At: now, To: w.To, Reason: w.Reason}
 	switch {
 	case !a.Open():
 		return a, ErrEnded
-	case w.Rev != 0 && w.Rev != a.Rev, w.Do == Accept && taken:
+	case w.Rev != 0 && w.Rev != a.Rev, w.Do == AnswerAccept && taken:
 		return a, ErrConflict
 	}
 	switch w.Do {
-	case Accept:
+	case AnswerAccept:
 		hold := w.For
 		if hold == 0 {
 			hold = holdsFor(a.Priority)
 		}
 		given.Until = now.Add(hold)
-		a.Responsibility = Responsibility{State: Accepted, By: by, At: now, Until: given.Until}
+		a.Responsibility = Responsibility{State: ResponsibilityAccepted, By: by, At: now, Until: given.Until}
 		a.stop()
 		a.Escalation.peak = a.Priority
 		if a.Condition == ConditionOver {
 			a.end(now)
 		}
-	case Reject:
+	case AnswerReject:
 		if taken {
 			return a, ErrRefused
 		}
 		if mine {
 			a.restart(now)
 		}
-		a.Responsibility = Responsibility{State: Rejected, By: by, At: now}
+		a.Responsibility = Responsibility{State: ResponsibilityRejected, By: by, At: now}
 		x := &a.Escalation
 		if !slices.Contains(x.rejected, by.ID) && len(x.rejected) < 64 {
 			x.rejected = append(slices.Clone(x.rejected), by.ID)
@@ -165,19 +165,19 @@ func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) 
 		if (x.State == EscalationNotified || x.State == EscalationFailed) && x.allRejected(received) {
 			x.Due = now
 		}
-	case Release:
+	case AnswerRelease:
 		if !mine {
 			return a, ErrRefused
 		}
 		a.restart(now)
-	case Assign:
+	case AnswerAssign:
 		if taken || a.Condition == ConditionOver {
 			return a, ErrRefused
 		}
 		a.restart(now)
 		a.Escalation.State, a.Escalation.Due = EscalationDue, now
 		a.Escalation.assigned = w.To
-	case Close:
+	case AnswerClose:
 		if a.Condition == ConditionPresent && !w.Force {
 			return a, ErrRefused
 		}
@@ -228,7 +228,7 @@ func cutPerson(to string) (id string, ok bool) {
 // expire ends an acceptance that has run out; ok is false if it has not.
 func expire(prev *Alert, now time.Time) (a Alert, ok bool) {
 	r := &prev.Responsibility
-	if !prev.Open() || r.State != Accepted || r.Until.After(now) {
+	if !prev.Open() || r.State != ResponsibilityAccepted || r.Until.After(now) {
 		return *prev, false
 	}
 	a = *prev
@@ -239,7 +239,7 @@ func expire(prev *Alert, now time.Time) (a Alert, ok bool) {
 // lose ends the acceptance of somebody who may no longer answer.
 func lose(prev *Alert, principal string, now time.Time) (a Alert, ok bool) {
 	r := &prev.Responsibility
-	if !prev.Open() || r.State != Accepted || r.By.ID != principal {
+	if !prev.Open() || r.State != ResponsibilityAccepted || r.By.ID != principal {
 		return *prev, false
 	}
 	a = *prev
@@ -284,7 +284,7 @@ func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
 type telling struct {
 	to        []string
 	after     time.Duration // until the next level
-	paged     bool          // a Notifier's call succeeded
+	paged     bool          // a Pager's call succeeded
 	exhausted bool          // the policy had no further step: the last one was told again
 	last      bool          // there is no step after this one
 	failed    bool          // the policy did not say who the step is: others were told
@@ -361,7 +361,7 @@ func (a *Alert) due() time.Time {
 	switch {
 	case !a.Open():
 		return time.Time{}
-	case a.Responsibility.State == Accepted:
+	case a.Responsibility.State == ResponsibilityAccepted:
 		return a.Responsibility.Until
 	}
 	return a.Escalation.Due

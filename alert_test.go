@@ -117,13 +117,13 @@ func alertIn(t *testing.T, state string) *Alert {
 	case "none":
 		return nil
 	case "rejected":
-		a = answered(t, a, Answer{Do: Reject}, ann, wireTime)
+		a = answered(t, a, Answer{Do: AnswerReject}, ann, wireTime)
 	case "accepted":
-		a = answered(t, a, Answer{Do: Accept}, ann, wireTime)
+		a = answered(t, a, Answer{Do: AnswerAccept}, ann, wireTime)
 	case "latched":
 		a = over(&a, wireTime)
 	case "ended":
-		a = answered(t, a, Answer{Do: Close, Force: true, Reason: "x"}, ann, wireTime)
+		a = answered(t, a, Answer{Do: AnswerClose, Force: true, Reason: "x"}, ann, wireTime)
 	}
 	require.Equal(t, state, stateOf(&a))
 	return &a
@@ -149,11 +149,11 @@ func act(a *Alert, action string, by, other Person, now time.Time) (Alert, error
 		b, _ := lose(a, by.ID, now)
 		return b, nil
 	case "assign":
-		return answer(a, Answer{Do: Assign, To: "person:cy"}, by, nil, now)
+		return answer(a, Answer{Do: AnswerAssign, To: "person:cy"}, by, nil, now)
 	case "force":
-		return answer(a, Answer{Do: Close, Force: true, Reason: "x"}, by, nil, now)
+		return answer(a, Answer{Do: AnswerClose, Force: true, Reason: "x"}, by, nil, now)
 	}
-	return answer(a, Answer{Do: Do(do)}, by, nil, now)
+	return answer(a, Answer{Do: AnswerVerb(do)}, by, nil, now)
 }
 
 func TestLifeTable(t *testing.T) {
@@ -404,13 +404,13 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			if action == "reject" && m.telling == "claimed" {
 				continue // whom this level tells is not on record yet
 			}
-			w := Answer{Do: Do(strings.TrimPrefix(action, "other-"))}
+			w := Answer{Do: AnswerVerb(strings.TrimPrefix(action, "other-"))}
 			switch w.Do {
 			case "force":
-				w.Do, w.Force, w.Reason = Close, true, "x"
-			case Assign:
+				w.Do, w.Force, w.Reason = AnswerClose, true, "x"
+			case AnswerAssign:
 				w.To = "person:" + pick(people)
-			case Accept:
+			case AnswerAccept:
 				w.For = time.Duration(r.IntN(3600)) * time.Second
 			}
 			if r.IntN(8) == 0 {
@@ -434,9 +434,9 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 					w.For = map[Priority]time.Duration{PriorityHigh: 30 * time.Minute, PriorityMedium: 2 * time.Hour, PriorityLow: 12 * time.Hour}[m.priority]
 				}
 				m.holder, m.until, m.peak = by, now.Add(w.For), m.priority
-			case w.Do == Assign:
+			case w.Do == AnswerAssign:
 				m.assigned = w.To
-			case w.Do == Reject:
+			case w.Do == AnswerReject:
 				m.no = append(m.no, by)
 				if (m.telling == "notified" || m.telling == "failed") && m.allRejected() {
 					m.due = now
@@ -476,12 +476,12 @@ func TestOccurrences(t *testing.T) {
 	now := wireTime.Add(time.Hour)
 	a := raise(nil, Alert{Patient: "p", Key: "k", ID: "ev-1", Text: "low", Priority: PriorityLow, Onset: now.AddDate(1, 0, 0), To: []string{"patient"},
 		Rev: 99, Latched: true, Escalation: Escalation{Level: 9}, AnswerCount: 9, Closed: &Closing{}, Source: Source{By: "somebody else", Rule: "r"}}, "monitor", now)
-	want := Alert{Patient: "p", Key: "k", ID: "ev-1", Text: "low", Priority: PriorityLow, To: []string{"patient"}, Rev: 1, Kind: KindPhysiological,
+	want := Alert{Patient: "p", Key: "k", ID: "ev-1", Text: "low", Priority: PriorityLow, To: []string{"patient"}, Rev: 1, Kind: AlertPhysiological,
 		Audience: AudienceStaff, Condition: ConditionPresent, Onset: now, Raised: now, Updated: now, Source: Source{By: "monitor", Rule: "r"},
-		Responsibility: Responsibility{State: Undefined}, Escalation: Escalation{State: EscalationDue, Due: now, peak: PriorityLow}}
+		Responsibility: Responsibility{State: ResponsibilityUndefined}, Escalation: Escalation{State: EscalationDue, Due: now, peak: PriorityLow}}
 	require.Equal(t, want, a, "only the source's part is taken, and no onset that is to come")
 
-	a = answered(t, a, Answer{Do: Accept}, ann, now)
+	a = answered(t, a, Answer{Do: AnswerAccept}, ann, now)
 	b := raise(&a, Alert{Patient: "p", Key: "k", ID: "ev-2", Text: "lower", Priority: PriorityLow, Source: Source{Rule: "r2"}}, "another", now.Add(time.Minute))
 	want = a
 	want.Text, want.To, want.Source.Rule, want.Rev, want.Updated = "lower", nil, "r2", 3, now.Add(time.Minute)
@@ -494,7 +494,7 @@ func TestOccurrences(t *testing.T) {
 	require.Equal(t, uint64(5), c.Rev, "the revision runs on")
 	require.Zero(t, c.AnswerCount+len(c.Answers)+c.Escalation.Level)
 	require.True(t, c.Open())
-	require.Equal(t, Undefined, c.Responsibility.State)
+	require.Equal(t, ResponsibilityUndefined, c.Responsibility.State)
 }
 
 func TestAcceptanceHolds(t *testing.T) {
@@ -513,9 +513,9 @@ func TestAcceptanceHolds(t *testing.T) {
 		a := raised(row.priority)
 		a, _ = claim(&a, wireTime, wireTime.Add(time.Minute))
 		a = told(&a, telling{to: []string{"person:ann"}, after: time.Minute, paged: true}, nil)
-		a = answered(t, a, Answer{Do: Accept, For: row.asked}, ann, wireTime)
+		a = answered(t, a, Answer{Do: AnswerAccept, For: row.asked}, ann, wireTime)
 		end := wireTime.Add(row.holds)
-		require.Equal(t, Responsibility{Accepted, ann, wireTime, end}, a.Responsibility)
+		require.Equal(t, Responsibility{ResponsibilityAccepted, ann, wireTime, end}, a.Responsibility)
 		require.Equal(t, end, a.due())
 		_, ok := claim(&a, end.Add(-1), end)
 		require.False(t, ok, "nobody else is told while somebody has it")
@@ -523,7 +523,7 @@ func TestAcceptanceHolds(t *testing.T) {
 		require.False(t, ok)
 		b, ok := expire(&a, end)
 		require.True(t, ok)
-		require.Equal(t, Responsibility{State: Undefined}, b.Responsibility)
+		require.Equal(t, Responsibility{State: ResponsibilityUndefined}, b.Responsibility)
 		require.Equal(t, a.Rev, b.Rev, "rev counts changes by source and people only")
 		b, ok = claim(&b, end, end.Add(time.Minute))
 		require.True(t, ok, "the steps start again, at once")
@@ -538,19 +538,19 @@ func TestPriorityRise(t *testing.T) {
 	update := func(a Alert, p Priority) Alert {
 		return raise(&a, Alert{Priority: p}, "src", wireTime.Add(time.Minute))
 	}
-	a := answered(t, raised(PriorityMedium), Answer{Do: Accept}, ann, wireTime)
+	a := answered(t, raised(PriorityMedium), Answer{Do: AnswerAccept}, ann, wireTime)
 	for _, p := range []Priority{PriorityLow, PriorityMedium, PriorityLow, PriorityInfo, PriorityMedium} {
 		a = update(a, p)
-		require.Equal(t, Accepted, a.Responsibility.State, p)
+		require.Equal(t, ResponsibilityAccepted, a.Responsibility.State, p)
 		require.Equal(t, p, a.Priority)
 	}
 	a = update(a, PriorityHigh)
-	require.Equal(t, Undefined, a.Responsibility.State)
+	require.Equal(t, ResponsibilityUndefined, a.Responsibility.State)
 	require.Equal(t, wireTime.Add(time.Minute), a.due())
 
-	a = answered(t, update(a, PriorityLow), Answer{Do: Accept}, ann, wireTime)
+	a = answered(t, update(a, PriorityLow), Answer{Do: AnswerAccept}, ann, wireTime)
 	a = update(a, PriorityMedium)
-	require.Equal(t, Undefined, a.Responsibility.State, "what was accepted was a low one")
+	require.Equal(t, ResponsibilityUndefined, a.Responsibility.State, "what was accepted was a low one")
 
 	b := calling(t, []string{"person:ann"}, time.Hour, true, false)
 	b = update(update(b, PriorityLow), PriorityHigh)
@@ -568,7 +568,7 @@ func TestStepsBeginAgain(t *testing.T) {
 		a.Priority, a.Escalation.peak = PriorityMedium, PriorityMedium
 		require.Equal(t, 2, a.Escalation.Step)
 		now := wireTime.Add(3 * time.Hour)
-		a = answered(t, a, Answer{Do: Accept}, ann, wireTime)
+		a = answered(t, a, Answer{Do: AnswerAccept}, ann, wireTime)
 		a, err := act(&a, action, ann, bob, now)
 		require.NoError(t, err)
 		require.Equal(t, now, a.due(), action)
@@ -582,7 +582,7 @@ func TestStepsBeginAgain(t *testing.T) {
 		}
 		require.Equal(t, wantStep, a.Escalation.Step, action)
 	}
-	a := answered(t, raised(PriorityHigh), Answer{Do: Accept}, ann, wireTime)
+	a := answered(t, raised(PriorityHigh), Answer{Do: AnswerAccept}, ann, wireTime)
 	_, ok := lose(&a, "bob", wireTime)
 	require.False(t, ok, "somebody else's access ended")
 }
@@ -661,7 +661,7 @@ func TestUnreachedLevel(t *testing.T) {
 	a = calling(t, to, time.Minute, false, true)
 	require.Equal(t, full, a.due(), "there is no next step to hurry to")
 
-	a = answered(t, a, Answer{Do: Accept}, ann, wireTime)
+	a = answered(t, a, Answer{Do: AnswerAccept}, ann, wireTime)
 	_, ok = reached(&a)
 	require.False(t, ok, "somebody has it")
 	a = raised(PriorityHigh)
@@ -698,11 +698,11 @@ func TestAllRejected(t *testing.T) {
 			a := calling(t, row.to, time.Hour, true, false)
 			now := wireTime.Add(time.Minute)
 			for _, id := range row.rejects {
-				b, err := answer(&a, Answer{Do: Reject}, Person{ID: id}, row.receipts, now)
+				b, err := answer(&a, Answer{Do: AnswerReject}, Person{ID: id}, row.receipts, now)
 				require.NoError(t, err)
 				a = b
 			}
-			require.Equal(t, Rejected, a.Responsibility.State)
+			require.Equal(t, ResponsibilityRejected, a.Responsibility.State)
 			if row.all {
 				require.Equal(t, now, a.due())
 			} else {
@@ -711,7 +711,7 @@ func TestAllRejected(t *testing.T) {
 		})
 	}
 	a := calling(t, []string{"person:ann"}, time.Hour, false, false)
-	a = answered(t, a, Answer{Do: Reject}, ann, wireTime.Add(time.Second))
+	a = answered(t, a, Answer{Do: AnswerReject}, ann, wireTime.Add(time.Second))
 	a, _ = reached(&a)
 	require.Equal(t, wireTime.Add(time.Second), a.due(), "a receipt after that gives no time back")
 	a, _ = claim(&a, a.due(), wireTime.Add(time.Minute))
@@ -724,16 +724,16 @@ func TestAnswersAreKept(t *testing.T) {
 	a := raised(PriorityHigh)
 	for i := range 20 {
 		before := a
-		a = answered(t, a, Answer{Do: Reject, Reason: fmt.Sprint(i)}, ann, wireTime)
+		a = answered(t, a, Answer{Do: AnswerReject, Reason: fmt.Sprint(i)}, ann, wireTime)
 		require.Len(t, before.Answers, min(i, 8))
 		require.Len(t, a.Answers, min(i+1, 8))
 		require.Equal(t, i+1, a.AnswerCount)
-		require.Equal(t, Answered{Do: Reject, By: ann, At: wireTime, Reason: fmt.Sprint(i)}, a.Answers[len(a.Answers)-1])
+		require.Equal(t, Answered{Do: AnswerReject, By: ann, At: wireTime, Reason: fmt.Sprint(i)}, a.Answers[len(a.Answers)-1])
 		require.Equal(t, fmt.Sprint(max(0, i-7)), a.Answers[0].Reason, "the oldest goes first")
 	}
-	a = answered(t, a, Answer{Do: Accept, For: time.Minute, Reason: "on my way"}, bob, wireTime)
-	require.Equal(t, Answered{Do: Accept, By: bob, At: wireTime, Until: wireTime.Add(time.Minute), Reason: "on my way"}, a.Answers[7])
-	a = answered(t, a, Answer{Do: Close, Force: true, Reason: "sensor off"}, ann, wireTime)
+	a = answered(t, a, Answer{Do: AnswerAccept, For: time.Minute, Reason: "on my way"}, bob, wireTime)
+	require.Equal(t, Answered{Do: AnswerAccept, By: bob, At: wireTime, Until: wireTime.Add(time.Minute), Reason: "on my way"}, a.Answers[7])
+	a = answered(t, a, Answer{Do: AnswerClose, Force: true, Reason: "sensor off"}, ann, wireTime)
 	require.Equal(t, &Closing{ann, wireTime, "sensor off"}, a.Closed)
 	require.Equal(t, wireTime, a.Ended)
 	require.Equal(t, ConditionPresent, a.Condition, "closing an alert does not heal")
@@ -751,9 +751,9 @@ func TestAlertSharesNothing(t *testing.T) {
 	to[0] = "person:cy"
 	require.NotContains(t, text(&a)+text(&b), "cy")
 	for i := range 10 {
-		one := answered(t, a, Answer{Do: Reject}, Person{ID: fmt.Sprint("one-", i)}, wireTime)
+		one := answered(t, a, Answer{Do: AnswerReject}, Person{ID: fmt.Sprint("one-", i)}, wireTime)
 		before := text(&one)
-		another := answered(t, a, Answer{Do: Reject}, Person{ID: fmt.Sprint("another-", i)}, wireTime)
+		another := answered(t, a, Answer{Do: AnswerReject}, Person{ID: fmt.Sprint("another-", i)}, wireTime)
 		require.Equal(t, before, text(&one))
 		a = another
 	}
@@ -763,11 +763,11 @@ func TestAlertSharesNothing(t *testing.T) {
 func TestAnswerRev(t *testing.T) {
 	t.Parallel()
 	a := raised(PriorityHigh)
-	_, err := answer(&a, Answer{Do: Accept, Rev: a.Rev + 1}, ann, nil, wireTime)
+	_, err := answer(&a, Answer{Do: AnswerAccept, Rev: a.Rev + 1}, ann, nil, wireTime)
 	require.ErrorIs(t, err, ErrConflict)
-	b, err := answer(&a, Answer{Do: Accept, Rev: a.Rev}, ann, nil, wireTime)
+	b, err := answer(&a, Answer{Do: AnswerAccept, Rev: a.Rev}, ann, nil, wireTime)
 	require.NoError(t, err)
-	_, err = answer(&b, Answer{Do: Release, Rev: a.Rev}, ann, nil, wireTime)
+	_, err = answer(&b, Answer{Do: AnswerRelease, Rev: a.Rev}, ann, nil, wireTime)
 	require.ErrorIs(t, err, ErrConflict)
 	_, err = answer(&b, Answer{Do: "snooze"}, ann, nil, wireTime)
 	require.ErrorIs(t, err, ErrRefused)
@@ -803,7 +803,7 @@ func TestRejectionBeforeTheLevelIsRecorded(t *testing.T) {
 	} {
 		a := raised(PriorityHigh)
 		a, _ = claim(&a, wireTime, wireTime.Add(10*time.Second))
-		a = answered(t, a, Answer{Do: Reject}, ann, wireTime.Add(time.Second))
+		a = answered(t, a, Answer{Do: AnswerReject}, ann, wireTime.Add(time.Second))
 		a = told(&a, telling{to: []string{c.to}, after: time.Hour, paged: true}, c.received)
 		require.Equal(t, c.atOnce, !a.due().After(wireTime.Add(time.Second)), "%s %v", c.to, c.received)
 	}

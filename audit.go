@@ -41,7 +41,7 @@ const (
 	AuditReceipt        AuditEvent = "receipt"         // somebody has got an alert or notice: Stage
 	AuditNotice         AuditEvent = "notice"          // a notice was sent
 	AuditEscalation     AuditEvent = "escalation"      // an alert's Level was told: To
-	AuditPage           AuditEvent = "page"            // the Notifier was asked to tell To
+	AuditPage           AuditEvent = "page"            // the Pager was asked to tell To
 	AuditRevocation     AuditEvent = "revocation"      // About's access was taken
 	AuditEmergency      AuditEvent = "emergency"       // break-glass: access is given until Until for Reason
 	AuditEmergencyEnded AuditEvent = "emergency_ended" // and has ended, of About
@@ -75,15 +75,15 @@ type Record struct {
 	Conn     string // the connection, as its welcome names it
 	Address  string // the client's network address
 
-	Patient string   // "" if it concerns none, or of a publish several
-	Group   string   // of a watch that was refused
-	Key     string   // of an alert
-	ID      string   // of the alert's occurrence, or of the notice
-	Do      Do       // of an answer
-	Stage   Stage    // of a receipt
-	Level   int      // of an escalation and a page
-	To      []string // of an escalation and a page
-	About   string   // the principal whose access was revoked, or has ended
+	Patient string     // "" if it concerns none, or of a publish several
+	Group   string     // of a watch that was refused
+	Key     string     // of an alert
+	ID      string     // of the alert's occurrence, or of the notice
+	Do      AnswerVerb // of an answer
+	Stage   Stage      // of a receipt
+	Level   int        // of an escalation and a page
+	To      []string   // of an escalation and a page
+	About   string     // the principal whose access was revoked, or has ended
 	Until   time.Time
 	Reason  string // of an emergency, in the words of whoever asked
 	Test    bool

@@ -91,7 +91,7 @@ func TestAuditTrail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &notary{}
 		p := &pager{}
-		w := newWorld(t, nil, &Options{Auditor: n, Notifier: p, Authorizer: &judge{decide: func(a Access, patient string) (Decision, error) {
+		w := newWorld(t, nil, &Options{Auditor: n, Pager: p, Authorizer: &judge{decide: func(a Access, patient string) (Decision, error) {
 			if a.Action == ActionPublish {
 				return Decision{Allow: patient == "p1"}, nil
 			}
@@ -124,7 +124,7 @@ func TestAuditTrail(t *testing.T) {
 		require.NoError(t, err)
 		a, err := w.hub.Raise(t.Context(), Alert{Patient: "p2", Key: "k", Text: "x", Priority: PriorityInfo})
 		require.NoError(t, err)
-		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: Accept})
+		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerAccept})
 		require.NoError(t, err)
 		_, err = w.hub.Clear(t.Context(), a.Ref())
 		require.NoError(t, err)
@@ -259,7 +259,7 @@ func TestAuditOverflow(t *testing.T) {
 func TestSlogAuditor(t *testing.T) {
 	var one, two, other lockedBuffer
 	secret := Record{Event: AuditEmergency, Outcome: OutcomeDone, Who: Person{"secret1", "secret2", RoleClinician}, Asserted: true, Session: "secret3",
-		Conn: "C0NN", Address: "secret4", Patient: "secret5", Group: "secret6", Key: "secret7", ID: "secret8", Do: Accept, Stage: Read, Level: 3,
+		Conn: "C0NN", Address: "secret4", Patient: "secret5", Group: "secret6", Key: "secret7", ID: "secret8", Do: AnswerAccept, Stage: StageRead, Level: 3,
 		To: []string{"person:secret9"}, About: "secret10", Until: time.Now(), Reason: "secret11", Test: true, Count: 4, Refused: 5, Status: 401, Close: 3003,
 		Code: CodeForbidden, Time: time.Now()}
 	for buffer, key := range map[*lockedBuffer]string{&one: "k", &two: "k", &other: "l"} {
@@ -353,7 +353,7 @@ func TestManyAnswersOneWinner(t *testing.T) {
 			wg.Go(func() {
 				by := people["nurse"]
 				by.ID = fmt.Sprint("nurse", i)
-				_, err := w.hub.Answer(t.Context(), by, a.Ref(), Answer{Do: Accept, ID: fmt.Sprint("e", i)})
+				_, err := w.hub.Answer(t.Context(), by, a.Ref(), Answer{Do: AnswerAccept, ID: fmt.Sprint("e", i)})
 				switch {
 				case err == nil:
 					won.Add(1)

@@ -135,7 +135,7 @@ func TestAlertsGoFirst(t *testing.T) {
 func TestMemoryOfStuckClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients, limit = 1000, 8 << 20
-		w := newWorld(t, nil, &Options{TotalOutboxBytes: limit, MaxPerPrincipal: -1})
+		w := newWorld(t, nil, &Options{MaxTotalOutboxBytes: limit, MaxPerPrincipal: -1})
 		t.Cleanup(w.close)
 		var stuck []*peer
 		for range clients {
@@ -208,7 +208,7 @@ func TestFarBehindIsToldAndLosesNoAlert(t *testing.T) {
 	for _, live := range []bool{true, false} {
 		t.Run(fmt.Sprint("live ", live), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, nil, &Options{Replay: 100, OutboxBytes: 4096})
+				w := newWorld(t, nil, &Options{MaxReplay: 100, MaxOutboxBytes: 4096})
 				t.Cleanup(w.close)
 				publish := func(n int) {
 					for i := range n {
@@ -221,7 +221,7 @@ func TestFarBehindIsToldAndLosesNoAlert(t *testing.T) {
 					require.NoError(t, err)
 				}
 				closeIt := func(key string) {
-					_, err := w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: key}, Answer{Do: Close, Force: true, Reason: "x"})
+					_, err := w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: key}, Answer{Do: AnswerClose, Force: true, Reason: "x"})
 					require.NoError(t, err)
 				}
 				raise("before")

@@ -64,7 +64,7 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	c := w.catch
 	more := false
 	if w.cursor.Seq < c.target.Seq {
-		entries, err := o.hub.store.Read(ctx, w.patient, w.cursor, Query{Kinds: c.kinds, Limit: pageSize})
+		entries, err := o.hub.store.Read(ctx, w.patient, w.cursor, ReadQuery{Kinds: c.kinds, Limit: pageSize})
 		if errors.Is(err, ErrGap) { // pruned meanwhile
 			w.catch = nil
 			o.mu.Lock()
@@ -109,7 +109,7 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 
 // begin decides from where w is to be read, and sets w.catch. It returns the
 // frames that come first: sync, and a whole snapshot if w cannot resume. Who is
-// farther behind than Options.Replay gets the newest vitals only, and is told.
+// farther behind than Options.MaxReplay gets the newest vitals only, and is told.
 func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	o := w.out
 	o.mu.Lock()
@@ -131,11 +131,11 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	}
 	behind := false
 	if w.delivery == DeliverEvery {
-		if behind = latest.Seq-from.Seq > uint64(o.hub.opt.Replay); !behind {
+		if behind = latest.Seq-from.Seq > uint64(o.hub.opt.MaxReplay); !behind {
 			c.kinds = nil
 		}
 	}
-	if _, err := o.hub.store.Read(ctx, w.patient, from, Query{Kinds: c.kinds, Limit: 1}); errors.Is(err, ErrGap) {
+	if _, err := o.hub.store.Read(ctx, w.patient, from, ReadQuery{Kinds: c.kinds, Limit: 1}); errors.Is(err, ErrGap) {
 		return w.snapshot(entries, latest), nil
 	} else if err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 // entryAt reads one entry of a log. That vitals behind it are no longer kept is
 // no matter.
 func (h *Hub) entryAt(ctx context.Context, patient string, p Position, kind Kind) (Entry, error) {
-	list, err := h.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, Query{Kinds: []Kind{kind}, Limit: 1})
+	list, err := h.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, ReadQuery{Kinds: []Kind{kind}, Limit: 1})
 	if err == nil && (len(list) != 1 || list[0].Seq != p.Seq) {
 		err = ErrGap
 	}

@@ -229,15 +229,15 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 // already; a patient that is watched already is watched as o says from now on,
 // and begins again at o.Since or with a snapshot. The watch is kept up over
 // lost connections until Unwatch or an EventRevoked. An error means that the
-// patients may be watched or not; those that were refused are in Watching.
-func (c *Client) Watch(ctx context.Context, o WatchOptions) (Watching, error) {
+// patients may be watched or not; those that were refused are in WatchResult.
+func (c *Client) Watch(ctx context.Context, o WatchOptions) (WatchResult, error) {
 	o.Patients, o.Groups = slices.Clone(o.Patients), slices.Clone(o.Groups)
 	o.Since = maps.Clone(o.Since)
 	r, err := c.call(ctx, reqWatch, o.encode, func(r *reply) { c.watched(&o, r) })
 	if err != nil {
-		return Watching{}, err
+		return WatchResult{}, err
 	}
-	return Watching{Patients: r.Watching, Refused: r.Refused}, nil
+	return WatchResult{Patients: r.Watching, Refused: r.Refused}, nil
 }
 
 // Unwatch ends the watching of patients and groups. What still waits for the
@@ -269,8 +269,8 @@ func (c *Client) Unwatch(ctx context.Context, patients, groups []string) error {
 //
 // With an error, Err of those vitals that were not accepted says what is known
 // of them. A server takes a limited number at once (Limits.Vitals).
-func (c *Client) Publish(ctx context.Context, vitals ...Vital) ([]Published, error) {
-	results := make([]Published, len(vitals))
+func (c *Client) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, error) {
+	results := make([]PublishResult, len(vitals))
 	texts := make([][]byte, len(vitals))
 	var pending []int
 	for i, v := range vitals {
@@ -313,7 +313,7 @@ func (c *Client) Publish(ctx context.Context, vitals ...Vital) ([]Published, err
 		var last error
 		for k, i := range pending {
 			got := r.Results[k]
-			results[i] = Published{Seq: got.Seq, Repeated: got.Repeated}
+			results[i] = PublishResult{Seq: got.Seq, Repeated: got.Repeated}
 			if got.Err == nil {
 				continue
 			}

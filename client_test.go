@@ -431,7 +431,7 @@ func TestClientSnapshotCutShort(t *testing.T) {
 func TestClientRepeats(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)
-		var got []Published
+		var got []PublishResult
 		done := make(chan error, 1)
 		go func() {
 			var err error
@@ -451,8 +451,8 @@ func TestClientRepeats(t *testing.T) {
 		}
 		conn.ok(q, `,"results":[{"seq":4,"repeated":true},{"error":{"code":"invalid","retry":"never","field":"patient"}},{"seq":5}]`)
 		require.NoError(t, <-done)
-		require.Equal(t, Published{Seq: 4, Repeated: true}, got[0])
-		require.Equal(t, Published{Seq: 5}, got[2])
+		require.Equal(t, PublishResult{Seq: 4, Repeated: true}, got[0])
+		require.Equal(t, PublishResult{Seq: 5}, got[2])
 		var refused *RequestError
 		require.ErrorAs(t, got[1].Err, &refused)
 		require.Equal(t, "patient", refused.Field)
@@ -492,7 +492,7 @@ func TestClientLater(t *testing.T) {
 		// Of a publish only those are sent again that wait.
 		go func() {
 			got, err := c.Publish(t.Context(), HeartRate.Of("p", 1), HeartRate.Of("p", 2), HeartRate.Of("p", 3))
-			require.Equal(t, []Published{{Seq: 1}, {Seq: 4, Repeated: true}, {Seq: 3}}, got)
+			require.Equal(t, []PublishResult{{Seq: 1}, {Seq: 4, Repeated: true}, {Seq: 3}}, got)
 			done <- err
 		}()
 		start = time.Now()
@@ -517,7 +517,7 @@ func TestClientContext(t *testing.T) {
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
-			_, err := c.Answer(ctx, AlertRef{"p", "k", "a"}, Answer{Do: Accept, For: time.Minute})
+			_, err := c.Answer(ctx, AlertRef{"p", "k", "a"}, Answer{Do: AnswerAccept, For: time.Minute})
 			done <- err
 		}()
 		q := conn.next(reqAnswer)
@@ -629,10 +629,10 @@ func TestClientCalls(t *testing.T) {
 		require.NoError(t, <-done)
 
 		go func() {
-			done <- c.Receipt(t.Context(), Receipt{Patient: "p", NoticeID: "n", Stage: Read, Level: 3, By: Person{ID: "x"}})
+			done <- c.Receipt(t.Context(), Receipt{Patient: "p", NoticeID: "n", Stage: StageRead, Level: 3, By: Person{ID: "x"}})
 		}()
 		q = conn.next(reqReceipt)
-		require.Equal(t, Receipt{Patient: "p", NoticeID: "n", Stage: Read}, q.Receipt)
+		require.Equal(t, Receipt{Patient: "p", NoticeID: "n", Stage: StageRead}, q.Receipt)
 		conn.ok(q, "")
 		require.NoError(t, <-done)
 
@@ -682,7 +682,7 @@ func TestClientRenews(t *testing.T) {
 
 		// A call that needs a new token gets one.
 		done := make(chan error, 1)
-		go func() { done <- c.Receipt(t.Context(), Receipt{Patient: "p", NoticeID: "n", Stage: Read}) }()
+		go func() { done <- c.Receipt(t.Context(), Receipt{Patient: "p", NoticeID: "n", Stage: StageRead}) }()
 		conn.fail(conn.next(reqReceipt), `"code":"unauthorized","retry":"reauth"`)
 		conn.ok(conn.next(reqToken), "")
 		conn.ok(conn.next(reqReceipt), "")
@@ -924,7 +924,7 @@ func TestClientSlowReader(t *testing.T) {
 		require.Equal(t, []string{"p"}, q.Patients)
 		conn.ok(q, "")
 		done := make(chan error, 1)
-		go func() { done <- c.Receipt(t.Context(), Receipt{Patient: "p", NoticeID: "n", Stage: Read}) }()
+		go func() { done <- c.Receipt(t.Context(), Receipt{Patient: "p", NoticeID: "n", Stage: StageRead}) }()
 		conn.ok(conn.next(reqReceipt), "")
 		require.NoError(t, <-done)
 		conn.none()
@@ -1090,7 +1090,7 @@ func TestClientRefusedLater(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			got, err := c.Watch(t.Context(), WatchOptions{Patients: []string{"a", "b", "x"}, Groups: []string{"g", "h"}, Emergency: true, Reason: "why"})
-			require.Equal(t, Watching{Patients: []string{"a", "b"}, Refused: []Refusal{{Patient: "x", Code: CodeForbidden}}}, got)
+			require.Equal(t, WatchResult{Patients: []string{"a", "b"}, Refused: []Refusal{{Patient: "x", Code: CodeForbidden}}}, got)
 			done <- err
 		}()
 		conn.ok(conn.next(reqWatch), `,"watching":["a","b"],"refused":[{"patient":"x","code":"forbidden"}]`)

@@ -35,7 +35,7 @@ func TestClockIsSet(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				t.Log(step, "restarted:", restarted)
 				store, p := &clocked{Store: NewMemoryStore(nil)}, &pager{}
-				options := &Options{Policy: threeSteps, Notifier: p}
+				options := &Options{Policy: threeSteps, Pager: p}
 				store.ahead.Store(int64(-min(step, 0))) // what is set back was ahead
 				w := newWorld(t, store, options)
 				defer func() { w.close() }()
@@ -45,7 +45,7 @@ func TestClockIsSet(t *testing.T) {
 				require.NoError(t, err)
 				a, err := w.hub.Raise(t.Context(), high("accepted"))
 				require.NoError(t, err)
-				_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Accept, For: 5 * time.Minute})
+				_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept, For: 5 * time.Minute})
 				require.NoError(t, err)
 				_, err = w.hub.Publish(t.Context(), hb)
 				require.NoError(t, err)
@@ -143,14 +143,14 @@ func TestClockIsSetWhileMuchHappens(t *testing.T) {
 	for _, raised := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			var refused atomic.Bool
-			s := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+			s := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 				if refused.Load() {
 					return nil, errInjected
 				}
 				return next.Append(ctx, entries)
 			}}
 			p := &pager{}
-			w := newWorld(t, s, &Options{Policy: threeSteps, Notifier: p})
+			w := newWorld(t, s, &Options{Policy: threeSteps, Pager: p})
 			defer w.close()
 			w.hub.skew.Store(int64(time.Hour)) // the wall clock is ahead, for in a bubble it cannot be
 			time.Sleep(11 * time.Second)

@@ -196,7 +196,7 @@ func decodeAnswered(s *scanner) (a Answered) {
 	s.object(func(name []byte) bool {
 		switch string(name) {
 		case "do":
-			a.Do = Do(s.str())
+			a.Do = AnswerVerb(s.str())
 		case "by":
 			a.By = decodePerson(s)
 		case "at":

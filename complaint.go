@@ -29,7 +29,7 @@ func (h *Hub) complainOnce(ctx context.Context, about AlertRef, rule, text strin
 // complains reports whether a complaint is open, as this node knows, and its
 // condition present.
 func (h *Hub) complains(key string) bool {
-	e, ok := h.index.get(openKey{System, alertKey(key, false)})
+	e, ok := h.index.get(openKey{SystemPatient, alertKey(key, false)})
 	if !ok {
 		return false
 	}
@@ -40,10 +40,10 @@ func (h *Hub) complains(key string) bool {
 // complain raises a technical alert in the system's own log about an alert
 // that reaches or moves nobody.
 func (h *Hub) complain(ctx context.Context, about AlertRef, rule, text string) error {
-	if about.Patient == System {
+	if about.Patient == SystemPatient {
 		return nil // no complaints about complaints
 	}
-	_, err := h.raise(ctx, host, Alert{Patient: System, Key: complaintKey(about, rule), ID: rand.Text(), Kind: KindTechnical, Priority: PriorityHigh,
+	_, err := h.raise(ctx, host, Alert{Patient: SystemPatient, Key: complaintKey(about, rule), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityHigh,
 		Text: text, Source: Source{Rule: rule}})
 	return err
 }
@@ -54,7 +54,7 @@ func complaintKey(about AlertRef, rule string) string {
 
 // relieveBy relieves by a revision that is new to this node, its own or another's.
 func (h *Hub) relieveBy(e *Entry) {
-	if e.Kind != KindAlert || h.index.alertsOf(System) == 0 {
+	if e.Kind != KindAlert || h.index.alertsOf(SystemPatient) == 0 {
 		return
 	}
 	if a, err := decodeAlert(e); err == nil {
@@ -65,7 +65,7 @@ func (h *Hub) relieveBy(e *Entry) {
 // relieve ends the condition of the complaints about an alert that somebody has
 // accepted or that has ended; that a patient has too many, when half of them have.
 func (h *Hub) relieve(a *Alert) {
-	if a.Patient == System || a.Open() && a.Responsibility.State != Accepted {
+	if a.Patient == SystemPatient || a.Open() && a.Responsibility.State != ResponsibilityAccepted {
 		return
 	}
 	over := []string{complaintKey(a.Ref(), "policy-exhausted"), complaintKey(a.Ref(), "no-recipient"),
@@ -75,7 +75,7 @@ func (h *Hub) relieve(a *Alert) {
 	}
 	for _, key := range over {
 		if h.complains(key) {
-			go h.insist(h.ctx, func(ctx context.Context) error { return h.endCondition(ctx, System, key, false) })
+			go h.insist(h.ctx, func(ctx context.Context) error { return h.endCondition(ctx, SystemPatient, key, false) })
 		}
 	}
 }

@@ -21,25 +21,25 @@ func (deaf) Changed(context.Context, string, int) ([]Entry, string, error) {
 // node: whoever has accepted the complaint is not asked for it again. If nobody
 // had, it stays to be seen, and is raised again when it is true again.
 func TestComplaintsEndWithTheirAlert(t *testing.T) {
-	admin := Principal{ID: "admin", Role: RoleClinician, Patients: []string{System}}
+	admin := Principal{ID: "admin", Role: RoleClinician, Patients: []string{SystemPatient}}
 	for _, nodes := range []int{1, 2} {
 		for _, ends := range []bool{false, true} {
 			for _, accepted := range []bool{false, true} {
 				t.Run(fmt.Sprint(nodes, ends, accepted), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						store := NewMemoryStore(nil)
-						w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: &pager{}})
+						w := newWorld(t, store, &Options{Policy: threeSteps, Pager: &pager{}})
 						defer w.close()
 						answers := w
 						a, err := w.hub.Raise(t.Context(), high("k"))
 						require.NoError(t, err)
 						time.Sleep(4 * time.Minute)
 						if nodes == 2 {
-							answers = newWorld(t, deaf{store}, &Options{Policy: threeSteps, Notifier: &pager{}})
+							answers = newWorld(t, deaf{store}, &Options{Policy: threeSteps, Pager: &pager{}})
 							defer answers.close()
 							time.Sleep(2 * time.Second)
 						}
-						about := AlertRef{Patient: System, Key: complaintKey(a.Ref(), "policy-exhausted")}
+						about := AlertRef{Patient: SystemPatient, Key: complaintKey(a.Ref(), "policy-exhausted")}
 						complaint := func() Alert {
 							c, err := w.hub.Alert(t.Context(), about.Patient, about.Key)
 							require.NoError(t, err)
@@ -47,13 +47,13 @@ func TestComplaintsEndWithTheirAlert(t *testing.T) {
 						}
 						require.Equal(t, ConditionPresent, complaint().Condition)
 						if accepted {
-							_, err = answers.hub.Answer(t.Context(), admin, about, Answer{Do: Accept})
+							_, err = answers.hub.Answer(t.Context(), admin, about, Answer{Do: AnswerAccept})
 							require.NoError(t, err)
 						}
 						if ends {
-							_, err = answers.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Close, Force: true, Reason: "x"})
+							_, err = answers.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerClose, Force: true, Reason: "x"})
 						} else {
-							_, err = answers.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Accept, For: time.Minute})
+							_, err = answers.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept, For: time.Minute})
 						}
 						require.NoError(t, err)
 						time.Sleep(2 * time.Second)
@@ -77,21 +77,21 @@ func TestComplaintsEndWithTheirAlert(t *testing.T) {
 func TestComplaintThatComesTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := complaintKey(AlertRef{Patient: "p1", Key: "k"}, "policy-exhausted")
-		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 			if entries[0].Key == "a/"+key && entries[0].Rev == 1 {
 				time.Sleep(100 * time.Millisecond)
 			}
 			return next.Append(ctx, entries)
 		}}
-		w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: &pager{}, Lanes: 64})
+		w := newWorld(t, store, &Options{Policy: threeSteps, Pager: &pager{}, Lanes: 64})
 		defer w.close()
 		a, err := w.hub.Raise(t.Context(), high("k"))
 		require.NoError(t, err)
 		time.Sleep(210*time.Second + 50*time.Millisecond)
-		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Accept})
+		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
 		require.NoError(t, err)
 		time.Sleep(time.Second)
-		c, err := w.hub.Alert(t.Context(), System, key)
+		c, err := w.hub.Alert(t.Context(), SystemPatient, key)
 		require.NoError(t, err)
 		require.Equal(t, ConditionOver, c.Condition)
 	})

@@ -1027,7 +1027,7 @@ func TestStuckClient(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			certificate()
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, nil, &Options{OutboxBytes: 16 << 10})
+				w := newWorld(t, nil, &Options{MaxOutboxBytes: 16 << 10})
 				t.Cleanup(w.close)
 				dial := v.open(w)
 				watch := `{"type":"watch","req":"1","patients":["p1"]%s}`

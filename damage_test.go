@@ -34,7 +34,7 @@ func (d *damaged) spoil(list ...Entry) []Entry {
 	return list
 }
 
-func (d *damaged) Read(ctx context.Context, patient string, after Position, q Query) ([]Entry, error) {
+func (d *damaged) Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error) {
 	list, err := d.Store.Read(ctx, patient, after, q)
 	return d.spoil(list...), err
 }
@@ -110,7 +110,7 @@ func TestDamagedAlert(t *testing.T) {
 				assert.NotContains(t, log.String(), "text")
 				var complaint *Alert
 				for _, e := range w.hub.index.all() {
-					if e.Patient == System && e.Kind == KindAlert {
+					if e.Patient == SystemPatient && e.Kind == KindAlert {
 						complaint, err = decodeAlert(&e)
 						require.NoError(t, err)
 					}
@@ -166,7 +166,7 @@ func TestDamagedRevocationCounts(t *testing.T) {
 		require.Contains(t, log.String(), "a stored revocation cannot be read")
 		complaints := 0
 		for _, e := range w.hub.index.all() {
-			if a, err := decodeAlert(&e); err == nil && e.Patient == System && a.Source.Rule == "unreadable" {
+			if a, err := decodeAlert(&e); err == nil && e.Patient == SystemPatient && a.Source.Rule == "unreadable" {
 				complaints++
 			}
 		}
@@ -214,7 +214,7 @@ func TestDamagedTimer(t *testing.T) {
 				a, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
 				return err == nil && a.Condition == ConditionPresent
 			}
-			complaint := AlertRef{Patient: System, Key: complaintKey(AlertRef{Patient: "p1", Key: "t/mon-1"}, "unreadable")}
+			complaint := AlertRef{Patient: SystemPatient, Key: complaintKey(AlertRef{Patient: "p1", Key: "t/mon-1"}, "unreadable")}
 			time.Sleep(18*time.Second - time.Since(start))
 			require.Equal(t, promised, silent())
 			_, err = w.hub.Alert(t.Context(), complaint.Patient, complaint.Key)
@@ -240,7 +240,7 @@ func TestDamagedRevocationIsToldLater(t *testing.T) {
 		var refused atomic.Bool
 		refused.Store(true)
 		store := &seam{Store: &damaged{Store: whole, data: `{"kind":"revo`, upTo: 1 << 40, prefix: "x/revoked/"},
-			appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+			appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 				if refused.Load() {
 					return nil, errInjected
 				}
@@ -249,9 +249,9 @@ func TestDamagedRevocationIsToldLater(t *testing.T) {
 		w := newWorld(t, store, nil)
 		defer w.close()
 		time.Sleep(3 * time.Second)
-		require.Zero(t, w.hub.index.alertsOf(System))
+		require.Zero(t, w.hub.index.alertsOf(SystemPatient))
 		refused.Store(false)
 		time.Sleep(5 * time.Second)
-		require.Equal(t, 1, w.hub.index.alertsOf(System))
+		require.Equal(t, 1, w.hub.index.alertsOf(SystemPatient))
 	})
 }

@@ -20,14 +20,14 @@ type emergencies struct {
 }
 
 type emergency struct {
-	Change
+	AccessChange
 	rev uint64
 }
 
 func (x *emergencies) init() { x.by = make(map[string]map[string]emergency) }
 
 // note takes a revision of an emergency in, unless a newer one is known.
-func (x *emergencies) note(e *Entry, c *Change) {
+func (x *emergencies) note(e *Entry, c *AccessChange) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	of := x.by[c.Principal]
@@ -106,14 +106,14 @@ func emergencyKey(principal string) string {
 // breakGlass writes into a patient's log that an emergency begins, or goes on
 // until later. It is open until it ends.
 func (h *Hub) breakGlass(ctx context.Context, p *Principal, patient, reason string, until time.Time) error {
-	c := &Change{Kind: "emergency", Principal: p.ID, Reason: reason, Until: until.UTC().Truncate(time.Millisecond)}
+	c := &AccessChange{Kind: "emergency", Principal: p.ID, Reason: reason, Until: until.UTC().Truncate(time.Millisecond)}
 	return h.setEmergency(ctx, patient, c, func(*Entry) bool { return true })
 }
 
 // endEmergency writes into a patient's log that an emergency has ended, if it is
 // still of the given revision; 0: of any.
 func (h *Hub) endEmergency(ctx context.Context, patient, principal string, rev uint64) error {
-	c := &Change{Kind: "emergency_ended", Principal: principal, Until: h.now()}
+	c := &AccessChange{Kind: "emergency_ended", Principal: principal, Until: h.now()}
 	was := false
 	err := h.setEmergency(ctx, patient, c, func(old *Entry) bool {
 		was = old.Open && (rev == 0 || rev == old.Rev)
@@ -127,7 +127,7 @@ func (h *Hub) endEmergency(ctx context.Context, patient, principal string, rev u
 
 // setEmergency appends the next state of an emergency if apply, which is given
 // the last one, says so.
-func (h *Hub) setEmergency(ctx context.Context, patient string, c *Change, apply func(old *Entry) bool) error {
+func (h *Hub) setEmergency(ctx context.Context, patient string, c *AccessChange, apply func(old *Entry) bool) error {
 	key := emergencyKey(c.Principal)
 	var data encoder
 	c.encode(&data)

@@ -22,15 +22,15 @@ type Step struct {
 	After time.Duration
 }
 
-// Notifier tells people beyond carewire: by SMS, pager or push. An error means
+// Pager tells people beyond carewire: by SMS, pager or push. An error means
 // that nobody was reached; a Page may come again with the same Key. It must be
 // safe for concurrent use; it is given Options.CallTimeout and may panic
 // without harm.
-type Notifier interface {
-	Notify(ctx context.Context, p Page) error
+type Pager interface {
+	Page(ctx context.Context, p Page) error
 }
 
-// Page is one message that a Notifier is to bring to one recipient.
+// Page is one message that a Pager is to bring to one recipient.
 type Page struct {
 	Key   string // names alert, level and recipient: the same Key is the same Page
 	To    string // person:ID, group:ID or role:NAME
@@ -168,7 +168,7 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 	expired, err := h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		return expire(prev, now)
 	}))
-	if err != nil || expired.Responsibility.State == Accepted {
+	if err != nil || expired.Responsibility.State == ResponsibilityAccepted {
 		return
 	}
 	c.quiet = true
@@ -271,7 +271,7 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 	if a.Test {
 		to = h.opt.TestRecipients
 	}
-	if h.opt.Notifier == nil || len(to) == 0 {
+	if h.opt.Pager == nil || len(to) == 0 {
 		return false
 	}
 	results := make(chan error, len(to))
@@ -279,7 +279,7 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 		p := Page{Key: a.ID + "/" + strconv.Itoa(a.Escalation.Level) + "/" + t, To: t, Level: a.Escalation.Level, Alert: *a}
 		go func() {
 			_, err := callHost(ctx, h, h.calls.notify, func(ctx context.Context) (struct{}, error) {
-				return struct{}{}, h.opt.Notifier.Notify(ctx, p)
+				return struct{}{}, h.opt.Pager.Page(ctx, p)
 			})
 			h.recordHost(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
 			results <- err

@@ -23,7 +23,7 @@ type pager struct {
 	deaf  map[string]bool
 }
 
-func (p *pager) Notify(_ context.Context, page Page) error {
+func (p *pager) Page(_ context.Context, page Page) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.deaf[page.To] {
@@ -40,7 +40,7 @@ func (p *pager) told(start time.Time) []string {
 	defer p.mu.Unlock()
 	var list []string
 	for i, page := range p.pages {
-		if page.Alert.Patient == System {
+		if page.Alert.Patient == SystemPatient {
 			continue
 		}
 		list = append(list, p.at[i].Sub(start).Round(time.Second).String()+" "+page.To)
@@ -70,7 +70,7 @@ func high(key string) Alert {
 func escalating(t *testing.T, f func(w *world, p *pager, start time.Time)) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pager{deaf: make(map[string]bool)}
-		w := newWorld(t, nil, &Options{Policy: threeSteps, Notifier: p})
+		w := newWorld(t, nil, &Options{Policy: threeSteps, Pager: p})
 		defer w.close()
 		f(w, p, time.Now())
 	})
@@ -91,11 +91,11 @@ func TestUnansweredAlertGoesThroughAllSteps(t *testing.T) {
 		// technical alert that says so.
 		time.Sleep(time.Hour)
 		require.Equal(t, []string{"3m30s group:icu", "7m30s group:icu", "15m30s group:icu", "30m30s group:icu", "45m30s group:icu", "1h0m30s group:icu"}, p.told(start))
-		entries, _, err := w.store.Latest(t.Context(), System)
+		entries, _, err := w.store.Latest(t.Context(), SystemPatient)
 		require.NoError(t, err)
 		require.Len(t, entries, 1)
 		a, _ := decodeAlert(&entries[0])
-		require.Equal(t, KindTechnical, a.Kind)
+		require.Equal(t, AlertTechnical, a.Kind)
 		e, err := w.store.Get(t.Context(), "p1", "a/k")
 		require.NoError(t, err)
 		a, _ = decodeAlert(&e)
@@ -110,7 +110,7 @@ func TestAcceptedAlertIsNotEscalated(t *testing.T) {
 		a, err := w.hub.Raise(t.Context(), high("k"))
 		require.NoError(t, err)
 		time.Sleep(20 * time.Second)
-		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Accept, For: 10 * time.Minute})
+		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept, For: 10 * time.Minute})
 		require.NoError(t, err)
 		time.Sleep(9 * time.Minute)
 		require.Equal(t, []string{"0s person:nurse"}, p.told(start))
@@ -138,28 +138,28 @@ func TestWhatBeginsAndEndsEscalation(t *testing.T) {
 		want []string                       // pages within 75 s
 	}{
 		{"nothing", nil, []string{"0s person:nurse", "30s person:doctor"}},
-		{"everybody asked rejects", []func(*world, AlertRef) error{do(nurse, Answer{Do: Reject})}, []string{"0s person:nurse", "10s person:doctor", "1m10s group:icu"}},
-		{"somebody else rejects", []func(*world, AlertRef) error{do(doctor, Answer{Do: Reject})}, []string{"0s person:nurse", "30s person:doctor"}},
-		{"accept", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept})}, []string{"0s person:nurse"}},
-		{"accept, release", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), do(nurse, Answer{Do: Release})},
+		{"everybody asked rejects", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerReject})}, []string{"0s person:nurse", "10s person:doctor", "1m10s group:icu"}},
+		{"somebody else rejects", []func(*world, AlertRef) error{do(doctor, Answer{Do: AnswerReject})}, []string{"0s person:nurse", "30s person:doctor"}},
+		{"accept", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept})}, []string{"0s person:nurse"}},
+		{"accept, release", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), do(nurse, Answer{Do: AnswerRelease})},
 			[]string{"0s person:nurse", "20s person:nurse", "50s person:doctor"}},
-		{"accept, assign", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), do(nurse, Answer{Do: Assign, To: "person:doctor"})},
+		{"accept, assign", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), do(nurse, Answer{Do: AnswerAssign, To: "person:doctor"})},
 			[]string{"0s person:nurse", "20s person:doctor"}},
 		{"the condition is over", []func(*world, AlertRef) error{func(x *world, ref AlertRef) error {
 			a, err := x.hub.Clear(context.Background(), ref)
 			require.True(x.t, a.Latched)
 			return err
 		}}, []string{"0s person:nurse"}},
-		{"closed by force", []func(*world, AlertRef) error{do(nurse, Answer{Do: Close, Force: true, Reason: "mistake"})}, []string{"0s person:nurse"}},
-		{"accept, priority stays", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), func(x *world, _ AlertRef) error {
+		{"closed by force", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerClose, Force: true, Reason: "mistake"})}, []string{"0s person:nurse"}},
+		{"accept, priority stays", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), func(x *world, _ AlertRef) error {
 			_, err := x.hub.Raise(context.Background(), Alert{Patient: "p1", Key: "k", Text: "still", Priority: PriorityMedium})
 			return err
 		}}, []string{"0s person:nurse"}},
-		{"accept, priority rises", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), func(x *world, _ AlertRef) error {
+		{"accept, priority rises", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), func(x *world, _ AlertRef) error {
 			_, err := x.hub.Raise(context.Background(), Alert{Patient: "p1", Key: "k", Text: "worse", Priority: PriorityHigh})
 			return err
 		}}, []string{"0s person:nurse", "20s person:nurse", "50s person:doctor"}},
-		{"the accepter loses access", []func(*world, AlertRef) error{do(nurse, Answer{Do: Accept}), func(x *world, _ AlertRef) error {
+		{"the accepter loses access", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), func(x *world, _ AlertRef) error {
 			return x.hub.Revoke(context.Background(), Revocation{Principal: "nurse"})
 		}}, []string{"0s person:nurse", "20s person:nurse", "50s person:doctor"}},
 	} {
@@ -220,7 +220,7 @@ func TestGroupRejects(t *testing.T) {
 		policy := func(_ context.Context, _ Alert, step int) (Step, bool) {
 			return Step{To: []string{[]string{"group:icu", "role:viewer"}[min(step, 2)-1]}, After: time.Hour}, true
 		}
-		w := newWorld(t, nil, &Options{Policy: policy, Notifier: p})
+		w := newWorld(t, nil, &Options{Policy: policy, Pager: p})
 		defer w.close()
 		start := time.Now()
 		a, err := w.hub.Raise(t.Context(), high("k"))
@@ -232,11 +232,11 @@ func TestGroupRejects(t *testing.T) {
 			r.ws.CloseNow()
 		}
 		time.Sleep(10 * time.Second)
-		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Reject})
+		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerReject})
 		require.NoError(t, err)
 		time.Sleep(10 * time.Second)
 		require.Equal(t, []string{"0s group:icu"}, p.told(start))
-		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: Reject})
+		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerReject})
 		require.NoError(t, err)
 		time.Sleep(10 * time.Second)
 		require.Equal(t, []string{"20s role:viewer"}, p.told(start))
@@ -250,8 +250,8 @@ func TestEscalationGoesOnInAnotherHub(t *testing.T) {
 		store := &seam{Store: NewMemoryStore(nil)}
 		p := &pager{}
 		start := time.Now()
-		dying := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
-		store.appending = func(next Store, ctx context.Context, e []Entry) ([]Appended, error) {
+		dying := newWorld(t, store, &Options{Policy: threeSteps, Pager: p})
+		store.appending = func(next Store, ctx context.Context, e []Entry) ([]AppendResult, error) {
 			a, err := next.Append(ctx, e)
 			if alert, derr := decodeAlert(&e[0]); derr == nil && alert.Escalation.State == EscalationClaimed {
 				<-ctx.Done() // the record is written, and the node dies before the page
@@ -270,7 +270,7 @@ func TestEscalationGoesOnInAnotherHub(t *testing.T) {
 		store.appending = nil
 		var nodes []*world
 		for range 3 { // three nodes on one store
-			w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+			w := newWorld(t, store, &Options{Policy: threeSteps, Pager: p})
 			defer w.close()
 			nodes = append(nodes, w)
 		}
@@ -295,7 +295,7 @@ func TestEscalationGoesOnInAnotherHub(t *testing.T) {
 		}
 		require.GreaterOrEqual(t, len(once), 90)
 		levels := make(map[int]int)
-		entries, err := store.Read(t.Context(), "p1", Position{}, Query{Kinds: []Kind{KindAlert}, Key: "a/k"})
+		entries, err := store.Read(t.Context(), "p1", Position{}, ReadQuery{Kinds: []Kind{KindAlert}, Key: "a/k"})
 		require.NoError(t, err)
 		for i := range entries {
 			if a, _ := decodeAlert(&entries[i]); a.Escalation.State == EscalationNotified {
@@ -312,7 +312,7 @@ func TestLevelsAreToldThatCannotBeRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &unwritable{Store: NewMemoryStore(nil)}
 		p := &pager{}
-		w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+		w := newWorld(t, store, &Options{Policy: threeSteps, Pager: p})
 		defer w.close()
 		start := time.Now()
 		store.last.Store(true) // it fails when the alert is there, and nobody was told
@@ -336,7 +336,7 @@ func TestPagesGoOutWhileTheStoreFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &seam{Store: NewMemoryStore(nil)}
 		p := &pager{}
-		w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+		w := newWorld(t, store, &Options{Policy: threeSteps, Pager: p})
 		defer w.close()
 		nurse := w.watching("nurse", "latest")
 		defer nurse.ws.CloseNow()
@@ -366,7 +366,7 @@ func TestPagesGoOutWhileTheStoreFails(t *testing.T) {
 // A claim that loses its race against the end of the alert pages nobody.
 func TestAlertEndsWhileItIsClaimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 			a, err := decodeAlert(&entries[0])
 			if err == nil && a.Escalation.State == EscalationClaimed && a.Escalation.Level == 2 {
 				a.end(time.Now())
@@ -377,14 +377,14 @@ func TestAlertEndsWhileItIsClaimed(t *testing.T) {
 			return next.Append(ctx, entries)
 		}}
 		p := &pager{}
-		w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+		w := newWorld(t, store, &Options{Policy: threeSteps, Pager: p})
 		defer w.close()
 		start := time.Now()
 		_, err := w.hub.Raise(t.Context(), high("k"))
 		require.NoError(t, err)
 		time.Sleep(time.Hour)
 		require.Equal(t, []string{"0s person:nurse"}, p.told(start))
-		entries, _, err := store.Latest(t.Context(), System)
+		entries, _, err := store.Latest(t.Context(), SystemPatient)
 		require.NoError(t, err)
 		require.Empty(t, entries)
 	})
@@ -403,14 +403,14 @@ func TestComplaintOutlivesAFailure(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var refused atomic.Bool
-			store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
-				if refused.Load() && slices.ContainsFunc(entries, func(e Entry) bool { return e.Patient == System }) {
+			store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
+				if refused.Load() && slices.ContainsFunc(entries, func(e Entry) bool { return e.Patient == SystemPatient }) {
 					return nil, errInjected
 				}
 				return next.Append(ctx, entries)
 			}}
 			p := &pager{}
-			w := newWorld(t, store, &Options{Policy: threeSteps, Notifier: p})
+			w := newWorld(t, store, &Options{Policy: threeSteps, Pager: p})
 			defer w.close()
 			start := time.Now()
 			_, err := w.hub.Raise(t.Context(), high("k"))
@@ -420,7 +420,7 @@ func TestComplaintOutlivesAFailure(t *testing.T) {
 			time.Sleep(c.fails) // the policy has no further step at 3m30s
 			refused.Store(false)
 			time.Sleep(15 * time.Minute)
-			entries, err := w.store.Read(t.Context(), System, Position{}, Query{Limit: 1})
+			entries, err := w.store.Read(t.Context(), SystemPatient, Position{}, ReadQuery{Limit: 1})
 			require.NoError(t, err)
 			require.Len(t, entries, 1)
 			require.Equal(t, c.written, entries[0].Received.Sub(start))
@@ -447,7 +447,7 @@ func TestStepIsAskedForAgain(t *testing.T) {
 						}
 						return threeSteps(ctx, a, step)
 					}
-					w := newWorld(t, nil, &Options{Policy: policy, Notifier: p, CallTimeout: 100 * time.Millisecond})
+					w := newWorld(t, nil, &Options{Policy: policy, Pager: p, CallTimeout: 100 * time.Millisecond})
 					defer w.close()
 					start := time.Now()
 					a := high("k")
@@ -484,7 +484,7 @@ func TestWithoutPolicyTheAddresseesAreTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &pager{}
-				w := newWorld(t, nil, &Options{Policy: c.policy, Notifier: p, CallTimeout: time.Second})
+				w := newWorld(t, nil, &Options{Policy: c.policy, Pager: p, CallTimeout: time.Second})
 				defer w.close()
 				a := high("k")
 				a.To = []string{"person:nurse"}
@@ -499,11 +499,11 @@ func TestWithoutPolicyTheAddresseesAreTold(t *testing.T) {
 	}
 }
 
-// A hung Notifier piles up nothing, and a page that fails is no page.
-func TestHungNotifierIsBounded(t *testing.T) {
+// A hung Pager piles up nothing, and a page that fails is no page.
+func TestHungPagerIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		w := newWorld(t, nil, &Options{Notifier: notifierFunc(func(context.Context, Page) error { <-release; return nil })})
+		w := newWorld(t, nil, &Options{Pager: pagerFunc(func(context.Context, Page) error { <-release; return nil })})
 		defer w.close()
 		defer close(release)
 		for i := range 200 {
@@ -519,16 +519,16 @@ func TestHungNotifierIsBounded(t *testing.T) {
 	})
 }
 
-type notifierFunc func(context.Context, Page) error
+type pagerFunc func(context.Context, Page) error
 
-func (f notifierFunc) Notify(ctx context.Context, p Page) error { return f(ctx, p) }
+func (f pagerFunc) Page(ctx context.Context, p Page) error { return f(ctx, p) }
 
 // Test alerts page nobody but the recipients that the host names.
 func TestTestAlertsPageNobodyElse(t *testing.T) {
 	for _, recipients := range [][]string{nil, {"person:tester"}} {
 		synctest.Test(t, func(t *testing.T) {
 			p := &pager{}
-			w := newWorld(t, nil, &Options{Policy: threeSteps, Notifier: p, TestRecipients: recipients})
+			w := newWorld(t, nil, &Options{Policy: threeSteps, Pager: p, TestRecipients: recipients})
 			defer w.close()
 			a := high("k")
 			a.Test = true
@@ -580,7 +580,7 @@ func TestSilentDevice(t *testing.T) {
 		a := noData()
 		require.NotNil(t, a, "three intervals have passed")
 		require.Equal(t, ConditionPresent, a.Condition)
-		require.Equal(t, KindTechnical, a.Kind)
+		require.Equal(t, AlertTechnical, a.Kind)
 		time.Sleep(10 * time.Minute)
 		require.Equal(t, a.ID, noData().ID, "one alert, however long")
 		send()
@@ -635,7 +635,7 @@ func TestInbox(t *testing.T) {
 		item := nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)
 		require.Equal(t, "k-1", item["alert_id"])
 		require.Equal(t, "alert", doctor.read()["type"])
-		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: Accept})
+		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerAccept})
 		require.NoError(t, err)
 		for item["responsibility"].(object)["state"] != "accepted" {
 			item = nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)

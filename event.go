@@ -39,33 +39,33 @@ const (
 type Event struct {
 	Type      EventType
 	Patient   string
-	Position            // of events of a patient's log, gap, sync and synced
-	Must      uint64    // with Position: the number of undroppable entries up to it
-	Recovered bool      // sync: nothing since the position asked for is missing
-	Vital     *Vital    // vital
-	Alert     *Alert    // alert
-	Notice    *Notice   // notice
-	Receipt   *Receipt  // receipt
-	Access    *Change   // access
-	Heads     []Head    // head, without Epochs
-	Items     []Item    // inbox
-	Done      bool      // inbox: the last page of what was open when connecting
-	Store     string    // status: ok, slow or failing
-	Since     time.Time // status
-	Time      time.Time // welcome, heartbeat: the server's time
-	Open      int       // heartbeat: the number of my open entries
-	Welcome   *Welcome  // welcome
-	Code      CloseCode // lost and closed: why
+	Position                // of events of a patient's log, gap, sync and synced
+	Must      uint64        // with Position: the number of undroppable entries up to it
+	Recovered bool          // sync: nothing since the position asked for is missing
+	Vital     *Vital        // vital
+	Alert     *Alert        // alert
+	Notice    *Notice       // notice
+	Receipt   *Receipt      // receipt
+	Access    *AccessChange // access
+	Heads     []Head        // head, without Epochs
+	Items     []InboxItem   // inbox
+	Done      bool          // inbox: the last page of what was open when connecting
+	Store     string        // status: ok, slow or failing
+	Since     time.Time     // status
+	Time      time.Time     // welcome, heartbeat: the server's time
+	Open      int           // heartbeat: the number of my open entries
+	Welcome   *Welcome      // welcome
+	Code      CloseCode     // lost and closed: why
 }
 
-// Item is one entry of an inbox: an alert or a notice.
-type Item struct {
+// InboxItem is one entry of an inbox: an alert or a notice.
+type InboxItem struct {
 	Alert  *Alert
 	Notice *Notice
 }
 
-// Change is what an access event tells.
-type Change struct {
+// AccessChange is what an access event tells.
+type AccessChange struct {
 	Kind      string    // revoked, members, emergency, emergency_ended
 	Principal string    // whose access
 	Session   string    // only this session's
@@ -76,10 +76,12 @@ type Change struct {
 }
 
 // Format writes nothing of c but its kind.
-func (c Change) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Change{%s}", c.Kind) }
+func (c AccessChange) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Change{%s}", c.Kind) }
 
 // LogValue hides c from logs but for its kind.
-func (c Change) LogValue() slog.Value { return slog.StringValue("carewire.Change{" + c.Kind + "}") }
+func (c AccessChange) LogValue() slog.Value {
+	return slog.StringValue("carewire.Change{" + c.Kind + "}")
+}
 
 // Welcome is what a server says of itself and of the connection.
 type Welcome struct {
@@ -102,7 +104,7 @@ type Limits struct {
 	History  int // entries in one page
 }
 
-func (c *Change) encode(e *encoder) {
+func (c *AccessChange) encode(e *encoder) {
 	e.b = append(e.b, '{')
 	e.str("kind", c.Kind)
 	e.str("principal", c.Principal)
@@ -114,7 +116,7 @@ func (c *Change) encode(e *encoder) {
 	e.b = append(e.b, '}')
 }
 
-func (c *Change) decode(s *scanner) {
+func (c *AccessChange) decode(s *scanner) {
 	s.object(func(name []byte) bool {
 		switch string(name) {
 		case "kind":
@@ -174,7 +176,7 @@ func (e *Entry) event() (Event, error) {
 		ev.Receipt = new(Receipt)
 		ev.Receipt.decode(&s)
 	case KindAccess:
-		ev.Access = new(Change)
+		ev.Access = new(AccessChange)
 		ev.Access.decode(&s)
 	}
 	return ev, s.err
@@ -237,7 +239,7 @@ func decodeEvent(b []byte) (ev Event, reply *reply, err error) {
 			ev.Receipt = new(Receipt)
 			ev.Receipt.decode(&s)
 		case "access":
-			ev.Access = new(Change)
+			ev.Access = new(AccessChange)
 			ev.Access.decode(&s)
 		case "heads":
 			s.array(func(int) { ev.Heads = append(ev.Heads, decodeHead(&s)) })
@@ -291,7 +293,7 @@ func decodeHead(s *scanner) (h Head) {
 	return h
 }
 
-func decodeItem(s *scanner) (it Item) {
+func decodeItem(s *scanner) (it InboxItem) {
 	s.object(func(name []byte) bool {
 		switch string(name) {
 		case "alert":
@@ -414,8 +416,8 @@ type WatchOptions struct {
 	Reason    string              // required for an emergency
 }
 
-// Watching says what became of a watch.
-type Watching struct {
+// WatchResult says what became of a watch.
+type WatchResult struct {
 	Patients []string // watched now
 	Refused  []Refusal
 }
@@ -428,8 +430,8 @@ type Refusal struct {
 	Code    ErrorCode
 }
 
-// Published says what became of one published Vital.
-type Published struct {
+// PublishResult says what became of one published Vital.
+type PublishResult struct {
 	Seq      uint64 // its number in the patient's log
 	Repeated bool   // it was there already
 	Err      error  // why it was refused; Seq is 0 then

@@ -57,7 +57,7 @@ func ExampleHub_Raise() {
 	fmt.Println(a.Condition, a.Responsibility.State, a.Open(), err)
 
 	ada := carewire.Principal{ID: "ada", Name: "Nurse Ada", Role: carewire.RoleClinician, Patients: []string{"p-17"}}
-	a, err = hub.Answer(ctx, ada, a.Ref(), carewire.Answer{Do: carewire.Accept, Reason: "on my way"})
+	a, err = hub.Answer(ctx, ada, a.Ref(), carewire.Answer{Do: carewire.AnswerAccept, Reason: "on my way"})
 	fmt.Println(a.Condition, a.Responsibility.State, a.Responsibility.By.Name, a.Open(), err)
 
 	a, err = hub.Clear(ctx, a.Ref())

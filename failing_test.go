@@ -16,8 +16,8 @@ import (
 // place of heartbeats; the Hub is not ready; an alert that is known goes through
 // its steps all the same, and that is recorded once the Store is well.
 func TestStoreFailsInEveryWay(t *testing.T) {
-	refuseAll := func(_ Store, _ context.Context, list []Entry) ([]Appended, error) {
-		results := make([]Appended, len(list))
+	refuseAll := func(_ Store, _ context.Context, list []Entry) ([]AppendResult, error) {
+		results := make([]AppendResult, len(list))
 		for i := range results {
 			results[i].Err = ErrFull
 		}
@@ -27,7 +27,7 @@ func TestStoreFailsInEveryWay(t *testing.T) {
 		name          string
 		slow, failing time.Duration // until status says so; 0: it does not
 		calls         func(s *seam) (heal func())
-		append        func(next Store, ctx context.Context, list []Entry) ([]Appended, error)
+		append        func(next Store, ctx context.Context, list []Entry) ([]AppendResult, error)
 	}{
 		{name: "every call fails", failing: 2 * time.Second, calls: func(s *seam) func() {
 			s.failing.Store(true)
@@ -38,8 +38,8 @@ func TestStoreFailsInEveryWay(t *testing.T) {
 			s.hanging.Store(&gate)
 			return func() { s.hanging.Store(nil); close(gate) }
 		}},
-		{name: "appends fail", failing: 2 * time.Second, append: func(Store, context.Context, []Entry) ([]Appended, error) { return nil, errInjected }},
-		{name: "appends hang", slow: 4 * time.Second, failing: 12 * time.Second, append: func(_ Store, ctx context.Context, _ []Entry) ([]Appended, error) {
+		{name: "appends fail", failing: 2 * time.Second, append: func(Store, context.Context, []Entry) ([]AppendResult, error) { return nil, errInjected }},
+		{name: "appends hang", slow: 4 * time.Second, failing: 12 * time.Second, append: func(_ Store, ctx context.Context, _ []Entry) ([]AppendResult, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}},
@@ -49,14 +49,14 @@ func TestStoreFailsInEveryWay(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &seam{Store: NewMemoryStore(nil)}
 				var down atomic.Pointer[context.Context]
-				s.appending = func(next Store, ctx context.Context, list []Entry) ([]Appended, error) {
+				s.appending = func(next Store, ctx context.Context, list []Entry) ([]AppendResult, error) {
 					if until := down.Load(); until != nil {
 						return c.append(next, *until, list)
 					}
 					return next.Append(ctx, list)
 				}
 				p := &pager{}
-				w := newWorld(t, s, &Options{Policy: threeSteps, Notifier: p})
+				w := newWorld(t, s, &Options{Policy: threeSteps, Pager: p})
 				defer w.close()
 				nurse := w.watching("nurse", "latest")
 				start := time.Now()
@@ -174,8 +174,8 @@ func TestVitalsAreRefusedBeforeAlerts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &seam{Store: NewMemoryStore(nil)}
 		var full atomic.Bool
-		s.appending = func(next Store, ctx context.Context, list []Entry) ([]Appended, error) {
-			results := make([]Appended, len(list))
+		s.appending = func(next Store, ctx context.Context, list []Entry) ([]AppendResult, error) {
+			results := make([]AppendResult, len(list))
 			for i := range list {
 				if full.Load() && list[i].Kind == KindVital {
 					results[i].Err = ErrFull
@@ -190,7 +190,7 @@ func TestVitalsAreRefusedBeforeAlerts(t *testing.T) {
 			return results, nil
 		}
 		p := &pager{}
-		w := newWorld(t, s, &Options{Policy: threeSteps, Notifier: p})
+		w := newWorld(t, s, &Options{Policy: threeSteps, Pager: p})
 		defer w.close()
 		nurse, device := w.watching("nurse", "every"), w.dial("device")
 		defer nurse.ws.CloseNow()

@@ -387,7 +387,7 @@ func TestPostCORS(t *testing.T) {
 func TestPostWhileTheStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
-		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 			<-hang
 			return next.Append(ctx, entries)
 		}}
@@ -454,7 +454,7 @@ func TestPostSlowBody(t *testing.T) {
 // Shutdown lets what came by POST be carried out, and takes no more.
 func TestPostAndShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 			time.Sleep(5 * time.Second)
 			return next.Append(ctx, entries)
 		}}

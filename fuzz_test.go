@@ -197,7 +197,7 @@ func FuzzAlertFunctions(f *testing.F) {
 			case b == 'o':
 				got, _ = reached(a)
 			default:
-				w := Answer{Do: []Do{Accept, Reject, Release, Assign, Close}[b%5], Force: b > 'a', For: time.Duration(b%7) * time.Minute, Rev: uint64(b % 9 / 8)}
+				w := Answer{Do: []AnswerVerb{AnswerAccept, AnswerReject, AnswerRelease, AnswerAssign, AnswerClose}[b%5], Force: b > 'a', For: time.Duration(b%7) * time.Minute, Rev: uint64(b % 9 / 8)}
 				got, err = answer(a, w, by, []string{"ann"}[:b%2], now)
 			}
 			require.Equal(t, before, text(given), "what is given is never changed")
@@ -215,7 +215,7 @@ func FuzzAlertFunctions(f *testing.F) {
 					require.Equal(t, before, text(&got), "what has ended stays so")
 				}
 			}
-			pending := got.Open() && (got.Responsibility.State == Accepted || got.Escalation.State != EscalationOff)
+			pending := got.Open() && (got.Responsibility.State == ResponsibilityAccepted || got.Escalation.State != EscalationOff)
 			require.Equal(t, pending, !got.due().IsZero(), "due exactly while something is pending")
 			if got.Open() && got.Condition == ConditionPresent && got.Escalation.peak != PriorityInfo {
 				require.True(t, pending, "an alert that is open and present never falls silent")

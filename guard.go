@@ -123,7 +123,7 @@ func (g *guardedStore) onlyFull() bool {
 	return !g.failed && !g.refuses(r.all) && !g.refuses(r.others) && g.refuses(r.vitals)
 }
 
-func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []Appended, err error) {
+func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []AppendResult, err error) {
 	defer g.begin()(&err)
 	a, err = g.Store.Append(ctx, entries)
 	for i := range a {
@@ -134,7 +134,7 @@ func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []Appende
 }
 
 // note takes down whether entries found room.
-func (g *guardedStore) note(entries []Entry, a []Appended, err error) {
+func (g *guardedStore) note(entries []Entry, a []AppendResult, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -159,7 +159,7 @@ func (g *guardedStore) note(entries []Entry, a []Appended, err error) {
 	}
 }
 
-func (g *guardedStore) Read(ctx context.Context, patient string, after Position, q Query) (e []Entry, err error) {
+func (g *guardedStore) Read(ctx context.Context, patient string, after Position, q ReadQuery) (e []Entry, err error) {
 	defer g.begin()(&err)
 	e, err = g.Store.Read(ctx, patient, after, q)
 	return sound(e), err

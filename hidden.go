@@ -32,10 +32,10 @@ func (e Event) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Event{%s}"
 func (e Event) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(e)) }
 
 // Format writes nothing of i.
-func (i Item) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Item{…}") }
+func (i InboxItem) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Item{…}") }
 
 // LogValue hides i from logs.
-func (i Item) LogValue() slog.Value { return slog.StringValue("carewire.Item{…}") }
+func (i InboxItem) LogValue() slog.Value { return slog.StringValue("carewire.Item{…}") }
 
 // Format writes nothing of r but for its stage.
 func (r Receipt) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Receipt{%s}", r.Stage) }
@@ -74,12 +74,12 @@ func (r Refusal) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Refusal{
 func (r Refusal) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }
 
 // Format writes nothing of w but for how many there are.
-func (w Watching) Format(f fmt.State, _ rune) {
+func (w WatchResult) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "carewire.Watching{%d, %d refused}", len(w.Patients), len(w.Refused))
 }
 
 // LogValue hides w from logs but for how many there are.
-func (w Watching) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(w)) }
+func (w WatchResult) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(w)) }
 
 // Format writes nothing of o but for how many there are.
 func (o WatchOptions) Format(f fmt.State, _ rune) {

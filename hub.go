@@ -116,9 +116,9 @@ func (h *Hub) lane(patient string) *lane {
 }
 
 // append hands one entry to its lane and waits for what becomes of it.
-func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (Appended, error) {
-	done := make(chan Appended, 1)
-	err := h.lane(e.Patient).submit(job{entry: &e, quiet: quiet, done: func(a Appended) {
+func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, error) {
+	done := make(chan AppendResult, 1)
+	err := h.lane(e.Patient).submit(job{entry: &e, quiet: quiet, done: func(a AppendResult) {
 		if a.Err == nil && !a.Repeated {
 			e.Position, e.Must = a.Position, a.Must
 			if h.index.note(e, quiet) {
@@ -128,14 +128,14 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (Appended, error)
 		done <- a
 	}})
 	if err != nil {
-		return Appended{}, err
+		return AppendResult{}, err
 	}
 	h.stats.in.Add(1)
 	select {
 	case a := <-done:
 		return a, a.Err
 	case <-ctx.Done():
-		return Appended{}, errors.Join(ErrUnknownOutcome, ctx.Err())
+		return AppendResult{}, errors.Join(ErrUnknownOutcome, ctx.Err())
 	}
 }
 
@@ -170,10 +170,10 @@ const host = "@host"
 // Publish takes vitals in and returns what became of each, in order. A Vital
 // with an ID that was published before is answered as it was then. The error
 // is nil if all went well; else it is the first Vital's that failed.
-func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]Published, error) {
-	ch := make(chan []Published, 1)
+func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, error) {
+	ch := make(chan []PublishResult, 1)
 	vitals = slices.Clone(vitals)
-	h.publish(ctx, nil, vitals, func(p []Published) {
+	h.publish(ctx, nil, vitals, func(p []PublishResult) {
 		if len(p) > 0 {
 			h.audit.host.add(h.ticks(), vitals, p)
 		}
@@ -194,15 +194,15 @@ func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]Published, error)
 
 // publish submits vitals of p (nil: the host) and calls done, which must not
 // block, once it is known what became of all of them.
-func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done func([]Published)) {
-	results := make([]Published, len(vitals))
+func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done func([]PublishResult)) {
+	results := make([]PublishResult, len(vitals))
 	if len(vitals) == 0 {
 		done(results)
 		return
 	}
 	var left atomic.Int64
 	left.Store(int64(len(vitals)))
-	finish := func(i int, r Published) {
+	finish := func(i int, r PublishResult) {
 		results[i] = r
 		if left.Add(-1) == 0 {
 			done(results)
@@ -218,7 +218,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 		}
 		if err := to.submit(jobs...); err != nil {
 			for i := range jobs {
-				jobs[i].done(Appended{Err: err})
+				jobs[i].done(AppendResult{Err: err})
 			}
 		}
 		jobs = jobs[:0]
@@ -226,7 +226,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 	for i := range vitals {
 		e, err := h.vitalEntry(p, &vitals[i], rights, now)
 		if err != nil {
-			finish(i, Published{Err: err})
+			finish(i, PublishResult{Err: err})
 			continue
 		}
 		if vitals[i].Every > 0 {
@@ -236,11 +236,11 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 			submit()
 			to = l
 		}
-		jobs = append(jobs, job{entry: &e, done: func(a Appended) {
+		jobs = append(jobs, job{entry: &e, done: func(a AppendResult) {
 			if a.Err == nil && !a.Repeated {
 				h.stats.in.Add(1)
 			}
-			finish(i, Published{Seq: a.Seq, Repeated: a.Repeated, Err: a.Err})
+			finish(i, PublishResult{Seq: a.Seq, Repeated: a.Repeated, Err: a.Err})
 		}})
 	}
 	submit()
@@ -396,7 +396,7 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 	return a, err
 }
 
-// Answer gives the answer of a person, who must be allowed to. With Accept the
+// Answer gives the answer of a person, who must be allowed to. With AnswerAccept the
 // person is responsible until the acceptance runs out, is given back or taken over.
 func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) (Alert, error) {
 	if err := ref.validate(); err != nil {
@@ -410,7 +410,7 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 	}
 	a, err := h.answer(ctx, &by, ref, w)
 	rec := Record{Event: AuditAnswer, Who: by.person(), Session: by.Session, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(ref.ID, a.ID), Do: w.Do, Test: a.Test}
-	if w.Do == Close {
+	if w.Do == AnswerClose {
 		rec.Event = AuditClose
 	}
 	h.recordHost(rec, err)
@@ -419,7 +419,7 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 
 func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer) (Alert, error) {
 	action := ActionAnswer
-	if w.Do == Close {
+	if w.Do == AnswerClose {
 		action = ActionClose
 	}
 	if !by.mayAnswer() {

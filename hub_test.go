@@ -18,7 +18,7 @@ import (
 
 // people are the principals of the tests; the token is the key.
 var people = map[string]Principal{
-	"nurse":   {ID: "nurse", Name: "Nora Nurse", Role: RoleClinician, Patients: []string{"p1", "p2", "p3", System}, Groups: []string{"icu"}},
+	"nurse":   {ID: "nurse", Name: "Nora Nurse", Role: RoleClinician, Patients: []string{"p1", "p2", "p3", SystemPatient}, Groups: []string{"icu"}},
 	"doctor":  {ID: "doctor", Name: "Dora Doctor", Role: RoleClinician, Patients: []string{"p1", "p2"}, Groups: []string{"icu"}},
 	"device":  {ID: "device", Role: RoleDevice, Patients: []string{"p1", "p2", "p3"}},
 	"pat":     {ID: "pat", Name: "Pat", Role: RolePatient, Patients: []string{"p1"}},

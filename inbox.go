@@ -221,7 +221,7 @@ func (p *Principal) keys() []string {
 // follow keeps the index true to the Store, whoever appends.
 func (h *Hub) follow() {
 	var wake <-chan []string
-	if w, ok := h.store.Store.(Watcher); ok {
+	if w, ok := h.store.Store.(Waker); ok {
 		wake = w.Wake()
 	}
 	mark := ""

@@ -32,7 +32,7 @@ func TestNothingIsToldBeforeItIsStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
 		s := &seam{Store: NewMemoryStore(nil)}
-		s.appending = func(next Store, ctx context.Context, e []Entry) ([]Appended, error) {
+		s.appending = func(next Store, ctx context.Context, e []Entry) ([]AppendResult, error) {
 			<-hold
 			return next.Append(ctx, e)
 		}
@@ -62,7 +62,7 @@ func TestUnknownOutcomeIsToldAndFilledIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &seam{Store: NewMemoryStore(nil)}
 		fail := true
-		s.appending = func(next Store, ctx context.Context, e []Entry) ([]Appended, error) {
+		s.appending = func(next Store, ctx context.Context, e []Entry) ([]AppendResult, error) {
 			a, err := next.Append(ctx, e)
 			if fail {
 				fail = false
@@ -433,12 +433,12 @@ type unwritable struct {
 	fails, full, last atomic.Bool
 }
 
-func (s *unwritable) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
+func (s *unwritable) Append(ctx context.Context, entries []Entry) ([]AppendResult, error) {
 	if s.fails.Load() {
 		return nil, errors.New("no")
 	}
 	if s.full.Load() {
-		return slices.Repeat([]Appended{{Err: ErrFull}}, len(entries)), nil
+		return slices.Repeat([]AppendResult{{Err: ErrFull}}, len(entries)), nil
 	}
 	defer func() { s.fails.Store(s.last.Load()) }()
 	return s.Store.Append(ctx, entries)
@@ -549,7 +549,7 @@ func TestResumePositions(t *testing.T) {
 func TestPageIsKeptWhenTheQueueOverflows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &seam{Store: NewMemoryStore(nil)}
-		w := newWorld(t, s, &Options{OutboxBytes: 2000})
+		w := newWorld(t, s, &Options{MaxOutboxBytes: 2000})
 		defer w.close()
 		raise := func(patient, key string) {
 			_, err := w.hub.Raise(t.Context(), Alert{Patient: patient, Key: key, Text: "x", Priority: PriorityInfo})

@@ -46,9 +46,9 @@ type lane struct {
 // A job is one thing for a lane to do: append entry, or begin or end a watch.
 type job struct {
 	entry *Entry
-	at    int64          // when it came, in ticks; the lane's
-	quiet bool           // to watchers it is a gap
-	done  func(Appended) // called by the fan-out; must not block
+	at    int64              // when it came, in ticks; the lane's
+	quiet bool               // to watchers it is a gap
+	done  func(AppendResult) // called by the fan-out; must not block
 
 	attach, detach *watch
 }
@@ -66,8 +66,8 @@ type delivery struct {
 	entry  *Entry // hand it to the patient's watches
 	at     int64
 	quiet  bool
-	done   func(Appended)
-	result Appended
+	done   func(AppendResult)
+	result AppendResult
 
 	attach, detach *watch
 	head           *Head // of attach; or alone: the Store's head, which watches may be told
@@ -218,7 +218,7 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 		}
 		first, err := l.room(ctx, j.entry)
 		if err != nil {
-			out = append(out, delivery{done: j.done, result: Appended{Err: err}})
+			out = append(out, delivery{done: j.done, result: AppendResult{Err: err}})
 			continue
 		}
 		if first {
@@ -242,7 +242,7 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 	if err != nil {
 		l.failed = true
 		for _, i := range at {
-			out = append(out, delivery{done: jobs[i].done, result: Appended{Err: ErrUnknownOutcome}})
+			out = append(out, delivery{done: jobs[i].done, result: AppendResult{Err: ErrUnknownOutcome}})
 		}
 		return out
 	}
@@ -253,7 +253,7 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 }
 
 // number puts an entry that was appended in its place behind the cursor.
-func (l *lane) number(ctx context.Context, out []delivery, j *job, r Appended) []delivery {
+func (l *lane) number(ctx context.Context, out []delivery, j *job, r AppendResult) []delivery {
 	c := l.cursors[j.entry.Patient]
 	if c == nil || r.Err != nil || r.Repeated {
 		return append(out, delivery{done: j.done, result: r})
@@ -285,7 +285,7 @@ func (l *lane) jump(out []delivery, patient string, c *cursor, p Position, must 
 // fill reads what others have appended, up to number last.
 func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *cursor, last uint64) []delivery {
 	for c.Seq < last {
-		entries, err := l.hub.store.Read(ctx, patient, c.Position, Query{Limit: int(min(last-c.Seq, 1000))})
+		entries, err := l.hub.store.Read(ctx, patient, c.Position, ReadQuery{Limit: int(min(last-c.Seq, 1000))})
 		if err != nil || len(entries) == 0 {
 			return out
 		}
@@ -421,7 +421,7 @@ func (l *lane) room(ctx context.Context, e *Entry) (first bool, err error) {
 	if known[e.Key] {
 		return false, nil
 	}
-	if len(known) >= l.hub.opt.Keys {
+	if len(known) >= l.hub.opt.MaxKeys {
 		return false, errLimit
 	}
 	known[e.Key] = true

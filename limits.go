@@ -28,9 +28,9 @@ type LimitCounts struct {
 	Groups       uint64 // watches refused: MaxGroups
 	Requests     uint64 // requests answered busy: MaxRequests
 	Publishes    uint64 // times that a client was not read from: MaxPublishes
-	Keys         uint64 // clients' vitals refused: Keys
+	Keys         uint64 // clients' vitals refused: MaxKeys
 	Alerts       uint64 // alerts refused: MaxAlerts
-	Outboxes     uint64 // times that a client was sent on to the Store, or ended (1013): OutboxBytes, TotalOutboxBytes
+	Outboxes     uint64 // times that a client was sent on to the Store, or ended (1013): MaxOutboxBytes, MaxTotalOutboxBytes
 	Abuse        uint64 // connections ended with 1008
 	TooBig       uint64 // connections ended with 1009: MaxFrame
 	Timeouts     uint64 // connections ended with 3008: MessageTimeout, IdleTimeout

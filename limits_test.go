@@ -221,7 +221,7 @@ func TestWatchLimits(t *testing.T) {
 func TestPublishesUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		s := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+		s := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 			<-gate
 			return next.Append(ctx, entries)
 		}}
@@ -265,7 +265,7 @@ func TestOpenAlerts(t *testing.T) {
 		require.Equal(t, "too-many-alerts", a["source"].(object)["rule"])
 		require.NotContains(t, fmt.Sprint(a), "p1")
 		require.EqualValues(t, 10, w.hub.Stats().Limits.Alerts)
-		entries, err := w.store.Read(t.Context(), System, Position{}, Query{Kinds: []Kind{KindAlert}, Key: "a/" + a["key"].(string)})
+		entries, err := w.store.Read(t.Context(), SystemPatient, Position{}, ReadQuery{Kinds: []Kind{KindAlert}, Key: "a/" + a["key"].(string)})
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(entries), 3, "raised once, and told")
 		require.Equal(t, "ok", raise("p1", "k1", "g1")["type"], "one that is open")
@@ -274,7 +274,7 @@ func TestOpenAlerts(t *testing.T) {
 		_, err = w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "h", Text: "x", Priority: PriorityLow})
 		require.NoError(t, err, "the host's")
 		for _, key := range []string{"k0", "h"} {
-			_, err = w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: key}, Answer{Do: Close, Force: true, Reason: "x"})
+			_, err = w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: key}, Answer{Do: AnswerClose, Force: true, Reason: "x"})
 			require.NoError(t, err)
 		}
 		require.Equal(t, "ok", raise("p1", "k9", "i")["type"], "when one has ended")
@@ -282,10 +282,10 @@ func TestOpenAlerts(t *testing.T) {
 			key  string
 			then Condition
 		}{{"k1", ConditionPresent}, {"k2", ConditionOver}} {
-			_, err = w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: c.key}, Answer{Do: Close, Force: true, Reason: "x"})
+			_, err = w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: c.key}, Answer{Do: AnswerClose, Force: true, Reason: "x"})
 			require.NoError(t, err)
 			synctest.Wait()
-			complaint, err := w.hub.Alert(t.Context(), System, a["key"].(string))
+			complaint, err := w.hub.Alert(t.Context(), SystemPatient, a["key"].(string))
 			require.NoError(t, err)
 			require.Equal(t, c.then, complaint.Condition)
 		}
@@ -296,7 +296,7 @@ func TestOpenAlerts(t *testing.T) {
 // are ended. Whoever reads loses nothing.
 func TestTotalOutboxBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, &Options{TotalOutboxBytes: 1 << 20, AlertLag: -1, IdleTimeout: -1})
+		w := newWorld(t, nil, &Options{MaxTotalOutboxBytes: 1 << 20, AlertLag: -1, IdleTimeout: -1})
 		t.Cleanup(w.close)
 		control := w.watching("doctor", "every")
 		defer control.ws.CloseNow()
@@ -438,8 +438,8 @@ func TestPlacesAreCountedOnce(t *testing.T) {
 func TestRefusedAlertIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var refused atomic.Bool
-		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
-			if refused.Load() && entries[0].Patient == System {
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
+			if refused.Load() && entries[0].Patient == SystemPatient {
 				return nil, errInjected
 			}
 			return next.Append(ctx, entries)
@@ -457,7 +457,7 @@ func TestRefusedAlertIsTold(t *testing.T) {
 		require.Equal(t, "later", raise("two")["retry"])
 		refused.Store(false)
 		require.Equal(t, "limit", raise("two")["code"])
-		list, _, err := store.Latest(t.Context(), System)
+		list, _, err := store.Latest(t.Context(), SystemPatient)
 		require.NoError(t, err)
 		require.Len(t, list, 1)
 	})
@@ -472,13 +472,13 @@ func TestRefusedVitalsTakeNoKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var refused atomic.Bool
-				store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+				store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 					if !refused.Load() {
 						return next.Append(ctx, entries)
 					}
-					return slices.Repeat([]Appended{{Err: c.result}}, len(entries)), c.err
+					return slices.Repeat([]AppendResult{{Err: c.result}}, len(entries)), c.err
 				}}
-				w := newWorld(t, store, &Options{Keys: 2})
+				w := newWorld(t, store, &Options{MaxKeys: 2})
 				defer w.close()
 				refused.Store(true)
 				for _, v := range []Vital{HeartRate.Of("p1", 60), SpO2.Of("p1", 97)} {

@@ -83,12 +83,12 @@ func NewMemoryStore(o *MemoryOptions) *MemoryStore {
 }
 
 // Append implements [Store]. It never fails with ErrFull.
-func (s *MemoryStore) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
+func (s *MemoryStore) Append(ctx context.Context, entries []Entry) ([]AppendResult, error) {
 	own := make([]*Entry, len(entries))
 	for i := range entries {
 		own[i] = new(cloneEntry(&entries[i]))
 	}
-	results := make([]Appended, len(own))
+	results := make([]AppendResult, len(own))
 	err := s.change(ctx, func() {
 		for i, e := range own {
 			results[i] = s.append(e)
@@ -100,7 +100,7 @@ func (s *MemoryStore) Append(ctx context.Context, entries []Entry) ([]Appended, 
 	return results, nil
 }
 
-func (s *MemoryStore) append(e *Entry) Appended {
+func (s *MemoryStore) append(e *Entry) AppendResult {
 	l := s.logs[e.Patient]
 	if l == nil {
 		l = &memoryLog{kinds: map[Kind]*memoryKind{}, keys: map[string]*memoryKey{}, ids: map[memoryID]*Entry{}}
@@ -108,15 +108,15 @@ func (s *MemoryStore) append(e *Entry) Appended {
 	}
 	id, key := memoryID{e.Sender, e.ID}, l.keys[e.Key]
 	if was := l.ids[id]; was != nil && was.Sum != e.Sum {
-		return Appended{Err: ErrIDReused}
+		return AppendResult{Err: ErrIDReused}
 	} else if was != nil {
-		return Appended{Position: was.Position, Must: was.Must, Repeated: true}
+		return AppendResult{Position: was.Position, Must: was.Must, Repeated: true}
 	}
 	if key == nil {
 		key = &memoryKey{}
 	}
 	if e.Rev != 0 && e.Rev != key.rev+1 {
-		return Appended{Err: ErrConflict}
+		return AppendResult{Err: ErrConflict}
 	}
 
 	l.seq++
@@ -137,7 +137,7 @@ func (s *MemoryStore) append(e *Entry) Appended {
 		}
 	}
 	s.bound(l, e.Kind)
-	return Appended{Position: e.Position, Must: e.Must}
+	return AppendResult{Position: e.Position, Must: e.Must}
 }
 
 // setNewest makes e the newest state of key; nil: there is none any more.
@@ -227,7 +227,7 @@ func (s *MemoryStore) Prune(ctx context.Context, now time.Time, keep Retention) 
 }
 
 // Read implements [Store].
-func (s *MemoryStore) Read(ctx context.Context, patient string, after Position, q Query) ([]Entry, error) {
+func (s *MemoryStore) Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error) {
 	limit := min(orThousand(q.Limit), 10_000)
 	var found []*Entry
 	gap := false
@@ -397,9 +397,9 @@ func (s *MemoryStore) use(ctx context.Context, read func()) error {
 	return nil
 }
 
-func (q *Query) wants(kind Kind) bool { return len(q.Kinds) == 0 || slices.Contains(q.Kinds, kind) }
+func (q *ReadQuery) wants(kind Kind) bool { return len(q.Kinds) == 0 || slices.Contains(q.Kinds, kind) }
 
-func (q *Query) matches(e *Entry) bool {
+func (q *ReadQuery) matches(e *Entry) bool {
 	return q.wants(e.Kind) && (q.Key == "" || q.Key == e.Key) &&
 		(q.From.IsZero() || !e.Time.Before(q.From)) && (q.To.IsZero() || e.Time.Before(q.To))
 }

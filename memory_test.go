@@ -45,14 +45,14 @@ func TestMemoryStoreEpoch(t *testing.T) {
 func TestMemoryStoreBounds(t *testing.T) {
 	t.Parallel()
 	s := carewire.NewMemoryStore(&carewire.MemoryOptions{Vitals: 20, Others: 8})
-	add := func(e carewire.Entry) carewire.Appended {
+	add := func(e carewire.Entry) carewire.AppendResult {
 		got, err := s.Append(t.Context(), []carewire.Entry{e})
 		require.NoError(t, err)
 		require.NoError(t, got[0].Err)
 		return got[0]
 	}
 	count := func(kind carewire.Kind, after uint64) []carewire.Entry {
-		entries, err := s.Read(t.Context(), "a", carewire.Position{Seq: after}, carewire.Query{Kinds: []carewire.Kind{kind}})
+		entries, err := s.Read(t.Context(), "a", carewire.Position{Seq: after}, carewire.ReadQuery{Kinds: []carewire.Kind{kind}})
 		require.NoError(t, err)
 		return entries
 	}
@@ -65,11 +65,11 @@ func TestMemoryStoreBounds(t *testing.T) {
 		v.ID, v.Time = fmt.Sprint(i), memoryTime.Add(time.Duration(i))
 		last = add(v)
 	}
-	_, err := s.Read(t.Context(), "a", carewire.Position{}, carewire.Query{})
+	_, err := s.Read(t.Context(), "a", carewire.Position{}, carewire.ReadQuery{})
 	require.ErrorIs(t, err, carewire.ErrGap)
 	vitals := count(carewire.KindVital, last.Seq-19)
 	require.Len(t, vitals, 19, "the newest are kept")
-	_, err = s.Read(t.Context(), "a", carewire.Position{Seq: last.Seq - 26}, carewire.Query{})
+	_, err = s.Read(t.Context(), "a", carewire.Position{Seq: last.Seq - 26}, carewire.ReadQuery{})
 	require.ErrorIs(t, err, carewire.ErrGap, "no more than a quarter beyond the bound is kept")
 	newest, err := s.Get(t.Context(), "a", "quiet")
 	require.NoError(t, err)

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// System is the log of what concerns no one patient: a gateway, a node, the
+// SystemPatient is the log of what concerns no one patient: a gateway, a node, the
 // store, an exhausted policy. It is watched by right, like a patient.
-const System = "@system"
+const SystemPatient = "@system"
 
 // An Alert is something about a patient that needs a person. Two things are
 // kept apart in it: the Condition, which its source raises and clears, and the
@@ -82,9 +82,9 @@ type AlertKind string
 
 // The kinds of alerts, after IEC 60601-1-8 and IHE ACM.
 const (
-	KindPhysiological AlertKind = "physiological" // from the patient
-	KindTechnical     AlertKind = "technical"     // from a device, the network or carewire itself
-	KindAdvisory      AlertKind = "advisory"      // information
+	AlertPhysiological AlertKind = "physiological" // from the patient
+	AlertTechnical     AlertKind = "technical"     // from a device, the network or carewire itself
+	AlertAdvisory      AlertKind = "advisory"      // information
 )
 
 // Condition says whether what an alert is about is still so.
@@ -126,26 +126,26 @@ type ResponsibilityState string
 
 // The states of responsibility.
 const (
-	Undefined ResponsibilityState = "undefined"
-	Accepted  ResponsibilityState = "accepted"
-	Rejected  ResponsibilityState = "rejected"
+	ResponsibilityUndefined ResponsibilityState = "undefined"
+	ResponsibilityAccepted  ResponsibilityState = "accepted"
+	ResponsibilityRejected  ResponsibilityState = "rejected"
 )
 
-// Do is what an answer does.
-type Do string
+// AnswerVerb is what an answer does.
+type AnswerVerb string
 
 // The answers to an alert.
 const (
-	Accept  Do = "accept"  // take responsibility, for a time
-	Reject  Do = "reject"  // not me
-	Release Do = "release" // give an acceptance back
-	Assign  Do = "assign"  // give it to somebody else, who is told next
-	Close   Do = "close"   // end the alert
+	AnswerAccept  AnswerVerb = "accept"  // take responsibility, for a time
+	AnswerReject  AnswerVerb = "reject"  // not me
+	AnswerRelease AnswerVerb = "release" // give an acceptance back
+	AnswerAssign  AnswerVerb = "assign"  // give it to somebody else, who is told next
+	AnswerClose   AnswerVerb = "close"   // end the alert
 )
 
 // Answered is one answer that was given.
 type Answered struct {
-	Do     Do
+	Do     AnswerVerb
 	By     Person
 	At     time.Time
 	Until  time.Time // of an acceptance
@@ -205,7 +205,7 @@ func (a *Alert) Ref() AlertRef { return AlertRef{a.Patient, a.Key, a.ID} }
 
 // Answer is what a person says to an alert.
 type Answer struct {
-	Do     Do
+	Do     AnswerVerb
 	To     string        // Assign: person:ID, group:ID or role:NAME
 	For    time.Duration // Accept: how long it holds; 0: by priority
 	Reason string        // why; required for a forced close
@@ -246,9 +246,9 @@ type Stage string
 
 // The stages of a receipt.
 const (
-	Delivered Stage = "delivered" // their device has it
-	Presented Stage = "presented" // it was shown to them
-	Read      Stage = "read"      // they have seen it
+	StageDelivered Stage = "delivered" // their device has it
+	StagePresented Stage = "presented" // it was shown to them
+	StageRead      Stage = "read"      // they have seen it
 )
 
 // validID reports whether s is an ID: [A-Za-z0-9._:-]{1,64}. Those that begin
@@ -268,7 +268,7 @@ func validID(s string) bool {
 }
 
 // validPatient reports whether s may name a log that events are sent to.
-func validPatient(s string) bool { return validID(s) || s == System }
+func validPatient(s string) bool { return validID(s) || s == SystemPatient }
 
 // validCode reports whether s is printable ASCII without spaces, at most 64 bytes.
 func validCode(s string) bool {
@@ -348,7 +348,7 @@ func (a *Alert) Validate() error {
 		return invalid("text", "must be printable text of 1 to 4000 bytes")
 	case a.Priority.rank() == 0:
 		return invalid("priority", "must be high, medium, low or info")
-	case a.Kind != "" && a.Kind != KindPhysiological && a.Kind != KindTechnical && a.Kind != KindAdvisory:
+	case a.Kind != "" && a.Kind != AlertPhysiological && a.Kind != AlertTechnical && a.Kind != AlertAdvisory:
 		return invalid("kind", "must be physiological, technical or advisory")
 	case a.Audience > AudienceNamed:
 		return invalid("audience", "must be staff, all or named")
@@ -392,7 +392,7 @@ func (r *Receipt) validate() error {
 	switch {
 	case !validPatient(r.Patient):
 		return invalid("patient", "must be an ID")
-	case r.Stage != Delivered && r.Stage != Presented && r.Stage != Read:
+	case r.Stage != StageDelivered && r.Stage != StagePresented && r.Stage != StageRead:
 		return invalid("stage", "must be delivered, presented or read")
 	case (r.NoticeID == "") == (r.AlertID == ""):
 		return invalid("alert_id", "either alert_id with key or notice_id is required")
@@ -411,17 +411,17 @@ func (a *Answer) validate() error {
 	switch {
 	case a.ID != "" && !validID(a.ID):
 		return invalid("event_id", "must be an ID")
-	case a.Do != Accept && a.Do != Reject && a.Do != Release && a.Do != Assign && a.Do != Close:
+	case a.Do != AnswerAccept && a.Do != AnswerReject && a.Do != AnswerRelease && a.Do != AnswerAssign && a.Do != AnswerClose:
 		return invalid("do", "must be accept, reject, release, assign or close")
-	case (a.Do == Assign) != (a.To != ""):
+	case (a.Do == AnswerAssign) != (a.To != ""):
 		return invalid("to", "goes with assign")
 	case a.To != "" && (a.To == "patient" || !validAddressee(a.To)):
 		return invalid("to", "must be person:ID, group:ID or role:NAME")
-	case a.For < 0 || a.For > 24*time.Hour || a.For > 0 && a.Do != Accept:
+	case a.For < 0 || a.For > 24*time.Hour || a.For > 0 && a.Do != AnswerAccept:
 		return invalid("for_s", "goes with accept, at most a day")
 	case !validText(a.Reason, 1000):
 		return invalid("reason", "must be printable text of at most 1000 bytes")
-	case a.Force && (a.Do != Close || a.Reason == ""):
+	case a.Force && (a.Do != AnswerClose || a.Reason == ""):
 		return invalid("force", "goes with close and a reason")
 	}
 	return nil

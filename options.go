@@ -9,62 +9,141 @@ import (
 	"time"
 )
 
-// Options are what a host may choose. Nil options, and zero fields, mean the
-// defaults; a negative number means no limit where a limit is spoken of.
+// Options configure a Hub. Nil Options and zero fields mean the defaults.
+// A negative limit disables that limit.
 type Options struct {
-	Authorizer Authorizer // decides instead of the default rules; nil: these
-	Directory  Directory  // resolves groups; nil: groups have no patients
-	Policy     Policy     // whom to tell of an alert, step by step; nil: whom it is addressed to, every 60 s
-	Notifier   Notifier   // tells people beyond carewire; nil: only clients are told
-	Auditor    Auditor    // keeps the audit trail; nil: NewSlogAuditor(Logger, nil)
+	// Who may do what, and who is told.
 
+	// Authorizer decides who may do what. Nil means the default rules.
+	Authorizer Authorizer
+	// Directory resolves groups to patients. Nil means that groups have no patients.
+	Directory Directory
+	// Policy names the people to tell of an alert, step by step. Nil means the
+	// people the alert is addressed to, every 60 seconds.
+	Policy Policy
+	// Pager tells people beyond carewire. Nil means that only clients are told.
+	Pager Pager
+	// Auditor keeps the audit trail. Nil means NewSlogAuditor(Logger, nil).
+	Auditor Auditor
 	// Resolve names the patient of a Vital that a gateway knows by its bed or
-	// device. It is called before the Vital is validated; nil: not at all.
+	// device. It is called before the Vital is validated. Nil means that every
+	// Vital names its patient itself.
 	Resolve func(context.Context, Principal, *Vital) error
-
-	// Origins are the origins, such as "https://ehr.example", whose pages may
-	// connect, beside those of the Hub's own host.
-	Origins []string
-	// Hosts are the names under which requests may come; none: any. Others are
-	// answered 421.
-	Hosts []string
-	// TicketsInStore keeps one-time tickets in the Store, in the log of the
-	// system, so that of several nodes any takes what another gave, and only one.
-	// Each costs two entries. false: in this Hub's memory; a client must then come
-	// back to the node that gave it the ticket.
-	TicketsInStore bool
-	// TrustedProxies are those whose X-Forwarded-For counts as the client's
-	// address; none: the address of the connection does.
-	TrustedProxies []netip.Prefix
-	// TestRecipients are paged for test alerts: person:ID, group:ID, role:NAME.
+	// TestRecipients are paged for test alerts, as person:ID, group:ID or
+	// role:NAME. None means that nobody is paged for them.
 	TestRecipients []string
 
-	// Limits. What is refused for one is counted in Stats.Limits.
-	MaxConnections    int           // in all, event streams and requests by POST among them; beyond, handshakes are answered 429; 0: 100,000
-	MaxPerPrincipal   int           // connections of one principal, likewise; 0: 256
-	MaxPerAddress     int           // connections of one address (of IPv6 a /64), likewise; see TrustedProxies; 0: 10,000
-	MaxAuthenticating int           // calls of the Authenticator at once; beyond, and CallTimeout later, 503; 0: 256
-	MaxAuthorizing    int           // calls of the Authorizer at once; beyond, and CallTimeout later, undecided; 0: 64
-	MaxFrame          int           // bytes of a request; longer ones end the connection (1009); 0: 65,536
-	MaxRequests       int           // of one connection, or of one principal by POST, in a second, twice as many at once; beyond: busy, and 1008 for who does not wait; 0: 1,000
-	MaxPublishes      int           // of one connection under way; beyond, it is not read from; 0: 64
-	MaxVitals         int           // in one publish; beyond: invalid; 0: 100
-	MaxPatients       int           // watched by one connection; beyond: limit; 0: 500
-	MaxGroups         int           // watched by one connection; beyond: limit; 0: 50
-	MaxHistory        int           // entries in one page; 0: 200
-	MaxAlerts         int           // open at once for one patient; a client's raise beyond: limit, and an alert in the log @system; 0: 200
-	TotalOutboxBytes  int           // events and replies waiting for all connections together, those with less than 65,536 left out; beyond, events are read from the Store later, and who has more replies is ended (1013); 0: 536,870,912
-	Keys              int           // different vitals of one patient; 0: 256
-	OutboxBytes       int           // events waiting for one connection; beyond, likewise; 0: 1,048,576
-	Replay            int           // events that a client with delivery every is sent again; one farther behind gets the newest vitals, and sync says so; 0: 10,000
-	AlertLag          time.Duration // an undroppable event that waits longer for a client ends its connection; 0: 30 s
-	MessageTimeout    time.Duration // from a message's first fragment to its last; beyond: 3008; looked at every four seconds; 0: 10 s
-	IdleTimeout       time.Duration // without a message or pong, pings are sent before; beyond: 3008; at least 15 s; 0: 35 s
-	CallTimeout       time.Duration // of each call of the host's code; 0: 5 s
-	Recheck           time.Duration // how often access to what is watched is asked for again; 0: 60 s; negative: never
-	Retention         Retention     // of a Store that is a Pruner; zero: for ever
-	Lanes             int           // 0: one for each processor
-	Logger            *slog.Logger  // gets no health data; nil: slog.Default()
+	// Where requests may come from.
+
+	// Origins are the origins, such as "https://ehr.example", whose pages may
+	// connect, besides those of the Hub's own host.
+	Origins []string
+	// Hosts are the host names that requests may use. Others are answered 421.
+	// None means any name.
+	Hosts []string
+	// TrustedProxies are the proxies whose X-Forwarded-For gives the client's
+	// address. None means that the address of the connection counts.
+	TrustedProxies []netip.Prefix
+	// TicketsInStore keeps one-time tickets in the Store, in the log of the
+	// system, so that of several nodes any takes what another gave, and only one.
+	// Each costs two entries. False means this Hub's memory: a client must then
+	// come back to the node that gave it the ticket.
+	TicketsInStore bool
+
+	// Limits on connections. What is refused is counted in Stats.Limits.
+
+	// MaxConnections bounds all connections, event streams and requests by POST
+	// included. Further handshakes are answered 429. The default is 100,000.
+	MaxConnections int
+	// MaxPerPrincipal bounds the connections of one principal. Further
+	// handshakes are answered 429. The default is 256.
+	MaxPerPrincipal int
+	// MaxPerAddress bounds the connections of one address, or of one /64 of
+	// IPv6. Further handshakes are answered 429. The default is 10,000.
+	MaxPerAddress int
+	// MaxAuthenticating bounds the calls of the Authenticator at one time.
+	// A handshake that finds no place within CallTimeout is answered 503.
+	// The default is 256.
+	MaxAuthenticating int
+	// MaxAuthorizing bounds the calls of the Authorizer at one time. A request
+	// that finds no place within CallTimeout is undecided. The default is 64.
+	MaxAuthorizing int
+
+	// Limits on requests.
+
+	// MaxFrame is the size of the largest request, in bytes. A larger one ends
+	// the connection with 1009. The default is 65,536.
+	MaxFrame int
+	// MaxRequests is the sustained number of requests per second of one
+	// connection, or of one principal by POST. Bursts of twice that are allowed.
+	// Excess requests get busy; a client that goes on is ended with 1008.
+	// The default is 1,000.
+	MaxRequests int
+	// MaxPublishes bounds the publishes of one connection that are under way.
+	// At the limit the connection is not read from. The default is 64.
+	MaxPublishes int
+	// MaxVitals bounds the vitals of one publish. A larger one is invalid.
+	// The default is 100.
+	MaxVitals int
+	// MaxPatients bounds the patients watched by one connection. Further ones
+	// are refused with limit. The default is 500.
+	MaxPatients int
+	// MaxGroups bounds the groups watched by one connection. Further ones are
+	// refused with limit. The default is 50.
+	MaxGroups int
+	// MaxHistory bounds the entries of one page of history. The default is 200.
+	MaxHistory int
+	// MaxAlerts bounds the open alerts of one patient. A client's further raise
+	// is refused with limit, and an alert in the log of the system tells of it.
+	// The default is 200.
+	MaxAlerts int
+	// MaxKeys bounds the different vitals of one patient. The default is 256.
+	MaxKeys int
+
+	// Limits on what waits for clients.
+
+	// MaxOutboxBytes bounds the events that wait for one connection, in bytes.
+	// Beyond it events are read from the Store later; a client with more
+	// replies than that is ended with 1013. The default is 1,048,576.
+	MaxOutboxBytes int
+	// MaxTotalOutboxBytes bounds the events and replies that wait for all
+	// connections together, in bytes, with the same consequences. Connections
+	// with less than 65,536 do not count. The default is 536,870,912.
+	MaxTotalOutboxBytes int
+	// MaxReplay bounds the events that a client with delivery every is sent
+	// again. A client farther behind gets the newest vitals, and sync says so.
+	// The default is 10,000.
+	MaxReplay int
+
+	// Times.
+
+	// AlertLag is how long an event that cannot be dropped may wait for a
+	// client before its connection is ended. The default is 30 seconds.
+	AlertLag time.Duration
+	// MessageTimeout bounds the time from a message's first fragment to its
+	// last, to within four seconds. A slower message ends the connection with
+	// 3008. The default is 10 seconds.
+	MessageTimeout time.Duration
+	// IdleTimeout ends a connection with 3008 when neither a message nor a pong
+	// has come for so long. Pings are sent before that. It is at least 15
+	// seconds; the default is 35 seconds.
+	IdleTimeout time.Duration
+	// CallTimeout bounds each call of the host's code. The default is 5 seconds.
+	CallTimeout time.Duration
+	// Recheck is how often access to what is watched is asked for again. The
+	// default is 60 seconds; a negative value means never.
+	Recheck time.Duration
+
+	// The rest.
+
+	// Retention says what a Store that is a Pruner may forget. The zero value
+	// keeps everything for ever.
+	Retention Retention
+	// Lanes is the number of lanes that patients are spread over. The default
+	// is one for each processor.
+	Lanes int
+	// Logger gets no health data. Nil means slog.Default().
+	Logger *slog.Logger
 }
 
 func (o *Options) withDefaults() Options {
@@ -94,10 +173,10 @@ func (o *Options) withDefaults() Options {
 	number(&c.MaxGroups, 50)
 	number(&c.MaxHistory, 200)
 	number(&c.MaxAlerts, 200)
-	number(&c.TotalOutboxBytes, 512<<20)
-	number(&c.Keys, 256)
-	number(&c.OutboxBytes, 1<<20)
-	number(&c.Replay, 10000)
+	number(&c.MaxTotalOutboxBytes, 512<<20)
+	number(&c.MaxKeys, 256)
+	number(&c.MaxOutboxBytes, 1<<20)
+	number(&c.MaxReplay, 10000)
 	number(&c.Lanes, runtime.GOMAXPROCS(0))
 	duration := func(d *time.Duration, def time.Duration) {
 		if *d == 0 {

@@ -10,7 +10,7 @@ const (
 	writeSize   = 64 << 10 // bytes gathered into one write: less costs half as much again in a burst
 	slowWrite   = 16 << 10 // bytes gathered into one write to a client that is slow: what is newer waits behind it
 	controlSize = 1 << 20  // bytes of replies that may wait
-	smallOutbox = 64 << 10 // bytes in an outbox that do not count against Options.TotalOutboxBytes
+	smallOutbox = 64 << 10 // bytes in an outbox that do not count against Options.MaxTotalOutboxBytes
 	readAhead   = 64 << 10 // bytes read from the Store that may wait before more is read
 )
 
@@ -315,13 +315,13 @@ func (w *watch) push(frames []*frame) bool {
 
 // roomFor reports whether n more bytes may wait.
 func (o *outbox) roomFor(n int) bool {
-	return o.bytes+n <= o.hub.opt.OutboxBytes && !o.crowded(o.bytes+n)
+	return o.bytes+n <= o.hub.opt.MaxOutboxBytes && !o.crowded(o.bytes+n)
 }
 
 // crowded reports whether n bytes are more than a little, while all outboxes
 // together hold too much.
 func (o *outbox) crowded(n int) bool {
-	return n > smallOutbox && o.hub.stats.waiting.Load() > int64(o.hub.opt.TotalOutboxBytes)
+	return n > smallOutbox && o.hub.stats.waiting.Load() > int64(o.hub.opt.MaxTotalOutboxBytes)
 }
 
 // account tells the Hub how much waits, in steps so coarse that it costs

@@ -177,9 +177,9 @@ func (f *faulty) storeFault(own error) error {
 	return nil
 }
 
-func (f *faulty) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
+func (f *faulty) Append(ctx context.Context, entries []Entry) ([]AppendResult, error) {
 	if f.mode.Load() == refusing {
-		list := make([]Appended, len(entries))
+		list := make([]AppendResult, len(entries))
 		for i := range list {
 			list[i].Err = fmt.Errorf("entry canary-key of canary-patient: %w", []error{ErrFull, ErrConflict, errCanary, ErrIDReused}[i%4])
 		}
@@ -191,7 +191,7 @@ func (f *faulty) Append(ctx context.Context, entries []Entry) ([]Appended, error
 	return f.Store.Append(ctx, entries)
 }
 
-func (f *faulty) Read(ctx context.Context, patient string, after Position, q Query) ([]Entry, error) {
+func (f *faulty) Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error) {
 	if err := f.storeFault(ErrGap); err != nil {
 		return nil, err
 	}
@@ -248,12 +248,12 @@ func (f *faulty) Patients(context.Context, string) ([]string, error) {
 	return []string{"canary-patient", "canary\npatient"}, f.fault()
 }
 
-func (f *faulty) Notify(context.Context, Page) error { return f.fault() }
+func (f *faulty) Page(context.Context, Page) error { return f.fault() }
 
 func (f *faulty) Record(context.Context, Record) error { return f.fault() }
 
 func (f *faulty) options(x *exposure) *Options {
-	return &Options{Authorizer: f, Directory: f, Notifier: f, Auditor: f, Logger: x.logger(), MaxFrame: 8 << 10, MaxRequests: -1, Retention: Retention{Vitals: time.Hour},
+	return &Options{Authorizer: f, Directory: f, Pager: f, Auditor: f, Logger: x.logger(), MaxFrame: 8 << 10, MaxRequests: -1, Retention: Retention{Vitals: time.Hour},
 		Policy: func(context.Context, Alert, int) (Step, bool) {
 			return Step{To: []string{"person:canary person", "group:canary-group"}}, f.fault() == nil
 		},
@@ -434,11 +434,11 @@ func (x *exposure) hostCalls(h *Hub) {
 		x.error(err, "Raise")
 		_, err = h.Clear(ctx, ref)
 		x.error(err, "Clear")
-		for _, a := range []Answer{{Do: Accept, Reason: "canary"}, {Do: Accept, Rev: 71937193}, {Do: "canary"}, {Do: Release}, {Do: Assign, To: "canary"}} {
+		for _, a := range []Answer{{Do: AnswerAccept, Reason: "canary"}, {Do: AnswerAccept, Rev: 71937193}, {Do: "canary"}, {Do: AnswerRelease}, {Do: AnswerAssign, To: "canary"}} {
 			_, err = h.Answer(ctx, by, ref, a)
 			x.error(err, "Answer")
 		}
-		_, err = h.Answer(ctx, Principal{ID: "canary", Role: "canary"}, ref, Answer{Do: Accept})
+		_, err = h.Answer(ctx, Principal{ID: "canary", Role: "canary"}, ref, Answer{Do: AnswerAccept})
 		x.error(err, "Answer")
 		_, err = h.Alert(ctx, patient, "canary-key")
 		x.error(err, "Alert")
@@ -477,14 +477,14 @@ func (a *asked) asked(patient string) int {
 	return a.about[patient]
 }
 
-func (a *asked) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
+func (a *asked) Append(ctx context.Context, entries []Entry) ([]AppendResult, error) {
 	for i := range entries {
 		a.note(entries[i].Patient)
 	}
 	return a.Store.Append(ctx, entries)
 }
 
-func (a *asked) Read(ctx context.Context, patient string, after Position, q Query) ([]Entry, error) {
+func (a *asked) Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error) {
 	a.note(patient)
 	return a.Store.Read(ctx, patient, after, q)
 }

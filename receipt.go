@@ -114,7 +114,7 @@ func (h *Hub) takeReading(ctx context.Context, p *Principal, r Receipt) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	if r.Stage != Read || !p.addressed(e.To, e.Patient) {
+	if r.Stage != StageRead || !p.addressed(e.To, e.Patient) {
 		return nil
 	}
 	all := true

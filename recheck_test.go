@@ -407,7 +407,7 @@ func TestLostAccessOutlivesAFailure(t *testing.T) {
 	for _, runsOut := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			var refused atomic.Bool
-			store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+			store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 				if refused.Load() {
 					return nil, errInjected
 				}
@@ -415,7 +415,7 @@ func TestLostAccessOutlivesAFailure(t *testing.T) {
 			}}
 			j := &judge{decide: everyone}
 			p := &pager{}
-			w := newWorld(t, store, &Options{Authorizer: j, Policy: threeSteps, Notifier: p})
+			w := newWorld(t, store, &Options{Authorizer: j, Policy: threeSteps, Pager: p})
 			defer w.close()
 			start := time.Now()
 			if runsOut {
@@ -428,7 +428,7 @@ func TestLostAccessOutlivesAFailure(t *testing.T) {
 			f := nurse.follow()
 			a, err := w.hub.Raise(t.Context(), high("k"))
 			require.NoError(t, err)
-			_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: Accept})
+			_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
 			require.NoError(t, err)
 			if !runsOut {
 				j.rule(func(Access, string) (Decision, error) { return Decision{}, nil })

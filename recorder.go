@@ -296,7 +296,7 @@ type tally struct {
 }
 
 // add counts what became of vitals.
-func (t *tally) add(now int64, vitals []Vital, results []Published) {
+func (t *tally) add(now int64, vitals []Vital, results []PublishResult) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.done+t.refused == 0 {
@@ -338,7 +338,7 @@ func (c *conn) signed(r Record) Record {
 func (c *conn) record(r Record, err error) { c.hub.record(c.signed(r.failed(err))) }
 
 // counted counts what became of c's vitals.
-func (c *conn) counted(vitals []Vital, results []Published) {
+func (c *conn) counted(vitals []Vital, results []PublishResult) {
 	t := c.sent.Load()
 	if t == nil {
 		c.sent.CompareAndSwap(nil, new(tally))
@@ -374,7 +374,7 @@ func (c *conn) recordRequest(r *request, a *Alert, err error) {
 		rec.Event = AuditClear
 	case reqAnswer:
 		rec.Event, rec.Do = AuditAnswer, r.Answer.Do
-		if r.Answer.Do == Close {
+		if r.Answer.Do == AnswerClose {
 			rec.Event = AuditClose
 		}
 	case reqReceipt:

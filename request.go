@@ -138,7 +138,7 @@ func (c *conn) publish(ctx context.Context, r *request) {
 		c.hub.stats.limits.publishes.Add(1)
 		c.inFlight <- struct{}{}
 	}
-	c.hub.publish(ctx, c.who, r.Vitals, func(results []Published) {
+	c.hub.publish(ctx, c.who, r.Vitals, func(results []PublishResult) {
 		<-c.inFlight
 		c.counted(r.Vitals, results)
 		c.out.send(okFrame(r.Req, func(e *encoder) {
@@ -217,7 +217,7 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 	if limit <= 0 || limit > h.opt.MaxHistory {
 		limit = h.opt.MaxHistory
 	}
-	s := Query{Kinds: q.Kinds, From: q.From, To: q.To, Limit: limit}
+	s := ReadQuery{Kinds: q.Kinds, From: q.From, To: q.To, Limit: limit}
 	if len(s.Kinds) == 0 {
 		s.Kinds = append([]Kind{KindVital}, undroppable...)
 	}

@@ -161,7 +161,7 @@ func (f *follower) check(store Store) {
 				require.Equal(f.t, e.Seq, k.newest[strings.Fields(e.Key)[1]], "the newest of %s", e.Key)
 			}
 		}
-		log, err := store.Read(context.Background(), patient, Position{Seq: k.start}, Query{Limit: 10000})
+		log, err := store.Read(context.Background(), patient, Position{Seq: k.start}, ReadQuery{Limit: 10000})
 		if err != nil {
 			continue // pruned since
 		}
@@ -220,7 +220,7 @@ func TestResumeAfterEveryFrame(t *testing.T) {
 							}
 							store := NewMemoryStore(o)
 							// Every other time hardly anything may wait: the queue overflows.
-							w := newWorld(t, store, &Options{OutboxBytes: []int{0, 600}[cut%2]})
+							w := newWorld(t, store, &Options{MaxOutboxBytes: []int{0, 600}[cut%2]})
 							f := &follower{t: t, w: w, token: token, delivery: delivery, cutAfter: cut, known: make(map[string]*know)}
 							done := make(chan struct{})
 							go func() {

@@ -55,7 +55,7 @@ func (h *Hub) revokeEverywhere(ctx context.Context, r Revocation) error {
 	h.revoke(r)
 	var err error
 	for _, p := range scopes(r.Patients) {
-		c := &Change{Kind: "revoked", Principal: r.Principal, Session: r.Session, Until: r.Until}
+		c := &AccessChange{Kind: "revoked", Principal: r.Principal, Session: r.Session, Until: r.Until}
 		if p != "" {
 			c.Patients = []string{p}
 		}
@@ -63,7 +63,7 @@ func (h *Hub) revokeEverywhere(ctx context.Context, r Revocation) error {
 	}
 	if r.Session == "" {
 		for _, p := range r.Patients {
-			err = errors.Join(err, h.showAccess(ctx, p, &Change{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
+			err = errors.Join(err, h.showAccess(ctx, p, &AccessChange{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
 		}
 		err = errors.Join(err, h.endEmergencies(ctx, r.Principal, r.Patients))
 	}
@@ -71,8 +71,8 @@ func (h *Hub) revokeEverywhere(ctx context.Context, r Revocation) error {
 }
 
 // showAccess writes an access event into a patient's log, for the team to see.
-func (h *Hub) showAccess(ctx context.Context, patient string, c *Change, now time.Time) error {
-	if patient == System {
+func (h *Hub) showAccess(ctx context.Context, patient string, c *AccessChange, now time.Time) error {
+	if patient == SystemPatient {
 		return nil // it stands there already
 	}
 	var e encoder
@@ -198,7 +198,7 @@ func (h *Hub) disown(e *Entry) {
 		return
 	}
 	a, err := decodeAlert(e)
-	if err != nil || a.Responsibility.State != Accepted {
+	if err != nil || a.Responsibility.State != ResponsibilityAccepted {
 		return
 	}
 	r := Revocation{Principal: a.Responsibility.By.ID, Patients: []string{e.Patient}}
@@ -210,12 +210,12 @@ func (h *Hub) disown(e *Entry) {
 }
 
 // tellNodes writes an access entry into the system's log, where every node sees it.
-func (h *Hub) tellNodes(ctx context.Context, c *Change, key string, now time.Time) error {
+func (h *Hub) tellNodes(ctx context.Context, c *AccessChange, key string, now time.Time) error {
 	var e encoder
 	c.encode(&e)
 	for range 10 {
 		rev := uint64(0)
-		old, err := h.store.Get(ctx, System, "x/"+key)
+		old, err := h.store.Get(ctx, SystemPatient, "x/"+key)
 		if err == nil {
 			rev = old.Rev
 			if c.Kind == "revoked" && old.Open && old.Due.After(c.Until) { // the longer one counts
@@ -226,7 +226,7 @@ func (h *Hub) tellNodes(ctx context.Context, c *Change, key string, now time.Tim
 		} else if !errors.Is(err, ErrNotFound) {
 			return unavailable(err)
 		}
-		_, err = h.append(ctx, Entry{Patient: System, Kind: KindAccess, Key: "x/" + key, Rev: rev + 1, Open: true, Due: c.Until, Audience: AudienceStaff,
+		_, err = h.append(ctx, Entry{Patient: SystemPatient, Kind: KindAccess, Key: "x/" + key, Rev: rev + 1, Open: true, Due: c.Until, Audience: AudienceStaff,
 			Sender: host, Time: now, Received: now, Data: e.b}, false)
 		if !errors.Is(err, ErrConflict) {
 			return err
@@ -269,7 +269,7 @@ func (h *Hub) apply(e *Entry) {
 // key, which says no name, but can be compared with any.
 func (h *Hub) applyUnreadable(e *Entry) {
 	key, ok := strings.CutPrefix(e.Key, "x/revoked/")
-	if !ok || !e.Open || e.Patient != System {
+	if !ok || !e.Open || e.Patient != SystemPatient {
 		return
 	}
 	h.log.Error("carewire: a stored revocation cannot be read; it counts by its key")

@@ -10,7 +10,7 @@ import (
 // seam is a Store into whose calls a test can step.
 type seam struct {
 	Store
-	appending func(next Store, ctx context.Context, entries []Entry) ([]Appended, error)
+	appending func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error)
 	reading   func()                        // called before each Latest
 	failing   atomic.Bool                   // every call fails
 	hanging   atomic.Pointer[chan struct{}] // no call returns before it is closed, whatever its context says
@@ -30,7 +30,7 @@ func (s *seam) fault() error {
 
 var errInjected = errors.New("injected")
 
-func (s *seam) Append(ctx context.Context, entries []Entry) ([]Appended, error) {
+func (s *seam) Append(ctx context.Context, entries []Entry) ([]AppendResult, error) {
 	s.calls.Add(1)
 	if err := s.fault(); err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func (s *seam) Append(ctx context.Context, entries []Entry) ([]Appended, error) 
 	return s.Store.Append(ctx, entries)
 }
 
-func (s *seam) Read(ctx context.Context, patient string, after Position, q Query) ([]Entry, error) {
+func (s *seam) Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error) {
 	if err := s.fault(); err != nil {
 		return nil, err
 	}

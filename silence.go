@@ -172,7 +172,7 @@ func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
 		}
 		return
 	}
-	_, err = h.raise(ctx, host, Alert{Patient: e.Patient, Key: noData(device), ID: rand.Text(), Kind: KindTechnical, Priority: PriorityMedium, Test: test,
+	_, err = h.raise(ctx, host, Alert{Patient: e.Patient, Key: noData(device), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityMedium, Test: test,
 		Text: "No data from a device that should be sending.", Source: Source{Rule: "no-data", Limits: wait.String()}})
 	if err == nil {
 		h.silence.forget(k)

@@ -23,7 +23,7 @@ func monitor() Vital {
 func TestSilenceEndsAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var refused atomic.Bool
-		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]Appended, error) {
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 			if refused.Load() && slices.ContainsFunc(entries, func(e Entry) bool { return e.Kind == KindAlert }) {
 				return nil, errInjected
 			}

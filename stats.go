@@ -8,20 +8,20 @@ import (
 // Stats is a snapshot of what a Hub has done since it was made, and of what it
 // holds now.
 type Stats struct {
-	Handshakes Handshakes  // since the Hub was made
-	Limits     LimitCounts // likewise
+	Handshakes HandshakeCounts // since the Hub was made
+	Limits     LimitCounts     // likewise
 
 	Connections int // open now, event streams among them
 	Watches     int // patients being watched now, each counted for each client
 	EventsIn    uint64
 	EventsOut   uint64 // delivered to clients, each counted for each
 	Replaced    uint64 // vitals that a newer one replaced on the way to a slow client
-	Skipped     uint64 // times that a client was farther behind than Options.Replay
+	Skipped     uint64 // times that a client was farther behind than Options.MaxReplay
 	SlowClients uint64 // connections ended because the client was too slow
 	ReadErrors  uint64 // reads of the Store that failed while catching up
 	Panics      uint64 // of the host's code
 
-	OutboxBytes  int    // events waiting for all clients together, as Options.TotalOutboxBytes counts them
+	OutboxBytes  int    // events waiting for all clients together, as Options.MaxTotalOutboxBytes counts them
 	AuditWaiting int    // records that wait for the Auditor now
 	AuditFailed  uint64 // calls of the Auditor that failed
 	AuditLost    uint64 // records that found no room, or were not taken before the Hub ended
@@ -40,9 +40,9 @@ type Stats struct {
 	Delay Histogram
 }
 
-// Handshakes counts WebSocket handshakes and requests by POST: Tried is the sum
+// HandshakeCounts counts WebSocket handshakes and requests by POST: Tried is the sum
 // of the others.
-type Handshakes struct {
+type HandshakeCounts struct {
 	Tried, Accepted                                         uint64
 	BadRequest, Unauthenticated, Forbidden, TooMany, Failed uint64
 }
@@ -90,7 +90,7 @@ type counters struct {
 func (h *Hub) Stats() Stats {
 	c := &h.stats
 	s := Stats{
-		Handshakes: Handshakes{Accepted: c.accepted.Load(), BadRequest: c.badRequest.Load(), Unauthenticated: c.unauthenticated.Load(),
+		Handshakes: HandshakeCounts{Accepted: c.accepted.Load(), BadRequest: c.badRequest.Load(), Unauthenticated: c.unauthenticated.Load(),
 			Forbidden: c.forbidden.Load(), TooMany: c.tooMany.Load(), Failed: c.refused.Load()},
 		Watches: int(c.watches.Load()), EventsIn: c.in.Load(), EventsOut: uint64(c.out.Load()), Replaced: c.replaced.Load(),
 		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(),

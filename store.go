@@ -61,13 +61,13 @@ type Entry struct {
 	ID     string   // the sender's own ID of the event; "" is never compared
 	Sum    [16]byte // digest of the request, by which a retry is told from a reuse of ID
 
-	Time     time.Time // when it was measured or happened: decides the newest vital of a Key, and Query's From and To
+	Time     time.Time // when it was measured or happened: decides the newest vital of a Key, and ReadQuery's From and To
 	Received time.Time // when the Hub took it in: decides retention
 	Data     []byte    // the event's object as JSON
 }
 
-// Appended says what became of one entry of an Append.
-type Appended struct {
+// AppendResult says what became of one entry of an Append.
+type AppendResult struct {
 	Position
 	Must     uint64
 	Repeated bool  // the entry was in the log already, at this Position
@@ -83,8 +83,8 @@ type Head struct {
 	Epochs []Position // the last number written in each epoch, oldest first; never pruned
 }
 
-// Query narrows a Read. The zero Query asks for everything.
-type Query struct {
+// ReadQuery narrows a Read. The zero ReadQuery asks for everything.
+type ReadQuery struct {
 	Kinds []Kind    // nil: all kinds
 	Key   string    // "": all keys
 	From  time.Time // zero: no bound; else Entry.Time is not before From
@@ -126,11 +126,11 @@ type Query struct {
 // Times are kept with a precision of at least one microsecond and compared as
 // instants; they come back in UTC, and a zero time comes back as zero.
 type Store interface {
-	// Append writes entries and returns one Appended for each, in order. It is
+	// Append writes entries and returns one AppendResult for each, in order. It is
 	// durable when it returns: for a Store on disk that means synced.
 	//
 	// A returned error means that the outcome of every entry is unknown; any of
-	// them may be in the log. Appended.Err concerns one entry, which is not in
+	// them may be in the log. AppendResult.Err concerns one entry, which is not in
 	// the log, and leaves the others alone.
 	//
 	// Entries are taken in order, and each sees the ones before it, in the same
@@ -146,14 +146,14 @@ type Store interface {
 	// before anything was written; vitals are refused so before all others, in
 	// the same batch too, and it may be tried again. A retry is answered Repeated
 	// even when the Store is full.
-	Append(ctx context.Context, entries []Entry) ([]Appended, error)
+	Append(ctx context.Context, entries []Entry) ([]AppendResult, error)
 
 	// Read returns entries of a patient's log with a number greater than
 	// after.Seq that match q, oldest first, at most q.Limit of them.
 	// after.Epoch is not compared. It returns ErrGap when an entry of the kinds
 	// asked for (of any kind, if none are named) with a number greater than
 	// after.Seq has been pruned, whatever else q says.
-	Read(ctx context.Context, patient string, after Position, q Query) ([]Entry, error)
+	Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error)
 
 	// Latest returns, from one consistent view, the newest vital of each key
 	// (the greatest Time, then the greatest Seq) and the newest revision of
@@ -183,11 +183,11 @@ type Store interface {
 	Waiting(ctx context.Context, due time.Time, limit int) ([]Entry, error)
 }
 
-// Watcher is implemented by Stores that several nodes share. Wake returns a
+// Waker is implemented by Stores that several nodes share. Wake returns a
 // channel that receives after another node has appended: the patients to whose
 // logs, or nil if it may be any. A wake-up may be lost, late or doubled, and
 // name too many: what is missing shows by its number.
-type Watcher interface {
+type Waker interface {
 	Wake() <-chan []string
 }
 

@@ -135,7 +135,7 @@ func (h *Hub) storeTicket(ctx context.Context, text string, t *ticket) error {
 // of its entry can be written once.
 func (h *Hub) unstoreTicket(ctx context.Context, text string) (t ticket, err error) {
 	used := h.ticketEntry(text, 2, []byte("{}"))
-	e, err := h.store.Get(ctx, System, used.Key)
+	e, err := h.store.Get(ctx, SystemPatient, used.Key)
 	if err == nil {
 		_, err = h.append(ctx, used, true)
 	}
@@ -150,6 +150,6 @@ func (h *Hub) unstoreTicket(ctx context.Context, text string) (t ticket, err err
 
 func (h *Hub) ticketEntry(text string, rev uint64, data []byte) Entry {
 	now := h.now()
-	return Entry{Patient: System, Kind: KindTimer, Key: "ticket/" + hexOf(digest([]byte(text))), Rev: rev, Audience: AudienceNamed,
+	return Entry{Patient: SystemPatient, Kind: KindTimer, Key: "ticket/" + hexOf(digest([]byte(text))), Rev: rev, Audience: AudienceNamed,
 		Sender: host, Time: now, Received: now, Data: data}
 }

@@ -212,7 +212,7 @@ func TestTicketAtSeveralNodes(t *testing.T) {
 		require.Equal(t, 503, p.status.StatusCode, "a Store that fails lets nobody in")
 		require.Equal(t, "unknown", newReply(t, nodes[0].poster("nurse").do(t.Context(), `{"type":"ticket","req":"1"}`))["code"])
 		store.failing.Store(false)
-		log, err := store.Read(t.Context(), System, Position{}, Query{Limit: 1000})
+		log, err := store.Read(t.Context(), SystemPatient, Position{}, ReadQuery{Limit: 1000})
 		require.NoError(t, err)
 		require.NotEmpty(t, log)
 		for _, e := range log {

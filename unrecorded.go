@@ -75,7 +75,7 @@ func (h *Hub) happenBlind(ctx context.Context, e *Entry) {
 	}
 	now := h.now()
 	a, _ = expire(&a, now)
-	if a.Responsibility.State == Accepted {
+	if a.Responsibility.State == ResponsibilityAccepted {
 		return
 	}
 	a, ok := claim(&a, now, now.Add(claimFor))

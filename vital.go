@@ -25,7 +25,7 @@ type Vital struct {
 	Components []Component   // parts, as of a blood pressure
 	Absent     AbsentReason  // why there is no value
 	Quality    []Quality     // what is known against or for it
-	Status     Status        // "" is final
+	Status     VitalStatus   // "" is final
 	Replaces   string        // the ID of the Vital that this one corrects or withdraws
 	ID         string        // vital_id: the sender's own ID of this measurement; by it a retry is recognised
 	Time       time.Time     // when it was measured, by the device's clock; zero: when received
@@ -52,8 +52,8 @@ type Comparator string
 
 // The comparators: off the bottom or top of the instrument's scale.
 const (
-	Below Comparator = "<"
-	Above Comparator = ">"
+	ComparatorBelow Comparator = "<"
+	ComparatorAbove Comparator = ">"
 )
 
 // AbsentReason says why there is no value.
@@ -84,14 +84,14 @@ const (
 	QualityLate         Quality = "late"   // measured long before it was received, or the device's clock is behind
 )
 
-// Status says what a Vital is to the record.
-type Status string
+// VitalStatus says what a Vital is to the record.
+type VitalStatus string
 
 // The statuses. A corrected or withdrawn Vital names what it Replaces.
 const (
-	StatusFinal          Status = "final"
-	StatusCorrected      Status = "corrected"
-	StatusEnteredInError Status = "entered-in-error"
+	VitalFinal          VitalStatus = "final"
+	VitalCorrected      VitalStatus = "corrected"
+	VitalEnteredInError VitalStatus = "entered-in-error"
 )
 
 // The limits within which a device's clock counts as right.
@@ -128,9 +128,9 @@ func (v *Vital) judge() (unlikely bool, err error) {
 		return false, invalid("method", "must be printable text of at most 64 bytes")
 	case v.Every < 0 || v.Every > 31*24*time.Hour:
 		return false, invalid("every", "must be seconds, at most 31 days")
-	case v.Status != "" && v.Status != StatusFinal && v.Status != StatusCorrected && v.Status != StatusEnteredInError:
+	case v.Status != "" && v.Status != VitalFinal && v.Status != VitalCorrected && v.Status != VitalEnteredInError:
 		return false, invalid("status", "unknown")
-	case (v.Status == StatusCorrected || v.Status == StatusEnteredInError) != (v.Replaces != ""):
+	case (v.Status == VitalCorrected || v.Status == VitalEnteredInError) != (v.Replaces != ""):
 		return false, invalid("replaces", "goes with corrected and entered-in-error")
 	case !validTime(v.Time):
 		return false, invalid("time", "out of range")
@@ -179,7 +179,7 @@ func (v *Vital) judge() (unlikely bool, err error) {
 		if isPanel {
 			return false, invalid("components", "this code takes components")
 		}
-		if v.Comparator != "" && v.Comparator != Below && v.Comparator != Above {
+		if v.Comparator != "" && v.Comparator != ComparatorBelow && v.Comparator != ComparatorAbove {
 			return false, invalid("comparator", "unknown")
 		}
 		if unlikely, err = judgeNumber(v.Value, v.Unit, measure, isMeasure); err != nil {
@@ -323,7 +323,7 @@ func (v *Vital) decode(s *scanner) {
 				v.Quality = append(v.Quality, Quality(q))
 			}
 		case "status":
-			v.Status = Status(s.str())
+			v.Status = VitalStatus(s.str())
 		case "replaces":
 			v.Replaces = s.str()
 		case "vital_id":

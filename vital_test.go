@@ -152,7 +152,7 @@ func TestVitalMembers(t *testing.T) {
 		spoil func(*Vital)
 	}{
 		{"patient", func(v *Vital) { v.Patient = "" }},
-		{"patient", func(v *Vital) { v.Patient = System }},
+		{"patient", func(v *Vital) { v.Patient = SystemPatient }},
 		{"patient", func(v *Vital) { v.Patient = "p 1" }},
 		{"patient", func(v *Vital) { v.Patient = long }},
 		{"code", func(v *Vital) { v.Code = "" }},
@@ -167,8 +167,8 @@ func TestVitalMembers(t *testing.T) {
 		{"every", func(v *Vital) { v.Every = -1 }},
 		{"every", func(v *Vital) { v.Every = 32 * 24 * time.Hour }},
 		{"status", func(v *Vital) { v.Status = "draft" }},
-		{"replaces", func(v *Vital) { v.Status = StatusCorrected }},
-		{"replaces", func(v *Vital) { v.Status = StatusEnteredInError }},
+		{"replaces", func(v *Vital) { v.Status = VitalCorrected }},
+		{"replaces", func(v *Vital) { v.Status = VitalEnteredInError }},
 		{"replaces", func(v *Vital) { v.Replaces = "v-1" }},
 		{"time", func(v *Vital) { v.Time = time.Date(10001, 1, 1, 0, 0, 0, 0, time.UTC) }},
 		{"time", func(v *Vital) { v.Time = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC) }},
@@ -284,8 +284,8 @@ func TestVitalKeys(t *testing.T) {
 
 // fullVital has every member that can go together.
 func fullVital() Vital {
-	return Vital{Patient: "p-17", Code: "41653-7", System: LOINC, Value: "99.0", Unit: "mg/dL", Comparator: Above,
-		Quality: []Quality{QualityEarly, QualityBusy}, Status: StatusCorrected, Replaces: "v-1", ID: "v-2",
+	return Vital{Patient: "p-17", Code: "41653-7", System: LOINC, Value: "99.0", Unit: "mg/dL", Comparator: ComparatorAbove,
+		Quality: []Quality{QualityEarly, QualityBusy}, Status: VitalCorrected, Replaces: "v-1", ID: "v-2",
 		Time: vitalNow.Truncate(time.Millisecond), Received: vitalNow.Truncate(time.Millisecond).Add(time.Second),
 		Device: "glucometer", Site: "left hand", Method: "finger \"prick\"", Every: 90 * time.Second, Test: true}
 }
@@ -341,14 +341,14 @@ func TestNothingShows(t *testing.T) {
 	at := Position{"epoch", 7}
 	e := Entry{Patient: canary, Position: at, Kind: KindAlert, Key: canary, To: []string{canary}, Sender: canary, ID: canary, Sum: [16]byte([]byte(canary + canary + canary)), Data: []byte(canary)}
 	made := []any{e, &e, Head{Patient: canary, Position: at, Epochs: []Position{at}}, Event{Type: EventVital, Patient: canary, Vital: &v, Heads: []Head{{Patient: canary}}, Welcome: &Welcome{Principal: who}},
-		Item{Alert: &a}, Receipt{Patient: canary, Key: canary, AlertID: canary, NoticeID: canary, By: who}, who, &who, Page{Key: canary, To: canary, Alert: a}, a.Ref(),
-		Answer{To: canary, Reason: canary, ID: canary}, Refusal{Patient: canary, Group: canary}, Watching{Patients: []string{canary}, Refused: []Refusal{{Patient: canary}}},
+		InboxItem{Alert: &a}, Receipt{Patient: canary, Key: canary, AlertID: canary, NoticeID: canary, By: who}, who, &who, Page{Key: canary, To: canary, Alert: a}, a.Ref(),
+		Answer{To: canary, Reason: canary, ID: canary}, Refusal{Patient: canary, Group: canary}, WatchResult{Patients: []string{canary}, Refused: []Refusal{{Patient: canary}}},
 		WatchOptions{Patients: []string{canary}, Groups: []string{canary}, Since: map[string]Position{canary: at}, Reason: canary}, HistoryQuery{Patient: canary, Key: canary},
 		HistoryPage{Events: []Event{{Patient: canary}}}, Access{Principal: p, Patients: []string{canary}, Reason: canary}, Revocation{Principal: canary, Session: canary, Patients: []string{canary}},
 		[]Entry{e}, []AlertRef{a.Ref()}, map[string]Page{"x": {To: canary}}, struct{ E *Entry }{&e}}
 	held := holder{v, a, n, p, c, &v, &a, &n, &p, []Vital{v}, map[int]*Alert{1: &a}}
 	for _, x := range append(made, v, &v, a, &a, n, &n, p, &p, c, &c, held, &held, []Vital{v}, []*Alert{&a}, []Component{c}, []any{v, &n},
-		map[string]Vital{"x": v}, map[string]*Principal{"x": &p}, [1]Alert{a}, Item{Alert: &a}, Event{Vital: &v, Alert: &a, Notice: &n},
+		map[string]Vital{"x": v}, map[string]*Principal{"x": &p}, [1]Alert{a}, InboxItem{Alert: &a}, Event{Vital: &v, Alert: &a, Notice: &n},
 		Access{Principal: p}, &RequestError{Code: CodeConflict, Alert: &a}) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x", "%X", "%t", "%8.3f"} {
 			shown := fmt.Sprintf(verb, x)

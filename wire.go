@@ -272,7 +272,7 @@ func (r *request) answerMember(s *scanner, name []byte) bool {
 	a := &r.Answer
 	switch string(name) {
 	case "do":
-		a.Do = Do(s.str())
+		a.Do = AnswerVerb(s.str())
 	case "to":
 		a.To = s.str()
 	case "for_s":

@@ -47,18 +47,18 @@ func TestDecodeRequest(t *testing.T) {
 			Delivery: DeliverEvery, Emergency: true, Reason: "collapsed"},
 		"unwatch": {Patients: []string{"p-17"}, Groups: []string{"ward-5"}, Delivery: DeliverLatest},
 		"publish": {Vitals: []Vital{
-			{Patient: "p-17", Code: "8867-4", Value: "72", Unit: "/min", Comparator: Below, Quality: []Quality{QualityEarly}, Time: wireTime.Add(500 * time.Millisecond),
-				Device: "d-1", Site: "chest", Method: "ECG", Every: 1500 * time.Millisecond, Status: StatusCorrected, Replaces: "v-1", ID: "v-2", System: LOINC, Test: true},
+			{Patient: "p-17", Code: "8867-4", Value: "72", Unit: "/min", Comparator: ComparatorBelow, Quality: []Quality{QualityEarly}, Time: wireTime.Add(500 * time.Millisecond),
+				Device: "d-1", Site: "chest", Method: "ECG", Every: 1500 * time.Millisecond, Status: VitalCorrected, Replaces: "v-1", ID: "v-2", System: LOINC, Test: true},
 			{Patient: "p-17", Code: "85354-9", Components: []Component{{"8480-6", "120", "mm[Hg]"}, {"8462-4", "80.0", "mm[Hg]"}}},
 			{Patient: "p-17", Code: Consciousness, Coded: &Coding{"snomed", "248234008"}},
 			{Patient: "p-17", Code: "8867-4", Absent: AbsentError}}},
 		"raise": {EventID: "ev-1", Alert: Alert{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Code: "c", System: "s", Text: "SpO2 low", Priority: PriorityHigh,
-			Kind: KindPhysiological, Onset: wireTime, Audience: AudienceAll, To: []string{"group:ward-5", "person:dr grey", "role:clinician", "patient"},
+			Kind: AlertPhysiological, Onset: wireTime, Audience: AudienceAll, To: []string{"group:ward-5", "person:dr grey", "role:clinician", "patient"},
 			Source: Source{Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"}, Test: true}},
 		"clear": {Ref: AlertRef{"p-17", "spo2-low", "ev-1"}, EventID: "ev-2"},
 		"answer": {Ref: AlertRef{"p-17", "spo2-low", "ev-1"}, EventID: "ev-3",
-			Answer: Answer{Do: Accept, For: 600500 * time.Millisecond, Reason: "on my way", Rev: 7, ID: "ev-3"}},
-		"receipt": {Receipt: Receipt{Patient: "p-17", Key: "spo2-low", AlertID: "ev-1", Stage: Presented}},
+			Answer: Answer{Do: AnswerAccept, For: 600500 * time.Millisecond, Reason: "on my way", Rev: 7, ID: "ev-3"}},
+		"receipt": {Receipt: Receipt{Patient: "p-17", Key: "spo2-low", AlertID: "ev-1", Stage: StagePresented}},
 		"notify": {Notice: Notice{Patient: "p-17", ID: "n-1", To: []string{"patient"}, Audience: AudienceNamed, Text: "How are you?\nAnd your knee?",
 			RepliesTo: "n-0"}},
 		"history": {History: HistoryQuery{Patient: "p-17", Kinds: []Kind{KindVital, KindAlert, KindNotice, KindReceipt, KindAccess}, Key: "spo2-low",
@@ -424,7 +424,7 @@ func TestIDs(t *testing.T) {
 		v := HeartRate.Of(bad, 72)
 		invalidAt(t, "patient", v.Validate())
 	}
-	require.True(t, validPatient(System))
+	require.True(t, validPatient(SystemPatient))
 	require.False(t, validPatient("@other"), "names that begin with @ are reserved")
 }
 
@@ -520,16 +520,16 @@ func TestValidateGoCalls(t *testing.T) {
 	t.Parallel()
 	alert := Alert{Patient: "p", Text: "x", Priority: PriorityLow}
 	notice := Notice{Patient: "p", Text: "x", To: []string{"patient"}}
-	answer, ref := Answer{Do: Accept}, AlertRef{"p", "k", ""}
+	answer, ref := Answer{Do: AnswerAccept}, AlertRef{"p", "k", ""}
 	require.NoError(t, alert.Validate())
 	require.NoError(t, notice.Validate())
 	require.NoError(t, answer.validate())
 	require.NoError(t, ref.validate())
-	receipt := Receipt{Patient: "p", NoticeID: "n-1", Stage: Read}
+	receipt := Receipt{Patient: "p", NoticeID: "n-1", Stage: StageRead}
 	require.NoError(t, receipt.validate())
-	assign := Answer{Do: Assign, To: "group:ward-5"}
+	assign := Answer{Do: AnswerAssign, To: "group:ward-5"}
 	require.NoError(t, assign.validate())
-	force := Answer{Do: Close, Force: true, Reason: "sensor off"}
+	force := Answer{Do: AnswerClose, Force: true, Reason: "sensor off"}
 	require.NoError(t, force.validate())
 
 	alert.ID = "a b"
@@ -682,11 +682,11 @@ func errorText(err error) []byte {
 func fullAlert() Alert {
 	ann, bob := Person{"ann", "Ann \"A\" Grey", RoleClinician}, Person{ID: "bob"}
 	return Alert{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Rev: 7, Code: "c", System: "s", Text: "SpO2 low\nfor 3 min", Priority: PriorityHigh,
-		Kind: KindPhysiological, Test: true, Audience: AudienceNamed, To: []string{"group:ward-5", "person:ann"},
+		Kind: AlertPhysiological, Test: true, Audience: AudienceNamed, To: []string{"group:ward-5", "person:ann"},
 		Source:    Source{By: "monitor", Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"},
 		Condition: ConditionOver, Latched: true, Onset: wireTime, Raised: wireTime.Add(1e9), Updated: wireTime.Add(2e9), Ended: wireTime.Add(3e9),
-		Responsibility: Responsibility{Accepted, ann, wireTime, wireTime.Add(1e12)},
-		Answers:        []Answered{{Accept, ann, wireTime, wireTime.Add(1e12), "", "on my way"}, {Assign, bob, wireTime, time.Time{}, "person:ann", ""}},
+		Responsibility: Responsibility{ResponsibilityAccepted, ann, wireTime, wireTime.Add(1e12)},
+		Answers:        []Answered{{AnswerAccept, ann, wireTime, wireTime.Add(1e12), "", "on my way"}, {AnswerAssign, bob, wireTime, time.Time{}, "person:ann", ""}},
 		AnswerCount:    9,
 		Escalation: Escalation{3, 2, EscalationNotified, wireTime.Add(9e9), []string{"role:clinician"}, wireTime, 90.5, true, []string{"bob"},
 			"person:ann", 1, PriorityHigh},
@@ -699,8 +699,8 @@ func TestEventsRoundTrip(t *testing.T) {
 	at := Position{"e1", 41}
 	v, a := fullVital(), fullAlert()
 	n := Notice{"p-17", "n-1", "ann", []string{"patient"}, AudienceNamed, "How are you?", wireTime, "n-0"}
-	r := Receipt{"p-17", "spo2-low", "ev-1", 3, "", Presented, Person{"ann", "Ann", RoleClinician}, wireTime}
-	c := Change{"revoked", "ann", "s-1", "ward-5", []string{"p-17"}, wireTime, "why"}
+	r := Receipt{"p-17", "spo2-low", "ev-1", 3, "", StagePresented, Person{"ann", "Ann", RoleClinician}, wireTime}
+	c := AccessChange{"revoked", "ann", "s-1", "ward-5", []string{"p-17"}, wireTime, "why"}
 	for kind, event := range map[Kind]Event{
 		KindVital:   {Type: EventVital, Vital: &v},
 		KindAlert:   {Type: EventAlert, Alert: &a},
@@ -761,7 +761,7 @@ func TestDecodePlainEvents(t *testing.T) {
 		`{"type":"head","heads":[{"patient":"p","epoch":"e1","seq":41,"must":2,"x":1},{"patient":"q"}]}`: {Type: EventHead,
 			Heads: []Head{{Patient: "p", Position: at, Must: 2}, {Patient: "q"}}},
 		`{"type":"inbox","items":[{"alert":{"patient":"p"}},{"notice":{"patient":"q"}},{"later":{}}],"done":true}`: {Type: EventInbox, Done: true,
-			Items: []Item{{Alert: &Alert{Patient: "p"}}, {Notice: &Notice{Patient: "q"}}, {}}},
+			Items: []InboxItem{{Alert: &Alert{Patient: "p"}}, {Notice: &Notice{Patient: "q"}}, {}}},
 		`{"type":"granted","patient":"p"}`:                                        {Type: EventGranted, Patient: "p"},
 		`{"type":"revoked","patient":"p"}`:                                        {Type: EventRevoked, Patient: "p"},
 		`{"type":"status","store":"failing","since":"2026-03-01T08:00:00.000Z"}`:  {Type: EventStatus, Store: "failing", Since: wireTime},

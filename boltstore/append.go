@@ -13,7 +13,7 @@ import (
 type request struct {
 	ctx     context.Context
 	items   []item
-	results []carewire.Appended
+	results []carewire.AppendResult
 	err     error
 	done    chan struct{} // closed when results and err are there
 }
@@ -46,7 +46,7 @@ var errTooLong = fmt.Errorf("boltstore: an entry is too long: Patient, Key, Send
 // Append implements [carewire.Store]. If ctx ends while the batch waits for its
 // turn nothing is written; if it ends while it is being written, its outcome is
 // unknown. The error matches ErrFailed if the Store has failed.
-func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (s *Store) flush(batch []*request) {
 			if r.err != nil {
 				continue
 			}
-			r.results = make([]carewire.Appended, len(r.items))
+			r.results = make([]carewire.AppendResult, len(r.items))
 			for i := range r.items {
 				if r.results[i], r.err = f.append(&r.items[i]); r.err != nil {
 					break
@@ -205,37 +205,37 @@ func (f *flush) settle(patients []*patient) error {
 
 // append numbers and writes one entry. An error is about what is in the file
 // already, and comes before anything was written for the entry.
-func (f *flush) append(it *item) (carewire.Appended, error) {
+func (f *flush) append(it *item) (carewire.AppendResult, error) {
 	p, err := f.patient(it.patient)
 	if err != nil {
-		return carewire.Appended{}, err
+		return carewire.AppendResult{}, err
 	}
 	if it.id != "" {
 		known, ok, err := f.known(p, it)
 		switch {
 		case err != nil:
-			return carewire.Appended{}, err
+			return carewire.AppendResult{}, err
 		case ok && known.epoch >= uint32(len(f.epochs)):
-			return carewire.Appended{}, damaged("ids", ErrCorrupt)
+			return carewire.AppendResult{}, damaged("ids", ErrCorrupt)
 		case ok && known.sum != it.sum:
-			return carewire.Appended{Err: carewire.ErrIDReused}, nil
+			return carewire.AppendResult{Err: carewire.ErrIDReused}, nil
 		case ok:
 			at := carewire.Position{Epoch: f.epochs[known.epoch], Seq: known.seq}
-			return carewire.Appended{Position: at, Must: known.must, Repeated: true}, nil
+			return carewire.AppendResult{Position: at, Must: known.must, Repeated: true}, nil
 		}
 	}
 	st, err := f.state(p, it.key)
 	if err != nil {
-		return carewire.Appended{}, err
+		return carewire.AppendResult{}, err
 	}
 	if it.rev != 0 && it.rev != st.now.rev+1 {
-		return carewire.Appended{Err: carewire.ErrConflict}, nil
+		return carewire.AppendResult{Err: carewire.ErrConflict}, nil
 	}
 	if it.kind != carewire.KindVital {
 		f.forOthers -= it.need()
 	}
 	if it.kind == carewire.KindVital && f.vitalsFull || it.kind != carewire.KindVital && f.forOthers < 0 {
-		return carewire.Appended{Err: carewire.ErrFull}, nil
+		return carewire.AppendResult{Err: carewire.ErrFull}, nil
 	}
 	return f.write(p, st, it), nil
 }
@@ -263,7 +263,7 @@ func (f *flush) must(err error) {
 }
 
 // write takes the entry into the log.
-func (f *flush) write(p *patient, st liveState, it *item) carewire.Appended {
+func (f *flush) write(p *patient, st liveState, it *item) carewire.AppendResult {
 	f.dirty = true
 	epoch, class := uint32(len(f.epochs)-1), class(it.kind)
 	seq := p.advance(epoch, class)
@@ -277,7 +277,7 @@ func (f *flush) write(p *patient, st liveState, it *item) carewire.Appended {
 	} else {
 		f.writeOther(p, it, seq)
 	}
-	return carewire.Appended{Position: carewire.Position{Epoch: f.epochs[epoch], Seq: seq}, Must: p.must()}
+	return carewire.AppendResult{Position: carewire.Position{Epoch: f.epochs[epoch], Seq: seq}, Must: p.must()}
 }
 
 func (f *flush) writeVital(p *patient, st liveState, it *item, seq uint64) {

@@ -26,7 +26,7 @@ func TestHubOnAFullDisk(t *testing.T) {
 		s := open(t, path, &Options{Reserve: 4 << 20})
 		var door carewiretest.Door
 		pages := &carewiretest.Recorder{}
-		hub, err := carewire.New(&door, s, &carewire.Options{Notifier: pages, Logger: slog.New(slog.DiscardHandler)})
+		hub, err := carewire.New(&door, s, &carewire.Options{Pager: pages, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
 		server := carewiretest.Serve(t, hub)
 		staff := carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p1"}}
@@ -63,7 +63,7 @@ func TestHubOnAFullDisk(t *testing.T) {
 			require.NoError(t, err)
 			require.ErrorIs(t, publish(), carewire.ErrFull)
 			pages.Pages(t, i+1)
-			_, err = hub.Answer(t.Context(), staff, a.Ref(), carewire.Answer{Do: carewire.Accept})
+			_, err = hub.Answer(t.Context(), staff, a.Ref(), carewire.Answer{Do: carewire.AnswerAccept})
 			require.NoError(t, err)
 		}
 		require.NoError(t, hub.Ready(), "alerts are still taken")
@@ -79,7 +79,7 @@ func TestHubOnAFullDisk(t *testing.T) {
 		s = open(t, path, small())
 		vitals, accepted, last := 0, 0, carewire.Position{}
 		for {
-			page, err := s.Read(t.Context(), "p1", last, carewire.Query{})
+			page, err := s.Read(t.Context(), "p1", last, carewire.ReadQuery{})
 			require.NoError(t, err)
 			for _, e := range page {
 				require.Equal(t, last.Seq+1, e.Seq)
@@ -96,7 +96,7 @@ func TestHubOnAFullDisk(t *testing.T) {
 		open, _, err := s.Latest(t.Context(), "p1")
 		require.NoError(t, err)
 		for _, e := range open {
-			if a := (carewire.Alert{}); e.Kind == carewire.KindAlert && a.UnmarshalJSON(e.Data) == nil && a.Responsibility.State == carewire.Accepted {
+			if a := (carewire.Alert{}); e.Kind == carewire.KindAlert && a.UnmarshalJSON(e.Data) == nil && a.Responsibility.State == carewire.ResponsibilityAccepted {
 				accepted++
 			}
 		}

@@ -160,7 +160,7 @@ func (m *model) compare() {
 		require.Equal(t, heads[0].Seq, mine[0].Seq)
 		require.Equal(t, heads[0].Must, mine[0].Must)
 		for range 3 {
-			q := carewire.Query{Limit: 1 + m.rand.IntN(200)}
+			q := carewire.ReadQuery{Limit: 1 + m.rand.IntN(200)}
 			if m.rand.IntN(2) == 0 {
 				q.Kinds = []carewire.Kind{carewire.Kind(1 + m.rand.IntN(6)), carewire.KindVital}[m.rand.IntN(2):]
 			}

@@ -16,7 +16,7 @@ import (
 )
 
 // Read implements [carewire.Store].
-func (s *Store) Read(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+func (s *Store) Read(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 	limit := min(orThousand(q.Limit), 10_000)
 	var found []carewire.Entry
 	err := s.view(ctx, []string{patient}, func(v view) error {
@@ -93,7 +93,7 @@ type readerClass struct {
 	count uint64
 }
 
-func (v view) reader(p *patient, after uint64, q *carewire.Query, pruned map[carewire.Kind]uint64) (reader, error) {
+func (v view) reader(p *patient, after uint64, q *carewire.ReadQuery, pruned map[carewire.Kind]uint64) (reader, error) {
 	var all reader
 	for c := range classes {
 		wanted := func(kind carewire.Kind) bool { return class(kind) == c }
@@ -185,11 +185,11 @@ func (r *classReader) next() (e record, ok bool, err error) {
 	return record{}, false, nil
 }
 
-func wants(q *carewire.Query, kind carewire.Kind) bool {
+func wants(q *carewire.ReadQuery, kind carewire.Kind) bool {
 	return len(q.Kinds) == 0 || slices.Contains(q.Kinds, kind)
 }
 
-func matches(q *carewire.Query, r *record) bool {
+func matches(q *carewire.ReadQuery, r *record) bool {
 	return wants(q, r.kind) && (q.Key == "" || q.Key == string(r.key)) &&
 		(q.From.IsZero() || !r.time.Before(q.From)) && (q.To.IsZero() || r.time.Before(q.To))
 }

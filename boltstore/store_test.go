@@ -77,7 +77,7 @@ func alert(patient, key string, rev uint64) carewire.Entry {
 }
 
 // add appends entries, of which none may be refused.
-func add(t *testing.T, s *Store, entries ...carewire.Entry) []carewire.Appended {
+func add(t *testing.T, s *Store, entries ...carewire.Entry) []carewire.AppendResult {
 	t.Helper()
 	got, err := s.Append(t.Context(), entries)
 	require.NoError(t, err)
@@ -96,7 +96,7 @@ func settle(t *testing.T, s *Store) {
 
 func readAll(t *testing.T, s *Store, patient string) []carewire.Entry {
 	t.Helper()
-	entries, err := s.Read(t.Context(), patient, carewire.Position{}, carewire.Query{Limit: 10_000})
+	entries, err := s.Read(t.Context(), patient, carewire.Position{}, carewire.ReadQuery{Limit: 10_000})
 	require.NoError(t, err)
 	return entries
 }
@@ -197,7 +197,7 @@ func ask(t *testing.T, s *Store) (map[string]any, error) {
 	}
 	for p := range 5 {
 		patient := "p" + strconv.Itoa(p)
-		entries, err := s.Read(t.Context(), patient, carewire.Position{}, carewire.Query{Limit: 10_000})
+		entries, err := s.Read(t.Context(), patient, carewire.Position{}, carewire.ReadQuery{Limit: 10_000})
 		note("read "+patient, entries, err)
 		latest, head, err := s.Latest(t.Context(), patient)
 		note("latest "+patient, latest, err)
@@ -309,7 +309,7 @@ func TestMissingEntries(t *testing.T) {
 		require.NoError(t, s.update(func(v view) error {
 			return v.bucket("log").Delete(logKey(1, byte(1-seq%2), seq))
 		}))
-		_, err := s.Read(t.Context(), "a", carewire.Position{}, carewire.Query{})
+		_, err := s.Read(t.Context(), "a", carewire.Position{}, carewire.ReadQuery{})
 		require.ErrorIs(t, err, ErrCorrupt, seq)
 	}
 }
@@ -427,7 +427,7 @@ func TestMaxBytes(t *testing.T) {
 	require.LessOrEqual(t, info.Size(), int64(most+reserve))
 	require.NoError(t, s.Prune(t.Context(), start.AddDate(2, 0, 0), carewire.Retention{Vitals: time.Hour}))
 	add(t, s, vital("a", 100_000))
-	_, err = s.Read(t.Context(), "a", carewire.Position{}, carewire.Query{})
+	_, err = s.Read(t.Context(), "a", carewire.Position{}, carewire.ReadQuery{})
 	require.ErrorIs(t, err, carewire.ErrGap)
 }
 
@@ -529,10 +529,10 @@ func TestPruneMany(t *testing.T) {
 	for p := range 3 {
 		head, err := s.Heads(t.Context(), []string{"p" + strconv.Itoa(p)})
 		require.NoError(t, err)
-		left, err := s.Read(t.Context(), "p"+strconv.Itoa(p), carewire.Position{Seq: 999}, carewire.Query{Kinds: []carewire.Kind{carewire.KindVital}})
+		left, err := s.Read(t.Context(), "p"+strconv.Itoa(p), carewire.Position{Seq: 999}, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindVital}})
 		if p == 0 { // the newest of its key, and the one before, which came with a clock that was ahead
 			require.ErrorIs(t, err, carewire.ErrGap)
-			left, err = s.Read(t.Context(), "p0", carewire.Position{Seq: 1000}, carewire.Query{})
+			left, err = s.Read(t.Context(), "p0", carewire.Position{Seq: 1000}, carewire.ReadQuery{})
 			require.NoError(t, err)
 			require.Len(t, left, 2)
 			require.Equal(t, head[0].Seq, left[1].Seq)

@@ -176,7 +176,7 @@ func (s *Slow) CloseCode() carewire.CloseCode {
 	}
 }
 
-// Recorder is a Notifier that keeps the pages it is given. Its zero value is
+// Recorder is a Pager that keeps the pages it is given. Its zero value is
 // ready; it is safe for concurrent use.
 type Recorder struct {
 	// Fail, if set, decides by a page whether it fails. Set it before use.
@@ -187,8 +187,8 @@ type Recorder struct {
 	more  chan struct{}
 }
 
-// Notify records p, unless Fail says that it fails.
-func (r *Recorder) Notify(_ context.Context, p carewire.Page) error {
+// Page records p, unless Fail says that it fails.
+func (r *Recorder) Page(_ context.Context, p carewire.Page) error {
 	if r.Fail != nil {
 		if err := r.Fail(p); err != nil {
 			return err
@@ -232,5 +232,5 @@ func (r *Recorder) Pages(t testing.TB, n int) []carewire.Page {
 
 var (
 	_ carewire.Authenticator = (*Door)(nil)
-	_ carewire.Notifier      = (*Recorder)(nil)
+	_ carewire.Pager         = (*Recorder)(nil)
 )

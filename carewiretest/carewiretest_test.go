@@ -18,7 +18,7 @@ func TestHostsTest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var door carewiretest.Door
 		pages := &carewiretest.Recorder{}
-		hub, err := carewire.New(&door, carewire.NewMemoryStore(nil), &carewire.Options{Notifier: pages})
+		hub, err := carewire.New(&door, carewire.NewMemoryStore(nil), &carewire.Options{Pager: pages})
 		require.NoError(t, err)
 		defer hub.Shutdown(context.Background())
 		mux := http.NewServeMux()

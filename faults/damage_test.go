@@ -56,7 +56,7 @@ func content(s carewire.Store) (map[string]any, error) {
 	}
 	for p := range 4 {
 		patient := "p" + strconv.Itoa(p)
-		log, err := s.Read(ctx, patient, carewire.Position{}, carewire.Query{Limit: 10000})
+		log, err := s.Read(ctx, patient, carewire.Position{}, carewire.ReadQuery{Limit: 10000})
 		note("log "+patient, log, err)
 		latest, head, err := s.Latest(ctx, patient)
 		note("latest "+patient, latest, err)

@@ -117,7 +117,7 @@ func TestSlowCommitsHideAndStallNothing(t *testing.T) {
 	for _, patient := range patients {
 		var last carewire.Position
 		for {
-			log, err := store.Read(t.Context(), patient, last, carewire.Query{})
+			log, err := store.Read(t.Context(), patient, last, carewire.ReadQuery{})
 			require.NoError(t, err)
 			if len(log) == 0 {
 				break

@@ -410,6 +410,6 @@ func closeAlert(t testing.TB, w *ward, id string) {
 		}
 		return ref.ID != ""
 	})
-	_, err := ada.Answer(t.Context(), ref, carewire.Answer{Do: carewire.Close, Force: true, Reason: "seen to"})
+	_, err := ada.Answer(t.Context(), ref, carewire.Answer{Do: carewire.AnswerClose, Force: true, Reason: "seen to"})
 	require.NoError(t, err)
 }

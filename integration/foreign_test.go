@@ -93,7 +93,7 @@ func TestPythonExamples(t *testing.T) {
 	_, cn = clinician.Out.Await(t, cn, `^ALERT p-13 high SpO2 low present with nobody$`)
 	_, cn = clinician.Out.Await(t, cn, `^ACCEPTED p-13 spo2-low$`)
 	await(t, bell, "who has accepted", func(e *carewire.Event) bool {
-		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.State == carewire.Accepted &&
+		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.State == carewire.ResponsibilityAccepted &&
 			e.Alert.Responsibility.By.ID == "nurse-ada" && e.Alert.Answers[0].Reason == "on my way"
 	})
 

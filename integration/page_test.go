@@ -149,14 +149,14 @@ func TestBrowserShowsValuesAsTheyAre(t *testing.T) {
 
 	s.publish(t, carewire.Vital{Patient: "p-1", Code: "8310-5", Value: "98.6", Unit: "[degF]"})
 	ada.shows(card("p-1", "Temperature"), "98.6 °F")
-	s.publish(t, carewire.Vital{Patient: "p-1", Code: "59408-5", Value: "70", Unit: "%", Comparator: carewire.Below})
+	s.publish(t, carewire.Vital{Patient: "p-1", Code: "59408-5", Value: "70", Unit: "%", Comparator: carewire.ComparatorBelow})
 	ada.shows(card("p-1", "SpO₂"), "<70 %")
 	s.publish(t, carewire.Vital{Patient: "p-1", Code: "85354-9", Components: []carewire.Component{
 		{Code: "8478-0", Value: "93", Unit: "mm[Hg]"}, {Code: "8462-4", Value: "80", Unit: "mm[Hg]"}, {Code: "8480-6", Value: "120", Unit: "mm[Hg]"}}})
 	ada.shows(card("p-1", "Pressure"), "120/80 mmHg")
 	s.publish(t, carewire.Vital{Patient: "p-1", Code: "8867-4", Value: "72", Unit: "/min", ID: "v"})
 	ada.shows(card("p-1", "Heart rate"), "72 /min")
-	s.publish(t, carewire.Vital{Patient: "p-1", Code: "8867-4", Value: "72", Unit: "/min", Status: carewire.StatusEnteredInError, Replaces: "v"})
+	s.publish(t, carewire.Vital{Patient: "p-1", Code: "8867-4", Value: "72", Unit: "/min", Status: carewire.VitalEnteredInError, Replaces: "v"})
 	ada.shows(card("p-1", "Heart rate"), "not valid")
 	require.NotContains(t, ada.texts(card("p-1", "Heart rate"))[0], "72")
 }

@@ -101,18 +101,18 @@ func TestSchemaObjects(t *testing.T) {
 	now := time.Date(2026, time.March, 1, 8, 0, 0, 0, time.UTC)
 	who := carewire.Person{ID: "dr-who", Name: "Dr. Who", Role: carewire.RoleClinician}
 	number := carewire.HeartRate.Of("p-17", 72)
-	number.System, number.Comparator, number.Status, number.Replaces, number.ID = carewire.LOINC, carewire.Below, carewire.StatusCorrected, "m-1", "m-2"
+	number.System, number.Comparator, number.Status, number.Replaces, number.ID = carewire.LOINC, carewire.ComparatorBelow, carewire.VitalCorrected, "m-1", "m-2"
 	number.Quality = []carewire.Quality{carewire.QualityQuestionable}
 	number.Time, number.Received = now, now
 	number.Device, number.Site, number.Method, number.Every, number.Test = "mon-4", "left wrist", "optical", time.Second, true
 	panel := carewire.BloodPressure.Of("p-17", 120, 80)
 	panel.Time, panel.Received = now, now
 	alert := carewire.Alert{Patient: "p-17", Key: "spo2-low", ID: "a-1", Rev: 3, Code: "59408-5", System: carewire.LOINC, Text: "SpO2 low", Priority: carewire.PriorityHigh,
-		Kind: carewire.KindPhysiological, Test: true, Audience: carewire.AudienceStaff, To: []string{"patient", "group:ward-5"},
+		Kind: carewire.AlertPhysiological, Test: true, Audience: carewire.AudienceStaff, To: []string{"patient", "group:ward-5"},
 		Source:    carewire.Source{By: "mon-4", Rule: "spo2", Limits: "90-100", Value: "84", Unit: "%", VitalID: "m-7"},
 		Condition: carewire.ConditionOver, Latched: true, Onset: now, Raised: now, Updated: now, Ended: now,
-		Responsibility: carewire.Responsibility{State: carewire.Accepted, By: who, At: now, Until: now},
-		Answers:        []carewire.Answered{{Do: carewire.Assign, By: who, At: now, Until: now, To: "role:clinician", Reason: "x"}}, AnswerCount: 9,
+		Responsibility: carewire.Responsibility{State: carewire.ResponsibilityAccepted, By: who, At: now, Until: now},
+		Answers:        []carewire.Answered{{Do: carewire.AnswerAssign, By: who, At: now, Until: now, To: "role:clinician", Reason: "x"}}, AnswerCount: 9,
 		Escalation: carewire.Escalation{Level: 2, Step: 1, State: carewire.EscalationNotified, Due: now},
 		Closed:     &carewire.Closing{By: who, At: now, Reason: "x"}}
 	notice := carewire.Notice{Patient: "p-17", ID: "n-1", From: "dr-who", To: []string{"patient"}, Audience: carewire.AudienceNamed, Text: "x", Time: now, RepliesTo: "n-0"}

@@ -25,7 +25,7 @@ type request struct {
 // what becomes of it.
 type item struct {
 	carewire.Entry
-	result carewire.Appended
+	result carewire.AppendResult
 }
 
 const (
@@ -47,7 +47,7 @@ var (
 // server has answered. An entry that PostgreSQL cannot keep is refused alone:
 // one with a name of more than 800 bytes or that is not UTF-8, with more than
 // 16 MiB, or with a time before the year -4712 or after 9999.
-func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewir
 	if r.err != nil {
 		return nil, r.err
 	}
-	results := make([]carewire.Appended, len(entries))
+	results := make([]carewire.AppendResult, len(entries))
 	for i := range r.items {
 		results[i] = r.items[i].result
 	}

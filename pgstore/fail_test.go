@@ -26,7 +26,7 @@ func notice(patient, id string) carewire.Entry {
 		Time: start, Received: start, Data: []byte(`{}`)}
 }
 
-func mustAppend(t *testing.T, s *Store, entries ...carewire.Entry) []carewire.Appended {
+func mustAppend(t *testing.T, s *Store, entries ...carewire.Entry) []carewire.AppendResult {
 	t.Helper()
 	results, err := s.Append(t.Context(), entries)
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func TestKilledBackends(t *testing.T) {
 	}
 	t.Logf("%d backends killed, %d outcomes unknown", kills, unknown)
 	require.Positive(t, unknown)
-	log, err := s.Read(t.Context(), "a", carewire.Position{}, carewire.Query{})
+	log, err := s.Read(t.Context(), "a", carewire.Position{}, carewire.ReadQuery{})
 	require.NoError(t, err)
 	require.Len(t, log, writers*each)
 	ids := map[string]bool{}
@@ -107,7 +107,7 @@ func TestCrashOfTheServer(t *testing.T) {
 	require.Error(t, err)
 	server.Restart(t)
 	again := mustAppend(t, s, notice("a", "1"), notice("a", "2"))
-	require.Equal(t, carewire.Appended{Position: first.Position, Must: 1, Repeated: true}, again[0])
+	require.Equal(t, carewire.AppendResult{Position: first.Position, Must: 1, Repeated: true}, again[0])
 	require.Equal(t, carewire.Position{Epoch: first.Epoch, Seq: 2}, again[1].Position)
 	waitFor(t, s.Wake(), "the store listens again")
 }
@@ -244,7 +244,7 @@ func TestEntriesThatCannotBeKept(t *testing.T) {
 	odd := notice("a", `"{}\,`)
 	odd.To = []string{`a"b`, `\`, `{x,y}`, "null", "", " "}
 	mustAppend(t, s, odd)
-	log, err := s.Read(t.Context(), "a", carewire.Position{Seq: 1}, carewire.Query{})
+	log, err := s.Read(t.Context(), "a", carewire.Position{Seq: 1}, carewire.ReadQuery{})
 	require.NoError(t, err)
 	require.Equal(t, odd.To, log[0].To)
 }
@@ -288,7 +288,7 @@ func TestFullDisk(t *testing.T) {
 		got := mustAppend(t, s, benchVital(1, 1), notice("a", "1"), notice("a", "2"), benchVital(2, 1))
 		require.ErrorIs(t, got[0].Err, carewire.ErrFull)
 		require.ErrorIs(t, got[3].Err, carewire.ErrFull)
-		require.Equal(t, carewire.Appended{Position: first.Position, Must: 1, Repeated: true}, got[1])
+		require.Equal(t, carewire.AppendResult{Position: first.Position, Must: 1, Repeated: true}, got[1])
 		require.Equal(t, uint64(2), got[2].Seq)
 	}
 	fill(``)

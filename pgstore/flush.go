@@ -254,13 +254,13 @@ func (f *flush) refuses(kind carewire.Kind) bool {
 	return f.full == noRoomAtAll || f.full == noVitals && kind == carewire.KindVital
 }
 
-func (f *flush) take(it *item) carewire.Appended {
+func (f *flush) take(it *item) carewire.AppendResult {
 	id := idKey{it.Patient, it.Sender, it.ID}
 	if was, ok := f.known[id]; ok && it.ID != "" {
 		if was.sum != it.Sum {
-			return carewire.Appended{Err: carewire.ErrIDReused}
+			return carewire.AppendResult{Err: carewire.ErrIDReused}
 		}
-		return carewire.Appended{Position: was.at, Must: was.must, Repeated: true}
+		return carewire.AppendResult{Position: was.at, Must: was.must, Repeated: true}
 	}
 	key := stateKey{it.Patient, it.Key}
 	st := f.states[key]
@@ -268,10 +268,10 @@ func (f *flush) take(it *item) carewire.Appended {
 		st = &state{}
 	}
 	if it.Rev != 0 && it.Rev != st.rev+1 {
-		return carewire.Appended{Err: carewire.ErrConflict}
+		return carewire.AppendResult{Err: carewire.ErrConflict}
 	}
 	if f.refuses(it.Kind) {
-		return carewire.Appended{Err: carewire.ErrFull}
+		return carewire.AppendResult{Err: carewire.ErrFull}
 	}
 	h := f.heads[it.Patient]
 	h.seq++
@@ -288,7 +288,7 @@ func (f *flush) take(it *item) carewire.Appended {
 		f.states[key] = st
 		st.take(it)
 	}
-	return carewire.Appended{Position: it.Position, Must: it.Must}
+	return carewire.AppendResult{Position: it.Position, Must: it.Must}
 }
 
 // take makes an entry the newest state, if it is.

@@ -30,7 +30,7 @@ type node struct {
 func newNode(t *testing.T, dsn string, door *carewiretest.Door, o *Options, policy carewire.Policy) *node {
 	n := &node{pages: &carewiretest.Recorder{}}
 	store := open(t, connect(t, dsn, 8), o)
-	hub, err := carewire.New(door, store, &carewire.Options{Policy: policy, Notifier: n.pages, Logger: slog.New(slog.DiscardHandler)})
+	hub, err := carewire.New(door, store, &carewire.Options{Policy: policy, Pager: n.pages, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	n.hub, n.server = hub, carewiretest.Serve(t, hub)
 	t.Cleanup(func() {
@@ -78,16 +78,16 @@ func TestTwoNodes(t *testing.T) {
 			raised, err := one.hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: "k", Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}})
 			require.NoError(t, err)
 			carewiretest.Await(t, nurse, func(e carewire.Event) bool { return e.Alert != nil && e.Alert.Escalation.Level >= 3 })
-			_, err = nurse.Answer(t.Context(), raised.Ref(), carewire.Answer{Do: carewire.Accept})
+			_, err = nurse.Answer(t.Context(), raised.Ref(), carewire.Answer{Do: carewire.AnswerAccept})
 			require.NoError(t, err)
 			seen, err := one.hub.Alert(t.Context(), "p1", "k")
 			require.NoError(t, err)
-			require.Equal(t, carewire.Accepted, seen.Responsibility.State)
+			require.Equal(t, carewire.ResponsibilityAccepted, seen.Responsibility.State)
 			history, err := one.hub.History(t.Context(), carewire.HistoryQuery{Patient: "p1", Key: "k"})
 			require.NoError(t, err)
 			levels := map[string]int{}
 			for _, e := range history.Events {
-				if e.Alert != nil && e.Alert.Escalation.State == carewire.EscalationNotified && e.Alert.Responsibility.State != carewire.Accepted {
+				if e.Alert != nil && e.Alert.Escalation.State == carewire.EscalationNotified && e.Alert.Responsibility.State != carewire.ResponsibilityAccepted {
 					levels[fmt.Sprint(e.Alert.Escalation.Level)]++
 				}
 			}

@@ -98,7 +98,7 @@ func TestForgottenLines(t *testing.T) {
 			return err
 		},
 		"read": func(s *Store, ctx context.Context) error {
-			_, err := s.Read(ctx, "a", carewire.Position{}, carewire.Query{})
+			_, err := s.Read(ctx, "a", carewire.Position{}, carewire.ReadQuery{})
 			return err
 		},
 		"latest": func(s *Store, ctx context.Context) error { _, _, err := s.Latest(ctx, "a"); return err },

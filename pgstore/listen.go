@@ -22,7 +22,7 @@ const (
 
 var errDeaf = errors.New("what the pool sends is not heard: is there a PgBouncer in between, or another database?")
 
-// Wake implements [carewire.Watcher]. While the listening connection hears
+// Wake implements [carewire.Waker]. While the listening connection hears
 // nothing, and with [Options.NoListen], it receives nil once a second.
 func (s *Store) Wake() <-chan []string { return s.wake }
 

@@ -57,7 +57,7 @@ func (d *drained) left(t *testing.T, n int) {
 
 func (d *drained) log(t *testing.T, patient string, kind carewire.Kind) []carewire.Entry {
 	t.Helper()
-	log, err := d.Read(t.Context(), patient, carewire.Position{}, carewire.Query{Kinds: []carewire.Kind{kind}})
+	log, err := d.Read(t.Context(), patient, carewire.Position{}, carewire.ReadQuery{Kinds: []carewire.Kind{kind}})
 	require.NoError(t, err)
 	return log
 }
@@ -148,7 +148,7 @@ func TestPendingTwiceAndNever(t *testing.T) {
 // slow is a store that takes its time for each Append.
 type slow struct{ carewire.Store }
 
-func (s slow) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+func (s slow) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	select {
 	case <-time.After(50 * time.Millisecond):
 	case <-ctx.Done():
@@ -216,7 +216,7 @@ type refusing struct {
 	refuses func(e carewire.Entry) bool
 }
 
-func (r refusing) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+func (r refusing) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	if slices.ContainsFunc(entries, r.refuses) {
 		return nil, carewire.ErrUnknownOutcome
 	}

@@ -77,7 +77,7 @@ const (
 )
 
 // Read implements [carewire.Store].
-func (s *Store) Read(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+func (s *Store) Read(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 	sql := readSQL
 	var kinds []int16
 	vitals := len(q.Kinds) == 0

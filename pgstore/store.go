@@ -262,7 +262,7 @@ func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(d.Mil
 
 var (
 	_ carewire.Store   = (*Store)(nil)
-	_ carewire.Watcher = (*Store)(nil)
+	_ carewire.Waker   = (*Store)(nil)
 	_ carewire.Clock   = (*Store)(nil)
 	_ carewire.Durable = (*Store)(nil)
 	_ carewire.Pruner  = (*Store)(nil)

@@ -36,7 +36,7 @@ func Bench(b *testing.B, open func(b *testing.B) carewire.Store) {
 			return err
 		}},
 		{"read/500", func(ctx context.Context, s carewire.Store, _ string) error {
-			_, err := s.Read(ctx, "p0", carewire.Position{Seq: 100}, carewire.Query{Limit: 500})
+			_, err := s.Read(ctx, "p0", carewire.Position{Seq: 100}, carewire.ReadQuery{Limit: 500})
 			return err
 		}},
 		{"changed/nothing", func(ctx context.Context, s carewire.Store, mark string) error {

@@ -19,8 +19,8 @@ import (
 // broken is a MemoryStore of which some methods can be replaced.
 type broken struct {
 	*carewire.MemoryStore
-	append  func(context.Context, []carewire.Entry) ([]carewire.Appended, error)
-	read    func(context.Context, string, carewire.Position, carewire.Query) ([]carewire.Entry, error)
+	append  func(context.Context, []carewire.Entry) ([]carewire.AppendResult, error)
+	read    func(context.Context, string, carewire.Position, carewire.ReadQuery) ([]carewire.Entry, error)
 	latest  func(context.Context, string) ([]carewire.Entry, carewire.Head, error)
 	get     func(context.Context, string, string) (carewire.Entry, error)
 	heads   func(context.Context, []string) ([]carewire.Head, error)
@@ -38,11 +38,11 @@ func newBroken() *broken {
 	}
 }
 
-func (b *broken) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+func (b *broken) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	return b.append(ctx, entries)
 }
 
-func (b *broken) Read(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+func (b *broken) Read(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 	return b.read(ctx, patient, after, q)
 }
 
@@ -74,14 +74,14 @@ func (b *broken) Durable() bool { return b.durable }
 
 // all reads a log to its end.
 func (b *broken) all(patient string) []carewire.Entry {
-	entries, _ := b.MemoryStore.Read(context.Background(), patient, carewire.Position{}, carewire.Query{Limit: 10_000})
+	entries, _ := b.MemoryStore.Read(context.Background(), patient, carewire.Position{}, carewire.ReadQuery{Limit: 10_000})
 	return entries
 }
 
 // eachAppend appends entry by entry.
-func (b *broken) eachAppend(do func(ctx context.Context, e carewire.Entry) (carewire.Appended, error)) {
-	b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
-		results := make([]carewire.Appended, 0, len(entries))
+func (b *broken) eachAppend(do func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error)) {
+	b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
+		results := make([]carewire.AppendResult, 0, len(entries))
 		for _, e := range entries {
 			a, err := do(ctx, e)
 			if err != nil {
@@ -94,10 +94,10 @@ func (b *broken) eachAppend(do func(ctx context.Context, e carewire.Entry) (care
 }
 
 // one appends one entry to the store beneath.
-func (b *broken) one(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+func (b *broken) one(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 	got, err := b.MemoryStore.Append(ctx, []carewire.Entry{e})
 	if err != nil {
-		return carewire.Appended{}, err
+		return carewire.AppendResult{}, err
 	}
 	return got[0], nil
 }
@@ -111,7 +111,7 @@ func (b *broken) afterRead(change func(e *carewire.Entry)) {
 		}
 		return entries
 	}
-	b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+	b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 		entries, err := s.Read(ctx, patient, after, q)
 		return all(entries), err
 	}
@@ -141,7 +141,7 @@ var breakages = []struct {
 }{
 	{"a number is left out when two append at once", "numbers under concurrency", func(b *broken) {
 		var busy atomic.Int32
-		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 			busy.Add(1)
 			defer busy.Add(-1)
 			for range 10 {
@@ -155,17 +155,17 @@ var breakages = []struct {
 			}
 			return b.MemoryStore.Append(ctx, entries)
 		}
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			entries, err := b.MemoryStore.Read(ctx, patient, after, q)
 			return slices.DeleteFunc(entries, func(e carewire.Entry) bool { return e.Key == "ghost" }), err
 		}
 	}},
 	{"all patients share the numbers", "numbers", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			for _, patient := range []string{"a", "b"} {
 				if patient != e.Patient {
 					if _, err := b.one(ctx, vital(patient, "ghost", 0)); err != nil {
-						return carewire.Appended{}, err
+						return carewire.AppendResult{}, err
 					}
 				}
 			}
@@ -173,7 +173,7 @@ var breakages = []struct {
 		})
 	}},
 	{"a batch is numbered back to front", "numbers", func(b *broken) {
-		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 			entries = slices.Clone(entries)
 			slices.Reverse(entries)
 			got, err := b.MemoryStore.Append(ctx, entries)
@@ -190,7 +190,7 @@ var breakages = []struct {
 			}
 		}
 		b.afterRead(count)
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			a, err := b.one(ctx, e)
 			e.Position, e.Must = a.Position, a.Must
 			count(&e)
@@ -205,7 +205,7 @@ var breakages = []struct {
 		b.afterRead(func(e *carewire.Entry) { e.Time = e.Time.In(time.FixedZone("here", 3600)) })
 	}},
 	{"times in milliseconds", "times", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			e.Time, e.Due = e.Time.Truncate(time.Millisecond), e.Due.Truncate(time.Millisecond)
 			return b.one(ctx, e)
 		})
@@ -218,7 +218,7 @@ var breakages = []struct {
 		})
 	}},
 	{"a refused entry consumes a number", "refused alone", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			a, err := b.one(ctx, e)
 			if a.Err != nil {
 				_, err = b.one(ctx, vital(e.Patient, "ghost", 0))
@@ -227,8 +227,8 @@ var breakages = []struct {
 		})
 	}},
 	{"one refused entry refuses the rest of the batch", "refused alone", func(b *broken) {
-		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
-			results := make([]carewire.Appended, len(entries))
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
+			results := make([]carewire.AppendResult, len(entries))
 			for i, e := range entries {
 				if i > 0 && results[i-1].Err != nil {
 					results[i].Err = results[i-1].Err
@@ -240,7 +240,7 @@ var breakages = []struct {
 		}
 	}},
 	{"a batch does not see its own IDs", "batch", func(b *broken) {
-		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 			entries = slices.Clone(entries)
 			for i := range entries {
 				if slices.ContainsFunc(entries[:i], func(e carewire.Entry) bool { return e.ID == entries[i].ID }) {
@@ -251,7 +251,7 @@ var breakages = []struct {
 		}
 	}},
 	{"a retry is answered with the head's must", "repeated", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			a, err := b.one(ctx, e)
 			if a.Repeated {
 				heads, _ := b.Heads(ctx, []string{e.Patient})
@@ -261,7 +261,7 @@ var breakages = []struct {
 		})
 	}},
 	{"a retry is written when another is under way", "repeated under concurrency", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			seen := slices.ContainsFunc(b.all(e.Patient), func(o carewire.Entry) bool { return o.ID == e.ID })
 			for range 20 {
 				runtime.Gosched()
@@ -273,23 +273,23 @@ var breakages = []struct {
 		})
 	}},
 	{"the revision is checked before the ID", "repeated before revision", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			now, err := b.Get(ctx, e.Patient, e.Key)
 			if err == nil && e.Rev != 0 && now.Rev != e.Rev-1 {
-				return carewire.Appended{Err: carewire.ErrConflict}, nil
+				return carewire.AppendResult{Err: carewire.ErrConflict}, nil
 			}
 			return b.one(ctx, e)
 		})
 	}},
 	{"another Sum is taken for a retry", "ID reused", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			e.Sum = [16]byte{}
 			return b.one(ctx, e)
 		})
 	}},
 	{"the scope of an ID leaves out the sender", "ID scope", func(b *broken) {
 		var first sync.Map
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			if e.ID != "" {
 				sender, _ := first.LoadOrStore(e.Patient+"\n"+e.ID, e.Sender)
 				e.Sender = sender.(string)
@@ -298,16 +298,16 @@ var breakages = []struct {
 		})
 	}},
 	{"sender and ID run into each other", "ID scope", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			e.Sender, e.ID = "", e.Sender+e.ID
 			return b.one(ctx, e)
 		})
 	}},
 	{"IDs of refused entries are remembered", "ID of a refused entry", func(b *broken) {
 		var refused sync.Map
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			if _, ok := refused.Load(e.ID); ok && e.ID != "" {
-				return carewire.Appended{Err: carewire.ErrConflict}, nil
+				return carewire.AppendResult{Err: carewire.ErrConflict}, nil
 			}
 			a, err := b.one(ctx, e)
 			if a.Err != nil {
@@ -317,7 +317,7 @@ var breakages = []struct {
 		})
 	}},
 	{"a key may begin with any revision", "revision", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			if _, err := b.Get(ctx, e.Patient, e.Key); err != nil {
 				e.Rev = 0
 			}
@@ -325,7 +325,7 @@ var breakages = []struct {
 		})
 	}},
 	{"a revision may skip", "revision", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			if now, err := b.Get(ctx, e.Patient, e.Key); err == nil && e.Rev > now.Rev+1 {
 				e.Rev = now.Rev + 1
 			}
@@ -333,7 +333,7 @@ var breakages = []struct {
 		})
 	}},
 	{"each kind has its own revisions", "keys across kinds", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			if now, err := b.Get(ctx, e.Patient, e.Key); err == nil && now.Kind != e.Kind {
 				e.Rev = 0
 			}
@@ -341,7 +341,7 @@ var breakages = []struct {
 		})
 	}},
 	{"revision 0 is taken as a revision", "revision 0", func(b *broken) {
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			if now, err := b.Get(ctx, e.Patient, e.Key); err == nil && e.Rev == 0 {
 				e.Rev = now.Rev + 1
 			}
@@ -350,7 +350,7 @@ var breakages = []struct {
 	}},
 	{"two with the same revision are both taken", "revision under concurrency", func(b *broken) {
 		var busy atomic.Int32
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			busy.Add(1)
 			defer busy.Add(-1)
 			for range 10 {
@@ -365,13 +365,13 @@ var breakages = []struct {
 		})
 	}},
 	{"Read begins with after", "read", func(b *broken) {
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			after.Seq = max(after.Seq, 1) - 1
 			return b.MemoryStore.Read(ctx, patient, after, q)
 		}
 	}},
 	{"Read compares the epoch", "read", func(b *broken) {
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			if after.Epoch == "other" {
 				after.Seq = 0
 			}
@@ -379,7 +379,7 @@ var breakages = []struct {
 		}
 	}},
 	{"To is included", "read what matches", func(b *broken) {
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			if !q.To.IsZero() {
 				q.To = q.To.Add(1)
 			}
@@ -387,8 +387,8 @@ var breakages = []struct {
 		}
 	}},
 	{"Read limits before it looks what matches", "read what matches", func(b *broken) {
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
-			entries, err := b.MemoryStore.Read(ctx, patient, after, carewire.Query{Limit: q.Limit})
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
+			entries, err := b.MemoryStore.Read(ctx, patient, after, carewire.ReadQuery{Limit: q.Limit})
 			return slices.DeleteFunc(entries, func(e carewire.Entry) bool {
 				return len(q.Kinds) > 0 && !slices.Contains(q.Kinds, e.Kind) || q.Key != "" && e.Key != q.Key ||
 					!q.From.IsZero() && e.Time.Before(q.From) || !q.To.IsZero() && !e.Time.Before(q.To)
@@ -396,20 +396,20 @@ var breakages = []struct {
 		}
 	}},
 	{"Read has no limit by default", "read limit", func(b *broken) {
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			q.Limit = cmp.Or(q.Limit, 10_000)
 			return b.MemoryStore.Read(ctx, patient, after, q)
 		}
 	}},
 	{"numbers show before those below them", "read while appending", func(b *broken) {
 		var busy atomic.Int32
-		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 			busy.Add(1)
 			defer busy.Add(-1)
 			defer runtime.Gosched()
 			return b.MemoryStore.Append(ctx, entries)
 		}
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			entries, err := b.MemoryStore.Read(ctx, patient, after, q)
 			if n := len(entries); busy.Load() > 0 && n > 1 {
 				entries = slices.Delete(entries, n-2, n-1)
@@ -586,7 +586,7 @@ var breakages = []struct {
 	}},
 	{"the caller's Data is kept", "given slices", func(b *broken) {
 		var kept sync.Map
-		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 			results, err := b.MemoryStore.Append(ctx, entries)
 			for i, a := range results {
 				kept.Store(fmt.Sprint(entries[i].Patient, a.Seq), entries[i].Data)
@@ -616,12 +616,12 @@ var breakages = []struct {
 		}
 	}},
 	{"Append does not look at its context", "contexts", func(b *broken) {
-		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 			return b.MemoryStore.Append(context.WithoutCancel(ctx), entries)
 		}
 	}},
 	{"Append looks at its context after it has written", "contexts", func(b *broken) {
-		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 			results, _ := b.MemoryStore.Append(context.WithoutCancel(ctx), entries)
 			return results, ctx.Err()
 		}
@@ -650,7 +650,7 @@ var breakages = []struct {
 		}
 	}},
 	{"Append panics after Close", "closed", func(b *broken) {
-		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 			results, err := b.MemoryStore.Append(ctx, entries)
 			if errors.Is(err, carewire.ErrClosed) {
 				panic("send on closed channel")
@@ -668,7 +668,7 @@ var breakages = []struct {
 		}
 	}},
 	{"ErrGap is never reported", "gap", func(b *broken) {
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			for {
 				entries, err := b.MemoryStore.Read(ctx, patient, after, q)
 				if !errors.Is(err, carewire.ErrGap) {
@@ -679,7 +679,7 @@ var breakages = []struct {
 		}
 	}},
 	{"ErrGap is not reported beside appends", "prune beside others", func(b *broken) {
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			for {
 				entries, err := b.MemoryStore.Read(ctx, patient, after, q)
 				if !errors.Is(err, carewire.ErrGap) {
@@ -708,15 +708,15 @@ var breakages = []struct {
 		}
 	}},
 	{"ErrGap is reported for other kinds", "gap", func(b *broken) {
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
-			if _, err := b.MemoryStore.Read(ctx, patient, after, carewire.Query{}); err != nil {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
+			if _, err := b.MemoryStore.Read(ctx, patient, after, carewire.ReadQuery{}); err != nil {
 				return nil, err
 			}
 			return b.MemoryStore.Read(ctx, patient, after, q)
 		}
 	}},
 	{"ErrGap is reported only if the key was pruned", "gap", func(b *broken) {
-		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			entries, err := b.MemoryStore.Read(ctx, patient, after, q)
 			if q.Key == "bp" && errors.Is(err, carewire.ErrGap) {
 				return nil, nil
@@ -726,9 +726,9 @@ var breakages = []struct {
 	}},
 	{"revisions are remembered when Get has forgotten them", "revisions after prune", func(b *broken) {
 		var newest sync.Map
-		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 			if rev, ok := newest.Load(e.Key); ok && e.Rev != 0 && e.Rev != rev.(uint64)+1 {
-				return carewire.Appended{Err: carewire.ErrConflict}, nil
+				return carewire.AppendResult{Err: carewire.ErrConflict}, nil
 			}
 			newest.Store(e.Key, e.Rev)
 			return b.one(ctx, e)
@@ -772,14 +772,14 @@ func TestRulesFindWhatRestartsLose(t *testing.T) {
 	}{
 		"everything": {"reopen", func(b *broken) { *b = *newBroken() }},
 		"the epoch": {"resume after a restart", func(b *broken) {
-			b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+			b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 				a, err := b.one(ctx, e)
 				a.Epoch += "'"
 				return a, err
 			})
 		}},
 		"IDs": {"IDs and revisions after a restart", func(b *broken) {
-			b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.Appended, error) {
+			b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
 				e.ID += "'"
 				return b.one(ctx, e)
 			})

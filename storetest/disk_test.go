@@ -113,7 +113,7 @@ func (s *diskStore) write(l line) error {
 }
 
 // take takes entries into memory.
-func (s *diskStore) take(entries []carewire.Entry) []carewire.Appended {
+func (s *diskStore) take(entries []carewire.Entry) []carewire.AppendResult {
 	results, _ := s.MemoryStore.Append(context.Background(), entries)
 	for i := range results {
 		a, patient := &results[i], entries[i].Patient
@@ -138,7 +138,7 @@ func (s *diskStore) epochOf(patient string, seq uint64) string {
 	return ""
 }
 
-func (s *diskStore) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+func (s *diskStore) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed != nil {
@@ -167,13 +167,13 @@ func (s *diskStore) Append(ctx context.Context, entries []carewire.Entry) ([]car
 }
 
 // appendFull refuses what is new: vitals, and others if there is no reserve.
-func (s *diskStore) appendFull(ctx context.Context, entries []carewire.Entry) ([]carewire.Appended, error) {
+func (s *diskStore) appendFull(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	if s.fatal {
 		return nil, carewire.ErrFull
 	}
-	results := make([]carewire.Appended, len(entries))
+	results := make([]carewire.AppendResult, len(entries))
 	for i, e := range entries {
-		log, _ := s.MemoryStore.Read(ctx, e.Patient, carewire.Position{}, carewire.Query{Limit: 10_000})
+		log, _ := s.MemoryStore.Read(ctx, e.Patient, carewire.Position{}, carewire.ReadQuery{Limit: 10_000})
 		known := slices.ContainsFunc(log, func(o carewire.Entry) bool { return o.ID == e.ID && o.Sender == e.Sender })
 		if !known && (e.Kind == carewire.KindVital || s.allAtOnce) {
 			results[i].Err = carewire.ErrFull
@@ -211,7 +211,7 @@ func (s *diskStore) told(entries []carewire.Entry) []carewire.Entry {
 	return entries
 }
 
-func (s *diskStore) Read(ctx context.Context, patient string, after carewire.Position, q carewire.Query) ([]carewire.Entry, error) {
+func (s *diskStore) Read(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 	entries, err := s.MemoryStore.Read(ctx, patient, after, q)
 	return s.told(entries), err
 }

@@ -128,7 +128,7 @@ func tell(list ...told) {
 	}
 }
 
-func tellResults(entries []carewire.Entry, results []carewire.Appended) {
+func tellResults(entries []carewire.Entry, results []carewire.AppendResult) {
 	list := make([]told, len(entries))
 	for i, e := range entries {
 		a := results[i]
@@ -137,7 +137,7 @@ func tellResults(entries []carewire.Entry, results []carewire.Appended) {
 	tell(list...)
 }
 
-func mustAppend(s carewire.Store, entries []carewire.Entry) []carewire.Appended {
+func mustAppend(s carewire.Store, entries []carewire.Entry) []carewire.AppendResult {
 	results, err := s.Append(context.Background(), entries)
 	for _, a := range results {
 		err = errors.Join(err, a.Err)

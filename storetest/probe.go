@@ -65,7 +65,7 @@ func (p *probe) want(call string, err, target error) {
 }
 
 // append appends and wants one result for each entry, whatever it says.
-func (p *probe) append(entries ...carewire.Entry) []carewire.Appended {
+func (p *probe) append(entries ...carewire.Entry) []carewire.AppendResult {
 	results, err := p.store.Append(p.ctx, entries)
 	p.must("Append", err)
 	if len(results) != len(entries) {
@@ -98,12 +98,12 @@ func (p *probe) refused(e carewire.Entry, target error) {
 // repeated appends one entry and wants it answered as was.
 func (p *probe) repeated(e, was carewire.Entry) {
 	a := p.append(e)[0]
-	if want := (carewire.Appended{Position: was.Position, Must: was.Must, Repeated: true}); a != want {
+	if want := (carewire.AppendResult{Position: was.Position, Must: was.Must, Repeated: true}); a != want {
 		p.fail("Append of %s again was answered %s, want %s", show(e), answer(a), answer(want))
 	}
 }
 
-func (p *probe) read(patient string, after uint64, q carewire.Query) []carewire.Entry {
+func (p *probe) read(patient string, after uint64, q carewire.ReadQuery) []carewire.Entry {
 	entries, err := p.store.Read(p.ctx, patient, carewire.Position{Seq: after}, q)
 	p.must("Read", err)
 	return entries
@@ -336,7 +336,7 @@ func list(entries []carewire.Entry) string {
 	return text
 }
 
-func answer(a carewire.Appended) string {
+func answer(a carewire.AppendResult) string {
 	if a.Err != nil {
 		return fmt.Sprintf("{error %q}", a.Err)
 	}

@@ -24,8 +24,8 @@ var appendRules = []rule{
 				p.fail("entry %d has epoch %q, the first %q", i, added[i].Epoch, added[0].Epoch)
 			}
 		}
-		p.same("Read", p.read("a", 0, carewire.Query{}), []carewire.Entry{added[0], added[2], added[3], added[5]})
-		p.same("Read", p.read("b", 0, carewire.Query{}), []carewire.Entry{added[1], added[4]})
+		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), []carewire.Entry{added[0], added[2], added[3], added[5]})
+		p.same("Read", p.read("b", 0, carewire.ReadQuery{}), []carewire.Entry{added[1], added[4]})
 	}},
 	{"numbers under concurrency", "Seq is 1, 2, 3 … without gaps, in commit order, whoever appends at the same time", func(p *probe) {
 		const writers, appends = 8, 20
@@ -55,7 +55,7 @@ var appendRules = []rule{
 			all = append(all, numbers[w]...)
 		}
 		slices.Sort(all)
-		log := p.read("a", 0, carewire.Query{})
+		log := p.read("a", 0, carewire.ReadQuery{})
 		if len(log) != len(all) {
 			p.fail("Read returned %d entries, %d were appended", len(log), len(all))
 		}
@@ -74,7 +74,7 @@ var appendRules = []rule{
 				p.fail("Append said must %d for %s, want %d", added[i].Must, show(added[i]), want)
 			}
 		}
-		p.same("Read", p.read("a", 3, carewire.Query{}), added[4:])
+		p.same("Read", p.read("a", 3, carewire.ReadQuery{}), added[4:])
 		if h := p.head("a"); h.Must != 4 {
 			p.fail("the head has must %d, want 4", h.Must)
 		}
@@ -89,9 +89,9 @@ var appendRules = []rule{
 		bare := carewire.Entry{Patient: full.Patient, Kind: carewire.KindNotice}
 		large := notice(full.Patient)
 		large.Data = []byte(`"` + strings.Repeat("carewire ", 8_000) + `"`)
-		p.same("Read", p.read(full.Patient, 0, carewire.Query{}), nil)
+		p.same("Read", p.read(full.Patient, 0, carewire.ReadQuery{}), nil)
 		added := p.add(full, bare, large)
-		p.same("Read", p.read(full.Patient, 0, carewire.Query{}), added)
+		p.same("Read", p.read(full.Patient, 0, carewire.ReadQuery{}), added)
 		p.same("Get", []carewire.Entry{p.get(full.Patient, full.Key)}, added[:1])
 	}},
 	{"times", "times are kept with a precision of at least a microsecond and compared as instants; they come back in UTC, and a zero time as zero", func(p *probe) {
@@ -101,11 +101,11 @@ var appendRules = []rule{
 		due := alert("a", "x", 1, time.Microsecond)
 		due.Due, due.Time, due.Received = due.Due.In(east), time.Time{}, time.Time{}.In(west)
 		added := p.add(second, first, due)
-		p.same("Read", p.read("a", 0, carewire.Query{}), added)
+		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), added)
 		p.same("Get", []carewire.Entry{p.get("a", "hr")}, added[:1])
 		p.same("Waiting before Due", p.waiting(t0.In(west), 0), nil)
 		p.same("Waiting at Due", p.waiting(t0.Add(time.Microsecond).In(west), 0), added[2:])
-		p.same("Read From", p.read("a", 0, carewire.Query{Kinds: []carewire.Kind{carewire.KindVital}, From: t0.Add(time.Microsecond).In(east)}), added[:1])
+		p.same("Read From", p.read("a", 0, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindVital}, From: t0.Add(time.Microsecond).In(east)}), added[:1])
 	}},
 	{"refused alone", "Appended.Err concerns one entry, which is not in the log, and leaves the others alone; a refused entry takes no number", func(p *probe) {
 		got := p.append(notice("a"), alert("a", "x", 2, 0), notice("a"), withID(notice("a"), "s", "1", "one"), withID(notice("a"), "s", "1", "two"), notice("a"))
@@ -123,7 +123,7 @@ var appendRules = []rule{
 		if h := p.head("a"); h.Seq != 4 || h.Must != 4 {
 			p.fail("the head is number %d, must %d, want 4 and 4", h.Seq, h.Must)
 		}
-		if log := p.read("a", 0, carewire.Query{}); len(log) != 4 || log[3].Seq != 4 {
+		if log := p.read("a", 0, carewire.ReadQuery{}); len(log) != 4 || log[3].Seq != 4 {
 			p.fail("Read returned %s, want numbers 1 to 4", list(log))
 		}
 		p.refused(alert("b", "x", 2, 0), carewire.ErrConflict)
@@ -150,7 +150,7 @@ var appendRules = []rule{
 		p.repeated(v, added[0])
 		p.repeated(n, added[1])
 		p.repeated(later, added[1])
-		p.same("Read", p.read("a", 0, carewire.Query{}), added)
+		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), added)
 	}},
 	{"repeated under concurrency", "of appends with the same ID at the same time one is taken and all the others are Repeated with its Position", func(p *probe) {
 		for round := range 10 {
@@ -182,7 +182,7 @@ var appendRules = []rule{
 		added := p.add(withID(notice("a"), "s", "1", "one"))
 		p.refused(withID(notice("a"), "s", "1", "two"), carewire.ErrIDReused)
 		p.refused(withID(vital("a", "hr", 0), "s", "1", "two"), carewire.ErrIDReused)
-		p.same("Read", p.read("a", 0, carewire.Query{}), added)
+		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), added)
 	}},
 	{"ID scope", "an ID belongs to (Patient, Sender, ID), and \"\" is never compared", func(p *probe) {
 		p.add(withID(notice("a"), "s", "1", "one"))
@@ -263,7 +263,7 @@ var revisionRules = []rule{
 				p.fail("of 3 appends of revision %d, %d were taken and %d refused", rev, taken.Load(), refused.Load())
 			}
 		}
-		if log := p.read("a", 0, carewire.Query{}); len(log) != 20 || p.get("a", "x").Rev != 20 {
+		if log := p.read("a", 0, carewire.ReadQuery{}); len(log) != 20 || p.get("a", "x").Rev != 20 {
 			p.fail("after 20 revisions the log has %d entries, the newest of revision %d", len(log), p.get("a", "x").Rev)
 		}
 	}},

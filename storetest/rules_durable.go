@@ -81,15 +81,15 @@ var durableRules = []rule{
 		if p.life.Failed != nil {
 			_, err := p.store.Append(p.ctx, []carewire.Entry{fresh})
 			p.want("Append after a failed write, on a disk that is whole again", err, p.life.Failed)
-			if log, err := p.store.Read(p.ctx, "a", carewire.Position{}, carewire.Query{}); err == nil {
+			if log, err := p.store.Read(p.ctx, "a", carewire.Position{}, carewire.ReadQuery{}); err == nil {
 				p.same("Read after a failed write", log, was[:5])
 			}
 			_ = closeStore(p.store) // it may say once more that it has failed
 			p.open(p.life.Open)
 		}
 		p.soon("the store does not go on after an I/O error", func() error { return p.taken(fresh) })
-		p.same("Read", p.read("a", 0, carewire.Query{Limit: 5}), was[:5])
-		log := p.read("a", 5, carewire.Query{})
+		p.same("Read", p.read("a", 0, carewire.ReadQuery{Limit: 5}), was[:5])
+		log := p.read("a", 5, carewire.ReadQuery{})
 		if len(log) != 1 || log[0].ID != fresh.ID || log[0].Seq != 6 || log[0].Epoch != was[4].Epoch {
 			p.fail("after an I/O error the entry that was sent again stands as%s, want it alone, as number 6", list(log))
 		}
@@ -139,7 +139,7 @@ var durableRules = []rule{
 		}
 		p.repeated(was[0], was[0])
 		p.repeated(was[2], was[2])
-		p.same("Read while full", p.read("a", 0, carewire.Query{}), was[:5])
+		p.same("Read while full", p.read("a", 0, carewire.ReadQuery{}), was[:5])
 		mend()
 		p.soon("an entry is refused after there is room again", func() error { return p.taken(refused) })
 		p.numbered("full")
@@ -167,7 +167,7 @@ var durableRules = []rule{
 			open = p.life.Open
 		}
 		p.open(open)
-		p.same("Read of an older copy", p.read("a", 0, carewire.Query{}), kept)
+		p.same("Read of an older copy", p.read("a", 0, carewire.ReadQuery{}), kept)
 		anew := p.add(alert("a", "x", 3, time.Second), once)
 		if anew[0].Epoch == lost[0].Epoch || anew[0].Seq != 6 || anew[0].Must != kept[4].Must+1 {
 			p.fail("in an older copy an entry got number %d, must %d of epoch %q; want %d, %d of another epoch", anew[0].Seq, anew[0].Must, anew[0].Epoch, 6, kept[4].Must+1)
@@ -287,8 +287,8 @@ func story() []carewire.Entry {
 
 // told wants the story to be as it was written, and to go on from there.
 func (p *probe) told(was []carewire.Entry) {
-	p.same("Read", p.read("a", 0, carewire.Query{}), was[:5])
-	p.same("Read", p.read("b", 0, carewire.Query{}), was[5:])
+	p.same("Read", p.read("a", 0, carewire.ReadQuery{}), was[:5])
+	p.same("Read", p.read("b", 0, carewire.ReadQuery{}), was[5:])
 	latest, head := p.latest("a")
 	p.same("Latest", latest, []carewire.Entry{was[0], was[3]})
 	if head.Position != was[4].Position || head.Must != 3 || !slices.Equal(head.Epochs, []carewire.Position{was[4].Position}) {
@@ -315,7 +315,7 @@ func (p *probe) numbered(patient string) []carewire.Entry {
 	var log []carewire.Entry
 	must := uint64(0)
 	for {
-		page := p.read(patient, uint64(len(log)), carewire.Query{})
+		page := p.read(patient, uint64(len(log)), carewire.ReadQuery{})
 		for i := range page {
 			if !page[i].Kind.Droppable() {
 				must++

@@ -25,8 +25,8 @@ var callRules = []rule{
 			p.fail("Heads of nobody returned %d heads", len(heads))
 		}
 		for range 2 {
-			p.same("Read", p.read("unknown", 0, carewire.Query{}), nil)
-			p.same("Read", p.read("unknown", 5, carewire.Query{Kinds: []carewire.Kind{carewire.KindAlert}, Key: "x"}), nil)
+			p.same("Read", p.read("unknown", 0, carewire.ReadQuery{}), nil)
+			p.same("Read", p.read("unknown", 5, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindAlert}, Key: "x"}), nil)
 			entries, head := p.latest("unknown")
 			p.same("Latest", entries, nil)
 			if head.Position != (carewire.Position{}) || head.Must != 0 || len(head.Epochs) != 0 {
@@ -66,7 +66,7 @@ var callRules = []rule{
 		scribble(latest)
 		scribble([]carewire.Entry{p.get("a", "x")})
 		scribble([]carewire.Entry{p.get("a", "hr")})
-		scribble(p.read("a", 0, carewire.Query{}))
+		scribble(p.read("a", 0, carewire.ReadQuery{}))
 		scribble(p.waiting(t0, 0))
 		entries, _ := p.changed("", 0)
 		scribble(entries)
@@ -89,7 +89,7 @@ var callRules = []rule{
 			_, err := p.store.Append(ctx, []carewire.Entry{withID(notice("a"), "s", "2", "two")})
 			p.want("Append with a context that is done", err, target)
 		}
-		p.same("Read", p.read("a", 0, carewire.Query{}), want)
+		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), want)
 		p.add(withID(notice("a"), "s", "2", "two"))
 	}},
 	{"closed", "calls after Close return an error that matches ErrClosed", func(p *probe) {
@@ -142,7 +142,7 @@ var callRules = []rule{
 		}
 	}},
 	{"watcher", "Wake returns a channel", func(p *probe) {
-		watcher, ok := p.store.(carewire.Watcher)
+		watcher, ok := p.store.(carewire.Waker)
 		if !ok {
 			p.skip("the store is not shared by nodes")
 		}
@@ -160,7 +160,7 @@ func calls(s carewire.Store) map[string]func(context.Context) error {
 			return err
 		},
 		"Read": func(ctx context.Context) error {
-			_, err := s.Read(ctx, "a", carewire.Position{}, carewire.Query{})
+			_, err := s.Read(ctx, "a", carewire.Position{}, carewire.ReadQuery{})
 			return err
 		},
 		"Latest":  func(ctx context.Context) error { _, _, err := s.Latest(ctx, "a"); return err },
@@ -196,7 +196,7 @@ func scribble(entries []carewire.Entry) {
 // unchanged wants every way of reading to return the open alert "x" and the
 // vital "hr" as they were written.
 func (p *probe) unchanged(patient string, want []carewire.Entry) {
-	p.same("Read", p.read(patient, 0, carewire.Query{}), want)
+	p.same("Read", p.read(patient, 0, carewire.ReadQuery{}), want)
 	latest, head := p.latest(patient)
 	p.same("Latest", latest, want)
 	p.same("Get", []carewire.Entry{p.get(patient, "x"), p.get(patient, "hr")}, want)
@@ -225,14 +225,14 @@ func (p *probe) prune(now time.Duration, keep carewire.Retention) {
 }
 
 // gap wants Read to say that something was pruned.
-func (p *probe) gap(patient string, after uint64, q carewire.Query) {
+func (p *probe) gap(patient string, after uint64, q carewire.ReadQuery) {
 	_, err := p.store.Read(p.ctx, patient, carewire.Position{Seq: after}, q)
 	p.want(fmt.Sprintf("Read after %d of %v", after, q), err, carewire.ErrGap)
 }
 
 var (
-	onlyVitals = carewire.Query{Kinds: []carewire.Kind{carewire.KindVital}}
-	onlyAlerts = carewire.Query{Kinds: []carewire.Kind{carewire.KindAlert}}
+	onlyVitals = carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindVital}}
+	onlyAlerts = carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindAlert}}
 )
 
 // pruneRules are about Pruner. What is to go is 1,000 days old, what is to
@@ -243,15 +243,15 @@ var pruneRules = []rule{
 		all := p.add(vital("a", "hr", 0), notice("a"), vital("a", "hr", time.Second), received(vital("a", "hr", 2*time.Second), now), notice("a"), received(notice("a"), now))
 		head := p.head("a")
 		p.prune(now, carewire.Retention{})
-		p.same("Read after a Prune that keeps for ever", p.read("a", 0, carewire.Query{}), all)
+		p.same("Read after a Prune that keeps for ever", p.read("a", 0, carewire.ReadQuery{}), all)
 		p.prune(now, carewire.Retention{Vitals: 2000 * day, Others: 2000 * day})
-		p.same("Read after a Prune that keeps long", p.read("a", 0, carewire.Query{}), all)
+		p.same("Read after a Prune that keeps long", p.read("a", 0, carewire.ReadQuery{}), all)
 		p.prune(now, carewire.Retention{Vitals: month})
 		p.gap("a", 0, onlyVitals)
 		p.same("Read of vitals", p.read("a", 3, onlyVitals), all[3:4])
-		p.same("Read of notices", p.read("a", 0, carewire.Query{Kinds: []carewire.Kind{carewire.KindNotice}}), []carewire.Entry{all[1], all[4], all[5]})
+		p.same("Read of notices", p.read("a", 0, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice}}), []carewire.Entry{all[1], all[4], all[5]})
 		p.prune(now, carewire.Retention{Others: month})
-		p.same("Read of what is left", p.read("a", 5, carewire.Query{}), all[5:])
+		p.same("Read of what is left", p.read("a", 5, carewire.ReadQuery{}), all[5:])
 		if got := p.head("a"); got.Position != head.Position || got.Must != head.Must || !slices.Equal(got.Epochs, head.Epochs) {
 			p.fail("Prune changed the head from %v to %v", head, got)
 		}
@@ -264,14 +264,14 @@ var pruneRules = []rule{
 		all := p.add(vital("a", "hr", 0), notice("a"), vital("a", "bp", 0), vital("a", "hr", time.Second), notice("a"), received(vital("a", "hr", 2*time.Second), now), vital("b", "hr", 0), vital("b", "hr", 1))
 		p.prune(now, carewire.Retention{Vitals: 30 * day}) // removes 1 and 4; 3 is the newest of its key
 		for after := range uint64(4) {
-			p.gap("a", after, carewire.Query{})
+			p.gap("a", after, carewire.ReadQuery{})
 			p.gap("a", after, onlyVitals)
-			p.gap("a", after, carewire.Query{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindVital}, Key: "bp", From: t0.Add(now), Limit: 1})
+			p.gap("a", after, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindVital}, Key: "bp", From: t0.Add(now), Limit: 1})
 		}
-		p.same("Read after what was pruned", p.read("a", 4, carewire.Query{}), all[4:6])
-		p.same("Read of kinds that were not pruned", p.read("a", 0, carewire.Query{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindAlert}}), []carewire.Entry{all[1], all[4]})
-		p.gap("b", 0, carewire.Query{})
-		p.same("Read of another patient", p.read("b", 1, carewire.Query{}), all[7:8])
+		p.same("Read after what was pruned", p.read("a", 4, carewire.ReadQuery{}), all[4:6])
+		p.same("Read of kinds that were not pruned", p.read("a", 0, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindAlert}}), []carewire.Entry{all[1], all[4]})
+		p.gap("b", 0, carewire.ReadQuery{})
+		p.same("Read of another patient", p.read("b", 1, carewire.ReadQuery{}), all[7:8])
 	}},
 	{"prune keeps what counts", "entries that are the newest state of their key are never pruned while they are open, nor is the newest vital of a key", func(p *probe) {
 		all := p.add(vital("a", "hr", time.Second), vital("a", "hr", 0), alert("a", "x", 1, time.Second), alert("a", "x", 2, 2*time.Second), alert("a", "over", 1, 0), ended("a", "over", 2), timer("a", "t", 1, 0))
@@ -288,7 +288,7 @@ var pruneRules = []rule{
 			changed := map[state]carewire.Entry{}
 			p.follow("", 10, changed)
 			p.same("Changed after Prune", []carewire.Entry{changed[state{"a", "x"}]}, newest[1:2])
-			p.same("Read after Prune", p.read("a", 6, carewire.Query{}), newest[2:])
+			p.same("Read after Prune", p.read("a", 6, carewire.ReadQuery{}), newest[2:])
 		}
 		if seq := p.add(ended("a", "x", 3))[0].Seq; seq != 8 {
 			p.fail("the revision after Prune got number %d, want 8", seq)
@@ -330,7 +330,7 @@ var pruneRules = []rule{
 		reader := func() error {
 			defer over.Store(true)
 			for seen := uint64(0); seen < 2+3*appends; reads.Add(1) {
-				entries, err := p.store.Read(p.ctx, "a", carewire.Position{Seq: seen}, carewire.Query{Limit: 2})
+				entries, err := p.store.Read(p.ctx, "a", carewire.Position{Seq: seen}, carewire.ReadQuery{Limit: 2})
 				if err != nil && !errors.Is(err, carewire.ErrGap) {
 					return fmt.Errorf("the error of Read was %w", err)
 				}
@@ -339,7 +339,7 @@ var pruneRules = []rule{
 						return fmt.Errorf("a Read returned number %d where %d must stand", e.Seq, seen)
 					}
 				}
-				early, eerr := p.store.Read(p.ctx, "a", carewire.Position{}, carewire.Query{Limit: 3})
+				early, eerr := p.store.Read(p.ctx, "a", carewire.Position{}, carewire.ReadQuery{Limit: 3})
 				if eerr == nil && (len(early) == 0 || early[len(early)-1].Seq != uint64(len(early))) {
 					return fmt.Errorf("a Read from the beginning returned%s", list(early))
 				}
@@ -376,7 +376,7 @@ var pruneRules = []rule{
 		one := withID(notice("a"), "s", "1", "one")
 		added := p.add(one, withID(vital("a", "hr", 0), "s", "2", "two"), withID(ended("a", "x", 1), "s", "3", "three"))
 		p.prune(399*day, carewire.Retention{Vitals: day, Others: day})
-		p.gap("a", 0, carewire.Query{Kinds: []carewire.Kind{carewire.KindNotice}})
+		p.gap("a", 0, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice}})
 		p.repeated(one, added[0])
 		p.repeated(withID(ended("a", "x", 1), "s", "3", "three"), added[2])
 		p.refused(withID(notice("a"), "s", "1", "two"), carewire.ErrIDReused)
@@ -389,8 +389,8 @@ var reopenRules = []rule{
 		all := p.add(vital("a", "hr", time.Second), vital("a", "hr", 0), alert("a", "x", 1, time.Second), alert("a", "x", 2, 2*time.Second), timer("b", "t", 1, 0), alert("b", "over", 1, 0), ended("b", "over", 2))
 		before := p.head("a")
 		p.restart()
-		p.same("Read", p.read("a", 0, carewire.Query{}), all[:4])
-		p.same("Read", p.read("b", 0, carewire.Query{}), all[4:])
+		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), all[:4])
+		p.same("Read", p.read("b", 0, carewire.ReadQuery{}), all[4:])
 		latest, head := p.latest("a")
 		p.same("Latest", latest, []carewire.Entry{all[0], all[3]})
 		if head.Position != before.Position || head.Must != before.Must || !slices.Equal(head.Epochs, before.Epochs) {
@@ -436,7 +436,7 @@ var reopenRules = []rule{
 		if _, ok := p.store.(carewire.Pruner); ok {
 			p.prune(1000*day, carewire.Retention{Others: day})
 			p.restart()
-			p.gap("a", 0, carewire.Query{})
+			p.gap("a", 0, carewire.ReadQuery{})
 		}
 	}},
 }

@@ -18,16 +18,16 @@ var readRules = []rule{
 			p.add(vital("b", "hr", 0))
 		}
 		for after := range uint64(12) {
-			p.same(fmt.Sprint("Read after ", after), p.read("a", after, carewire.Query{}), all[min(after, 10):])
+			p.same(fmt.Sprint("Read after ", after), p.read("a", after, carewire.ReadQuery{}), all[min(after, 10):])
 		}
-		other, err := p.store.Read(p.ctx, "a", carewire.Position{Epoch: "other", Seq: 4}, carewire.Query{})
+		other, err := p.store.Read(p.ctx, "a", carewire.Position{Epoch: "other", Seq: 4}, carewire.ReadQuery{})
 		p.must("Read", err)
 		p.same("Read after a number of another epoch", other, all[4:])
 	}},
 	{"read what matches", "Read returns what matches the Query: one of Kinds, the Key, and From <= Time < To, as instants; what is not set is no bound", func(p *probe) {
 		all := p.add(vital("a", "hr", 0), vital("a", "hr", time.Second), vital("a", "bp", 2*time.Second), alert("a", "x", 1, 0),
 			timer("a", "t", 1, 0), notice("a"), vital("a", "hr", 3*time.Second), ended("a", "x", 2), vital("a", "hr", -time.Second))
-		expect := func(what string, q carewire.Query, want ...int) {
+		expect := func(what string, q carewire.ReadQuery, want ...int) {
 			var entries []carewire.Entry
 			for _, i := range want {
 				entries = append(entries, all[i])
@@ -35,16 +35,16 @@ var readRules = []rule{
 			p.same("Read by "+what, p.read("a", 0, q), entries)
 		}
 		vitals := []carewire.Kind{carewire.KindVital}
-		expect("nothing", carewire.Query{}, 0, 1, 2, 3, 4, 5, 6, 7, 8)
-		expect("one kind", carewire.Query{Kinds: vitals}, 0, 1, 2, 6, 8)
-		expect("two kinds", carewire.Query{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindTimer}}, 4, 5)
-		expect("a kind that is not there", carewire.Query{Kinds: []carewire.Kind{carewire.KindAccess}})
-		expect("key", carewire.Query{Key: "x"}, 3, 7)
-		expect("kind and key", carewire.Query{Kinds: vitals, Key: "hr"}, 0, 1, 6, 8)
-		expect("From", carewire.Query{Kinds: vitals, From: t0.Add(time.Second)}, 1, 2, 6)
-		expect("To", carewire.Query{Kinds: vitals, To: t0.Add(2 * time.Second)}, 0, 1, 8)
-		expect("From and To", carewire.Query{From: t0.Add(time.Second), To: t0.Add(3 * time.Second), Kinds: vitals}, 1, 2)
-		expect("key and limit", carewire.Query{Key: "x", Limit: 2}, 3, 7)
+		expect("nothing", carewire.ReadQuery{}, 0, 1, 2, 3, 4, 5, 6, 7, 8)
+		expect("one kind", carewire.ReadQuery{Kinds: vitals}, 0, 1, 2, 6, 8)
+		expect("two kinds", carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindTimer}}, 4, 5)
+		expect("a kind that is not there", carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindAccess}})
+		expect("key", carewire.ReadQuery{Key: "x"}, 3, 7)
+		expect("kind and key", carewire.ReadQuery{Kinds: vitals, Key: "hr"}, 0, 1, 6, 8)
+		expect("From", carewire.ReadQuery{Kinds: vitals, From: t0.Add(time.Second)}, 1, 2, 6)
+		expect("To", carewire.ReadQuery{Kinds: vitals, To: t0.Add(2 * time.Second)}, 0, 1, 8)
+		expect("From and To", carewire.ReadQuery{From: t0.Add(time.Second), To: t0.Add(3 * time.Second), Kinds: vitals}, 1, 2)
+		expect("key and limit", carewire.ReadQuery{Key: "x", Limit: 2}, 3, 7)
 	}},
 	{"read limit", "Read returns at most Limit entries, the oldest; 0 means 1,000, and more than 10,000 counts as 10,000", func(p *probe) {
 		const n = 10_010
@@ -57,7 +57,7 @@ var readRules = []rule{
 			p.add(some...)
 		}
 		for _, c := range []struct{ limit, want int }{{1, 1}, {7, 7}, {0, 1000}, {1001, 1001}, {10_000, 10_000}, {10_001, 10_000}, {1 << 40, 10_000}} {
-			got := p.read("a", 5, carewire.Query{Limit: c.limit})
+			got := p.read("a", 5, carewire.ReadQuery{Limit: c.limit})
 			if len(got) != c.want || got[0].Seq != 6 || got[len(got)-1].Seq != uint64(5+c.want) {
 				p.fail("Read with limit %d returned %d entries, want numbers 6 to %d", c.limit, len(got), 5+c.want)
 			}
@@ -75,7 +75,7 @@ var readRules = []rule{
 		}
 		reader := func() error {
 			for seen := uint64(0); seen < 3*2*appends; runtime.Gosched() {
-				entries, err := p.store.Read(p.ctx, "a", carewire.Position{Seq: seen}, carewire.Query{Limit: 50})
+				entries, err := p.store.Read(p.ctx, "a", carewire.Position{Seq: seen}, carewire.ReadQuery{Limit: 50})
 				if err != nil {
 					return fmt.Errorf("the error of Read was %w", err)
 				}
@@ -99,7 +99,7 @@ var stateRules = []rule{
 		got, _ := p.latest("a")
 		p.same("Latest", got, added[:1])
 		p.same("Get", []carewire.Entry{p.get("a", "hr")}, added[:1])
-		p.same("Read", p.read("a", 0, carewire.Query{}), append(added, late...))
+		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), append(added, late...))
 		newer := p.add(vital("a", "hr", 3*time.Second))
 		p.same("Get", []carewire.Entry{p.get("a", "hr")}, newer)
 	}},

@@ -119,7 +119,7 @@ func (w *watchman) see(ctx context.Context, e *carewire.Event) {
 			w.of(e.Patient, e.Alert.Key).out = true
 		}
 	case carewire.EventVital:
-		if v := e.Vital; !w.joining[e.Patient] && !v.Test && v.Absent == "" && (v.Status == "" || v.Status == carewire.StatusFinal) {
+		if v := e.Vital; !w.joining[e.Patient] && !v.Test && v.Absent == "" && (v.Status == "" || v.Status == carewire.VitalFinal) {
 			w.judge(ctx, v, v.Code, v.Value, v.Unit)
 			for _, c := range v.Components {
 				w.judge(ctx, v, c.Code, c.Value, c.Unit)

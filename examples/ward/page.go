@@ -30,7 +30,7 @@ func (w *ward) servePage(mux *http.ServeMux) {
 		})))
 	mux.HandleFunc("GET /ward", w.known(func(u carewire.Principal) any {
 		return map[string]any{"groups": append([]string{}, u.Groups...), "patients": w.people.of(u), "names": w.people.names(u),
-			"system": slices.Contains(u.Patients, carewire.System)}
+			"system": slices.Contains(u.Patients, carewire.SystemPatient)}
 	}))
 	mux.HandleFunc("GET /pages", w.known(func(u carewire.Principal) any {
 		if u.Role != carewire.RoleClinician {

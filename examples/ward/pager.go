@@ -26,7 +26,7 @@ func policy(p *people, wait time.Duration) carewire.Policy {
 }
 
 // A pager stands for SMS, telephones and the like: it writes down whom it would
-// have called. It is the host's carewire.Notifier. No health data goes into
+// have called. It is the host's carewire.Pager. No health data goes into
 // the log, nor out of the building: a page says that there is an alert, and
 // which.
 type pager struct {
@@ -47,8 +47,8 @@ type sentPage struct {
 	At    time.Time `json:"at"`
 }
 
-// Notify sends a page, once: the same one may come again with the same Key.
-func (p *pager) Notify(_ context.Context, page carewire.Page) error {
+// Page sends a page, once: the same one may come again with the same Key.
+func (p *pager) Page(_ context.Context, page carewire.Page) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slices.ContainsFunc(p.pages, func(s sentPage) bool { return s.key == page.Key }) {

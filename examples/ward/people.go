@@ -63,8 +63,8 @@ func newPeople(n int) *people {
 		p.users = append(p.users, user{carewire.Principal{ID: token, Name: name, Role: role, Groups: groups, Patients: patients}, token, about})
 	}
 	both := []string{wardFive, wardSix}
-	add("nurse-ada", "Nurse Ada", carewire.RoleClinician, "clinician, wards 5 and 6", both, []string{carewire.System})
-	add("dr-bell", "Dr. Bell", carewire.RoleClinician, "clinician, wards 5 and 6, on call", append(both, onCall), []string{carewire.System})
+	add("nurse-ada", "Nurse Ada", carewire.RoleClinician, "clinician, wards 5 and 6", both, []string{carewire.SystemPatient})
+	add("dr-bell", "Dr. Bell", carewire.RoleClinician, "clinician, wards 5 and 6, on call", append(both, onCall), []string{carewire.SystemPatient})
 	add("rosa", p.patients[0].Name, carewire.RolePatient, "patient "+p.patients[0].ID, nil, []string{p.patients[0].ID})
 	add("tom", p.patients[1].Name, carewire.RolePatient, "patient "+p.patients[1].ID, nil, []string{p.patients[1].ID})
 	add("gateway-1", "Gateway 1", carewire.RoleDevice, "device gateway, all patients", nil, p.ids())

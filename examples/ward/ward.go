@@ -56,7 +56,7 @@ func openWard(o options) (*ward, error) {
 	w.hub, err = carewire.New(w.people, store, &carewire.Options{
 		Directory: w.people,
 		Policy:    policy(w.people, o.step),
-		Notifier:  w.pager,
+		Pager:     w.pager,
 		Retention: carewire.Retention{Vitals: 24 * time.Hour},
 		Logger:    o.log,
 

@@ -125,7 +125,7 @@ func TestWardKeepsAlerts(t *testing.T) {
 			if pages := w.pager.sent(); len(pages) != 1 || pages[0].To != "person:nurse-ada" || pages[0].Alert != first.ID {
 				t.Errorf("%d pages", len(pages))
 			}
-			if _, err := nurse.Answer(t.Context(), first.Ref(), carewire.Answer{Do: carewire.Accept}); err != nil {
+			if _, err := nurse.Answer(t.Context(), first.Ref(), carewire.Answer{Do: carewire.AnswerAccept}); err != nil {
 				t.Fatal(err)
 			}
 			if store == "bolt" { // start again
@@ -178,11 +178,11 @@ func TestTwoWards(t *testing.T) {
 	if n := len(one.pager.sent()) + len(two.pager.sent()); n != 1 {
 		t.Errorf("%d pages", n)
 	}
-	if _, err := nurse.Answer(t.Context(), alert.Ref(), carewire.Answer{Do: carewire.Accept}); err != nil {
+	if _, err := nurse.Answer(t.Context(), alert.Ref(), carewire.Answer{Do: carewire.AnswerAccept}); err != nil {
 		t.Fatal(err)
 	}
 	seen, err := one.hub.Alert(t.Context(), alert.Patient, alert.Key)
-	if err != nil || seen.ID != alert.ID || seen.Responsibility.State != carewire.Accepted {
+	if err != nil || seen.ID != alert.ID || seen.Responsibility.State != carewire.ResponsibilityAccepted {
 		t.Error("the first ward does not know of the answer")
 	}
 }

@@ -72,7 +72,7 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("the store refuses: %w", err)
 	}
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), store, &carewire.Options{
-		Authorizer: everything{}, Policy: policy(o.step), Notifier: &pager{takes: o.page}, Auditor: nobody{}, Logger: log,
+		Authorizer: everything{}, Policy: policy(o.step), Pager: &pager{takes: o.page}, Auditor: nobody{}, Logger: log,
 		MaxPerAddress: o.perAddress,
 	})
 	if err != nil {
@@ -214,8 +214,8 @@ type pager struct {
 	takes time.Duration
 }
 
-// Notify implements carewire.Notifier.
-func (p *pager) Notify(ctx context.Context, page carewire.Page) error {
+// Page implements carewire.Pager.
+func (p *pager) Page(ctx context.Context, page carewire.Page) error {
 	if p.takes > 0 {
 		defer func() {
 			select {

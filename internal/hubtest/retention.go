@@ -76,7 +76,7 @@ func (w *ward) raise(key string) carewire.Alert {
 func (w *ward) end(a carewire.Alert) {
 	w.t.Helper()
 	by := carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p1"}}
-	_, err := w.hub.Answer(w.t.Context(), by, a.Ref(), carewire.Answer{Do: carewire.Close, Force: true, Reason: "x"})
+	_, err := w.hub.Answer(w.t.Context(), by, a.Ref(), carewire.Answer{Do: carewire.AnswerClose, Force: true, Reason: "x"})
 	w.must(err)
 }
 
@@ -145,7 +145,7 @@ func Retention(t *testing.T, openStore func(t *testing.T) Keeper) {
 			w.notify()
 			w.end(over)
 			w.publish(carewire.HeartRate.Of("p1", 62)) // the newest ones stay
-			log, err := w.store.Read(t.Context(), "p1", carewire.Position{}, carewire.Query{})
+			log, err := w.store.Read(t.Context(), "p1", carewire.Position{}, carewire.ReadQuery{})
 			w.must(err)
 			end := log[len(log)-1]
 			w.prune(c.keep)
@@ -267,7 +267,7 @@ func pruneWhileWatched(t *testing.T, store Keeper) {
 	if now.ID != stays.ID || !now.Open() {
 		t.Errorf("the open alert is %v", now)
 	}
-	if _, err := store.Read(t.Context(), "p1", carewire.Position{}, carewire.Query{}); err == nil {
+	if _, err := store.Read(t.Context(), "p1", carewire.Position{}, carewire.ReadQuery{}); err == nil {
 		t.Error("nothing was pruned")
 	}
 }
