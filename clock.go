@@ -57,21 +57,16 @@ func (c *conn) visit(status []byte) {
 	}
 }
 
+// heartbeat tells the time and how many entries are open for c's principal.
 func (c *conn) heartbeat(now time.Time) []byte {
 	open, _ := c.entitled(c.hub.ctx, c.hub.index.addressed(c.who.keys()))
-	e := newFrame(96)
-	e.b = append(e.b, `{"type":"heartbeat"`...)
-	e.time("time", now)
-	e.count("inbox", uint64(len(open)))
-	e.b = append(e.b, '}')
-	return textFrame(e.b)
+	return heartbeatFrame(now, len(open))
 }
 
-// heads sends one frame with the heads of all patients that have been quiet.
+// heads sends the heads of all patients that have been quiet.
 // It reports false if something undroppable has been waiting for too long.
 func (c *conn) heads(now int64) bool {
-	var frames [][]byte
-	var e encoder
+	var heads []Head
 	c.mu.Lock()
 	c.out.mu.Lock()
 	for _, w := range c.watches {
@@ -84,26 +79,11 @@ func (c *conn) heads(now int64) bool {
 			continue
 		}
 		w.wrote = now
-		if len(e.b) > headSize {
-			e.b = append(e.b, "]}"...)
-			frames = append(frames, textFrame(e.b))
-			e.b = nil
-		}
-		if e.b == nil {
-			e = newHeads()
-		}
-		e.comma()
-		e.b = append(e.b, '{')
-		e.position(w.patient, w.last, w.must)
-		e.b = append(e.b, '}')
+		heads = append(heads, Head{Patient: w.patient, Position: w.last, Must: w.must})
 	}
 	c.out.mu.Unlock()
 	c.mu.Unlock()
-	if e.b != nil {
-		e.b = append(e.b, "]}"...)
-		frames = append(frames, textFrame(e.b))
-	}
-	for _, f := range frames {
+	for _, f := range headFrames(heads) {
 		c.out.send(f)
 	}
 	return true
@@ -113,14 +93,6 @@ func (c *conn) heads(now int64) bool {
 func (w *watchers) stale(now int64) bool {
 	at := w.verified.Load()
 	return at == 0 || now-at > int64(headEvery)
-}
-
-const headSize = 32 << 10 // bytes of one head frame, about
-
-func newHeads() encoder {
-	e := newFrame(256)
-	e.b = append(e.b, `{"type":"head","heads":[`...)
-	return e
 }
 
 const (

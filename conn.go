@@ -516,8 +516,6 @@ func (c *conn) mayControl() bool {
 	return true
 }
 
-var pingFrame = controlFrame(make([]byte, frameHeader), 0x89)
-
 // expireAt ends the connection when its token does.
 func (c *conn) expireAt(t time.Time) {
 	c.mu.Lock()
@@ -547,19 +545,8 @@ func (c *conn) welcome() {
 	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
 		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets"},
 		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory}}
-	e := newFrame(512)
-	w.encode(&e)
-	c.out.send(textFrame(e.b))
+	c.out.send(welcomeFrame(&w))
 	if state, since := h.store.state(); state != storeOK {
 		c.out.send(statusFrame(state, since))
 	}
-}
-
-func statusFrame(state string, since time.Time) []byte {
-	e := newFrame(96)
-	e.b = append(e.b, `{"type":"status"`...)
-	e.str("store", state)
-	e.time("since", since)
-	e.b = append(e.b, '}')
-	return textFrame(e.b)
 }

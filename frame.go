@@ -1,5 +1,12 @@
 package carewire
 
+import (
+	"encoding/binary"
+	"iter"
+	"strings"
+	"time"
+)
+
 // A frame is one event of a patient's log as ready WebSocket messages, made
 // once and shared by all who get it.
 type frame struct {
@@ -56,4 +63,157 @@ func syncFrame(typ EventType, patient string, p Position, must uint64, recovered
 		w.b = append(w.b, "false}"...)
 	}
 	return textFrame(w.b)
+}
+
+// frameHeader is the room that textFrame needs before the text.
+const frameHeader = 10
+
+// newFrame returns an encoder with room for the header that textFrame writes.
+func newFrame(size int) encoder {
+	return encoder{b: make([]byte, frameHeader, frameHeader+size)}
+}
+
+// textFrame makes one ready WebSocket frame of b, whose text begins after
+// frameHeader bytes. Frames of servers carry no mask, so the same bytes serve
+// every watcher.
+func textFrame(b []byte) []byte { return controlFrame(b, 0x81) }
+
+func controlFrame(b []byte, first byte) []byte {
+	switch n := len(b) - frameHeader; {
+	case n < 126:
+		b = b[frameHeader-2:]
+		b[0], b[1] = first, byte(n)
+	case n < 1<<16:
+		b = b[frameHeader-4:]
+		b[0], b[1] = first, 126
+		binary.BigEndian.PutUint16(b[2:], uint16(n))
+	default:
+		b[0], b[1] = first, 127
+		binary.BigEndian.PutUint64(b[2:], uint64(n))
+	}
+	return b
+}
+
+// cutFrame takes the first of our own frames off b.
+func cutFrame(b []byte) (first byte, payload, rest []byte) {
+	first, n, b := b[0], int(b[1]), b[2:]
+	switch n {
+	case 126:
+		n, b = int(binary.BigEndian.Uint16(b)), b[2:]
+	case 127:
+		n, b = int(binary.BigEndian.Uint64(b)), b[8:]
+	}
+	return first, b[:n], b[n:]
+}
+
+// frameTexts yields the texts of our own frames, without control frames.
+func frameTexts(b []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(b) > 0 {
+			first, text, rest := cutFrame(b)
+			if b = rest; first == 0x81 && !yield(text) {
+				return
+			}
+		}
+	}
+}
+
+var pingFrame = controlFrame(make([]byte, frameHeader), 0x89)
+
+// closeFrame is the close frame for code, with its constant reason.
+func closeFrame(code CloseCode) []byte {
+	b := make([]byte, frameHeader, frameHeader+32)
+	b = binary.BigEndian.AppendUint16(b, uint16(code))
+	return controlFrame(append(b, code.reason()...), 0x88)
+}
+
+// okFrame is the reply to req; members adds what belongs to the request.
+func okFrame(req string, members func(*encoder)) []byte {
+	e := newFrame(256)
+	e.b = append(e.b, `{"type":"ok"`...)
+	e.str("req", req)
+	if members != nil {
+		members(&e)
+	}
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+// errorFrame is the reply to req that says why it failed.
+func errorFrame(req string, err error) []byte {
+	e := newFrame(128)
+	e.b = append(e.b, `{"type":"error"`...)
+	e.str("req", req)
+	e.failure(err)
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+func statusFrame(state string, since time.Time) []byte {
+	e := newFrame(96)
+	e.b = append(e.b, `{"type":"status"`...)
+	e.str("store", state)
+	e.time("since", since)
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+// patientFrame tells that a patient was granted or revoked.
+func patientFrame(typ EventType, patient string) []byte {
+	e := newFrame(96)
+	e.b = append(e.b, `{"type":"`...)
+	e.b = append(append(e.b, strings.ToLower(string(typ))...), '"')
+	e.str("patient", patient)
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+func inboxFrame(items []Entry, done bool) []byte {
+	e := newFrame(256)
+	e.b = append(e.b, `{"type":"inbox","items":[`...)
+	for i := range items {
+		e.comma()
+		e.b = append(e.b, '{')
+		e.raw(kindName(items[i].Kind), items[i].Data)
+		e.b = append(e.b, '}')
+	}
+	e.b = append(e.b, ']')
+	e.bool("done", done)
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+const headSize = 32 << 10 // bytes of one head frame, about
+
+// headFrames tells where logs end, in as many frames as that takes.
+func headFrames(heads []Head) (frames [][]byte) {
+	for len(heads) > 0 {
+		e := newFrame(256)
+		e.b = append(e.b, `{"type":"head","heads":[`...)
+		for len(heads) > 0 && len(e.b) < headSize {
+			e.comma()
+			e.b = append(e.b, '{')
+			e.position(heads[0].Patient, heads[0].Position, heads[0].Must)
+			e.b = append(e.b, '}')
+			heads = heads[1:]
+		}
+		e.b = append(e.b, "]}"...)
+		frames = append(frames, textFrame(e.b))
+	}
+	return frames
+}
+
+func heartbeatFrame(now time.Time, open int) []byte {
+	e := newFrame(96)
+	e.b = append(e.b, `{"type":"heartbeat"`...)
+	e.time("time", now)
+	e.count("inbox", uint64(open))
+	e.b = append(e.b, '}')
+	return textFrame(e.b)
+}
+
+func welcomeFrame(w *Welcome) []byte {
+	e := newFrame(512)
+	w.encode(&e)
+	return textFrame(e.b)
 }

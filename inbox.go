@@ -438,21 +438,6 @@ func inboxPages(items []Entry, done bool) (frames [][]byte) {
 	return append(frames, inboxFrame(page, done))
 }
 
-func inboxFrame(items []Entry, done bool) []byte {
-	e := newFrame(256)
-	e.b = append(e.b, `{"type":"inbox","items":[`...)
-	for i := range items {
-		e.comma()
-		e.b = append(e.b, '{')
-		e.raw(kindName(items[i].Kind), items[i].Data)
-		e.b = append(e.b, '}')
-	}
-	e.b = append(e.b, ']')
-	e.bool("done", done)
-	e.b = append(e.b, '}')
-	return textFrame(e.b)
-}
-
 // entitled returns those of the entries that c's principal may see, and those
 // of which this could not be decided.
 func (c *conn) entitled(ctx context.Context, list []Entry) (shown, undecided []Entry) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -537,13 +536,4 @@ func (c *conn) watching(patient string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.watches[patient] != nil
-}
-
-func patientFrame(typ EventType, patient string) []byte {
-	e := newFrame(96)
-	e.b = append(e.b, `{"type":"`...)
-	e.b = append(append(e.b, strings.ToLower(string(typ))...), '"')
-	e.str("patient", patient)
-	e.b = append(e.b, '}')
-	return textFrame(e.b)
 }

@@ -2,7 +2,6 @@ package carewire
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"iter"
 	"maps"
@@ -104,25 +103,5 @@ func (s *hostSink) writeFrames(p []byte, _ bool) error {
 		return nil
 	case <-s.gone:
 		return errGone
-	}
-}
-
-// frameTexts yields the texts of whole server frames.
-func frameTexts(b []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for len(b) >= 2 {
-			n, at := uint64(b[1]), 2
-			switch n {
-			case 126:
-				n, at = uint64(binary.BigEndian.Uint16(b[2:])), 4
-			case 127:
-				n, at = binary.BigEndian.Uint64(b[2:]), 10
-			}
-			text := b[at : uint64(at)+n]
-			control := b[0]&0x08 != 0
-			if b = b[uint64(at)+n:]; !control && !yield(text) {
-				return
-			}
-		}
 	}
 }

@@ -1,7 +1,6 @@
 package carewire
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -403,76 +402,6 @@ func (r *request) check() error {
 		}
 	}
 	return nil
-}
-
-// frameHeader is the room that textFrame needs before the text.
-const frameHeader = 10
-
-// textFrame makes one ready WebSocket frame of b, whose text begins after
-// frameHeader bytes. Frames of servers carry no mask, so the same bytes serve
-// every watcher.
-func textFrame(b []byte) []byte { return controlFrame(b, 0x81) }
-
-func controlFrame(b []byte, first byte) []byte {
-	switch n := len(b) - frameHeader; {
-	case n < 126:
-		b = b[frameHeader-2:]
-		b[0], b[1] = first, byte(n)
-	case n < 1<<16:
-		b = b[frameHeader-4:]
-		b[0], b[1] = first, 126
-		binary.BigEndian.PutUint16(b[2:], uint16(n))
-	default:
-		b[0], b[1] = first, 127
-		binary.BigEndian.PutUint64(b[2:], uint64(n))
-	}
-	return b
-}
-
-// cutFrame takes the first of our own frames off b.
-func cutFrame(b []byte) (first byte, payload, rest []byte) {
-	first, n, b := b[0], int(b[1]), b[2:]
-	switch n {
-	case 126:
-		n, b = int(binary.BigEndian.Uint16(b)), b[2:]
-	case 127:
-		n, b = int(binary.BigEndian.Uint64(b)), b[8:]
-	}
-	return first, b[:n], b[n:]
-}
-
-// newFrame returns an encoder with room for the header that textFrame writes.
-func newFrame(size int) encoder {
-	return encoder{b: make([]byte, frameHeader, frameHeader+size)}
-}
-
-// closeFrame is the close frame for code, with its constant reason.
-func closeFrame(code CloseCode) []byte {
-	b := make([]byte, frameHeader, frameHeader+32)
-	b = binary.BigEndian.AppendUint16(b, uint16(code))
-	return controlFrame(append(b, code.reason()...), 0x88)
-}
-
-// okFrame is the reply to req; members adds what belongs to the request.
-func okFrame(req string, members func(*encoder)) []byte {
-	e := newFrame(256)
-	e.b = append(e.b, `{"type":"ok"`...)
-	e.str("req", req)
-	if members != nil {
-		members(&e)
-	}
-	e.b = append(e.b, '}')
-	return textFrame(e.b)
-}
-
-// errorFrame is the reply to req that says why it failed.
-func errorFrame(req string, err error) []byte {
-	e := newFrame(128)
-	e.b = append(e.b, `{"type":"error"`...)
-	e.str("req", req)
-	e.failure(err)
-	e.b = append(e.b, '}')
-	return textFrame(e.b)
 }
 
 // failure appends the members that describe an error.
