@@ -226,6 +226,27 @@ func (s *MemoryStore) Prune(ctx context.Context, now time.Time, keep Retention) 
 	return err
 }
 
+// Erase implements [Eraser].
+func (s *MemoryStore) Erase(ctx context.Context, patient string) error {
+	return s.change(ctx, func() {
+		l := s.logs[patient]
+		if l == nil {
+			return
+		}
+		for _, e := range l.entries {
+			k := l.kinds[e.Kind]
+			k.count--
+			k.pruned = e.Seq
+		}
+		for _, key := range l.keys {
+			s.setNewest(key, nil)
+		}
+		l.entries = nil
+		clear(l.keys)
+		clear(l.ids)
+	})
+}
+
 // Read implements [Store].
 func (s *MemoryStore) Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error) {
 	limit := min(orThousand(q.Limit), 10_000)
@@ -456,5 +477,6 @@ func (h *memoryHeap) Pop() any {
 var (
 	_ Store     = (*MemoryStore)(nil)
 	_ Pruner    = (*MemoryStore)(nil)
+	_ Eraser    = (*MemoryStore)(nil)
 	_ io.Closer = (*MemoryStore)(nil)
 )

@@ -222,3 +222,26 @@ type Retention struct {
 type Pruner interface {
 	Prune(ctx context.Context, now time.Time, keep Retention) error
 }
+
+// Eraser is implemented by Stores that can forget a patient. Erase removes all
+// entries of the patient's log, open ones too, with their keys and IDs, and is
+// as durable as Append. What it leaves is the head, so that no number is given
+// out twice: Read says ErrGap as after Prune, a key has revision 0 again, and an
+// ID may be used anew. Erasing an unknown patient, or one that was erased,
+// changes nothing and is no error. It may work in short steps, while appends
+// and reads go on; if it fails, some entries may be gone, and it can be called
+// again.
+type Eraser interface {
+	Erase(ctx context.Context, patient string) error
+}
+
+// StoreSize says how large a Store is.
+type StoreSize struct {
+	Used int64 // bytes that hold what was written
+	Free int64 // bytes that vitals may still use; negative: not known
+}
+
+// Sizer is implemented by Stores that know how large they are.
+type Sizer interface {
+	Size(ctx context.Context) (StoreSize, error)
+}

@@ -27,6 +27,7 @@ type broken struct {
 	changed func(context.Context, string, int) ([]carewire.Entry, string, error)
 	waiting func(context.Context, time.Time, int) ([]carewire.Entry, error)
 	prune   func(context.Context, time.Time, carewire.Retention) error
+	erase   func(context.Context, string) error
 	durable bool
 }
 
@@ -34,7 +35,7 @@ func newBroken() *broken {
 	s := carewire.NewMemoryStore(nil)
 	return &broken{
 		MemoryStore: s, append: s.Append, read: s.Read, latest: s.Latest, get: s.Get, heads: s.Heads,
-		changed: s.Changed, waiting: s.Waiting, prune: s.Prune,
+		changed: s.Changed, waiting: s.Waiting, prune: s.Prune, erase: s.Erase,
 	}
 }
 
@@ -69,6 +70,8 @@ func (b *broken) Waiting(ctx context.Context, due time.Time, limit int) ([]carew
 func (b *broken) Prune(ctx context.Context, now time.Time, keep carewire.Retention) error {
 	return b.prune(ctx, now, keep)
 }
+
+func (b *broken) Erase(ctx context.Context, patient string) error { return b.erase(ctx, patient) }
 
 func (b *broken) Durable() bool { return b.durable }
 
@@ -676,6 +679,47 @@ var breakages = []struct {
 				}
 				after.Seq++
 			}
+		}
+	}},
+	{"Erase does nothing", "erase", func(b *broken) {
+		b.erase = func(ctx context.Context, _ string) error { return ctx.Err() }
+	}},
+	{"Erase prunes", "erase", func(b *broken) {
+		b.erase = func(ctx context.Context, _ string) error {
+			return b.MemoryStore.Prune(ctx, t0.Add(1000*day), carewire.Retention{Vitals: day, Others: day})
+		}
+	}},
+	{"Erase takes another patient too", "erase", func(b *broken) {
+		b.erase = func(ctx context.Context, patient string) error {
+			return errors.Join(b.MemoryStore.Erase(ctx, patient), b.MemoryStore.Erase(ctx, "b"))
+		}
+	}},
+	{"Erase forgets the head", "after an erasure", func(b *broken) {
+		b.erase = func(ctx context.Context, patient string) error {
+			err := ctx.Err()
+			b.MemoryStore = carewire.NewMemoryStore(nil)
+			b.append, b.read, b.latest, b.heads = b.MemoryStore.Append, b.MemoryStore.Read, b.MemoryStore.Latest, b.MemoryStore.Heads
+			return err
+		}
+	}},
+	{"IDs outlive an erasure", "after an erasure", func(b *broken) {
+		known := map[string]carewire.Entry{}
+		b.append = func(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
+			results, err := b.MemoryStore.Append(ctx, entries)
+			for i := range results {
+				e := entries[i]
+				if was, ok := known[e.ID]; ok && e.ID != "" && was.Sum != e.Sum {
+					results[i] = carewire.AppendResult{Err: carewire.ErrIDReused}
+				}
+				known[e.ID] = e
+			}
+			return results, err
+		}
+	}},
+	{"erasing the unknown makes a log", "erasing the unknown", func(b *broken) {
+		b.erase = func(ctx context.Context, patient string) error {
+			_, err := b.MemoryStore.Append(ctx, []carewire.Entry{notice(patient)})
+			return errors.Join(err, b.MemoryStore.Erase(ctx, patient))
 		}
 	}},
 	{"ErrGap is not reported beside appends", "prune beside others", func(b *broken) {

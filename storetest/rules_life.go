@@ -174,6 +174,9 @@ func calls(s carewire.Store) map[string]func(context.Context) error {
 			return pruner.Prune(ctx, t0, carewire.Retention{Vitals: day, Others: day})
 		}
 	}
+	if eraser, ok := s.(carewire.Eraser); ok {
+		all["Erase"] = func(ctx context.Context) error { return eraser.Erase(ctx, "a") }
+	}
 	if clock, ok := s.(carewire.Clock); ok {
 		all["Now"] = func(ctx context.Context) error { _, err := clock.Now(ctx); return err }
 	}

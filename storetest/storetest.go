@@ -6,7 +6,7 @@
 //		storetest.Run(t, func(t *testing.T) carewire.Store { return open(t) }, nil)
 //	}
 //
-// What a store can do beyond Store (Pruner, Clock, Durable, Waker,
+// What a store can do beyond Store (Pruner, Eraser, Clock, Durable, Waker,
 // io.Closer) is found by assertion, and tested if it is there. [RunDurable]
 // tests what is to survive, and [Bench] measures.
 package storetest
@@ -55,7 +55,7 @@ func report(t *testing.T, err error) {
 // rules returns all rules.
 func rules() []rule {
 	var all []rule
-	for _, some := range [][]rule{appendRules, revisionRules, readRules, stateRules, openRules, callRules, pruneRules, reopenRules} {
+	for _, some := range [][]rule{appendRules, revisionRules, readRules, stateRules, openRules, callRules, pruneRules, eraseRules, reopenRules} {
 		all = append(all, some...)
 	}
 	return all

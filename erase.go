@@ -1,0 +1,58 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+)
+
+// Erase removes all that the Store keeps of a patient, but for the patient's ID
+// and the numbers that were given out, and records that it did. What else has
+// to be erased, such as backups and the audit trail, and when the law allows
+// it, is the host's to know.
+//
+// Open notices are closed first. While an alert or a break-glass grant of the
+// patient is open, Erase changes nothing and returns ErrConflict. What clients
+// show of the patient goes when their access does (see Revoke) or when they
+// connect again. errors.ErrUnsupported: the Store is no [Eraser]. If Erase
+// fails, some of it may be gone; call it again.
+func (h *Hub) Erase(ctx context.Context, patient string) error {
+	err := h.erase(ctx, patient)
+	h.recordHost(Record{Event: AuditErasure, Patient: patient}, err)
+	return err
+}
+
+func (h *Hub) erase(ctx context.Context, patient string) (err error) {
+	eraser, ok := h.store.Store.(Eraser)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	if err := h.closeNotices(ctx, patient); err != nil {
+		return err
+	}
+	defer h.store.begin()(&err)
+	return eraser.Erase(ctx, patient)
+}
+
+// closeNotices closes the open notices of a patient, for all nodes to see that
+// nobody has to read them any more.
+func (h *Hub) closeNotices(ctx context.Context, patient string) error {
+	entries, _, err := h.store.Latest(ctx, patient)
+	if err != nil {
+		return unavailable(err)
+	}
+	for i := range entries {
+		if e := &entries[i]; e.Open && e.Kind != KindVital && e.Kind != KindNotice {
+			return ErrConflict
+		}
+	}
+	for _, e := range entries {
+		if e.Kind != KindNotice {
+			continue
+		}
+		e.Rev, e.Open, e.ID, e.Received = e.Rev+1, false, "", h.now()
+		if _, err := h.append(ctx, e, true); err != nil && !errors.Is(err, ErrConflict) { // its last reader closed it
+			return err
+		}
+	}
+	return nil
+}
