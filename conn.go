@@ -192,9 +192,12 @@ func hasToken(headers []string, token string) bool {
 	return false
 }
 
-// identify says who is calling: whom a ticket was given to, or whom the host
-// knows.
+// identify says who is calling: whom the host has named, whom a ticket was given
+// to, or whom the Authenticator knows.
 func (h *Hub) identify(r *http.Request) (Principal, error) {
+	if p, ok := r.Context().Value(principalKey{}).(Principal); ok && p.valid() {
+		return p, nil
+	}
 	if text := ticketOf(r); text != "" {
 		return h.useTicket(r.Context(), text, r.Header.Get("Origin"))
 	}

@@ -1,0 +1,124 @@
+package carewire
+
+import (
+	"cmp"
+	"context"
+	"slices"
+)
+
+// The bounds of a page of [Hub.Open].
+const (
+	openPage    = 200
+	openPageMax = 1000
+)
+
+// OpenQuery says what of all that is open is asked for. The zero OpenQuery asks
+// for everything.
+type OpenQuery struct {
+	Patients []string // only theirs; nil: of all patients, SystemPatient among them
+	Group    string   // only of the patients that Options.Directory says it has now; "": no such bound
+	After    string   // the Next of the page before; "": the first page
+	Limit    int      // at most so many; 0: 200; more than 1,000 counts as 1,000
+}
+
+// Open returns a page of the alerts and notices that are open, by patient and
+// then by key, and the After of the next page, which is "" with the last one. An
+// alert that is latched is open; a notice is until everyone addressed has read
+// it. It answers from memory, which follows the Store within a second of what
+// other nodes write. The host itself is not authorised.
+//
+// The errors are a *ValidationError, ErrUndecided if the Directory does not
+// answer, and ErrUnavailable while the Hub has not read the Store for the first
+// time.
+func (h *Hub) Open(ctx context.Context, q OpenQuery) (items []InboxItem, next string, err error) {
+	patients, err := h.openPatients(ctx, &q)
+	if err != nil {
+		return nil, "", err
+	}
+	if !h.isLoaded(ctx) {
+		return nil, "", ErrUnavailable
+	}
+	list := slices.DeleteFunc(h.index.all(), func(e Entry) bool {
+		return e.hidden() || patients != nil && !patients[e.Patient] || openCursor(&e) <= q.After
+	})
+	slices.SortFunc(list, func(a, b Entry) int { return cmp.Compare(openCursor(&a), openCursor(&b)) })
+	limit := min(cmp.Or(q.Limit, openPage), openPageMax)
+	if len(list) > limit {
+		list = list[:limit]
+		next = openCursor(&list[limit-1])
+	}
+	for i := range list {
+		ev, err := list[i].event()
+		if err != nil {
+			continue // the Hub complains of it where it comes due
+		}
+		items = append(items, InboxItem{Alert: ev.Alert, Notice: ev.Notice})
+	}
+	return items, next, nil
+}
+
+// openPatients validates q and returns the patients that it means; nil: all.
+func (h *Hub) openPatients(ctx context.Context, q *OpenQuery) (map[string]bool, error) {
+	if q.Limit < 0 {
+		return nil, invalid("limit", "must not be negative")
+	}
+	if q.Patients == nil && q.Group == "" {
+		return nil, nil
+	}
+	patients := make(map[string]bool, len(q.Patients))
+	for i, p := range q.Patients {
+		if !validPatient(p) {
+			return nil, invalid(indexed("patients", i), "must be an ID")
+		}
+		patients[p] = true
+	}
+	if q.Group == "" {
+		return patients, nil
+	}
+	if !validID(q.Group) {
+		return nil, invalid("group", "must be an ID")
+	}
+	in, err := h.members(ctx, q.Group)
+	if err != nil {
+		return nil, err
+	}
+	of := make(map[string]bool, len(in))
+	for p := range in {
+		if q.Patients == nil || patients[p] {
+			of[p] = true
+		}
+	}
+	return of, nil
+}
+
+// openCursor orders open entries. A space sorts before all that an ID may hold.
+func openCursor(e *Entry) string { return e.Patient + " " + e.Key }
+
+// Latest returns what a watcher begins with: the newest vital of each key (code,
+// device and site) and what is open of the patient, each as the event that told
+// it, in the order of the log, and the end of the log. For an unknown patient
+// there are no events, and the Head is zero but for Patient. The host itself is
+// not authorised.
+//
+// The errors are a *ValidationError, and ErrUnavailable if the Store cannot be
+// read. What the Store has damaged is left out.
+func (h *Hub) Latest(ctx context.Context, patient string) ([]Event, Head, error) {
+	if !validPatient(patient) {
+		return nil, Head{}, invalid("patient", "must be an ID")
+	}
+	entries, head, err := h.store.Latest(ctx, patient)
+	if err != nil {
+		return nil, Head{}, unavailable(err)
+	}
+	head.Patient = patient
+	events := make([]Event, 0, len(entries))
+	for i := range entries {
+		if entries[i].hidden() {
+			continue
+		}
+		if ev, err := entries[i].event(); err == nil {
+			events = append(events, ev)
+		}
+	}
+	return events, head, nil
+}
