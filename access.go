@@ -2,69 +2,10 @@ package carewire
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
 )
-
-// Calls of the host's code run outside lanes, each in a goroutine of its own,
-// with a deadline and a recover; of each kind only so many at once.
-type callers struct{ authenticate, authorize, directory, policy, notify, resolve, audit chan struct{} }
-
-func newCallers(o *Options) callers {
-	n := func(n int) chan struct{} { return make(chan struct{}, n) }
-	return callers{n(o.MaxAuthenticating), n(o.MaxAuthorizing), n(32), n(64), n(64), n(256), n(64)}
-}
-
-var errPanicked = errors.New("carewire: the host's code panicked")
-
-// callHost runs f, which is the host's code. It waits CallTimeout for a place,
-// and gives the call as long again. A call that does not come back in time is
-// given up, and keeps its place until it does.
-func callHost[T any](ctx context.Context, h *Hub, places chan struct{}, f func(context.Context) (T, error)) (T, error) {
-	type outcome struct {
-		v   T
-		err error
-	}
-	var none T
-	select {
-	case places <- struct{}{}:
-	default:
-		patience := time.NewTimer(h.opt.CallTimeout)
-		defer patience.Stop()
-		select {
-		case places <- struct{}{}:
-		case <-patience.C:
-			h.stats.limits.host.Add(1)
-			return none, ErrBusy
-		case <-ctx.Done():
-			return none, ErrBusy
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, h.opt.CallTimeout)
-	defer cancel()
-	ch := make(chan outcome, 1)
-	go func() {
-		var o outcome
-		o.err = errPanicked
-		defer func() {
-			if recover() != nil {
-				h.stats.panics.Add(1)
-				h.log.Error("carewire: the host's code panicked")
-			}
-			<-places
-			ch <- o
-		}()
-		o.v, o.err = f(ctx)
-	}()
-	select {
-	case o := <-ch:
-		return o.v, o.err
-	case <-ctx.Done():
-		return none, ctx.Err()
-	}
-}
 
 // decide says for each patient why p may not do this; nil for those where p may.
 func (h *Hub) decide(ctx context.Context, p *Principal, action Action, patients []string) map[string]error {
@@ -110,7 +51,7 @@ func (h *Hub) rights(ctx context.Context, a Access) map[string]right {
 
 // ask puts the Authorizer's decisions into rights.
 func (h *Hub) ask(ctx context.Context, a Access, rights map[string]right) {
-	list, err := callHost(ctx, h, h.calls.authorize, func(ctx context.Context) ([]Decision, error) {
+	list, err := callHost(ctx, h.calls.authorize, func(ctx context.Context) ([]Decision, error) {
 		c := a
 		c.Patients = slices.Clone(a.Patients)
 		return h.opt.Authorizer.Authorize(ctx, c)
@@ -195,7 +136,7 @@ func (h *Hub) members(ctx context.Context, name string) (map[string]bool, error)
 	if !g.failed.IsZero() && time.Since(g.failed) < failedFor {
 		return nil, ErrUndecided
 	}
-	list, err := callHost(ctx, h, h.calls.directory, func(ctx context.Context) ([]string, error) {
+	list, err := callHost(ctx, h.calls.directory, func(ctx context.Context) ([]string, error) {
 		return h.opt.Directory.Patients(ctx, name)
 	})
 	if err != nil {

@@ -156,13 +156,6 @@ func (c *Client) backoff(n int) time.Duration {
 	return time.Duration(c.o.random() * float64(d))
 }
 
-func signal(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
-}
-
 // outOfTime is the error of a call whose context ended after it was told last.
 func outOfTime(ctx context.Context, last error) error {
 	if last == nil {

@@ -42,17 +42,17 @@ func (c *conn) visit(status []byte) {
 	}
 	c.recordSent(tallyEvery)
 	if at := c.checkAt.Load(); ns >= at && c.checkAt.CompareAndSwap(at, later(ns, c.hub.opt.Recheck)) {
-		go c.recheck(c.hub.ctx)
+		c.hub.start(func() { c.recheck(c.hub.ctx) })
 	}
 	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
 		switch {
 		case status != nil:
 			c.out.send(status)
 		case c.beating.CompareAndSwap(false, true): // it may have to ask the host
-			go func() {
+			c.hub.start(func() {
 				defer c.beating.Store(false)
 				c.out.send(c.heartbeat(c.hub.now()))
-			}()
+			})
 		}
 	}
 }
@@ -216,7 +216,7 @@ func (h *Hub) bringForward() (more bool) {
 		}
 		more = true
 		places <- struct{}{}
-		h.wg.Go(func() {
+		h.start(func() {
 			defer func() { <-places }()
 			switch e.Kind {
 			case KindAlert:

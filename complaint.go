@@ -75,7 +75,7 @@ func (h *Hub) relieve(a *Alert) {
 	}
 	for _, key := range over {
 		if h.complains(key) {
-			go h.insist(h.ctx, func(ctx context.Context) error { return h.endCondition(ctx, SystemPatient, key, false) })
+			h.startInsisting("relieve/"+key, func(ctx context.Context) error { return h.endCondition(ctx, SystemPatient, key, false) })
 		}
 	}
 }

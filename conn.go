@@ -121,10 +121,15 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.accepted.Add(1)
 	c.net = hj.conn
 	c.ws.SetReadLimit(int64(h.opt.MaxFrame))
-	if c.start(c.net, g) {
-		h.wg.Add(1)
-		go c.serve()
+	if !c.start(c.net, g) {
+		return
 	}
+	if !h.hold() { // released at the end of read
+		c.cut()
+		c.end()
+		return
+	}
+	go c.serve()
 }
 
 func newConn(h *Hub, g *guest, r *http.Request) *conn {
@@ -206,7 +211,7 @@ func (h *Hub) identify(r *http.Request) (Principal, error) {
 
 // authenticate asks the host who is calling.
 func (h *Hub) authenticate(r *http.Request) (Principal, error) {
-	p, err := callHost(r.Context(), h, h.calls.authenticate, func(ctx context.Context) (Principal, error) {
+	p, err := callHost(r.Context(), h.calls.authenticate, func(ctx context.Context) (Principal, error) {
 		r := r.WithContext(ctx)
 		r.Body = http.NoBody // a POST's is ours to read
 		return h.auth.Authenticate(r)
@@ -310,7 +315,7 @@ func (c *conn) read() {
 		b := c.message()
 		if b == nil {
 			c.end()
-			c.hub.wg.Done()
+			c.hub.release()
 			return
 		}
 		c.busy.Store(true)

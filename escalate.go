@@ -95,7 +95,7 @@ func (w *workers) round(due func() ([]Entry, error), do func(context.Context, *E
 		return
 	}
 	w.asked = true
-	w.hub.wg.Go(func() {
+	w.hub.start(func() {
 		for more := true; more; {
 			list, err := due()
 			if err == nil {
@@ -126,7 +126,7 @@ func (w *workers) start(list []Entry, do func(context.Context, *Entry)) {
 		case <-w.hub.quit:
 			return
 		}
-		w.hub.wg.Go(func() {
+		w.hub.start(func() {
 			defer func() {
 				w.mu.Lock()
 				delete(w.busy, k)
@@ -241,7 +241,7 @@ func (h *Hub) step(ctx context.Context, a *Alert) telling {
 			Step
 			ok bool
 		}
-		s, err := callHost(ctx, h, h.calls.policy, func(ctx context.Context) (answer, error) {
+		s, err := callHost(ctx, h.calls.policy, func(ctx context.Context) (answer, error) {
 			s, ok := h.opt.Policy(ctx, *a, step)
 			return answer{s, ok}, nil
 		})
@@ -278,7 +278,7 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 	for _, t := range to {
 		p := Page{Key: a.ID + "/" + strconv.Itoa(a.Escalation.Level) + "/" + t, To: t, Level: a.Escalation.Level, Alert: *a}
 		go func() {
-			_, err := callHost(ctx, h, h.calls.notify, func(ctx context.Context) (struct{}, error) {
+			_, err := callHost(ctx, h.calls.notify, func(ctx context.Context) (struct{}, error) {
 				return struct{}{}, h.opt.Pager.Page(ctx, p)
 			})
 			h.recordHost(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)

@@ -513,7 +513,7 @@ func TestHungPagerIsBounded(t *testing.T) {
 			require.NoError(t, err)
 		}
 		time.Sleep(5 * time.Minute)
-		require.LessOrEqual(t, len(w.hub.calls.notify), cap(w.hub.calls.notify))
+		require.LessOrEqual(t, len(w.hub.calls.notify.places), cap(w.hub.calls.notify.places))
 		open, _ := w.hub.index.count(time.Now())
 		require.Equal(t, 200, open)
 	})

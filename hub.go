@@ -26,13 +26,11 @@ type Hub struct {
 	store *guardedStore
 	opt   Options
 	log   *slog.Logger
-	ctx   context.Context // ends with Shutdown
-	stop  context.CancelFunc
-	wg    sync.WaitGroup
+	*background
 	lanes []*lane
 	seed  maphash.Seed
 
-	calls  callers
+	calls  hostCalls
 	groups groups
 	// generation counts what may have ended access: a right that was decided
 	// under another one is asked for again before it counts.
@@ -61,7 +59,6 @@ type Hub struct {
 	addressed map[string]map[*conn]struct{} // by whom events may be addressed to
 	loaded    chan struct{}                 // closed when the index has been read for the first time
 	drained   chan struct{}                 // closed when the last connection has gone, after closing
-	quit      chan struct{}                 // closed when the Hub's own loops are to end
 }
 
 // New returns a Hub that lets in whom auth knows and keeps everything in
@@ -70,15 +67,14 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	if auth == nil || store == nil {
 		return nil, errors.New("carewire: an Authenticator and a Store are required")
 	}
-	h := &Hub{auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(),
-		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), loaded: make(chan struct{}), drained: make(chan struct{}), quit: make(chan struct{})}
+	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(),
+		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), loaded: make(chan struct{}), drained: make(chan struct{})}
 	for i := range h.slots {
 		h.slots[i] = make(map[*conn]struct{})
 	}
 	h.log = h.opt.Logger
-	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.store = newGuardedStore(store)
-	h.calls = newCallers(&h.opt)
+	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats.init()
 	h.index.init()
 	h.groups.init()
@@ -92,16 +88,16 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 		h.lanes = append(h.lanes, newLane(h))
 	}
 	for _, l := range h.lanes {
-		h.wg.Go(func() { l.append(h.ctx) })
-		h.wg.Go(l.fanOut)
+		h.start(func() { l.append(h.ctx) })
+		h.start(l.fanOut)
 	}
-	h.wg.Go(h.tick)
-	h.wg.Go(h.keepTime)
-	h.wg.Go(h.pruneOld)
-	h.wg.Go(h.follow)
-	h.wg.Go(h.escalate)
-	h.wg.Go(h.deliverInboxes)
-	h.wg.Go(h.recordAll)
+	h.start(h.tick)
+	h.start(h.keepTime)
+	h.start(h.pruneOld)
+	h.start(h.follow)
+	h.start(h.escalate)
+	h.start(h.deliverInboxes)
+	h.start(h.recordAll)
 	h.index.kick() // something may have come due while no Hub ran
 	return h, nil
 }
@@ -137,31 +133,6 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 	case <-ctx.Done():
 		return AppendResult{}, errors.Join(ErrUnknownOutcome, ctx.Err())
 	}
-}
-
-// insist does what must not stay undone because the Store fails: where that
-// hinders f, it is called again, until the Hub ends.
-func (h *Hub) insist(ctx context.Context, f func(context.Context) error) {
-	if !hindered(f(ctx)) {
-		return
-	}
-	go func() {
-		for pause := pollEvery; ; pause = min(2*pause, claimFor) {
-			select {
-			case <-time.After(pause):
-			case <-h.quit:
-				return
-			}
-			if !hindered(f(h.ctx)) {
-				return
-			}
-		}
-	}()
-}
-
-// hindered reports whether something may succeed later that has failed.
-func hindered(err error) bool {
-	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrBusy) || errors.Is(err, ErrFull)
 }
 
 // host is the sender of what the host itself does.
@@ -256,7 +227,7 @@ func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) m
 		v := &vitals[i]
 		if h.opt.Resolve != nil {
 			c := *v // the call may still have it when it was given up
-			resolved, err := callHost(ctx, h, h.calls.resolve, func(ctx context.Context) (Vital, error) {
+			resolved, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (Vital, error) {
 				err := h.opt.Resolve(ctx, *p, &c)
 				return c, err
 			})
@@ -553,16 +524,9 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 	}
 	if first {
 		h.recordTallies(0)
-		close(h.quit)
 	}
-	done := make(chan struct{})
-	go func() { defer close(done); h.wg.Wait() }()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		err = ctx.Err()
-		h.stop() // the Store may still be writing: its calls are given up
+	if e := h.end(ctx); e != nil {
+		err = e
 	}
-	h.stop()
 	return err
 }

@@ -76,10 +76,7 @@ func (x *index) note(e Entry, quiet bool) bool {
 	}
 	if !quiet && !e.hidden() && len(e.To) > 0 && (was || e.Open) {
 		x.news = append(x.news, e)
-		select {
-		case x.wake <- struct{}{}:
-		default:
-		}
+		signal(x.wake)
 	}
 	return true
 }
@@ -141,10 +138,7 @@ func (x *index) sweep(now time.Time) {
 
 // kick makes the escalation look at once.
 func (x *index) kick() {
-	select {
-	case x.due <- struct{}{}:
-	default:
-	}
+	signal(x.due)
 }
 
 // all returns every open entry.
@@ -296,7 +290,7 @@ func (h *Hub) findReadings(e *Entry) {
 	if e.Kind != KindNotice || !e.Open {
 		return
 	}
-	h.insist(h.ctx, func(ctx context.Context) error {
+	h.insist(h.ctx, "readings/"+e.Patient+"/"+e.Key, func(ctx context.Context) error {
 		for _, to := range e.To {
 			switch _, err := h.store.Get(ctx, e.Patient, "r/"+strings.TrimPrefix(e.Key, "n/")+"/"+to); {
 			case err == nil:
@@ -388,7 +382,9 @@ func (c *conn) bring(entries ...Entry) {
 	}
 	if !c.bringing {
 		c.bringing = true
-		go c.takeHome()
+		if !c.hub.start(c.takeHome) {
+			c.bringing = false
+		}
 	}
 }
 

@@ -114,18 +114,11 @@ func (l *lane) submit(jobs ...job) error {
 			l.first = append(l.first, *j)
 		}
 	}
-	l.signal()
+	signal(l.wake)
 	return nil
 }
 
 func (j *job) droppable() bool { return j.entry != nil && j.entry.Kind.Droppable() }
-
-func (l *lane) signal() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
-}
 
 // compare has the heads of some patients compared with the Store's, if they are
 // watched; nil: of all who are.
@@ -152,14 +145,14 @@ func (l *lane) compare(patients []string) {
 	for _, p := range patients {
 		l.grown[p] = true
 	}
-	l.signal()
+	signal(l.wake)
 }
 
 // close lets what has been submitted be done, and ends the lane.
 func (l *lane) close() {
 	l.mu.Lock()
 	l.closed = true
-	l.signal()
+	signal(l.wake)
 	l.mu.Unlock()
 }
 

@@ -84,7 +84,7 @@ func (c *conn) recheck(ctx context.Context) {
 	}
 	c.begin(ctx, came, rights, generation, func(p string) *watched { return fresh[p] })
 	if len(lost) > 0 {
-		h.insist(ctx, func(ctx context.Context) error {
+		h.insist(ctx, loseKey(c.who.ID, lost), func(ctx context.Context) error {
 			return errors.Join(h.endEmergencies(ctx, c.who.ID, lost), h.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost}))
 		})
 	}
@@ -177,7 +177,7 @@ func (c *conn) lapsed() {
 		}
 	}
 	if len(lost) > 0 {
-		go c.hub.insist(c.hub.ctx, func(ctx context.Context) error {
+		c.hub.startInsisting(loseKey(c.who.ID, lost), func(ctx context.Context) error {
 			return c.hub.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost})
 		})
 	}

@@ -58,10 +58,7 @@ func (h *Hub) record(r Record) {
 		return
 	}
 	a.waiting = append(a.waiting, r)
-	select {
-	case a.wake <- struct{}{}:
-	default:
-	}
+	signal(a.wake)
 }
 
 // recordHost hands in a record of what the host has done, or carewire itself.
@@ -104,7 +101,7 @@ func (h *Hub) recordFirst(ctx context.Context, list []Record) []error {
 	if at := h.audit.down.Load(); at != 0 && time.Duration(h.ticks()-at) < auditDown {
 		return errs
 	}
-	got, err := callHost(ctx, h, h.calls.audit, func(ctx context.Context) ([]error, error) {
+	got, err := callHost(ctx, h.calls.audit, func(ctx context.Context) ([]error, error) {
 		got := make([]error, len(list))
 		for i, r := range list {
 			if got[i] = ctx.Err(); got[i] == nil {
@@ -203,7 +200,7 @@ func (h *Hub) recordAt(i int) bool {
 	a.mu.Lock()
 	r := a.waiting[i]
 	a.mu.Unlock()
-	_, err := callHost(h.ctx, h, h.calls.audit, func(ctx context.Context) (struct{}, error) {
+	_, err := callHost(h.ctx, h.calls.audit, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, h.opt.Auditor.Record(ctx, r)
 	})
 	h.audited(err)

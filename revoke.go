@@ -116,7 +116,7 @@ func (c *conn) revokePatient(patient string) {
 	c.revokeWatch(patient)
 	c.mu.Unlock()
 	if again {
-		go c.inbox(c.hub.ctx)
+		c.hub.start(func() { c.inbox(c.hub.ctx) })
 	}
 }
 
@@ -191,6 +191,11 @@ func (h *Hub) loseAlerts(ctx context.Context, r Revocation) error {
 	return errors.Join(errs...)
 }
 
+// loseKey names the losing of a principal's alerts, to be tried again.
+func loseKey(principal string, patients []string) string {
+	return "lose/" + principal + "/" + strings.Join(patients, "/")
+}
+
 // disown makes an alert nobody's whose accepter's access had ended meanwhile, as
 // this node or another has it: who took the access away did not know of it.
 func (h *Hub) disown(e *Entry) {
@@ -203,9 +208,7 @@ func (h *Hub) disown(e *Entry) {
 	}
 	r := Revocation{Principal: a.Responsibility.By.ID, Patients: []string{e.Patient}}
 	if h.revoked.covers(&Principal{ID: r.Principal}, e.Patient, h.now()) {
-		h.wg.Go(func() {
-			h.insist(h.ctx, func(ctx context.Context) error { return h.loseAlerts(ctx, r) })
-		})
+		h.startInsisting(loseKey(r.Principal, r.Patients), func(ctx context.Context) error { return h.loseAlerts(ctx, r) })
 	}
 }
 
@@ -259,7 +262,7 @@ func (h *Hub) apply(e *Entry) {
 		}
 	case "members":
 		if e.Open && e.Sender == host {
-			h.wg.Go(func() { h.regroup(h.ctx, c.Group) })
+			h.start(func() { h.regroup(h.ctx, c.Group) })
 		}
 	}
 }
@@ -273,10 +276,9 @@ func (h *Hub) applyUnreadable(e *Entry) {
 		return
 	}
 	h.log.Error("carewire: a stored revocation cannot be read; it counts by its key")
-	h.wg.Go(func() {
-		h.insist(h.ctx, func(ctx context.Context) error {
-			return h.complain(ctx, AlertRef{Key: e.Key}, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
-		})
+	about := AlertRef{Key: e.Key}
+	h.startInsisting("unreadable/"+e.Key, func(ctx context.Context) error {
+		return h.complain(ctx, about, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
 	})
 	h.revoked.addSealed(key, e.Due, h.now())
 	h.generation.Add(1)

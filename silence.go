@@ -60,7 +60,7 @@ func (h *Hub) listen(v *Vital, now time.Time) {
 	s.armed[k] = due
 	s.mu.Unlock()
 	patient, device, test := v.Patient, v.Device, v.Test
-	go h.insist(h.ctx, func(ctx context.Context) error {
+	h.startInsisting("listen/"+patient+"/"+k.key, func(ctx context.Context) error {
 		old, err := h.store.Get(ctx, patient, k.key)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return unavailable(err)

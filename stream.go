@@ -92,7 +92,7 @@ func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, g *g
 	defer close(s.gone)
 	defer func() { rc.SetWriteDeadline(time.Now().Add(writeWithin)) }() // for what the server writes last
 	if joined {
-		h.wg.Go(func() {
+		h.start(func() {
 			c.greet()
 			c.handle(watch)
 		})

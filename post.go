@@ -179,10 +179,7 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *gu
 func (h *Hub) goOn(f func()) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.closing {
-		h.wg.Go(f)
-	}
-	return !h.closing
+	return !h.closing && h.start(f)
 }
 
 // fits says why a request cannot be made in the way in which it came.

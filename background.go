@@ -1,0 +1,138 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// A background owns what goes on beside the calls of a Hub: its loops, its
+// connections, and what is tried again until it succeeds. All of it ends with
+// Shutdown.
+type background struct {
+	ctx  context.Context // ends last
+	stop context.CancelFunc
+	quit chan struct{} // closed when loops are to end
+
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	ending  bool
+	retries map[string]*retry
+}
+
+// A retry is one thing that is tried again.
+type retry struct{ do func(context.Context) error }
+
+func newBackground() *background {
+	b := &background{quit: make(chan struct{}), retries: make(map[string]*retry)}
+	b.ctx, b.stop = context.WithCancel(context.Background())
+	return b
+}
+
+// start runs f, and lets end wait for it. It reports false, and does not run f,
+// once the end has begun.
+func (b *background) start(f func()) bool {
+	if !b.hold() {
+		return false
+	}
+	go func() {
+		defer b.release()
+		f()
+	}()
+	return true
+}
+
+// hold makes end wait for release. It reports false once the end has begun.
+func (b *background) hold() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ending {
+		b.wg.Add(1)
+	}
+	return !b.ending
+}
+
+func (b *background) release() { b.wg.Done() }
+
+// end tells all that runs to end, and waits for it until ctx ends; then the
+// calls of the Store that are under way are given up.
+func (b *background) end(ctx context.Context) (err error) {
+	b.mu.Lock()
+	if !b.ending {
+		b.ending = true
+		close(b.quit)
+	}
+	b.mu.Unlock()
+	done := make(chan struct{})
+	go func() { defer close(done); b.wg.Wait() }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	b.stop()
+	return err
+}
+
+// insist calls f, which must not stay undone because the Store fails. If that
+// prevents it, f is called again, at growing intervals, until it succeeds, fails
+// for another reason or the end comes. key names what is to be done: of several
+// calls for the same key only the newest f is tried again.
+func (b *background) insist(ctx context.Context, key string, f func(context.Context) error) {
+	if !maySucceedLater(f(ctx)) {
+		return
+	}
+	b.mu.Lock()
+	_, running := b.retries[key]
+	b.retries[key] = &retry{f}
+	b.mu.Unlock()
+	if !running {
+		b.start(func() { b.retry(key) })
+	}
+}
+
+// startInsisting is insist for those who do not wait for the first call.
+func (b *background) startInsisting(key string, f func(context.Context) error) {
+	b.start(func() { b.insist(b.ctx, key, f) })
+}
+
+// retry tries what key names until it need not be tried again.
+func (b *background) retry(key string) {
+	for pause := pollEvery; ; pause = min(2*pause, claimFor) {
+		select {
+		case <-time.After(pause):
+		case <-b.quit:
+			return
+		}
+		b.mu.Lock()
+		r := b.retries[key]
+		b.mu.Unlock()
+		if maySucceedLater(r.do(b.ctx)) {
+			continue
+		}
+		b.mu.Lock()
+		last := b.retries[key] == r
+		if last {
+			delete(b.retries, key)
+		}
+		b.mu.Unlock()
+		if last {
+			return
+		}
+	}
+}
+
+// maySucceedLater reports whether what failed with err is worth another try.
+func maySucceedLater(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrBusy) || errors.Is(err, ErrFull)
+}
+
+// signal wakes whoever waits for c, a channel with room for one, unless that has
+// been done already.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
