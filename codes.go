@@ -2,12 +2,33 @@ package carewire
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// LOINC is the code system of a Vital that names none.
-const LOINC = "loinc"
+// The code systems that have a short name. A Vital that names none is of LOINC.
+const (
+	LOINC  = "loinc"
+	MDC    = "mdc"    // IEEE 11073-10101, the language of devices
+	SNOMED = "snomed" // SNOMED CT
+)
+
+// systems are other names of the code systems that have a short name.
+var systems = map[string]string{
+	"http://loinc.org": LOINC, "urn:oid:2.16.840.1.113883.6.1": LOINC,
+	"urn:iso:std:iso:11073:10101": MDC, "urn:oid:2.16.840.1.113883.6.24": MDC,
+	"http://snomed.info/sct": SNOMED, "urn:oid:2.16.840.1.113883.6.96": SNOMED,
+}
+
+// shortSystem returns the short name of a code system that has one, and any
+// other as it is.
+func shortSystem(system string) string {
+	if short, ok := systems[system]; ok {
+		return short
+	}
+	return system
+}
 
 // Decimal is a decimal number that keeps the text it was written with: 37.0
 // stays 37.0, for the digits say how exact it is. Its zero value is no number.
@@ -59,12 +80,12 @@ type Measure struct {
 	units   []unit // the first is the usual one
 }
 
-// unit is a UCUM unit with the ranges of a measure in it. What lies outside
-// low..high is flagged questionable; what lies outside min..max is refused.
+// unit is a UCUM unit with what a measure can be in it. What lies outside
+// min..max is refused; what is not plausible at the patient's age is flagged.
 type unit struct {
 	code      string
-	low, high float64
 	min, max  float64
+	plausible ages
 }
 
 // Units returns the UCUM codes of the units it may come in, the usual one first.
@@ -94,33 +115,46 @@ func (m Measure) component(value float64) Component {
 var inf = math.Inf(1)
 
 // The vital signs that carewire knows by name: codes of LOINC and units of
-// UCUM as in the HL7 FHIR R4 vital-signs profiles and US Core, and glucose and
-// end-tidal CO2, whose units are part of what they mean. Plausible ranges are
-// this project's choice: real crises exceed them, so they only flag.
+// UCUM as in the HL7 FHIR R4 vital-signs profiles and US Core, and others that
+// monitors and nurses report. Glucose and end-tidal CO2 have a code for each
+// kind of quantity: none of them converts into another without more knowledge.
 //
 // This material contains content from LOINC (http://loinc.org). LOINC is
 // copyright © Regenstrief Institute, Inc. and the LOINC Committee.
 var (
-	HeartRate        = Measure{"8867-4", "Heart rate", []unit{{"/min", 20, 250, 0, inf}}}
-	RespiratoryRate  = Measure{"9279-1", "Respiratory rate", []unit{{"/min", 3, 50, 0, inf}}}
-	OxygenSaturation = Measure{"2708-6", "Oxygen saturation in Arterial blood", []unit{{"%", 50, 100, 0, 100}}}
+	HeartRate = Measure{"8867-4", "Heart rate", []unit{{"/min", 0, inf, to(300, 320, 350, 350)}}}
+	// PulseRate is the heart rate as a pulse oximeter counts it.
+	PulseRate        = Measure{"8889-8", "Heart rate by Pulse oximetry", []unit{{"/min", 0, inf, to(300, 320, 350, 350)}}}
+	RespiratoryRate  = Measure{"9279-1", "Respiratory rate", []unit{{"/min", 0, inf, to(80, 100, 120, 150)}}}
+	OxygenSaturation = Measure{"2708-6", "Oxygen saturation in Arterial blood", []unit{{"%", 0, 100, all(0, 100)}}}
 	// SpO2 is oxygen saturation as a pulse oximeter shows it.
-	SpO2                = Measure{"59408-5", "Oxygen saturation in Arterial blood by Pulse oximetry", []unit{{"%", 50, 100, 0, 100}}}
-	OxygenFlow          = Measure{"3151-8", "Inhaled oxygen flow rate", []unit{{"L/min", 0, 80, 0, inf}}}
-	OxygenConcentration = Measure{"3150-0", "Inhaled oxygen concentration", []unit{{"%", 21, 100, 0, 100}}}
-	BodyTemperature     = Measure{"8310-5", "Body temperature", []unit{{"Cel", 30, 45, -273.15, inf}, {"[degF]", 86, 113, -459.67, inf}}}
-	SystolicPressure    = Measure{"8480-6", "Systolic blood pressure", []unit{{"mm[Hg]", 50, 250, 0, inf}}}
-	DiastolicPressure   = Measure{"8462-4", "Diastolic blood pressure", []unit{{"mm[Hg]", 20, 150, 0, inf}}}
-	MeanPressure        = Measure{"8478-0", "Mean blood pressure", []unit{{"mm[Hg]", 30, 200, 0, inf}}}
-	AveragedSystolic    = Measure{"96608-5", "Systolic blood pressure mean", []unit{{"mm[Hg]", 50, 250, 0, inf}}}
-	AveragedDiastolic   = Measure{"96609-3", "Diastolic blood pressure mean", []unit{{"mm[Hg]", 20, 150, 0, inf}}}
-	BodyWeight          = Measure{"29463-7", "Body weight", []unit{{"kg", 0.3, 400, 0, inf}, {"[lb_av]", 0.6, 880, 0, inf}, {"g", 300, 400000, 0, inf}}}
-	BodyHeight          = Measure{"8302-2", "Body height", []unit{{"cm", 20, 250, 0, inf}, {"[in_i]", 8, 99, 0, inf}}}
-	HeadCircumference   = Measure{"9843-4", "Head Occipital-frontal circumference", []unit{{"cm", 20, 70, 0, inf}, {"[in_i]", 8, 28, 0, inf}}}
-	BodyMassIndex       = Measure{"39156-5", "Body mass index (BMI) [Ratio]", []unit{{"kg/m2", 8, 80, 0, inf}}}
-	GlucoseMass         = Measure{"2339-0", "Glucose [Mass/volume] in Blood", []unit{{"mg/dL", 20, 600, 0, inf}}}
-	GlucoseMoles        = Measure{"15074-8", "Glucose [Moles/volume] in Blood", []unit{{"mmol/L", 1, 33.3, 0, inf}}}
-	EndTidalCO2         = Measure{"19889-5", "Carbon dioxide/Gas total in Exhaled gas", []unit{{"mm[Hg]", 10, 100, 0, inf}, {"%", 1, 14, 0, 100}}}
+	SpO2       = Measure{"59408-5", "Oxygen saturation in Arterial blood by Pulse oximetry", []unit{{"%", 0, 100, all(0, 100)}}}
+	OxygenFlow = Measure{"3151-8", "Inhaled oxygen flow rate", []unit{{"L/min", 0, inf, all(0, 100)}}}
+	// OxygenConcentration is the fraction of inspired oxygen, FiO2, as measured.
+	OxygenConcentration = Measure{"3150-0", "Inhaled oxygen concentration", []unit{{"%", 0, 100, all(0, 100)}}}
+	// OxygenSetting is the FiO2 that a ventilator is set to.
+	OxygenSetting     = Measure{"19994-3", "Oxygen/Total gas setting [Volume Fraction] Ventilator", []unit{{"%", 0, 100, all(0, 100)}}}
+	BodyTemperature   = Measure{"8310-5", "Body temperature", []unit{{"Cel", -273.15, inf, all(10, 47)}, {"[degF]", -459.67, inf, all(50, 116.6)}}}
+	SystolicPressure  = Measure{"8480-6", "Systolic blood pressure", pressure(300, 250, 200, 160)}
+	DiastolicPressure = Measure{"8462-4", "Diastolic blood pressure", pressure(200, 170, 140, 120)}
+	MeanPressure      = Measure{"8478-0", "Mean blood pressure", pressure(250, 200, 170, 140)}
+	AveragedSystolic  = Measure{"96608-5", "Systolic blood pressure mean", pressure(300, 250, 200, 160)}
+	AveragedDiastolic = Measure{"96609-3", "Diastolic blood pressure mean", pressure(200, 170, 140, 120)}
+	BodyWeight        = Measure{"29463-7", "Body weight", []unit{{"kg", 0, inf, weight(1)}, {"[lb_av]", 0, inf, weight(2.20462)}, {"g", 0, inf, weight(1000)}}}
+	BodyHeight        = Measure{"8302-2", "Body height", []unit{{"cm", 0, inf, all(20, 280)}, {"[in_i]", 0, inf, all(8, 110)}}}
+	HeadCircumference = Measure{"9843-4", "Head Occipital-frontal circumference", []unit{{"cm", 0, inf, all(15, 80)}, {"[in_i]", 0, inf, all(6, 31)}}}
+	BodyMassIndex     = Measure{"39156-5", "Body mass index (BMI) [Ratio]", []unit{{"kg/m2", 0, inf, all(5, 210)}}}
+	GlucoseMass       = Measure{"2339-0", "Glucose [Mass/volume] in Blood", []unit{{"mg/dL", 0, inf, all(0, 2000)}}}
+	GlucoseMoles      = Measure{"15074-8", "Glucose [Moles/volume] in Blood", []unit{{"mmol/L", 0, inf, all(0, 111)}}}
+	// CapillaryGlucose is glucose as a glucometer shows it.
+	CapillaryGlucose = Measure{"41653-7", "Glucose [Mass/volume] in Capillary blood by Glucometer", []unit{{"mg/dL", 0, inf, all(0, 2000)}}}
+	// EndTidalCO2 is end-tidal carbon dioxide as a pressure.
+	EndTidalCO2 = Measure{"19891-1", "Carbon dioxide [Partial pressure] in Exhaled gas --at end expiration", pressure(150, 150, 150, 150)}
+	// EndTidalCO2Fraction is end-tidal carbon dioxide as a part of the gas.
+	EndTidalCO2Fraction = Measure{"19889-5", "Carbon dioxide/Gas.total.at end expiration in Exhaled gas", []unit{{"%", 0, 100, all(0, 20)}}}
+	PainScore           = Measure{"72514-3", "Pain severity - 0-10 verbal numeric rating [Score] - Reported", []unit{{"{score}", 0, 10, all(0, 10)}}}
+	GlasgowComaScore    = Measure{"9269-2", "Glasgow coma score total", []unit{{"{score}", 3, 15, all(3, 15)}}}
+	UrineOutput         = Measure{"9187-6", "Urine output", []unit{{"mL", 0, inf, all(0, 20000)}}}
 )
 
 // Panel is a vital sign that is made of components: blood pressure.
@@ -136,6 +170,21 @@ func (p Panel) Of(patient string, systolic, diastolic float64) Vital {
 		p.parts[0].component(systolic), p.parts[1].component(diastolic)}}
 }
 
+// upsideDown reports whether the diastolic pressure is above the systolic one.
+func (p Panel) upsideDown(parts []Component) bool {
+	var pressures [2]float64
+	for i := range pressures {
+		at := slices.IndexFunc(parts, func(c Component) bool { return c.Code == p.parts[i].Code && c.Value != "" })
+		if at < 0 {
+			return false
+		}
+		if pressures[i] = parts[at].Value.Float64(); parts[at].Unit == "kPa" {
+			pressures[i] *= mmHgPerKPa
+		}
+	}
+	return pressures[1] > pressures[0]
+}
+
 // The panels that carewire knows by name. A BloodPressure may carry the mean
 // pressure as a third component.
 var (
@@ -148,9 +197,10 @@ const Consciousness = "80288-4"
 
 var measures, panels = func() (map[string]Measure, map[string]Panel) {
 	m, p := make(map[string]Measure), make(map[string]Panel)
-	for _, v := range []Measure{HeartRate, RespiratoryRate, OxygenSaturation, SpO2, OxygenFlow, OxygenConcentration, BodyTemperature,
-		SystolicPressure, DiastolicPressure, MeanPressure, AveragedSystolic, AveragedDiastolic, BodyWeight, BodyHeight,
-		HeadCircumference, BodyMassIndex, GlucoseMass, GlucoseMoles, EndTidalCO2} {
+	for _, v := range []Measure{HeartRate, PulseRate, RespiratoryRate, OxygenSaturation, SpO2, OxygenFlow, OxygenConcentration, OxygenSetting,
+		BodyTemperature, SystolicPressure, DiastolicPressure, MeanPressure, AveragedSystolic, AveragedDiastolic, BodyWeight, BodyHeight,
+		HeadCircumference, BodyMassIndex, GlucoseMass, GlucoseMoles, CapillaryGlucose, EndTidalCO2, EndTidalCO2Fraction, PainScore,
+		GlasgowComaScore, UrineOutput} {
 		m[v.Code] = v
 	}
 	for _, v := range []Panel{BloodPressure, AveragedBloodPressure} {
@@ -160,8 +210,8 @@ var measures, panels = func() (map[string]Measure, map[string]Panel) {
 }()
 
 // judge says whether value in the given unit is impossible for m (an error) or
-// unlikely.
-func (m Measure) judge(value Decimal, code string) (unlikely bool, err error) {
+// unlikely at that age.
+func (m Measure) judge(value Decimal, code string, age AgeClass) (unlikely bool, err error) {
 	for _, u := range m.units {
 		if u.code != code {
 			continue
@@ -170,7 +220,8 @@ func (m Measure) judge(value Decimal, code string) (unlikely bool, err error) {
 		if f < u.min || f > u.max {
 			return false, invalid("value", "impossible for this code")
 		}
-		return f < u.low || f > u.high, nil
+		r := u.plausible.at(age)
+		return f < r.low || f > r.high, nil
 	}
 	return false, invalid("unit", "wrong for this code")
 }

@@ -57,7 +57,7 @@ func FuzzDecodeRequest(f *testing.F) {
 			var back Vital
 			readAgain(t, written(v.encode), back.decode)
 			require.Equal(t, written(v.encode), written(back.encode))
-			_, _ = v.accept(vitalNow)
+			_, _ = v.accept(vitalNow, AgeAdult)
 		}
 		a := r.Alert
 		a.ID = "" // in a request it is the event_id

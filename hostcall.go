@@ -20,13 +20,13 @@ type hostCall struct {
 }
 
 // hostCalls are the kinds of calls that a Hub makes.
-type hostCalls struct{ authenticate, authorize, directory, policy, notify, resolve, audit *hostCall }
+type hostCalls struct{ authenticate, authorize, directory, policy, notify, resolve, age, audit *hostCall }
 
 func newHostCalls(o *Options, c *counters) hostCalls {
 	n := func(n int) *hostCall {
 		return &hostCall{places: make(chan struct{}, n), timeout: o.CallTimeout, log: o.Logger, noPlace: &c.limits.host, panics: &c.panics}
 	}
-	return hostCalls{n(o.MaxAuthenticating), n(o.MaxAuthorizing), n(32), n(64), n(64), n(256), n(64)}
+	return hostCalls{n(o.MaxAuthenticating), n(o.MaxAuthorizing), n(32), n(64), n(64), n(256), n(256), n(64)}
 }
 
 var errPanicked = errors.New("carewire: the host's code panicked")

@@ -180,6 +180,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 		}
 	}
 	rights := h.publishRights(ctx, p, vitals)
+	ages := h.ageClasses(ctx, vitals, rights)
 	now := h.now()
 	var to *lane
 	jobs := make([]job, 0, len(vitals))
@@ -195,7 +196,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 		jobs = jobs[:0]
 	}
 	for i := range vitals {
-		e, err := h.vitalEntry(p, &vitals[i], rights, now)
+		e, err := h.vitalEntry(p, &vitals[i], rights, ages, now)
 		if err != nil {
 			finish(i, PublishResult{Err: err})
 			continue
@@ -254,7 +255,7 @@ func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) m
 }
 
 // vitalEntry makes the entry of a vital, or says why it is refused.
-func (h *Hub) vitalEntry(p *Principal, v *Vital, rights map[string]error, now time.Time) (Entry, error) {
+func (h *Hub) vitalEntry(p *Principal, v *Vital, rights map[string]error, ages map[string]AgeClass, now time.Time) (Entry, error) {
 	sender := host
 	if p != nil {
 		sender = p.ID
@@ -271,7 +272,7 @@ func (h *Hub) vitalEntry(p *Principal, v *Vital, rights map[string]error, now ti
 		v.encode(&e)
 		sum = digest(e.b)
 	}
-	at, err := v.accept(now)
+	at, err := v.accept(now, ages[v.Patient])
 	if err != nil {
 		return Entry{}, err
 	}

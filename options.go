@@ -29,6 +29,10 @@ type Options struct {
 	// device. It is called before the Vital is validated. Nil means that every
 	// Vital names its patient itself.
 	Resolve func(context.Context, Principal, *Vital) error
+	// AgeClass says how old a patient is, which decides what is plausible of their
+	// vitals. It is called once for each patient of a publish. Nil, or an error,
+	// means AgeAdult.
+	AgeClass func(ctx context.Context, patient string) (AgeClass, error)
 	// TestRecipients are paged for test alerts, as person:ID, group:ID or
 	// role:NAME. None means that nobody is paged for them.
 	TestRecipients []string

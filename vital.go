@@ -16,7 +16,7 @@ import (
 type Vital struct {
 	Patient string // whose; required
 	Code    string // what was measured; required
-	System  string // the code's system; "" is LOINC, and required for codes that carewire does not name
+	System  string // the code's system; "" is LOINC, and required for codes that carewire does not name; the Hub makes "http://loinc.org" and the like LOINC, MDC and SNOMED
 
 	Value      Decimal       // a number
 	Unit       string        // its UCUM code
@@ -37,11 +37,13 @@ type Vital struct {
 	Test       bool          // test or demonstration data
 }
 
-// Component is one part of a Vital such as a blood pressure.
+// Component is one part of a Vital such as a blood pressure: a Value with its
+// Unit, or the reason why it is Absent.
 type Component struct {
-	Code  string
-	Value Decimal
-	Unit  string
+	Code   string
+	Value  Decimal
+	Unit   string
+	Absent AbsentReason
 }
 
 // Coding is a value that is a code of a code system.
@@ -67,13 +69,17 @@ const (
 	AbsentUnknown      AbsentReason = "unknown"       // no information
 )
 
+func (a AbsentReason) known() bool {
+	return a == AbsentError || a == AbsentTemporary || a == AbsentNotPerformed || a == AbsentUnknown
+}
+
 // Quality is a flag on a Vital, after the HL7 device profiles (uv/pocd).
 type Quality string
 
 // The flags. The Hub itself sets QualityQuestionable, QualityFuture and QualityLate.
 const (
 	QualityInvalid      Quality = "invalid"
-	QualityQuestionable Quality = "questionable" // outside the plausible range
+	QualityQuestionable Quality = "questionable" // outside the plausible range, or diastolic above systolic
 	QualityCalibration  Quality = "calibration"  // calibration is under way
 	QualityValidated    Quality = "validated"
 	QualityEarly        Quality = "early" // an early estimate
@@ -103,12 +109,12 @@ const (
 // Validate reports what is wrong with v as a *ValidationError; nil if nothing
 // is. A known code must come in one of its units and must be possible.
 func (v *Vital) Validate() error {
-	_, err := v.judge()
+	_, err := v.judge(AgeAdult)
 	return err
 }
 
-// judge validates v and says whether its value is unlikely.
-func (v *Vital) judge() (unlikely bool, err error) {
+// judge validates v and says whether its value is unlikely at that age.
+func (v *Vital) judge(age AgeClass) (unlikely bool, err error) {
 	switch {
 	case !validID(v.Patient):
 		return false, invalid("patient", "must be an ID")
@@ -154,13 +160,13 @@ func (v *Vital) judge() (unlikely bool, err error) {
 	if v.Value == "" && (v.Unit != "" || v.Comparator != "") {
 		return false, invalid("unit", "unit and comparator go with value")
 	}
-	named := v.System == "" || v.System == LOINC
+	named := v.System == "" || shortSystem(v.System) == LOINC
 	measure, isMeasure := measures[v.Code]
 	panel, isPanel := panels[v.Code]
 	isMeasure, isPanel = isMeasure && named, isPanel && named
 	switch {
 	case v.Absent != "":
-		if v.Absent != AbsentError && v.Absent != AbsentTemporary && v.Absent != AbsentNotPerformed && v.Absent != AbsentUnknown {
+		if !v.Absent.known() {
 			return false, invalid("absent", "unknown")
 		}
 	case v.Coded != nil:
@@ -174,7 +180,7 @@ func (v *Vital) judge() (unlikely bool, err error) {
 		if isMeasure {
 			return false, invalid("value", "this code takes a number")
 		}
-		return v.judgeComponents(panel, isPanel)
+		return v.judgeComponents(panel, isPanel, named, age)
 	default:
 		if isPanel {
 			return false, invalid("components", "this code takes components")
@@ -182,7 +188,7 @@ func (v *Vital) judge() (unlikely bool, err error) {
 		if v.Comparator != "" && v.Comparator != ComparatorBelow && v.Comparator != ComparatorAbove {
 			return false, invalid("comparator", "unknown")
 		}
-		if unlikely, err = judgeNumber(v.Value, v.Unit, measure, isMeasure); err != nil {
+		if unlikely, err = judgeNumber(v.Value, v.Unit, measure, isMeasure, age); err != nil {
 			return false, err
 		}
 	}
@@ -192,15 +198,14 @@ func (v *Vital) judge() (unlikely bool, err error) {
 	return unlikely, nil
 }
 
-func (v *Vital) judgeComponents(panel Panel, known bool) (unlikely bool, err error) {
+// judgeComponents judges the parts of v, of a panel that is known or not; named
+// says that they are codes of LOINC.
+func (v *Vital) judgeComponents(panel Panel, known, named bool, age AgeClass) (unlikely bool, err error) {
 	if len(v.Components) > 16 {
 		return false, invalid("components", "too many")
 	}
 	if !known && v.System == "" {
 		return false, invalid("system", "required with a code that carewire does not name")
-	}
-	if known && len(v.Components) < 2 {
-		return false, invalid("components", "at least two are required")
 	}
 	seen := make([]string, 0, 4)
 	for i, c := range v.Components {
@@ -212,9 +217,15 @@ func (v *Vital) judgeComponents(panel Panel, known bool) (unlikely bool, err err
 			err = invalid("code", "twice in one vital")
 		case known && !slices.ContainsFunc(panel.parts, func(m Measure) bool { return m.Code == c.Code }):
 			err = invalid("code", "not a part of this code")
+		case c.Absent != "":
+			if c.Value != "" || c.Unit != "" {
+				err = invalid("absent", "excludes value and unit")
+			} else if !c.Absent.known() {
+				err = invalid("absent", "unknown")
+			}
 		default:
 			var u bool
-			u, err = judgeNumber(c.Value, c.Unit, measure, isMeasure && (known || v.System == LOINC))
+			u, err = judgeNumber(c.Value, c.Unit, measure, isMeasure && named, age)
 			unlikely = unlikely || u
 		}
 		if err != nil {
@@ -222,15 +233,15 @@ func (v *Vital) judgeComponents(panel Panel, known bool) (unlikely bool, err err
 		}
 		seen = append(seen, c.Code)
 	}
-	return unlikely, nil
+	return unlikely || known && panel.upsideDown(v.Components), nil
 }
 
-func judgeNumber(value Decimal, unit string, measure Measure, known bool) (unlikely bool, err error) {
+func judgeNumber(value Decimal, unit string, measure Measure, known bool, age AgeClass) (unlikely bool, err error) {
 	if err := value.check(); err != nil {
 		return false, within("value", err)
 	}
 	if known {
-		return measure.judge(value, unit)
+		return measure.judge(value, unit, age)
 	}
 	if !validCode(unit) || notUCUM[unit] {
 		return false, invalid("unit", "must be a UCUM code")
@@ -239,13 +250,14 @@ func judgeNumber(value Decimal, unit string, measure Measure, known bool) (unlik
 }
 
 // accept validates v and completes it as it enters the Hub at now: it flags
-// what is unlikely, late or ahead of time. It returns the time that orders v:
-// its own, but never one that is still to come.
-func (v *Vital) accept(now time.Time) (at time.Time, err error) {
-	unlikely, err := v.judge()
+// what is unlikely at that age, late or ahead of time. It returns the time that
+// orders v: its own, but never one that is still to come.
+func (v *Vital) accept(now time.Time, age AgeClass) (at time.Time, err error) {
+	unlikely, err := v.judge(age)
 	if err != nil {
 		return time.Time{}, err
 	}
+	v.System = shortSystem(v.System)
 	v.Received = now
 	if v.Time.IsZero() {
 		v.Time = now
@@ -271,7 +283,7 @@ func (v *Vital) accept(now time.Time) (at time.Time, err error) {
 // key names what v is the newest state of: system, code, device and site, of
 // which only the last can contain a space.
 func (v *Vital) key() string {
-	prefix, system := "v/", v.System
+	prefix, system := "v/", shortSystem(v.System)
 	if v.Test {
 		prefix = "v!/"
 	}
@@ -361,6 +373,8 @@ func decodeComponent(s *scanner) (c Component) {
 			c.Value = s.number()
 		case "unit":
 			c.Unit = s.str()
+		case "absent":
+			c.Absent = AbsentReason(s.str())
 		default:
 			return false
 		}
@@ -393,6 +407,7 @@ func (v *Vital) encode(e *encoder) {
 			e.str("code", c.Code)
 			e.raw("value", []byte(c.Value))
 			e.str("unit", c.Unit)
+			e.str("absent", string(c.Absent))
 			e.b = append(e.b, '}')
 		}
 		e.b = append(e.b, ']')
@@ -428,6 +443,9 @@ func (v Vital) MarshalJSON() ([]byte, error) {
 		}
 	}
 	for i, c := range v.Components {
+		if c.Absent != "" && c.Value == "" {
+			continue
+		}
 		if err := c.Value.check(); err != nil {
 			return nil, within(indexed("components", i), within("value", err))
 		}

@@ -22,7 +22,7 @@ func TestVitalHasOneForm(t *testing.T) {
 	forms := map[string]func(*Vital){
 		"value":      func(v *Vital) { v.Value, v.Unit = "1", "mg" },
 		"coded":      func(v *Vital) { v.Coded = &Coding{"local", "x"} },
-		"components": func(v *Vital) { v.Components = []Component{{"a", "1", "mg"}} },
+		"components": func(v *Vital) { v.Components = []Component{{Code: "a", Value: "1", Unit: "mg"}} },
 		"absent":     func(v *Vital) { v.Absent = AbsentUnknown },
 	}
 	base := Vital{Patient: "p", Code: "some", System: "local"}
@@ -47,7 +47,7 @@ func TestVitalAbsent(t *testing.T) {
 	for _, reason := range []AbsentReason{AbsentError, AbsentTemporary, AbsentNotPerformed, AbsentUnknown} {
 		for _, code := range []string{HeartRate.Code, BloodPressure.Code, Consciousness} {
 			v := Vital{Patient: "p", Code: code, Absent: reason}
-			_, err := v.accept(vitalNow)
+			_, err := v.accept(vitalNow, AgeAdult)
 			require.NoError(t, err)
 			require.Empty(t, v.Value)
 			b, err := json.Marshal(v)
@@ -69,7 +69,11 @@ func TestVitalAbsent(t *testing.T) {
 func TestBloodPressureComponents(t *testing.T) {
 	t.Parallel()
 	const mmHg = "mm[Hg]"
-	sys, dia, mean := Component{"8480-6", "120", mmHg}, Component{"8462-4", "80", mmHg}, Component{"8478-0", "93", mmHg}
+	sys, dia, mean := Component{Code: "8480-6", Value: "120", Unit: mmHg}, Component{Code: "8462-4", Value: "80", Unit: mmHg}, Component{Code: "8478-0", Value: "93", Unit: mmHg}
+	of := func(code string, value Decimal, unit string) Component {
+		return Component{Code: code, Value: value, Unit: unit}
+	}
+	none := func(code string, reason AbsentReason) Component { return Component{Code: code, Absent: reason} }
 	for _, row := range []struct {
 		name  string
 		parts []Component
@@ -77,15 +81,23 @@ func TestBloodPressureComponents(t *testing.T) {
 	}{
 		{"systolic and diastolic", []Component{sys, dia}, ""},
 		{"with the mean", []Component{sys, dia, mean}, ""},
-		{"systolic alone", []Component{sys}, "components"},
+		{"systolic alone", []Component{sys}, ""},
+		{"mean alone", []Component{mean}, ""},
+		{"diastolic not found", []Component{sys, none("8462-4", AbsentError)}, ""},
+		{"neither found", []Component{none("8480-6", AbsentError), none("8462-4", AbsentNotPerformed)}, ""},
+		{"in kPa", []Component{of("8480-6", "16.0", "kPa"), of("8462-4", "10.7", "kPa")}, ""},
+		{"absent for no known reason", []Component{sys, none("8462-4", "lunch")}, "components[1].absent"},
+		{"absent with a value", []Component{{"8480-6", "120", "", AbsentError}}, "components[0].absent"},
+		{"absent with a unit", []Component{{"8480-6", "", mmHg, AbsentError}}, "components[0].absent"},
+		{"none at all", []Component{}, "value"},
 		{"systolic twice", []Component{sys, sys}, "components[1].code"},
-		{"heart rate in it", []Component{sys, {"8867-4", "72", "/min"}}, "components[1].code"},
-		{"no code", []Component{sys, {"", "80", mmHg}}, "components[1].code"},
-		{"no value", []Component{sys, {"8462-4", "", mmHg}}, "components[1].value"},
-		{"no number", []Component{{"8480-6", "NaN", mmHg}, dia}, "components[0].value"},
-		{"impossible", []Component{sys, {"8462-4", "-80", mmHg}}, "components[1].value"},
-		{"another unit", []Component{sys, {"8462-4", "10.6", "kPa"}}, "components[1].unit"},
-		{"not UCUM", []Component{sys, {"8462-4", "80", "mmHg"}}, "components[1].unit"},
+		{"heart rate in it", []Component{sys, of("8867-4", "72", "/min")}, "components[1].code"},
+		{"no code", []Component{sys, of("", "80", mmHg)}, "components[1].code"},
+		{"no value", []Component{sys, of("8462-4", "", mmHg)}, "components[1].value"},
+		{"no number", []Component{of("8480-6", "NaN", mmHg), dia}, "components[0].value"},
+		{"impossible", []Component{sys, of("8462-4", "-80", mmHg)}, "components[1].value"},
+		{"another unit", []Component{sys, of("8462-4", "10.6", "bar")}, "components[1].unit"},
+		{"not UCUM", []Component{sys, of("8462-4", "80", "mmHg")}, "components[1].unit"},
 		{"too many", make([]Component, 17), "components"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -112,10 +124,10 @@ func TestUnnamedCodes(t *testing.T) {
 		v     Vital
 		field string
 	}{
-		{"with system and unit", Vital{Code: "41653-7", System: LOINC, Value: "99", Unit: "mg/dL"}, ""},
+		{"with system and unit", Vital{Code: "59574-4", System: LOINC, Value: "99", Unit: "%"}, ""},
 		{"of a house's own", Vital{Code: "drip", System: "local", Value: "99", Unit: "mL/h"}, ""},
-		{"without system", Vital{Code: "41653-7", Value: "99", Unit: "mg/dL"}, "system"},
-		{"components without system", Vital{Code: "x", Components: []Component{{"y", "1", "mg"}}}, "system"},
+		{"without system", Vital{Code: "59574-4", Value: "99", Unit: "%"}, "system"},
+		{"components without system", Vital{Code: "x", Components: []Component{{Code: "y", Value: "1", Unit: "mg"}}}, "system"},
 		{"absent without system", Vital{Code: "x", Absent: AbsentUnknown}, "system"},
 		{"without unit", Vital{Code: "x", System: "local", Value: "99"}, "unit"},
 		{"bpm is not UCUM", Vital{Code: "x", System: "local", Value: "99", Unit: "bpm"}, "unit"},
@@ -124,6 +136,7 @@ func TestUnnamedCodes(t *testing.T) {
 		{"beats/min is not UCUM", Vital{Code: "x", System: "local", Value: "37", Unit: "beats/min"}, "unit"},
 		{"°C is not UCUM", Vital{Code: "x", System: "local", Value: "37", Unit: "°C"}, "unit"},
 		{"a named code in another system is another", Vital{Code: "8867-4", System: "local", Value: "-5", Unit: "mV"}, ""},
+		{"a named code in LOINC by its URI", Vital{Code: "8867-4", System: "http://loinc.org", Value: "-5", Unit: "/min"}, "value"},
 		{"a named code in LOINC by name", Vital{Code: "8867-4", System: LOINC, Value: "-5", Unit: "/min"}, "value"},
 		{"consciousness is coded", Vital{Code: Consciousness, Coded: &Coding{"snomed", "248234008"}}, ""},
 		{"a named code is a number", Vital{Code: "8867-4", Coded: &Coding{"snomed", "1"}}, "value"},
@@ -227,7 +240,7 @@ func TestVitalAccept(t *testing.T) {
 			t.Parallel()
 			v := HeartRate.Of("p", 72)
 			v.Time = row.time
-			at, err := v.accept(vitalNow)
+			at, err := v.accept(vitalNow, AgeAdult)
 			require.NoError(t, err)
 			require.Equal(t, vitalNow, v.Received)
 			require.Equal(t, row.shown, v.Time, "shown as the device said")
@@ -244,15 +257,15 @@ func TestVitalAccept(t *testing.T) {
 func TestVitalAcceptFlags(t *testing.T) {
 	t.Parallel()
 	sent := []Quality{QualityFuture, QualityLate, QualityQuestionable, QualityBusy}
-	v := HeartRate.Of("p", 300)
+	v := HeartRate.Of("p", 301)
 	v.Quality = sent
-	_, err := v.accept(vitalNow)
+	_, err := v.accept(vitalNow, AgeAdult)
 	require.NoError(t, err)
 	require.Equal(t, []Quality{QualityQuestionable, QualityBusy}, v.Quality)
 	require.Equal(t, []Quality{QualityFuture, QualityLate, QualityQuestionable, QualityBusy}, sent)
 
 	bad := SpO2.Of("p", 101)
-	_, err = bad.accept(vitalNow)
+	_, err = bad.accept(vitalNow, AgeAdult)
 	invalidAt(t, "value", err)
 	require.Zero(t, bad.Received)
 }
@@ -280,6 +293,14 @@ func TestVitalKeys(t *testing.T) {
 	}
 	loinc, silent := Vital{Code: "8867-4", System: LOINC}, Vital{Code: "8867-4"}
 	require.Equal(t, silent.key(), loinc.key(), "no system is LOINC")
+	for long, short := range map[string]string{"http://loinc.org": LOINC, "urn:oid:2.16.840.1.113883.6.1": LOINC, "urn:iso:std:iso:11073:10101": MDC,
+		"urn:oid:2.16.840.1.113883.6.24": MDC, "http://snomed.info/sct": SNOMED, "urn:oid:2.16.840.1.113883.6.96": SNOMED} {
+		a, b := Vital{Patient: "p", Code: "1", System: long, Absent: AbsentUnknown}, Vital{Patient: "p", Code: "1", System: short, Absent: AbsentUnknown}
+		require.Equal(t, b.key(), a.key(), "%s is %s", long, short)
+		_, err := a.accept(vitalNow, AgeAdult)
+		require.NoError(t, err)
+		require.Equal(t, short, a.System, "what goes out has one name")
+	}
 }
 
 // fullVital has every member that can go together.
@@ -295,7 +316,7 @@ func TestVitalJSON(t *testing.T) {
 	coded, absent, zero := fullVital(), fullVital(), Vital{}
 	coded.Value, coded.Unit, coded.Comparator, coded.Coded = "", "", "", &Coding{"snomed", "248234008"}
 	absent.Value, absent.Unit, absent.Comparator, absent.Absent = "", "", "", AbsentTemporary
-	for _, v := range []Vital{fullVital(), coded, absent, zero, BloodPressure.Of("p", 120, 80)} {
+	for _, v := range []Vital{fullVital(), coded, absent, zero, BloodPressure.Of("p", 120, 80), {Patient: "p", Code: "85354-9", Components: []Component{{Code: "8480-6", Absent: AbsentError}}}} {
 		b, err := json.Marshal(v)
 		require.NoError(t, err)
 		var back Vital
@@ -317,14 +338,14 @@ func TestNothingShows(t *testing.T) {
 	t.Parallel()
 	const canary = "canary"
 	v := Vital{Patient: canary, Code: canary, System: canary, Value: canary, Unit: canary, Coded: &Coding{canary, canary}, Device: canary,
-		Components: []Component{{canary, canary, canary}}, Site: canary, Method: canary, ID: canary, Quality: []Quality{canary}}
+		Components: []Component{{canary, canary, canary, canary}}, Site: canary, Method: canary, ID: canary, Quality: []Quality{canary}}
 	who := Person{canary, canary, RoleClinician}
 	a := Alert{Patient: canary, Key: canary, ID: canary, Text: canary, Code: canary, To: []string{canary}, Source: Source{canary, canary, canary, canary, canary, canary},
 		Responsibility: Responsibility{By: who}, Answers: []Answered{{By: who, To: canary, Reason: canary}}, Closed: &Closing{By: who, Reason: canary},
 		Escalation: Escalation{told: []string{canary}}, extra: []byte(canary)}
 	n := Notice{Patient: canary, ID: canary, From: canary, To: []string{canary}, Text: canary, RepliesTo: canary}
 	p := Principal{ID: canary, Name: canary, Role: RoleClinician, Session: canary, Patients: []string{canary}, Groups: []string{canary}}
-	c := Component{canary, canary, canary}
+	c := Component{canary, canary, canary, canary}
 	type holder struct {
 		V  Vital
 		A  Alert

@@ -49,7 +49,7 @@ func TestDecodeRequest(t *testing.T) {
 		"publish": {Vitals: []Vital{
 			{Patient: "p-17", Code: "8867-4", Value: "72", Unit: "/min", Comparator: ComparatorBelow, Quality: []Quality{QualityEarly}, Time: wireTime.Add(500 * time.Millisecond),
 				Device: "d-1", Site: "chest", Method: "ECG", Every: 1500 * time.Millisecond, Status: VitalCorrected, Replaces: "v-1", ID: "v-2", System: LOINC, Test: true},
-			{Patient: "p-17", Code: "85354-9", Components: []Component{{"8480-6", "120", "mm[Hg]"}, {"8462-4", "80.0", "mm[Hg]"}}},
+			{Patient: "p-17", Code: "85354-9", Components: []Component{{Code: "8480-6", Value: "120", Unit: "mm[Hg]"}, {Code: "8462-4", Value: "80.0", Unit: "mm[Hg]"}}},
 			{Patient: "p-17", Code: Consciousness, Coded: &Coding{"snomed", "248234008"}},
 			{Patient: "p-17", Code: "8867-4", Absent: AbsentError}}},
 		"raise": {EventID: "ev-1", Alert: Alert{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Code: "c", System: "s", Text: "SpO2 low", Priority: PriorityHigh,

@@ -122,6 +122,9 @@ func (w *watchman) see(ctx context.Context, e *carewire.Event) {
 		if v := e.Vital; !w.joining[e.Patient] && !v.Test && v.Absent == "" && (v.Status == "" || v.Status == carewire.VitalFinal) {
 			w.judge(ctx, v, v.Code, v.Value, v.Unit)
 			for _, c := range v.Components {
+				if c.Absent != "" {
+					continue
+				}
 				w.judge(ctx, v, c.Code, c.Value, c.Unit)
 			}
 		}

@@ -234,7 +234,7 @@ const human = (unit) => ({"mm[Hg]": "mmHg", Cel: "°C", "[degF]": "°F"})[unit] 
 function reading(v) {
   if (!v || v.absent || v.status === "entered-in-error" || v.quality?.includes("invalid")) return ["–", ""];
   if (v.coded) return [feelings[v.coded.code] ?? v.coded.code, ""];
-  if (v.components) return [pressures.map((code) => v.components.find((c) => c.code === code)?.value ?? "–").join("/"), " " + human(v.components[0].unit)];
+  if (v.components) return [pressures.map((code) => v.components.find((c) => c.code === code)?.value ?? "–").join("/"), " " + human(v.components.find((c) => c.unit)?.unit ?? "")];
   return [(v.comparator ?? "") + v.value, " " + human(v.unit)];
 }
 
