@@ -90,7 +90,7 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 // it is from, as far as that is known.
 func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, p *Principal, status int, n *atomic.Uint64) {
 	n.Add(1)
-	h.recordRefusal(r, status, p)
+	h.audit.recordRefusal(status, p, addressText(h.address(r)))
 	w.Header().Set("Cache-Control", "no-store")
 	switch status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:

@@ -242,7 +242,7 @@ func TestAuditOverflow(t *testing.T) {
 		n := &notary{failing: func(context.Context) error { return errNoIdea }}
 		w := newWorld(t, nil, &Options{Auditor: n, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		for range recordsMax + 10 {
-			w.hub.record(Record{Event: AuditConnect})
+			w.hub.audit.record(Record{Event: AuditConnect})
 		}
 		time.Sleep(2 * time.Second)
 		require.EqualValues(t, 10, w.hub.Stats().AuditLost)

@@ -28,7 +28,7 @@ func (h *Hub) Identify(r *http.Request) (Principal, error) {
 		default:
 			h.stats.refused.Add(1)
 		}
-		h.recordRefusal(r, status, &who)
+		h.audit.recordRefusal(status, &who, addressText(h.address(r)))
 		return Principal{}, err
 	}
 	if !h.servesHost(r) || !originAllowed(r, h.opt.Origins) {
@@ -122,11 +122,11 @@ func (h *Hub) Disclose(ctx context.Context, a Access) (until time.Time, err erro
 	}
 	if err != nil {
 		for i := range records {
-			h.record(records[i].failed(err))
+			h.audit.record(records[i].failed(err))
 		}
 		return time.Time{}, err
 	}
-	for _, err := range h.recordFirst(ctx, records) {
+	for _, err := range h.audit.recordFirst(ctx, records) {
 		if err != nil {
 			return time.Time{}, err
 		}

@@ -136,7 +136,7 @@ func (h *Hub) tick() {
 		for _, c := range h.inSlot(n % visits) {
 			c.visit(status)
 		}
-		h.recordTallies(tallyEvery)
+		h.audit.recordTallies(tallyEvery)
 		if n%(5*visits/int(visitEvery/time.Second)) == 0 { // every five seconds
 			h.compare(nil)
 		}

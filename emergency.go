@@ -120,7 +120,7 @@ func (h *Hub) endEmergency(ctx context.Context, patient, principal string, rev u
 		return was
 	})
 	if was || err != nil {
-		h.recordHost(Record{Event: AuditEmergencyEnded, Patient: patient, About: principal}, err)
+		h.audit.recordHost(Record{Event: AuditEmergencyEnded, Patient: patient, About: principal}, err)
 	}
 	return err
 }

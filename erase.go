@@ -17,7 +17,7 @@ import (
 // fails, some of it may be gone; call it again.
 func (h *Hub) Erase(ctx context.Context, patient string) error {
 	err := h.erase(ctx, patient)
-	h.recordHost(Record{Event: AuditErasure, Patient: patient}, err)
+	h.audit.recordHost(Record{Event: AuditErasure, Patient: patient}, err)
 	return err
 }
 

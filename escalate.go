@@ -197,7 +197,7 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 	if err != nil && h.now().Before(mine.Escalation.began.Add(claimFor)) {
 		return
 	}
-	h.recordHost(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
+	h.audit.recordHost(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
 	now, err := h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		x := prev.Escalation
 		if x.State != EscalationClaimed || x.Level != level {
@@ -281,7 +281,7 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 			_, err := callHost(ctx, h.calls.notify, func(ctx context.Context) (struct{}, error) {
 				return struct{}{}, h.opt.Pager.Page(ctx, p)
 			})
-			h.recordHost(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
+			h.audit.recordHost(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
 			results <- err
 		}()
 	}

@@ -38,7 +38,7 @@ type Hub struct {
 	index       index
 	revoked     revocations
 	emergencies emergencies
-	audit       recorder
+	audit       *auditQueue
 	seats       seats
 	posters     posters
 	silence     silences
@@ -79,7 +79,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.index.init()
 	h.groups.init()
 	h.emergencies.init()
-	h.audit.init()
+	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
 	h.silence.init()
 	h.receipt.init()
 	h.began = time.Now()
@@ -97,7 +97,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.start(h.follow)
 	h.start(h.escalate)
 	h.start(h.deliverInboxes)
-	h.start(h.recordAll)
+	h.start(h.audit.run)
 	h.index.kick() // something may have come due while no Hub ran
 	return h, nil
 }
@@ -318,7 +318,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 		err = h.crowded(ctx, in.Patient)
 	}
 	if sender == host {
-		h.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)
+		h.audit.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)
 	}
 	return a, err
 }
@@ -363,7 +363,7 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 		return over(prev, now), nil
 	})
 	if p == nil {
-		h.recordHost(Record{Event: AuditClear, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(a.ID, ref.ID), Test: a.Test}, err)
+		h.audit.recordHost(Record{Event: AuditClear, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(a.ID, ref.ID), Test: a.Test}, err)
 	}
 	return a, err
 }
@@ -385,7 +385,7 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 	if w.Do == AnswerClose {
 		rec.Event = AuditClose
 	}
-	h.recordHost(rec, err)
+	h.audit.recordHost(rec, err)
 	return a, err
 }
 
@@ -443,7 +443,7 @@ func (h *Hub) Notify(ctx context.Context, n Notice) (Notice, error) {
 		return Notice{}, err
 	}
 	sent, err := h.notify(ctx, host, n)
-	h.recordHost(Record{Event: AuditNotice, Patient: n.Patient, ID: n.ID}, err)
+	h.audit.recordHost(Record{Event: AuditNotice, Patient: n.Patient, ID: n.ID}, err)
 	return sent, err
 }
 
@@ -524,7 +524,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 		l.close()
 	}
 	if first {
-		h.recordTallies(0)
+		h.audit.recordTallies(0)
 	}
 	if e := h.end(ctx); e != nil {
 		err = e

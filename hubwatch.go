@@ -26,7 +26,7 @@ func (h *Hub) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error]
 		defer out.stop()
 		defer close(s.gone)
 		for p := range patients {
-			h.recordHost(Record{Event: AuditWatch, Patient: p}, nil)
+			h.audit.recordHost(Record{Event: AuditWatch, Patient: p}, nil)
 			w := &watch{out: out, patient: p, delivery: o.Delivery, lane: h.lane(p)}
 			if since, ok := o.Since[p]; ok {
 				w.since = &since
@@ -38,7 +38,7 @@ func (h *Hub) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error]
 			defer func() {
 				w.end()
 				w.lane.submit(job{detach: w})
-				h.recordHost(Record{Event: AuditWatchEnded, Patient: p}, nil)
+				h.audit.recordHost(Record{Event: AuditWatchEnded, Patient: p}, nil)
 			}()
 		}
 		for {

@@ -190,7 +190,7 @@ func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), er
 		c.record(rec, err)
 		return nil, err
 	}
-	if err := c.hub.recordFirst(ctx, []Record{c.signed(rec)})[0]; err != nil {
+	if err := c.hub.audit.recordFirst(ctx, []Record{c.signed(rec)})[0]; err != nil {
 		return nil, err
 	}
 	list, next, err := c.hub.historyPage(ctx, q, c.who)
@@ -251,7 +251,7 @@ func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) 
 		return HistoryPage{}, invalid("patient", "must be an ID")
 	}
 	list, next, err := h.historyPage(ctx, &q, nil)
-	h.recordHost(Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}, err)
+	h.audit.recordHost(Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}, err)
 	page := HistoryPage{Next: next}
 	for i := range list {
 		ev, err := list[i].event()
@@ -413,7 +413,7 @@ func (c *conn) open(ctx context.Context, patients []string, rights map[string]ri
 			list = append(list, c.signed(Record{Event: AuditWatch, Patient: p}))
 		}
 	}
-	for i, err := range c.hub.recordFirst(ctx, list) {
+	for i, err := range c.hub.audit.recordFirst(ctx, list) {
 		if p := list[i].Patient; err != nil {
 			rights[p] = right{err: err}
 		}

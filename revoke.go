@@ -37,7 +37,7 @@ func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 	}
 	err := h.revokeEverywhere(ctx, r)
 	for _, p := range scopes(r.Patients) {
-		h.recordHost(Record{Event: AuditRevocation, About: r.Principal, Session: r.Session, Patient: p, Until: r.Until}, err)
+		h.audit.recordHost(Record{Event: AuditRevocation, About: r.Principal, Session: r.Session, Patient: p, Until: r.Until}, err)
 	}
 	return err
 }

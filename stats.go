@@ -80,7 +80,6 @@ func (h *histogram) snapshot() Histogram {
 type counters struct {
 	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
 	in, replaced, skipped, slow, readErrors, panics                    atomic.Uint64
-	auditFailed, auditLost, auditRejected                              atomic.Uint64
 	limits                                                             limitCounters
 	out, watches, waiting                                              atomic.Int64
 	delay                                                              histogram
@@ -98,10 +97,8 @@ func (h *Hub) Stats() Stats {
 	hs := &s.Handshakes
 	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed
 	s.Limits, s.OutboxBytes = c.limits.snapshot(), int(c.waiting.Load())
-	s.AuditFailed, s.AuditLost, s.AuditRejected = c.auditFailed.Load(), c.auditLost.Load(), c.auditRejected.Load()
-	h.audit.mu.Lock()
-	s.AuditWaiting = len(h.audit.waiting)
-	h.audit.mu.Unlock()
+	s.AuditFailed, s.AuditLost, s.AuditRejected = h.audit.failed.Load(), h.audit.lost.Load(), h.audit.rejected.Load()
+	s.AuditWaiting = h.audit.length()
 	h.mu.Lock()
 	s.Connections = len(h.conns)
 	h.mu.Unlock()

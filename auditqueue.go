@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -22,8 +23,18 @@ const (
 	tallyEvery   = time.Minute
 )
 
-// A recorder brings records to the Auditor, outside of everything else.
-type recorder struct {
+// An auditQueue brings records to the Auditor, outside of everything else. What
+// waits is bounded; what finds no room is counted and logged.
+type auditQueue struct {
+	auditor Auditor
+	call    *hostCall
+	work    *background
+	log     *slog.Logger
+	now     func() time.Time
+	ticks   func() int64
+
+	failed, lost, rejected atomic.Uint64 // calls of the Auditor; records, see Stats
+
 	mu      sync.Mutex
 	waiting []Record
 	ended   bool
@@ -33,20 +44,19 @@ type recorder struct {
 	refusals *rate.Limiter // of handshakes, recorded one by one
 	more     map[int]int   // those beyond, by status
 	host     tally
-	lost     uint64 // those that were complained of
-	lostAt   int64  // when, in ticks
+	said     uint64 // how many of the lost were complained of
+	saidAt   int64  // when, in ticks
 }
 
-func (a *recorder) init() {
-	a.wake = make(chan struct{}, 1)
-	a.refusals, a.more = rate.NewLimiter(10, 100), make(map[int]int)
+func newAuditQueue(a Auditor, call *hostCall, work *background, log *slog.Logger, now func() time.Time, ticks func() int64) *auditQueue {
+	return &auditQueue{auditor: a, call: call, work: work, log: log, now: now, ticks: ticks, wake: make(chan struct{}, 1),
+		refusals: rate.NewLimiter(10, 100), more: make(map[int]int)}
 }
 
 // record hands a record in. It never waits.
-func (h *Hub) record(r Record) {
-	a := &h.audit
+func (a *auditQueue) record(r Record) {
 	if r.Time.IsZero() {
-		r.Time = h.now()
+		r.Time = a.now()
 	}
 	if r.Outcome == "" {
 		r.Outcome = OutcomeDone
@@ -54,7 +64,7 @@ func (h *Hub) record(r Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.ended || len(a.waiting) >= recordsMax {
-		h.stats.auditLost.Add(1) // the clock complains
+		a.lost.Add(1) // the clock complains
 		return
 	}
 	a.waiting = append(a.waiting, r)
@@ -62,35 +72,35 @@ func (h *Hub) record(r Record) {
 }
 
 // recordHost hands in a record of what the host has done, or carewire itself.
-func (h *Hub) recordHost(r Record, err error) {
+func (a *auditQueue) recordHost(r Record, err error) {
 	if r.Who.ID == "" {
 		r.Who.ID = host
 	}
 	r.Asserted = true
 	if !errors.Is(err, ErrClosed) { // nothing was done
-		h.record(r.failed(err))
+		a.record(r.failed(err))
 	}
 }
 
 // complainOfLost says in the log that records were lost.
-func (h *Hub) complainOfLost(least time.Duration) {
-	a, n, now := &h.audit, h.stats.auditLost.Load(), h.ticks()
+func (a *auditQueue) complainOfLost(least time.Duration) {
+	n, now := a.lost.Load(), a.ticks()
 	a.mu.Lock()
-	more := n - a.lost
-	if more == 0 || a.lostAt != 0 && time.Duration(now-a.lostAt) < least {
+	more := n - a.said
+	if more == 0 || a.saidAt != 0 && time.Duration(now-a.saidAt) < least {
 		a.mu.Unlock()
 		return
 	}
-	a.lost, a.lostAt = n, now
+	a.said, a.saidAt = n, now
 	a.mu.Unlock()
-	h.log.Error("carewire: audit records are lost: the Auditor fails, or is too slow", "records", more)
+	a.log.Error("carewire: audit records are lost: the Auditor fails, or is too slow", "records", more)
 }
 
 // recordFirst has reads recorded before they are done, and returns ErrUnavailable
 // for each that could not be.
-func (h *Hub) recordFirst(ctx context.Context, list []Record) []error {
+func (a *auditQueue) recordFirst(ctx context.Context, list []Record) []error {
 	errs := make([]error, len(list))
-	now := h.now()
+	now := a.now()
 	for i := range list {
 		errs[i] = ErrUnavailable
 		list[i].Time, list[i].Outcome = now, OutcomeDone
@@ -98,21 +108,21 @@ func (h *Hub) recordFirst(ctx context.Context, list []Record) []error {
 	if len(list) == 0 {
 		return errs
 	}
-	if at := h.audit.down.Load(); at != 0 && time.Duration(h.ticks()-at) < auditDown {
+	if at := a.down.Load(); at != 0 && time.Duration(a.ticks()-at) < auditDown {
 		return errs
 	}
-	got, err := callHost(ctx, h.calls.audit, func(ctx context.Context) ([]error, error) {
+	got, err := callHost(ctx, a.call, func(ctx context.Context) ([]error, error) {
 		got := make([]error, len(list))
 		for i, r := range list {
 			if got[i] = ctx.Err(); got[i] == nil {
-				got[i] = h.opt.Auditor.Record(ctx, r)
+				got[i] = a.auditor.Record(ctx, r)
 			}
 		}
 		return got, nil
 	})
-	h.audited(err)
+	a.audited(err)
 	for i := range got {
-		h.audited(got[i])
+		a.audited(got[i])
 		if got[i] == nil {
 			errs[i] = nil
 		}
@@ -121,23 +131,22 @@ func (h *Hub) recordFirst(ctx context.Context, list []Record) []error {
 }
 
 // audited notes how a call of the Auditor went.
-func (h *Hub) audited(err error) {
+func (a *auditQueue) audited(err error) {
 	if err == nil {
-		h.audit.down.Store(0)
+		a.down.Store(0)
 		return
 	}
-	h.stats.auditFailed.Add(1)
-	if h.audit.down.Swap(h.ticks()) == 0 {
-		h.log.Error("carewire: the Auditor fails: nobody may open a patient or read history")
+	a.failed.Add(1)
+	if a.down.Swap(a.ticks()) == 0 {
+		a.log.Error("carewire: the Auditor fails: nobody may open a patient or read history")
 	}
 }
 
-// recordAll brings what waits to the Auditor, in order, until the Hub ends. A
+// run brings what waits to the Auditor, in order, until the Hub ends. A
 // record that failed again and again is given up once the Auditor has taken
 // another one and still refuses it: then it is the record's fault, and others
 // shall not wait for it.
-func (h *Hub) recordAll() {
-	a := &h.audit
+func (a *auditQueue) run() {
 	pause, tries := recordAgain, 0
 	for {
 		n := a.length()
@@ -145,20 +154,20 @@ func (h *Hub) recordAll() {
 			select {
 			case <-a.wake:
 				continue
-			case <-h.quit:
-				h.recordRest()
+			case <-a.work.quit:
+				a.recordRest()
 				return
 			}
 		}
-		if h.recordAt(0) {
+		if a.recordAt(0) {
 			pause, tries = recordAgain, 0
 			continue
 		}
-		if tries++; tries >= recordTries && n > 1 && h.recordAt(1+(tries-recordTries)%(n-1)) {
-			if !h.recordAt(0) {
+		if tries++; tries >= recordTries && n > 1 && a.recordAt(1+(tries-recordTries)%(n-1)) {
+			if !a.recordAt(0) {
 				r := a.remove(0)
-				h.stats.auditRejected.Add(1)
-				h.log.Error("carewire: an audit record was given up: the Auditor takes others and refuses it", "record", r)
+				a.rejected.Add(1)
+				a.log.Error("carewire: an audit record was given up: the Auditor takes others and refuses it", "record", r)
 			}
 			pause, tries = recordAgain, 0
 			continue
@@ -166,8 +175,8 @@ func (h *Hub) recordAll() {
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, recordAtMost)
-		case <-h.quit:
-			h.recordRest()
+		case <-a.work.quit:
+			a.recordRest()
 			return
 		}
 	}
@@ -175,35 +184,33 @@ func (h *Hub) recordAll() {
 
 // recordRest tries each record once more, since the Hub ends. What the Auditor
 // does not take is lost, and all the rest when it takes nothing any more.
-func (h *Hub) recordRest() {
-	a := &h.audit
+func (a *auditQueue) recordRest() {
 	for failed := 0; !a.end(failed == recordLast); {
-		if h.recordAt(0) {
+		if a.recordAt(0) {
 			failed = 0
 			continue
 		}
 		failed++
 		a.remove(0)
-		h.stats.auditLost.Add(1)
+		a.lost.Add(1)
 	}
 	a.mu.Lock()
-	h.stats.auditLost.Add(uint64(len(a.waiting)))
+	a.lost.Add(uint64(len(a.waiting)))
 	a.waiting = nil
 	a.mu.Unlock()
-	h.complainOfLost(0)
+	a.complainOfLost(0)
 }
 
 // recordAt brings the i-th record that waits to the Auditor, and reports whether
 // it was taken; then it waits no more.
-func (h *Hub) recordAt(i int) bool {
-	a := &h.audit
+func (a *auditQueue) recordAt(i int) bool {
 	a.mu.Lock()
 	r := a.waiting[i]
 	a.mu.Unlock()
-	_, err := callHost(h.ctx, h.calls.audit, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, h.opt.Auditor.Record(ctx, r)
+	_, err := callHost(a.work.ctx, a.call, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, a.auditor.Record(ctx, r)
 	})
-	h.audited(err)
+	a.audited(err)
 	if err == nil {
 		a.remove(i)
 	}
@@ -211,14 +218,14 @@ func (h *Hub) recordAt(i int) bool {
 }
 
 // length returns how many records wait.
-func (a *recorder) length() int {
+func (a *auditQueue) length() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.waiting)
 }
 
-// remove takes the i-th record out. Only recordAll does that.
-func (a *recorder) remove(i int) Record {
+// remove takes the i-th record out. Only run does that.
+func (a *auditQueue) remove(i int) Record {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.waiting[i]
@@ -234,17 +241,16 @@ func (a *recorder) remove(i int) Record {
 }
 
 // end takes no more records if none wait, or anyway, and reports whether it does.
-func (a *recorder) end(anyway bool) bool {
+func (a *auditQueue) end(anyway bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ended = anyway || len(a.waiting) == 0
 	return a.ended
 }
 
-// recordRefusal records a refused handshake. Of a flood, only some are recorded
-// singly: the next record of the same status counts the others.
-func (h *Hub) recordRefusal(r *http.Request, status int, p *Principal) {
-	a := &h.audit
+// recordRefusal records a handshake of p that was refused. Of a flood, only some
+// are recorded singly: the next record of the same status counts the others.
+func (a *auditQueue) recordRefusal(status int, p *Principal, address string) {
 	a.mu.Lock()
 	if !a.refusals.Allow() {
 		a.more[status]++
@@ -254,33 +260,33 @@ func (h *Hub) recordRefusal(r *http.Request, status int, p *Principal) {
 	n := 1 + a.more[status]
 	delete(a.more, status)
 	a.mu.Unlock()
-	rec := Record{Event: AuditRefusal, Outcome: OutcomeRefused, Status: status, Count: n, Address: addressText(h.address(r))}
+	rec := Record{Event: AuditRefusal, Outcome: OutcomeRefused, Status: status, Count: n, Address: address}
 	if status == http.StatusServiceUnavailable {
 		rec.Outcome = OutcomeFailed
 	}
 	if p.ID != "" {
 		rec.Who, rec.Session = p.person(), p.Session
 	}
-	h.record(rec)
+	a.record(rec)
 }
 
 // recordTallies records what was only counted: the host's vitals of the last
 // minute, if it is over, and what of a flood is not recorded yet.
-func (h *Hub) recordTallies(least time.Duration) {
-	h.complainOfLost(time.Minute)
-	if r, ok := h.audit.host.take(h.ticks(), least); ok {
-		h.recordHost(r, nil)
+func (a *auditQueue) recordTallies(least time.Duration) {
+	a.complainOfLost(time.Minute)
+	if r, ok := a.host.take(a.ticks(), least); ok {
+		a.recordHost(r, nil)
 	}
-	h.audit.mu.Lock()
-	if len(h.audit.more) == 0 || !h.audit.refusals.Allow() && least > 0 { // one look at it each tick would leave nothing for others
-		h.audit.mu.Unlock()
+	a.mu.Lock()
+	if len(a.more) == 0 || !a.refusals.Allow() && least > 0 { // one look at it each tick would leave nothing for others
+		a.mu.Unlock()
 		return
 	}
-	more := h.audit.more
-	h.audit.more = make(map[int]int)
-	h.audit.mu.Unlock()
+	more := a.more
+	a.more = make(map[int]int)
+	a.mu.Unlock()
 	for status, n := range more {
-		h.record(Record{Event: AuditRefusal, Outcome: OutcomeRefused, Status: status, Count: n})
+		a.record(Record{Event: AuditRefusal, Outcome: OutcomeRefused, Status: status, Count: n})
 	}
 }
 
@@ -324,63 +330,4 @@ func (t *tally) take(now int64, least time.Duration) (r Record, ok bool) {
 	}
 	t.done, t.refused = 0, 0
 	return r, true
-}
-
-// signed is a record of what c's client has done.
-func (c *conn) signed(r Record) Record {
-	r.Who, r.Session, r.Conn, r.Address = c.who.person(), c.who.Session, c.session, addressText(c.address)
-	return r
-}
-
-func (c *conn) record(r Record, err error) { c.hub.record(c.signed(r.failed(err))) }
-
-// counted counts what became of c's vitals.
-func (c *conn) counted(vitals []Vital, results []PublishResult) {
-	t := c.sent.Load()
-	if t == nil {
-		c.sent.CompareAndSwap(nil, new(tally))
-		t = c.sent.Load()
-	}
-	t.add(c.hub.ticks(), vitals, results)
-	for i := range results {
-		if results[i].Err == errLimit {
-			c.hub.stats.limits.keys.Add(1)
-		}
-	}
-}
-
-// recordSent records c's vitals of the last minute, if it is over.
-func (c *conn) recordSent(least time.Duration) {
-	if t := c.sent.Load(); t != nil {
-		if r, ok := t.take(c.hub.ticks(), least); ok {
-			c.hub.record(c.signed(r))
-		}
-	}
-}
-
-// recordRequest records what became of a request that is no read. a is the alert it left.
-func (c *conn) recordRequest(r *request, a *Alert, err error) {
-	rec := Record{Patient: r.Ref.Patient, Key: r.Ref.Key, ID: r.Ref.ID, Test: a.Test}
-	switch r.Type {
-	case reqRaise:
-		rec.Event, rec.Patient, rec.Key, rec.ID, rec.Test = AuditRaise, r.Alert.Patient, r.Alert.Key, r.EventID, r.Alert.Test
-		if err == nil {
-			rec.Key, rec.ID = a.Key, a.ID
-		}
-	case reqClear:
-		rec.Event = AuditClear
-	case reqAnswer:
-		rec.Event, rec.Do = AuditAnswer, r.Answer.Do
-		if r.Answer.Do == AnswerClose {
-			rec.Event = AuditClose
-		}
-	case reqReceipt:
-		rec.Event, rec.Patient, rec.Key, rec.Stage = AuditReceipt, r.Receipt.Patient, r.Receipt.Key, r.Receipt.Stage
-		rec.ID = r.Receipt.AlertID + r.Receipt.NoticeID // one of them is empty
-	case reqNotify:
-		rec.Event, rec.Patient, rec.ID = AuditNotice, r.Notice.Patient, r.Notice.ID
-	default:
-		return
-	}
-	c.record(rec, err)
 }

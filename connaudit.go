@@ -1,0 +1,62 @@
+package carewire
+
+import "time"
+
+// signed is a record of what c's client has done.
+func (c *conn) signed(r Record) Record {
+	r.Who, r.Session, r.Conn, r.Address = c.who.person(), c.who.Session, c.session, addressText(c.address)
+	return r
+}
+
+func (c *conn) record(r Record, err error) { c.hub.audit.record(c.signed(r.failed(err))) }
+
+// counted counts what became of c's vitals.
+func (c *conn) counted(vitals []Vital, results []PublishResult) {
+	t := c.sent.Load()
+	if t == nil {
+		c.sent.CompareAndSwap(nil, new(tally))
+		t = c.sent.Load()
+	}
+	t.add(c.hub.ticks(), vitals, results)
+	for i := range results {
+		if results[i].Err == errLimit {
+			c.hub.stats.limits.keys.Add(1)
+		}
+	}
+}
+
+// recordSent records c's vitals of the last minute, if it is over.
+func (c *conn) recordSent(least time.Duration) {
+	if t := c.sent.Load(); t != nil {
+		if r, ok := t.take(c.hub.ticks(), least); ok {
+			c.hub.audit.record(c.signed(r))
+		}
+	}
+}
+
+// recordRequest records what became of a request that is no read. a is the alert it left.
+func (c *conn) recordRequest(r *request, a *Alert, err error) {
+	rec := Record{Patient: r.Ref.Patient, Key: r.Ref.Key, ID: r.Ref.ID, Test: a.Test}
+	switch r.Type {
+	case reqRaise:
+		rec.Event, rec.Patient, rec.Key, rec.ID, rec.Test = AuditRaise, r.Alert.Patient, r.Alert.Key, r.EventID, r.Alert.Test
+		if err == nil {
+			rec.Key, rec.ID = a.Key, a.ID
+		}
+	case reqClear:
+		rec.Event = AuditClear
+	case reqAnswer:
+		rec.Event, rec.Do = AuditAnswer, r.Answer.Do
+		if r.Answer.Do == AnswerClose {
+			rec.Event = AuditClose
+		}
+	case reqReceipt:
+		rec.Event, rec.Patient, rec.Key, rec.Stage = AuditReceipt, r.Receipt.Patient, r.Receipt.Key, r.Receipt.Stage
+		rec.ID = r.Receipt.AlertID + r.Receipt.NoticeID // one of them is empty
+	case reqNotify:
+		rec.Event, rec.Patient, rec.ID = AuditNotice, r.Notice.Patient, r.Notice.ID
+	default:
+		return
+	}
+	c.record(rec, err)
+}
