@@ -1,0 +1,106 @@
+// The objects of docs/protocol.md, section 9, as types. There is nothing to run here.
+
+/** @typedef {{id: string, name?: string, role?: string}} Person */
+/** @typedef {{code: string, value: string | number, unit: string}} Component */
+
+/**
+ * One measurement. A value is the text of a decimal, as it came: "37.0". To be sent it may be a number as well.
+ * @typedef {object} Vital
+ * @property {string} patient
+ * @property {string} code
+ * @property {string} [system] left out: loinc
+ * @property {string | number} [value]
+ * @property {string} [unit] of UCUM
+ * @property {"<" | ">"} [comparator]
+ * @property {{system: string, code: string}} [coded]
+ * @property {Component[]} [components]
+ * @property {"error" | "temp-unknown" | "not-performed" | "unknown"} [absent]
+ * @property {string[]} [quality]
+ * @property {"final" | "corrected" | "entered-in-error"} [status]
+ * @property {string} [replaces]
+ * @property {string} [vital_id]
+ * @property {string} [time]
+ * @property {string} [received] set by the server
+ * @property {string} [device]
+ * @property {string} [site]
+ * @property {string} [method]
+ * @property {number} [every] seconds
+ * @property {boolean} [test]
+ */
+
+/**
+ * What an alert is raised with.
+ * @typedef {object} NewAlert
+ * @property {string} patient
+ * @property {string} text
+ * @property {"high" | "medium" | "low" | "info"} priority
+ * @property {string} [key]
+ * @property {string} [code]
+ * @property {string} [system]
+ * @property {"physiological" | "technical" | "advisory"} [kind]
+ * @property {string} [onset]
+ * @property {"staff" | "all" | "named"} [audience]
+ * @property {string[]} [to]
+ * @property {{rule?: string, limits?: string, value?: string | number, unit?: string, vital_id?: string, by?: string}} [source]
+ * @property {boolean} [test]
+ */
+
+/** @typedef {{do: string, by: Person, at: string, until?: string, to?: string, reason?: string}} Answer */
+/** @typedef {{state: "undefined" | "accepted" | "rejected", by?: Person, at?: string, until?: string}} Responsibility */
+/** @typedef {{level: number, step: number, state: string, due?: string, told?: string[]}} Escalation */
+
+/**
+ * @typedef {object} AlertState
+ * @property {string} alert_id
+ * @property {string} key
+ * @property {number} rev
+ * @property {"present" | "over"} condition
+ * @property {boolean} [latched]
+ * @property {string} onset
+ * @property {string} raised
+ * @property {string} updated
+ * @property {string} [ended] without it the alert is open
+ * @property {Responsibility} responsibility
+ * @property {Answer[]} [answers] the last 8
+ * @property {number} [answer_count]
+ * @property {Escalation} [escalation]
+ * @property {{by: Person, at: string, reason?: string}} [closed]
+ */
+/** @typedef {NewAlert & AlertState} Alert */
+
+/**
+ * @typedef {object} Notice
+ * @property {string} patient
+ * @property {string} notice_id
+ * @property {string} from
+ * @property {string[]} [to]
+ * @property {"staff" | "all" | "named"} [audience] left out: named
+ * @property {string} text
+ * @property {string} time
+ * @property {string} [replies_to]
+ */
+
+/**
+ * @typedef {object} Receipt
+ * @property {string} patient
+ * @property {string} [key]
+ * @property {string} [alert_id]
+ * @property {number} [level] left out: 0
+ * @property {string} [notice_id]
+ * @property {"delivered" | "presented" | "read"} stage
+ * @property {Person} by
+ * @property {string} at
+ */
+
+/**
+ * @typedef {object} Access
+ * @property {"revoked" | "members" | "emergency" | "emergency_ended"} kind
+ * @property {string} principal
+ * @property {string} [session]
+ * @property {string[]} [patients]
+ * @property {string} [group]
+ * @property {string} [until]
+ * @property {string} [reason]
+ */
+
+export {};
