@@ -141,7 +141,7 @@ func (p Principal) Sees(ev Event) bool {
 	e := Entry{Patient: ev.Patient, Audience: AudienceAll}
 	switch {
 	case ev.Alert != nil:
-		e = alertEntry(ev.Alert, 0, time.Time{})
+		e = alertEntry(ev.Alert, time.Time{})
 	case ev.Notice != nil:
 		e = noticeEntry(ev.Notice, 1)
 	case ev.Receipt != nil, ev.Access != nil:

@@ -152,13 +152,13 @@ func TestClockIsSetWhileMuchHappens(t *testing.T) {
 			p := &pager{}
 			w := newWorld(t, s, &Options{Policy: threeSteps, Pager: p})
 			defer w.close()
-			w.hub.skew.Store(int64(time.Hour)) // the wall clock is ahead, for in a bubble it cannot be
+			w.hub.clock.skew.Store(int64(time.Hour)) // the wall clock is ahead, for in a bubble it cannot be
 			time.Sleep(11 * time.Second)
 			start := time.Now()
 			_, err := w.hub.Raise(t.Context(), high("k"))
 			require.NoError(t, err)
 			time.Sleep(5 * time.Second)
-			w.hub.skew.Store(0)
+			w.hub.clock.skew.Store(0)
 			if raised {
 				_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "still", Priority: PriorityHigh})
 				require.NoError(t, err)

@@ -109,7 +109,7 @@ func TestDamagedAlert(t *testing.T) {
 				assert.True(t, said >= 2 && said <= 4, "once a minute: %d", said)
 				assert.NotContains(t, log.String(), "text")
 				var complaint *Alert
-				for _, e := range w.hub.index.all() {
+				for _, e := range w.hub.open.all() {
 					if e.Patient == SystemPatient && e.Kind == KindAlert {
 						complaint, err = decodeAlert(&e)
 						require.NoError(t, err)
@@ -165,7 +165,7 @@ func TestDamagedRevocationCounts(t *testing.T) {
 		}
 		require.Contains(t, log.String(), "a stored revocation cannot be read")
 		complaints := 0
-		for _, e := range w.hub.index.all() {
+		for _, e := range w.hub.open.all() {
 			if a, err := decodeAlert(&e); err == nil && e.Patient == SystemPatient && a.Source.Rule == "unreadable" {
 				complaints++
 			}
@@ -249,9 +249,9 @@ func TestDamagedRevocationIsToldLater(t *testing.T) {
 		w := newWorld(t, store, nil)
 		defer w.close()
 		time.Sleep(3 * time.Second)
-		require.Zero(t, w.hub.index.alertsOf(SystemPatient))
+		require.Zero(t, w.hub.open.alertsOf(SystemPatient))
 		refused.Store(false)
 		time.Sleep(5 * time.Second)
-		require.Equal(t, 1, w.hub.index.alertsOf(SystemPatient))
+		require.Equal(t, 1, w.hub.open.alertsOf(SystemPatient))
 	})
 }

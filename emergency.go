@@ -131,28 +131,35 @@ func (h *Hub) setEmergency(ctx context.Context, patient string, c *AccessChange,
 	key := emergencyKey(c.Principal)
 	var data encoder
 	c.encode(&data)
-	for range 10 {
-		old, err := h.store.Get(ctx, patient, key)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return unavailable(err)
+	e, _, err := h.logs.revise(ctx, false, func() (Entry, error) { return h.logs.newest(ctx, patient, key) }, func(old *Entry, now time.Time) (Entry, error) {
+		if !apply(old) {
+			return Entry{}, errUnchanged
 		}
-		if !apply(&old) {
-			return nil
-		}
-		now := h.now()
-		e := Entry{Patient: patient, Kind: KindAccess, Key: key, Rev: old.Rev + 1, Audience: AudienceStaff, Sender: host, Time: now, Received: now, Data: data.b}
+		e := Entry{Patient: patient, Kind: KindAccess, Key: key, Audience: AudienceStaff, Sender: host, Time: now, Data: data.b}
 		if c.Kind == "emergency" {
 			e.Open, e.Due = true, c.Until
 		}
-		_, err = h.append(ctx, e, false)
-		if err == nil {
-			h.emergencies.note(&e, c)
-		}
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
+		return e, nil
+	})
+	switch err {
+	case nil:
+		h.emergencies.note(&e, c)
+	case errUnchanged:
+		return nil
 	}
-	return ErrBusy
+	return err
+}
+
+// endAccess ends an access entry whose time has come.
+func (h *Hub) endAccess(ctx context.Context, e *Entry) {
+	if ev, err := e.event(); err == nil && ev.Access.Kind == "emergency" {
+		h.endEmergency(ctx, e.Patient, ev.Access.Principal, e.Rev) // it may have been prolonged
+		return
+	}
+	c := *e
+	c.Rev, c.Open, c.Due, c.Received = e.Rev+1, false, time.Time{}, h.now()
+	c.ID = ""
+	h.append(ctx, c, true)
 }
 
 // endEmergencies ends a principal's running emergencies of patients (none: of all).

@@ -161,7 +161,7 @@ func TestEmergencyProlongedAsItEnds(t *testing.T) {
 		e, err := w.store.Get(t.Context(), "p1", emergencyKey("doctor"))
 		require.NoError(t, err)
 		require.NoError(t, h.breakGlass(t.Context(), &doctor, "p1", "x", h.now().Add(time.Hour)))
-		h.happen(t.Context(), &e) // it was found to be due before
+		h.escalator.do(t.Context(), &e) // it was found to be due before
 		require.Contains(t, h.emergencies.of("doctor", h.now()), "p1")
 		time.Sleep(time.Hour + 2*time.Second)
 		e, err = w.store.Get(t.Context(), "p1", emergencyKey("doctor"))

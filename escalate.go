@@ -2,6 +2,8 @@ package carewire
 
 import (
 	"context"
+	"log/slog"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -45,35 +47,55 @@ const (
 	waitingMax = 1000
 )
 
-// escalate looks every second, and when something is raised, for what is due;
-// while the Store fails, in what this node knows, too.
-func (h *Hub) escalate() {
+// An escalator does what is due: it tells people of alerts, level by level, and
+// passes timers and grants that end on to their owners. While the Store fails
+// it goes by what this node knows.
+type escalator struct {
+	*background
+	logs       *logs
+	alerts     *alertLog
+	open       *openIndex
+	receipts   *receipts
+	complaints *complaints
+	policy     Policy // nil: none
+	pager      Pager  // nil: nobody is told beyond carewire
+	calls      hostCalls
+	testTo     []string // who is paged for test alerts
+	record     func(Record, error)
+	log        *slog.Logger
+	act        map[Kind]func(context.Context, *Entry) // what is done with entries other than alerts
+
+	unrecorded unrecorded
+}
+
+// run looks every second, and when something is raised, for what is due.
+func (x *escalator) run() {
 	every := time.NewTicker(pollEvery)
 	defer every.Stop()
-	stored, known := newWorkers(h), newWorkers(h)
+	stored, known := newWorkers(x.background), newWorkers(x.background)
 	for {
 		select {
 		case <-every.C:
-			if state, _ := h.store.state(); state == storeFailing || h.unrecorded.blind.Load() {
-				known.round(func() ([]Entry, error) { return h.overdue(), nil }, h.happenBlind)
+			if state, _ := x.logs.store.state(); state == storeFailing || x.unrecorded.blind.Load() {
+				known.round(func() ([]Entry, error) { return x.overdue(), nil }, x.tellBlind)
 			} else {
-				h.unrecorded.forget()
+				x.unrecorded.forget()
 			}
-		case <-h.index.due:
-		case <-h.quit:
+		case <-x.open.due:
+		case <-x.quit:
 			return
 		}
 		stored.round(func() ([]Entry, error) {
-			due, err := h.store.Waiting(h.ctx, h.now(), waitingMax)
-			h.unrecorded.blind.Store(err != nil)
+			due, err := x.logs.store.Waiting(x.ctx, x.logs.now(), waitingMax)
+			x.unrecorded.blind.Store(err != nil)
 			return due, err
-		}, h.happen)
+		}, x.do)
 	}
 }
 
 // workers do what is due, each entry once at a time.
 type workers struct {
-	hub    *Hub
+	*background
 	places chan struct{}
 
 	mu    sync.Mutex
@@ -82,8 +104,8 @@ type workers struct {
 	busy  map[openKey]bool
 }
 
-func newWorkers(h *Hub) *workers {
-	return &workers{hub: h, places: make(chan struct{}, atOnce), busy: make(map[openKey]bool)}
+func newWorkers(b *background) *workers {
+	return &workers{background: b, places: make(chan struct{}, atOnce), busy: make(map[openKey]bool)}
 }
 
 // round asks what is due and has it done. It does not wait: if the Store hangs,
@@ -95,11 +117,11 @@ func (w *workers) round(due func() ([]Entry, error), do func(context.Context, *E
 		return
 	}
 	w.asked = true
-	w.hub.start(func() {
+	w.start(func() {
 		for more := true; more; {
 			list, err := due()
 			if err == nil {
-				w.start(list, do)
+				w.begin(list, do)
 			}
 			w.mu.Lock()
 			more = w.again && err == nil
@@ -109,8 +131,8 @@ func (w *workers) round(due func() ([]Entry, error), do func(context.Context, *E
 	})
 }
 
-// start has entries done, as many at the same time as there are places.
-func (w *workers) start(list []Entry, do func(context.Context, *Entry)) {
+// begin has entries done, as many at the same time as there are places.
+func (w *workers) begin(list []Entry, do func(context.Context, *Entry)) {
 	for i := range list {
 		e := &list[i]
 		k := openKey{e.Patient, e.Key}
@@ -123,49 +145,41 @@ func (w *workers) start(list []Entry, do func(context.Context, *Entry)) {
 		}
 		select {
 		case w.places <- struct{}{}:
-		case <-w.hub.quit:
+		case <-w.quit:
 			return
 		}
-		w.hub.start(func() {
+		w.start(func() {
 			defer func() {
 				w.mu.Lock()
 				delete(w.busy, k)
 				w.mu.Unlock()
 				<-w.places
 			}()
-			do(w.hub.ctx, e)
+			do(w.ctx, e)
 		})
 	}
 }
 
-// happen does what is due for an entry.
-func (h *Hub) happen(ctx context.Context, e *Entry) {
-	switch e.Kind {
-	case KindAlert:
-		a, err := decodeAlert(e)
-		if err != nil {
-			h.unreadable(ctx, e, "a stored alert cannot be read", "A stored alert cannot be read, and nobody is told of it.")
-			return
+// do does what is due for an entry.
+func (x *escalator) do(ctx context.Context, e *Entry) {
+	if e.Kind != KindAlert {
+		if act := x.act[e.Kind]; act != nil {
+			act(ctx, e)
 		}
-		h.happenAlert(ctx, a)
-	case KindTimer:
-		h.happenTimer(ctx, e)
-	case KindAccess:
-		if ev, err := e.event(); err == nil && ev.Access.Kind == "emergency" {
-			h.endEmergency(ctx, e.Patient, ev.Access.Principal, e.Rev) // it may have been prolonged
-			return
-		}
-		c := *e
-		c.Rev, c.Open, c.Due, c.Received = e.Rev+1, false, time.Time{}, h.now()
-		c.ID = ""
-		h.append(ctx, c, true)
+		return
 	}
+	a, err := decodeAlert(e)
+	if err != nil {
+		x.complaints.unreadable(ctx, e, "a stored alert cannot be read", "A stored alert cannot be read, and nobody is told of it.")
+		return
+	}
+	x.tell(ctx, a)
 }
 
-// happenAlert ends an acceptance that has run out, and tells the level that is due.
-func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
+// tell ends an acceptance that has run out, and tells the level that is due.
+func (x *escalator) tell(ctx context.Context, a *Alert) {
 	c := change{patient: a.Patient, key: a.Key, test: a.Test}
-	expired, err := h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
+	expired, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		return expire(prev, now)
 	}))
 	if err != nil || expired.Responsibility.State == ResponsibilityAccepted {
@@ -173,16 +187,16 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 	}
 	c.quiet = true
 	claimed := false
-	mine, err := h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
+	mine, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		next, ok := claim(prev, now, now.Add(claimFor))
 		claimed = ok
-		return h.untold(next), ok
+		return x.untold(next), ok
 	}))
 	if err != nil || !claimed || !mine.Open() || mine.ID != a.ID { // it may have ended before a second try to claim it
 		return
 	}
-	w := h.step(ctx, &mine)
-	w.paged = h.page(ctx, &mine, w.to)
+	w := x.step(ctx, &mine)
+	w.paged = x.pageAll(ctx, &mine, w.to)
 	c.quiet = false
 	level := mine.Escalation.Level
 	// Before the level is recorded: a node that dies in between, or cannot write
@@ -190,23 +204,22 @@ func (h *Hub) happenAlert(ctx context.Context, a *Alert) {
 	// fails for long, the telling goes on, and later levels complain.
 	switch {
 	case w.exhausted:
-		err = h.complainOnce(ctx, mine.Ref(), "policy-exhausted", "An alert has gone through all steps of the policy and nobody has accepted it.")
+		err = x.complaints.complainOnce(ctx, mine.Ref(), "policy-exhausted", "An alert has gone through all steps of the policy and nobody has accepted it.")
 	case len(w.to) == 0:
-		err = h.complainOnce(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
+		err = x.complaints.complainOnce(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
 	}
-	if err != nil && h.now().Before(mine.Escalation.began.Add(claimFor)) {
+	if err != nil && x.logs.now().Before(mine.Escalation.began.Add(claimFor)) {
 		return
 	}
-	h.audit.recordHost(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
-	now, err := h.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
-		x := prev.Escalation
-		if x.State != EscalationClaimed || x.Level != level {
+	x.record(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
+	now, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
+		if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {
 			return *prev, false
 		}
-		return told(prev, w, h.receipt.of(prev)), true
+		return told(prev, w, x.receipts.of(prev)), true
 	}))
 	if err == nil {
-		h.relieve(&now) // it may have been accepted while the complaint was written
+		x.complaints.relieve(&now) // it may have been accepted while the complaint was written
 	}
 }
 
@@ -228,60 +241,68 @@ func unlessEnded(id string, f func(*Alert, time.Time) (Alert, bool)) func(*Alert
 }
 
 // step says whom the claimed level of a is to be told, and for how long to wait then.
-func (h *Hub) step(ctx context.Context, a *Alert) telling {
-	x := &a.Escalation
-	if x.assigned != "" {
-		return telling{to: []string{x.assigned}, after: repeatEvery}
+func (x *escalator) step(ctx context.Context, a *Alert) telling {
+	at := &a.Escalation
+	if at.assigned != "" {
+		return telling{to: []string{at.assigned}, after: repeatEvery}
 	}
-	ask := func(step int) (Step, bool, error) {
-		if h.opt.Policy == nil || step < 1 {
-			return Step{}, false, nil
-		}
-		type answer struct {
-			Step
-			ok bool
-		}
-		s, err := callHost(ctx, h.calls.policy, func(ctx context.Context) (answer, error) {
-			s, ok := h.opt.Policy(ctx, *a, step)
-			return answer{s, ok}, nil
-		})
-		if s.After <= 0 {
-			s.After = repeatEvery
-		}
-		return s.Step, s.ok && len(s.To) > 0 && checkTo(s.To, 64) == nil, err
-	}
-	s, ok, err := ask(x.Step)
+	s, ok, err := x.ask(ctx, a, at.Step)
 	if ok {
 		return telling{to: s.To, after: s.After}
 	}
-	if err == nil && x.Step > 1 {
-		if s, ok, err = ask(x.Step - 1); ok {
+	if err == nil && at.Step > 1 {
+		if s, ok, err = x.ask(ctx, a, at.Step-1); ok {
 			return telling{to: s.To, after: s.After, exhausted: true, last: true}
 		}
 	}
 	w := telling{to: a.To, after: repeatEvery, last: true, failed: err != nil}
-	if len(x.told) > 0 {
-		w.to = x.told
+	if len(at.told) > 0 {
+		w.to = at.told
 	}
 	return w
 }
 
-// page has everybody told who is to be, and reports whether anybody was reached.
-func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
-	if a.Test {
-		to = h.opt.TestRecipients
+// ask asks the policy for one step.
+func (x *escalator) ask(ctx context.Context, a *Alert, step int) (Step, bool, error) {
+	if x.policy == nil || step < 1 {
+		return Step{}, false, nil
 	}
-	if h.opt.Pager == nil || len(to) == 0 {
+	type answer struct {
+		Step
+		ok bool
+	}
+	s, err := callHost(ctx, x.calls.policy, func(ctx context.Context) (answer, error) {
+		s, ok := x.policy(ctx, *a, step)
+		return answer{s, ok}, nil
+	})
+	if s.After <= 0 {
+		s.After = repeatEvery
+	}
+	return s.Step, s.ok && len(s.To) > 0 && checkTo(s.To, 64) == nil, err
+}
+
+// untold stops the escalation of a test alert that nobody is to be paged for.
+func (x *escalator) untold(a Alert) Alert {
+	if a.Test && len(x.testTo) == 0 {
+		a.stop()
+	}
+	return a
+}
+
+// pageAll has everybody told who is to be, and reports whether anybody was reached.
+func (x *escalator) pageAll(ctx context.Context, a *Alert, to []string) bool {
+	if a.Test {
+		to = x.testTo
+	}
+	if x.pager == nil || len(to) == 0 {
 		return false
 	}
 	results := make(chan error, len(to))
 	for _, t := range to {
 		p := Page{Key: a.ID + "/" + strconv.Itoa(a.Escalation.Level) + "/" + t, To: t, Level: a.Escalation.Level, Alert: *a}
 		go func() {
-			_, err := callHost(ctx, h.calls.notify, func(ctx context.Context) (struct{}, error) {
-				return struct{}{}, h.opt.Pager.Page(ctx, p)
-			})
-			h.audit.recordHost(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
+			_, err := callHost(ctx, x.calls.page, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.pager.Page(ctx, p) })
+			x.record(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
 			results <- err
 		}()
 	}
@@ -290,8 +311,48 @@ func (h *Hub) page(ctx context.Context, a *Alert, to []string) bool {
 		if err := <-results; err == nil {
 			reached = true
 		} else {
-			h.log.Warn("carewire: a page could not be sent")
+			x.log.Warn("carewire: a page could not be sent")
 		}
 	}
 	return reached
+}
+
+// bringForward makes what was put off until a time of a clock that has been
+// set back due as much earlier: by how far in the future it was written, or was
+// begun to be told. It reports whether there may be more: what it has found may
+// not be written.
+func (x *escalator) bringForward(ctx context.Context) (more bool) {
+	now := x.logs.now()
+	waiting, err := x.logs.store.Waiting(ctx, now.AddDate(100, 0, 0), math.MaxInt32)
+	if err != nil {
+		return true
+	}
+	places := make(chan struct{}, atOnce)
+	for i := range waiting {
+		e := waiting[i]
+		by := e.Received.Sub(now)
+		if a, err := decodeAlert(&e); e.Kind == KindAlert && err == nil { // it may have been raised again since
+			by = max(by, a.Escalation.began.Sub(now))
+		}
+		if by <= stall {
+			continue
+		}
+		more = true
+		places <- struct{}{}
+		x.start(func() {
+			defer func() { <-places }()
+			switch e.Kind {
+			case KindAlert:
+				if a, err := decodeAlert(&e); err == nil {
+					c := change{patient: a.Patient, key: a.Key, test: a.Test, quiet: true}
+					x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) {
+						return earlier(prev, by), prev.due().Equal(e.Due)
+					}))
+				}
+			case KindTimer:
+				x.do(ctx, &e)
+			}
+		})
+	}
+	return more
 }

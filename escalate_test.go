@@ -370,7 +370,9 @@ func TestAlertEndsWhileItIsClaimed(t *testing.T) {
 			a, err := decodeAlert(&entries[0])
 			if err == nil && a.Escalation.State == EscalationClaimed && a.Escalation.Level == 2 {
 				a.end(time.Now())
-				if _, err := next.Append(ctx, []Entry{alertEntry(a, entries[0].Rev, time.Now())}); err != nil {
+				ended := alertEntry(a, time.Now())
+				ended.Rev = entries[0].Rev
+				if _, err := next.Append(ctx, []Entry{ended}); err != nil {
 					return nil, err
 				}
 			}
@@ -513,8 +515,8 @@ func TestHungPagerIsBounded(t *testing.T) {
 			require.NoError(t, err)
 		}
 		time.Sleep(5 * time.Minute)
-		require.LessOrEqual(t, len(w.hub.calls.notify.places), cap(w.hub.calls.notify.places))
-		open, _ := w.hub.index.count(time.Now())
+		require.LessOrEqual(t, len(w.hub.calls.page.places), cap(w.hub.calls.page.places))
+		open, _ := w.hub.open.count(time.Now())
 		require.Equal(t, 200, open)
 	})
 }

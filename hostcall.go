@@ -20,7 +20,7 @@ type hostCall struct {
 }
 
 // hostCalls are the kinds of calls that a Hub makes.
-type hostCalls struct{ authenticate, authorize, directory, policy, notify, resolve, age, audit *hostCall }
+type hostCalls struct{ authenticate, authorize, directory, policy, page, resolve, age, audit *hostCall }
 
 func newHostCalls(o *Options, c *counters) hostCalls {
 	n := func(n int) *hostCall {

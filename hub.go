@@ -35,20 +35,21 @@ type Hub struct {
 	// generation counts what may have ended access: a right that was decided
 	// under another one is asked for again before it counts.
 	generation  atomic.Uint64
-	index       index
+	clock       *clock
+	logs        *logs
+	alerts      *alertLog
+	open        *openIndex
+	complaints  *complaints
+	receipts    *receipts
+	silences    *silences
+	escalator   *escalator
 	revoked     revocations
 	emergencies emergencies
 	audit       *auditQueue
 	seats       seats
 	posters     posters
-	silence     silences
 	tickets     tickets
-	receipt     receivers
-	unrecorded  unrecorded
 	stats       counters
-	skew        atomic.Int64 // the Store's clock less ours, nanoseconds
-	began       time.Time    // with the monotonic clock
-	awake       atomic.Int64 // since when the Hub has run without a stop, unix nanoseconds
 
 	mu        sync.Mutex
 	closing   bool
@@ -57,7 +58,6 @@ type Hub struct {
 	conns     map[*conn]struct{}
 	slots     [visits]map[*conn]struct{}    // the same, by when the clock visits them
 	addressed map[string]map[*conn]struct{} // by whom events may be addressed to
-	loaded    chan struct{}                 // closed when the index has been read for the first time
 	drained   chan struct{}                 // closed when the last connection has gone, after closing
 }
 
@@ -68,7 +68,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 		return nil, errors.New("carewire: an Authenticator and a Store are required")
 	}
 	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(),
-		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), loaded: make(chan struct{}), drained: make(chan struct{})}
+		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), drained: make(chan struct{})}
 	for i := range h.slots {
 		h.slots[i] = make(map[*conn]struct{})
 	}
@@ -76,14 +76,10 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.store = newGuardedStore(store)
 	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats.init()
-	h.index.init()
 	h.groups.init()
 	h.emergencies.init()
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
-	h.silence.init()
-	h.receipt.init()
-	h.began = time.Now()
-	h.awake.Store(h.now().UnixNano())
+	h.connect()
 	for range h.opt.Lanes {
 		h.lanes = append(h.lanes, newLane(h))
 	}
@@ -91,21 +87,54 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 		h.start(func() { l.append(h.ctx) })
 		h.start(l.fanOut)
 	}
-	h.start(h.tick)
-	h.start(h.keepTime)
-	h.start(h.pruneOld)
-	h.start(h.follow)
-	h.start(h.escalate)
+	h.start(h.visitAll)
+	h.start(func() {
+		h.clock.run(h.ctx, h.quit, func() bool { return h.escalator.bringForward(h.ctx) })
+	})
+	h.start(func() { newJanitor(store, h.opt.Retention, h.now, h.log).run(h.ctx, h.quit) })
+	h.start(func() { h.open.run(h.took, h.compare) })
+	h.start(h.escalator.run)
 	h.start(h.deliverInboxes)
 	h.start(h.audit.run)
-	h.index.kick() // something may have come due while no Hub ran
+	h.open.kick() // something may have come due while no Hub ran
 	return h, nil
 }
 
-// now is the time that counts, to the millisecond: the Store's where it has one.
-func (h *Hub) now() time.Time {
-	return time.Now().Add(time.Duration(h.skew.Load())).UTC().Truncate(time.Millisecond)
+// connect makes the Hub's components, and gives each what it needs of the others.
+func (h *Hub) connect() {
+	raise := func(ctx context.Context, a Alert) error {
+		_, err := h.raise(ctx, host, a)
+		return err
+	}
+	h.clock = newClock(h.store.Store, h.log)
+	h.open = newOpenIndex(h.background, h.store)
+	h.logs = &logs{store: h.store, now: h.now, append: h.append}
+	h.alerts = &alertLog{logs: h.logs, kick: h.open.kick}
+	h.receipts = newReceipts(h.logs, h.alerts, h.open)
+	h.complaints = &complaints{background: h.background, raise: raise, end: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
+	h.silences = &silences{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, clock: h.clock, complaints: h.complaints, raise: raise,
+		armed: make(map[openKey]time.Time)}
+	h.escalator = &escalator{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, receipts: h.receipts, complaints: h.complaints,
+		policy: h.opt.Policy, pager: h.opt.Pager, calls: h.calls, testTo: h.opt.TestRecipients, record: h.audit.recordHost, log: h.log,
+		act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.endAccess}}
 }
+
+// took carries out what a revision that the open index has taken in says.
+func (h *Hub) took(e *Entry, fresh bool) {
+	if e.Kind == KindAccess {
+		h.apply(e)
+	}
+	if fresh {
+		h.complaints.relieveBy(e)
+	}
+	h.disown(e)
+}
+
+// now is the time that counts, to the millisecond.
+func (h *Hub) now() time.Time { return h.clock.now() }
+
+// ticks is the time that no step of the wall clock moves, in nanoseconds.
+func (h *Hub) ticks() int64 { return h.clock.ticks() }
 
 func (h *Hub) lane(patient string) *lane {
 	return h.lanes[maphash.String(h.seed, patient)%uint64(len(h.lanes))]
@@ -117,8 +146,8 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 	err := h.lane(e.Patient).submit(job{entry: &e, quiet: quiet, done: func(a AppendResult) {
 		if a.Err == nil && !a.Repeated {
 			e.Position, e.Must = a.Position, a.Must
-			if h.index.note(e, quiet) {
-				h.relieveBy(&e)
+			if h.open.note(e, quiet) {
+				h.complaints.relieveBy(&e)
 			}
 		}
 		done <- a
@@ -202,7 +231,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 			continue
 		}
 		if vitals[i].Every > 0 {
-			h.listen(&vitals[i], now)
+			h.silences.listen(&vitals[i], now)
 		}
 		if l := h.lane(e.Patient); l != to || len(jobs) == batchMax {
 			submit()
@@ -307,12 +336,12 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 	}
 	var e encoder
 	in.encode(&e)
-	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), anew: true}
-	a, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
-		if sender != host && (prev == nil || !prev.Open()) && h.index.alertsOf(in.Patient) >= h.opt.MaxAlerts {
+	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), afresh: true}
+	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+		if sender != host && (prev == nil || !prev.Open()) && h.open.alertsOf(in.Patient) >= h.opt.MaxAlerts {
 			return Alert{}, errLimit
 		}
-		return h.untold(raise(prev, in, sender, now)), nil
+		return h.escalator.untold(raise(prev, in, sender, now)), nil
 	})
 	if errors.Is(err, errLimit) {
 		err = h.crowded(ctx, in.Patient)
@@ -321,14 +350,6 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 		h.audit.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)
 	}
 	return a, err
-}
-
-// untold stops the escalation of a test alert that nobody is to be paged for.
-func (h *Hub) untold(a Alert) Alert {
-	if a.Test && len(h.opt.TestRecipients) == 0 {
-		a.stop()
-	}
-	return a
 }
 
 // Clear says that the condition of an alert is over. An alert that nobody had
@@ -350,7 +371,7 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 		}
 	}
 	others := p == nil || h.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient] == nil
-	a, err := h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil, !others && prev.Source.By != sender:
 			return Alert{}, ErrForbidden
@@ -406,14 +427,14 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 		text += "\x00force"
 	}
 	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, sender: by.ID, id: id, sum: digest([]byte(text))}
-	return h.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
+	return h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil:
 			return Alert{}, ErrForbidden
 		case ref.ID != "" && ref.ID != prev.ID:
 			return *prev, ErrEnded
 		}
-		return answer(prev, w, by.person(), h.receipt.of(prev), now)
+		return answer(prev, w, by.person(), h.receipts.of(prev), now)
 	})
 }
 
@@ -424,7 +445,7 @@ func (h *Hub) Alert(ctx context.Context, patient, key string) (Alert, error) {
 	if err := ref.validate(); err != nil {
 		return Alert{}, err
 	}
-	a, _, err := h.alert(ctx, change{patient: patient, key: key})
+	a, err := h.alerts.newest(ctx, change{patient: patient, key: key})
 	if err == nil && a == nil {
 		err = ErrNotFound
 	}
@@ -464,7 +485,7 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	case err != nil:
 		return Notice{}, err
 	case a.Repeated:
-		entry, err := h.entryAt(ctx, n.Patient, a.Position, KindNotice)
+		entry, err := h.logs.at(ctx, n.Patient, a.Position, KindNotice)
 		if err != nil {
 			return Notice{}, err
 		}

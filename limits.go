@@ -177,7 +177,7 @@ func (c *conn) tooFast() time.Duration {
 // heard: an alert that is refused must not be lost in silence.
 func (h *Hub) crowded(ctx context.Context, patient string) error {
 	h.stats.limits.alerts.Add(1)
-	err := h.complainOnce(ctx, AlertRef{Patient: patient}, "too-many-alerts", "A patient has too many open alerts: another one was refused.")
+	err := h.complaints.complainOnce(ctx, AlertRef{Patient: patient}, "too-many-alerts", "A patient has too many open alerts: another one was refused.")
 	if err != nil {
 		return err // it may be tried again
 	}

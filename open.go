@@ -38,7 +38,7 @@ func (h *Hub) Open(ctx context.Context, q OpenQuery) (items []InboxItem, next st
 	if !h.isLoaded(ctx) {
 		return nil, "", ErrUnavailable
 	}
-	list := slices.DeleteFunc(h.index.all(), func(e Entry) bool {
+	list := slices.DeleteFunc(h.open.all(), func(e Entry) bool {
 		return e.hidden() || patients != nil && !patients[e.Patient] || openCursor(&e) <= q.After
 	})
 	slices.SortFunc(list, func(a, b Entry) int { return cmp.Compare(openCursor(&a), openCursor(&b)) })

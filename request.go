@@ -62,7 +62,9 @@ func (c *conn) handle(b []byte) requestType {
 		a, err = c.hub.answer(ctx, c.who, r.Ref, r.Answer)
 		members = alertMember(&a)
 	case reqReceipt:
-		err = c.hub.takeReceipt(ctx, c.who, r.Receipt)
+		if err = c.may(ctx, ActionWatch, r.Receipt.Patient); err == nil {
+			err = c.hub.receipts.take(ctx, c.who, r.Receipt)
+		}
 	case reqNotify:
 		var n Notice
 		n, err = c.notify(ctx, r.Notice)

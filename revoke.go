@@ -169,13 +169,13 @@ func (h *Hub) loseAlerts(ctx context.Context, r Revocation) error {
 		return nil // the person is still there
 	}
 	var errs []error
-	for _, e := range h.index.all() {
+	for _, e := range h.open.all() {
 		if e.Kind != KindAlert || len(r.Patients) > 0 && !slices.Contains(r.Patients, e.Patient) {
 			continue
 		}
 		if a, err := decodeAlert(&e); err != nil || a.Responsibility.By.ID != r.Principal {
 			continue
-		} else if _, err := h.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, func(prev *Alert, now time.Time) (Alert, error) {
+		} else if _, err := h.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, func(prev *Alert, now time.Time) (Alert, error) {
 			if prev == nil {
 				return Alert{}, ErrForbidden
 			}
@@ -183,7 +183,7 @@ func (h *Hub) loseAlerts(ctx context.Context, r Revocation) error {
 			if !ok {
 				return next, errUnchanged
 			}
-			return h.untold(next), nil
+			return h.escalator.untold(next), nil
 		}); err != nil {
 			errs = append(errs, err)
 		}
@@ -214,28 +214,16 @@ func (h *Hub) disown(e *Entry) {
 
 // tellNodes writes an access entry into the system's log, where every node sees it.
 func (h *Hub) tellNodes(ctx context.Context, c *AccessChange, key string, now time.Time) error {
-	var e encoder
-	c.encode(&e)
-	for range 10 {
-		rev := uint64(0)
-		old, err := h.store.Get(ctx, SystemPatient, "x/"+key)
-		if err == nil {
-			rev = old.Rev
-			if c.Kind == "revoked" && old.Open && old.Due.After(c.Until) { // the longer one counts
-				c.Until = old.Due
-				e.b = nil
-				c.encode(&e)
-			}
-		} else if !errors.Is(err, ErrNotFound) {
-			return unavailable(err)
+	key = "x/" + key
+	_, _, err := h.logs.revise(ctx, false, func() (Entry, error) { return h.logs.newest(ctx, SystemPatient, key) }, func(old *Entry, _ time.Time) (Entry, error) {
+		if c.Kind == "revoked" && old.Open && old.Due.After(c.Until) { // the longer one counts
+			c.Until = old.Due
 		}
-		_, err = h.append(ctx, Entry{Patient: SystemPatient, Kind: KindAccess, Key: "x/" + key, Rev: rev + 1, Open: true, Due: c.Until, Audience: AudienceStaff,
-			Sender: host, Time: now, Received: now, Data: e.b}, false)
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-	return ErrBusy
+		var e encoder
+		c.encode(&e)
+		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Open: true, Due: c.Until, Audience: AudienceStaff, Sender: host, Time: now, Data: e.b}, nil
+	})
+	return err
 }
 
 // scopes lists patients one by one; "" stands for everything.
@@ -278,11 +266,11 @@ func (h *Hub) applyUnreadable(e *Entry) {
 	h.log.Error("carewire: a stored revocation cannot be read; it counts by its key")
 	about := AlertRef{Key: e.Key}
 	h.startInsisting("unreadable/"+e.Key, func(ctx context.Context) error {
-		return h.complain(ctx, about, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
+		return h.complaints.complain(ctx, about, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
 	})
 	h.revoked.addSealed(key, e.Due, h.now())
 	h.generation.Add(1)
-	open := h.index.all()
+	open := h.open.all()
 	for _, c := range h.connections(func(*conn) bool { return true }) {
 		if h.revoked.covers(c.who, "", h.now()) {
 			c.forbid()

@@ -9,13 +9,20 @@ import (
 	"time"
 )
 
-// silences knows which devices are being listened for: their timers are armed.
+// silences notices devices that are not heard: for each that promises its next
+// vital there is a timer in the patient's log.
 type silences struct {
+	*background
+	logs       *logs
+	alerts     *alertLog
+	open       *openIndex
+	clock      *clock
+	complaints *complaints
+	raise      func(context.Context, Alert) error
+
 	mu    sync.Mutex
 	armed map[openKey]time.Time // patient and device: until when this need not be looked at again
 }
-
-func (s *silences) init() { s.armed = make(map[openKey]time.Time) }
 
 func (s *silences) forget(k openKey) {
 	s.mu.Lock()
@@ -46,9 +53,8 @@ func noData(device string) string {
 // alert that says so. The timer is written once; it is put off only when it
 // comes due and the device has been heard since, and brought forward by a vital
 // that promises the next one earlier.
-func (h *Hub) listen(v *Vital, now time.Time) {
+func (s *silences) listen(v *Vital, now time.Time) {
 	k := openKey{v.Patient, timerKey(v.Device, v.Test)}
-	s := &h.silence
 	s.mu.Lock()
 	until := s.armed[k]
 	wait := quietAfter(v.Every)
@@ -60,13 +66,13 @@ func (h *Hub) listen(v *Vital, now time.Time) {
 	s.armed[k] = due
 	s.mu.Unlock()
 	patient, device, test := v.Patient, v.Device, v.Test
-	h.startInsisting("listen/"+patient+"/"+k.key, func(ctx context.Context) error {
-		old, err := h.store.Get(ctx, patient, k.key)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return unavailable(err)
+	s.startInsisting("listen/"+patient+"/"+k.key, func(ctx context.Context) error {
+		old, err := s.logs.newest(ctx, patient, k.key)
+		if err != nil {
+			return err
 		}
 		if !old.Open || !old.Due.After(now) || old.Due.After(due) {
-			err = h.arm(ctx, patient, device, test, old.Rev+1, wait, due)
+			err = s.arm(ctx, patient, device, test, old.Rev+1, wait, due)
 			if errors.Is(err, ErrConflict) { // with a node that found it due, or heard the device, too
 				return ErrBusy
 			}
@@ -74,25 +80,25 @@ func (h *Hub) listen(v *Vital, now time.Time) {
 				return err
 			}
 		}
-		return h.heard(ctx, patient, device, test)
+		return s.heard(ctx, patient, device, test)
 	})
 }
 
 // heard ends the alert that a device is silent.
-func (h *Hub) heard(ctx context.Context, patient, device string, test bool) error {
-	return h.endCondition(ctx, patient, noData(device), test)
+func (s *silences) heard(ctx context.Context, patient, device string, test bool) error {
+	return s.alerts.endCondition(ctx, patient, noData(device), test)
 }
 
 // arm writes the timer by whose Due the device must have been heard.
-func (h *Hub) arm(ctx context.Context, patient, device string, test bool, rev uint64, wait time.Duration, due time.Time) error {
-	now := h.now()
+func (s *silences) arm(ctx context.Context, patient, device string, test bool, rev uint64, wait time.Duration, due time.Time) error {
+	now := s.clock.now()
 	var e encoder
 	e.b = append(e.b, '{')
 	e.str("device", device)
 	e.float("wait_s", wait.Seconds())
 	e.bool("test", test)
 	e.b = append(e.b, '}')
-	_, err := h.append(ctx, Entry{Patient: patient, Kind: KindTimer, Key: timerKey(device, test), Rev: rev, Open: !due.IsZero(), Due: due,
+	_, err := s.logs.append(ctx, Entry{Patient: patient, Kind: KindTimer, Key: timerKey(device, test), Rev: rev, Open: !due.IsZero(), Due: due,
 		Audience: AudienceNamed, Sender: host, Time: now, Received: now, Data: e.b}, true)
 	return err
 }
@@ -139,43 +145,43 @@ func timerWait(e *Entry) (wait time.Duration) {
 	return wait
 }
 
-// happenTimer puts a timer off if its device was heard, and else raises the alert.
-func (h *Hub) happenTimer(ctx context.Context, e *Entry) {
+// act puts a timer off if its device was heard, and else raises the alert.
+func (s *silences) act(ctx context.Context, e *Entry) {
 	device, test := strings.CutSuffix(strings.TrimPrefix(e.Key, "t/"), "!test")
-	latest, _, err := h.store.Latest(ctx, e.Patient)
+	latest, _, err := s.logs.store.Latest(ctx, e.Patient)
 	if err != nil {
 		return
 	}
 	heard, wait := lastHeard(latest, device, test)
 	if wait == 0 {
 		if wait = timerWait(e); wait <= 0 {
-			h.unreadable(ctx, e, "a stored timer cannot be read", "A stored timer cannot be read, and it is not noticed whether a device is silent.")
+			s.complaints.unreadable(ctx, e, "a stored timer cannot be read", "A stored timer cannot be read, and it is not noticed whether a device is silent.")
 			return
 		}
 	}
 	// While this Hub did not run it could hear nobody: no device is blamed for
 	// that. Nor is a time believed that has not come yet: the clock was set back.
-	now := h.now()
+	now := s.clock.now()
 	again := heard.Add(wait).After(now) && !heard.After(now)
-	if awake := time.Unix(0, h.awake.Load()).UTC(); heard.Before(awake) || heard.After(now) {
+	if awake := s.clock.awakeSince(); heard.Before(awake) || heard.After(now) {
 		heard = awake
 	}
 	k := openKey{e.Patient, e.Key}
 	if due := heard.Add(wait); due.After(now) {
-		if again && h.index.has(openKey{e.Patient, alertKey(noData(device), test)}) { // raised as it was heard again
-			h.heard(ctx, e.Patient, device, test)
+		if _, open := s.open.get(openKey{e.Patient, alertKey(noData(device), test)}); again && open { // raised as it was heard again
+			s.heard(ctx, e.Patient, device, test)
 		}
-		if h.arm(ctx, e.Patient, device, test, e.Rev+1, wait, due) == nil {
-			h.silence.mu.Lock()
-			h.silence.armed[k] = due
-			h.silence.mu.Unlock()
+		if s.arm(ctx, e.Patient, device, test, e.Rev+1, wait, due) == nil {
+			s.mu.Lock()
+			s.armed[k] = due
+			s.mu.Unlock()
 		}
 		return
 	}
-	_, err = h.raise(ctx, host, Alert{Patient: e.Patient, Key: noData(device), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityMedium, Test: test,
+	err = s.raise(ctx, Alert{Patient: e.Patient, Key: noData(device), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityMedium, Test: test,
 		Text: "No data from a device that should be sending.", Source: Source{Rule: "no-data", Limits: wait.String()}})
 	if err == nil {
-		h.silence.forget(k)
-		h.arm(ctx, e.Patient, device, test, e.Rev+1, wait, time.Time{})
+		s.forget(k)
+		s.arm(ctx, e.Patient, device, test, e.Rev+1, wait, time.Time{})
 	}
 }

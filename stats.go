@@ -102,7 +102,7 @@ func (h *Hub) Stats() Stats {
 	h.mu.Lock()
 	s.Connections = len(h.conns)
 	h.mu.Unlock()
-	s.AlertsOpen, s.AlertsOverdue = h.index.count(h.now().Add(-5 * time.Second))
+	s.AlertsOpen, s.AlertsOverdue = h.open.count(h.now().Add(-5 * time.Second))
 	s.StoreState, s.StoreSince = h.store.state()
 	return s
 }

@@ -54,26 +54,26 @@ func (u *unrecorded) forget() {
 }
 
 // overdue returns the alerts that this node knows to be late.
-func (h *Hub) overdue() (late []Entry) {
-	before := h.now().Add(-overdueAfter)
-	for _, e := range h.index.all() {
+func (x *escalator) overdue() (late []Entry) {
+	before := x.logs.now().Add(-overdueAfter)
+	for _, e := range x.open.all() {
 		if e.Kind != KindAlert {
 			continue
 		}
-		if a, err := h.unrecorded.recall(&e); err == nil && !a.due().IsZero() && !a.due().After(before) {
+		if a, err := x.unrecorded.recall(&e); err == nil && !a.due().IsZero() && !a.due().After(before) {
 			late = append(late, e)
 		}
 	}
 	return late
 }
 
-// happenBlind does for an alert what happenAlert does, without the Store.
-func (h *Hub) happenBlind(ctx context.Context, e *Entry) {
-	a, err := h.unrecorded.recall(e)
+// tellBlind does for an alert what tell does, without the Store.
+func (x *escalator) tellBlind(ctx context.Context, e *Entry) {
+	a, err := x.unrecorded.recall(e)
 	if err != nil {
 		return
 	}
-	now := h.now()
+	now := x.logs.now()
 	a, _ = expire(&a, now)
 	if a.Responsibility.State == ResponsibilityAccepted {
 		return
@@ -82,7 +82,7 @@ func (h *Hub) happenBlind(ctx context.Context, e *Entry) {
 	if !ok {
 		return
 	}
-	w := h.step(ctx, &a)
-	w.paged = h.page(ctx, &a, w.to)
-	h.unrecorded.keep(e, told(&a, w, h.receipt.of(&a)))
+	w := x.step(ctx, &a)
+	w.paged = x.pageAll(ctx, &a, w.to)
+	x.unrecorded.keep(e, told(&a, w, x.receipts.of(&a)))
 }

@@ -1,0 +1,69 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// logs appends to the patients' logs, and reads single entries of them.
+type logs struct {
+	store  *guardedStore
+	now    func() time.Time
+	append func(ctx context.Context, e Entry, quiet bool) (AppendResult, error)
+}
+
+// at reads one entry of a log. That vitals behind it are no longer kept is no matter.
+func (l *logs) at(ctx context.Context, patient string, p Position, kind Kind) (Entry, error) {
+	list, err := l.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, ReadQuery{Kinds: []Kind{kind}, Limit: 1})
+	if err == nil && (len(list) != 1 || list[0].Seq != p.Seq) {
+		err = ErrGap
+	}
+	if err != nil {
+		return Entry{}, unavailable(err)
+	}
+	return list[0], nil
+}
+
+// newest reads the newest revision of a key; the zero Entry if there is none.
+func (l *logs) newest(ctx context.Context, patient, key string) (Entry, error) {
+	e, err := l.store.Get(ctx, patient, key)
+	if errors.Is(err, ErrNotFound) {
+		return Entry{}, nil
+	}
+	if err != nil {
+		return Entry{}, unavailable(err)
+	}
+	return e, nil
+}
+
+// revise reads the newest revision of something, has next make the one that
+// follows, and appends that. When another one was appended meanwhile it begins
+// again. It gives up with ErrBusy.
+func (l *logs) revise(ctx context.Context, quiet bool, read func() (Entry, error), next func(old *Entry, now time.Time) (Entry, error)) (Entry, AppendResult, error) {
+	for range 20 {
+		old, err := read()
+		if err != nil {
+			return Entry{}, AppendResult{}, err
+		}
+		now := l.now()
+		e, err := next(&old, now)
+		if err != nil {
+			return Entry{}, AppendResult{}, err
+		}
+		e.Rev, e.Received = old.Rev+1, now
+		r, err := l.append(ctx, e, quiet)
+		if !errors.Is(err, ErrConflict) {
+			return e, r, err
+		}
+	}
+	return Entry{}, AppendResult{}, ErrBusy
+}
+
+// unavailable is how a failed read is told.
+func unavailable(err error) error {
+	if errors.Is(err, ErrGap) || errors.Is(err, ErrClosed) {
+		return err
+	}
+	return ErrUnavailable
+}

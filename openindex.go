@@ -1,0 +1,270 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// openKey names an open entry.
+type openKey struct{ patient, key string }
+
+// An openIndex holds all open alerts and notices, as they are in the Store. It
+// follows Store.Changed, and what this Hub itself appends is noted at once.
+type openIndex struct {
+	*background
+	store  *guardedStore
+	loaded chan struct{} // closed when it has been read for the first time
+	wake   chan struct{} // there is news
+	due    chan struct{} // something is due now
+
+	mu     sync.Mutex
+	open   map[openKey]Entry
+	alerts map[string]int                  // how many are open, by patient
+	to     map[string]map[openKey]struct{} // by whom they are addressed to
+	read   map[openKey]map[string]bool     // of open notices: the addressees who have read them
+	ended  map[openKey]tombstone           // closed not long ago, lest an older revision open them again
+	news   []Entry                         // to be delivered to inboxes
+}
+
+type tombstone struct {
+	rev uint64
+	at  time.Time
+}
+
+func newOpenIndex(b *background, s *guardedStore) *openIndex {
+	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1), due: make(chan struct{}, 1),
+		open: make(map[openKey]Entry), alerts: make(map[string]int), to: make(map[string]map[openKey]struct{}),
+		read: make(map[openKey]map[string]bool), ended: make(map[openKey]tombstone)}
+}
+
+// run keeps the index true to the Store, whoever appends. It calls took for every revision that is not the Hub's own or that
+// it sees for the first time, fresh if it is new to the index, and compare
+// with the patients whose logs others may have written to; nil: any.
+func (x *openIndex) run(took func(e *Entry, fresh bool), compare func(patients []string)) {
+	var wake <-chan []string
+	if w, ok := x.store.Store.(Waker); ok {
+		wake = w.Wake()
+	}
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	mark, loaded := "", false
+	for {
+		var done bool
+		if mark, done = x.catchUp(mark, took, compare); done && !loaded {
+			loaded = true
+			close(x.loaded)
+		}
+		select {
+		case <-every.C:
+		case patients := <-wake:
+			compare(patients)
+		case <-x.quit:
+			return
+		}
+	}
+}
+
+// catchUp takes in what has changed since mark. It reports whether that is all.
+func (x *openIndex) catchUp(mark string, took func(*Entry, bool), compare func([]string)) (next string, done bool) {
+	const page = 1000
+	for {
+		list, next, err := x.store.Changed(x.ctx, mark, page)
+		if err != nil {
+			return mark, false
+		}
+		mark = next
+		var foreign []string // patients
+		for i := range list {
+			e := &list[i]
+			fresh := x.note(*e, false)
+			if fresh {
+				foreign = append(foreign, e.Patient)
+			}
+			took(e, fresh)
+			x.findReadings(e)
+		}
+		if len(foreign) > 0 {
+			compare(foreign) // though no wake-up has come
+		}
+		if len(list) < page {
+			x.sweep(time.Now())
+			return mark, true
+		}
+	}
+}
+
+// note takes a revision in, and reports whether it was new: none or an older one
+// was known. A quiet one is no news to inboxes.
+func (x *openIndex) note(e Entry, quiet bool) bool {
+	if e.Kind != KindAlert && e.Kind != KindNotice {
+		return false
+	}
+	k := openKey{e.Patient, e.Key}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	old, was := x.open[k]
+	if was && old.Rev >= e.Rev || x.ended[k].rev >= e.Rev {
+		return false
+	}
+	if was {
+		for _, to := range old.To {
+			if delete(x.to[to], k); len(x.to[to]) == 0 {
+				delete(x.to, to)
+			}
+		}
+		delete(x.open, k)
+		x.tally(e.Kind, e.Patient, -1)
+	}
+	if e.Open {
+		x.open[k] = e
+		x.tally(e.Kind, e.Patient, 1)
+		for _, to := range e.To {
+			if x.to[to] == nil {
+				x.to[to] = make(map[openKey]struct{})
+			}
+			x.to[to][k] = struct{}{}
+		}
+	} else {
+		x.ended[k] = tombstone{e.Rev, time.Now()}
+		delete(x.read, k)
+	}
+	if !quiet && !e.hidden() && len(e.To) > 0 && (was || e.Open) {
+		x.news = append(x.news, e)
+		signal(x.wake)
+	}
+	return true
+}
+
+// tally counts the open alerts of a patient.
+func (x *openIndex) tally(k Kind, patient string, n int) {
+	if k != KindAlert {
+		return
+	}
+	if x.alerts[patient] += n; x.alerts[patient] == 0 {
+		delete(x.alerts, patient)
+	}
+}
+
+// alertsOf returns how many alerts of a patient are open.
+func (x *openIndex) alertsOf(patient string) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.alerts[patient]
+}
+
+// get returns an entry that is open.
+func (x *openIndex) get(k openKey) (e Entry, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, ok = x.open[k]
+	return e, ok
+}
+
+// noteReading notes that an addressee of a notice has read it.
+func (x *openIndex) noteReading(k openKey, to string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, ok := x.open[k]; !ok {
+		return
+	}
+	if x.read[k] == nil {
+		x.read[k] = make(map[string]bool)
+	}
+	x.read[k][to] = true
+}
+
+// takeNews returns what is to be delivered to inboxes.
+func (x *openIndex) takeNews() []Entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	news := x.news
+	x.news = nil
+	return news
+}
+
+// sweep forgets what closed long ago.
+func (x *openIndex) sweep(now time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k, t := range x.ended {
+		if now.Sub(t.at) > time.Minute {
+			delete(x.ended, k)
+		}
+	}
+}
+
+// kick makes the escalation look at once.
+func (x *openIndex) kick() { signal(x.due) }
+
+// all returns every open entry.
+func (x *openIndex) all() []Entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	list := make([]Entry, 0, len(x.open))
+	for _, e := range x.open {
+		list = append(list, e)
+	}
+	return list
+}
+
+// addressed returns the open entries that are addressed to any of keys, by
+// time, without notices that were read under that key.
+func (x *openIndex) addressed(keys []string) []Entry {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	seen := make(map[openKey]bool)
+	var list []Entry
+	for _, to := range keys {
+		for k := range x.to[addresseeOf(to)] {
+			e := x.open[k]
+			if !seen[k] && !x.read[k][addresseeOf(to)] && (!strings.HasPrefix(to, selfKey) || to == selfKey+e.Patient) {
+				seen[k] = true
+				list = append(list, e)
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return a.Time.Compare(b.Time) })
+	return list
+}
+
+// count returns how many alerts are open, and how many have been due since before t.
+func (x *openIndex) count(t time.Time) (open, overdue int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.open {
+		if e.Kind == KindAlert {
+			open++
+			if !e.Due.IsZero() && e.Due.Before(t) {
+				overdue++
+			}
+		}
+	}
+	return open, overdue
+}
+
+// findReadings finds out who has read a notice, as others have noted it.
+func (x *openIndex) findReadings(e *Entry) {
+	if e.Kind == KindReceipt {
+		if notice, to, ok := strings.Cut(strings.TrimPrefix(e.Key, "r/"), "/"); ok {
+			x.noteReading(openKey{e.Patient, "n/" + notice}, to)
+		}
+	}
+	if e.Kind != KindNotice || !e.Open {
+		return
+	}
+	x.insist(x.ctx, "readings/"+e.Patient+"/"+e.Key, func(ctx context.Context) error {
+		for _, to := range e.To {
+			switch _, err := x.store.Get(ctx, e.Patient, "r/"+strings.TrimPrefix(e.Key, "n/")+"/"+to); {
+			case err == nil:
+				x.noteReading(openKey{e.Patient, e.Key}, to)
+			case !errors.Is(err, ErrNotFound):
+				return unavailable(err)
+			}
+		}
+		return nil
+	})
+}

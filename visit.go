@@ -1,0 +1,133 @@
+package carewire
+
+import "time"
+
+// visit looks after the connection every four seconds.
+func (c *conn) visit(status []byte) {
+	ns := c.hub.ticks()
+	if c.out.writingFor(ns) > time.Second && c.out.slowDown() && c.net != nil {
+		c.net.slow()
+	}
+	quiet := time.Duration(ns - c.alive.Load())
+	begun := c.begun.Load()
+	switch {
+	case c.out.writingFor(ns) > writeWithin: // in the middle of a frame: nothing can follow
+		c.hub.stats.slow.Add(1)
+		c.cut()
+		return
+	case c.busy.Load(): // it is we who are slow
+	case begun != 0 && time.Duration(ns-begun) > c.hub.opt.MessageTimeout:
+		c.close(CloseTimeout)
+		return
+	case quiet > c.hub.opt.IdleTimeout:
+		c.close(CloseTimeout)
+		time.AfterFunc(time.Second, c.cut)
+		return
+	case quiet >= c.hub.opt.IdleTimeout/35*16:
+		c.out.send(pingFrame)
+	}
+	if !c.heads(ns) {
+		c.tooSlow()
+		return
+	}
+	c.recordSent(tallyEvery)
+	if at := c.checkAt.Load(); ns >= at && c.checkAt.CompareAndSwap(at, later(ns, c.hub.opt.Recheck)) {
+		c.hub.start(func() { c.recheck(c.hub.ctx) })
+	}
+	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
+		switch {
+		case status != nil:
+			c.out.send(status)
+		case c.beating.CompareAndSwap(false, true): // it may have to ask the host
+			c.hub.start(func() {
+				defer c.beating.Store(false)
+				c.out.send(c.heartbeat(c.hub.now()))
+			})
+		}
+	}
+}
+
+// heartbeat tells the time and how many entries are open for c's principal.
+func (c *conn) heartbeat(now time.Time) []byte {
+	open, _ := c.entitled(c.hub.ctx, c.hub.open.addressed(c.who.keys()))
+	return heartbeatFrame(now, len(open))
+}
+
+// heads sends the heads of all patients that have been quiet.
+// It reports false if something undroppable has been waiting for too long.
+func (c *conn) heads(now int64) bool {
+	var heads []Head
+	c.mu.Lock()
+	c.out.mu.Lock()
+	for _, w := range c.watches {
+		if w.urgent != 0 && time.Duration(now-w.urgent) > c.hub.opt.AlertLag {
+			c.out.mu.Unlock()
+			c.mu.Unlock()
+			return false
+		}
+		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || w.shared.stale(now) {
+			continue
+		}
+		w.wrote = now
+		heads = append(heads, Head{Patient: w.patient, Position: w.last, Must: w.must})
+	}
+	c.out.mu.Unlock()
+	c.mu.Unlock()
+	for _, f := range headFrames(heads) {
+		c.out.send(f)
+	}
+	return true
+}
+
+// stale reports whether it was too long ago that the Store was compared with.
+func (w *watchers) stale(now int64) bool {
+	at := w.verified.Load()
+	return at == 0 || now-at > int64(headEvery)
+}
+
+const (
+	visitEvery = 4 * time.Second
+	visits     = 40               // parts in which connections are visited
+	headEvery  = 11 * time.Second // with a visit more: 15 s
+)
+
+// visitAll visits each connection every four seconds, a part of them at a time,
+// so that what is regular is spread evenly.
+func (h *Hub) visitAll() {
+	every := time.NewTicker(visitEvery / visits)
+	defer every.Stop()
+	last, beat := storeOK, time.Now()
+	for n := 0; ; n++ {
+		select {
+		case <-every.C:
+		case <-h.quit:
+			return
+		}
+		if wall := time.Now().Round(0); wall.Sub(beat) > stall { // the process, or the machine, stood still
+			h.clock.woke()
+			for _, c := range h.connections(func(*conn) bool { return true }) { // what they sent meanwhile is still to be read
+				c.alive.Store(h.ticks())
+			}
+		}
+		beat = time.Now().Round(0) // without the monotonic clock, which may stand still with the machine
+		state, since := h.store.state()
+		var status []byte
+		if state != storeOK {
+			status = statusFrame(state, since)
+		}
+		if state != last {
+			last = state
+			h.log.Warn("carewire: the store is " + state)
+			for _, c := range h.connections(func(*conn) bool { return true }) {
+				c.out.send(statusFrame(state, since))
+			}
+		}
+		for _, c := range h.inSlot(n % visits) {
+			c.visit(status)
+		}
+		h.audit.recordTallies(tallyEvery)
+		if n%(5*visits/int(visitEvery/time.Second)) == 0 { // every five seconds
+			h.compare(nil)
+		}
+	}
+}
