@@ -235,7 +235,36 @@ func (a *Alert) encode(e *encoder) {
 	e.time("ended", a.Ended)
 	e.str("audience", a.Audience.String())
 	e.strings("to", a.To)
-	if r := &a.Responsibility; r.State != "" {
+	a.Responsibility.encode(e)
+	if len(a.Answers) > 0 {
+		e.name("answers")
+		e.b = append(e.b, '[')
+		for i := range a.Answers {
+			e.comma()
+			a.Answers[i].encode(e)
+		}
+		e.b = append(e.b, ']')
+	}
+	e.uint("answer_count", uint64(a.AnswerCount))
+	a.Escalation.encode(e)
+	a.Source.encode(e)
+	if a.Closed != nil {
+		e.object("closed", func() {
+			e.person("by", a.Closed.By)
+			e.time("at", a.Closed.At)
+			e.str("reason", a.Closed.Reason)
+		})
+	}
+	e.bool("test", a.Test)
+	extra := a.extra
+	if e.b[len(e.b)-1] == '{' && len(extra) > 0 {
+		extra = extra[1:]
+	}
+	e.b = append(append(e.b, extra...), '}')
+}
+
+func (r *Responsibility) encode(e *encoder) {
+	if r.State != "" {
 		e.object("responsibility", func() {
 			e.str("state", string(r.State))
 			e.person("by", r.By)
@@ -243,25 +272,21 @@ func (a *Alert) encode(e *encoder) {
 			e.time("until", r.Until)
 		})
 	}
-	if len(a.Answers) > 0 {
-		e.name("answers")
-		e.b = append(e.b, '[')
-		for i := range a.Answers {
-			w := &a.Answers[i]
-			e.comma()
-			e.b = append(e.b, '{')
-			e.str("do", string(w.Do))
-			e.person("by", w.By)
-			e.time("at", w.At)
-			e.time("until", w.Until)
-			e.str("to", w.To)
-			e.str("reason", w.Reason)
-			e.b = append(e.b, '}')
-		}
-		e.b = append(e.b, ']')
-	}
-	e.uint("answer_count", uint64(a.AnswerCount))
-	if x := &a.Escalation; x.State != "" {
+}
+
+func (w *Answered) encode(e *encoder) {
+	e.b = append(e.b, '{')
+	e.str("do", string(w.Do))
+	e.person("by", w.By)
+	e.time("at", w.At)
+	e.time("until", w.Until)
+	e.str("to", w.To)
+	e.str("reason", w.Reason)
+	e.b = append(e.b, '}')
+}
+
+func (x *Escalation) encode(e *encoder) {
+	if x.State != "" {
 		e.object("escalation", func() {
 			e.count("level", uint64(x.Level))
 			e.count("step", uint64(x.Step))
@@ -277,29 +302,19 @@ func (a *Alert) encode(e *encoder) {
 			e.str("peak", string(x.peak))
 		})
 	}
-	if a.Source != (Source{}) {
+}
+
+func (src *Source) encode(e *encoder) {
+	if *src != (Source{}) {
 		e.object("source", func() {
-			e.str("by", a.Source.By)
-			e.str("rule", a.Source.Rule)
-			e.str("limits", a.Source.Limits)
-			e.raw("value", []byte(a.Source.Value))
-			e.str("unit", a.Source.Unit)
-			e.str("vital_id", a.Source.VitalID)
+			e.str("by", src.By)
+			e.str("rule", src.Rule)
+			e.str("limits", src.Limits)
+			e.raw("value", []byte(src.Value))
+			e.str("unit", src.Unit)
+			e.str("vital_id", src.VitalID)
 		})
 	}
-	if a.Closed != nil {
-		e.object("closed", func() {
-			e.person("by", a.Closed.By)
-			e.time("at", a.Closed.At)
-			e.str("reason", a.Closed.Reason)
-		})
-	}
-	e.bool("test", a.Test)
-	extra := a.extra
-	if e.b[len(e.b)-1] == '{' && len(extra) > 0 {
-		extra = extra[1:]
-	}
-	e.b = append(append(e.b, extra...), '}')
 }
 
 func (e *encoder) person(name string, p Person) {

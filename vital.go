@@ -115,39 +115,52 @@ func (v *Vital) Validate() error {
 
 // judge validates v and says whether its value is unlikely at that age.
 func (v *Vital) judge(age AgeClass) (unlikely bool, err error) {
+	if err := v.checkMembers(); err != nil {
+		return false, err
+	}
+	return v.judgeValue(age)
+}
+
+// checkMembers validates all but the value.
+func (v *Vital) checkMembers() error {
 	switch {
 	case !validID(v.Patient):
-		return false, invalid("patient", "must be an ID")
+		return invalid("patient", "must be an ID")
 	case !validCode(v.Code):
-		return false, invalid("code", "must be a code")
+		return invalid("code", "must be a code")
 	case v.System != "" && !validCode(v.System):
-		return false, invalid("system", "must be a code system")
+		return invalid("system", "must be a code system")
 	case v.ID != "" && !validID(v.ID):
-		return false, invalid("vital_id", "must be an ID")
+		return invalid("vital_id", "must be an ID")
 	case v.Device != "" && !validID(v.Device):
-		return false, invalid("device", "must be an ID")
+		return invalid("device", "must be an ID")
 	case v.Replaces != "" && !validID(v.Replaces):
-		return false, invalid("replaces", "must be an ID")
+		return invalid("replaces", "must be an ID")
 	case !validText(v.Site, 64):
-		return false, invalid("site", "must be printable text of at most 64 bytes")
+		return invalid("site", "must be printable text of at most 64 bytes")
 	case !validText(v.Method, 64):
-		return false, invalid("method", "must be printable text of at most 64 bytes")
+		return invalid("method", "must be printable text of at most 64 bytes")
 	case v.Every < 0 || v.Every > 31*24*time.Hour:
-		return false, invalid("every", "must be seconds, at most 31 days")
+		return invalid("every", "must be seconds, at most 31 days")
 	case v.Status != "" && v.Status != VitalFinal && v.Status != VitalCorrected && v.Status != VitalEnteredInError:
-		return false, invalid("status", "unknown")
+		return invalid("status", "unknown")
 	case (v.Status == VitalCorrected || v.Status == VitalEnteredInError) != (v.Replaces != ""):
-		return false, invalid("replaces", "goes with corrected and entered-in-error")
+		return invalid("replaces", "goes with corrected and entered-in-error")
 	case !validTime(v.Time):
-		return false, invalid("time", "out of range")
+		return invalid("time", "out of range")
 	case len(v.Quality) > 8:
-		return false, invalid("quality", "too many")
+		return invalid("quality", "too many")
 	}
 	for i, q := range v.Quality {
 		if !knownQuality[q] {
-			return false, invalid(indexed("quality", i), "unknown")
+			return invalid(indexed("quality", i), "unknown")
 		}
 	}
+	return nil
+}
+
+// judgeValue validates the value, in whatever form it is, and says whether it is unlikely.
+func (v *Vital) judgeValue(age AgeClass) (unlikely bool, err error) {
 	forms := 0
 	for _, set := range []bool{v.Value != "", v.Coded != nil, len(v.Components) > 0, v.Absent != ""} {
 		if set {
