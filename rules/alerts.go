@@ -1,0 +1,130 @@
+package rules
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/carewire/carewire"
+)
+
+// Alert takes in a state of an alert of the log: what has been raised and
+// cleared already, and what people have closed.
+func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
+	c.enter(p, a.Updated)
+	if a.Test {
+		return
+	}
+	present := a.Open() && a.Condition == carewire.ConditionPresent
+	if a.Kind == carewire.AlertTechnical && strings.HasPrefix(a.Key, "no-data") {
+		c.silence(a.Key, present)
+		return
+	}
+	i := c.set.index(a.Key)
+	if a.Source.By != host || i < 0 && a.Key != blindKey {
+		return
+	}
+	k := c.knownOf(i)
+	now := known{a.ID, a.Rev, present}
+	if n := c.owes(i); n >= 0 { // it was done, by whoever judged before
+		if present == (c.owed[n].Kind != Cleared) {
+			c.owed = slices.Delete(c.owed, n, n+1)
+			*k = now
+		}
+		return
+	}
+	if a.Rev < k.rev {
+		return
+	}
+	fresh := a.Rev > k.rev
+	*k = now
+	if i >= 0 {
+		c.others(i, a, present, fresh, p.Seq)
+	} else if fresh && !present && c.blind.told { // it is raised again if it is still so
+		c.blind.text, c.blind.told = "", false
+		c.blind.hold = c.now + span(defaultHold)
+		c.due = min(c.due, c.blind.hold)
+	}
+}
+
+// others takes in what others have done to the alert of rule i.
+func (c *Case) others(i int, a *carewire.Alert, present, fresh bool, seq uint64) {
+	st := &c.states[i]
+	switch {
+	case present && st.level == 0 && !st.off: // raised with more in sight than this Case has
+		st.adopt(c, i, a)
+	case present || !fresh || st.level == 0:
+	case a.Closed != nil && a.Condition == carewire.ConditionPresent:
+		if t := c.set.rules[i].timing(); t != nil {
+			st.close(t, max(millisOf(a.Closed.At), 1))
+			st.told, st.due = 0, st.gate.due(t)
+			c.due = min(c.due, st.due)
+		}
+	default: // cleared by somebody else, but not over
+		st.told, st.cause = 0, seq
+		c.look(i, st)
+	}
+}
+
+// adopt makes an alert that is present the rule's own.
+func (st *state) adopt(c *Case, i int, a *carewire.Alert) {
+	st.level, st.present = 1, millisOf(a.Raised)
+	for l, x := range c.set.rules[i].levels(&c.set.rules[i].About) {
+		if x.priority == a.Priority {
+			st.level = int8(l + 1)
+		}
+	}
+	st.told = st.level
+	if t := c.set.rules[i].timing(); t != nil {
+		st.due = st.gate.due(t)
+		c.due = min(c.due, st.due)
+	}
+}
+
+// host is the sender of what a host does by itself.
+const host = "@host"
+
+// knownOf returns what is known of the alert of rule i; -1: of the one that
+// says what cannot be judged.
+func (c *Case) knownOf(i int) *known {
+	if i < 0 {
+		return &c.blind.known
+	}
+	return &c.states[i].known
+}
+
+// owes returns the place of the first thing that is owed for rule i, or -1.
+func (c *Case) owes(i int) int {
+	return slices.IndexFunc(c.owed, func(t Transition) bool { return t.index == i })
+}
+
+// confirm notes what has become of a transition that was carried out.
+func (c *Case) confirm(t *Transition, a *carewire.Alert) {
+	if k := c.knownOf(t.index); a.Rev >= k.rev {
+		*k = known{a.ID, a.Rev, a.Open() && a.Condition == carewire.ConditionPresent}
+	}
+}
+
+// reconcile owes what the log does not show of where the rules stand.
+func (c *Case) reconcile() {
+	for i := range c.states {
+		st := &c.states[i]
+		if c.owes(i) >= 0 || c.set.rules[i].Quiet || st.level == 0 || st.known.present || st.off {
+			continue
+		}
+		st.told, st.cause = 0, c.seq
+		c.look(i, st)
+	}
+}
+
+// silence notes that a device is silent, or is heard again.
+func (c *Case) silence(key string, silent bool) {
+	if silent {
+		if c.silent == nil {
+			c.silent = make(map[string]bool)
+		}
+		c.silent[key] = true
+	} else {
+		delete(c.silent, key)
+	}
+	c.lookBlind()
+}

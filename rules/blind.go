@@ -1,0 +1,109 @@
+package rules
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// blindKey is the key of the one alert that says which rules cannot be judged.
+const blindKey = "rules.blind"
+
+const (
+	defaultBlind = 5 * time.Minute
+	defaultHold  = 30 * time.Minute
+)
+
+// blindness is what a Case has said of the rules that it cannot judge.
+type blindness struct {
+	text  string // as it was told; "": nothing was
+	told  bool
+	hold  millis // a person has closed it: until then
+	known known
+}
+
+// blindAt is when it is to be told that the rule cannot be judged.
+func (st *state) blindAt(c *Case) millis {
+	switch {
+	case st.off:
+		return never
+	case st.failure != "":
+		return 0
+	case st.until > 0:
+		return st.until + c.maxAway
+	case st.heard > 0 && st.why != faultAbsent:
+		return st.heard + c.maxAway
+	}
+	return never
+}
+
+// lookBlind says of which rules it is time to tell that they cannot be judged,
+// all in one alert. It returns when to look again.
+func (c *Case) lookBlind() (due millis) {
+	due = never
+	var list []string
+	for i := range c.states {
+		st := &c.states[i]
+		at := st.blindAt(c)
+		st.blind = at <= c.now
+		if !st.blind {
+			due = min(due, at)
+			continue
+		}
+		if st.failure == "" && st.why <= faultAbsent && len(c.silent) > 0 {
+			continue // the alert that the device is silent says so
+		}
+		list = append(list, c.set.rules[i].Key+": "+c.missing(i))
+	}
+	if c.now < c.blind.hold {
+		return min(due, c.blind.hold)
+	}
+	text := strings.Join(list, "; ")
+	if text == c.blind.text {
+		return due
+	}
+	c.blind.text = text
+	t := Transition{Rule: blindKey, At: c.now.time(), Seq: c.seq, index: -1}
+	switch {
+	case text == "":
+		t.Kind = Cleared
+		t.Alert = carewire.Alert{Patient: c.patient, Key: blindKey, ID: c.blind.known.id}
+	default:
+		t.Kind = Raised
+		if c.blind.told {
+			t.Kind = Updated
+		}
+		h := fnv.New32a()
+		h.Write([]byte(text))
+		t.Alert = carewire.Alert{Patient: c.patient, Key: blindKey, ID: c.eventID(blindKey, c.seq, fmt.Sprintf("%08x", h.Sum32())),
+			Kind: carewire.AlertTechnical, Priority: carewire.PriorityMedium, To: c.to, Onset: c.now.time(),
+			Text:   clip("Cannot be judged: "+text+".", 4000),
+			Source: carewire.Source{Rule: blindKey + " v1", Limits: "for " + short(c.maxAway.duration())}}
+	}
+	c.blind.told = text != ""
+	c.owed = append(c.owed, t)
+	return due
+}
+
+// missing says why a rule cannot be judged.
+func (c *Case) missing(i int) string {
+	st := &c.states[i]
+	if st.failure != "" {
+		return st.failure
+	}
+	if m, ok := c.set.rules[i].machine.(interface {
+		missing(*Case, *state) string
+	}); ok {
+		return m.missing(c, st)
+	}
+	switch {
+	case st.why != faultNone:
+		return faultTexts[st.why]
+	case st.until == 0:
+		return "no reading yet"
+	}
+	return faultTexts[faultSilent]
+}

@@ -1,0 +1,76 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// callTimeout bounds each call of the Hub, and of Options.Settings.
+const callTimeout = 5 * time.Second
+
+// carryOut raises and clears what is owed, in order. What the Store hinders
+// stays owed, and is tried again each second.
+func (b *bed) carryOut() {
+	j := b.row.judge
+	for len(b.c.owed) > 0 {
+		if !j.onDuty() || b.ended.Load() || time.Now().Before(b.late) {
+			return
+		}
+		t := &b.c.owed[0]
+		a, err := j.do(b.row.ctx, t)
+		if hindered(err) {
+			b.late = time.Now().Add(time.Second)
+			j.stats.failed.Add(1)
+			return
+		}
+		if err != nil && !errors.Is(err, carewire.ErrIDReused) && !errors.Is(err, carewire.ErrEnded) && !errors.Is(err, carewire.ErrForbidden) {
+			j.log.Error("rules: an alert was refused", "rule", t.Rule, "error", err)
+		}
+		if err == nil {
+			b.c.confirm(t, &a)
+		}
+		b.c.owed = b.c.owed[1:]
+	}
+	b.c.owed = nil
+}
+
+// do carries out a transition.
+func (j *Judge) do(ctx context.Context, t *Transition) (carewire.Alert, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if t.Kind == Cleared {
+		return j.hub.Clear(ctx, carewire.AlertRef{Patient: t.Alert.Patient, Key: t.Alert.Key, ID: t.Alert.ID})
+	}
+	return j.hub.Raise(ctx, t.Alert)
+}
+
+// hindered reports whether what has failed may succeed later.
+func hindered(err error) bool {
+	for _, e := range []error{carewire.ErrUnavailable, carewire.ErrUnknownOutcome, carewire.ErrBusy, carewire.ErrFull, carewire.ErrClosed,
+		context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// set asks for the patient's Settings, and applies them.
+func (b *bed) set() {
+	j := b.row.judge
+	if j.opt.Settings == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(b.row.ctx, callTimeout)
+	defer cancel()
+	s, err := j.opt.Settings(ctx, b.patient)
+	if err != nil {
+		b.unset.Store(true)
+		j.log.Warn("rules: a patient's Settings could not be had", "error", err)
+		return
+	}
+	b.c.Apply(s)
+}

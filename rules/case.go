@@ -1,0 +1,380 @@
+package rules
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// A Case judges one patient by a Set of rules. It is given the entries of the
+// patient's log, in their order, and the time, and says what is to be raised and
+// cleared. It does nothing else: no clock, no Hub, nothing that is not in the
+// log and the Settings decides. So the same log is judged alike wherever and
+// whenever it is read; a [Judge] runs Cases on a Hub.
+//
+// A Case must not be used concurrently.
+type Case struct {
+	set      *Set
+	patient  string
+	settings Settings
+	limits   []*LimitSetting // by rule; nil: as the rule has them
+
+	epoch   string
+	mark    string // the epoch, short
+	seq     uint64 // the newest entry
+	now     millis
+	due     millis // not later than when something is due
+	sensors []sensor
+	states  []state
+	owed    []Transition
+	silent  map[string]bool // the open alerts that a device is silent
+	blind   blindness
+	to      []string
+	maxAway millis // MaxBlind
+}
+
+// state is where one rule stands.
+type state struct {
+	gate
+	before  gate   // the gate before the newest reading
+	newest  uint64 // the entry with that reading
+	told    int8   // the level that was told
+	off     bool
+	found   *finding
+	until   millis // able to judge until; 0: never was
+	heard   millis // the first unusable reading since it was able
+	why     fault
+	failure string // of a Func: what went wrong
+	blind   bool
+	due     millis
+	known   known
+	data    any // what the machine itself keeps
+}
+
+// A finding is what an alert says of why it was raised.
+type finding struct {
+	value  small
+	number float64
+	unit   string
+	id     small
+	at     millis
+	note   string // what else is to be said
+	doubt  bool
+}
+
+// known is the newest state of a rule's alert, as the log has it.
+type known struct {
+	id      string
+	rev     uint64
+	present bool
+}
+
+// TransitionKind says what a Transition does.
+type TransitionKind string
+
+// The kinds.
+const (
+	Raised  TransitionKind = "raised"  // the alert begins
+	Updated TransitionKind = "updated" // its priority has changed
+	Cleared TransitionKind = "cleared" // its condition is over
+)
+
+// A Transition is something that a Case has found. It hides nothing: do not log it.
+type Transition struct {
+	Rule  string // the alert's key
+	Kind  TransitionKind
+	Seq   uint64         // the entry of the log that caused it
+	At    time.Time      // when
+	Alert carewire.Alert // what is to be raised, complete; of Cleared, Patient, Key and ID only
+
+	index int
+	level int8
+}
+
+// NewCase returns a Case of a patient of whom nothing is known yet.
+func NewCase(set *Set, patient string, settings Settings) *Case {
+	c := &Case{set: set, patient: patient, states: make([]state, len(set.rules)), limits: make([]*LimitSetting, len(set.rules)), due: never,
+		maxAway: span(defaultBlind)}
+	for i := range c.states {
+		c.states[i].due = never
+	}
+	c.apply(settings)
+	return c
+}
+
+// Vital takes in a vital of the log. Test vitals are not judged.
+func (c *Case) Vital(p carewire.Position, v *carewire.Vital) {
+	c.enter(p, v.Received)
+	if v.Test {
+		return
+	}
+	if v.Replaces != "" {
+		c.replace(v)
+		return
+	}
+	bad := faultOf(v)
+	switch {
+	case len(v.Components) > 0:
+		for i := range v.Components {
+			part := &v.Components[i]
+			if n, ok := c.set.codes[keyOf(v.System, part.Code)]; ok {
+				c.number(n, v, part.Value, part.Unit, bad)
+			}
+		}
+	case bad == faultAbsent:
+		for _, part := range partsOf[v.Code] {
+			if n, ok := c.set.codes[codeKey{"", part}]; ok {
+				c.unusable(n, bad)
+			}
+		}
+		fallthrough
+	default:
+		if n, ok := c.set.codes[keyOf(v.System, v.Code)]; ok {
+			c.number(n, v, v.Value, v.Unit, bad)
+		}
+	}
+}
+
+// partsOf are the components of panels, which are missing when the panel is absent.
+var partsOf = map[string][]string{
+	carewire.BloodPressure.Code:         {carewire.SystolicPressure.Code, carewire.DiastolicPressure.Code, carewire.MeanPressure.Code},
+	carewire.AveragedBloodPressure.Code: {carewire.AveragedSystolic.Code, carewire.AveragedDiastolic.Code},
+}
+
+// enter moves on to an entry of the log.
+func (c *Case) enter(p carewire.Position, received time.Time) {
+	if p.Epoch != c.epoch {
+		h := fnv.New32a()
+		h.Write([]byte(p.Epoch))
+		c.epoch, c.mark = p.Epoch, fmt.Sprintf("%08x", h.Sum32())
+	}
+	c.advance(millisOf(received))
+	c.seq = p.Seq
+}
+
+// number judges one number or code of a vital.
+func (c *Case) number(n int, v *carewire.Vital, value carewire.Decimal, unit string, bad fault) {
+	if bad != faultNone {
+		c.unusable(n, bad)
+		return
+	}
+	c.judge(c.sensorOf(n, v.Device, v.Site), v, value, unit)
+}
+
+func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit string) {
+	s := &c.sensors[at]
+	r := reading{code: s.code, seq: c.seq, received: c.now, unit: unit, doubtful: doubtful(v), sensor: int32(at)}
+	if v.Coded != nil {
+		r.coded = -1
+		if k, ok := c.set.coded[codeKey{v.Coded.System, v.Coded.Code}]; ok {
+			r.coded = k
+		}
+	} else {
+		r.value = offScale(value.Float64(), v.Comparator)
+		r.text.set(string(value))
+	}
+	r.id.set(v.ID)
+	measured := min(millisOf(v.Time), c.now)
+	if lag := c.now - measured; !s.taken || lag < s.lag {
+		s.lag = lag
+	}
+	r.at = measured + s.lag
+	if s.taken && r.at < s.last.at {
+		return // history: something newer was judged
+	}
+	s.take(&r, v.Every)
+	for _, i := range c.set.readBy[r.code] {
+		st := &c.states[i]
+		if st.off {
+			continue
+		}
+		st.before, st.newest = st.gate, r.seq
+		c.see(i, st, &r)
+	}
+}
+
+// see has one rule judge a reading.
+func (c *Case) see(i int, st *state, r *reading) {
+	was := st.level
+	c.set.rules[i].see(c, st, r)
+	if t := c.set.rules[i].timing(); t != nil {
+		st.due = st.gate.due(t)
+		c.due = min(c.due, st.due)
+	}
+	if st.level > was {
+		st.found = findingOf(r)
+	}
+	c.look(i, st)
+}
+
+func findingOf(r *reading) *finding {
+	return &finding{value: r.text, number: r.value, unit: strings.Clone(r.unit), id: r.id, at: r.at, doubt: r.doubtful}
+}
+
+// unusable notes that a reading of code n cannot be judged.
+func (c *Case) unusable(n int, why fault) {
+	for _, i := range c.set.readBy[n] {
+		c.states[i].unable(c.now, why)
+		c.due = min(c.due, c.states[i].blindAt(c))
+	}
+}
+
+// able notes that the rule can judge until then.
+func (st *state) able(until millis) {
+	st.until, st.heard, st.why, st.failure = max(st.until, until), 0, faultNone, ""
+}
+
+// unable notes that it cannot.
+func (st *state) unable(now millis, why fault) {
+	st.why = why
+	if st.heard == 0 {
+		st.heard = now
+	}
+}
+
+// sensorOf returns the place of the sensor of a code.
+func (c *Case) sensorOf(code int, device, site string) int {
+	for i := range c.sensors {
+		s := &c.sensors[i]
+		if s.code == code && s.device == device && s.site == site {
+			return i
+		}
+	}
+	c.sensors = append(c.sensors, sensor{code: code, device: string([]byte(device)), site: string([]byte(site))})
+	return len(c.sensors) - 1
+}
+
+// take makes r the newest reading.
+func (s *sensor) take(r *reading, every time.Duration) {
+	switch gap := r.at - s.last.at; {
+	case every > 0:
+		s.interval, s.promised = span(every), true
+	case s.promised:
+	case s.taken && gap > 0 && (s.interval == 0 || gap < 3*s.interval):
+		s.interval = gap
+	}
+	s.before, s.last, s.taken = s.last, *r, true
+}
+
+// replace takes in a vital that corrects or withdraws another. If that is the
+// newest reading of its sensor, it is judged as if it had never been; an older
+// one is history.
+func (c *Case) replace(v *carewire.Vital) {
+	var id small
+	id.set(v.Replaces)
+	for at := range c.sensors {
+		s := &c.sensors[at]
+		if !s.taken || s.last.id != id {
+			continue
+		}
+		gone := s.last
+		s.last, s.taken = s.before, s.before.seq != 0
+		for _, i := range c.set.readBy[s.code] {
+			c.retract(i, &gone)
+		}
+		if v.Status != carewire.VitalCorrected || faultOf(v) != faultNone {
+			continue
+		}
+		value, unit := v.Value, v.Unit
+		if len(v.Components) > 0 {
+			k := slices.IndexFunc(v.Components, func(p carewire.Component) bool { return keyOf(v.System, p.Code) == c.set.names[s.code] })
+			if k < 0 {
+				continue
+			}
+			value, unit = v.Components[k].Value, v.Components[k].Unit
+		}
+		c.judge(at, v, value, unit)
+	}
+}
+
+// retract puts a rule back to where it was before a reading.
+func (c *Case) retract(i int, gone *reading) {
+	st := &c.states[i]
+	if st.off {
+		return
+	}
+	if st.newest == gone.seq {
+		st.gate = st.before
+	} else if st.cause == gone.seq && st.level > 0 {
+		st.gate = gate{raised: st.raised}
+	}
+	if m, ok := c.set.rules[i].machine.(interface {
+		retract(*Case, *state, *reading)
+	}); ok {
+		m.retract(c, st, gone)
+	}
+	if t := c.set.rules[i].timing(); t != nil {
+		st.due = st.gate.due(t)
+		c.due = min(c.due, st.due)
+	}
+	c.look(i, st)
+}
+
+// Advance lets time go on to t, as far as nothing of the log before t is still
+// to come.
+func (c *Case) Advance(t time.Time) { c.advance(millisOf(t)) }
+
+// advance does all that was due before to.
+func (c *Case) advance(to millis) {
+	for c.due < to {
+		at := c.due
+		c.now = max(c.now, at)
+		c.due = never
+		for i := range c.states {
+			st := &c.states[i]
+			if st.off && st.due <= at {
+				c.switchRule(i, st)
+			}
+			if st.due <= at {
+				was := st.level
+				st.due = never
+				c.set.rules[i].tick(c, st)
+				if t := c.set.rules[i].timing(); t != nil {
+					st.due = min(st.due, st.gate.due(t))
+				}
+				if st.due <= at { // a rule must not stand still
+					st.due = at + 1
+				}
+				if st.level > was {
+					c.found(i, st)
+				}
+				c.look(i, st)
+			}
+			c.due = min(c.due, st.due)
+		}
+		c.due = min(c.due, c.lookBlind())
+	}
+	c.now = max(c.now, to)
+}
+
+// found explains an alert that no reading of now has raised, by the newest one.
+func (c *Case) found(i int, st *state) {
+	var newest *reading
+	for k := range c.sensors {
+		s := &c.sensors[k]
+		if s.taken && slices.Contains(c.set.rules[i].codes, s.code) && (newest == nil || s.last.seq > newest.seq) {
+			newest = &s.last
+		}
+	}
+	if newest != nil {
+		st.found = findingOf(newest)
+	}
+}
+
+// look says what has become of rule i, if that is new.
+func (c *Case) look(i int, st *state) {
+	if st.level == st.told {
+		return
+	}
+	c.tell(i, st)
+	for k := range c.set.rules {
+		if m, ok := c.set.rules[k].machine.(*combinationMachine); ok && slices.Contains(m.parts, i) {
+			m.judge(c, &c.states[k])
+			c.look(k, &c.states[k])
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package rules
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// Options are what a host may choose.
+type Options struct {
+	// Patients lists whom to judge; required. It is asked at the beginning, every
+	// Poll, and after Changed.
+	Patients func(ctx context.Context) ([]string, error)
+	// Poll is how often Patients is asked; 0: every 30 s.
+	Poll time.Duration
+	// To says whom a patient's alerts are addressed to; nil: nobody in
+	// particular, the Hub's Policy decides.
+	To func(patient string) []string
+	// Settings says what is particular to a patient; nil: nothing is. What it
+	// returns is kept until Changed. Where it fails, the rules go on as they were,
+	// from the beginning with no Settings, and it is asked again.
+	Settings func(ctx context.Context, patient string) (Settings, error)
+	// MaxBlind is for how long a rule that could judge a patient may be unable to,
+	// before a technical alert says so; 0: 5 minutes.
+	MaxBlind time.Duration
+	// Node names this Judge among others on the same Store, and must differ from
+	// theirs; "": a random name. A name that stays over restarts lets the patients
+	// stay where they are.
+	Node string
+	// Logger gets no health data; nil: slog.Default().
+	Logger *slog.Logger
+}
+
+// A Judge runs a Set on a Hub, together with all other Judges on the Hub's
+// Store: each patient is judged by one of them, and by another within ten
+// seconds when that one is gone. What was judged before, and by whom, makes no
+// difference to what is raised: that follows from the log and the Settings
+// alone. All methods are safe for concurrent use.
+type Judge struct {
+	hub   *carewire.Hub
+	set   *Set
+	opt   Options
+	log   *slog.Logger
+	began time.Time
+	again chan struct{}
+	stats tally
+
+	// Of Run.
+	roster     roster
+	generation uint64    // whose patients this node has
+	settled    time.Time // from then on the roster counts
+	asked      time.Time // when Patients was asked last
+	listed     []string
+
+	duty atomic.Int64 // on duty until, since began
+	dead atomic.Bool  // of tests: neither reports nor carries out anything
+
+	mu      sync.Mutex
+	beds    map[string]*bed
+	stale   map[string]bool // whose Settings are to be asked for again; "" is all
+	running bool
+}
+
+// New returns a Judge that is not running yet.
+func New(hub *carewire.Hub, set *Set, o *Options) (*Judge, error) {
+	if hub == nil || set == nil || o == nil || o.Patients == nil {
+		return nil, errors.New("rules: a Hub, a Set and Options.Patients are required")
+	}
+	j := &Judge{hub: hub, set: set, opt: *o, log: o.Logger, began: time.Now(), again: make(chan struct{}, 1),
+		beds: make(map[string]*bed), stale: make(map[string]bool)}
+	j.opt.Poll = cmp.Or(o.Poll, 30*time.Second)
+	j.opt.MaxBlind = cmp.Or(o.MaxBlind, defaultBlind)
+	j.opt.Node = cmp.Or(o.Node, rand.Text())
+	if j.opt.Poll < 0 || j.opt.MaxBlind < 0 || len(j.opt.Node) > 128 {
+		return nil, errors.New("rules: Options: out of range")
+	}
+	if j.log == nil {
+		j.log = slog.Default()
+	}
+	return j, nil
+}
+
+// Changed says that the list of patients, or the Settings of those named, may
+// have changed. With none named, all Settings are asked for again.
+func (j *Judge) Changed(patients ...string) {
+	j.mu.Lock()
+	if len(patients) == 0 {
+		j.stale[""] = true
+	}
+	for _, p := range patients {
+		j.stale[p] = true
+	}
+	j.mu.Unlock()
+	select {
+	case j.again <- struct{}{}:
+	default:
+	}
+}
+
+// Run judges until ctx ends or the Hub does, and returns why. It may be called
+// once at a time. While the Store fails it goes on, and makes up for it.
+func (j *Judge) Run(ctx context.Context) error {
+	j.mu.Lock()
+	if j.running {
+		j.mu.Unlock()
+		return errors.New("rules: the Judge is running")
+	}
+	j.running = true
+	j.mu.Unlock()
+	inner, stop := context.WithCancel(ctx)
+	var wards sync.WaitGroup
+	defer func() {
+		stop()
+		wards.Wait()
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		j.beat(late, true)
+		j.mu.Lock()
+		clear(j.beds)
+		j.running = false
+		j.mu.Unlock()
+	}()
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for {
+		switch err := j.round(inner, &wards); {
+		case errors.Is(err, carewire.ErrClosed):
+			return err
+		case err != nil && ctx.Err() == nil:
+			j.log.Warn("rules: who judges whom could not be settled", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		case <-j.again:
+			j.asked = time.Time{}
+		}
+	}
+}
+
+// round reports to the other nodes, and takes up and gives up patients as the
+// roster says.
+func (j *Judge) round(ctx context.Context, wards *sync.WaitGroup) error {
+	limited, cancel := context.WithTimeout(ctx, stale)
+	defer cancel()
+	if err := j.beat(limited, false); err != nil {
+		return err
+	}
+	if time.Since(j.asked) >= j.opt.Poll || j.listed == nil {
+		list, err := j.opt.Patients(limited)
+		if err != nil {
+			return fmt.Errorf("rules: Options.Patients failed: %w", err)
+		}
+		j.listed, j.asked = slices.Clone(list), time.Now()
+		if j.listed == nil {
+			j.listed = []string{}
+		}
+	}
+	if time.Now().Before(j.settled) {
+		return nil
+	}
+	mine := make(map[string]bool)
+	for _, p := range j.listed {
+		if j.roster.owner(p) == j.opt.Node {
+			mine[p] = true
+		}
+	}
+	j.drop(mine)
+	j.takeUp(ctx, wards, mine)
+	j.generation = j.roster.Generation
+	j.refresh()
+	return nil
+}
+
+// drop gives up the patients that are no longer this node's.
+func (j *Judge) drop(mine map[string]bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for p, b := range j.beds {
+		if !mine[p] {
+			b.ended.Store(true)
+			delete(j.beds, p)
+			b.row.left()
+		}
+	}
+}
+
+// takeUp begins with those that are new to this node.
+func (j *Judge) takeUp(ctx context.Context, wards *sync.WaitGroup, mine map[string]bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	maps.DeleteFunc(mine, func(p string, _ bool) bool { return j.beds[p] != nil })
+	since := j.roster.since(millisOf(j.hub.Now()))
+	for list := range slices.Chunk(slices.Sorted(maps.Keys(mine)), rowMax) {
+		r := &row{judge: j, beds: make(map[string]*bed)}
+		r.ctx, r.stop = context.WithCancel(ctx)
+		for _, p := range list {
+			b := &bed{row: r, patient: p, since: since}
+			b.judged.Store(int64(since))
+			r.beds[p], j.beds[p] = b, b
+		}
+		r.here.Store(int64(len(list)))
+		wards.Go(r.watch)
+		wards.Go(r.tick)
+	}
+}
+
+// refresh has the Settings asked for that may have changed.
+func (j *Judge) refresh() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for p, b := range j.beds {
+		if j.stale[""] || j.stale[p] {
+			b.unset.Store(true)
+		}
+	}
+	clear(j.stale)
+}
+
+// judgedUpTo is the time before which all entries of this node's patients are judged.
+func (j *Judge) judgedUpTo() millis {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	least := millisOf(j.hub.Now().Add(-inFlight))
+	for _, b := range j.beds {
+		least = min(least, millis(b.judged.Load()))
+	}
+	return least
+}

@@ -1,0 +1,170 @@
+package rules
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+)
+
+// A ward is a Hub with Judges, inside a bubble.
+type ward struct {
+	t     *testing.T
+	store carewire.Store
+	hub   *carewire.Hub
+	ends  []func()
+}
+
+func newWard(t *testing.T, store carewire.Store) *ward {
+	w := &ward{t: t, store: store}
+	w.hub = w.newHub()
+	return w
+}
+
+func (w *ward) newHub() *carewire.Hub {
+	nobody := carewire.AuthenticatorFunc(func(*http.Request) (carewire.Principal, error) {
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	})
+	hub, err := carewire.New(nobody, w.store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(w.t, err)
+	w.ends = append(w.ends, func() { hub.Shutdown(context.Background()) })
+	return hub
+}
+
+// run runs a Judge until the function that it returns is called.
+func (w *ward) run(hub *carewire.Hub, o Options, rules ...Rule) (j *Judge, stop func()) {
+	set, err := NewSet(rules...)
+	require.NoError(w.t, err)
+	o.Patients = func(context.Context) ([]string, error) { return []string{"p1"}, nil }
+	o.Logger = slog.New(slog.DiscardHandler)
+	j, err = New(hub, set, &o)
+	require.NoError(w.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); j.Run(ctx) }()
+	stop = func() { cancel(); <-done }
+	w.ends = append(w.ends, stop)
+	time.Sleep(3 * time.Second)
+	return j, stop
+}
+
+func (w *ward) close() {
+	for i := len(w.ends) - 1; i >= 0; i-- {
+		w.ends[i]()
+	}
+}
+
+// rate publishes heart rates, one a second.
+func (w *ward) rate(rates ...float64) {
+	for _, r := range rates {
+		_, err := w.hub.Publish(context.Background(), carewire.HeartRate.Of("p1", r))
+		require.NoError(w.t, err)
+		time.Sleep(time.Second)
+	}
+}
+
+// alerts lists all occurrences of an alert in the log, each with its last state.
+func (w *ward) alerts(key string) (list []carewire.Alert) {
+	q := carewire.HistoryQuery{Patient: "p1", Kinds: []carewire.Kind{carewire.KindAlert}, Key: key}
+	for {
+		page, err := w.hub.History(context.Background(), q)
+		require.NoError(w.t, err)
+		for _, e := range page.Events {
+			if n := len(list); n > 0 && list[n-1].ID == e.Alert.ID {
+				list[n-1] = *e.Alert
+			} else {
+				list = append(list, *e.Alert)
+			}
+		}
+		if q.Cursor = page.Next; q.Cursor == 0 {
+			return list
+		}
+	}
+}
+
+func TestJudgeRaisesAndClears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		w.run(w.hub, Options{}, high(Timing{Delay: 2 * time.Second}))
+		w.rate(179, 181, 180, 181, 180, 181)
+		list := w.alerts("hr-high")
+		require.Len(t, list, 1)
+		a := list[0]
+		require.Equal(t, carewire.ConditionPresent, a.Condition)
+		require.Equal(t, carewire.PriorityMedium, a.Priority)
+		require.Equal(t, "hr-high v1", a.Source.Rule)
+		require.Equal(t, "≤ 180 /min, well at 175, for 2s", a.Source.Limits)
+		require.Equal(t, carewire.Decimal("181"), a.Source.Value)
+		w.rate(100)
+		list = w.alerts("hr-high")
+		require.Len(t, list, 1)
+		require.Equal(t, carewire.ConditionOver, list[0].Condition)
+		require.True(t, list[0].Latched)
+	})
+}
+
+// A crossing that happens while no Judge runs is raised by the next one, and
+// nothing is raised twice.
+func TestJudgeMakesUpForWhatItMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		rule := high(Timing{Delay: 2 * time.Second})
+		_, stop := w.run(w.hub, Options{Node: "a"}, rule)
+		w.rate(100, 200, 200, 200, 200)
+		require.Len(t, w.alerts("hr-high"), 1)
+		stop()
+		_, stop = w.run(w.hub, Options{Node: "a"}, rule)
+		w.rate(200, 200, 200)
+		require.Len(t, w.alerts("hr-high"), 1, "raised again after a restart")
+		by := carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p1"}}
+		_, err := w.hub.Answer(context.Background(), by, carewire.AlertRef{Patient: "p1", Key: "hr-high"}, carewire.Answer{Do: carewire.AnswerAccept})
+		require.NoError(t, err)
+		stop()
+		w.rate(100, 100, 200, 200, 200, 200, 100, 100) // over, and a crossing that ends
+		_, stop = w.run(w.hub, Options{Node: "b"}, rule)
+		list := w.alerts("hr-high")
+		require.Len(t, list, 2)
+		require.False(t, list[0].Open())
+		require.Equal(t, carewire.ConditionOver, list[1].Condition)
+		stop()
+		w.run(w.hub, Options{Node: "c"}, rule)
+		require.Len(t, w.alerts("hr-high"), 2)
+	})
+}
+
+// Of several Judges on one Store one judges a patient, and another goes on in
+// ten seconds when it dies without a word.
+func TestAnotherJudgeTakesOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		rule := high(Timing{Delay: 2 * time.Second})
+		judges := map[string]*Judge{}
+		for _, name := range []string{"a", "b", "c"} {
+			judges[name], _ = w.run(w.newHub(), Options{Node: name}, rule)
+		}
+		time.Sleep(5 * time.Second)
+		holder := ""
+		for name, j := range judges {
+			if j.holds("p1") {
+				require.Empty(t, holder, "two judge the same patient")
+				holder = name
+			}
+		}
+		require.NotEmpty(t, holder)
+		judges[holder].kill()
+		w.rate(100, 100, 200, 200, 200, 200, 200, 200, 200, 200)
+		time.Sleep(2 * time.Second)
+		list := w.alerts("hr-high")
+		require.Len(t, list, 1)
+		require.Equal(t, carewire.ConditionPresent, list[0].Condition)
+	})
+}

@@ -1,0 +1,218 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// readOn judges what stands in the log behind the newest entry that was judged.
+func (b *bed) readOn(to carewire.Position) error {
+	err := b.read(carewire.HistoryQuery{Cursor: b.last.Seq, Kinds: judged}, func(e *carewire.Event) { b.take(e) })
+	if errors.Is(err, carewire.ErrGap) { // more is gone than was missed
+		b.c = nil
+		return b.rebuild(nil, to)
+	}
+	if err == nil && b.last.Seq < to.Seq {
+		b.last = to
+	}
+	return err
+}
+
+var judged = []carewire.Kind{carewire.KindVital, carewire.KindAlert}
+
+// rebuild makes the Case anew from the log: as far back as the rules look, what
+// was found in silence, and aloud from b.since on, unless the log shows that it
+// was raised or cleared then. snapshot is what is newest of each vital, and all
+// alerts that are open.
+func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
+	j := b.row.judge
+	c := NewCase(j.set, b.patient, Settings{})
+	c.maxAway = span(j.opt.MaxBlind)
+	if j.opt.To != nil {
+		c.to = j.opt.To(b.patient)
+	}
+	b.c = c
+	b.set()
+	from := b.since.time().Add(-j.set.window)
+	if old := b.lookBack(snapshot); !old.IsZero() && old.Before(from) {
+		from = old
+	}
+	if err := b.flapped(from); err != nil {
+		return err
+	}
+	for i := range snapshot {
+		b.before(&snapshot[i], from)
+	}
+	loud := false
+	last := to
+	err := b.read(carewire.HistoryQuery{From: from, Kinds: judged}, func(e *carewire.Event) {
+		at := timeOf(e)
+		if !loud && millisOf(at) >= b.since {
+			loud = true
+			c.advance(b.since)
+			c.owed = nil
+		}
+		if e.Vital == nil || !e.Vital.Received.Before(from) {
+			b.take(e)
+		}
+		if e.Seq > last.Seq {
+			last = e.Position
+		}
+	})
+	if err != nil {
+		b.c = nil
+		return err
+	}
+	if !loud {
+		c.advance(b.since)
+		c.owed = nil
+	}
+	b.last = last
+	c.reconcile()
+	return nil
+}
+
+// before takes in what is older than what is read of the log.
+func (b *bed) before(e *carewire.Event, from time.Time) {
+	switch {
+	case e.Vital != nil && e.Vital.Received.Before(from):
+		b.c.Vital(e.Position, e.Vital)
+	case e.Alert != nil && e.Alert.Raised.Before(from) && (e.Alert.Condition == carewire.ConditionPresent || !e.Alert.Updated.Before(from)):
+		a := *e.Alert
+		a.Condition, a.Rev = carewire.ConditionPresent, 0
+		a.Updated = a.Raised
+		b.c.Alert(e.Position, &a)
+	}
+	b.c.owed = nil
+}
+
+// lookBack is from when on vitals are to be read, where the newest of an input
+// that may be old cannot be used itself; zero: there is none.
+func (b *bed) lookBack(snapshot []carewire.Event) (from time.Time) {
+	s := b.row.judge.set
+	for i := range snapshot {
+		v := snapshot[i].Vital
+		if v == nil || v.Test || faultOf(v) == faultNone && v.Replaces == "" {
+			continue
+		}
+		codes := append([]string{v.Code}, partsOf[v.Code]...)
+		for _, p := range v.Components {
+			codes = append(codes, p.Code)
+		}
+		for _, code := range codes {
+			if n, ok := s.codes[keyOf(v.System, code)]; ok && s.ages[n] > 0 {
+				if old := b.since.time().Add(-s.ages[n]); from.IsZero() || old.Before(from) {
+					from = old
+				}
+			}
+		}
+	}
+	return from
+}
+
+// flapped notes the alerts of the last hour, and what people have closed.
+func (b *bed) flapped(from time.Time) error {
+	return b.read(carewire.HistoryQuery{From: from.Add(-time.Hour), To: from, Kinds: []carewire.Kind{carewire.KindAlert}}, func(e *carewire.Event) {
+		b.c.remember(e.Alert)
+	})
+}
+
+// remember takes in an alert of the hour before a Case begins.
+func (c *Case) remember(a *carewire.Alert) {
+	i := c.set.index(a.Key)
+	if i < 0 || a.Test || a.Source.By != host {
+		return
+	}
+	st, t := &c.states[i], c.set.rules[i].timing()
+	if t == nil {
+		return
+	}
+	switch {
+	case a.Condition == carewire.ConditionPresent && a.Open() && !st.known.present:
+		st.note(t, millisOf(a.Updated))
+	case a.Closed != nil && a.Condition == carewire.ConditionPresent:
+		st.close(t, millisOf(a.Closed.At))
+	}
+	st.known = known{a.ID, a.Rev, a.Open() && a.Condition == carewire.ConditionPresent}
+}
+
+func timeOf(e *carewire.Event) time.Time {
+	if e.Vital != nil {
+		return e.Vital.Received
+	}
+	return e.Alert.Updated
+}
+
+// read reads the patient's log to its end. Where its beginning is no longer
+// kept, it begins with what is.
+func (b *bed) read(q carewire.HistoryQuery, take func(*carewire.Event)) error {
+	q.Patient = b.patient
+	whole := q.Cursor == 0
+	for {
+		page, err := b.row.judge.history(b.row.ctx, q)
+		if errors.Is(err, carewire.ErrGap) && whole {
+			whole = false
+			if q.Cursor, err = b.oldest(q); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return err
+		}
+		for i := range page.Events {
+			if e := &page.Events[i]; e.Vital != nil || e.Alert != nil {
+				take(e)
+			}
+		}
+		if page.Next == 0 {
+			return nil
+		}
+		q.Cursor = page.Next
+	}
+}
+
+// oldest finds the number behind which everything that q asks for is kept.
+func (b *bed) oldest(q carewire.HistoryQuery) (uint64, error) {
+	q.Limit = 1
+	low, high := uint64(0), uint64(1)
+	gap := func(at uint64) (bool, error) {
+		q.Cursor = at
+		_, err := b.row.judge.history(b.row.ctx, q)
+		if errors.Is(err, carewire.ErrGap) {
+			return true, nil
+		}
+		return false, err
+	}
+	for {
+		pruned, err := gap(high)
+		if err != nil {
+			return 0, err
+		}
+		if !pruned {
+			break
+		}
+		low, high = high, 2*high
+	}
+	for low+1 < high {
+		middle := low + (high-low)/2
+		pruned, err := gap(middle)
+		if err != nil {
+			return 0, err
+		}
+		if pruned {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high, nil
+}
+
+func (j *Judge) history(ctx context.Context, q carewire.HistoryQuery) (carewire.HistoryPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return j.hub.History(ctx, q)
+}

@@ -1,0 +1,153 @@
+package rules
+
+import (
+	"context"
+	"encoding/json"
+	"hash/fnv"
+	"time"
+)
+
+// Which node judges whom is a function of the roster: the list of the nodes that
+// are alive, which all of them share by compare-and-set in the Store. There is
+// no leader. A node says every beat that it is alive, and up to when it has
+// judged all of its patients; one that has not for stale is gone, and the others
+// take over from the time that it has said last.
+const (
+	beat      = 2 * time.Second
+	stale     = 5 * time.Second
+	rosterKey = "rules"
+)
+
+// roster is what the nodes share.
+type roster struct {
+	Generation uint64            `json:"generation"` // counts how often the list of members changed
+	Members    map[string]member `json:"members"`
+	Gone       map[string]member `json:"gone,omitempty"` // not caught up with by all others yet
+}
+
+// member is what a node says of itself.
+type member struct {
+	Until      millis `json:"until"`      // alive until then
+	Judged     millis `json:"judged"`     // all entries of its patients that were received before this are judged
+	Generation uint64 `json:"generation"` // with the patients of this list
+}
+
+// report says that me is alive, and returns the roster as it is then.
+func report(old []byte, me string, now, judged millis, generation uint64) roster {
+	var r roster
+	if json.Unmarshal(old, &r) != nil {
+		r = roster{}
+	}
+	if r.Members == nil {
+		r.Members = make(map[string]member)
+	}
+	if r.Gone == nil {
+		r.Gone = make(map[string]member)
+	}
+	for name, m := range r.Members {
+		if m.Until <= now {
+			r.leave(name, m)
+		}
+	}
+	if _, ok := r.Members[me]; !ok {
+		r.Generation++
+		generation = 0
+	}
+	r.Members[me] = member{Until: now + span(stale), Judged: judged, Generation: generation}
+	for name, g := range r.Gone {
+		if r.caughtUp(g) {
+			delete(r.Gone, name)
+		}
+	}
+	return r
+}
+
+// leave moves a member to those who are gone.
+func (r *roster) leave(name string, m member) {
+	r.Generation++
+	m.Generation = r.Generation
+	if old, ok := r.Gone[name]; ok {
+		m.Judged = min(m.Judged, old.Judged)
+	}
+	delete(r.Members, name)
+	r.Gone[name] = m
+}
+
+// caughtUp reports whether all members have taken over what one who is gone has left.
+func (r *roster) caughtUp(g member) bool {
+	for _, m := range r.Members {
+		if m.Generation < g.Generation || m.Judged <= g.Judged {
+			return false
+		}
+	}
+	return true
+}
+
+// since is the time up to which all patients' entries are judged, whoever did it.
+func (r *roster) since(now millis) millis {
+	least := now
+	for _, list := range []map[string]member{r.Members, r.Gone} {
+		for _, m := range list {
+			least = min(least, m.Judged)
+		}
+	}
+	return least
+}
+
+// owner returns which of the members judges a patient.
+func (r *roster) owner(patient string) string {
+	var best string
+	var most uint64
+	for name := range r.Members {
+		h := fnv.New64a()
+		h.Write([]byte(name))
+		h.Write([]byte{0})
+		h.Write([]byte(patient))
+		if n := mix(h.Sum64()); best == "" || n > most || n == most && name > best {
+			best, most = name, n
+		}
+	}
+	return best
+}
+
+// mix spreads the bits of a hash whose last bytes have moved its low bits only.
+func mix(x uint64) uint64 {
+	x ^= x >> 32
+	x *= 0xd6e8feb86659fd93
+	x ^= x >> 32
+	x *= 0xd6e8feb86659fd93
+	return x ^ x>>32
+}
+
+// beat reports to the other nodes. away takes this node off the list.
+func (j *Judge) beat(ctx context.Context, away bool) error {
+	if j.dead.Load() {
+		return nil
+	}
+	began := time.Now()
+	now, judged := millisOf(j.hub.Now()), j.judgedUpTo()
+	var r roster
+	_, err := j.hub.Share(ctx, rosterKey, func(old []byte) []byte {
+		r = report(old, j.opt.Node, now, judged, j.generation)
+		if away {
+			r.leave(j.opt.Node, r.Members[j.opt.Node])
+		}
+		b, _ := json.Marshal(r)
+		return b
+	})
+	if err != nil {
+		return err
+	}
+	if r.Generation != j.roster.Generation {
+		j.settled = began.Add(beat)
+		if len(r.Members) == 1 {
+			j.settled = began
+		}
+	}
+	j.roster = r
+	j.duty.Store(int64(began.Add(stale).Sub(j.began)))
+	return nil
+}
+
+// onDuty reports whether the other nodes still count on this one.
+func (j *Judge) onDuty() bool { return !j.dead.Load() && int64(time.Since(j.began)) < j.duty.Load() }

@@ -1,0 +1,178 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+const (
+	rowMax   = 250              // patients that are watched together
+	inFlight = 10 * time.Second // between an entry's being received and its being seen here, at most
+	grace    = time.Second      // time goes on for a Case so much later, for what is still being written
+)
+
+// A row is some patients who are watched, and judged one after the other.
+type row struct {
+	judge *Judge
+	ctx   context.Context
+	stop  context.CancelFunc
+	here  atomic.Int64 // how many of its patients are still this node's
+
+	mu   sync.Mutex // held while a Case is used
+	beds map[string]*bed
+}
+
+// A bed is one patient of a row.
+type bed struct {
+	row     *row
+	patient string
+	ended   atomic.Bool  // another node's now
+	unset   atomic.Bool  // the Settings are to be asked for
+	judged  atomic.Int64 // millis: everything received before it is judged, and what followed from it done
+	since   millis       // what is received from here on is to be raised and cleared
+
+	// Under row.mu.
+	c        *Case
+	last     carewire.Position // the newest entry that was judged
+	joining  bool              // the snapshot still comes
+	snapshot []carewire.Event
+	late     time.Time // what is owed is tried again then
+}
+
+// left notes that a patient is no longer this node's.
+func (r *row) left() {
+	if r.here.Add(-1) == 0 {
+		r.stop()
+	}
+}
+
+// watch follows the row's patients until its end.
+func (r *row) watch() {
+	var list []string
+	for p := range r.beds {
+		list = append(list, p)
+	}
+	for r.ctx.Err() == nil {
+		for e, err := range r.judge.hub.Watch(r.ctx, carewire.WatchOptions{Patients: list, Delivery: carewire.DeliverEvery}) {
+			if errors.Is(err, carewire.ErrClosed) {
+				r.stop()
+				return
+			}
+			if err == nil {
+				r.see(&e)
+			}
+		}
+		r.pause(time.Second)
+	}
+}
+
+func (r *row) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-r.ctx.Done():
+	}
+}
+
+// see takes in an event.
+func (r *row) see(e *carewire.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.Type == carewire.EventHead {
+		for _, h := range e.Heads {
+			if b := r.beds[h.Patient]; b != nil && b.c != nil && !b.joining && h.Position == b.last {
+				b.advanced(millisOf(r.judge.hub.Now().Add(-inFlight)))
+			}
+		}
+		return
+	}
+	b := r.beds[e.Patient]
+	switch {
+	case b == nil || b.ended.Load():
+	case e.Type == carewire.EventSync:
+		b.joining, b.snapshot = true, nil
+	case e.Type == carewire.EventSynced:
+		b.join(e.Position)
+	case b.joining && (e.Vital != nil || e.Alert != nil):
+		b.snapshot = append(b.snapshot, *e)
+	case b.joining, b.c == nil:
+	case e.Epoch == b.last.Epoch && e.Seq <= b.last.Seq:
+	default:
+		b.take(e)
+		b.carryOut()
+		if e.Vital != nil {
+			b.advanced(millisOf(e.Vital.Received.Add(-inFlight)))
+		}
+	}
+}
+
+// take judges an event of the log.
+func (b *bed) take(e *carewire.Event) {
+	switch {
+	case e.Vital != nil:
+		b.c.Vital(e.Position, e.Vital)
+	case e.Alert != nil:
+		b.row.judge.stats.note(b.c, e.Alert)
+		b.c.Alert(e.Position, e.Alert)
+	}
+	b.last = e.Position
+}
+
+// advanced notes up to when everything is judged.
+func (b *bed) advanced(to millis) {
+	if len(b.c.owed) == 0 && int64(to) > b.judged.Load() {
+		b.judged.Store(int64(to))
+	}
+}
+
+// tick lets time go on for the row's patients, and tries again what has failed.
+func (r *row) tick() {
+	for r.ctx.Err() == nil {
+		r.pause(time.Second)
+		now := r.judge.hub.Now().Add(-grace)
+		r.mu.Lock()
+		for _, b := range r.beds {
+			if b.c == nil || b.ended.Load() {
+				continue
+			}
+			if b.unset.CompareAndSwap(true, false) {
+				b.set()
+			}
+			if !b.joining && (b.c.due < millisOf(now) || len(b.c.owed) > 0) {
+				b.c.Advance(now)
+				b.carryOut()
+			}
+		}
+		r.mu.Unlock()
+	}
+}
+
+// join builds the Case up to an entry, of which the Watch goes on: from where
+// it was, or anew from the log.
+func (b *bed) join(to carewire.Position) {
+	snapshot := b.snapshot
+	b.joining, b.snapshot = false, nil
+	var err error
+	if b.c != nil && b.last.Epoch == to.Epoch && b.last.Seq <= to.Seq {
+		err = b.readOn(to)
+	} else {
+		err = b.rebuild(snapshot, to)
+	}
+	if err != nil {
+		b.row.judge.log.Warn("rules: a patient's log could not be read", "error", err)
+		b.c, b.joining, b.snapshot = nil, true, snapshot
+		time.AfterFunc(time.Second, func() {
+			b.row.mu.Lock()
+			defer b.row.mu.Unlock()
+			if b.row.ctx.Err() == nil && b.joining {
+				b.join(to)
+			}
+		})
+		return
+	}
+	b.carryOut()
+}

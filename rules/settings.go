@@ -1,0 +1,134 @@
+package rules
+
+import (
+	"strings"
+	"time"
+)
+
+// Settings are what is particular to one patient. The zero Settings leave all
+// rules as they are.
+type Settings struct {
+	// Limits by the key of the rule.
+	Limits map[string]LimitSetting
+	// Off are rules that do not judge this patient, by their key.
+	Off map[string]Off
+	// On are the Optional rules that do.
+	On []string
+	// Born is the date of birth; zero: unknown, and what depends on it cannot be judged.
+	Born time.Time
+	// Pregnant patients have other scores.
+	Pregnant bool
+	// Scales that are prescribed, by the key of the score.
+	Scales map[string]Scale
+}
+
+// LimitSetting is a patient's own limit. Nil members are as the rule has them.
+type LimitSetting struct {
+	At     *float64
+	Margin *float64
+	Severe *float64 // only where the rule has a severe limit
+	By     string   // who has set it, as people know them
+	Reason string
+}
+
+// Off says why a rule does not judge a patient.
+type Off struct {
+	By     string
+	Reason string
+	Until  time.Time // zero: until it is switched on again
+}
+
+// Scale is a scale of a score that somebody has prescribed, such as "2" for
+// NEWS2's oxygen saturation.
+type Scale struct {
+	Name string
+	By   string
+}
+
+func (s *LimitSetting) apply(b *bounds) {
+	if s.At != nil {
+		b.at = *s.At
+	}
+	if s.Margin != nil {
+		b.margin = *s.Margin
+	}
+	if s.Severe != nil {
+		b.severe = *s.Severe
+	}
+}
+
+// explain says whose limit it is.
+func (s *LimitSetting) explain() string {
+	text := "limit of this patient"
+	if s.By != "" {
+		text += ", set by " + s.By
+	}
+	if s.Reason != "" {
+		text += ": " + s.Reason
+	}
+	return strings.Map(printable, clip(text, 300))
+}
+
+func printable(r rune) rune {
+	if r < ' ' {
+		return ' '
+	}
+	return r
+}
+
+// Apply makes s the patient's Settings from now on. Alerts of rules that are
+// switched off are cleared; others follow with the next reading.
+func (c *Case) Apply(s Settings) {
+	c.apply(s)
+}
+
+func (c *Case) apply(s Settings) {
+	c.settings = s
+	for i := range c.states {
+		r, st := &c.set.rules[i], &c.states[i]
+		c.limits[i] = nil
+		if own, ok := s.Limits[r.Key]; ok {
+			c.limits[i] = &own
+		}
+		c.switchRule(i, st)
+	}
+}
+
+// switchRule has a rule judge or not, as the Settings say.
+func (c *Case) switchRule(i int, st *state) {
+	r := &c.set.rules[i]
+	off, is := c.settings.Off[r.Key]
+	ends := millisOf(off.Until)
+	if is && ends != 0 && ends <= c.now {
+		is = false
+	}
+	if r.Optional && !contains(c.settings.On, r.Key) {
+		is, ends = true, 0
+	}
+	st.due = never
+	switch {
+	case is:
+		st.off = true
+		st.gate = gate{raised: st.raised}
+		c.look(i, st)
+		if ends != 0 {
+			st.due = ends
+		}
+	case st.off:
+		*st = state{due: never, known: st.known, told: st.told, gate: gate{raised: st.raised}}
+	default:
+		if t := r.timing(); t != nil {
+			st.due = st.gate.due(t)
+		}
+	}
+	c.due = min(c.due, st.due)
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}

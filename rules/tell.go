@@ -1,0 +1,116 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// tell notes that the alert of rule i is to be raised, changed or cleared.
+func (c *Case) tell(i int, st *state) {
+	r := &c.set.rules[i]
+	kind, seq := Updated, st.seqOf(c)
+	switch {
+	case st.level == 0:
+		kind = Cleared
+	case st.told == 0:
+		kind, seq = Raised, st.cause
+	case st.level > st.told:
+		seq = st.cause
+	}
+	st.told = st.level
+	if r.Quiet {
+		return
+	}
+	t := Transition{Rule: r.Key, Kind: kind, Seq: seq, At: c.now.time(), index: i, level: st.level}
+	if kind == Cleared {
+		t.Alert = carewire.Alert{Patient: c.patient, Key: r.Key, ID: st.known.id}
+	} else {
+		t.Alert = c.alertOf(i, st)
+		t.Alert.ID = c.eventID(r.Key, seq, fmt.Sprintf("r%d", st.level))
+	}
+	c.owed = append(c.owed, t)
+}
+
+// seqOf is the entry by which a rule has seen that things are better.
+func (st *state) seqOf(c *Case) uint64 {
+	if st.newest != 0 {
+		return st.newest
+	}
+	return c.seq
+}
+
+// eventID names what an entry has caused. It is the same wherever the same log
+// is judged, so that the Store takes it once.
+func (c *Case) eventID(key string, seq uint64, what string) string {
+	return fmt.Sprintf("%s.%d.%s.%s", key, seq, c.mark, what)
+}
+
+// alertOf returns the alert of rule i, as it explains itself.
+func (c *Case) alertOf(i int, st *state) carewire.Alert {
+	r := &c.set.rules[i]
+	l := r.levels(&r.About)[st.level-1]
+	a := carewire.Alert{Patient: c.patient, Key: r.Key, Text: l.text, Priority: l.priority, Kind: r.Kind, To: c.to, Onset: c.onset(st),
+		Source: carewire.Source{Rule: r.Key + " v" + r.Version, Limits: clip(r.explain(c, st), 128)}}
+	if a.To == nil || r.To != nil {
+		a.To = r.To
+	}
+	if len(r.codes) > 0 {
+		k := c.set.names[r.codes[0]]
+		a.Code, a.System = k.code, k.system
+	}
+	var notes []string
+	if f := st.found; f != nil {
+		a.Source.VitalID, a.Source.Unit = f.id.String(), f.unit
+		if a.Source.Value = carewire.Decimal(f.value.String()); a.Source.Value == "" && f.unit != "" {
+			a.Source.Value = carewire.DecimalOf(f.number)
+		}
+		if a.Source.Value == "" {
+			a.Source.Unit = ""
+		}
+		if f.doubt {
+			notes = append(notes, "the reading is questionable")
+		}
+		if f.note != "" {
+			notes = append(notes, f.note)
+		}
+	}
+	if st.single {
+		notes = append(notes, "one reading counts: the device measures seldom, or has sent none since")
+	}
+	if st.flaps {
+		notes = append(notes, "it has come back often; it stays until it has been well for "+short(r.timing().Settle))
+	}
+	if own := c.limits[i]; own != nil {
+		notes = append(notes, own.explain())
+	}
+	if len(notes) > 0 {
+		a.Text = clip(a.Text+" ("+strings.Join(notes, "; ")+")", 4000)
+	}
+	return a
+}
+
+func (c *Case) onset(st *state) time.Time {
+	if p := &st.pending[st.level-1]; p.since != 0 {
+		return p.since.time()
+	}
+	return st.present.time()
+}
+
+// clip cuts text to at most n bytes, at the end of a character.
+func clip(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	text = text[:n-len("…")]
+	return strings.ToValidUTF8(text, "") + "…"
+}
+
+// Owed returns what is to be raised and cleared, in order, and forgets it.
+func (c *Case) Owed() []Transition {
+	list := c.owed
+	c.owed = nil
+	return list
+}
