@@ -1,0 +1,136 @@
+package ical_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire/pagers"
+	"github.com/carewire/carewire/pagers/ical"
+)
+
+const calendar = `BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//test//rota//EN
+BEGIN:VEVENT
+UID:nights
+DTSTAMP:20260101T000000Z
+SUMMARY:ada
+CATEGORIES:ward-5
+DTSTART;TZID=Europe/Berlin:20260301T220000
+DURATION:PT8H
+RRULE:FREQ=WEEKLY;BYDAY=SU,MO
+EXDATE;TZID=Europe/Berlin:20260309T220000,20260310T220000
+RDATE;TZID=Europe/Berlin:20260310T220000,20260311T220000
+END:VEVENT
+BEGIN:VEVENT
+UID:nights
+DTSTAMP:20260101T000000Z
+RECURRENCE-ID;TZID=Europe/Berlin:20260315T220000
+SUMMARY:bob
+CATEGORIES:ward-5
+DTSTART;TZID=Europe/Berlin:20260315T230000
+DTEND;TZID=Europe/Berlin:20260316T060000
+END:VEVENT
+BEGIN:VEVENT
+UID:once
+DTSTAMP:20260101T000000Z
+SUMMARY:cyd
+CATEGORIES:ward-5
+DTSTART:20260401T080000Z
+DTEND:20260401T090000Z
+END:VEVENT
+BEGIN:VEVENT
+UID:cancelled
+DTSTAMP:20260101T000000Z
+STATUS:CANCELLED
+SUMMARY:dan
+CATEGORIES:ward-5
+DTSTART:20260401T080000Z
+DTEND:20260401T090000Z
+END:VEVENT
+BEGIN:VEVENT
+UID:lunch
+DTSTAMP:20260101T000000Z
+SUMMARY:lunch
+DTSTART:20260401T080000Z
+DTEND:20260401T090000Z
+END:VEVENT
+END:VCALENDAR
+`
+
+func who(e ical.Event) (string, string, bool) {
+	if len(e.Categories) == 0 {
+		return "", "", false
+	}
+	return e.Categories[0], e.Summary, true
+}
+
+func crlf(s string) *strings.Reader { return strings.NewReader(strings.ReplaceAll(s, "\n", "\r\n")) }
+
+func TestCalendar(t *testing.T) {
+	zone, err := time.LoadLocation("Europe/Berlin")
+	require.NoError(t, err)
+	c, err := ical.Read(crlf(calendar), zone, who)
+	require.NoError(t, err)
+	r := &pagers.Rota{More: c.Shifts}
+	for at, want := range map[string][]string{
+		"2026-03-01T21:59:00+01:00": nil,
+		"2026-03-01T22:00:00+01:00": {"ada"},
+		"2026-03-02T05:59:00+01:00": {"ada"},
+		"2026-03-02T06:00:00+01:00": nil,
+		"2026-03-02T23:00:00+01:00": {"ada"}, // Monday
+		"2026-03-03T23:00:00+01:00": nil,
+		"2026-03-09T23:00:00+01:00": nil,     // EXDATE
+		"2026-03-10T23:00:00+01:00": nil,     // RDATE and EXDATE
+		"2026-03-11T23:00:00+01:00": {"ada"}, // RDATE
+		"2026-03-15T22:30:00+01:00": nil,     // moved to 23:00, and to another person
+		"2026-03-16T00:00:00+01:00": {"bob"},
+		"2026-03-29T22:00:00+02:00": {"ada"}, // summer time began this morning
+		"2026-03-29T21:30:00+02:00": nil,
+		"2026-04-01T08:30:00Z":      {"cyd"},
+	} {
+		now, err := time.Parse(time.RFC3339, at)
+		require.NoError(t, err)
+		got, err := r.OnDuty(t.Context(), "ward-5", now)
+		require.NoError(t, err)
+		require.Equal(t, want, got, at)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, x := range map[string]string{
+		"not a calendar": "hello",
+		"a broken line":  "0;0=",
+		"no start":       strings.Replace(calendar, "DTSTART:20260401T080000Z", "DTSTART:secret", 1),
+		"no end":         strings.Replace(calendar, "DURATION:PT8H", "DURATION:secret", 1),
+		"ends before":    strings.Replace(calendar, "DTEND:20260401T090000Z", "DTEND:20260401T070000Z", 1),
+		"no rule":        strings.Replace(calendar, "FREQ=WEEKLY;BYDAY=SU,MO", "FREQ=secret", 1),
+		"no recurrence":  strings.Replace(calendar, "RECURRENCE-ID;TZID=Europe/Berlin:20260315T220000", "RECURRENCE-ID:secret", 1),
+		"no exception":   strings.Replace(calendar, "20260309T220000,", "secret,", 1),
+		"too often":      strings.Replace(calendar, "FREQ=WEEKLY;BYDAY=SU,MO", "FREQ=SECONDLY", 1),
+		"too large":      strings.Replace(calendar, "VERSION:2.0\n", strings.Repeat("X-FILL:0123456789\n", 1<<20), 1),
+	} {
+		_, err := ical.Read(crlf(x), time.UTC, who)
+		require.Error(t, err, name)
+		require.NotContains(t, err.Error(), "secret", name)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add(strings.ReplaceAll(calendar, "\n", "\r\n"))
+	now := time.Date(2026, 4, 1, 8, 30, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, s string) {
+		c, err := ical.Read(strings.NewReader(s), time.UTC, who)
+		if err != nil {
+			return
+		}
+		shifts, err := c.Shifts(t.Context(), now)
+		require.NoError(t, err)
+		for _, s := range shifts {
+			require.True(t, s.Start.Before(s.End))
+		}
+	})
+}

@@ -1,0 +1,80 @@
+package pagers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/carewire/carewire"
+)
+
+// Ntfy pages by push through an ntfy server (docs.ntfy.sh/publish), one message
+// for each topic of the recipient. Whoever knows a topic can read it unless the
+// server asks for a token, so use your own server.
+type Ntfy struct {
+	// URL is the server, such as "https://ntfy.example". It is required.
+	URL string
+	// Token is the access token; "" sends none.
+	Token string
+	// Topics gives the topics of a recipient. It is required.
+	Topics Addresses
+	// Link makes the address that a tap on the message opens. It must hold no
+	// health data. Nil means none.
+	Link func(Message) string
+	// Client makes the requests. Nil means a client with default settings.
+	Client *http.Client
+	// RevealHealthData adds the patient and the alert's text.
+	RevealHealthData bool
+}
+
+var ntfyPriorities = map[carewire.Priority]int{carewire.PriorityHigh: 5, carewire.PriorityMedium: 4, carewire.PriorityLow: 3, carewire.PriorityInfo: 2}
+
+// Page implements carewire.Pager. It returns nil if one topic has got the
+// message. A page that comes again is pushed again.
+func (n *Ntfy) Page(ctx context.Context, p carewire.Page) error {
+	if n.URL == "" || n.Topics == nil {
+		return errors.New("pagers: an Ntfy needs a URL and Topics")
+	}
+	topics, err := addressed(ctx, n.Topics, p)
+	if err != nil {
+		return err
+	}
+	m := newMessage(p, n.RevealHealthData)
+	var link string
+	if n.Link != nil {
+		link = n.Link(m)
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	if n.Token != "" {
+		header.Set("Authorization", "Bearer "+n.Token)
+	}
+	return each(ctx, topics, func(ctx context.Context, topic string) error {
+		body, err := json.Marshal(map[string]any{"topic": topic, "title": m.Title(), "message": m.Body(link), "click": link,
+			"priority": ntfyPriorities[m.Priority]})
+		if err != nil {
+			return err
+		}
+		_, err = exchange(ctx, noRedirects(n.Client), n.URL, header, body)
+		return err
+	})
+}
+
+// each sends to all addresses at once. It returns nil as soon as all have been
+// tried and one has succeeded, and else all errors.
+func each(ctx context.Context, addresses []string, send func(context.Context, string) error) error {
+	errs := make(chan error, len(addresses))
+	for _, a := range addresses {
+		go func() { errs <- send(ctx, a) }()
+	}
+	var failed []error
+	for range addresses {
+		if err := <-errs; err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) < len(addresses) {
+		return nil
+	}
+	return errors.Join(failed...)
+}

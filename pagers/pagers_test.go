@@ -1,0 +1,268 @@
+package pagers_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers"
+	"github.com/carewire/carewire/pagers/pagerstest"
+)
+
+// A gateway is an HTTP server that writes down what it takes.
+type gateway struct {
+	*httptest.Server
+	mu     sync.Mutex
+	fail   bool
+	answer func(http.ResponseWriter, *http.Request) // nil: 200
+	taken  []string
+	last   *http.Request
+	body   []byte
+}
+
+func newGateway(t *testing.T) *gateway {
+	g := &gateway{}
+	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.fail {
+			http.Error(w, "no", http.StatusServiceUnavailable)
+			return
+		}
+		g.last, g.body = r, body
+		if g.answer != nil {
+			g.answer(w, r)
+			return
+		}
+		var header strings.Builder
+		r.Header.Write(&header)
+		g.taken = append(g.taken, header.String()+"\r\n"+string(body))
+	}))
+	t.Cleanup(g.Close)
+	return g
+}
+
+func (g *gateway) Fail(f bool) { g.mu.Lock(); defer g.mu.Unlock(); g.fail = f }
+func (g *gateway) Messages() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]string{}, g.taken...)
+}
+
+var secret = []byte("a secret of thirty-two bytes ...")
+
+func only(who, address string) pagers.Addresses {
+	return func(_ context.Context, to string) ([]string, error) {
+		if to == who {
+			return []string{address}, nil
+		}
+		return nil, nil
+	}
+}
+
+// known fails for a recipient without an address, as a host's own gateway would.
+type known struct{ carewire.Pager }
+
+func (k known) Page(ctx context.Context, p carewire.Page) error {
+	if p.To == "person:nobody" {
+		return pagers.ErrNoAddress
+	}
+	return k.Pager.Page(ctx, p)
+}
+
+func TestContract(t *testing.T) {
+	id := func(m string) string {
+		return strings.Join(regexp.MustCompile(`(?i)(webhook-id|i-id): (\S+)`).FindStringSubmatch(m), "")
+	}
+	for name, x := range map[string]struct {
+		make func(*gateway) carewire.Pager
+		id   func(string) string
+	}{
+		"Webhook": {func(g *gateway) carewire.Pager { return known{&pagers.Webhook{URL: g.URL, Secret: secret}} }, id},
+		"Ntfy": {func(g *gateway) carewire.Pager {
+			return &pagers.Ntfy{URL: g.URL, Token: "t", Topics: only("person:ada", "topic-1")}
+		}, nil},
+		"SMS": {func(g *gateway) carewire.Pager {
+			return &pagers.SMS{URL: g.URL, User: "u", Password: "p", From: "Ward", Numbers: only("person:ada", "+491701234567"), IdempotencyHeader: "I-Id"}
+		}, id},
+		"Chain": {func(g *gateway) carewire.Pager {
+			return pagers.NewChain(&pagers.SMS{URL: g.URL, Numbers: only("person:bob", "+1")}, &pagers.Ntfy{URL: g.URL, Topics: only("person:ada", "topic-1")})
+		}, nil},
+		"OnCall": {func(g *gateway) carewire.Pager {
+			return &pagers.OnCall{Rota: func() *pagers.Rota { return &pagers.Rota{} }, Next: known{&pagers.Webhook{URL: g.URL, Secret: secret}}}
+		}, id},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pagerstest.Run(t, func(t *testing.T) (carewire.Pager, pagerstest.Gateway) {
+				g := newGateway(t)
+				return x.make(g), g
+			}, x.id)
+		})
+	}
+}
+
+func TestWebhookIsSigned(t *testing.T) {
+	g := newGateway(t)
+	w := &pagers.Webhook{URL: g.URL, Secret: secret}
+	require.NoError(t, w.Page(t.Context(), pagerstest.Page("person:ada", 3)))
+	now := time.Now()
+	require.NoError(t, pagers.VerifyWebhook(g.last.Header, g.body, secret, now))
+	var m pagers.Message
+	require.NoError(t, json.Unmarshal(g.body, &m))
+	require.Equal(t, pagers.Message{Key: "alert-1/3/person:ada", To: "person:ada", AlertID: "alert-1", Level: 3, Priority: carewire.PriorityHigh}, m)
+
+	for name, err := range map[string]error{
+		"another body":   pagers.VerifyWebhook(g.last.Header, append(g.body, ' '), secret, now),
+		"another secret": pagers.VerifyWebhook(g.last.Header, g.body, []byte("another secret of 32 bytes ....."), now),
+		"too late":       pagers.VerifyWebhook(g.last.Header, g.body, secret, now.Add(6*time.Minute)),
+		"no header":      pagers.VerifyWebhook(http.Header{}, g.body, secret, now),
+	} {
+		require.ErrorIs(t, err, pagers.ErrSignature, name)
+	}
+}
+
+func TestWebhookReveals(t *testing.T) {
+	g := newGateway(t)
+	require.NoError(t, (&pagers.Webhook{URL: g.URL, Secret: secret, RevealHealthData: true}).Page(t.Context(), pagerstest.Page("person:ada", 1)))
+	require.Contains(t, string(g.body), pagerstest.Patient)
+	require.Contains(t, string(g.body), pagerstest.Text)
+}
+
+func TestWebhookReplies(t *testing.T) {
+	for name, x := range map[string]struct {
+		reply string
+		want  []pagers.Reply
+	}{
+		"accept":   {`{"do":"accept","by":"ada"}`, []pagers.Reply{{Do: carewire.AnswerAccept, By: "ada"}}},
+		"reject":   {`{"do":"reject","by":"ada","other":1}`, []pagers.Reply{{Do: carewire.AnswerReject, By: "ada"}}},
+		"close":    {`{"do":"close","by":"ada"}`, nil},
+		"nobody":   {`{"do":"accept"}`, nil},
+		"nothing":  {``, nil},
+		"not JSON": {`<html>`, nil},
+	} {
+		g := newGateway(t)
+		g.answer = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, x.reply) }
+		var got []pagers.Reply
+		w := &pagers.Webhook{URL: g.URL, Secret: secret, OnReply: func(_ context.Context, p carewire.Page, r pagers.Reply) error {
+			require.Equal(t, "alert-1", p.Alert.ID)
+			got = append(got, r)
+			return errors.New("no longer open")
+		}}
+		require.NoError(t, w.Page(t.Context(), pagerstest.Page("person:ada", 1)), name)
+		require.Equal(t, x.want, got, name)
+	}
+}
+
+// What cannot get better is not tried again; what can is, within the time.
+func TestTriesAgain(t *testing.T) {
+	for status, again := range map[int]bool{400: false, 401: false, 302: false, 404: false, 408: true, 429: true, 500: true, 503: true} {
+		g := newGateway(t)
+		tries := 0
+		g.answer = func(w http.ResponseWriter, _ *http.Request) {
+			if tries++; tries == 1 {
+				w.Header().Set("Location", g.URL)
+				w.WriteHeader(status)
+			}
+		}
+		err := (&pagers.Webhook{URL: g.URL, Secret: secret}).Page(t.Context(), pagerstest.Page("person:ada", 1))
+		if again {
+			require.NoError(t, err, status)
+			require.Equal(t, 2, tries, status)
+		} else {
+			require.Equal(t, pagers.StatusError(status), err)
+			require.Equal(t, 1, tries, status)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	g := newGateway(t)
+	g.answer = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	// The wait would be longer than the level's time, so Page does not begin it.
+	require.Equal(t, pagers.StatusError(429), (&pagers.Webhook{URL: g.URL, Secret: secret}).Page(ctx, pagerstest.Page("person:ada", 1)))
+	require.NoError(t, ctx.Err())
+}
+
+type pagerFunc func(context.Context, carewire.Page) error
+
+func (f pagerFunc) Page(ctx context.Context, p carewire.Page) error { return f(ctx, p) }
+
+func TestChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var first, second int
+		broken := true
+		c := pagers.NewChain(
+			pagerFunc(func(context.Context, carewire.Page) error {
+				if first++; broken {
+					return errors.New("broken")
+				}
+				return nil
+			}),
+			pagerFunc(func(context.Context, carewire.Page) error { second++; return nil }))
+		page := func() { require.NoError(t, c.Page(t.Context(), carewire.Page{})) }
+		for range 8 {
+			page()
+		}
+		require.Equal(t, 5, first, "after five failures in a row the first way is left out")
+		require.Equal(t, 8, second)
+		time.Sleep(31 * time.Second)
+		page()
+		page()
+		require.Equal(t, 6, first, "one page probes it after 30 s")
+		require.Equal(t, 10, second)
+		broken = false
+		time.Sleep(31 * time.Second)
+		page()
+		page()
+		require.Equal(t, 8, first, "a probe that succeeds brings it back")
+		require.Equal(t, 10, second)
+	})
+}
+
+func TestChainWhereAllFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		bad := pagerFunc(func(context.Context, carewire.Page) error { tries++; panic("bad") })
+		c := pagers.NewChain(bad, bad)
+		for range 10 {
+			require.Error(t, c.Page(t.Context(), carewire.Page{}))
+		}
+		require.Equal(t, 20, tries, "no page is dropped without a try")
+		require.Error(t, pagers.NewChain().Page(t.Context(), carewire.Page{}))
+	})
+}
+
+// A way that hangs and ignores its context leaves time for the next one.
+func TestChainPassesByAHungWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		hung := pagerFunc(func(context.Context, carewire.Page) error { <-end; return nil })
+		reached := false
+		c := pagers.NewChain(hung, pagerFunc(func(context.Context, carewire.Page) error { reached = true; return nil }))
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		began := time.Now()
+		require.NoError(t, c.Page(ctx, carewire.Page{}))
+		require.True(t, reached)
+		require.Equal(t, 2*time.Second, time.Since(began))
+	})
+}

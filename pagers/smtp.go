@@ -1,0 +1,157 @@
+package pagers
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"mime"
+	"mime/quotedprintable"
+	"net"
+	"net/mail"
+	"net/smtp"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// SMTP pages by e-mail. E-mail can be late, so an SMTP should not be the only
+// way to reach a person. The connection is encrypted by STARTTLS unless
+// AllowPlaintext is set.
+type SMTP struct {
+	// Addr is the server's host and port, such as "mail.example:587". It is required.
+	Addr string
+	// From is the sender's address, such as "Ward 5 <ward5@example.org>". It is required.
+	From string
+	// Auth authenticates. Nil means no authentication.
+	Auth smtp.Auth
+	// Mailboxes gives the e-mail addresses of a recipient. It is required.
+	Mailboxes Addresses
+	// TLS configures STARTTLS. Nil means the host of Addr, and the system's roots.
+	TLS *tls.Config
+	// AllowPlaintext sends to a server without STARTTLS, such as one on this machine.
+	AllowPlaintext bool
+	// RevealHealthData adds the patient and the alert's text.
+	RevealHealthData bool
+}
+
+// Page implements carewire.Pager. It returns nil once the server has taken the
+// message for all of the recipient's addresses.
+func (s *SMTP) Page(ctx context.Context, p carewire.Page) error {
+	if s.Addr == "" || s.Mailboxes == nil {
+		return errors.New("pagers: an SMTP needs an Addr, From and Mailboxes")
+	}
+	from, err := mail.ParseAddress(s.From)
+	if err != nil {
+		return errors.New("pagers: From of an SMTP is not an address")
+	}
+	list, err := addressed(ctx, s.Mailboxes, p)
+	if err != nil {
+		return err
+	}
+	to := make([]*mail.Address, len(list))
+	for i, a := range list {
+		if to[i], err = mail.ParseAddress(a); err != nil {
+			return errors.New("pagers: a mailbox is not an address")
+		}
+	}
+	m := newMessage(p, s.RevealHealthData)
+	text := letter(from, to, &m, time.Now())
+	return retry(ctx, func(ctx context.Context) (time.Duration, error) {
+		err := s.send(ctx, from.Address, to, text)
+		if t := (*textproto.Error)(nil); errors.As(err, &t) {
+			err = fmt.Errorf("pagers: the mail server answered with %d", t.Code)
+			if t.Code >= 500 {
+				err = permanent{err}
+			}
+		}
+		return 0, err
+	})
+}
+
+// letter writes the message. Its Message-ID is derived from the page's key.
+func letter(from *mail.Address, to []*mail.Address, m *Message, now time.Time) []byte {
+	_, domain, _ := strings.Cut(from.Address, "@")
+	names := make([]string, len(to))
+	for i, a := range to {
+		names[i] = a.String()
+	}
+	var b bytes.Buffer
+	for _, line := range [][2]string{
+		{"From", from.String()}, {"To", strings.Join(names, ", ")}, {"Date", now.Format(time.RFC1123Z)},
+		{"Message-ID", "<" + messageID(m.Key) + "@" + domain + ">"}, {"Subject", mime.QEncoding.Encode("utf-8", m.Title())},
+		{"Importance", "high"}, {"Auto-Submitted", "auto-generated"}, {"MIME-Version", "1.0"},
+		{"Content-Type", "text/plain; charset=utf-8"}, {"Content-Transfer-Encoding", "quoted-printable"},
+	} {
+		fmt.Fprintf(&b, "%s: %s\r\n", line[0], line[1])
+	}
+	b.WriteString("\r\n")
+	w := quotedprintable.NewWriter(&b)
+	fmt.Fprintf(w, "%s\n", m.Body(""))
+	w.Close()
+	return b.Bytes()
+}
+
+// send has one conversation with the server. It ends with ctx.
+func (s *SMTP) send(ctx context.Context, from string, to []*mail.Address, text []byte) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Addr)
+	if err != nil {
+		return errors.New("pagers: the mail server cannot be reached")
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	host, _, _ := net.SplitHostPort(s.Addr)
+	c, err := smtp.NewClient(conn, host)
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	defer c.Close()
+	if err := s.secure(c, host); err != nil {
+		return err
+	}
+	if s.Auth != nil {
+		if err := c.Auth(s.Auth); err != nil {
+			return err
+		}
+	}
+	if err := c.Mail(from); err != nil {
+		return err
+	}
+	for _, a := range to {
+		if err := c.Rcpt(a.Address); err != nil {
+			return err
+		}
+	}
+	w, err := c.Data()
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(text); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	c.Quit() // the server has taken the message: an error of the farewell changes nothing
+	return nil
+}
+
+func (s *SMTP) secure(c *smtp.Client, host string) error {
+	if ok, _ := c.Extension("STARTTLS"); !ok {
+		if s.AllowPlaintext {
+			return nil
+		}
+		return permanent{errors.New("pagers: the mail server offers no STARTTLS")}
+	}
+	config := &tls.Config{}
+	if s.TLS != nil {
+		config = s.TLS.Clone()
+	}
+	if config.ServerName == "" {
+		config.ServerName = host
+	}
+	return c.StartTLS(config)
+}

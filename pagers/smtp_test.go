@@ -1,0 +1,189 @@
+package pagers_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers"
+	"github.com/carewire/carewire/pagers/pagerstest"
+)
+
+// A mailServer is Debian's exim4, which delivers into one file.
+type mailServer struct {
+	addr, dir string
+	roots     *x509.CertPool
+}
+
+func startMail(t *testing.T) *mailServer {
+	t.Helper()
+	exim, err := exec.LookPath("exim4")
+	if err == nil && os.Getuid() != 0 {
+		err = fmt.Errorf("exim4 takes a configuration of its own from root only")
+	}
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("no mail server: ", err)
+		}
+		t.Skip("no mail server: ", err)
+	}
+	s := &mailServer{dir: mailDir(t)}
+	s.certificate(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s.addr = l.Addr().String()
+	_, port, _ := net.SplitHostPort(s.addr)
+	l.Close()
+	config := strings.NewReplacer("DIR", s.dir, "PORT", port).Replace(`
+spool_directory = DIR
+log_file_path = DIR/log-%slog
+pid_file_path = DIR/pid
+primary_hostname = mail.test
+domainlist local_domains = mail.test
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = PORT
+tls_advertise_hosts = *
+tls_certificate = DIR/cert.pem
+tls_privatekey = DIR/key.pem
+acl_smtp_rcpt = check
+smtp_accept_max = 50
+queue_only_load = 1000
+deliver_drop_privilege = true
+keep_environment =
+begin acl
+check:
+  deny condition = ${if exists{DIR/refuse}}
+  accept domains = +local_domains
+  deny
+begin routers
+all:
+  driver = accept
+  transport = file
+begin transports
+file:
+  driver = appendfile
+  file = DIR/mbox
+  user = Debian-exim
+  no_mode_fail_narrower
+begin retry
+* * F,1h,1m
+`)
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "conf"), []byte(config), 0o600))
+	cmd := exec.Command(exim, "-C", filepath.Join(s.dir, "conf"), "-bdf", "-q1m")
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}, time.Minute, 20*time.Millisecond, "the mail server does not listen")
+	return s
+}
+
+// mailDir is a directory that the mail server may write to after it has given
+// up root, too.
+func mailDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "carewire-mail")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			said, _ := os.ReadFile(filepath.Join(dir, "log-mainlog"))
+			t.Logf("the mail server said: %s", said)
+		}
+		os.RemoveAll(dir)
+	})
+	require.NoError(t, os.Chmod(dir, 0o777))
+	return dir
+}
+
+func (s *mailServer) certificate(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"mail.test"}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "cert.pem"), cert, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o644))
+	s.roots = x509.NewCertPool()
+	s.roots.AppendCertsFromPEM(cert)
+}
+
+func (s *mailServer) pager() *pagers.SMTP {
+	return &pagers.SMTP{Addr: s.addr, From: "Ward 5 <ward@mail.test>", TLS: &tls.Config{RootCAs: s.roots, ServerName: "mail.test"},
+		Mailboxes: only("person:ada", "box@mail.test")}
+}
+
+func (s *mailServer) Fail(f bool) {
+	if f {
+		os.WriteFile(filepath.Join(s.dir, "refuse"), nil, 0o644)
+	} else {
+		os.Remove(filepath.Join(s.dir, "refuse"))
+	}
+}
+
+// Messages returns what was delivered. A server that has taken a message
+// delivers it a moment later, so it waits until nothing is in the spool.
+func (s *mailServer) Messages() []string {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		if waiting, _ := filepath.Glob(filepath.Join(s.dir, "input", "*")); len(waiting) == 0 {
+			break
+		}
+	}
+	b, _ := os.ReadFile(filepath.Join(s.dir, "mbox"))
+	if len(b) == 0 {
+		return nil
+	}
+	return strings.Split(string(b), "\nFrom ")
+}
+
+func TestSMTPContract(t *testing.T) {
+	pagerstest.Run(t, func(t *testing.T) (carewire.Pager, pagerstest.Gateway) {
+		s := startMail(t)
+		return s.pager(), s
+	}, func(m string) string {
+		_, after, _ := strings.Cut(m, "Message-ID: ")
+		id, _, _ := strings.Cut(after, "\n")
+		return id
+	})
+}
+
+func TestSMTPEncrypts(t *testing.T) {
+	s := startMail(t)
+	p := s.pager()
+	require.NoError(t, p.Page(t.Context(), pagerstest.Page("person:ada", 2)))
+	list := s.Messages()
+	require.Len(t, list, 1)
+	message := list[0]
+	require.Contains(t, message, "Subject: High alert, level 2")
+	require.Regexp(t, `TLS1\.[23]`, message, "the server's Received header says how it came")
+
+	p.TLS = &tls.Config{ServerName: "mail.test"} // trusts nobody who signed this
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	require.Error(t, p.Page(ctx, pagerstest.Page("person:ada", 2)))
+	require.Len(t, s.Messages(), 1)
+}

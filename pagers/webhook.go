@@ -1,0 +1,120 @@
+package pagers
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// Webhook pages by an HTTP request to a gateway of the host's choice. The body
+// is a Message as JSON. The request is signed as Standard Webhooks says
+// (standardwebhooks.com): headers webhook-id, webhook-timestamp and
+// webhook-signature. The ID is derived from Page.Key, so the gateway can tell a
+// repeat. A redirect is a failure.
+type Webhook struct {
+	// URL takes the requests. It is required.
+	URL string
+	// Secret signs the requests. It is required and at least 24 bytes long.
+	Secret []byte
+	// Client makes the requests. Nil means a client with default settings.
+	Client *http.Client
+	// OnReply is called with an accept or reject in the gateway's reply, which
+	// is a Reply as JSON. The host checks the person and calls Hub.Answer. An
+	// error is ignored by Page, since the message has been handed over. Nil
+	// means that replies are not read.
+	OnReply func(context.Context, carewire.Page, Reply) error
+	// RevealHealthData adds the patient, the alert's key and its text.
+	RevealHealthData bool
+}
+
+// Reply is what a gateway may answer at once. Do is AnswerAccept or
+// AnswerReject; By is the ID of the person.
+type Reply struct {
+	Do carewire.AnswerVerb `json:"do"`
+	By string              `json:"by"`
+}
+
+// Page implements carewire.Pager.
+func (w *Webhook) Page(ctx context.Context, p carewire.Page) error {
+	if w.URL == "" || len(w.Secret) < minSecret {
+		return errors.New("pagers: a Webhook needs a URL and a Secret of 24 bytes")
+	}
+	body, err := json.Marshal(newMessage(p, w.RevealHealthData))
+	if err != nil {
+		return err
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	sign(header, messageID(p.Key), time.Now(), body, w.Secret)
+	reply, err := exchange(ctx, noRedirects(w.Client), w.URL, header, body)
+	if err != nil || w.OnReply == nil {
+		return err
+	}
+	var r Reply
+	if json.Unmarshal(reply, &r) == nil && r.By != "" && (r.Do == carewire.AnswerAccept || r.Do == carewire.AnswerReject) {
+		w.OnReply(ctx, p, r)
+	}
+	return nil
+}
+
+const minSecret = 24
+
+// ErrSignature says that a webhook was not signed with the secret, or too long ago.
+var ErrSignature = errors.New("pagers: the webhook's signature is wrong or too old")
+
+// VerifyWebhook checks the signature of a request that a Webhook sent, for
+// those who write the gateway. The time stamp may differ from now by five
+// minutes. The caller still has to drop repeats of the same webhook-id.
+func VerifyWebhook(header http.Header, body, secret []byte, now time.Time) error {
+	stamp := header.Get("webhook-timestamp")
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > 5*time.Minute {
+		return ErrSignature
+	}
+	want := signature(header.Get("webhook-id"), stamp, body, secret)
+	for given := range strings.FieldsSeq(header.Get("webhook-signature")) {
+		if hmac.Equal([]byte(given), []byte(want)) {
+			return nil
+		}
+	}
+	return ErrSignature
+}
+
+func sign(header http.Header, id string, now time.Time, body, secret []byte) {
+	stamp := strconv.FormatInt(now.Unix(), 10)
+	header.Set("webhook-id", id)
+	header.Set("webhook-timestamp", stamp)
+	header.Set("webhook-signature", signature(id, stamp, body, secret))
+}
+
+func signature(id, stamp string, body, secret []byte) string {
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "%s.%s.%s", id, stamp, body)
+	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// messageID makes an ID that fits any header and names nobody.
+func messageID(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "msg_" + base64.RawURLEncoding.EncodeToString(sum[:18])
+}
+
+// noRedirects returns a client that follows no redirect: a signed message is
+// for one gateway only.
+func noRedirects(c *http.Client) *http.Client {
+	if c == nil {
+		c = http.DefaultClient
+	}
+	own := *c
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &own
+}
