@@ -259,7 +259,9 @@ func codeFrom(c *element, path string, doc *document) (system, code string) {
 	}
 	s := signs[chosen.Code]
 	for i, e := range c.get("coding").items() {
-		same := func(system, code string) bool { return found[i].System == system && found[i].Code == code && code != "" }
+		same := func(system, code string) bool {
+			return found[i].System == system && found[i].Code == code && code != ""
+		}
 		if i == best || chosen.System == systemLOINC && (same(s.also.System, s.also.Code) || same(systemMDC, s.mdc)) {
 			e.take()
 		} else {
