@@ -52,7 +52,7 @@ func (c *conn) recheck(ctx context.Context) {
 			}
 			continue
 		}
-		if w.granted > asked { // since the question: what came of that is older
+		if w.granted >= asked { // since the question, perhaps: what came of that is older
 			undecided = true
 			continue
 		}
