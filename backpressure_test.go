@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 // A slowLine carries so many bytes in a second towards the client.
@@ -329,14 +331,14 @@ type endless struct {
 	more    func()
 }
 
-func (e *endless) tryFrames([]byte, *attempt) (rest []byte, err error, tried bool) {
+func (e *endless) TryFrames([]byte, *wsconn.Attempt) (rest []byte, err error, tried bool) {
 	if e.written++; e.written < 1000 {
 		e.more()
 	}
 	return nil, nil, true
 }
 
-func (e *endless) finishFrames([]byte) error { return nil }
+func (e *endless) FinishFrames([]byte) error { return nil }
 
 // Who is sent more without end, and takes it, keeps nobody waiting whose
 // outbox the same goroutine writes for.

@@ -55,7 +55,7 @@ func benchHub(b testing.TB) *Hub {
 // swallow is a line that takes everything at once.
 type swallow struct{ bytes atomic.Int64 }
 
-func (s *swallow) writeFrames(p []byte, _ bool) error { s.bytes.Add(int64(len(p))); return nil }
+func (s *swallow) WriteFrames(p []byte, _ bool) error { s.bytes.Add(int64(len(p))); return nil }
 
 func benchWatches(h *Hub, n int, d Delivery) (watches []*watch, sink *swallow) {
 	sink = &swallow{}
@@ -213,7 +213,7 @@ func BenchmarkResume(b *testing.B) {
 
 type sinkFunc func(p []byte)
 
-func (f sinkFunc) writeFrames(p []byte, _ bool) error { f(p); return nil }
+func (f sinkFunc) WriteFrames(p []byte, _ bool) error { f(p); return nil }
 
 // BenchmarkIdle holds connections over TCP that each watch one patient, and
 // reports what each keeps in the heap and on stacks. One operation is one connection.

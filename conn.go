@@ -18,6 +18,8 @@ import (
 
 	"github.com/coder/websocket"
 	"golang.org/x/time/rate"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 const (
@@ -33,7 +35,7 @@ type conn struct {
 	session string
 	address netip.Addr
 	line    line
-	net     *netConn        // of WebSocket: the line
+	net     *wsconn.Conn    // of WebSocket: the line
 	ws      *websocket.Conn // of WebSocket
 	first   keptRequest     // the request it began with, for renewed tokens
 	out     outbox
@@ -67,7 +69,7 @@ type conn struct {
 // A line is what leads to a client: a WebSocket connection, or the reply to a POST.
 type line interface {
 	sink
-	cut() // ends it without another word
+	Cut() // ends it without another word
 }
 
 // watched is one patient that a conn watches, by itself or through groups.
@@ -104,13 +106,13 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer g.leave()
 	c := newConn(h, g, r)
-	hj := &hijacker{ResponseWriter: w, header: w.Header().Clone()}
+	hj := wsconn.NewHijacker(w, func(code uint16) []byte { return closeFrame(CloseCode(code)) })
 	var err error
 	c.ws, err = websocket.Accept(hj, r, &websocket.AcceptOptions{Subprotocols: protocol, InsecureSkipVerify: true, // originAllowed has looked
 		CompressionMode: websocket.CompressionDisabled, OnPingReceived: c.onPing, OnPongReceived: c.onPong})
 	if err != nil {
-		if hj.conn != nil { // the client went away
-			hj.conn.cut()
+		if hj.Conn != nil { // the client went away
+			hj.Conn.Cut()
 			s.refused.Add(1)
 			return
 		}
@@ -119,7 +121,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.accepted.Add(1)
-	c.net = hj.conn
+	c.net = hj.Conn
 	c.ws.SetReadLimit(int64(h.opt.MaxFrame))
 	if !c.start(c.net, g) {
 		return
@@ -143,7 +145,7 @@ func (c *conn) start(l line, g *guest) bool {
 	g.seated = false // the seats are c's, until it ends
 	c.line = l
 	c.out = outbox{hub: h, sink: l, who: c.who, fail: c.afterWriting, full: c.tooSlow}
-	if c.net != nil && c.net.direct != nil {
+	if c.net != nil && c.net.CanTry() {
 		c.out.direct = c.net
 	}
 	c.alive.Store(h.ticks()) // before the Hub's clock sees it
@@ -347,9 +349,9 @@ func (c *conn) message() *[]byte {
 			c.close(CloseBinary) // the message is still read, and the client's close frame
 		}
 		c.begun.Store(c.hub.ticks())
-		c.net.message, c.net.left = true, 2*c.hub.opt.MaxFrame+4096
+		c.net.BeginMessage(2*c.hub.opt.MaxFrame + 4096)
 		b, err := readMessage(r)
-		c.net.message = false
+		c.net.EndMessage()
 		c.begun.Store(0)
 		switch {
 		case err != nil:
@@ -392,7 +394,7 @@ func (c *conn) readFailed(err error) {
 	switch {
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		c.close(CloseTooBig)
-	case errors.Is(err, errFlood):
+	case errors.Is(err, wsconn.ErrFlood):
 		c.close(ClosePolicy)
 	case websocket.CloseStatus(err) == -1 && !errors.Is(err, io.EOF):
 		c.close(CloseProtocolError)
@@ -463,7 +465,7 @@ func (c *conn) close(code CloseCode) {
 		c.code.Store(uint32(code))
 		c.hub.stats.limits.closed(code)
 		c.out.close(code)
-		time.AfterFunc(writeWithin+2*time.Second, c.cut)
+		time.AfterFunc(wsconn.WriteWithin+2*time.Second, c.cut)
 	}
 }
 
@@ -473,9 +475,7 @@ func (c *conn) afterWriting() {
 		c.cut()
 		return
 	}
-	c.net.mu.Lock()
-	broken := c.net.broken
-	c.net.mu.Unlock()
+	broken := c.net.Broken()
 	c.mu.Lock()
 	ended := c.ended
 	c.mu.Unlock()
@@ -489,7 +489,7 @@ func (c *conn) afterWriting() {
 // cut ends the connection without another word.
 func (c *conn) cut() {
 	c.out.stop()
-	c.line.cut()
+	c.line.Cut()
 }
 
 // onPing answers a ping: the library's own answer would wait for a slow
@@ -498,8 +498,7 @@ func (c *conn) onPing(_ context.Context, payload []byte) bool {
 	if !c.mayControl() {
 		return false
 	}
-	b := make([]byte, frameHeader, frameHeader+len(payload))
-	c.out.send(controlFrame(append(b, payload...), 0x8a))
+	c.out.send(wsconn.Frame(append(newFrame(len(payload)).b, payload...), wsconn.FirstPong))
 	return false
 }
 

@@ -2,9 +2,10 @@ package carewire
 
 import (
 	"encoding/binary"
-	"iter"
 	"strings"
 	"time"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 // A frame is one event of a patient's log as ready WebSocket messages, made
@@ -65,66 +66,21 @@ func syncFrame(typ EventType, patient string, p Position, must uint64, recovered
 	return textFrame(w.b)
 }
 
-// frameHeader is the room that textFrame needs before the text.
-const frameHeader = 10
-
 // newFrame returns an encoder with room for the header that textFrame writes.
 func newFrame(size int) encoder {
-	return encoder{b: make([]byte, frameHeader, frameHeader+size)}
+	return encoder{b: make([]byte, wsconn.HeaderSize, wsconn.HeaderSize+size)}
 }
 
-// textFrame makes one ready WebSocket frame of b, whose text begins after
-// frameHeader bytes. Frames of servers carry no mask, so the same bytes serve
-// every watcher.
-func textFrame(b []byte) []byte { return controlFrame(b, 0x81) }
+// textFrame makes one ready WebSocket frame of a text that was begun with newFrame.
+func textFrame(b []byte) []byte { return wsconn.Frame(b, wsconn.FirstText) }
 
-func controlFrame(b []byte, first byte) []byte {
-	switch n := len(b) - frameHeader; {
-	case n < 126:
-		b = b[frameHeader-2:]
-		b[0], b[1] = first, byte(n)
-	case n < 1<<16:
-		b = b[frameHeader-4:]
-		b[0], b[1] = first, 126
-		binary.BigEndian.PutUint16(b[2:], uint16(n))
-	default:
-		b[0], b[1] = first, 127
-		binary.BigEndian.PutUint64(b[2:], uint64(n))
-	}
-	return b
-}
-
-// cutFrame takes the first of our own frames off b.
-func cutFrame(b []byte) (first byte, payload, rest []byte) {
-	first, n, b := b[0], int(b[1]), b[2:]
-	switch n {
-	case 126:
-		n, b = int(binary.BigEndian.Uint16(b)), b[2:]
-	case 127:
-		n, b = int(binary.BigEndian.Uint64(b)), b[8:]
-	}
-	return first, b[:n], b[n:]
-}
-
-// frameTexts yields the texts of our own frames, without control frames.
-func frameTexts(b []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for len(b) > 0 {
-			first, text, rest := cutFrame(b)
-			if b = rest; first == 0x81 && !yield(text) {
-				return
-			}
-		}
-	}
-}
-
-var pingFrame = controlFrame(make([]byte, frameHeader), 0x89)
+var pingFrame = wsconn.Frame(make([]byte, wsconn.HeaderSize), wsconn.FirstPing)
 
 // closeFrame is the close frame for code, with its constant reason.
 func closeFrame(code CloseCode) []byte {
-	b := make([]byte, frameHeader, frameHeader+32)
+	b := newFrame(32).b
 	b = binary.BigEndian.AppendUint16(b, uint16(code))
-	return controlFrame(append(b, code.reason()...), 0x88)
+	return wsconn.Frame(append(b, code.reason()...), wsconn.FirstClose)
 }
 
 // okFrame is the reply to req; members adds what belongs to the request.

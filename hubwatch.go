@@ -5,6 +5,8 @@ import (
 	"errors"
 	"iter"
 	"maps"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 // Watch follows patients within the host's process, with everything that is in
@@ -44,7 +46,7 @@ func (h *Hub) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error]
 		for {
 			select {
 			case b := <-s.frames:
-				for text := range frameTexts(b) {
+				for text := range wsconn.Texts(b) {
 					ev, _, err := decodeEvent(text)
 					if err != nil {
 						err = errStored
@@ -96,7 +98,7 @@ type hostSink struct {
 
 var errGone = errors.New("carewire: the loop has ended")
 
-func (s *hostSink) writeFrames(p []byte, _ bool) error {
+func (s *hostSink) WriteFrames(p []byte, _ bool) error {
 	b := append([]byte(nil), p...)
 	select {
 	case s.frames <- b:

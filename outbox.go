@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 const (
@@ -16,14 +18,14 @@ const (
 
 // A sink takes whole frames. The last one is a close frame if seal is set.
 type sink interface {
-	writeFrames(p []byte, seal bool) error
+	WriteFrames(p []byte, seal bool) error
 }
 
 // A directSink can write without waiting: it takes a part, and finishes the
 // rest later. tried is false if it could not even try.
 type directSink interface {
-	tryFrames(p []byte, a *attempt) (rest []byte, err error, tried bool)
-	finishFrames(rest []byte) error
+	TryFrames(p []byte, a *wsconn.Attempt) (rest []byte, err error, tried bool)
+	FinishFrames(rest []byte) error
 }
 
 // An outbox holds what waits for one client. Its unit is the patient: a turn

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 // replyWithin is how long a request by POST waits for its outcome: then the
@@ -139,14 +141,14 @@ type replyLine struct {
 	leave func()      // gives the request's place back
 }
 
-func (l *replyLine) writeFrames(p []byte, _ bool) error {
-	_, text, _ := cutFrame(p)
+func (l *replyLine) WriteFrames(p []byte, _ bool) error {
+	_, text, _ := wsconn.CutFrame(p)
 	l.leave() // first: the client may come again at once
 	l.reply <- slices.Clone(text)
 	return nil
 }
 
-func (l *replyLine) cut() {}
+func (l *replyLine) Cut() {}
 
 // answer carries out one request and writes its reply. The request goes on,
 // and keeps its place, even if nobody waits for the reply any more.
@@ -168,7 +170,7 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *gu
 	case text = <-l.reply:
 	case <-time.After(replyWithin):
 		sent, _ := decodeRequest(body, c.hub.opt.MaxVitals)
-		_, text, _ = cutFrame(errorFrame(sent.Req, ErrUnknownOutcome))
+		_, text, _ = wsconn.CutFrame(errorFrame(sent.Req, ErrUnknownOutcome))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 // A Revocation ends access that was given. Principal is required.
@@ -131,7 +133,7 @@ func (o *outbox) purge(patient string) (again bool) {
 	o.held = 0
 	for _, f := range o.control {
 		if bytes.Contains(f, tells) {
-			for text := range frameTexts(f) {
+			for text := range wsconn.Texts(f) {
 				switch peekType(text) {
 				case "inbox":
 					again, f = true, nil

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 // A stream is the reply to a POST that asks for events: what a WebSocket
@@ -20,30 +22,30 @@ type stream struct {
 	gone    chan struct{} // closed: no more is written
 }
 
-func (s *stream) writeFrames(p []byte, _ bool) error {
+func (s *stream) WriteFrames(p []byte, _ bool) error {
 	select {
 	case s.events <- appendEvents(nil, p):
 	case <-s.gone:
-		return errSealed
+		return wsconn.ErrSealed
 	}
 	select {
 	case err := <-s.written:
 		return err
 	case <-s.gone:
-		return errSealed
+		return wsconn.ErrSealed
 	}
 }
 
-func (s *stream) cut() { s.once.Do(func() { close(s.over) }) }
+func (s *stream) Cut() { s.once.Do(func() { close(s.over) }) }
 
 // appendEvents appends frames as events, of which the last may be closed. A
 // ping becomes a comment.
 func appendEvents(b, frames []byte) []byte {
 	for len(frames) > 0 {
-		first, text, rest := cutFrame(frames)
+		first, text, rest := wsconn.CutFrame(frames)
 		frames = rest
 		switch first {
-		case 0x81:
+		case wsconn.FirstText:
 			b = append(b, "data: "...)
 			for _, c := range text {
 				if c == '\n' || c == '\r' { // between members: it would end the event
@@ -51,7 +53,7 @@ func appendEvents(b, frames []byte) []byte {
 				}
 				b = append(b, c)
 			}
-		case 0x88:
+		case wsconn.FirstClose:
 			b = append(b, `data: {"type":"closed","code":`...)
 			b = append(strconv.AppendUint(b, uint64(binary.BigEndian.Uint16(text)), 10), '}')
 		default:
@@ -72,7 +74,7 @@ func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, g *g
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close") // the deadline of the last write stays on it
 	}
-	err := rc.SetWriteDeadline(time.Now().Add(writeWithin))
+	err := rc.SetWriteDeadline(time.Now().Add(wsconn.WriteWithin))
 	if err == nil {
 		err = rc.Flush()
 	}
@@ -90,7 +92,7 @@ func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, g *g
 	joined := c.start(s, g)
 	defer c.end()
 	defer close(s.gone)
-	defer func() { rc.SetWriteDeadline(time.Now().Add(writeWithin)) }() // for what the server writes last
+	defer func() { rc.SetWriteDeadline(time.Now().Add(wsconn.WriteWithin)) }() // for what the server writes last
 	if joined {
 		h.start(func() {
 			c.greet()
@@ -100,7 +102,7 @@ func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, g *g
 	for {
 		select {
 		case b := <-s.events:
-			rc.SetWriteDeadline(time.Now().Add(writeWithin)) // instead of the server's WriteTimeout
+			rc.SetWriteDeadline(time.Now().Add(wsconn.WriteWithin)) // instead of the server's WriteTimeout
 			_, err := w.Write(b)
 			if err == nil {
 				err = rc.Flush()

@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire/internal/memnet"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 const watchP1 = `{"type":"watch","req":"1","patients":["p1"]}`
@@ -193,7 +195,7 @@ func TestStreamOfAStuckClient(t *testing.T) {
 			require.Equal(t, float64(i), healthy.until("vital")["vital"].(object)["value"])
 			require.Equal(t, sent, time.Now(), "the healthy client waited")
 		}
-		time.Sleep(writeWithin + 2*time.Second)
+		time.Sleep(wsconn.WriteWithin + 2*time.Second)
 		require.Equal(t, 1, w.hub.Stats().Connections)
 	})
 }

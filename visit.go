@@ -1,17 +1,21 @@
 package carewire
 
-import "time"
+import (
+	"time"
+
+	"github.com/carewire/carewire/internal/wsconn"
+)
 
 // visit looks after the connection every four seconds.
 func (c *conn) visit(status []byte) {
 	ns := c.hub.ticks()
 	if c.out.writingFor(ns) > time.Second && c.out.slowDown() && c.net != nil {
-		c.net.slow()
+		c.net.Slow()
 	}
 	quiet := time.Duration(ns - c.alive.Load())
 	begun := c.begun.Load()
 	switch {
-	case c.out.writingFor(ns) > writeWithin: // in the middle of a frame: nothing can follow
+	case c.out.writingFor(ns) > wsconn.WriteWithin: // in the middle of a frame: nothing can follow
 		c.hub.stats.slow.Add(1)
 		c.cut()
 		return

@@ -3,17 +3,19 @@ package carewire
 import (
 	"sync"
 	"time"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 // A scratch is what a goroutine needs to write.
 type scratch struct {
 	buf []byte
-	attempt
+	wsconn.Attempt
 }
 
 var scratches = sync.Pool{New: func() any {
 	s := &scratch{buf: make([]byte, 0, writeSize)}
-	s.init()
+	s.Attempt.Init()
 	return s
 }}
 
@@ -27,7 +29,7 @@ func (o *outbox) run() {
 func (o *outbox) runOn(s *scratch) {
 	for {
 		b, oldest, seal, ok := o.take(s.buf[:0])
-		if !ok || !o.after(s, b, oldest, seal, o.sink.writeFrames(b, seal)) {
+		if !ok || !o.after(s, b, oldest, seal, o.sink.WriteFrames(b, seal)) {
 			return
 		}
 	}
@@ -81,14 +83,14 @@ func (o *outbox) runNow(s *scratch) bool {
 		var err error
 		tried := false
 		if !seal {
-			rest, err, tried = o.direct.tryFrames(b, &s.attempt)
+			rest, err, tried = o.direct.TryFrames(b, &s.Attempt)
 		}
 		if !tried || len(rest) > 0 {
 			go func() {
 				if tried {
-					err = o.direct.finishFrames(rest)
+					err = o.direct.FinishFrames(rest)
 				} else {
-					err = o.sink.writeFrames(b, seal)
+					err = o.sink.WriteFrames(b, seal)
 				}
 				if o.after(s, b, oldest, seal, err) {
 					o.runOn(s)

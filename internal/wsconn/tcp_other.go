@@ -1,6 +1,6 @@
 //go:build !linux && !darwin
 
-package carewire
+package wsconn
 
 import "syscall"
 

@@ -1,4 +1,6 @@
-package carewire
+// Package wsconn is the connection under coder/websocket: who may write to it,
+// whole frames only, and when nothing may follow any more.
+package wsconn
 
 import (
 	"bufio"
@@ -14,26 +16,32 @@ import (
 
 const (
 	readBuffer  = 512       // bytes read ahead per connection
-	writeBuffer = 128       // bytes of the library's: a whole close frame, for netConn.Write sees it in one piece
+	writeBuffer = 128       // bytes of the library's: a whole close frame, for Conn.Write sees it in one piece
 	sendBuffer  = 128 << 10 // bytes the kernel may hold for a client, where the connection lets us say so
 	unsent      = 16 << 10  // of these, bytes that are not on their way yet, once a client is slow
-	writeWithin = 10 * time.Second
 )
 
-var errSealed = errors.New("carewire: nothing more may be written")
+// WriteWithin is how long a write may take.
+const WriteWithin = 10 * time.Second
 
-var errFlood = errors.New("carewire: too many bytes for one message")
+// ErrSealed is returned by writes after a close frame, or after a frame that was
+// written in part.
+var ErrSealed = errors.New("carewire: nothing more may be written")
 
-// A netConn is one client's connection, shared with coder/websocket. The
+// ErrFlood is returned by reads when a message takes more bytes than it may.
+var ErrFlood = errors.New("carewire: too many bytes for one message")
+
+// A Conn is one client's connection, shared with coder/websocket. The
 // library reads frames from it and writes nothing but close frames; everything
 // else is written by the outbox, in whole frames. The library does not close
 // it either: it does not know what is still to be written.
 //
 // What has been written in part is final: after a short write nothing follows,
 // not even a close frame. After a close frame nothing follows either.
-type netConn struct {
+type Conn struct {
 	net.Conn
-	early []byte // what net/http had read already
+	closeFrame func(code uint16) []byte
+	early      []byte // what net/http had read already
 
 	direct syscall.RawConn // to write without waiting; nil: not possible, as under TLS
 
@@ -48,9 +56,9 @@ type netConn struct {
 }
 
 // Read returns what net/http had read first.
-func (n *netConn) Read(p []byte) (c int, err error) {
+func (n *Conn) Read(p []byte) (c int, err error) {
 	if n.message && n.left <= 0 {
-		return 0, errFlood
+		return 0, ErrFlood
 	}
 	if len(n.early) > 0 {
 		c = copy(p, n.early)
@@ -65,10 +73,10 @@ func (n *netConn) Read(p []byte) (c int, err error) {
 }
 
 // Close does nothing: the connection is the outbox's to end.
-func (n *netConn) Close() error { return nil }
+func (n *Conn) Close() error { return nil }
 
-// cut closes the connection beneath everything: TLS would first wait to say goodbye.
-func (n *netConn) cut() {
+// Cut closes the connection beneath everything: TLS would first wait to say goodbye.
+func (n *Conn) Cut() {
 	c := n.Conn
 	for range 8 {
 		w, ok := c.(interface{ NetConn() net.Conn })
@@ -82,28 +90,28 @@ func (n *netConn) cut() {
 
 // Write is called by coder/websocket alone. It passes close frames on, with
 // nothing of the peer's in them, and pretends to have written anything else.
-func (n *netConn) Write(p []byte) (int, error) {
+func (n *Conn) Write(p []byte) (int, error) {
 	if len(p) == 0 || p[0]&0x0f != 0x8 {
 		return len(p), nil
 	}
-	code := CloseCode(1000)
+	code := uint16(1000)
 	if len(p) >= 4 {
-		code = CloseCode(binary.BigEndian.Uint16(p[2:]))
+		code = binary.BigEndian.Uint16(p[2:])
 	}
-	n.Conn.SetWriteDeadline(time.Now().Add(writeWithin))
-	if err := n.writeFrames(closeFrame(code), true); err != nil && err != errSealed {
+	n.Conn.SetWriteDeadline(time.Now().Add(WriteWithin))
+	if err := n.WriteFrames(n.closeFrame(code), true); err != nil && err != ErrSealed {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// writeFrames writes whole frames, of which the last is a close frame if seal is
-// set. It may wait for as long as the client does not read: see outbox.writingFor.
-func (n *netConn) writeFrames(p []byte, seal bool) error {
+// WriteFrames writes whole frames, of which the last is a close frame if seal is
+// set. It may wait for as long as the client does not read.
+func (n *Conn) WriteFrames(p []byte, seal bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.sealed {
-		return errSealed
+		return ErrSealed
 	}
 	c, err := n.Conn.Write(p)
 	if err == nil && c < len(p) {
@@ -117,16 +125,16 @@ func (n *netConn) writeFrames(p []byte, seal bool) error {
 	return nil
 }
 
-// tryFrames writes what the kernel takes of whole frames without waiting. If
-// there is a rest, finishFrames must write it: until then nobody else can write.
+// TryFrames writes what the kernel takes of whole frames without waiting. If
+// there is a rest, FinishFrames must write it: until then nobody else can write.
 // It reports false if it could not try.
-func (n *netConn) tryFrames(p []byte, a *attempt) (rest []byte, err error, tried bool) {
+func (n *Conn) TryFrames(p []byte, a *Attempt) (rest []byte, err error, tried bool) {
 	if n.direct == nil || !n.mu.TryLock() {
 		return p, nil, false
 	}
 	if n.sealed {
 		n.mu.Unlock()
-		return nil, errSealed, true
+		return nil, ErrSealed, true
 	}
 	a.p = p
 	if err = n.direct.Write(a.write); err == nil {
@@ -143,8 +151,8 @@ func (n *netConn) tryFrames(p []byte, a *attempt) (rest []byte, err error, tried
 	return rest, nil, true
 }
 
-// finishFrames writes the rest that tryFrames has left.
-func (n *netConn) finishFrames(rest []byte) error {
+// FinishFrames writes the rest that TryFrames has left.
+func (n *Conn) FinishFrames(rest []byte) error {
 	defer n.mu.Unlock()
 	_, err := n.Conn.Write(rest)
 	if err != nil {
@@ -153,46 +161,72 @@ func (n *netConn) finishFrames(rest []byte) error {
 	return err
 }
 
-// An attempt is one goroutine's means to write without waiting.
-type attempt struct {
+// CanTry reports whether TryFrames can write without waiting.
+func (n *Conn) CanTry() bool { return n.direct != nil }
+
+// Broken reports whether a frame was written in part.
+func (n *Conn) Broken() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.broken
+}
+
+// BeginMessage lets the reader read so many bytes for the message that begins;
+// it is the reader's to call, as is EndMessage.
+func (n *Conn) BeginMessage(most int) { n.message, n.left = true, most }
+
+// EndMessage ends the bound of BeginMessage.
+func (n *Conn) EndMessage() { n.message = false }
+
+// An Attempt is one goroutine's means to write without waiting.
+type Attempt struct {
 	p     []byte
 	n     int
 	err   error
 	write func(fd uintptr) bool // kept, so that trying makes no garbage
 }
 
-func (a *attempt) init() {
+// Init makes a ready for use.
+func (a *Attempt) Init() {
 	a.write = func(fd uintptr) bool {
 		a.n, a.err = writeNow(fd, a.p)
 		return true
 	}
 }
 
-// A hijacker hands coder/websocket our netConn in place of the connection that
+// A Hijacker hands coder/websocket a Conn in place of the connection that
 // the server gives away. It takes the connection over before the answer is
 // written, and writes that itself: some middleware cannot be hijacked after.
-type hijacker struct {
+type Hijacker struct {
 	http.ResponseWriter
-	header http.Header
-	conn   *netConn
+	header     http.Header
+	closeFrame func(code uint16) []byte
+
+	Conn *Conn // the client's, once Hijack has succeeded; nil before
+}
+
+// NewHijacker returns a Hijacker that answers with w's header. closeFrame makes
+// the frames that replace the library's own.
+func NewHijacker(w http.ResponseWriter, closeFrame func(code uint16) []byte) *Hijacker {
+	return &Hijacker{ResponseWriter: w, header: w.Header().Clone(), closeFrame: closeFrame}
 }
 
 // Header returns the answer's header.
-func (h *hijacker) Header() http.Header { return h.header }
+func (h *Hijacker) Header() http.Header { return h.header }
 
 // WriteHeader does nothing: Hijack writes the only answer.
-func (h *hijacker) WriteHeader(int) {}
+func (h *Hijacker) WriteHeader(int) {}
 
 // Write does nothing: whoever called Accept answers what went wrong.
-func (h *hijacker) Write(p []byte) (int, error) { return len(p), nil }
+func (h *Hijacker) Write(p []byte) (int, error) { return len(p), nil }
 
 // Hijack takes the connection over from the server, and answers 101.
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (h *Hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	raw, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
-	n := &netConn{Conn: raw}
+	n := &Conn{Conn: raw, closeFrame: h.closeFrame}
 	if rw.Reader != nil {
 		early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 		n.early = append([]byte(nil), early...)
@@ -207,9 +241,9 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if t, ok := raw.(*net.TCPConn); ok && canWriteNow {
 		n.direct, _ = t.SyscallConn()
 	}
-	h.conn = n
+	h.Conn = n
 	raw.SetDeadline(time.Time{})
-	raw.SetWriteDeadline(time.Now().Add(writeWithin))
+	raw.SetWriteDeadline(time.Now().Add(WriteWithin))
 	if _, err := raw.Write(answer.Bytes()); err != nil {
 		return nil, nil, err
 	}
@@ -238,10 +272,10 @@ func tcp(c net.Conn) tcpConn {
 	return nil
 }
 
-// slow limits what the kernel holds back for a client that turned out to be
+// Slow limits what the kernel holds back for a client that turned out to be
 // slow: what is old stays with us, where it can be replaced, and its pongs come
 // in time. For all clients this would cost half as much again in a burst.
-func (n *netConn) slow() {
+func (n *Conn) Slow() {
 	if t := tcp(n.Conn); t != nil {
 		limitUnsent(t, unsent)
 	}
