@@ -77,7 +77,7 @@ type watched struct {
 	*watch
 	alone   bool // asked for by name
 	groups  []string
-	granted int64     // in ticks: when it was last said that access is given
+	granted uint64    // when it was last said that access is given, as Hub.questions counts
 	until   time.Time // when access ends by itself; zero: no such time
 }
 

@@ -35,6 +35,7 @@ type Hub struct {
 	// generation counts what may have ended access: a right that was decided
 	// under another one is asked for again before it counts.
 	generation  atomic.Uint64
+	questions   atomic.Uint64 // numbers what is asked and granted, to tell which came first
 	clock       *clock
 	logs        *logs
 	alerts      *alertLog

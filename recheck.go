@@ -18,7 +18,7 @@ func (c *conn) recheck(ctx context.Context) {
 	if h.opt.Authorizer == nil && len(c.who.Groups) == 0 {
 		return // what the default rules say does not change
 	}
-	asked, generation := h.ticks(), h.generation.Load()
+	asked, generation := h.questions.Add(1), h.generation.Load()
 	members, undecided := c.members(ctx)
 	c.mu.Lock()
 	patients := slices.Collect(maps.Keys(c.watches))
@@ -52,7 +52,7 @@ func (c *conn) recheck(ctx context.Context) {
 			}
 			continue
 		}
-		if w.granted >= asked { // since the question, perhaps: what came of that is older
+		if w.granted > asked { // since the question: what came of that is older
 			undecided = true
 			continue
 		}
@@ -64,7 +64,7 @@ func (c *conn) recheck(ctx context.Context) {
 		case !w.alone && len(w.groups) == 0:
 			c.revokeWatch(p)
 		case err == nil:
-			w.granted = h.ticks()
+			w.granted = h.questions.Add(1)
 			c.setUntil(w, rights[p].until)
 		}
 	}
