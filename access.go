@@ -183,8 +183,10 @@ func (h *Hub) regroup(ctx context.Context, group string) error {
 	}
 	h.generation.Add(1)
 	var wg sync.WaitGroup
-	for _, c := range h.connections(func(c *conn) bool { return slices.Contains(c.who.Groups, group) || h.opt.Authorizer != nil }) {
-		wg.Go(func() { c.recheck(ctx) })
+	for _, c := range h.registry.list() {
+		if h.opt.Authorizer != nil || slices.Contains(c.who.Groups, group) {
+			wg.Go(func() { c.recheck(ctx) })
+		}
 	}
 	wg.Wait()
 	return nil

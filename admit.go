@@ -26,9 +26,7 @@ type guest struct {
 // leave gives back the places.
 func (g *guest) leave() {
 	g.once.Do(func() {
-		g.hub.mu.Lock()
-		g.hub.joining--
-		g.hub.mu.Unlock()
+		g.hub.registry.depart()
 		if g.seated {
 			g.hub.seats.leave(g.at, g.name)
 		}
@@ -40,10 +38,7 @@ func (g *guest) leave() {
 func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	s := &h.stats
 	g := &guest{hub: h, at: h.address(r), who: &Principal{}}
-	h.mu.Lock()
-	closing, full := h.closing, len(h.conns)+h.joining >= h.opt.MaxConnections
-	h.joining++
-	h.mu.Unlock()
+	before, closing := h.registry.arrive()
 	no := func(status int, n *atomic.Uint64) *guest {
 		g.leave() // first: who is told may come again at once
 		h.refuse(w, r, g.who, status, n)
@@ -58,7 +53,7 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 		return no(http.StatusMisdirectedRequest, &s.badRequest)
 	case !originAllowed(r, h.opt.Origins):
 		return no(http.StatusForbidden, &s.forbidden)
-	case full:
+	case before >= h.opt.MaxConnections:
 		s.limits.connections.Add(1)
 		return no(http.StatusTooManyRequests, &s.tooMany)
 	case !h.seats.arrive(g.at, h.opt.MaxPerAddress):

@@ -163,7 +163,7 @@ func TestMemoryOfStuckClients(t *testing.T) {
 		synctest.Wait()
 		const wanted = clients * (events*230 + alerts*800)
 		waiting, own := 0, 0
-		for _, c := range w.hub.connections(func(*conn) bool { return true }) {
+		for _, c := range w.hub.registry.list() {
 			c.out.mu.Lock()
 			waiting += c.out.bytes
 			own += c.out.read

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -153,7 +152,7 @@ func (c *conn) start(l line, g *guest) bool {
 	c.checkAt.Store(later(h.ticks(), h.opt.Recheck))
 	c.welcome()
 	c.record(Record{Event: AuditConnect}, nil)
-	if !h.join(c, g) {
+	if !h.registry.join(c, g) {
 		c.close(CloseRestart)
 		c.end()
 		return false
@@ -230,66 +229,6 @@ func (h *Hub) authenticate(r *http.Request) (Principal, error) {
 		return Principal{}, ErrUnauthenticated
 	}
 	return p, nil
-}
-
-// join makes c, which was a guest until now, one of the Hub's connections; false
-// if the Hub is closing.
-func (h *Hub) join(c *conn, g *guest) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closing {
-		return false
-	}
-	g.once.Do(func() { h.joining-- }) // it is counted once at any time
-	h.conns[c] = struct{}{}
-	c.slot = h.joined % visits
-	h.joined++
-	h.slots[c.slot][c] = struct{}{}
-	for _, k := range c.who.keys() {
-		if h.addressed[k] == nil {
-			h.addressed[k] = make(map[*conn]struct{})
-		}
-		h.addressed[k][c] = struct{}{}
-	}
-	return true
-}
-
-func (h *Hub) leave(c *conn) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if _, ok := h.conns[c]; !ok {
-		return
-	}
-	delete(h.conns, c)
-	delete(h.slots[c.slot], c)
-	for _, k := range c.who.keys() {
-		if delete(h.addressed[k], c); len(h.addressed[k]) == 0 {
-			delete(h.addressed, k)
-		}
-	}
-	if h.closing && len(h.conns) == 0 {
-		close(h.drained)
-	}
-}
-
-// inSlot returns the connections that are visited together.
-func (h *Hub) inSlot(n int) []*conn {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Collect(maps.Keys(h.slots[n]))
-}
-
-// connections returns those for which f says so.
-func (h *Hub) connections(f func(*conn) bool) []*conn {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var list []*conn
-	for c := range h.conns {
-		if f(c) {
-			list = append(list, c)
-		}
-	}
-	return list
 }
 
 // greet gives the client what is its own without asking.
@@ -436,7 +375,7 @@ func (c *conn) end() {
 	c.hub.stats.watches.Add(-int64(len(watches)))
 	c.recordSent(0)
 	c.record(Record{Event: AuditDisconnect, Close: CloseCode(c.code.Load())}, nil)
-	c.hub.leave(c)
+	c.hub.registry.leave(c)
 	c.hub.seats.leave(c.address, c.who.ID)
 	if c.ws != nil {
 		c.ws.CloseNow() // lets go of what the library holds; the connection is ours

@@ -54,7 +54,7 @@ func TestEndedConnectionsAreCollected(t *testing.T) {
 				p.send(`{"type":"watch","req":"1","patients":["p1"]}`)
 				p.text("synced")
 				var left weak.Pointer[conn]
-				for _, c := range w.hub.connections(func(*conn) bool { return true }) {
+				for _, c := range w.hub.registry.list() {
 					left = weak.Make(c)
 				}
 				c.end(w, p)
@@ -1038,7 +1038,7 @@ func TestStuckClient(t *testing.T) {
 				}
 				l := healthy.listen()
 				var c *conn
-				for _, x := range w.hub.connections(func(c *conn) bool { return c.who.ID == "doctor" }) {
+				for _, x := range w.hub.registry.of("doctor") {
 					c = x
 				}
 				begun := time.Now()
@@ -1107,7 +1107,7 @@ func TestSendBufferIsBounded(t *testing.T) {
 				}
 				_, err := w.hub.Publish(t.Context(), many...)
 				require.NoError(t, err)
-				c := w.hub.connections(func(*conn) bool { return true })[0]
+				c := w.hub.registry.list()[0]
 				if c.out.idleFor(20 * time.Millisecond) {
 					continue
 				}
@@ -1242,7 +1242,7 @@ func TestHeartbeats(t *testing.T) {
 			require.LessOrEqual(t, l.silence(), 20*time.Second)
 		}
 		for i := range visits {
-			require.InDelta(t, n/visits, len(w.hub.inSlot(i)), 1)
+			require.InDelta(t, n/visits, len(w.hub.registry.inSlot(i)), 1)
 		}
 	})
 }

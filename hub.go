@@ -9,7 +9,6 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -51,15 +50,7 @@ type Hub struct {
 	posters     posters
 	tickets     tickets
 	stats       counters
-
-	mu        sync.Mutex
-	closing   bool
-	joining   int // handshakes under way
-	joined    int // connections that there have been
-	conns     map[*conn]struct{}
-	slots     [visits]map[*conn]struct{}    // the same, by when the clock visits them
-	addressed map[string]map[*conn]struct{} // by whom events may be addressed to
-	drained   chan struct{}                 // closed when the last connection has gone, after closing
+	registry    *registry
 }
 
 // New returns a Hub that lets in whom auth knows and keeps everything in
@@ -68,11 +59,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	if auth == nil || store == nil {
 		return nil, errors.New("carewire: an Authenticator and a Store are required")
 	}
-	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(),
-		conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), drained: make(chan struct{})}
-	for i := range h.slots {
-		h.slots[i] = make(map[*conn]struct{})
-	}
+	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(), registry: newRegistry()}
 	h.log = h.opt.Logger
 	h.store = newGuardedStore(store)
 	h.calls = newHostCalls(&h.opt, &h.stats)
@@ -511,17 +498,7 @@ func noticeEntry(n *Notice, rev uint64) Entry {
 // http.Server.Shutdown, which does not know of WebSocket connections, and
 // before closing the Store. Afterwards all calls return ErrClosed.
 func (h *Hub) Shutdown(ctx context.Context) error {
-	h.mu.Lock()
-	first := !h.closing
-	h.closing = true
-	conns := make([]*conn, 0, len(h.conns))
-	for c := range h.conns {
-		conns = append(conns, c)
-	}
-	if first && len(conns) == 0 {
-		close(h.drained)
-	}
-	h.mu.Unlock()
+	conns, first := h.registry.close()
 	var err error
 	if first {
 		for i, c := range conns {
@@ -535,7 +512,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 		}
 	}
 	select {
-	case <-h.drained:
+	case <-h.registry.drained:
 	case <-ctx.Done():
 		err = ctx.Err()
 		for _, c := range conns {

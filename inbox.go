@@ -65,33 +65,13 @@ func (h *Hub) deliverInboxes() {
 		news := h.open.takeNews()
 		for i := range news {
 			e := &news[i]
-			for _, c := range h.addressees(e) {
+			for _, c := range h.registry.addressees(e) {
 				if !c.watching(e.Patient) {
 					c.bring(*e)
 				}
 			}
 		}
 	}
-}
-
-// addressees returns the connections of those whom e is addressed to.
-func (h *Hub) addressees(e *Entry) []*conn {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	seen := make(map[*conn]bool)
-	var list []*conn
-	for _, to := range e.To {
-		if to == "patient" {
-			to = selfKey + e.Patient
-		}
-		for c := range h.addressed[to] {
-			if !seen[c] {
-				seen[c] = true
-				list = append(list, c)
-			}
-		}
-	}
-	return list
 }
 
 const inboxPage = 16 << 10 // bytes of items in one inbox frame

@@ -613,7 +613,7 @@ func TestNotMuchIsReadForAStuckClient(t *testing.T) {
 		defer stuck.ws.CloseNow()
 		stuck.ask(`{"type":"watch","req":"1","patients":[` + patients + `]}`)
 		synctest.Wait()
-		for _, c := range w.hub.connections(func(*conn) bool { return true }) {
+		for _, c := range w.hub.registry.list() {
 			held := 0
 			c.out.mu.Lock()
 			for _, x := range c.watches {

@@ -112,7 +112,7 @@ func TestConnectionLimits(t *testing.T) {
 				for _, n := range w.hub.seats.principals {
 					total += n
 				}
-				require.Equal(t, len(w.hub.conns), total)
+				require.Equal(t, len(w.hub.registry.all), total)
 			})
 		})
 	}
@@ -417,9 +417,9 @@ func TestPlacesAreCountedOnce(t *testing.T) {
 	w := newWorld(t, nil, &Options{MaxConnections: 3})
 	defer w.close()
 	taken := func() int {
-		w.hub.mu.Lock()
-		defer w.hub.mu.Unlock()
-		return len(w.hub.conns) + w.hub.joining
+		w.hub.registry.mu.Lock()
+		defer w.hub.registry.mu.Unlock()
+		return len(w.hub.registry.all) + w.hub.registry.joining
 	}
 	for range 300 {
 		one := shake(t, dialler(w, w.net, nil)(), upgrade+"Authorization: Bearer nurse\r\n\r\n")

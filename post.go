@@ -159,7 +159,7 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *gu
 	}}
 	c.line, c.pace = l, c.hub.posters.pace(c.who.ID, c.hub.opt.MaxRequests)
 	c.out = outbox{hub: c.hub, sink: l, who: c.who, fail: func() {}, full: func() {}}
-	if !c.hub.goOn(func() { c.handle(body) }) {
+	if c.hub.registry.isClosing() || !c.hub.start(func() { c.handle(body) }) {
 		g.leave()
 		c.hub.refuse(w, r, g.who, http.StatusServiceUnavailable, &c.hub.stats.refused)
 		return
@@ -175,13 +175,6 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *gu
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Write(text)
-}
-
-// goOn runs f, and lets Shutdown wait for it; false if the Hub is closing.
-func (h *Hub) goOn(f func()) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return !h.closing && h.start(f)
 }
 
 // fits says why a request cannot be made in the way in which it came.

@@ -88,9 +88,10 @@ func (h *Hub) showAccess(ctx context.Context, patient string, c *AccessChange, n
 func (h *Hub) revoke(r Revocation) {
 	h.revoked.add(r, h.now())
 	h.generation.Add(1)
-	for _, c := range h.connections(func(c *conn) bool {
-		return c.who.ID == r.Principal && (r.Session == "" || c.who.Session == r.Session)
-	}) {
+	for _, c := range h.registry.of(r.Principal) {
+		if r.Session != "" && c.who.Session != r.Session {
+			continue
+		}
 		if len(r.Patients) == 0 {
 			c.forbid()
 		}
@@ -273,7 +274,7 @@ func (h *Hub) applyUnreadable(e *Entry) {
 	h.revoked.addSealed(key, e.Due, h.now())
 	h.generation.Add(1)
 	open := h.open.all()
-	for _, c := range h.connections(func(*conn) bool { return true }) {
+	for _, c := range h.registry.list() {
 		if h.revoked.covers(c.who, "", h.now()) {
 			c.forbid()
 			continue

@@ -99,9 +99,7 @@ func (h *Hub) Stats() Stats {
 	s.Limits, s.OutboxBytes = c.limits.snapshot(), int(c.waiting.Load())
 	s.AuditFailed, s.AuditLost, s.AuditRejected = h.audit.failed.Load(), h.audit.lost.Load(), h.audit.rejected.Load()
 	s.AuditWaiting = h.audit.length()
-	h.mu.Lock()
-	s.Connections = len(h.conns)
-	h.mu.Unlock()
+	s.Connections = h.registry.count()
 	s.AlertsOpen, s.AlertsOverdue = h.open.count(h.now().Add(-5 * time.Second))
 	s.StoreState, s.StoreSince = h.store.state()
 	return s
@@ -111,10 +109,7 @@ func (h *Hub) Stats() Stats {
 // says no more than that: ErrClosed or ErrUnavailable. A Store that has no room
 // for vitals, but takes alerts, is one that answers.
 func (h *Hub) Ready() error {
-	h.mu.Lock()
-	closing := h.closing
-	h.mu.Unlock()
-	if closing {
+	if h.registry.isClosing() {
 		return ErrClosed
 	}
 	if state, _ := h.store.state(); state == storeFailing && !h.store.onlyFull() {

@@ -274,7 +274,7 @@ func TestStreamWhoseWriterPanics(t *testing.T) {
 		_, err = w.poster("nurse").http.Do(r)
 		require.Error(t, err)
 		synctest.Wait()
-		require.Zero(t, w.hub.joining, "the place is given back")
+		require.Zero(t, w.hub.registry.joining, "the place is given back")
 	})
 }
 

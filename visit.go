@@ -109,7 +109,7 @@ func (h *Hub) visitAll() {
 		}
 		if wall := time.Now().Round(0); wall.Sub(beat) > stall { // the process, or the machine, stood still
 			h.clock.woke()
-			for _, c := range h.connections(func(*conn) bool { return true }) { // what they sent meanwhile is still to be read
+			for _, c := range h.registry.list() { // what they sent meanwhile is still to be read
 				c.alive.Store(h.ticks())
 			}
 		}
@@ -122,11 +122,11 @@ func (h *Hub) visitAll() {
 		if state != last {
 			last = state
 			h.log.Warn("carewire: the store is " + state)
-			for _, c := range h.connections(func(*conn) bool { return true }) {
+			for _, c := range h.registry.list() {
 				c.out.send(statusFrame(state, since))
 			}
 		}
-		for _, c := range h.inSlot(n % visits) {
+		for _, c := range h.registry.inSlot(n % visits) {
 			c.visit(status)
 		}
 		h.audit.recordTallies(tallyEvery)
