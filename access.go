@@ -30,6 +30,11 @@ func (h *Hub) rights(ctx context.Context, a Access) map[string]right {
 	switch {
 	case len(a.Patients) == 0:
 		return rights
+	case a.Principal.Actions != nil && !slices.Contains(a.Principal.Actions, a.Action):
+		for _, patient := range a.Patients {
+			rights[patient] = right{err: ErrForbidden}
+		}
+		return rights
 	case h.opt.Authorizer == nil:
 		for _, patient := range a.Patients {
 			rights[patient] = right{err: h.byRule(ctx, &a.Principal, a.Action, patient)}

@@ -390,3 +390,23 @@ func TestShutdownWithStuckClients(t *testing.T) {
 		require.Zero(t, w.hub.Stats().Connections)
 	})
 }
+
+// A token's scopes hold beside the role and whatever an Authorizer allows.
+func TestActionsNarrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		everything := authorizer(func(context.Context, Access) ([]Decision, error) { return []Decision{{Allow: true}}, nil })
+		for name, o := range map[string]*Options{"default rules": nil, "an Authorizer": {Authorizer: everything}} {
+			w := newWorld(t, nil, o)
+			p := Principal{ID: "n", Role: RoleClinician, Patients: []string{"p1"}}
+			for _, x := range []struct {
+				actions       []Action
+				watch, answer bool
+			}{{nil, true, true}, {[]Action{}, false, false}, {[]Action{ActionWatch}, true, false}, {[]Action{ActionAnswer}, false, true}} {
+				p.Actions = x.actions
+				require.Equal(t, x.watch, w.hub.decide(t.Context(), &p, ActionWatch, []string{"p1"})["p1"] == nil, name)
+				require.Equal(t, x.answer, w.hub.decide(t.Context(), &p, ActionAnswer, []string{"p1"})["p1"] == nil, name)
+			}
+			w.close()
+		}
+	})
+}

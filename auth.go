@@ -26,6 +26,11 @@ type Principal struct {
 	Patients []string  // whom the default rules allow; "@system" for the log of the system itself
 	Groups   []string  // wards and care teams, resolved by Options.Directory
 	Expires  time.Time // when the token ends; zero: never
+
+	// Actions narrows what the principal may do, as the scopes of a token do,
+	// whatever the default rules or the Authorizer allow. Nil means no
+	// narrowing; an empty list that is not nil allows nothing.
+	Actions []Action
 }
 
 // Format writes nothing of p but its role.
