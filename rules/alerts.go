@@ -54,11 +54,9 @@ func (c *Case) others(i int, a *carewire.Alert, present, fresh bool, seq uint64)
 		st.adopt(c, i, a)
 	case present || !fresh || st.level == 0:
 	case a.Closed != nil && a.Condition == carewire.ConditionPresent:
-		if t := c.set.rules[i].timing(); t != nil {
-			st.close(t, max(millisOf(a.Closed.At), 1))
-			st.told, st.due = 0, st.gate.due(t)
-			c.due = min(c.due, st.due)
-		}
+		st.close(c.set.rules[i].timing(), millisOf(a.Closed.At), seq)
+		st.told = 0
+		c.rearm(i, st)
 	default: // cleared by somebody else, but not over
 		st.told, st.cause = 0, seq
 		c.look(i, st)
@@ -74,10 +72,7 @@ func (st *state) adopt(c *Case, i int, a *carewire.Alert) {
 		}
 	}
 	st.told = st.level
-	if t := c.set.rules[i].timing(); t != nil {
-		st.due = st.gate.due(t)
-		c.due = min(c.due, st.due)
-	}
+	c.rearm(i, st)
 }
 
 // host is the sender of what a host does by itself.
@@ -94,7 +89,7 @@ func (c *Case) knownOf(i int) *known {
 
 // owes returns the place of the first thing that is owed for rule i, or -1.
 func (c *Case) owes(i int) int {
-	return slices.IndexFunc(c.owed, func(t Transition) bool { return t.index == i })
+	return slices.IndexFunc(c.owed, func(t Transition) bool { return t.index == i && t.Kind != Published })
 }
 
 // confirm notes what has become of a transition that was carried out.

@@ -29,7 +29,7 @@ func (b *bed) carryOut() {
 		if err != nil && !errors.Is(err, carewire.ErrIDReused) && !errors.Is(err, carewire.ErrEnded) && !errors.Is(err, carewire.ErrForbidden) {
 			j.log.Error("rules: an alert was refused", "rule", t.Rule, "error", err)
 		}
-		if err == nil {
+		if err == nil && t.Kind != Published {
 			b.c.confirm(t, &a)
 		}
 		b.c.owed = b.c.owed[1:]
@@ -41,7 +41,11 @@ func (b *bed) carryOut() {
 func (j *Judge) do(ctx context.Context, t *Transition) (carewire.Alert, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if t.Kind == Cleared {
+	switch t.Kind {
+	case Published:
+		_, err := j.hub.Publish(ctx, t.Vitals...)
+		return carewire.Alert{}, err
+	case Cleared:
 		return j.hub.Clear(ctx, carewire.AlertRef{Patient: t.Alert.Patient, Key: t.Alert.Key, ID: t.Alert.ID})
 	}
 	return j.hub.Raise(ctx, t.Alert)

@@ -33,6 +33,8 @@ type Case struct {
 	owed    []Transition
 	silent  map[string]bool // the open alerts that a device is silent
 	blind   blindness
+	current *carewire.Vital // being judged
+	came    [2]other        // the last two kinds of vitals that came, the newest first
 	to      []string
 	maxAway millis // MaxBlind
 }
@@ -85,11 +87,12 @@ const (
 
 // A Transition is something that a Case has found. It hides nothing: do not log it.
 type Transition struct {
-	Rule  string // the alert's key
-	Kind  TransitionKind
-	Seq   uint64         // the entry of the log that caused it
-	At    time.Time      // when
-	Alert carewire.Alert // what is to be raised, complete; of Cleared, Patient, Key and ID only
+	Rule   string // the alert's key
+	Kind   TransitionKind
+	Seq    uint64           // the entry of the log that caused it
+	At     time.Time        // when
+	Alert  carewire.Alert   // what is to be raised, complete; of Cleared, Patient, Key and ID only
+	Vitals []carewire.Vital // of Published
 
 	index int
 	level int8
@@ -117,6 +120,11 @@ func (c *Case) Vital(p carewire.Position, v *carewire.Vital) {
 		return
 	}
 	bad := faultOf(v)
+	c.current = v
+	defer func() { c.current = nil }()
+	if bad == faultNone {
+		c.other(v)
+	}
 	switch {
 	case len(v.Components) > 0:
 		for i := range v.Components {
@@ -137,6 +145,44 @@ func (c *Case) Vital(p carewire.Position, v *carewire.Vital) {
 			c.number(n, v, v.Value, v.Unit, bad)
 		}
 	}
+}
+
+// other is when a vital of a code came last.
+type other struct {
+	code int // -1: one that no rule reads
+	at   millis
+}
+
+// other notes which numbers come.
+func (c *Case) other(v *carewire.Vital) {
+	if len(c.set.others) == 0 {
+		return
+	}
+	code := v.Code
+	if len(v.Components) > 0 {
+		code = v.Components[0].Code
+	}
+	n, ok := c.set.codes[keyOf(v.System, code)]
+	if !ok {
+		n = -1
+	}
+	if c.came[0].code != n && c.came[0].at > 0 {
+		c.came[1] = c.came[0]
+	}
+	c.came[0] = other{n, c.now}
+	for _, i := range c.set.others {
+		if m := c.set.rules[i].machine.(*absentMachine); m.code != n && !c.states[i].off && m.other(c, &c.states[i]) {
+			c.rearm(i, &c.states[i])
+		}
+	}
+}
+
+// otherThan is when a vital of another code came last.
+func (c *Case) otherThan(code int) millis {
+	if c.came[0].code != code {
+		return c.came[0].at
+	}
+	return c.came[1].at
 }
 
 // partsOf are the components of panels, which are missing when the panel is absent.
@@ -200,15 +246,26 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 // see has one rule judge a reading.
 func (c *Case) see(i int, st *state, r *reading) {
 	was := st.level
-	c.set.rules[i].see(c, st, r)
-	if t := c.set.rules[i].timing(); t != nil {
-		st.due = st.gate.due(t)
-		c.due = min(c.due, st.due)
-	}
-	if st.level > was {
+	rule := &c.set.rules[i]
+	rule.see(c, st, r)
+	c.rearm(i, st)
+	if st.level > was && !rule.own {
 		st.found = findingOf(r)
 	}
+	if st.blind && st.blindAt(c) > c.now {
+		c.due = min(c.due, c.lookBlind())
+	}
 	c.look(i, st)
+}
+
+// rearm sets when rule i is to be looked at again.
+func (c *Case) rearm(i int, st *state) {
+	rule := &c.set.rules[i]
+	st.due = st.gate.due(rule.timing())
+	if rule.due != nil {
+		st.due = min(st.due, rule.due(c, st))
+	}
+	c.due = min(c.due, st.due, st.blindAt(c))
 }
 
 func findingOf(r *reading) *finding {
@@ -225,7 +282,7 @@ func (c *Case) unusable(n int, why fault) {
 
 // able notes that the rule can judge until then.
 func (st *state) able(until millis) {
-	st.until, st.heard, st.why, st.failure = max(st.until, until), 0, faultNone, ""
+	st.until, st.heard, st.why, st.failure = until, 0, faultNone, ""
 }
 
 // unable notes that it cannot.
@@ -307,10 +364,7 @@ func (c *Case) retract(i int, gone *reading) {
 	}); ok {
 		m.retract(c, st, gone)
 	}
-	if t := c.set.rules[i].timing(); t != nil {
-		st.due = st.gate.due(t)
-		c.due = min(c.due, st.due)
-	}
+	c.rearm(i, st)
 	c.look(i, st)
 }
 
@@ -333,13 +387,11 @@ func (c *Case) advance(to millis) {
 				was := st.level
 				st.due = never
 				c.set.rules[i].tick(c, st)
-				if t := c.set.rules[i].timing(); t != nil {
-					st.due = min(st.due, st.gate.due(t))
-				}
+				c.rearm(i, st)
 				if st.due <= at { // a rule must not stand still
 					st.due = at + 1
 				}
-				if st.level > was {
+				if st.level > was && !c.set.rules[i].own {
 					c.found(i, st)
 				}
 				c.look(i, st)

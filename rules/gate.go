@@ -126,11 +126,16 @@ func (g *gate) clearing(t *Timing) millis {
 	return span(t.Clear)
 }
 
-// close notes that a person has closed the alert although it was present.
-func (g *gate) close(t *Timing, at millis) {
+// close notes that a person has closed the alert, by the entry seq, although it
+// was present. What is beyond now may be raised for that entry afterwards.
+func (g *gate) close(t *Timing, at millis, seq uint64) {
 	g.held, g.until = max(g.level, 1), at+span(t.Hold)
 	g.level, g.single, g.flaps = 0, false, false
-	g.pending = [levelsMax]pending{}
+	for i := range g.pending {
+		if g.pending[i] = (pending{}); g.latest > int8(i) {
+			g.pending[i] = pending{since: g.at, seq: seq, count: int32(t.Readings)}
+		}
+	}
 }
 
 // due is when tick is to be called next if nothing comes meanwhile.

@@ -116,25 +116,22 @@ func (b *bed) lookBack(snapshot []carewire.Event) (from time.Time) {
 // flapped notes the alerts of the last hour, and what people have closed.
 func (b *bed) flapped(from time.Time) error {
 	return b.read(carewire.HistoryQuery{From: from.Add(-time.Hour), To: from, Kinds: []carewire.Kind{carewire.KindAlert}}, func(e *carewire.Event) {
-		b.c.remember(e.Alert)
+		b.c.remember(e.Seq, e.Alert)
 	})
 }
 
 // remember takes in an alert of the hour before a Case begins.
-func (c *Case) remember(a *carewire.Alert) {
+func (c *Case) remember(seq uint64, a *carewire.Alert) {
 	i := c.set.index(a.Key)
 	if i < 0 || a.Test || a.Source.By != host {
 		return
 	}
 	st, t := &c.states[i], c.set.rules[i].timing()
-	if t == nil {
-		return
-	}
 	switch {
 	case a.Condition == carewire.ConditionPresent && a.Open() && !st.known.present:
 		st.note(t, millisOf(a.Updated))
 	case a.Closed != nil && a.Condition == carewire.ConditionPresent:
-		st.close(t, millisOf(a.Closed.At))
+		st.close(t, millisOf(a.Closed.At), seq)
 	}
 	st.known = known{a.ID, a.Rev, a.Open() && a.Condition == carewire.ConditionPresent}
 }

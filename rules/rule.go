@@ -86,6 +86,7 @@ type Set struct {
 	names  []codeKey
 	coded  map[codeKey]int32 // the values of coded readings that rules know, from 1
 	readBy [][]int           // by number of code: the rules that read it
+	others []int             // the rules that want to know of other numbers than theirs
 	window time.Duration
 	ages   []time.Duration // by number of code: how old an input may be, where a rule reads its newest value
 }
@@ -95,6 +96,8 @@ type compiled struct {
 	About
 	machine
 	codes []int
+	own   bool                       // the machine itself says what an alert was raised for
+	due   func(*Case, *state) millis // when tick is to be called beside what the Timing asks for; nil: never
 }
 
 // A machine judges by one rule. What it knows of a patient is in state.
@@ -103,7 +106,7 @@ type machine interface {
 	see(c *Case, st *state, r *reading)
 	// tick is called when st.due has come.
 	tick(c *Case, st *state)
-	// timing returns the rule's Timing, nil if it has none.
+	// timing returns the rule's Timing.
 	timing() *Timing
 	// levels returns priority and text of each level of the alert, the lowest first.
 	levels(a *About) []level
@@ -139,7 +142,7 @@ func NewSet(rules ...Rule) (*Set, error) {
 		}
 		s.rules = append(s.rules, c)
 		m, err := r.build(s)
-		if err == nil && m.timing() != nil {
+		if err == nil {
 			err = m.timing().defaults()
 		}
 		if err != nil {
@@ -147,9 +150,14 @@ func NewSet(rules ...Rule) (*Set, error) {
 		}
 		last := &s.rules[i]
 		last.machine = m
-		if t := m.timing(); t != nil {
-			s.needs(2*t.Delay + t.Clear)
+		if d, ok := m.(interface{ due(*Case, *state) millis }); ok {
+			last.due = d.due
 		}
+		switch m.(type) {
+		case *scoreMachine, *funcMachine, *combinationMachine, *absentMachine:
+			last.own = true
+		}
+		s.needs(2*m.timing().Delay + m.timing().Clear)
 	}
 	return s, nil
 }
@@ -165,8 +173,8 @@ func (s *Set) check(a *About) error {
 	probe := carewire.Alert{Patient: "p", Key: a.Key, Text: a.Text, Priority: a.Priority, Kind: a.Kind, To: a.To,
 		Source: carewire.Source{Rule: a.Key + " " + a.Version}}
 	switch {
-	case a.Key == "" || len(a.Key) > 32:
-		return fmt.Errorf("key: must be an ID of at most 32 characters")
+	case a.Key == "" || len(a.Key) > 24:
+		return fmt.Errorf("key: must be an ID of at most 24 characters")
 	case s.index(a.Key) >= 0:
 		return fmt.Errorf("key: is there twice")
 	case len(a.Text) > 400:

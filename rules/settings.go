@@ -117,9 +117,7 @@ func (c *Case) switchRule(i int, st *state) {
 	case st.off:
 		*st = state{due: never, known: st.known, told: st.told, gate: gate{raised: st.raised}}
 	default:
-		if t := r.timing(); t != nil {
-			st.due = st.gate.due(t)
-		}
+		c.rearm(i, st)
 	}
 	c.due = min(c.due, st.due)
 }

@@ -1,0 +1,214 @@
+package rules
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// Func asks a model of the host's: any function that looks at a patient's vitals
+// and says what it finds. This is where a recogniser of pictures or speech comes
+// in as well: what it has recognised is published as a vital with a code, and the
+// Func judges it, with its confidence.
+//
+// A model is taken to say the same of the same vitals. It is called in the
+// patient's turn, and holds up the patients beside: what takes long runs
+// elsewhere and publishes its results.
+type Func struct {
+	About
+	Timing
+	// Model and its version, which every alert tells; required.
+	Model, ModelVersion string
+	// Inputs are the vitals that it is given; required.
+	Inputs []Input
+	// Window is how far back; 0: the newest vital only. At most 256 are given.
+	Window time.Duration
+	// Every is the shortest time between two calls; 0: each vital is one.
+	Every time.Duration
+	// Timeout of a call; 0: one second. A call that takes longer is given up, and
+	// none is made before it has returned.
+	Timeout time.Duration
+	// MinConfidence is what a finding must have to count as present; 0: any.
+	MinConfidence float64
+	// Judge is given the vitals, the oldest first, which it must not change, and
+	// is called by one goroutine at a time for a patient, by several for several.
+	// An error says that it cannot judge; it is not shown to anybody, for it may
+	// hold health data. Required.
+	Judge func(ctx context.Context, vitals []carewire.Vital) (Finding, error)
+}
+
+// Finding is what a model has found.
+type Finding struct {
+	Present    bool
+	Priority   carewire.Priority // "": as the rule has it
+	Confidence float64           // 0 to 1
+	Text       string            // what else people should know, at most 300 bytes
+	Unknown    string            // not "": it cannot be judged, for this reason, at most 100 bytes
+}
+
+func (r Func) about() *About { return &r.About }
+
+func (r Func) build(s *Set) (machine, error) {
+	switch {
+	case r.Model == "" || r.ModelVersion == "" || len(r.Model)+len(r.ModelVersion) > 60:
+		return nil, fmt.Errorf("model: name and version are required, at most 60 bytes together")
+	case len(r.Inputs) == 0 || r.Judge == nil:
+		return nil, fmt.Errorf("inputs: inputs and judge are required")
+	case r.Window < 0 || r.Every < 0 || r.Timeout < 0 || r.MinConfidence < 0 || r.MinConfidence > 1:
+		return nil, fmt.Errorf("window: nothing may be negative, and no confidence more than 1")
+	}
+	if r.Timeout == 0 {
+		r.Timeout = time.Second
+	}
+	for _, in := range r.Inputs {
+		s.reads(in.System, in.Code)
+	}
+	s.needs(r.Window + r.Every + r.Delay)
+	return &funcMachine{rule: r}, nil
+}
+
+type funcMachine struct{ rule Func }
+
+// funcState is what a Func keeps of a patient.
+type funcState struct {
+	vitals     []carewire.Vital
+	called     millis
+	confidence float64
+	running    atomic.Bool // a call that was given up has not returned
+}
+
+const funcVitals = 256
+
+func (m *funcMachine) timing() *Timing { return &m.rule.Timing }
+
+// levels are the priorities, for a model may say which.
+func (m *funcMachine) levels(a *About) []level {
+	return []level{{carewire.PriorityLow, a.Text}, {carewire.PriorityMedium, a.Text}, {carewire.PriorityHigh, a.Text}}
+}
+
+func (m *funcMachine) state(st *state) *funcState {
+	if st.data == nil {
+		st.data = new(funcState)
+	}
+	return st.data.(*funcState)
+}
+
+func (m *funcMachine) see(c *Case, st *state, r *reading) {
+	x := m.state(st)
+	if v := c.current; v != nil && (len(x.vitals) == 0 || x.vitals[len(x.vitals)-1].ID != v.ID || v.ID == "") {
+		x.vitals = append(x.vitals, cloneVital(v))
+	}
+	from := c.now.time().Add(-m.rule.Window)
+	old := slices.IndexFunc(x.vitals, func(v carewire.Vital) bool { return !v.Received.Before(from) })
+	if old < 0 {
+		old = len(x.vitals) - 1
+	}
+	x.vitals = slices.Delete(x.vitals, 0, max(old, len(x.vitals)-funcVitals))
+	if x.called != 0 && c.now-x.called < span(m.rule.Every) {
+		return
+	}
+	x.called = c.now
+	f, failed := m.call(x)
+	switch {
+	case failed != "":
+		st.unable(c.now, faultForm)
+		st.failure = failed
+		return
+	case f.Unknown != "":
+		st.unable(c.now, faultForm)
+		x.confidence = 0
+		return
+	}
+	st.able(r.received + c.sensors[r.sensor].life())
+	m.take(c, st, r, &f)
+}
+
+// take holds a finding against the confidence that is asked for.
+func (m *funcMachine) take(c *Case, st *state, r *reading, f *Finding) {
+	m.state(st).confidence = f.Confidence
+	s := sample{at: r.at, received: r.received, interval: c.sensors[r.sensor].interval, seq: r.seq}
+	if f.Present && f.Confidence >= m.rule.MinConfidence {
+		switch or(f.Priority, m.rule.Priority) {
+		case carewire.PriorityHigh:
+			s.level = 3
+		case carewire.PriorityLow, carewire.PriorityInfo:
+			s.level = 1
+		default:
+			s.level = 2
+		}
+	}
+	s.keep = s.level
+	was := st.level
+	st.step(&m.rule.Timing, s)
+	if st.level > was {
+		st.found = findingOf(r)
+		st.found.note = strings.Map(printable, clip(f.Text, 300))
+		if st.found.note != "" {
+			st.found.note += "; "
+		}
+		st.found.note += fmt.Sprintf("%s %s, confidence %.2f", m.rule.Model, m.rule.ModelVersion, f.Confidence)
+	}
+}
+
+func or(p, def carewire.Priority) carewire.Priority {
+	if p == "" {
+		return def
+	}
+	return p
+}
+
+// call calls the model. failed says in fixed words what went wrong.
+func (m *funcMachine) call(x *funcState) (f Finding, failed string) {
+	if x.running.Load() {
+		return f, "the model has not returned"
+	}
+	type result struct {
+		f      Finding
+		failed string
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), m.rule.Timeout)
+	defer cancel()
+	done := make(chan result, 1)
+	vitals := slices.Clone(x.vitals)
+	x.running.Store(true)
+	go func() {
+		r := result{failed: "the model has panicked"}
+		defer func() {
+			recover()
+			x.running.Store(false)
+			done <- r
+		}()
+		f, err := m.rule.Judge(ctx, vitals)
+		r = result{f: f}
+		if err != nil {
+			r.failed = "the model has failed"
+		}
+	}()
+	select {
+	case r := <-done:
+		return r.f, r.failed
+	case <-ctx.Done():
+		return f, "the model takes too long"
+	}
+}
+
+func (m *funcMachine) tick(c *Case, st *state) { st.gate.tick(&m.rule.Timing, c.now) }
+
+func (m *funcMachine) explain(c *Case, st *state) string {
+	return fmt.Sprintf("%s %s, confidence %.2f of %.2f%s", m.rule.Model, m.rule.ModelVersion, m.state(st).confidence, m.rule.MinConfidence, m.rule.Timing.explain())
+}
+
+// cloneVital copies a vital with all that it refers to.
+func cloneVital(v *carewire.Vital) (c carewire.Vital) {
+	b, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(b, &c)
+	}
+	return c
+}
