@@ -1,0 +1,150 @@
+package smartauth
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// Introspection asks the issuer about tokens that are no JWT (RFC 7662).
+type Introspection struct {
+	// Endpoint is asked. The default is the one of the issuer's configuration.
+	Endpoint string
+	// ClientID and ClientSecret authenticate the host to the issuer.
+	ClientID, ClientSecret string
+	// CacheFor is how long an answer counts, if the token lasts that long. So a
+	// revoked token may serve as much longer. The default is 30 seconds.
+	CacheFor time.Duration
+}
+
+const (
+	maxCached  = 10000 // answers
+	maxAsking  = 32    // requests to the issuer at one time
+	refusalFor = 5 * time.Second
+)
+
+// An introspector asks about tokens and remembers the answers.
+type introspector struct {
+	opt      *Introspection
+	endpoint string
+	client   *http.Client
+	places   chan struct{}
+
+	mu      sync.Mutex
+	answers map[[32]byte]answer // by the token's digest
+}
+
+type answer struct {
+	claims map[string]any // nil: not active
+	until  time.Time
+}
+
+func newIntrospector(o *Introspection, endpoint string, client *http.Client) *introspector {
+	return &introspector{opt: o, endpoint: endpoint, client: client, places: make(chan struct{}, maxAsking), answers: make(map[[32]byte]answer)}
+}
+
+// ask returns the claims of an active token that is for one of audiences.
+func (i *introspector) ask(ctx context.Context, token string, audiences []string, issuer string, leeway time.Duration) (map[string]any, error) {
+	key := sha256.Sum256([]byte(token))
+	now := time.Now()
+	i.mu.Lock()
+	a, ok := i.answers[key]
+	i.mu.Unlock()
+	if !ok || !a.until.After(now) {
+		claims, err := i.request(ctx, token)
+		if err != nil {
+			return nil, err
+		}
+		if !active(claims, audiences, issuer, leeway, now) {
+			claims = nil
+		}
+		a = answer{claims, now.Add(refusalFor)}
+		if claims != nil {
+			a.until = now.Add(cmp.Or(i.opt.CacheFor, 30*time.Second))
+			if exp := moment(claims["exp"]); !exp.IsZero() && exp.Before(a.until) {
+				a.until = exp
+			}
+		}
+		i.keep(key, a, now)
+	}
+	if a.claims == nil {
+		return nil, carewire.ErrUnauthenticated
+	}
+	return maps.Clone(a.claims), nil
+}
+
+// active checks what the issuer answered.
+func active(claims map[string]any, audiences []string, issuer string, leeway time.Duration, now time.Time) bool {
+	on, _ := claims["active"].(bool)
+	if iss, given := claims["iss"]; !on || given && iss != issuer {
+		return false
+	}
+	if aud := audience(claims); len(aud) > 0 && !slices.ContainsFunc(aud, func(s string) bool { return slices.Contains(audiences, s) }) {
+		return false
+	}
+	if exp := moment(claims["exp"]); !exp.IsZero() && !exp.Add(leeway).After(now) {
+		return false
+	}
+	nbf := moment(claims["nbf"])
+	return nbf.IsZero() || !nbf.After(now.Add(leeway))
+}
+
+// keep remembers an answer. Where there is no room it forgets what has run out,
+// and else any other: strangers make up tokens without end.
+func (i *introspector) keep(key [32]byte, a answer, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.answers) >= maxCached {
+		maps.DeleteFunc(i.answers, func(_ [32]byte, a answer) bool { return !a.until.After(now) })
+		for k, old := range i.answers {
+			if len(i.answers) < maxCached {
+				break
+			}
+			if old.claims == nil || a.claims != nil { // a refusal displaces no one who is in
+				delete(i.answers, k)
+			}
+		}
+	}
+	if len(i.answers) < maxCached {
+		i.answers[key] = a
+	}
+}
+
+// request asks the issuer. An error means that it gave no answer.
+func (i *introspector) request(ctx context.Context, token string) (map[string]any, error) {
+	select {
+	case i.places <- struct{}{}:
+		defer func() { <-i.places }()
+	case <-ctx.Done():
+		return nil, errIssuer
+	}
+	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, i.endpoint, bytes.NewBufferString(form.Encode()))
+	if err != nil {
+		return nil, errIssuer
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	req.SetBasicAuth(url.QueryEscape(i.opt.ClientID), url.QueryEscape(i.opt.ClientSecret)) // RFC 6749, 2.3.1
+	res, err := i.client.Do(req)
+	if err != nil {
+		return nil, errIssuer
+	}
+	defer res.Body.Close()
+	var claims map[string]any
+	if res.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(res.Body, maxDocument)).Decode(&claims) != nil {
+		return nil, errIssuer
+	}
+	return claims, nil
+}

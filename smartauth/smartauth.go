@@ -1,0 +1,329 @@
+// Package smartauth lets people and services into a carewire Hub by the access
+// tokens of an OpenID Connect or SMART on FHIR issuer.
+//
+// A token that is a JWT is checked by the issuer's keys, which are fetched and
+// kept: while the issuer is down the last good keys serve, for a bounded time.
+// Any other token is checked by introspection (RFC 7662). Scopes narrow what
+// the principal may do, by a table that the host can change. A logout at the
+// issuer ends sessions by Authenticator.BackChannelLogout.
+package smartauth
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
+
+	"github.com/carewire/carewire"
+)
+
+// Options configure an Authenticator.
+type Options struct {
+	// Issuer is the URL that tokens name as their issuer. It is required, and
+	// must be https unless AllowPlaintext is set.
+	Issuer string
+	// Base is where ".well-known/smart-configuration" is found: the FHIR
+	// server's base URL. The default is Issuer. An issuer without that document is
+	// asked for ".well-known/openid-configuration".
+	Base string
+	// Audience lists the audiences of which a token must have one. It is required.
+	Audience []string
+	// Algorithms are the signatures that count. The default is RS256, RS384,
+	// RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA. None and the
+	// HMAC family are refused by New: they have no public keys.
+	Algorithms []string
+	// Leeway is how far the issuer's clock may differ from ours. The default is
+	// 30 seconds; more than five minutes counts as five.
+	Leeway time.Duration
+	// MaxStale is how long keys serve when the issuer cannot be reached. After it
+	// tokens are undecided (503). The default is 24 hours.
+	MaxStale time.Duration
+	// Introspection checks tokens that are no JWT. Nil refuses them.
+	Introspection *Introspection
+	// Principal makes a principal of what a token says. ErrForbidden refuses it.
+	// Nil means: fhirUser decides the role (Practitioner: clinician, Patient:
+	// patient, RelatedPerson: viewer, Device: device; none with system scopes
+	// only: service); the patient is the one in context, else fhirUser's own; the
+	// groups are the claim "groups". Empty Expires, Issued and Actions are filled in afterwards.
+	Principal func(Claims) (carewire.Principal, error)
+	// Grants says which actions each scope brings. Nil means DefaultGrants.
+	Grants []Grant
+	// Client makes the requests to the issuer. Nil means a client with a timeout
+	// of five seconds.
+	Client *http.Client
+	// AllowPlaintext lets the issuer be reached by http, for tests.
+	AllowPlaintext bool
+	// Logger gets no tokens and no claims. Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+var safeAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+const (
+	refreshEvery = 15 * time.Minute
+	unknownEvery = 20 * time.Second // an unknown key ID has the keys fetched anew so often at most
+	maxDocument  = 1 << 20          // bytes of a document or key set
+	maxToken     = 8192
+)
+
+// An Authenticator is a carewire.Authenticator. It is safe for concurrent use.
+type Authenticator struct {
+	opt        Options
+	keys       keyfunc.Keyfunc
+	parser     *jwt.Parser
+	logout     *jwt.Parser
+	fetched    atomic.Int64 // when keys last came, unix nanoseconds
+	introspect *introspector
+	sessions   sessions
+}
+
+// New asks the issuer for its configuration and keys. It returns an error if
+// the issuer cannot be reached. What it starts ends with ctx.
+func New(ctx context.Context, o Options) (*Authenticator, error) {
+	if o.Issuer == "" || len(o.Audience) == 0 {
+		return nil, errors.New("smartauth: Issuer and Audience are required")
+	}
+	if o.Algorithms == nil {
+		o.Algorithms = safeAlgorithms
+	}
+	for _, a := range o.Algorithms {
+		if !slices.Contains(safeAlgorithms, a) {
+			return nil, errors.New("smartauth: Algorithms has one that is not safe or not known")
+		}
+	}
+	if o.Grants == nil {
+		o.Grants = DefaultGrants()
+	}
+	if o.Principal == nil {
+		o.Principal = defaultPrincipal
+	}
+	if o.Client == nil {
+		o.Client = &http.Client{Timeout: 5 * time.Second}
+	}
+	o.Leeway = min(cmp.Or(o.Leeway, 30*time.Second), 5*time.Minute)
+	o.MaxStale = cmp.Or(o.MaxStale, 24*time.Hour)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	a := &Authenticator{opt: o}
+	found, err := a.discover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.keys, err = a.fetchKeys(ctx, found.JWKS); err != nil {
+		return nil, err
+	}
+	if o.Introspection != nil {
+		endpoint := cmp.Or(o.Introspection.Endpoint, found.Introspection)
+		if !a.safe(endpoint) {
+			return nil, errors.New("smartauth: the issuer has no introspection endpoint that can be used")
+		}
+		a.introspect = newIntrospector(o.Introspection, endpoint, o.Client)
+	}
+	common := []jwt.ParserOption{jwt.WithValidMethods(o.Algorithms), jwt.WithIssuer(o.Issuer), jwt.WithLeeway(o.Leeway), jwt.WithIssuedAt(), jwt.WithStrictDecoding()}
+	a.parser = jwt.NewParser(append(common, jwt.WithExpirationRequired(), jwt.WithAudience(o.Audience...))...)
+	a.logout = jwt.NewParser(append(common, jwt.WithAudience(o.Audience...))...)
+	return a, nil
+}
+
+type configuration struct {
+	Issuer        string `json:"issuer"`
+	JWKS          string `json:"jwks_uri"`
+	Introspection string `json:"introspection_endpoint"`
+}
+
+// discover reads the issuer's configuration document.
+func (a *Authenticator) discover(ctx context.Context) (c configuration, err error) {
+	base := strings.TrimSuffix(cmp.Or(a.opt.Base, a.opt.Issuer), "/")
+	if !a.safe(base) || !a.safe(a.opt.Issuer) {
+		return c, errors.New("smartauth: Issuer and Base must be https URLs")
+	}
+	for _, u := range []string{base + "/.well-known/smart-configuration", strings.TrimSuffix(a.opt.Issuer, "/") + "/.well-known/openid-configuration"} {
+		c = configuration{}
+		if err = a.get(ctx, u, &c); err == nil && c.JWKS != "" {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return c, err
+	case c.Issuer != "" && c.Issuer != a.opt.Issuer:
+		return c, errors.New("smartauth: the configuration names another issuer")
+	case !a.safe(c.JWKS):
+		return c, errors.New("smartauth: the configuration's jwks_uri cannot be used")
+	}
+	return c, nil
+}
+
+// safe reports whether a URL may be asked.
+func (a *Authenticator) safe(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && a.opt.AllowPlaintext)
+}
+
+func (a *Authenticator) get(ctx context.Context, u string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/json")
+	res, err := a.opt.Client.Do(req)
+	if err != nil {
+		return fmt.Errorf("smartauth: the issuer cannot be reached: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("smartauth: the issuer answered its configuration with status %d", res.StatusCode)
+	}
+	if json.NewDecoder(io.LimitReader(res.Body, maxDocument)).Decode(v) != nil {
+		return errors.New("smartauth: the issuer's configuration is not JSON")
+	}
+	return nil
+}
+
+// fetchKeys fetches the key set now, every 15 minutes, and when a token names a
+// key that is not known.
+func (a *Authenticator) fetchKeys(ctx context.Context, u string) (keyfunc.Keyfunc, error) {
+	client := *a.opt.Client
+	client.Transport = &keyTransport{next: cmp.Or[http.RoundTripper](client.Transport, http.DefaultTransport), fetched: &a.fetched}
+	store, err := jwkset.NewStorageFromHTTP(u, jwkset.HTTPClientStorageOptions{Client: &client, Ctx: ctx, HTTPTimeout: 5 * time.Second, RefreshInterval: refreshEvery,
+		RefreshErrorHandler: func(context.Context, error) { a.opt.Logger.Warn("smartauth: the issuer's keys could not be fetched") }})
+	if err != nil {
+		return nil, errors.New("smartauth: the issuer's keys could not be fetched")
+	}
+	set, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{HTTPURLs: map[string]jwkset.Storage{u: store},
+		RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownEvery), 1), RateLimitWaitMax: 4 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: keyStore{set, a}, UseWhitelist: []jwkset.USE{jwkset.UseSig, ""}})
+}
+
+// keyStore tells a key that does not exist from one that could not be asked for.
+type keyStore struct {
+	jwkset.Storage
+	auth *Authenticator
+}
+
+func (k keyStore) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
+	jwk, err := k.Storage.KeyRead(ctx, kid)
+	if err != nil && (!errors.Is(err, jwkset.ErrKeyNotFound) || k.auth.unreachable()) {
+		err = errors.Join(errIssuer, err)
+	}
+	return jwk, err
+}
+
+// keyTransport bounds a key set, and notes when one came.
+type keyTransport struct {
+	next    http.RoundTripper
+	fetched *atomic.Int64
+}
+
+func (k *keyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := k.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode == http.StatusOK {
+		k.fetched.Store(time.Now().UnixNano())
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(res.Body, maxDocument), res.Body}
+	return res, nil
+}
+
+var errIssuer = errors.New("smartauth: the issuer cannot be asked")
+
+// Authenticate implements carewire.Authenticator. A token that is wrong is
+// carewire.ErrUnauthenticated; one whose person may not come in is
+// carewire.ErrForbidden; any other error means that the issuer could not be asked.
+func (a *Authenticator) Authenticate(r *http.Request) (carewire.Principal, error) {
+	token := carewire.Token(r)
+	if token == "" || len(token) > maxToken {
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	}
+	all, err := a.check(r.Context(), token)
+	if err != nil {
+		return carewire.Principal{}, err
+	}
+	c := readClaims(all)
+	if c.Subject == "" {
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	}
+	p, err := a.opt.Principal(c)
+	if err != nil {
+		return carewire.Principal{}, err
+	}
+	if p.Expires.IsZero() {
+		p.Expires = c.Expires
+	}
+	if p.Actions == nil {
+		p.Actions = actions(c.Scopes, a.opt.Grants)
+	}
+	a.sessions.note(p.Session, p.ID)
+	return p, nil
+}
+
+// check returns the claims of a token that is good.
+func (a *Authenticator) check(ctx context.Context, token string) (map[string]any, error) {
+	if strings.Count(token, ".") != 2 {
+		if a.introspect == nil {
+			return nil, carewire.ErrUnauthenticated
+		}
+		return a.introspect.ask(ctx, token, a.opt.Audience, a.opt.Issuer, a.opt.Leeway)
+	}
+	claims := jwt.MapClaims{}
+	t, err := a.parser.ParseWithClaims(token, claims, a.keys.KeyfuncCtx(ctx))
+	switch {
+	case err == nil && a.stale():
+		return nil, errIssuer
+	case errors.Is(err, errIssuer):
+		return nil, errIssuer
+	case err != nil || !accessToken(t):
+		return nil, carewire.ErrUnauthenticated
+	}
+	return claims, nil
+}
+
+// accessToken reports whether the header's type is none of another purpose: a
+// logout token or the like must not let anybody in (RFC 8725, 3.11). A header
+// that asks for extensions asks for what nobody here understands (RFC 7515, 4.1.11).
+func accessToken(t *jwt.Token) bool {
+	if _, given := t.Header["crit"]; given {
+		return false
+	}
+	typ, given := t.Header["typ"]
+	if !given {
+		return true
+	}
+	s, _ := typ.(string)
+	s = strings.TrimPrefix(strings.ToLower(s), "application/")
+	return s == "jwt" || s == "at+jwt"
+}
+
+// stale reports whether the keys are too old to count.
+func (a *Authenticator) stale() bool {
+	return time.Since(time.Unix(0, a.fetched.Load())) > a.opt.MaxStale
+}
+
+// unreachable reports whether the keys were last fetched longer ago than a
+// fetch for an unknown key would have made it.
+func (a *Authenticator) unreachable() bool {
+	return time.Since(time.Unix(0, a.fetched.Load())) > unknownEvery+5*time.Second
+}
+
+var _ carewire.Authenticator = (*Authenticator)(nil)

@@ -1,0 +1,348 @@
+package smartauth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/oauth2-proxy/mockoidc"
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+)
+
+// An issuer is a real OpenID Connect server, with a SMART configuration beside it.
+type issuer struct {
+	*mockoidc.MockOIDC
+	t       *testing.T
+	fetches atomic.Int32 // of keys
+	hangs   atomic.Bool
+	end     chan struct{}
+}
+
+func newIssuer(t *testing.T) *issuer {
+	m, err := mockoidc.NewServer(nil)
+	require.NoError(t, err)
+	i := &issuer{MockOIDC: m, t: t, end: make(chan struct{})}
+	require.NoError(t, m.AddMiddleware(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == mockoidc.JWKSEndpoint {
+				i.fetches.Add(1)
+			}
+			if i.hangs.Load() {
+				<-i.end
+			}
+			next.ServeHTTP(w, r)
+		})
+	}))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, m.Start(l, nil))
+	t.Cleanup(func() { close(i.end); m.Shutdown() })
+	return i
+}
+
+func (i *issuer) options() Options {
+	return Options{Issuer: i.Issuer(), Audience: []string{"carewire"}, AllowPlaintext: true}
+}
+
+func (i *issuer) new(o Options) *Authenticator {
+	a, err := New(i.t.Context(), o)
+	require.NoError(i.t, err)
+	return a
+}
+
+// claims are those of a good token of a nurse.
+func (i *issuer) claims(more map[string]any) jwt.MapClaims {
+	now := time.Now()
+	c := jwt.MapClaims{"iss": i.Issuer(), "aud": "carewire", "sub": "nurse-1", "sid": "s1", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+		"name": "Ada", "fhirUser": "https://ehr.example/fhir/Practitioner/1", "groups": []string{"ward-5"}, "scope": "openid user/Observation.rs user/Flag.cu"}
+	maps.Copy(c, more)
+	maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })
+	return c
+}
+
+func (i *issuer) sign(c jwt.MapClaims) string {
+	s, err := i.Keypair.SignJWT(c)
+	require.NoError(i.t, err)
+	return s
+}
+
+func request(token string) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "/live", nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	return r
+}
+
+// A token that a person got by signing in lets that person in.
+func TestSignIn(t *testing.T) {
+	i := newIssuer(t)
+	o := i.options()
+	o.Audience = []string{i.ClientID}
+	o.Principal = func(c Claims) (carewire.Principal, error) {
+		return carewire.Principal{ID: c.Subject, Role: carewire.RoleViewer}, nil
+	}
+	a := i.new(o)
+	i.QueueUser(&mockoidc.MockUser{Subject: "kim", Email: "kim@example.org"})
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.Get(i.AuthorizationEndpoint() + "?" + url.Values{"scope": {"openid"}, "response_type": {"code"}, "client_id": {i.ClientID},
+		"redirect_uri": {"http://app.example/back"}, "state": {"x"}}.Encode())
+	require.NoError(t, err)
+	res.Body.Close()
+	back, err := res.Location()
+	require.NoError(t, err)
+	res, err = client.PostForm(i.TokenEndpoint(), url.Values{"grant_type": {"authorization_code"}, "code": {back.Query().Get("code")},
+		"client_id": {i.ClientID}, "client_secret": {i.ClientSecret}, "redirect_uri": {"http://app.example/back"}})
+	require.NoError(t, err)
+	defer res.Body.Close()
+	var got struct {
+		AccessToken string `json:"access_token"`
+	}
+	require.NoError(t, json.NewDecoder(res.Body).Decode(&got))
+	p, err := a.Authenticate(request(got.AccessToken))
+	require.NoError(t, err)
+	require.Equal(t, "kim", p.ID)
+	require.False(t, p.Expires.IsZero())
+}
+
+func TestPrincipals(t *testing.T) {
+	i := newIssuer(t)
+	a := i.new(i.options())
+	watch, answer := carewire.ActionWatch, carewire.ActionAnswer
+	for name, x := range map[string]struct {
+		claims map[string]any
+		want   carewire.Principal
+	}{
+		"a nurse": {nil, carewire.Principal{ID: "nurse-1", Name: "Ada", Role: carewire.RoleClinician, Session: "s1", Groups: []string{"ward-5"},
+			Actions: []carewire.Action{watch, carewire.ActionHistory, carewire.ActionRaise, answer, carewire.ActionClose, carewire.ActionClear}}},
+		"a patient": {map[string]any{"sub": "p", "fhirUser": "Patient/77", "groups": nil, "scope": "patient/*.read"},
+			carewire.Principal{ID: "p", Name: "Ada", Role: carewire.RolePatient, Session: "s1", Patients: []string{"77"}, Actions: []carewire.Action{watch, carewire.ActionHistory}}},
+		"an app launched for one patient": {map[string]any{"patient": "88", "groups": nil, "scope": []string{"patient/Observation.r"}},
+			carewire.Principal{ID: "nurse-1", Name: "Ada", Role: carewire.RoleClinician, Session: "s1", Patients: []string{"88"}, Actions: []carewire.Action{watch}}},
+		"a back end": {map[string]any{"fhirUser": nil, "name": nil, "sid": nil, "jti": "j", "scope": "system/Observation.c"},
+			carewire.Principal{ID: "nurse-1", Role: carewire.RoleService, Session: "j", Groups: []string{"ward-5"}, Actions: []carewire.Action{carewire.ActionPublish, carewire.ActionTest}}},
+		"no scopes": {map[string]any{"scope": nil},
+			carewire.Principal{ID: "nurse-1", Name: "Ada", Role: carewire.RoleClinician, Session: "s1", Groups: []string{"ward-5"}, Actions: []carewire.Action{}}},
+		"a narrowed scope brings nothing": {map[string]any{"scope": "user/Observation.rs?category=vital-signs user/Observation.sr user/Observation.x"},
+			carewire.Principal{ID: "nurse-1", Name: "Ada", Role: carewire.RoleClinician, Session: "s1", Groups: []string{"ward-5"}, Actions: []carewire.Action{}}},
+	} {
+		p, err := a.Authenticate(request(i.sign(i.claims(x.claims))))
+		require.NoError(t, err, name)
+		require.False(t, p.Expires.IsZero(), name)
+		p.Expires = time.Time{}
+		require.Equal(t, x.want, p, name)
+	}
+	_, err := a.Authenticate(request(i.sign(i.claims(map[string]any{"fhirUser": "Group/1"}))))
+	require.ErrorIs(t, err, carewire.ErrForbidden)
+}
+
+func TestParseScope(t *testing.T) {
+	for s, want := range map[string]Scope{
+		"patient/Observation.rs":                     {"patient", "Observation", "rs", ""},
+		"user/*.cruds":                               {"user", "*", "cruds", ""},
+		"system/Observation.read":                    {"system", "Observation", "rs", ""},
+		"system/Observation.write":                   {"system", "Observation", "cud", ""},
+		"patient/*.*":                                {"patient", "*", "cruds", ""},
+		"patient/Observation.rs?category=a|b&code=c": {"patient", "Observation", "rs", "category=a|b&code=c"},
+	} {
+		got, ok := ParseScope(s)
+		require.True(t, ok, s)
+		require.Equal(t, want, got)
+	}
+	for _, s := range []string{"", "openid", "launch/patient", "patient/Observation", "patient/.rs", "patient/Observation.", "patient/Observation.dus.", "patient/Observation.sr", "patient/Observation.rr", "other/Observation.rs"} {
+		_, ok := ParseScope(s)
+		require.False(t, ok, s)
+	}
+}
+
+func TestForgedTokens(t *testing.T) {
+	i := newIssuer(t)
+	a := i.new(i.options())
+	good := i.sign(i.claims(nil))
+	_, err := a.Authenticate(request(good))
+	require.NoError(t, err)
+
+	kid, err := i.Keypair.KeyID()
+	require.NoError(t, err)
+	own, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKIXPublicKey(i.Keypair.PublicKey)
+	require.NoError(t, err)
+	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	attacker := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a key of the attacker's was fetched") }))
+	defer attacker.Close()
+
+	signed := func(method jwt.SigningMethod, key any, header map[string]any, claims map[string]any) string {
+		token := jwt.NewWithClaims(method, i.claims(claims))
+		token.Header["kid"] = kid
+		maps.Copy(token.Header, header)
+		maps.DeleteFunc(token.Header, func(_ string, v any) bool { return v == nil })
+		s, err := token.SignedString(key)
+		require.NoError(t, err)
+		return s
+	}
+	parts := strings.Split(good, ".")
+	now := time.Now()
+	raw := func(v any) string { b, _ := json.Marshal(v); return base64.RawURLEncoding.EncodeToString(b) }
+	issued := func(claims map[string]any) string { return i.sign(i.claims(claims)) }
+	for name, token := range map[string]string{
+		"no signature, alg none":       signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, nil),
+		"alg nOnE":                     raw(map[string]any{"alg": "nOnE", "kid": kid}) + "." + parts[1] + ".",
+		"signature dropped":            parts[0] + "." + parts[1] + ".",
+		"key confusion, PEM":           signed(jwt.SigningMethodHS256, public, nil, nil),
+		"key confusion, DER":           signed(jwt.SigningMethodHS256, der, nil, nil),
+		"key confusion, modulus":       signed(jwt.SigningMethodHS512, i.Keypair.PublicKey.N.Bytes(), nil, nil),
+		"own key under the kid":        signed(jwt.SigningMethodRS256, own, nil, nil),
+		"own key, no kid":              signed(jwt.SigningMethodRS256, own, map[string]any{"kid": nil}, nil),
+		"own key, kid a path":          signed(jwt.SigningMethodRS256, own, map[string]any{"kid": "../../dev/null"}, nil),
+		"own key, kid a number":        signed(jwt.SigningMethodRS256, own, map[string]any{"kid": 1}, nil),
+		"own key in jwk":               signed(jwt.SigningMethodRS256, own, map[string]any{"jwk": map[string]any{"kty": "RSA", "e": "AQAB", "n": base64.RawURLEncoding.EncodeToString(own.N.Bytes())}}, nil),
+		"own key by jku":               signed(jwt.SigningMethodRS256, own, map[string]any{"jku": attacker.URL}, nil),
+		"own key by x5u":               signed(jwt.SigningMethodRS256, own, map[string]any{"x5u": attacker.URL}, nil),
+		"payload exchanged":            parts[0] + "." + raw(i.claims(map[string]any{"sub": "other"})) + "." + parts[2],
+		"header exchanged":             raw(map[string]any{"alg": "RS512", "kid": kid}) + "." + parts[1] + "." + parts[2],
+		"signature of another":         parts[0] + "." + parts[1] + "." + strings.Split(issued(map[string]any{"sub": "x"}), ".")[2],
+		"signature cut short":          good[:len(good)-4],
+		"four parts":                   good + ".x",
+		"padded":                       parts[0] + "." + parts[1] + "." + parts[2] + "==",
+		"an extension that is crit":    signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"crit": []string{"exp2"}}, nil),
+		"a logout token":               signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"typ": "logout+jwt"}, nil),
+		"type a number":                signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"typ": 1}, nil),
+		"another issuer":               issued(map[string]any{"iss": "https://other.example"}),
+		"issuer with a slash":          issued(map[string]any{"iss": i.Issuer() + "/"}),
+		"no issuer":                    issued(map[string]any{"iss": nil}),
+		"another audience":             issued(map[string]any{"aud": "payroll"}),
+		"no audience":                  issued(map[string]any{"aud": nil}),
+		"over":                         issued(map[string]any{"exp": now.Add(-31 * time.Second).Unix()}),
+		"without an end":               issued(map[string]any{"exp": nil}),
+		"end is a text":                issued(map[string]any{"exp": "tomorrow"}),
+		"not yet":                      issued(map[string]any{"nbf": now.Add(time.Minute).Unix()}),
+		"issued in the future":         issued(map[string]any{"iat": now.Add(time.Minute).Unix()}),
+		"nobody":                       issued(map[string]any{"sub": nil}),
+		"subject a list":               issued(map[string]any{"sub": []string{"nurse-1"}}),
+		"not a token":                  "....",
+		"opaque without introspection": "opaque",
+		"too long":                     good + strings.Repeat("A", maxToken),
+	} {
+		_, err := a.Authenticate(request(token))
+		require.ErrorIs(t, err, carewire.ErrUnauthenticated, name)
+	}
+	r := request("")
+	r.Header.Del("Authorization")
+	_, err = a.Authenticate(r)
+	require.ErrorIs(t, err, carewire.ErrUnauthenticated)
+}
+
+func TestClockSkew(t *testing.T) {
+	i := newIssuer(t)
+	a := i.new(i.options())
+	now := time.Now()
+	_, err := a.Authenticate(request(i.sign(i.claims(map[string]any{"iat": now.Add(20 * time.Second).Unix(), "nbf": now.Add(20 * time.Second).Unix()}))))
+	require.NoError(t, err, "20 s ahead")
+	_, err = a.Authenticate(request(i.sign(i.claims(map[string]any{"exp": now.Add(-20 * time.Second).Unix()}))))
+	require.NoError(t, err, "20 s over: the Hub itself ends it by Expires")
+}
+
+func TestKeyRotation(t *testing.T) {
+	i := newIssuer(t)
+	a := i.new(i.options())
+	old := i.sign(i.claims(nil))
+	next, err := mockoidc.RandomKeypair(2048)
+	require.NoError(t, err)
+	i.Keypair = next
+	_, err = a.Authenticate(request(i.sign(i.claims(nil))))
+	require.NoError(t, err, "a token with a new key has the keys fetched")
+	_, err = a.Authenticate(request(old))
+	require.Error(t, err, "a key that was withdrawn counts no more")
+
+	another, err := mockoidc.RandomKeypair(2048)
+	require.NoError(t, err)
+	forged, err := another.SignJWT(i.claims(nil))
+	require.NoError(t, err)
+	before := i.fetches.Load()
+	for range 50 { // strangers cannot have the keys fetched again and again
+		_, err = a.Authenticate(request(forged))
+		require.Error(t, err)
+	}
+	require.LessOrEqual(t, i.fetches.Load()-before, int32(2))
+}
+
+// While the issuer is down or hangs, known keys go on serving and unknown ones
+// are undecided; after MaxStale nobody is let in.
+func TestIssuerIsDown(t *testing.T) {
+	i := newIssuer(t)
+	client := &http.Client{Timeout: 500 * time.Millisecond}
+	o := i.options()
+	o.Client = client
+	a := i.new(o)
+	i.hangs.Store(true)
+	_, err := a.Authenticate(request(i.sign(i.claims(nil))))
+	require.NoError(t, err)
+
+	another, err := mockoidc.RandomKeypair(2048)
+	require.NoError(t, err)
+	unknown, err := another.SignJWT(i.claims(nil))
+	require.NoError(t, err)
+	a.fetched.Add(-int64(time.Hour))
+	_, err = a.Authenticate(request(unknown))
+	require.ErrorIs(t, err, errIssuer)
+	_, err = a.Authenticate(request(i.sign(i.claims(nil))))
+	require.NoError(t, err, "an hour later")
+	a.fetched.Add(-int64(24 * time.Hour))
+	_, err = a.Authenticate(request(i.sign(i.claims(nil))))
+	require.ErrorIs(t, err, errIssuer, "more than a day later")
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = New(ctx, o)
+	require.Error(t, err, "New says that the issuer cannot be reached")
+}
+
+func TestSMARTConfiguration(t *testing.T) {
+	i := newIssuer(t)
+	answer := configuration{Issuer: i.Issuer(), JWKS: i.JWKSEndpoint()}
+	fhir := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, "/fhir/.well-known/smart-configuration", r.URL.Path)
+		json.NewEncoder(w).Encode(answer)
+	}))
+	defer fhir.Close()
+	o := i.options()
+	o.Base = fhir.URL + "/fhir"
+	_, err := i.new(o).Authenticate(request(i.sign(i.claims(nil))))
+	require.NoError(t, err)
+	answer.Issuer = "https://other.example"
+	_, err = New(t.Context(), o)
+	require.Error(t, err, "a configuration of another issuer")
+	answer = configuration{JWKS: "ftp://x/keys"}
+	_, err = New(t.Context(), o)
+	require.Error(t, err, "keys by another scheme")
+	o.AllowPlaintext = false
+	_, err = New(t.Context(), o)
+	require.Error(t, err, "an issuer by plain http")
+	o = i.options()
+	for name, change := range map[string]func(*Options){
+		"no issuer":   func(o *Options) { o.Issuer = "" },
+		"no audience": func(o *Options) { o.Audience = nil },
+		"HMAC":        func(o *Options) { o.Algorithms = []string{"HS256"} },
+		"none":        func(o *Options) { o.Algorithms = []string{"none"} },
+	} {
+		o := o
+		change(&o)
+		_, err = New(t.Context(), o)
+		require.Error(t, err, name)
+	}
+}
