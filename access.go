@@ -3,14 +3,30 @@ package carewire
 import (
 	"context"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
+// An accessControl decides who may do what: by the Authorizer or the default
+// rules, by emergencies that are running, and never for whom access was taken.
+type accessControl struct {
+	authorizer  Authorizer // nil: the default rules
+	call        *hostCall
+	now         func() time.Time
+	groups      *groups
+	revoked     *revocations
+	emergencies *emergencies
+
+	// generation counts what may have ended access: a right that was decided
+	// under another one is asked for again before it counts.
+	generation atomic.Uint64
+	questions  atomic.Uint64 // numbers what is asked and granted, to tell which came first
+}
+
 // decide says for each patient why p may not do this; nil for those where p may.
-func (h *Hub) decide(ctx context.Context, p *Principal, action Action, patients []string) map[string]error {
+func (c *accessControl) decide(ctx context.Context, p *Principal, action Action, patients []string) map[string]error {
 	refused := make(map[string]error, len(patients))
-	for patient, r := range h.rights(ctx, Access{Principal: *p, Action: action, Patients: patients}) {
+	for patient, r := range c.rights(ctx, Access{Principal: *p, Action: action, Patients: patients}) {
 		refused[patient] = r.err
 	}
 	return refused
@@ -25,7 +41,7 @@ type right struct {
 
 // rights has an Access decided, with one call of the Authorizer for all
 // patients, and one more for an emergency.
-func (h *Hub) rights(ctx context.Context, a Access) map[string]right {
+func (c *accessControl) rights(ctx context.Context, a Access) map[string]right {
 	rights := make(map[string]right, len(a.Patients))
 	switch {
 	case len(a.Patients) == 0:
@@ -35,19 +51,19 @@ func (h *Hub) rights(ctx context.Context, a Access) map[string]right {
 			rights[patient] = right{err: ErrForbidden}
 		}
 		return rights
-	case h.opt.Authorizer == nil:
+	case c.authorizer == nil:
 		for _, patient := range a.Patients {
-			rights[patient] = right{err: h.byRule(ctx, &a.Principal, a.Action, patient)}
+			rights[patient] = right{err: c.byRule(ctx, &a.Principal, a.Action, patient)}
 		}
 	default:
 		ordinary := a
 		ordinary.Emergency, ordinary.Reason = false, ""
-		h.ask(ctx, ordinary, rights)
-		h.askEmergency(ctx, a, rights)
+		c.ask(ctx, ordinary, rights)
+		c.askEmergency(ctx, a, rights)
 	}
-	now := h.now()
+	now := c.now()
 	for _, patient := range a.Patients {
-		if h.revoked.covers(&a.Principal, patient, now) {
+		if c.revoked.covers(&a.Principal, patient, now) {
 			rights[patient] = right{err: ErrForbidden}
 		}
 	}
@@ -55,13 +71,13 @@ func (h *Hub) rights(ctx context.Context, a Access) map[string]right {
 }
 
 // ask puts the Authorizer's decisions into rights.
-func (h *Hub) ask(ctx context.Context, a Access, rights map[string]right) {
-	list, err := callHost(ctx, h.calls.authorize, func(ctx context.Context) ([]Decision, error) {
-		c := a
-		c.Patients = slices.Clone(a.Patients)
-		return h.opt.Authorizer.Authorize(ctx, c)
+func (c *accessControl) ask(ctx context.Context, a Access, rights map[string]right) {
+	list, err := callHost(ctx, c.call, func(ctx context.Context) ([]Decision, error) {
+		asked := a // the call may still have it when it was given up
+		asked.Patients = slices.Clone(a.Patients)
+		return c.authorizer.Authorize(ctx, asked)
 	})
-	now := h.now()
+	now := c.now()
 	for i, patient := range a.Patients {
 		switch {
 		case err != nil || len(list) != len(a.Patients):
@@ -75,7 +91,7 @@ func (h *Hub) ask(ctx context.Context, a Access, rights map[string]right) {
 }
 
 // byRule applies the default rules.
-func (h *Hub) byRule(ctx context.Context, p *Principal, action Action, patient string) error {
+func (c *accessControl) byRule(ctx context.Context, p *Principal, action Action, patient string) error {
 	if !slices.Contains(allowed[p.Role], action) {
 		return ErrForbidden
 	}
@@ -84,7 +100,7 @@ func (h *Hub) byRule(ctx context.Context, p *Principal, action Action, patient s
 	}
 	undecided := false
 	for _, g := range p.Groups {
-		in, err := h.members(ctx, g)
+		in, err := c.groups.members(ctx, g)
 		if err != nil {
 			undecided = true
 		} else if in[patient] {
@@ -97,102 +113,42 @@ func (h *Hub) byRule(ctx context.Context, p *Principal, action Action, patient s
 	return ErrForbidden
 }
 
-// groups remembers for a minute which patients a group has.
-type groups struct {
-	mu  sync.Mutex
-	all map[string]*group
-}
-
-type group struct {
-	asking   chan struct{} // holds one who reads and writes what follows, and may ask the Directory
-	patients map[string]bool
-	until    time.Time
-	failed   time.Time // when the Directory last did not answer
-}
-
-const (
-	groupsKept = time.Minute
-	failedFor  = time.Second // those who waited for an answer that failed do not each ask again
-)
-
-func (g *groups) init() { g.all = make(map[string]*group) }
-
-// members returns the patients of a group.
-func (h *Hub) members(ctx context.Context, name string) (map[string]bool, error) {
-	if h.opt.Directory == nil {
-		return nil, nil
+// askEmergency asks again for what the Authorizer has refused, with the reason
+// that the request gives or that of an emergency that is running.
+func (c *accessControl) askEmergency(ctx context.Context, a Access, rights map[string]right) {
+	now := c.now()
+	running := c.emergencies.of(a.Principal.ID, now)
+	if !a.Emergency && len(running) == 0 {
+		return
 	}
-	h.groups.mu.Lock()
-	g := h.groups.all[name]
-	if g == nil {
-		g = &group{asking: make(chan struct{}, 1)}
-		h.groups.all[name] = g
-	}
-	h.groups.mu.Unlock()
-	select {
-	case g.asking <- struct{}{}:
-		defer func() { <-g.asking }()
-	case <-ctx.Done():
-		return nil, ErrUndecided
-	}
-	if g.patients != nil && time.Now().Before(g.until) {
-		return g.patients, nil
-	}
-	if !g.failed.IsZero() && time.Since(g.failed) < failedFor {
-		return nil, ErrUndecided
-	}
-	list, err := callHost(ctx, h.calls.directory, func(ctx context.Context) ([]string, error) {
-		return h.opt.Directory.Patients(ctx, name)
-	})
-	if err != nil {
-		g.failed = time.Now()
-		return nil, ErrUndecided
-	}
-	g.patients, g.until = make(map[string]bool, len(list)), time.Now().Add(groupsKept)
-	for _, p := range list {
-		if validID(p) {
-			g.patients[p] = true
+	fresh := a
+	fresh.Patients = nil
+	for _, p := range a.Patients {
+		e, runs := running[p]
+		switch {
+		case rights[p].err != ErrForbidden:
+		case a.Emergency:
+			fresh.Patients = append(fresh.Patients, p)
+		case runs:
+			again := a
+			again.Emergency, again.Reason, again.Patients = true, e.Reason, []string{p}
+			c.ask(ctx, again, rights)
+			if r := rights[p]; r.err == nil && (r.until.IsZero() || r.until.After(e.Until)) {
+				rights[p] = right{until: e.Until} // asking again does not prolong it
+			}
 		}
 	}
-	return g.patients, nil
-}
-
-// forget makes the next look at a group ask the Directory.
-func (g *groups) forget(name string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.all, name)
-}
-
-// MembersChanged says that a group's patients have changed. The Directory is
-// asked again, here and on every node, and those who watch the group are told
-// what they were granted and what was revoked. ErrUndecided means that the
-// Directory did not answer; nodes try again within a minute.
-func (h *Hub) MembersChanged(ctx context.Context, group string) error {
-	if !validID(group) {
-		return invalid("group", "must be an ID")
+	if len(fresh.Patients) == 0 {
+		return
 	}
-	now := h.now()
-	if err := h.tellNodes(ctx, &AccessChange{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "members/"+group, now); err != nil {
-		return err
-	}
-	return h.regroup(ctx, group)
-}
-
-// regroup asks the Directory anew and gives those who watch what they have now.
-func (h *Hub) regroup(ctx context.Context, group string) error {
-	h.groups.forget(group)
-	_, err := h.members(ctx, group)
-	if err != nil {
-		return err
-	}
-	h.generation.Add(1)
-	var wg sync.WaitGroup
-	for _, c := range h.registry.list() {
-		if h.opt.Authorizer != nil || slices.Contains(c.who.Groups, group) {
-			wg.Go(func() { c.recheck(ctx) })
+	c.ask(ctx, fresh, rights)
+	for _, p := range fresh.Patients {
+		if r := rights[p]; r.err == nil {
+			r.emergency = true
+			if r.until.IsZero() {
+				r.until = now.Add(emergencyFor)
+			}
+			rights[p] = r
 		}
 	}
-	wg.Wait()
-	return nil
 }

@@ -187,8 +187,8 @@ func TestRevokePurgesWhatIsQueued(t *testing.T) {
 			other := newWorld(t, w.store, nil)
 			defer other.close()
 			time.Sleep(2 * time.Second)
-			require.True(t, other.hub.revoked.covers(&Principal{ID: "nurse"}, "p1", time.Now()))
-			require.False(t, other.hub.revoked.covers(&Principal{ID: "doctor"}, "p1", time.Now()))
+			require.True(t, other.hub.access.revoked.covers(&Principal{ID: "nurse"}, "p1", time.Now()))
+			require.False(t, other.hub.access.revoked.covers(&Principal{ID: "doctor"}, "p1", time.Now()))
 			// It ends when the old tokens have run out.
 			time.Sleep(2 * time.Minute)
 			r, err := w.tryDial("nurse")
@@ -403,8 +403,8 @@ func TestActionsNarrow(t *testing.T) {
 				watch, answer bool
 			}{{nil, true, true}, {[]Action{}, false, false}, {[]Action{ActionWatch}, true, false}, {[]Action{ActionAnswer}, false, true}} {
 				p.Actions = x.actions
-				require.Equal(t, x.watch, w.hub.decide(t.Context(), &p, ActionWatch, []string{"p1"})["p1"] == nil, name)
-				require.Equal(t, x.answer, w.hub.decide(t.Context(), &p, ActionAnswer, []string{"p1"})["p1"] == nil, name)
+				require.Equal(t, x.watch, w.hub.access.decide(t.Context(), &p, ActionWatch, []string{"p1"})["p1"] == nil, name)
+				require.Equal(t, x.answer, w.hub.access.decide(t.Context(), &p, ActionAnswer, []string{"p1"})["p1"] == nil, name)
 			}
 			w.close()
 		}

@@ -71,7 +71,7 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 		return no(http.StatusUnauthorized, &s.unauthenticated)
 	case err != nil:
 		return no(http.StatusServiceUnavailable, &s.refused)
-	case h.revoked.covers(&who, "", h.now()):
+	case h.access.revoked.covers(&who, "", h.now()):
 		return no(http.StatusForbidden, &s.forbidden)
 	case !h.seats.name(who.ID, h.opt.MaxPerPrincipal):
 		s.limits.perPrincipal.Add(1)

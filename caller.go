@@ -41,7 +41,7 @@ func (h *Hub) Identify(r *http.Request) (Principal, error) {
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
 		return refuse(http.StatusUnauthorized, ErrUnauthenticated)
-	case errors.Is(err, ErrForbidden), err == nil && h.revoked.covers(&who, "", h.now()):
+	case errors.Is(err, ErrForbidden), err == nil && h.access.revoked.covers(&who, "", h.now()):
 		return refuse(http.StatusForbidden, ErrForbidden)
 	case err != nil:
 		return refuse(http.StatusServiceUnavailable, ErrUnavailable)
@@ -65,7 +65,7 @@ func AsPrincipal(ctx context.Context, p Principal) context.Context {
 // ErrUndecided that some could not be, and those are not allowed. A Hub is an
 // Authorizer, but must not be its own.
 func (h *Hub) Authorize(ctx context.Context, a Access) ([]Decision, error) {
-	return decisions(a.Patients, h.rights(ctx, a))
+	return decisions(a.Patients, h.access.rights(ctx, a))
 }
 
 // DefaultDecision decides by the default rules, which count where there is no
@@ -76,7 +76,7 @@ func (h *Hub) Authorize(ctx context.Context, a Access) ([]Decision, error) {
 func (h *Hub) DefaultDecision(ctx context.Context, a Access) ([]Decision, error) {
 	rights := make(map[string]right, len(a.Patients))
 	for _, patient := range a.Patients {
-		rights[patient] = right{err: h.byRule(ctx, &a.Principal, a.Action, patient)}
+		rights[patient] = right{err: h.access.byRule(ctx, &a.Principal, a.Action, patient)}
 	}
 	return decisions(a.Patients, rights)
 }

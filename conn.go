@@ -76,7 +76,7 @@ type watched struct {
 	*watch
 	alone   bool // asked for by name
 	groups  []string
-	granted uint64    // when it was last said that access is given, as Hub.questions counts
+	granted uint64    // when it was last said that access is given, as accessControl.questions counts
 	until   time.Time // when access ends by itself; zero: no such time
 }
 
@@ -237,7 +237,7 @@ func (c *conn) greet() {
 	c.busy.Store(true)
 	c.inbox(c.hub.ctx)
 	c.busy.Store(false)
-	if c.hub.revoked.covers(c.who, "", c.hub.now()) { // revoked while it was being set up
+	if c.hub.access.revoked.covers(c.who, "", c.hub.now()) { // revoked while it was being set up
 		c.forbid()
 	}
 }

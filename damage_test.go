@@ -161,7 +161,7 @@ func TestDamagedRevocationCounts(t *testing.T) {
 		ok := doctor.ask(`{"type":"watch","req":"1","patients":["p1","p2"]}`)
 		require.Equal(t, []any{"p2"}, ok["watching"])
 		for session, revoked := range map[string]bool{"one": true, "two": false, "": false} {
-			require.Equal(t, revoked, w.hub.revoked.covers(&Principal{ID: "else", Session: session}, "", time.Now()), session)
+			require.Equal(t, revoked, w.hub.access.revoked.covers(&Principal{ID: "else", Session: session}, "", time.Now()), session)
 		}
 		require.Contains(t, log.String(), "a stored revocation cannot be read")
 		complaints := 0

@@ -66,7 +66,7 @@ func TestEmergency(t *testing.T) {
 		require.Equal(t, "emergency_ended", d.others["access"]["access"].(object)["kind"])
 		require.Equal(t, "undefined", d.others["alert"]["alert"].(object)["responsibility"].(object)["state"], "who may not see it is not responsible")
 		require.Len(t, d.vitals, 605, "to whom nothing changes, all comes")
-		require.ErrorIs(t, w.hub.decide(t.Context(), new(people["nurse"]), ActionHistory, []string{"p9"})["p9"], ErrForbidden)
+		require.ErrorIs(t, w.hub.access.decide(t.Context(), new(people["nurse"]), ActionHistory, []string{"p9"})["p9"], ErrForbidden)
 	})
 }
 
@@ -116,7 +116,7 @@ func TestEmergencyEnds(t *testing.T) {
 				nurse.follow()
 				time.Sleep(2 * time.Second)
 				there := func() error {
-					return other.hub.decide(t.Context(), new(people["nurse"]), ActionHistory, []string{"p9"})["p9"]
+					return other.hub.access.decide(t.Context(), new(people["nurse"]), ActionHistory, []string{"p9"})["p9"]
 				}
 				require.NoError(t, there(), "the other node knows it")
 				c.end(t, w, j)
@@ -157,12 +157,12 @@ func TestEmergencyProlongedAsItEnds(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		defer w.close()
 		h, doctor := w.hub, people["doctor"]
-		require.NoError(t, h.breakGlass(t.Context(), &doctor, "p1", "x", h.now().Add(time.Second)))
+		require.NoError(t, h.access.emergencies.begin(t.Context(), &doctor, "p1", "x", h.now().Add(time.Second)))
 		e, err := w.store.Get(t.Context(), "p1", emergencyKey("doctor"))
 		require.NoError(t, err)
-		require.NoError(t, h.breakGlass(t.Context(), &doctor, "p1", "x", h.now().Add(time.Hour)))
+		require.NoError(t, h.access.emergencies.begin(t.Context(), &doctor, "p1", "x", h.now().Add(time.Hour)))
 		h.escalator.do(t.Context(), &e) // it was found to be due before
-		require.Contains(t, h.emergencies.of("doctor", h.now()), "p1")
+		require.Contains(t, h.access.emergencies.of("doctor", h.now()), "p1")
 		time.Sleep(time.Hour + 2*time.Second)
 		e, err = w.store.Get(t.Context(), "p1", emergencyKey("doctor"))
 		require.NoError(t, err)

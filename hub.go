@@ -29,28 +29,23 @@ type Hub struct {
 	lanes []*lane
 	seed  maphash.Seed
 
-	calls  hostCalls
-	groups groups
-	// generation counts what may have ended access: a right that was decided
-	// under another one is asked for again before it counts.
-	generation  atomic.Uint64
-	questions   atomic.Uint64 // numbers what is asked and granted, to tell which came first
-	clock       *clock
-	logs        *logs
-	alerts      *alertLog
-	open        *openIndex
-	complaints  *complaints
-	receipts    *receipts
-	silences    *silences
-	escalator   *escalator
-	revoked     revocations
-	emergencies emergencies
-	audit       *auditQueue
-	seats       seats
-	posters     posters
-	tickets     tickets
-	stats       counters
-	registry    *registry
+	calls      hostCalls
+	access     *accessControl
+	changes    *accessChanges
+	clock      *clock
+	logs       *logs
+	alerts     *alertLog
+	open       *openIndex
+	complaints *complaints
+	receipts   *receipts
+	silences   *silences
+	escalator  *escalator
+	audit      *auditQueue
+	seats      seats
+	posters    posters
+	tickets    tickets
+	stats      counters
+	registry   *registry
 }
 
 // New returns a Hub that lets in whom auth knows and keeps everything in
@@ -64,8 +59,6 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.store = newGuardedStore(store)
 	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats.init()
-	h.groups.init()
-	h.emergencies.init()
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
 	h.connect()
 	for range h.opt.Lanes {
@@ -102,20 +95,24 @@ func (h *Hub) connect() {
 	h.complaints = &complaints{background: h.background, raise: raise, end: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
 	h.silences = &silences{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, clock: h.clock, complaints: h.complaints, raise: raise,
 		armed: make(map[openKey]time.Time)}
+	h.access = &accessControl{authorizer: h.opt.Authorizer, call: h.calls.authorize, now: h.now, groups: newGroups(h.opt.Directory, h.calls.directory),
+		revoked: newRevocations(), emergencies: newEmergencies(h.logs, h.audit.recordHost)}
+	h.changes = &accessChanges{background: h.background, access: h.access, registry: h.registry, logs: h.logs, alerts: h.alerts, open: h.open,
+		complaints: h.complaints, untold: func(a Alert) Alert { return h.escalator.untold(a) }, log: h.log}
 	h.escalator = &escalator{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, receipts: h.receipts, complaints: h.complaints,
 		policy: h.opt.Policy, pager: h.opt.Pager, calls: h.calls, testTo: h.opt.TestRecipients, record: h.audit.recordHost, log: h.log,
-		act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.endAccess}}
+		act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end}}
 }
 
 // took carries out what a revision that the open index has taken in says.
 func (h *Hub) took(e *Entry, fresh bool) {
 	if e.Kind == KindAccess {
-		h.apply(e)
+		h.changes.apply(e)
 	}
 	if fresh {
 		h.complaints.relieveBy(e)
 	}
-	h.disown(e)
+	h.changes.disown(e)
 }
 
 // now is the time that counts, to the millisecond.
@@ -262,9 +259,9 @@ func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) m
 			tests = append(tests, v.Patient)
 		}
 	}
-	rights := h.decide(ctx, p, ActionPublish, patients)
+	rights := h.access.decide(ctx, p, ActionPublish, patients)
 	if len(tests) > 0 {
-		for patient, err := range h.decide(ctx, p, ActionTest, tests) {
+		for patient, err := range h.access.decide(ctx, p, ActionTest, tests) {
 			rights[patient] = errors.Join(rights[patient], err)
 		}
 	}
@@ -354,11 +351,11 @@ func (h *Hub) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
 func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertRef, id string) (Alert, error) {
 	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, sender: sender, id: id, sum: digest([]byte("clear" + ref.Key + "/" + ref.ID))}
 	if p != nil {
-		if err := h.decide(ctx, p, ActionRaise, []string{ref.Patient})[ref.Patient]; err != nil {
+		if err := h.access.decide(ctx, p, ActionRaise, []string{ref.Patient})[ref.Patient]; err != nil {
 			return Alert{}, err
 		}
 	}
-	others := p == nil || h.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient] == nil
+	others := p == nil || h.access.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient] == nil
 	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil, !others && prev.Source.By != sender:
@@ -406,7 +403,7 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 	if !by.mayAnswer() {
 		return Alert{}, ErrForbidden
 	}
-	if err := h.decide(ctx, by, action, []string{ref.Patient})[ref.Patient]; err != nil {
+	if err := h.access.decide(ctx, by, action, []string{ref.Patient})[ref.Patient]; err != nil {
 		return Alert{}, err
 	}
 	id := w.ID

@@ -81,7 +81,7 @@ func (h *Hub) hostPatients(ctx context.Context, o *WatchOptions) (map[string]boo
 		patients[p] = true
 	}
 	for _, g := range o.Groups {
-		in, err := h.members(ctx, g)
+		in, err := h.access.groups.members(ctx, g)
 		if err != nil {
 			return nil, err
 		}

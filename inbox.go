@@ -79,7 +79,7 @@ const inboxPage = 16 << 10 // bytes of items in one inbox frame
 // inbox shows what is addressed to c's principal and open.
 func (c *conn) inbox(ctx context.Context) {
 	for {
-		generation := c.hub.generation.Load()
+		generation := c.hub.access.generation.Load()
 		shown, undecided := c.entitled(ctx, c.hub.open.addressed(c.who.keys()))
 		if c.tell(generation, inboxPages(shown, true)...) {
 			if len(undecided) > 0 {
@@ -128,7 +128,7 @@ func (c *conn) takeHome() {
 			return
 		}
 		c.mu.Unlock()
-		generation := c.hub.generation.Load()
+		generation := c.hub.access.generation.Load()
 		list = slices.DeleteFunc(list, func(e Entry) bool { return c.watching(e.Patient) })
 		shown, undecided := c.entitled(c.hub.ctx, list)
 		if len(shown) > 0 && !c.tell(generation, inboxPages(shown, false)...) {
@@ -171,7 +171,7 @@ func (c *conn) entitled(ctx context.Context, list []Entry) (shown, undecided []E
 			patients = append(patients, p)
 		}
 	}
-	rights := c.hub.decide(ctx, c.who, ActionWatch, patients)
+	rights := c.hub.access.decide(ctx, c.who, ActionWatch, patients)
 	for _, e := range list {
 		switch err := rights[e.Patient]; {
 		case err == nil:

@@ -78,7 +78,7 @@ func (h *Hub) openPatients(ctx context.Context, q *OpenQuery) (map[string]bool, 
 	if !validID(q.Group) {
 		return nil, invalid("group", "must be an ID")
 	}
-	in, err := h.members(ctx, q.Group)
+	in, err := h.access.groups.members(ctx, q.Group)
 	if err != nil {
 		return nil, err
 	}

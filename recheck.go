@@ -18,7 +18,7 @@ func (c *conn) recheck(ctx context.Context) {
 	if h.opt.Authorizer == nil && len(c.who.Groups) == 0 {
 		return // what the default rules say does not change
 	}
-	asked, generation := h.questions.Add(1), h.generation.Load()
+	asked, generation := h.access.questions.Add(1), h.access.generation.Load()
 	members, undecided := c.members(ctx)
 	c.mu.Lock()
 	patients := slices.Collect(maps.Keys(c.watches))
@@ -37,7 +37,7 @@ func (c *conn) recheck(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	slices.Sort(patients)
-	rights := h.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
+	rights := h.access.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
 	c.mu.Lock()
 	var lost, came []string
 	for _, p := range patients {
@@ -64,7 +64,7 @@ func (c *conn) recheck(ctx context.Context) {
 		case !w.alone && len(w.groups) == 0:
 			c.revokeWatch(p)
 		case err == nil:
-			w.granted = h.questions.Add(1)
+			w.granted = h.access.questions.Add(1)
 			c.setUntil(w, rights[p].until)
 		}
 	}
@@ -85,7 +85,7 @@ func (c *conn) recheck(ctx context.Context) {
 	c.begin(ctx, came, rights, generation, func(p string) *watched { return fresh[p] })
 	if len(lost) > 0 {
 		h.insist(ctx, loseKey(c.who.ID, lost), func(ctx context.Context) error {
-			return errors.Join(h.endEmergencies(ctx, c.who.ID, lost), h.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost}))
+			return errors.Join(h.access.emergencies.endAll(ctx, c.who.ID, lost), h.changes.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost}))
 		})
 	}
 	if undecided {
@@ -178,7 +178,7 @@ func (c *conn) lapsed() {
 	}
 	if len(lost) > 0 {
 		c.hub.startInsisting(loseKey(c.who.ID, lost), func(ctx context.Context) error {
-			return c.hub.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost})
+			return c.hub.changes.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost})
 		})
 	}
 }

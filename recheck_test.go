@@ -319,7 +319,7 @@ func TestHungDirectoryIsNotAskedInTurn(t *testing.T) {
 		for range 20 {
 			wg.Go(func() {
 				nurse := people["nurse"]
-				if err := w.hub.decide(t.Context(), &nurse, ActionWatch, []string{"g1"})["g1"]; err != ErrUndecided {
+				if err := w.hub.access.decide(t.Context(), &nurse, ActionWatch, []string{"g1"})["g1"]; err != ErrUndecided {
 					t.Error(err)
 				}
 			})

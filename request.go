@@ -40,7 +40,7 @@ func (c *conn) handle(b []byte) requestType {
 		c.out.send(errorFrame(r.Req, err))
 		return r.Type
 	}
-	ctx, generation := c.hub.ctx, c.hub.generation.Load()
+	ctx, generation := c.hub.ctx, c.hub.access.generation.Load()
 	var members func(*encoder)
 	var a Alert
 	switch r.Type {
@@ -113,7 +113,7 @@ func (c *conn) handle(b []byte) requestType {
 func (c *conn) tell(generation uint64, frames ...[]byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.hub.generation.Load() != generation {
+	if c.hub.access.generation.Load() != generation {
 		return false
 	}
 	for _, f := range frames {
@@ -163,7 +163,7 @@ func (c *conn) publish(ctx context.Context, r *request) {
 
 // may reports why c's principal may not do something for a patient.
 func (c *conn) may(ctx context.Context, action Action, patient string) error {
-	return c.hub.decide(ctx, c.who, action, []string{patient})[patient]
+	return c.hub.access.decide(ctx, c.who, action, []string{patient})[patient]
 }
 
 func (c *conn) raise(ctx context.Context, r *request) (Alert, error) {
@@ -282,7 +282,7 @@ func (c *conn) renew(token string) (Principal, error) {
 		return p, ErrUndecided
 	case p.ID != c.who.ID || p.Role != c.who.Role:
 		return p, errOtherPrincipal
-	case c.hub.revoked.covers(&p, "", c.hub.now()):
+	case c.hub.access.revoked.covers(&p, "", c.hub.now()):
 		return p, ErrForbidden
 	}
 	c.expireAt(p.Expires)
@@ -296,7 +296,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		c.out.send(errorFrame(r.Req, errLimit))
 		return
 	}
-	generation := c.hub.generation.Load()
+	generation := c.hub.access.generation.Load()
 	o := WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Emergency: r.Emergency, Reason: r.Reason}
 	var refused []Refusal
 	wanted := make(map[string][]string) // patient: through which groups; "" by name
@@ -331,7 +331,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		patients = append(patients, p)
 	}
 	slices.Sort(patients)
-	rights := c.hub.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients, Emergency: o.Emergency, Reason: o.Reason})
+	rights := c.hub.access.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients, Emergency: o.Emergency, Reason: o.Reason})
 	c.mu.Lock()
 	room := c.hub.opt.MaxPatients - len(c.watches)
 	for _, p := range patients {
@@ -422,7 +422,7 @@ func (c *conn) open(ctx context.Context, patients []string, rights map[string]ri
 	}
 	for _, p := range patients {
 		if r := rights[p]; r.err == nil && r.emergency {
-			r.err = c.hub.breakGlass(ctx, c.who, p, reason, r.until)
+			r.err = c.hub.access.emergencies.begin(ctx, c.who, p, reason, r.until)
 			rights[p] = r
 		}
 	}
@@ -441,7 +441,7 @@ func (c *conn) begin(ctx context.Context, patients []string, rights map[string]r
 			c.mu.Unlock()
 			return
 		}
-		if c.hub.generation.Load() == generation {
+		if c.hub.access.generation.Load() == generation {
 			for _, p := range patients {
 				if r := rights[p]; r.err == nil {
 					c.attach(make(p), r.until)
@@ -454,8 +454,8 @@ func (c *conn) begin(ctx context.Context, patients []string, rights map[string]r
 			return
 		}
 		c.mu.Unlock()
-		generation = c.hub.generation.Load()
-		rights = c.hub.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
+		generation = c.hub.access.generation.Load()
+		rights = c.hub.access.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
 	}
 }
 
@@ -472,7 +472,7 @@ func (c *conn) groupPatients(ctx context.Context, group string) (map[string]bool
 	if c.hub.opt.Authorizer == nil && !slices.Contains(c.who.Groups, group) {
 		return nil, ErrForbidden
 	}
-	return c.hub.members(ctx, group)
+	return c.hub.access.groups.members(ctx, group)
 }
 
 // attach begins one watch; one that there is of the same patient begins anew.
@@ -490,7 +490,7 @@ func (c *conn) attach(w *watched, until time.Time) {
 	} else {
 		c.hub.stats.watches.Add(1)
 	}
-	w.granted = c.hub.questions.Add(1)
+	w.granted = c.hub.access.questions.Add(1)
 	c.watches[w.patient] = w
 	delete(c.left, w.patient)
 	c.setUntil(w, until)

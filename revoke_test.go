@@ -287,7 +287,7 @@ func TestRevocationsOfOnePrincipal(t *testing.T) {
 			time.Sleep(time.Until(start.Add(c.after)))
 			for patient, ended := range c.ends {
 				for _, h := range []*Hub{w.hub, other.hub} {
-					require.Equal(t, ended, h.revoked.covers(nurse, patient, h.now()), "%v %q", c.after, patient)
+					require.Equal(t, ended, h.access.revoked.covers(nurse, patient, h.now()), "%v %q", c.after, patient)
 				}
 			}
 		}

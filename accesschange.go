@@ -1,0 +1,243 @@
+package carewire
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// accessChanges carries out what changes access: revocations, groups whose
+// patients change, emergencies that begin and end, here and as other nodes have
+// written it into the log of the system.
+type accessChanges struct {
+	*background
+	access     *accessControl
+	registry   *registry
+	logs       *logs
+	alerts     *alertLog
+	open       *openIndex
+	complaints *complaints
+	untold     func(Alert) Alert
+	log        *slog.Logger
+}
+
+func (x *accessChanges) revokeEverywhere(ctx context.Context, r Revocation) error {
+	if !validName(r.Principal) {
+		return invalid("principal", "required")
+	}
+	for i, p := range r.Patients {
+		if !validPatient(p) {
+			return invalid(indexed("patients", i), "must be an ID")
+		}
+	}
+	now := x.logs.now()
+	x.revoke(r)
+	var err error
+	for _, p := range scopes(r.Patients) {
+		c := &AccessChange{Kind: "revoked", Principal: r.Principal, Session: r.Session, Until: r.Until}
+		if p != "" {
+			c.Patients = []string{p}
+		}
+		err = errors.Join(err, x.tellNodes(ctx, c, "revoked/"+seal(r.Principal, r.Session, p), now))
+	}
+	if r.Session == "" {
+		for _, p := range r.Patients {
+			err = errors.Join(err, x.showAccess(ctx, p, &AccessChange{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
+		}
+		err = errors.Join(err, x.access.emergencies.endAll(ctx, r.Principal, r.Patients))
+	}
+	return errors.Join(err, x.loseAlerts(ctx, r))
+}
+
+// showAccess writes an access event into a patient's log, for the team to see.
+func (x *accessChanges) showAccess(ctx context.Context, patient string, c *AccessChange, now time.Time) error {
+	if patient == SystemPatient {
+		return nil // it stands there already
+	}
+	var e encoder
+	c.encode(&e)
+	_, err := x.logs.append(ctx, Entry{Patient: patient, Kind: KindAccess, Key: "x/" + c.Kind + "/" + rand.Text(), Rev: 1, Audience: AudienceStaff,
+		Sender: host, Time: now, Received: now, Data: e.b}, false)
+	return err
+}
+
+// revoke carries a revocation out on this node.
+func (x *accessChanges) revoke(r Revocation) {
+	x.access.revoked.add(r, x.logs.now())
+	x.access.generation.Add(1)
+	for _, c := range x.registry.of(r.Principal) {
+		if r.Session != "" && c.who.Session != r.Session {
+			continue
+		}
+		if len(r.Patients) == 0 {
+			c.forbid()
+		}
+		for _, p := range r.Patients {
+			c.revokePatient(p)
+		}
+	}
+}
+
+// loseAlerts makes those alerts nobody's that the principal had accepted.
+func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
+	if r.Session != "" {
+		return nil // the person is still there
+	}
+	var errs []error
+	for _, e := range x.open.all() {
+		if e.Kind != KindAlert || len(r.Patients) > 0 && !slices.Contains(r.Patients, e.Patient) {
+			continue
+		}
+		if a, err := decodeAlert(&e); err != nil || a.Responsibility.By.ID != r.Principal {
+			continue
+		} else if _, err := x.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, func(prev *Alert, now time.Time) (Alert, error) {
+			if prev == nil {
+				return Alert{}, ErrForbidden
+			}
+			next, ok := lose(prev, r.Principal, now)
+			if !ok {
+				return next, errUnchanged
+			}
+			return x.untold(next), nil
+		}); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// loseKey names the losing of a principal's alerts, to be tried again.
+func loseKey(principal string, patients []string) string {
+	return "lose/" + principal + "/" + strings.Join(patients, "/")
+}
+
+// disown makes an alert nobody's whose accepter's access had ended meanwhile, as
+// this node or another has it: who took the access away did not know of it.
+func (x *accessChanges) disown(e *Entry) {
+	if e.Kind != KindAlert || !e.Open || !x.access.revoked.any() {
+		return
+	}
+	a, err := decodeAlert(e)
+	if err != nil || a.Responsibility.State != ResponsibilityAccepted {
+		return
+	}
+	r := Revocation{Principal: a.Responsibility.By.ID, Patients: []string{e.Patient}}
+	if x.access.revoked.covers(&Principal{ID: r.Principal}, e.Patient, x.logs.now()) {
+		x.startInsisting(loseKey(r.Principal, r.Patients), func(ctx context.Context) error { return x.loseAlerts(ctx, r) })
+	}
+}
+
+// tellNodes writes an access entry into the system's log, where every node sees it.
+func (x *accessChanges) tellNodes(ctx context.Context, c *AccessChange, key string, now time.Time) error {
+	key = "x/" + key
+	_, _, err := x.logs.revise(ctx, false, func() (Entry, error) { return x.logs.newest(ctx, SystemPatient, key) }, func(old *Entry, _ time.Time) (Entry, error) {
+		if c.Kind == "revoked" && old.Open && old.Due.After(c.Until) { // the longer one counts
+			c.Until = old.Due
+		}
+		var e encoder
+		c.encode(&e)
+		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Open: true, Due: c.Until, Audience: AudienceStaff, Sender: host, Time: now, Data: e.b}, nil
+	})
+	return err
+}
+
+// scopes lists patients one by one; "" stands for everything.
+func scopes(patients []string) []string {
+	if len(patients) == 0 {
+		return []string{""}
+	}
+	return patients
+}
+
+// regroup asks the Directory anew and gives those who watch what they have now.
+func (x *accessChanges) regroup(ctx context.Context, group string) error {
+	x.access.groups.forget(group)
+	_, err := x.access.groups.members(ctx, group)
+	if err != nil {
+		return err
+	}
+	x.access.generation.Add(1)
+	var wg sync.WaitGroup
+	for _, c := range x.registry.list() {
+		if x.access.authorizer != nil || slices.Contains(c.who.Groups, group) {
+			wg.Go(func() { c.recheck(ctx) })
+		}
+	}
+	wg.Wait()
+	return nil
+}
+
+// apply carries out an access entry, once for each revision.
+func (x *accessChanges) apply(e *Entry) {
+	ev, err := e.event()
+	if err != nil || ev.Access == nil {
+		x.applyUnreadable(e)
+		return
+	}
+	switch c := ev.Access; c.Kind {
+	case "emergency", "emergency_ended":
+		x.access.emergencies.note(e, c)
+	case "revoked":
+		if e.Open {
+			x.revoke(Revocation{Principal: c.Principal, Session: c.Session, Patients: c.Patients, Until: c.Until})
+		}
+	case "members":
+		if e.Open && e.Sender == host {
+			x.start(func() { x.regroup(x.ctx, c.Group) })
+		}
+	}
+}
+
+// applyUnreadable is for an access entry that the Store has damaged. A grant is
+// not given then, and groups are asked for anyway. A revocation counts by its
+// key, which says no name, but can be compared with any.
+func (x *accessChanges) applyUnreadable(e *Entry) {
+	key, ok := strings.CutPrefix(e.Key, "x/revoked/")
+	if !ok || !e.Open || e.Patient != SystemPatient {
+		return
+	}
+	x.log.Error("carewire: a stored revocation cannot be read; it counts by its key")
+	about := AlertRef{Key: e.Key}
+	x.startInsisting("unreadable/"+e.Key, func(ctx context.Context) error {
+		return x.complaints.complain(ctx, about, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
+	})
+	x.access.revoked.addSealed(key, e.Due, x.logs.now())
+	x.access.generation.Add(1)
+	open := x.open.all()
+	for _, c := range x.registry.list() {
+		if x.access.revoked.covers(c.who, "", x.logs.now()) {
+			c.forbid()
+			continue
+		}
+		c.mu.Lock()
+		patients := slices.Collect(maps.Keys(c.watches))
+		c.mu.Unlock()
+		for i := range open { // they may be in the inbox
+			patients = append(patients, open[i].Patient)
+		}
+		slices.Sort(patients)
+		for _, p := range slices.Compact(patients) {
+			if x.access.revoked.covers(c.who, p, x.logs.now()) {
+				c.revokePatient(p)
+			}
+		}
+	}
+}
+
+// end ends an access entry whose time has come.
+func (x *accessChanges) end(ctx context.Context, e *Entry) {
+	if ev, err := e.event(); err == nil && ev.Access.Kind == "emergency" {
+		x.access.emergencies.end(ctx, e.Patient, ev.Access.Principal, e.Rev) // it may have been prolonged
+		return
+	}
+	c := *e
+	c.Rev, c.Open, c.Due, c.Received = e.Rev+1, false, time.Time{}, x.logs.now()
+	c.ID = ""
+	x.logs.append(ctx, c, true)
+}

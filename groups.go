@@ -1,0 +1,94 @@
+package carewire
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// groups remembers for a minute which patients a group has.
+type groups struct {
+	directory Directory // nil: groups have no patients
+	call      *hostCall
+
+	mu  sync.Mutex
+	all map[string]*group
+}
+
+type group struct {
+	asking   chan struct{} // holds one who reads and writes what follows, and may ask the Directory
+	patients map[string]bool
+	until    time.Time
+	failed   time.Time // when the Directory last did not answer
+}
+
+const (
+	groupsKept = time.Minute
+	failedFor  = time.Second // those who waited for an answer that failed do not each ask again
+)
+
+func newGroups(d Directory, call *hostCall) *groups {
+	return &groups{directory: d, call: call, all: make(map[string]*group)}
+}
+
+// members returns the patients of a group.
+func (x *groups) members(ctx context.Context, name string) (map[string]bool, error) {
+	if x.directory == nil {
+		return nil, nil
+	}
+	x.mu.Lock()
+	g := x.all[name]
+	if g == nil {
+		g = &group{asking: make(chan struct{}, 1)}
+		x.all[name] = g
+	}
+	x.mu.Unlock()
+	select {
+	case g.asking <- struct{}{}:
+		defer func() { <-g.asking }()
+	case <-ctx.Done():
+		return nil, ErrUndecided
+	}
+	if g.patients != nil && time.Now().Before(g.until) {
+		return g.patients, nil
+	}
+	if !g.failed.IsZero() && time.Since(g.failed) < failedFor {
+		return nil, ErrUndecided
+	}
+	list, err := callHost(ctx, x.call, func(ctx context.Context) ([]string, error) {
+		return x.directory.Patients(ctx, name)
+	})
+	if err != nil {
+		g.failed = time.Now()
+		return nil, ErrUndecided
+	}
+	g.patients, g.until = make(map[string]bool, len(list)), time.Now().Add(groupsKept)
+	for _, p := range list {
+		if validID(p) {
+			g.patients[p] = true
+		}
+	}
+	return g.patients, nil
+}
+
+// forget makes the next look at a group ask the Directory.
+func (x *groups) forget(name string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.all, name)
+}
+
+// MembersChanged says that a group's patients have changed. The Directory is
+// asked again, here and on every node, and those who watch the group are told
+// what they were granted and what was revoked. ErrUndecided means that the
+// Directory did not answer; nodes try again within a minute.
+func (h *Hub) MembersChanged(ctx context.Context, group string) error {
+	if !validID(group) {
+		return invalid("group", "must be an ID")
+	}
+	now := h.now()
+	if err := h.changes.tellNodes(ctx, &AccessChange{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "members/"+group, now); err != nil {
+		return err
+	}
+	return h.changes.regroup(ctx, group)
+}
