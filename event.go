@@ -204,10 +204,16 @@ func decodeEvent(b []byte) (ev Event, reply *reply, err error) {
 		reply, err = decodeReply(b, typ)
 		return Event{}, reply, err
 	}
+	return ev, nil, ev.decode(&s, typ)
+}
+
+// decode reads an event of the given type. A Vital that ev points to already is
+// read into.
+func (ev *Event) decode(s *scanner, typ string) error {
 	if ev.Type = EventType(typ); !sent[ev.Type] {
 		s.members(func([]byte) bool { s.skip(); return true })
 		s.end()
-		return ev, nil, s.err
+		return s.err
 	}
 	if ev.Type == EventWelcome {
 		ev.Welcome = new(Welcome)
@@ -227,24 +233,26 @@ func decodeEvent(b []byte) (ev Event, reply *reply, err error) {
 		case "recovered":
 			ev.Recovered = s.bool()
 		case "vital":
-			ev.Vital = new(Vital)
-			ev.Vital.decode(&s)
+			if ev.Vital == nil {
+				ev.Vital = new(Vital)
+			}
+			ev.Vital.decode(s)
 		case "alert":
 			ev.Alert = new(Alert)
-			ev.Alert.decode(&s)
+			ev.Alert.decode(s)
 		case "notice":
 			ev.Notice = new(Notice)
-			ev.Notice.decode(&s)
+			ev.Notice.decode(s)
 		case "receipt":
 			ev.Receipt = new(Receipt)
-			ev.Receipt.decode(&s)
+			ev.Receipt.decode(s)
 		case "access":
 			ev.Access = new(AccessChange)
-			ev.Access.decode(&s)
+			ev.Access.decode(s)
 		case "heads":
-			s.array(func(int) { ev.Heads = append(ev.Heads, decodeHead(&s)) })
+			s.array(func(int) { ev.Heads = append(ev.Heads, decodeHead(s)) })
 		case "items":
-			s.array(func(int) { ev.Items = append(ev.Items, decodeItem(&s)) })
+			s.array(func(int) { ev.Items = append(ev.Items, decodeItem(s)) })
 		case "done":
 			ev.Done = s.bool()
 		case "store":
@@ -258,7 +266,7 @@ func decodeEvent(b []byte) (ev Event, reply *reply, err error) {
 		case "code":
 			ev.Code = CloseCode(s.uint())
 		default:
-			return ev.Welcome != nil && ev.Welcome.decodeMember(&s, name)
+			return ev.Welcome != nil && ev.Welcome.decodeMember(s, name)
 		}
 		return true
 	})
@@ -266,7 +274,7 @@ func decodeEvent(b []byte) (ev Event, reply *reply, err error) {
 	if ev.Welcome != nil {
 		ev.Welcome.Time = ev.Time
 	}
-	return ev, nil, s.err
+	return s.err
 }
 
 // sent are the events that servers of this version send.

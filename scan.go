@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // maxDepth is how deep objects and arrays may nest in what strangers send.
@@ -22,8 +23,11 @@ type scanner struct {
 	i     int
 	depth int
 	open  bool
-	extra []byte // an open scanner's unknown members of the outermost object: ,"name":value …
-	err   error
+	// borrow has strings point into b instead of being copied: they are good for as
+	// long as b is not written to.
+	borrow bool
+	extra  []byte // an open scanner's unknown members of the outermost object: ,"name":value …
+	err    error
 }
 
 func (s *scanner) fail(reason string) {
@@ -187,7 +191,10 @@ func (s *scanner) array(item func(i int)) {
 func (s *scanner) name() []byte {
 	s.space()
 	start := s.i
+	borrow := s.borrow
+	s.borrow = true // what is kept of a name is looked up in b itself
 	v := s.str()
+	s.borrow = borrow
 	if raw := s.i - start - 2; raw == len(v) && s.err == nil {
 		return s.b[start+1 : s.i-1]
 	}
@@ -208,7 +215,7 @@ func (s *scanner) str() string {
 			if !utf8.Valid(v) {
 				s.fail(errSyntax)
 			}
-			return string(v)
+			return s.text(v)
 		case c == '\\':
 			return s.escaped(start)
 		case c < ' ':
@@ -220,6 +227,14 @@ func (s *scanner) str() string {
 	}
 	s.fail(errSyntax)
 	return ""
+}
+
+// text returns a part of b as a string.
+func (s *scanner) text(v []byte) string {
+	if s.borrow && len(v) > 0 {
+		return unsafe.String(&v[0], len(v))
+	}
+	return string(v)
 }
 
 // escaped goes on with a string that began at start and has an escape at s.i.
@@ -342,7 +357,7 @@ func (s *scanner) number() Decimal {
 		s.fail("must be a number")
 		return ""
 	}
-	d := Decimal(s.b[start:s.i])
+	d := Decimal(s.text(s.b[start:s.i]))
 	if !s.open {
 		if err := d.check(); err != nil {
 			s.fail(err.(*ValidationError).Reason)

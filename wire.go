@@ -63,18 +63,24 @@ type request struct {
 // peekType returns the type of a frame; "" if it has none.
 func peekType(b []byte) string {
 	s := scanner{b: b, open: true}
+	return s.peekType()
+}
+
+// peekType returns the type of the frame that s is about to read.
+func (s *scanner) peekType() string {
+	p := scanner{b: s.b, open: true, borrow: s.borrow}
 	typ := ""
-	if s.take('{') && s.next() == '"' {
-		if string(s.name()) == "type" && s.take(':') && s.next() == '"' {
-			return s.str()
+	if p.take('{') && p.next() == '"' {
+		if string(p.name()) == "type" && p.take(':') && p.next() == '"' {
+			return p.str()
 		}
 	}
-	s = scanner{b: b, open: true}
-	s.members(func(name []byte) bool {
-		if string(name) == "type" && s.next() == '"' && s.depth == 1 {
-			typ = s.str()
+	p = scanner{b: s.b, open: true, borrow: s.borrow}
+	p.members(func(name []byte) bool {
+		if string(name) == "type" && p.next() == '"' && p.depth == 1 {
+			typ = p.str()
 		} else {
-			s.skip()
+			p.skip()
 		}
 		return true
 	})

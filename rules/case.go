@@ -34,6 +34,7 @@ type Case struct {
 	silent  map[string]bool // the open alerts that a device is silent
 	blind   blindness
 	current *carewire.Vital // being judged
+	reading reading         // a number of it
 	came    [2]other        // the last two kinds of vitals that came, the newest first
 	to      []string
 	maxAway millis // MaxBlind
@@ -196,7 +197,7 @@ func (c *Case) enter(p carewire.Position, received time.Time) {
 	if p.Epoch != c.epoch {
 		h := fnv.New32a()
 		h.Write([]byte(p.Epoch))
-		c.epoch, c.mark = p.Epoch, fmt.Sprintf("%08x", h.Sum32())
+		c.epoch, c.mark = strings.Clone(p.Epoch), fmt.Sprintf("%08x", h.Sum32())
 	}
 	c.advance(millisOf(received))
 	c.seq = p.Seq
@@ -213,7 +214,13 @@ func (c *Case) number(n int, v *carewire.Vital, value carewire.Decimal, unit str
 
 func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit string) {
 	s := &c.sensors[at]
-	r := reading{code: s.code, seq: c.seq, received: c.now, unit: unit, doubtful: doubtful(v), sensor: int32(at)}
+	if unit != s.last.unit { // what is kept must not be the caller's
+		unit = strings.Clone(unit)
+	} else {
+		unit = s.last.unit
+	}
+	r := &c.reading
+	*r = reading{code: s.code, seq: c.seq, received: c.now, unit: unit, doubtful: doubtful(v), sensor: int32(at)}
 	if v.Coded != nil {
 		r.coded = -1
 		if k, ok := c.set.coded[codeKey{v.Coded.System, v.Coded.Code}]; ok {
@@ -232,14 +239,14 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 	if s.taken && r.at < s.last.at {
 		return // history: something newer was judged
 	}
-	s.take(&r, v.Every)
+	s.take(r, v.Every)
 	for _, i := range c.set.readBy[r.code] {
 		st := &c.states[i]
 		if st.off {
 			continue
 		}
 		st.before, st.newest = st.gate, r.seq
-		c.see(i, st, &r)
+		c.see(i, st, r)
 	}
 }
 

@@ -9,3 +9,21 @@ func (j *Judge) holds(patient string) bool {
 
 // kill has j do nothing any more, without a word to the others.
 func (j *Judge) kill() { j.dead.Store(true) }
+
+// count is how many patients j judges by now.
+func (j *Judge) count() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := 0
+	for _, b := range j.beds {
+		b.row.mu.Lock()
+		if b.c != nil {
+			n++
+		}
+		b.row.mu.Unlock()
+	}
+	return n
+}
+
+// judgedVitals is how many vitals j has judged.
+func (j *Judge) judgedVitals() uint64 { return j.stats.vitals.Load() }

@@ -2,7 +2,9 @@ package rules
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,14 +60,10 @@ func (r *row) watch() {
 		list = append(list, p)
 	}
 	for r.ctx.Err() == nil {
-		for e, err := range r.judge.hub.Watch(r.ctx, carewire.WatchOptions{Patients: list, Delivery: carewire.DeliverEvery}) {
-			if errors.Is(err, carewire.ErrClosed) {
-				r.stop()
-				return
-			}
-			if err == nil {
-				r.see(&e)
-			}
+		err := r.judge.hub.WatchEach(r.ctx, carewire.WatchOptions{Patients: list, Delivery: carewire.DeliverEvery}, r.see)
+		if errors.Is(err, carewire.ErrClosed) {
+			r.stop()
+			return
 		}
 		r.pause(time.Second)
 	}
@@ -96,12 +94,15 @@ func (r *row) see(e *carewire.Event) {
 	case e.Type == carewire.EventSync:
 		b.joining, b.snapshot = true, nil
 	case e.Type == carewire.EventSynced:
-		b.join(e.Position)
+		b.join(carewire.Position{Epoch: strings.Clone(e.Epoch), Seq: e.Seq})
 	case b.joining && (e.Vital != nil || e.Alert != nil):
-		b.snapshot = append(b.snapshot, *e)
+		b.snapshot = append(b.snapshot, own(e))
 	case b.joining, b.c == nil:
 	case e.Epoch == b.last.Epoch && e.Seq <= b.last.Seq:
 	default:
+		if e.Alert != nil {
+			*e = own(e)
+		}
 		b.take(e)
 		b.carryOut()
 		if e.Vital != nil {
@@ -114,12 +115,36 @@ func (r *row) see(e *carewire.Event) {
 func (b *bed) take(e *carewire.Event) {
 	switch {
 	case e.Vital != nil:
+		b.row.judge.stats.vitals.Add(1)
 		b.c.Vital(e.Position, e.Vital)
 	case e.Alert != nil:
 		b.row.judge.stats.note(b.c, e.Alert)
 		b.c.Alert(e.Position, e.Alert)
 	}
-	b.last = e.Position
+	b.moved(e.Position)
+}
+
+// moved notes the newest entry that was judged.
+func (b *bed) moved(to carewire.Position) {
+	b.last.Seq = to.Seq
+	if b.last.Epoch != to.Epoch {
+		b.last.Epoch = strings.Clone(to.Epoch)
+	}
+}
+
+// own returns a copy of an event that was only lent.
+func own(e *carewire.Event) carewire.Event {
+	c := carewire.Event{Type: e.Type, Position: carewire.Position{Epoch: strings.Clone(e.Epoch), Seq: e.Seq}}
+	if e.Vital != nil {
+		c.Vital = new(cloneVital(e.Vital))
+	}
+	if e.Alert != nil {
+		c.Alert = new(carewire.Alert)
+		if text, err := json.Marshal(e.Alert); err == nil {
+			json.Unmarshal(text, c.Alert) // what was written a moment ago
+		}
+	}
+	return c
 }
 
 // advanced notes up to when everything is judged.

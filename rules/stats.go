@@ -8,6 +8,7 @@ import (
 
 // tally is what a Judge counts.
 type tally struct {
+	vitals atomic.Uint64 // judged
 	failed atomic.Uint64 // times that something could not be raised or cleared just then
 }
 
