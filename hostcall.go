@@ -12,6 +12,8 @@ import (
 // each in a goroutine of its own, with a deadline and a recover; only so many at
 // once.
 type hostCall struct {
+	name   string
+	trace  Trace
 	places  chan struct{}
 	timeout time.Duration
 	log     *slog.Logger
@@ -23,10 +25,27 @@ type hostCall struct {
 type hostCalls struct{ authenticate, authorize, directory, policy, page, resolve, age, audit *hostCall }
 
 func newHostCalls(o *Options, c *counters) hostCalls {
-	n := func(n int) *hostCall {
-		return &hostCall{places: make(chan struct{}, n), timeout: o.CallTimeout, log: o.Logger, noPlace: &c.limits.host, panics: &c.panics}
+	n := func(name string, n int) *hostCall {
+		return &hostCall{name: name, trace: o.Trace, places: make(chan struct{}, n), timeout: o.CallTimeout, log: o.Logger, noPlace: &c.limits.host, panics: &c.panics}
 	}
-	return hostCalls{n(o.MaxAuthenticating), n(o.MaxAuthorizing), n(32), n(64), n(64), n(256), n(256), n(64)}
+	return hostCalls{n("authenticate", o.MaxAuthenticating), n("authorize", o.MaxAuthorizing), n("directory", 32), n("policy", 64), n("page", 64),
+		n("resolve", 256), n("age", 256), n("audit", 64)}
+}
+
+// Trace is told when the Hub begins to append to the Store or to call the
+// host's code, and returns the context for that and a function that is called
+// with its error, or nil, when it has ended. The operation is append,
+// authenticate, authorize, directory, policy, page, resolve, age or audit. It
+// gets no health data and no IDs. It must be safe for concurrent use, be quick,
+// and not panic. Module metrics/otel has one for OpenTelemetry.
+type Trace func(ctx context.Context, operation string) (context.Context, func(error))
+
+// start begins an operation; a nil Trace does nothing.
+func (t Trace) start(ctx context.Context, operation string) (context.Context, func(error)) {
+	if t == nil {
+		return ctx, func(error) {}
+	}
+	return t(ctx, operation)
 }
 
 var errPanicked = errors.New("carewire: the host's code panicked")
@@ -60,7 +79,9 @@ func callHost[T any](ctx context.Context, c *hostCall, f func(context.Context) (
 	go func() {
 		var o outcome
 		o.err = errPanicked
+		ctx, end := c.trace.start(ctx, c.name)
 		defer func() {
+			end(o.err)
 			if recover() != nil {
 				c.panics.Add(1)
 				c.log.Error("carewire: the host's code panicked")

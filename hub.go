@@ -56,7 +56,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	}
 	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(), registry: newRegistry()}
 	h.log = h.opt.Logger
-	h.store = newGuardedStore(store)
+	h.store = newGuardedStore(store, h.opt.Trace)
 	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats.init()
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)

@@ -146,6 +146,8 @@ type Options struct {
 	// Lanes is the number of lanes that patients are spread over. The default
 	// is one for each processor.
 	Lanes int
+	// Trace follows appends, pages and calls of the host's code. Nil means none.
+	Trace Trace
 	// Logger gets no health data. Nil means slog.Default().
 	Logger *slog.Logger
 }

@@ -48,30 +48,36 @@ type HandshakeCounts struct {
 }
 
 // Histogram counts durations. Counts[i] is the number of those at most
-// Bounds[i] and more than Bounds[i-1]; one more count is for the rest.
+// Bounds[i] and more than Bounds[i-1]; one more count is for the rest. Sum is
+// all of them together.
 type Histogram struct {
 	Bounds []time.Duration
 	Counts []uint64
+	Sum    time.Duration
 }
 
 var delayBounds = [...]time.Duration{100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
 	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
 	500 * time.Millisecond, time.Second, 5 * time.Second, 30 * time.Second}
 
-type histogram [len(delayBounds) + 1]atomic.Uint64
+type histogram struct {
+	counts [len(delayBounds) + 1]atomic.Uint64
+	sum    atomic.Int64
+}
 
 func (h *histogram) observe(d time.Duration) {
 	i := 0
 	for i < len(delayBounds) && d > delayBounds[i] {
 		i++
 	}
-	h[i].Add(1)
+	h.counts[i].Add(1)
+	h.sum.Add(int64(d))
 }
 
 func (h *histogram) snapshot() Histogram {
-	s := Histogram{Bounds: append([]time.Duration(nil), delayBounds[:]...), Counts: make([]uint64, len(h))}
-	for i := range h {
-		s.Counts[i] = h[i].Load()
+	s := Histogram{Bounds: append([]time.Duration(nil), delayBounds[:]...), Counts: make([]uint64, len(h.counts)), Sum: time.Duration(h.sum.Load())}
+	for i := range h.counts {
+		s.Counts[i] = h.counts[i].Load()
 	}
 	return s
 }

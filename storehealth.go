@@ -24,6 +24,7 @@ const (
 // whether they fail.
 type guardedStore struct {
 	Store
+	trace   Trace
 	mu      sync.Mutex
 	calls   map[*time.Time]struct{} // when the calls under way began
 	failed  bool                    // the last call to end had failed
@@ -34,8 +35,8 @@ type guardedStore struct {
 	since time.Time
 }
 
-func newGuardedStore(s Store) *guardedStore {
-	return &guardedStore{Store: s, calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
+func newGuardedStore(s Store, trace Trace) *guardedStore {
+	return &guardedStore{Store: s, trace: trace, calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
 // begin notes that a call begins, and returns what ends it and puts its error
@@ -125,7 +126,9 @@ func (g *guardedStore) onlyFull() bool {
 
 func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []AppendResult, err error) {
 	defer g.begin()(&err)
+	ctx, end := g.trace.start(ctx, "append")
 	a, err = g.Store.Append(ctx, entries)
+	end(err)
 	for i := range a {
 		a[i].Err = plain(a[i].Err)
 	}

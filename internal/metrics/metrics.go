@@ -1,0 +1,182 @@
+// Package metrics names the numbers of carewire.Stats for systems that collect
+// them. It goes by the fields of Stats, so none is left out.
+package metrics
+
+import (
+	"reflect"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/carewire/carewire"
+)
+
+// Kind is what a number is.
+type Kind int
+
+// A Counter only goes up until the Hub ends; a Gauge is what is now; a Histogram counts durations.
+const (
+	Counter Kind = iota
+	Gauge
+	Histogram
+)
+
+// Metric is one number. No label holds health data or an ID of a person.
+type Metric struct {
+	Name   string // such as carewire_events_in_total
+	Help   string
+	Kind   Kind
+	Label  string // the label's name; "" for none
+	Value  string // the label's value
+	Number float64
+	Hist   carewire.Histogram // of a Histogram
+}
+
+// help describes a field of Stats. A field that is not here is described by its name.
+var help = map[string]string{
+	"Handshakes":    "WebSocket handshakes and requests by POST, by result.",
+	"Limits":        "How often each limit was met.",
+	"Connections":   "Open connections, event streams among them.",
+	"Watches":       "Patients that are watched, each counted for each client.",
+	"EventsIn":      "Events taken in.",
+	"EventsOut":     "Events delivered to clients, each counted for each.",
+	"Replaced":      "Vitals that a newer one replaced on the way to a slow client.",
+	"Skipped":       "Times that a client was farther behind than MaxReplay.",
+	"SlowClients":   "Connections ended because the client was too slow.",
+	"ReadErrors":    "Reads of the Store that failed while a client caught up.",
+	"Panics":        "Panics of the host's code.",
+	"OutboxBytes":   "Bytes that wait for all clients together.",
+	"AuditWaiting":  "Audit records that wait for the Auditor.",
+	"AuditFailed":   "Calls of the Auditor that failed.",
+	"AuditLost":     "Audit records that were lost.",
+	"AuditRejected": "Audit records that the Auditor has refused again and again.",
+	"AlertsOpen":    "Open alerts.",
+	"AlertsOverdue": "Open alerts that have been due for more than five seconds.",
+	"StoreState":    "1 for the state that the Store is in.",
+	"StoreSince":    "When the Store's state last changed, as Unix time.",
+	"Delay":         "Seconds from taking an event in to writing it to a client.",
+}
+
+var storeStates = []string{"ok", "slow", "failing"}
+
+// Of lists the numbers of s, in the order of its fields.
+func Of(s carewire.Stats) []Metric {
+	return structure(nil, "carewire", reflect.ValueOf(s))
+}
+
+func structure(list []Metric, prefix string, v reflect.Value) []Metric {
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		if field.IsExported() {
+			list = value(list, prefix+"_"+snake(field.Name), text(field.Name), v.Field(i))
+		}
+	}
+	return list
+}
+
+func text(field string) string {
+	if h, ok := help[field]; ok {
+		return h
+	}
+	return "Stats." + field + " of package carewire."
+}
+
+// value appends the numbers of one field.
+func value(list []Metric, name, help string, v reflect.Value) []Metric {
+	switch x := v.Interface().(type) {
+	case carewire.Histogram:
+		return append(list, Metric{Name: name + "_seconds", Help: help, Kind: Histogram, Hist: x})
+	case time.Time:
+		seconds := 0.0
+		if !x.IsZero() {
+			seconds = float64(x.UnixMilli()) / 1000
+		}
+		return append(list, Metric{Name: name + "_timestamp_seconds", Help: help, Kind: Gauge, Number: seconds})
+	case time.Duration:
+		return append(list, Metric{Name: name + "_seconds", Help: help, Kind: Gauge, Number: x.Seconds()})
+	case string: // StoreState
+		for _, state := range storeStates {
+			m := Metric{Name: name, Help: help, Kind: Gauge, Label: "state", Value: state}
+			if x == state {
+				m.Number = 1
+			}
+			list = append(list, m)
+		}
+		return list
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		m := Metric{Name: name, Help: help, Kind: Gauge}
+		if v.Bool() {
+			m.Number = 1
+		}
+		return append(list, m)
+	case reflect.Uint64:
+		return append(list, Metric{Name: name + "_total", Help: help, Kind: Counter, Number: float64(v.Uint())})
+	case reflect.Int, reflect.Int64:
+		return append(list, Metric{Name: name, Help: help, Kind: Gauge, Number: float64(v.Int())})
+	case reflect.Float64:
+		return append(list, Metric{Name: name, Help: help, Kind: Gauge, Number: v.Float()})
+	case reflect.Struct:
+		if counters(v.Type()) {
+			return labelled(list, name+"_total", help, v)
+		}
+		return structure(list, name, v)
+	case reflect.Map:
+		return mapped(list, name, help, v)
+	}
+	return list
+}
+
+// counters reports whether t is a struct of counters alone.
+func counters(t reflect.Type) bool {
+	for i := range t.NumField() {
+		if t.Field(i).Type.Kind() != reflect.Uint64 {
+			return false
+		}
+	}
+	return true
+}
+
+// labelled makes one counter of a struct of counters, by a label. A sum of the
+// others is left out.
+func labelled(list []Metric, name, help string, v reflect.Value) []Metric {
+	for i := range v.NumField() {
+		if f := v.Type().Field(i).Name; f != "Tried" {
+			list = append(list, Metric{Name: name, Help: help, Kind: Counter, Label: "kind", Value: snake(f), Number: float64(v.Field(i).Uint())})
+		}
+	}
+	return list
+}
+
+// mapped gives the numbers of a map, by its keys, which the host has chosen.
+func mapped(list []Metric, name, help string, v reflect.Value) []Metric {
+	for each := v.MapRange(); each.Next(); {
+		var own []Metric
+		if x := each.Value(); x.Kind() == reflect.Struct {
+			own = structure(own, name, x)
+		} else {
+			own = value(own, name, help, x)
+		}
+		for _, m := range own {
+			if m.Label == "" {
+				m.Label, m.Value = "name", each.Key().String()
+				list = append(list, m)
+			}
+		}
+	}
+	return list
+}
+
+// snake turns EventsIn into events_in.
+func snake(s string) string {
+	var b strings.Builder
+	rs := []rune(s)
+	for i, r := range rs {
+		if unicode.IsUpper(r) && i > 0 && (unicode.IsLower(rs[i-1]) || i+1 < len(rs) && unicode.IsLower(rs[i+1])) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}

@@ -1,0 +1,57 @@
+// Package prom gives the numbers of a carewire Hub to Prometheus.
+package prom
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/metrics"
+)
+
+// A Source has numbers. *carewire.Hub is one.
+type Source interface{ Stats() carewire.Stats }
+
+// Collector returns a collector for a Hub. Each number of carewire.Stats
+// becomes a metric whose name begins with carewire_: counters end in _total,
+// durations are in seconds. It asks the Hub at each collection and keeps
+// nothing. No label holds health data or an ID of a person.
+//
+// Register it once for each Hub; with several Hubs in one process wrap the
+// registerer by prometheus.WrapRegistererWith and a label for the Hub.
+func Collector(hub Source) prometheus.Collector { return collector{hub} }
+
+type collector struct{ hub Source }
+
+// Describe sends nothing: which labels there are depends on the Hub.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	for _, m := range metrics.Of(c.hub.Stats()) {
+		var names, values []string
+		if m.Label != "" {
+			names, values = []string{m.Label}, []string{m.Value}
+		}
+		desc := prometheus.NewDesc(m.Name, m.Help, names, nil)
+		switch m.Kind {
+		case metrics.Counter:
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, m.Number, values...)
+		case metrics.Gauge:
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, m.Number, values...)
+		case metrics.Histogram:
+			count, buckets := cumulative(m.Hist)
+			ch <- prometheus.MustNewConstHistogram(desc, count, m.Hist.Sum.Seconds(), buckets, values...)
+		}
+	}
+}
+
+// cumulative counts as Prometheus does: each bucket holds the smaller ones too.
+func cumulative(h carewire.Histogram) (count uint64, buckets map[float64]uint64) {
+	buckets = make(map[float64]uint64, len(h.Bounds))
+	for i, n := range h.Counts {
+		count += n
+		if i < len(h.Bounds) {
+			buckets[h.Bounds[i].Seconds()] = count
+		}
+	}
+	return count, buckets
+}

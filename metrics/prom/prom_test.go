@@ -1,0 +1,125 @@
+package prom_test
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/carewiretest"
+	"github.com/carewire/carewire/metrics/prom"
+)
+
+type fixed carewire.Stats
+
+func (f fixed) Stats() carewire.Stats { return carewire.Stats(f) }
+
+func scrape(t *testing.T, s prom.Source) string {
+	reg := prometheus.NewPedanticRegistry()
+	require.NoError(t, reg.Register(prom.Collector(s)))
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	require.Equal(t, 200, w.Code, w.Body)
+	return w.Body.String()
+}
+
+func TestNumbers(t *testing.T) {
+	s := carewire.Stats{EventsIn: 7, Connections: 3, StoreState: "slow", StoreSince: time.Unix(1000, 0),
+		Delay: carewire.Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{5, 2, 1}, Sum: 4 * time.Second}}
+	s.Handshakes.Tried, s.Handshakes.Accepted, s.Limits.PerAddress = 5, 4, 2
+	got := scrape(t, fixed(s))
+	for _, line := range []string{
+		"# TYPE carewire_events_in_total counter", "carewire_events_in_total 7", "carewire_connections 3",
+		`carewire_handshakes_total{kind="accepted"} 4`, `carewire_limits_total{kind="per_address"} 2`,
+		`carewire_store_state{state="slow"} 1`, `carewire_store_state{state="ok"} 0`, "carewire_store_since_timestamp_seconds 1000",
+		`carewire_delay_seconds_bucket{le="0.001"} 5`, `carewire_delay_seconds_bucket{le="1"} 7`, `carewire_delay_seconds_bucket{le="+Inf"} 8`,
+		"carewire_delay_seconds_sum 4", "carewire_delay_seconds_count 8",
+	} {
+		require.Contains(t, got, line+"\n")
+	}
+	require.NotContains(t, got, "tried")
+}
+
+// Every field of Stats reaches Prometheus: one that is set alone changes what
+// is scraped.
+func TestNothingIsLeftOut(t *testing.T) {
+	before := scrape(t, fixed{})
+	var walk func(path string, typ reflect.Type, get func(*carewire.Stats) reflect.Value)
+	walk = func(path string, typ reflect.Type, get func(*carewire.Stats) reflect.Value) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			name := path + "." + f.Name
+			var s carewire.Stats
+			v := get(&s).Field(i)
+			switch v.Interface().(type) {
+			case carewire.Histogram:
+				v.Set(reflect.ValueOf(carewire.Histogram{Bounds: []time.Duration{1}, Counts: []uint64{1, 1}}))
+			case time.Time:
+				v.Set(reflect.ValueOf(time.Unix(5, 0)))
+			case string:
+				v.SetString("ok")
+			default:
+				switch v.Kind() {
+				case reflect.Uint64:
+					v.SetUint(5)
+				case reflect.Int, reflect.Int64:
+					v.SetInt(5)
+				case reflect.Float64:
+					v.SetFloat(5)
+				case reflect.Bool:
+					v.SetBool(true)
+				case reflect.Struct:
+					walk(name, f.Type, func(s *carewire.Stats) reflect.Value { return get(s).Field(i) })
+					continue
+				case reflect.Map:
+					m := reflect.MakeMap(f.Type)
+					e := reflect.New(f.Type.Elem()).Elem()
+					m.SetMapIndex(reflect.ValueOf("a rule").Convert(f.Type.Key()), e)
+					v.Set(m)
+				default:
+					t.Fatalf("%s is of a kind that is not collected: %v", name, f.Type)
+				}
+			}
+			if f.Name == "Tried" { // the sum of the others
+				continue
+			}
+			require.NotEqual(t, before, scrape(t, fixed(s)), name)
+		}
+	}
+	walk("Stats", reflect.TypeFor[carewire.Stats](), func(s *carewire.Stats) reflect.Value { return reflect.ValueOf(s).Elem() })
+}
+
+// A real Hub's metrics keep to Prometheus's conventions and name nobody.
+func TestHub(t *testing.T) {
+	hub, err := carewire.New(&carewiretest.Door{}, carewire.NewMemoryStore(nil), nil)
+	require.NoError(t, err)
+	defer hub.Shutdown(t.Context())
+	_, err = hub.Publish(t.Context(), carewire.HeartRate.Of("canary-patient", 72))
+	require.NoError(t, err)
+	problems, err := testutil.CollectAndLint(prom.Collector(hub))
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	got := scrape(t, hub)
+	require.Contains(t, got, "carewire_events_in_total 1\n")
+	require.False(t, strings.Contains(got, "canary"), "a metric names somebody")
+}
+
+func ExampleCollector() {
+	hub, err := carewire.New(carewire.AuthenticatorFunc(nil), carewire.NewMemoryStore(nil), nil)
+	if err != nil {
+		panic(err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prom.Collector(hub))
+	families, err := registry.Gather() // promhttp.HandlerFor(registry, …) does this for each scrape
+	fmt.Println(len(families) > 20, err)
+	// Output: true <nil>
+}
