@@ -12,8 +12,8 @@ import (
 // each in a goroutine of its own, with a deadline and a recover; only so many at
 // once.
 type hostCall struct {
-	name   string
-	trace  Trace
+	name    string
+	trace   Trace
 	places  chan struct{}
 	timeout time.Duration
 	log     *slog.Logger
