@@ -19,7 +19,7 @@ import (
 const clientDir = "../js/client"
 
 var needClientPackages = needed{"the packages of js/client (npm ci)", func() error {
-	for _, dir := range []string{"ws", "typescript", "esbuild", "publint"} {
+	for _, dir := range []string{"ws", "playwright-core", "fake-indexeddb", "typescript", "esbuild", "publint"} {
 		if _, err := os.Stat(filepath.Join(clientDir, "node_modules", dir)); err != nil {
 			return err
 		}
@@ -52,11 +52,14 @@ func TestJSClient(t *testing.T) {
 	require.NotEmpty(t, files)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".test.js"), func(t *testing.T) {
+			if filepath.Base(file) == "browser.test.js" {
+				need(t, needChromium)
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec", filepath.Join("test", filepath.Base(file)))
 			cmd.Dir, cmd.WaitDelay = clientDir, process.Patience
-			cmd.Env = append(os.Environ(), "CAREWIRE_JSSERVER="+server)
+			cmd.Env = append(os.Environ(), "CAREWIRE_JSSERVER="+server, "CHROMIUM="+chromium)
 			out, err := cmd.CombinedOutput()
 			require.NoError(t, err, "%s", out)
 			require.NotContains(t, string(out), "\nℹ tests 0\n")

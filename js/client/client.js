@@ -1,9 +1,11 @@
 // A client of a carewire Hub for browsers, workers and Node, without dependencies. README.md beside this file tells how to
 // use it, docs/protocol.md of carewire what it does on the wire.
-import {Command} from "./command.js";
+import {Commands} from "./commands.js";
 import {Line} from "./line.js";
 import {Logs} from "./logs.js";
+import {Outbox} from "./outbox.js";
 import {keyOf, Patient} from "./patient.js";
+import {Tabs} from "./tabs.js";
 import {Watch} from "./watch.js";
 import {call, newID, ticks} from "./wire.js";
 
@@ -22,8 +24,11 @@ export {keyOf, newID};
  * @property {string | (() => string | undefined | Promise<string | undefined>)} [token] or what gives a fresh one; it is asked
  *   before each attempt and before the token ends. undefined ends the client. Without a token, the page's cookies count
  * @property {boolean} [ticket] whether to connect by one-time tickets, so that the token is in no header of a WebSocket
+ * @property {string} [storage] names what is kept in this browser, of this user alone: what is not sent yet survives a reload,
+ *   and tabs with the same name and URL share one connection
  * @property {typeof WebSocket} [WebSocket] in the place of the global one. Where there is neither, events come by POST
  * @property {typeof fetch} [fetch] in the place of the global one
+ * @property {IDBFactory} [indexedDB] in the place of the global one
  */
 
 /**
@@ -78,9 +83,10 @@ export class Client {
   /** Who is watched, by all watches. @type {Map<string, Patient>} */ patients = new Map();
   /** What is addressed to us and open, of patients who are not watched too, by "patient key" or "patient notice_id". @type {Map<string, Alert | Notice>} */
   inbox = new Map();
-  /** What is not over yet. @type {Set<Command>} */ commands = new Set();
 
-  #line; #logs;
+  #line; #logs; #commands;
+  /** @type {Outbox | undefined} */ #outbox;
+  /** @type {Tabs | undefined} */ #tabs;
   /** @type {Map<Watch, number>} with the number of its last asking */ #watches = new Map();
   /** @type {Map<string, Set<Function>>} */ #listeners = new Map();
   /** @type {Set<(changes: Changes) => void>} */ #subscribers = new Set();
@@ -99,7 +105,14 @@ export class Client {
     this.#logs = new Logs({
       forget: (id) => this.#forget(id), event: (f, live) => this.#event(f, live), current: (id) => this.#current(id), again: (id) => this.#again(id),
     }, () => this.#delivery === "every");
+    if (options.storage) this.#outbox = new Outbox(options.storage, options.indexedDB ?? globalThis.indexedDB);
+    this.#commands = new Commands({
+      line: this.#line, outbox: this.#outbox, tabs: () => this.#tabs, me: () => this.me?.id,
+      change: () => { this.#change().commands = true; }, after: (ms, f) => this.#after(ms, f),
+    });
+    if (options.storage && Tabs.possible) this.#share(`${options.storage} ${url}`);
     this.#line.start();
+    if (options.storage) this.#commands.adopt();
   }
 
   /** @returns {State} */
@@ -116,7 +129,10 @@ export class Client {
   now() { return this.#line.now(); }
 
   /** Connects at once, where `state.nextTry` says that it waits. */
-  tryNow() { this.#line.tryNow(); }
+  tryNow() {
+    this.#line.tryNow();
+    this.#tabs?.urge();
+  }
 
   /** Ends the client: no timer, connection or listener is left. What is not sent of what is kept stays kept. */
   stop() {
@@ -124,9 +140,14 @@ export class Client {
     this.#stopped = true;
     this.#logs.stop();
     this.#line.stop();
+    this.#tabs?.stop();
+    this.#outbox?.close();
     for (const t of this.#timers) clearTimeout(t);
     this.#stopNotifying();
   }
+
+  /** What is not over yet. */
+  get commands() { return this.#commands.all; }
 
   // ---- Watching ----
 
@@ -189,26 +210,26 @@ export class Client {
   /** Says that something needs a person. @param {import("./types.js").NewAlert} alert */
   raise(alert) {
     const onset = this.welcome && {onset: new Date(this.now()).toISOString()}; // it may have to wait
-    return this.#send({type: "raise", event_id: newID(), alert: {...onset, ...alert}});
+    return this.#commands.keep({type: "raise", event_id: newID(), alert: {...onset, ...alert}});
   }
 
   /** Says that the condition is over. @param {Alert} alert that one has raised */
   clear(alert) {
     const {patient, key, alert_id} = alert;
-    return this.#send({type: "clear", patient, key, alert_id, event_id: newID()});
+    return this.#commands.keep({type: "clear", patient, key, alert_id, event_id: newID()});
   }
 
   /** Sends a message. @param {{patient: string, text: string, to?: string[], audience?: string, replies_to?: string}} notice */
-  notify(notice) { return this.#send({type: "notify", notice: {notice_id: newID(), ...notice}}); }
+  notify(notice) { return this.#commands.keep({type: "notify", notice: {notice_id: newID(), ...notice}}); }
 
   /** Sends vitals: 100 at most, or what `welcome.limits.vitals` says. @param {Vital[]} vitals */
   publish(vitals) {
     const time = new Date(this.now()).toISOString();
-    return this.#send({type: "publish", vitals: vitals.map((v) => ({vital_id: newID(), time, ...v}))});
+    return this.#commands.keep({type: "publish", vitals: vitals.map((v) => ({vital_id: newID(), time, ...v}))});
   }
 
   /** Says that the person has seen a notice. @param {Notice} notice */
-  read(notice) { return this.#send({type: "receipt", patient: notice.patient, notice_id: notice.notice_id, stage: "read"}); }
+  read(notice) { return this.#commands.send({type: "receipt", patient: notice.patient, notice_id: notice.notice_id, stage: "read"}); }
 
   /** Says that an alert is on a screen that is on. It may be called each time it is drawn. @param {Alert} alert */
   presented(alert) { this.#receipt(alert, "presented"); }
@@ -239,40 +260,26 @@ export class Client {
   /** @param {Alert} alert @param {string} verb @param {Record<string, any> & {expireAfter?: number}} [o] */
   #answer(alert, verb, {expireAfter = 15, ...members} = {}) {
     const {patient, key, alert_id, rev} = alert;
-    return this.#send({type: "answer", patient, key, alert_id, event_id: newID(), do: verb, rev, ...members}, ticks() + 1000 * expireAfter, alert);
+    const frame = {type: "answer", patient, key, alert_id, event_id: newID(), do: verb, rev, ...members};
+    return this.#commands.send(frame, {expires: ticks() + 1000 * expireAfter, shown: alert});
   }
 
-  /** @param {Frame} frame @param {number} [expires] @param {Alert} [shown] */
-  #send(frame, expires, shown) {
-    const c = new Command(frame, this.now());
-    const end = (/** @type {Frame} */ reply) => {
-      if (reply.code === "lost") return;
-      if (shown && this.#unchanged(frame, shown, reply)) return ask({...frame, rev: reply.alert.rev});
-      c.end(reply);
-      this.commands.delete(c);
-      this.#change().commands = true;
-    };
-    const ask = (/** @type {Frame} */ f) => this.#line.ask(f, {expires, late: end}, end);
-    this.commands.add(c);
-    ask(frame);
-    if (this.#line.name !== "live") this.#wait(c);
-    else this.#after(2000, () => this.#wait(c));
-    this.#change().commands = true;
-    return c;
-  }
-
-  /** @param {Command} c */
-  #wait(c) {
-    if (c.ended) return;
-    c.state = "waiting";
-    this.#change().commands = true;
-  }
-
-  /** Whether only the source has changed what somebody accepts, and not in what they had seen. @param {Frame} frame @param {Alert} shown @param {Frame} reply */
-  #unchanged(frame, shown, reply) {
-    const a = reply.alert;
-    return frame.do === "accept" && reply.code === "conflict" && a && a.responsibility?.state !== "accepted" && a.alert_id === shown.alert_id &&
-      a.priority === shown.priority && a.text === shown.text && a.condition === shown.condition;
+  /** @param {string} name */
+  #share(name) {
+    const current = () => [...this.patients.keys()].filter((id) => this.#logs.current(id));
+    this.#tabs = new Tabs(name, {
+      line: this.#line,
+      unwatched: (groups, patients) => {
+        const specs = [...this.#watches.keys()].map((w) => w.spec);
+        return {groups: groups.filter((g) => !specs.some((s) => s.groups?.includes(g))), patients: patients.filter((p) => !this.patients.has(p))};
+      },
+      since: () => this.#logs.since(current()),
+      held: (id) => this.#logs.current(id) ? this.#logs.snapshot(id, this.patients.get(id)?.frames() ?? []) : [],
+      inbox: () => ({type: "inbox", items: [...this.inbox.values()].map((x) => "alert_id" in x ? {alert: x} : {notice: x}), done: true}),
+      gone: () => this.#after(5000, () => this.#commands.adopt()), // unless it was only reloaded
+    });
+    this.#line.share(this.#tabs);
+    this.#tabs.start();
   }
 
   /** Tells, once for each level, how far an alert has come. @param {Alert} a @param {string} stage */
@@ -293,6 +300,8 @@ export class Client {
   #opened() {
     this.#logs.waitAll();
     this.#rewatch(false);
+    this.#commands.release();
+    if (this.#tabs?.leads) this.#commands.adopt();
   }
 
   /** @param {Frame} f */
@@ -365,7 +374,7 @@ export class Client {
     for (const p of this.patients.values()) {
       for (const v of p.vitals.values()) {
         const limit = 1000 * Math.max(10, 3 * (v.every ?? Infinity)), late = now - v.at;
-        if (late > limit && late - silent <= limit) return true;
+        if (late >= limit && late - silent < limit) return true;
       }
     }
     return false;
@@ -493,7 +502,7 @@ export class Client {
       [this.#name, this.#nameSince] = [name, ticks()];
       for (const id of this.patients.keys()) this.#change().patients.add(id);
       this.#change().state = true;
-      if (name !== "live") for (const c of this.commands) this.#wait(c);
+      if (name !== "live") for (const c of this.commands) this.#commands.wait(c);
       if (name === "ended") this.#logs.waitAll();
       this.#emit("state", this.state);
     }

@@ -22,6 +22,7 @@ const wakes = ["online", "pageshow", "resume", "visibilitychange"];
  * @typedef {object} AskOptions
  * @property {number} [expires] in ticks: not sent from then on, and not waited for; the reply is then `expired`
  * @property {boolean} [once] not over a lost line: the reply is then `lost`
+ * @property {boolean} [carried] for another tab, and fit for all
  * @property {(reply: Frame) => void} [late] a reply that came after the request had expired
  */
 
@@ -39,6 +40,7 @@ export class Line {
   /** @type {import("./transport.js").Transport | undefined} */ #pipe;
   /** @type {Map<string, Ask>} */ #asks = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  /** @type {import("./tabs.js").Tabs | undefined} */ #tabs;
   #attempt = 0; #failed = 0; #blocked = 0; #lastReq = 0;
   #running = false; #tried = false; #open = false; #watching = false;
   #heard = 0; #began = 0; #welcomed = 0; #due = Infinity; #renewAt = Infinity; #skew = Date.now() - ticks();
@@ -51,6 +53,9 @@ export class Line {
   constructor(options, on) {
     [this.#o, this.#on] = [options, on];
   }
+
+  /** Shares the connection with other tabs. It is called before start. @param {import("./tabs.js").Tabs} tabs */
+  share(tabs) { this.#tabs = tabs; }
 
   start() {
     this.#running = true;
@@ -65,6 +70,7 @@ export class Line {
     this.#running = false;
     this.code = code;
     this.#drop();
+    if (code !== 1000) this.#tabs?.closed(code, 0);
     clearTimeout(this.#timer);
     for (const name of wakes) (name === "visibilitychange" ? globalThis.document : globalThis)?.removeEventListener?.(name, this.#wake);
     for (const a of this.#asks.values()) a.done({type: "error", code: "lost", retry: "later"});
@@ -125,7 +131,7 @@ export class Line {
     if (a.expires && this.name === "quiet") return; // nobody might see it before it is too old
     a.onAir = a.sent = true;
     if (a.frame.type === "watch") this.#watching = true;
-    this.#pipe?.send(a.frame);
+    this.#pipe?.send(this.#tabs && !a.carried ? this.#tabs.prepare(a.frame) : a.frame);
   }
 
   /** Does what is due. It is called at least once a second, and whenever a page wakes. */
@@ -139,8 +145,10 @@ export class Line {
       if (!this.#welcomed && !this.streams) this.#blocked = 2; // something may swallow WebSockets
       this.#lost(1006);
     }
+    if (this.#welcomed && this.silent > 10000) this.#pipe?.check?.();
     if (this.#due <= now || woken && this.#due < Infinity && globalThis.navigator?.onLine !== false) this.#connect();
     if (this.#renewAt <= now) this.#renew();
+    const next = [now + 1000, this.#due, this.#heard + 10001];
     for (const [req, a] of this.#asks) {
       if (a.expires && a.expires <= now && !a.expired) {
         a.expired = true;
@@ -148,10 +156,10 @@ export class Line {
         if (!a.onAir) this.#asks.delete(req);
       }
       this.#try(a);
+      if (!a.onAir) next.push(a.expires ?? 0, a.due);
     }
     this.#on.change();
-    const soon = Math.min(1000, ...[this.#due, this.#heard + 10000].map((t) => t - now).filter((ms) => ms > 0));
-    this.#timer = setTimeout(() => this.look(), soon);
+    this.#timer = setTimeout(() => this.look(), Math.min(...next.filter((at) => at > now)) - now);
   }
 
   async #connect() {
@@ -179,9 +187,13 @@ export class Line {
     const on = {
       text: mine((/** @type {string} */ text) => this.#take(text)),
       refused: mine((/** @type {number} */ status, /** @type {number} */ after) => this.#refused(status, after)),
-      closed: mine((/** @type {number} */ code, /** @type {boolean} */ opened) => opened ? this.#lost(code) : this.#probe(attempt)),
+      closed: mine((/** @type {number} */ code, /** @type {boolean} */ opened, after = 0) => opened ? this.#lost(code, after) : this.#probe(attempt)),
     };
     this.#watching = false;
+    if (this.#tabs && !this.#tabs.leads) {
+      this.#pipe = this.#tabs.join(on);
+      return;
+    }
     if (!Socket || this.#blocked > 1) {
       this.#blocked = 1; // the next attempt is by WebSocket again
       this.#pipe = openStreams(request, url, this.#token || undefined, on);
@@ -263,15 +275,22 @@ export class Line {
     if (code >= 1000 && !comesBack.includes(code)) return this.stop(code);
     if (code === 1013) this.#failed = Math.max(this.#failed, 3);
     this.#due = ticks() + Math.max(after, backoff(this.#failed++));
+    this.#tabs?.closed(code, this.#due - ticks());
     this.look();
   }
 
   /** @param {string} text */
   #take(text) {
-    const f = decode(text);
+    let f;
+    try {
+      f = decode(text);
+    } catch {
+      return this.#lost(1006); // what else is wrong?
+    }
     this.#heard = ticks();
     if (f.type === "ok" || f.type === "error") return this.#reply(f);
     if (f.type === "closed") return this.#lost(f.code);
+    if (f.type !== "welcome") this.#tabs?.relay(text);
     if (f.type === "status") this.store = f.store;
     if (f.type === "welcome") this.#greet(f);
     this.#on.frame(f, text);
@@ -280,6 +299,7 @@ export class Line {
       this.#open = true;
       this.#on.open();
     }
+    this.#tabs?.opened();
     this.look();
   }
 
@@ -298,7 +318,7 @@ export class Line {
   /** @param {string | undefined} expires */
   #renewBefore(expires) {
     const left = Date.parse(expires ?? "") - this.now();
-    this.#renewAt = typeof this.#o.token === "function" && left > 0 ? ticks() + left - Math.min(60000, left / 5) : Infinity;
+    this.#renewAt = typeof this.#o.token === "function" && left > 0 && this.#tabs?.leads !== false ? ticks() + left - Math.min(60000, left / 5) : Infinity;
   }
 
   async #renew() {

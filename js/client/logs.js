@@ -57,6 +57,12 @@ export class Logs {
     return since;
   }
 
+  /** A snapshot with what is held of a patient, as a server sends it. @param {string} patient @param {Frame[]} frames */
+  snapshot(patient, frames) {
+    const log = this.all.get(patient), at = {patient, ...log?.position, must: log?.count, recovered: false};
+    return [{type: "sync"}, ...frames, {type: "synced"}].map((f) => ({...at, ...f}));
+  }
+
   /** Waits for `sync`: what comes before it belongs to an older watch. @param {string} patient */
   wait(patient) {
     const log = this.all.get(patient);
@@ -139,9 +145,10 @@ export class Logs {
     if (log?.state !== "live" || !log.position) return;
     const {epoch, seq} = log.position;
     if (h.epoch === epoch && h.seq < seq) return; // older than what came
+    const was = this.current(h.patient);
     log.heard = ticks();
     if (h.epoch !== epoch && h.seq <= seq || h.must !== log.count || this.#every() && h.seq !== seq) this.#miss(h.patient, log);
-    else this.#on.current(h.patient);
+    else if (!was) this.#on.current(h.patient);
   }
 
   /**

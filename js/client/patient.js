@@ -53,6 +53,13 @@ export class Patient {
     return !v || !this.current || this.#now() - v.at > 1000 * (v.every ? Math.max(10, 3 * v.every) : 900);
   }
 
+  /** What is held, as events. @returns {Frame[]} */
+  frames() {
+    const events = (/** @type {string} */ type, /** @type {Iterable<any>} */ items) => [...items].map((x) => ({type, patient: this.id, [type]: x}));
+    return [...events("vital", this.vitals.values()), ...events("alert", this.alerts.values()), ...events("notice", this.notices.values()),
+      ...events("receipt", [...this.receipts.values()].flat()), ...events("access", this.emergencies.values())];
+  }
+
   clear() {
     for (const held of [this.vitals, this.alerts, this.notices, this.receipts, this.emergencies]) held.clear();
   }

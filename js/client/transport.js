@@ -5,7 +5,7 @@ import {encode} from "./wire.js";
  * What a transport tells. After `closed` or `refused` it tells nothing more.
  * @typedef {object} Told
  * @property {(text: string) => void} text a frame has come
- * @property {(code: number, opened: boolean) => void} closed the connection has ended with a close code
+ * @property {(code: number, opened: boolean, after?: number) => void} closed the connection has ended with a close code
  * @property {(status: number, after: number) => void} refused by an HTTP status; come back after so many milliseconds
  */
 
@@ -14,6 +14,7 @@ import {encode} from "./wire.js";
  * @property {boolean} streams whether each watch has a stream of its own, and nothing can be unwatched
  * @property {(frame: import("./wire.js").Frame) => void} send
  * @property {() => void} close
+ * @property {() => void} [check] asks whether the other end is there
  */
 
 /**

@@ -3,18 +3,47 @@
 /** @typedef {Record<string, any>} Frame */
 
 // A string, and the number behind it if it names a member.
-const member = /("(?:[^"\\]|\\.)*")(?:\s*:\s*(-?\d[\d.]*))?/g;
+const member = /("(?:[^"\\]|\\.)*")(?:\s*:\s*(-?\d[\d.]*(?:[eE][+-]?\d+)?))?/g;
 // The same with a decimal as text.
 const textMember = /("(?:[^"\\]|\\.)*")(?::"(-?(?:0|[1-9]\d*)(?:\.\d+)?)")?/g;
 
 /**
- * Reads a frame. Each member `value` that is a number becomes its text, so that 37.0 stays 37.0.
+ * Reads JSON. Each member `value` that is a number becomes its text, so that 37.0 stays 37.0. null counts as left out.
+ * @param {string} text
+ */
+export function parse(text) {
+  if (text.includes('"value"')) text = text.replace(member, (all, name, number) => name === '"value"' && number ? `"value":"${number}"` : all);
+  return JSON.parse(text, text.includes("null") ? (_, v) => v ?? undefined : undefined);
+}
+
+const isObject = (/** @type {any} */ x) => typeof x === "object" && x !== null && !Array.isArray(x);
+const isCount = (/** @type {any} */ x) => Number.isSafeInteger(x) && x >= 0;
+const isText = (/** @type {any} */ x) => typeof x === "string";
+const isPosition = (/** @type {Frame} */ f) => isText(f.patient) && isCount(f.seq) && isCount(f.must) && (f.epoch === undefined || isText(f.epoch));
+const isTime = (/** @type {any} */ x) => !Number.isNaN(Date.parse(x));
+
+/** What else a frame must be, by its type. @type {Record<string, (f: Frame) => boolean>} */
+const forms = {
+  sync: isPosition, synced: isPosition, gap: isPosition,
+  head: (f) => Array.isArray(f.heads) && f.heads.every(isPosition),
+  inbox: (f) => Array.isArray(f.items) && f.items.every((/** @type {Frame} */ x) => isObject(x.alert ?? x.notice)),
+  welcome: (f) => isTime(f.time) && isObject(f.principal),
+  heartbeat: (f) => isTime(f.time),
+  granted: (f) => isText(f.patient), revoked: (f) => isText(f.patient),
+  closed: (f) => isCount(f.code),
+  ok: (f) => isText(f.req),
+};
+for (const type of ["vital", "alert", "notice", "receipt", "access"]) forms[type] = (f) => isPosition(f) && isObject(f[type]);
+
+/**
+ * Reads a frame of a server. What is no frame of the protocol is an error.
  * @param {string} text
  * @returns {Frame}
  */
 export function decode(text) {
-  if (text.includes('"value"')) text = text.replace(member, (all, name, number) => name === '"value"' && number ? `"value":"${number}"` : all);
-  return JSON.parse(text);
+  const f = parse(text);
+  if (!isObject(f) || forms[f.type]?.(f) === false) throw new Error("carewire: a server's frame is broken");
+  return f;
 }
 
 /**
@@ -36,7 +65,7 @@ let passed = 1, date = Date.now(), steady = performance.now();
  */
 export function ticks() {
   const d = Date.now() - date, s = performance.now() - steady;
-  passed += d > s + 1000 ? d : s;
+  passed += Math.max(0, d > s + 1000 ? d : s);
   [date, steady] = [date + d, steady + s];
   return passed;
 }

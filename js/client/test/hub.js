@@ -75,12 +75,18 @@ export async function until(what, f) {
 const realNow = performance.now.bind(performance);
 export const live = (c) => until(() => "live: " + JSON.stringify(c.state), () => c.state.name === "live");
 
-/** Makes the clock of this process another one: what passes says so too, unless only the date is set. */
-export function moveClock(t, ms, {dateOnly = false} = {}) {
-  const now = Date.now, steady = performance.now.bind(performance);
-  Date.now = () => now() + ms;
-  if (!dateOnly) performance.now = () => steady() + ms;
-  t.after(() => { [Date.now, performance.now] = [now, steady]; });
+const clock = {date: Date.now, steady: performance.now, moved: 0};
+
+/** Lets time pass in this process at once: ms more. */
+export function moveClock(t, ms) {
+  clock.moved += ms;
+  Date.now = () => clock.date.call(Date) + clock.moved;
+  performance.now = () => clock.steady.call(performance) + clock.moved;
+  t.after(() => {
+    clock.moved = 0;
+    Object.assign(performance, {now: clock.steady});
+    Date.now = clock.date;
+  });
 }
 
 export const heartRate = (patient, value, more = {}) => ({patient, code: "8867-4", value, unit: "/min", device: "monitor", ...more});

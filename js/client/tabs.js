@@ -1,0 +1,222 @@
+// Tabs of one browser that share a connection. The one that holds a Web Lock leads: it has the connection, relays what
+// comes, and sends what the others ask. To these it is like a server. When it goes, the next one gets the lock.
+import {encode, newID} from "./wire.js";
+
+/** @typedef {import("./wire.js").Frame} Frame */
+
+const deliveries = ["alerts", "latest", "every"];
+const patience = 3000; // ms for a leader's answer
+
+/**
+ * What a leader has.
+ * @typedef {object} Host
+ * @property {import("./line.js").Line} line
+ * @property {(groups: string[], patients: string[]) => {groups: string[], patients: string[]}} unwatched those that we do not watch ourselves
+ * @property {() => Record<string, import("./logs.js").Position>} since where we stand, of all who are current
+ * @property {(patient: string) => Frame[]} held a snapshot, as a server sends it; none of who is not current
+ * @property {() => Frame} inbox
+ * @property {() => void} gone some tab has gone, perhaps with something to send
+ */
+
+export class Tabs {
+  leads = false;
+  id = newID();
+  /** @type {Host} */ #host;
+  /** @type {string} */ #name;
+  /** @type {BroadcastChannel} */ #channel;
+  /** Who has joined, with what they watch. @type {Map<string, {patients: Set<string>, groups: Set<string>}>} */ #joined = new Map();
+  /** @type {import("./transport.js").Told | undefined} as a follower */ #on;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  #queued = false; #strongest = 0; #off = new AbortController(); #release = () => {};
+
+  /** @param {string} name @param {Host} host */
+  constructor(name, host) {
+    [this.#name, this.#host] = ["carewire " + name, host];
+    this.#channel = new BroadcastChannel(this.#name);
+    this.#channel.onmessage = (m) => this.#take(m.data);
+    globalThis.addEventListener?.("pagehide", this.#leave);
+  }
+
+  /** Whether this browser can. */
+  static get possible() { return Boolean(globalThis.navigator?.locks && globalThis.BroadcastChannel); }
+
+  start() {
+    navigator.locks.request(this.#name + " " + this.id, {signal: this.#off.signal}, () => new Promise(() => {})).catch(() => {}); // says that we live
+    this.#queue();
+  }
+
+  stop() {
+    this.#leave();
+    clearTimeout(this.#timer);
+    globalThis.removeEventListener?.("pagehide", this.#leave);
+    this.#off.abort();
+    this.#release();
+    this.#channel.close();
+  }
+
+  /** The IDs of all tabs that live. */
+  async living() {
+    const {held = []} = await navigator.locks.query();
+    return new Set(held.map((l) => l.name?.slice(this.#name.length + 1)));
+  }
+
+  // ---- Following ----
+
+  /** Joins the leader, as one connects to a server. @param {import("./transport.js").Told} on @returns {import("./transport.js").Transport} */
+  join(on) {
+    this.#on = on;
+    this.#ask({hello: true});
+    return {
+      streams: false,
+      send: (frame) => this.#post({send: encode(frame)}),
+      close: () => { this.#on = undefined; },
+      check: () => this.#ask({look: true}),
+    };
+  }
+
+  /** Has the leader try to connect now. */
+  urge() { this.#post({urgent: true}); }
+
+  /** Says something that a leader answers. One that does not is frozen: it is put out of office. @param {object} message */
+  #ask(message) {
+    this.#post(message);
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      if (!this.leads && globalThis.document?.visibilityState !== "hidden") this.#queue({steal: true});
+    }, patience);
+  }
+
+  #answered() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  // ---- Leading ----
+
+  /** Passes on what has come. @param {string} text */
+  relay(text) { if (this.leads && this.#joined.size) this.#post({text}); }
+
+  /** Tells that the line is lost. @param {number} code @param {number} after ms until the next attempt */
+  closed(code, after) {
+    if (!this.leads) return;
+    this.#joined.clear();
+    this.#strongest = 0;
+    this.#post({closed: code, after});
+  }
+
+  /** Tells that there is a line again. */
+  opened() { if (this.leads) this.#post({open: true}); }
+
+  /**
+   * Makes a request fit for all tabs: a watch gets the most that any wants, and nothing is unwatched that another watches.
+   * @param {Frame} f
+   * @param {string} [tab] that asks; undefined: this one
+   */
+  prepare(f, tab) {
+    if (!this.leads) return f;
+    if (f.type === "watch") {
+      const rank = deliveries.indexOf(f.delivery), more = rank > this.#strongest;
+      this.#strongest = Math.max(rank, this.#strongest);
+      return {...f, delivery: deliveries[this.#strongest], ...(more && this.#joined.size && {since: {}})};
+    }
+    if (f.type !== "unwatch") return f;
+    let {groups = [], patients = []} = f;
+    if (tab) ({groups, patients} = this.#host.unwatched(groups, patients));
+    for (const [id, has] of this.#joined) {
+      if (id === tab) continue;
+      groups = groups.filter((/** @type {string} */ g) => !has.groups.has(g));
+      patients = patients.filter((/** @type {string} */ p) => !has.patients.has(p));
+    }
+    return {...f, groups, patients};
+  }
+
+  /** @param {string} tab */
+  #welcome(tab) {
+    const {line} = this.#host, {welcome} = line;
+    if (!welcome || !["live", "quiet", "failing"].includes(line.name)) return this.#post({to: tab, closed: 1006, after: line.nextTry ?? 1000});
+    this.#joined.set(tab, {patients: new Set(), groups: new Set()});
+    const frames = [{...welcome, time: new Date(line.now()).toISOString()}, this.#host.inbox(), {type: "status", store: line.store}];
+    for (const f of frames) this.#post({to: tab, text: JSON.stringify(f)});
+  }
+
+  /** Sends what another tab asks for. @param {string} tab @param {Frame} f */
+  #carry(tab, f) {
+    const {req, ...rest} = f, has = this.#joined.get(tab), held = this.#host.since();
+    if (!has) return;
+    const answer = (/** @type {Frame} */ reply) => this.#post({to: tab, text: JSON.stringify({...reply, req})});
+    if (f.type !== "watch") {
+      if (f.type === "unwatch") for (const kind of /** @type {const} */ (["groups", "patients"])) for (const id of f[kind] ?? []) has[kind].delete(id);
+      const q = this.prepare(rest, tab);
+      if (f.type === "unwatch" && (this.#host.line.streams || q.groups.length + q.patients.length === 0)) return answer({type: "ok"});
+      return this.#host.line.ask(q, {once: true, carried: true}, (reply) => reply.code === "lost" || answer(reply));
+    }
+    for (const g of f.groups ?? []) has.groups.add(g);
+    // Of whom we hold, the server sends what is new, and we the rest: so nobody begins anew.
+    let room = 30000 - JSON.stringify(f.since ?? {}).length - JSON.stringify(f.patients ?? []).length;
+    const ours = Object.entries(held).filter(([id, p]) => !f.since?.[id] && (room -= id.length + (p.epoch?.length ?? 0) + 40) > 0);
+    const q = this.prepare({...rest, since: {...Object.fromEntries(ours), ...f.since}}, tab);
+    const given = new Set(ours.map(([id]) => id));
+    this.#host.line.ask(q, {once: true, carried: true}, (reply) => {
+      if (reply.code === "lost") return;
+      answer(reply);
+      for (const id of reply.watching ?? []) {
+        has.patients.add(id);
+        if (given.has(id)) for (const frame of this.#host.held(id)) this.#post({to: tab, text: JSON.stringify(frame)});
+      }
+    });
+  }
+
+  /** @param {string} tab */
+  #part(tab) {
+    const has = this.#joined.get(tab);
+    if (has) this.#carry(tab, {type: "unwatch", groups: [...has.groups], patients: [...has.patients]});
+    this.#joined.delete(tab);
+    this.#host.gone();
+  }
+
+  // ---- Both ----
+
+  /** Leads as soon as nobody else does, or at once. @param {LockOptions} [options] */
+  #queue(options = {signal: this.#off.signal}) {
+    if (!options.steal && this.#queued) return;
+    if (!options.steal) this.#queued = true;
+    navigator.locks.request(this.#name, options, () => {
+      if (!options.steal) this.#queued = false;
+      this.leads = true;
+      this.closed(1006, 100); // by whoever led before
+      this.#host.line.restart();
+      return new Promise((resolve) => { this.#release = () => resolve(undefined); });
+    }).catch(() => {
+      if (!this.leads || this.#off.signal.aborted) return;
+      this.leads = false; // somebody has taken it: we were frozen
+      this.#joined.clear();
+      this.#host.line.restart();
+      this.#queue();
+    });
+  }
+
+  #leave = () => this.#post({bye: true});
+
+  /** @param {object} message */
+  #post(message) { this.#channel.postMessage({from: this.id, ...message}); }
+
+  /** @param {any} m */
+  #take(m) {
+    if (m.to && m.to !== this.id) return;
+    if (this.leads) {
+      if (m.hello) this.#welcome(m.from);
+      if (m.urgent) this.#host.line.tryNow();
+      if (m.look) {
+        this.#host.line.look();
+        this.#post({to: m.from, alive: true});
+      }
+      if (m.send) this.#carry(m.from, JSON.parse(m.send));
+      if (m.bye) this.#part(m.from);
+      return;
+    }
+    if (m.text !== undefined || m.closed || m.alive || m.open) this.#answered();
+    if (m.text !== undefined) this.#on?.text(m.text);
+    if (m.closed) this.#on?.closed(m.closed, true, m.after);
+    if (m.open) this.#host.line.tryNow();
+  }
+}
