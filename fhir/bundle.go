@@ -1,0 +1,212 @@
+package fhir
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/carewire/carewire"
+)
+
+type bundle struct {
+	ResourceType string        `json:"resourceType"`
+	ID           string        `json:"id,omitempty"`
+	Type         string        `json:"type"`
+	Timestamp    string        `json:"timestamp,omitempty"`
+	Total        *int          `json:"total,omitempty"`
+	Link         []bundleLink  `json:"link,omitempty"`
+	Entry        []bundleEntry `json:"entry,omitempty"`
+}
+
+type bundleLink struct {
+	Relation string `json:"relation"`
+	URL      string `json:"url"`
+}
+
+type bundleEntry struct {
+	FullURL  string          `json:"fullUrl,omitempty"`
+	Resource any             `json:"resource,omitempty"`
+	Search   *bundleSearch   `json:"search,omitempty"`
+	Request  *bundleRequest  `json:"request,omitempty"`
+	Response *bundleResponse `json:"response,omitempty"`
+}
+
+type bundleSearch struct {
+	Mode string `json:"mode"`
+}
+
+type bundleRequest struct {
+	Method string `json:"method"`
+	URL    string `json:"url"`
+}
+
+type bundleResponse struct {
+	Status   string `json:"status"`
+	Location string `json:"location,omitempty"`
+	Outcome  any    `json:"outcome,omitempty"`
+}
+
+func (s *Server) newSearchset(c *caller) *bundle {
+	self := s.opt.Base + "/" + strings.Trim(c.r.URL.Path, "/")
+	if q := c.r.URL.RawQuery; q != "" {
+		self += "?" + q
+	}
+	return &bundle{ResourceType: "Bundle", Type: "searchset", Link: []bundleLink{{"self", self}}}
+}
+
+// add appends a match.
+func (b *bundle) add(base, typ, id string, resource any) {
+	e := bundleEntry{Resource: resource, Search: &bundleSearch{"match"}}
+	if id != "" {
+		e.FullURL = base + "/" + typ + "/" + id
+	}
+	b.Entry = append(b.Entry, e)
+}
+
+// warn appends what a client is to know of a search.
+func (b *bundle) warn(code, text string) {
+	o := &operationOutcome{"OperationOutcome", []issue{{Severity: "warning", Code: code, Diagnostics: text}}}
+	b.Entry = append(b.Entry, bundleEntry{Resource: o, Search: &bundleSearch{"outcome"}})
+}
+
+// A posted is one entry of a batch or transaction, as it was read.
+type posted struct {
+	vitals []carewire.Vital
+	unsaid []string
+	first  int // of the results, its first
+	err    error
+}
+
+// postBundle takes a batch or a transaction of Observations. Of a transaction
+// nothing is taken in unless every entry is well-formed, allowed and has an
+// identifier, by which a repetition of it is recognised: should the Store fail
+// in the middle, the client is told to send the same again, and what was taken
+// in already is not taken twice.
+func (s *Server) postBundle(c *caller, _ []string) (*response, error) {
+	e, _, err := c.resource()
+	if err != nil {
+		return nil, err
+	}
+	typ := e.get("type").str()
+	entries := e.get("entry").items()
+	switch {
+	case e.get("resourceType").str() != "Bundle" || typ != "batch" && typ != "transaction":
+		return nil, &failure{status: http.StatusUnprocessableEntity, code: "invalid", text: "must be a Bundle of the type batch or transaction", expression: "Bundle.type"}
+	case len(entries) > s.opt.MaxEntries:
+		return nil, fail(http.StatusRequestEntityTooLarge, "too-costly", "too many entries")
+	case e.doc.err != nil:
+		return nil, e.doc.err
+	}
+	atomic := typ == "transaction"
+	list := make([]posted, len(entries))
+	var vitals []carewire.Vital
+	for i, entry := range entries {
+		p := &list[i]
+		p.read(entry, atomic)
+		if p.err != nil && atomic {
+			return nil, p.err
+		}
+		p.first = len(vitals)
+		vitals = append(vitals, p.vitals...)
+	}
+	if atomic {
+		if err := s.mayPublish(c, vitals); err != nil {
+			return nil, err
+		}
+	}
+	results, err := s.publish(c, vitals)
+	if err != nil {
+		return nil, err
+	}
+	heads := s.headsOf(c, vitals)
+	out := &bundle{ResourceType: "Bundle", Type: typ + "-response"}
+	for i := range list {
+		p := &list[i]
+		r := bundleEntry{Response: new(bundleResponse)}
+		for j := range p.vitals {
+			if p.err == nil {
+				p.err = results[p.first+j].Error.failure()
+			}
+		}
+		if p.err != nil && atomic {
+			return nil, partly(p.err)
+		}
+		if p.err != nil {
+			f := failureOf(p.err)
+			r.Response.Status, r.Response.Outcome = statusText(f.status), f.outcome()
+		} else {
+			first := results[p.first]
+			r.Response.Status = statusText(createdStatus(first.Repeated))
+			if id := idOf(heads, vitals[p.first].Patient, first.Seq); id != "" {
+				r.Response.Location = "Observation/" + id + "/_history/1"
+			}
+			if o := notSaid(p.unsaid); o != nil {
+				r.Response.Outcome = o
+			}
+		}
+		out.Entry = append(out.Entry, r)
+	}
+	return &response{resource: out}, nil
+}
+
+// read reads one entry. Errors name it.
+func (p *posted) read(entry *element, atomic bool) {
+	doc := entry.doc
+	outer := doc.err
+	request := entry.get("request")
+	resource := entry.get("resource")
+	switch {
+	case request == nil || resource == nil:
+		p.err = invalid(entry.path, "must have a request and a resource")
+		return
+	case request.get("method").str() != "POST" || request.get("url").str() != "Observation":
+		p.err = invalid(entry.path+".request", "must be POST to Observation")
+		return
+	}
+	var err error
+	doc.err = nil
+	p.vitals, p.unsaid, err = vitalsOf(resource)
+	doc.err = outer // the fault of one entry of a batch is its own
+	if err != nil {
+		p.err = inEntry(entry.path, err)
+		return
+	}
+	for i := range p.unsaid {
+		p.unsaid[i] = strings.TrimPrefix(p.unsaid[i], resource.path+".")
+	}
+	if n := request.get("ifNoneExist"); n != nil {
+		p.err = identify(p.vitals, n.str())
+	}
+	if p.err == nil && atomic && p.vitals[0].ID == "" && p.vitals[0].Replaces == "" {
+		p.err = invalid(resource.path+".identifier", "required in a transaction")
+	}
+}
+
+// inEntry puts an entry's path before an error's, where it is not there yet.
+func inEntry(path string, err error) error {
+	if v, ok := err.(*carewire.ValidationError); ok && !strings.HasPrefix(v.Field, path) {
+		return invalid(path+".resource."+v.Field, v.Reason)
+	}
+	return err
+}
+
+// partly says of a transaction that some of it may have been taken in.
+func partly(err error) error {
+	f := *failureOf(err)
+	if f.status < 500 {
+		return &f
+	}
+	f.text = "some entries may have been taken in: send the same transaction again, those are recognised by their identifiers"
+	return &f
+}
+
+func statusText(status int) string {
+	return strconv.Itoa(status) + " " + http.StatusText(status)
+}
+
+func createdStatus(repeated bool) int {
+	if repeated {
+		return http.StatusOK
+	}
+	return http.StatusCreated
+}
