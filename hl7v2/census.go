@@ -1,0 +1,86 @@
+package hl7v2
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Census is told by ADT messages who comes, moves and leaves. It is the host's:
+// it keeps who lies where, answers for that as the Hub's Directory, and tells
+// the Hub of what has changed. A message that is sent again is told again, so
+// the same Movement may come twice. An error makes the sender try again later;
+// an *Error tells it that the message is wrong.
+type Census interface {
+	// Admit is told of A01, an admission, and A13, a discharge that was a mistake.
+	Admit(context.Context, Movement) error
+	// Transfer is told of A02, and of A12, a transfer that was a mistake: To is
+	// then where the patient lies after all.
+	Transfer(context.Context, Movement) error
+	// Discharge is told of A03, and of A11, an admission that was a mistake.
+	Discharge(context.Context, Movement) error
+}
+
+// Movement is what an ADT message says.
+type Movement struct {
+	Patient string
+	From    Location // before; of a transfer
+	To      Location // now
+	At      time.Time
+	Cancels bool // it takes back what was said before
+	Test    bool // test data
+	Visit   Visit
+}
+
+// move tells the Census of an ADT message.
+func (s *Server) move(ctx context.Context, m *Message, event string) []*Error {
+	if s.opt.Census == nil {
+		return []*Error{fault("MSH", 9, codeMessageType, "ADT is not taken here")}
+	}
+	if m.Test() && !s.opt.TestMovements {
+		return []*Error{fault("MSH", 11, "202", "test messages move nobody here")}
+	}
+	v := Visit{Message: m, PID: m.Segment("PID"), PV1: m.Segment("PV1")}
+	patient, err := s.opt.Patient(ctx, v)
+	if err != nil || patient == "" {
+		return []*Error{{Segment: "PID", Index: 1, Field: 3, Code: codeUnknownKey, Reason: "names no known patient"}}
+	}
+	move := Movement{Patient: patient, From: v.PriorLocation(), To: v.Location(), Test: m.Test(), Visit: v}
+	at := m.Segment("EVN").Field(6)
+	if at.Empty() {
+		at = m.Segment("EVN").Field(2)
+	}
+	if at.Empty() {
+		at = m.Header(7)
+	}
+	if move.At, err = ParseTime(at.Component(1).String(), s.zone()); err != nil {
+		move.At = time.Now().UTC()
+	}
+	switch event {
+	case "A01":
+		err = s.opt.Census.Admit(ctx, move)
+	case "A02":
+		err = s.opt.Census.Transfer(ctx, move)
+	case "A03":
+		err = s.opt.Census.Discharge(ctx, move)
+	case "A11":
+		move.Cancels = true
+		err = s.opt.Census.Discharge(ctx, move)
+	case "A12":
+		move.Cancels = true
+		err = s.opt.Census.Transfer(ctx, move)
+	case "A13":
+		move.Cancels = true
+		err = s.opt.Census.Admit(ctx, move)
+	default:
+		return []*Error{fault("MSH", 9, codeEvent, "this event is not taken")}
+	}
+	var wrong *Error
+	if errors.As(err, &wrong) {
+		return []*Error{wrong}
+	}
+	if err != nil {
+		return []*Error{errLater}
+	}
+	return nil
+}

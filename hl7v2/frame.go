@@ -1,0 +1,72 @@
+package hl7v2
+
+import (
+	"bufio"
+	"errors"
+	"io"
+)
+
+// The bytes of the Minimal Lower Layer Protocol: a message stands between VT
+// and FS CR.
+const (
+	vt = 0x0b
+	fs = 0x1c
+	cr = 0x0d
+)
+
+// ErrFrame means that what came is no frame of MLLP; the connection cannot go on.
+var ErrFrame = errors.New("hl7v2: not a frame of MLLP")
+
+// ErrTooLong means that a message is longer than the limit.
+var ErrTooLong = errors.New("hl7v2: message too long")
+
+// frames reads the messages of one connection.
+type frames struct {
+	r   *bufio.Reader
+	max int
+}
+
+// begin waits for the first byte of the next message. White space between
+// messages is skipped. io.EOF means that the peer has ended.
+func (f *frames) begin() error {
+	for skipped := 0; ; skipped++ {
+		c, err := f.r.ReadByte()
+		switch {
+		case err != nil:
+			return err
+		case c == vt:
+			return nil
+		case c != cr && c != '\n' && c != ' ' || skipped == 1024:
+			return ErrFrame
+		}
+	}
+}
+
+// rest reads a message that has begun. A VT within it begins it anew: what was
+// before is a message that the sender did not finish, and is never half of another.
+func (f *frames) rest() ([]byte, error) {
+	var b []byte
+	for {
+		c, err := f.r.ReadByte()
+		switch {
+		case err == io.EOF:
+			return nil, io.ErrUnexpectedEOF
+		case err != nil:
+			return nil, err
+		case c == vt:
+			b = b[:0]
+			continue
+		case c == fs: // the CR after it is skipped as white space
+			return b, nil
+		case len(b) == f.max:
+			return nil, ErrTooLong
+		}
+		b = append(b, c)
+	}
+}
+
+// frame returns a message as it goes onto the line.
+func frame(message []byte) []byte {
+	b := make([]byte, 0, len(message)+3)
+	return append(append(append(b, vt), message...), fs, cr)
+}

@@ -1,0 +1,53 @@
+package hl7v2
+
+// Visit is whom a message, or a part of it, is about.
+type Visit struct {
+	Message *Message
+	PID     Segment // the patient; empty if there is none
+	PV1     Segment // the visit; empty if there is none
+}
+
+// Identifier is one of the numbers of a patient.
+type Identifier struct {
+	ID        string
+	Authority string // who gave it: the namespace, or else the universal ID
+	Type      string // of HL7 table 0203, such as MR
+}
+
+// Identifiers returns the patient's numbers, from PID-3, else PID-2 as before 2.3.
+func (v Visit) Identifiers() []Identifier {
+	field := v.PID.Field(3)
+	if field.Empty() || field.Null() {
+		field = v.PID.Field(2)
+	}
+	var list []Identifier
+	for _, r := range field.Repetitions() {
+		id := Identifier{ID: r.Component(1).String(), Type: r.Component(5).String()}
+		if id.Authority = r.Component(4).Subcomponent(1).String(); id.Authority == "" {
+			id.Authority = r.Component(4).Subcomponent(2).String()
+		}
+		if id.ID != "" {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// Location is where a patient lies.
+type Location struct {
+	Ward     string // the point of care
+	Room     string
+	Bed      string
+	Facility string
+}
+
+// Location returns where the patient lies now, from PV1-3.
+func (v Visit) Location() Location { return location(v.PV1.Field(3)) }
+
+// PriorLocation returns where the patient lay before, from PV1-6.
+func (v Visit) PriorLocation() Location { return location(v.PV1.Field(6)) }
+
+func location(f Value) Location {
+	return Location{Ward: f.Component(1).String(), Room: f.Component(2).String(), Bed: f.Component(3).String(),
+		Facility: f.Component(4).Subcomponent(1).String()}
+}
