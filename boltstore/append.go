@@ -30,18 +30,14 @@ type item struct {
 	encoded                  []byte
 }
 
-// need is how many bytes an item may cost that is not a vital.
-func (it *item) need() int64 { return perEntry + int64(4+len(it.encoded)) }
-
 const (
-	maxName = 4096     // bytes in a patient, key, sender or ID
+	maxName = 800      // bytes in a patient or key, or in a sender and ID together: a quarter of a page
 	maxData = 16 << 20 // bytes in the other fields together
 
-	maxFlush = 1024      // entries that share a commit, unless one Append has more
-	perEntry = 32 * 1024 // bytes that an entry may cost in new pages if it is not a vital, estimated with care
+	maxFlush = 1024 // entries that share a commit, unless one Append has more
 )
 
-var errTooLong = fmt.Errorf("boltstore: an entry is too long: Patient, Key, Sender and ID may have %d bytes each, Data and To %d", maxName, maxData)
+var errTooLong = fmt.Errorf("boltstore: an entry is too long: Patient and Key may have %d bytes each, Sender and ID together, and Data and To %d", maxName, maxData)
 
 // Append implements [carewire.Store]. If ctx ends while the batch waits for its
 // turn nothing is written; if it ends while it is being written, its outcome is
@@ -58,7 +54,7 @@ func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewir
 		if e.ID != "" {
 			it.digest = digestOf(e.Sender, e.ID)
 		}
-		if max(len(e.Patient), len(e.Key), len(e.Sender), len(e.ID)) > maxName || len(it.encoded) > maxData {
+		if max(len(e.Patient), len(e.Key), len(e.Sender)+len(e.ID)) > maxName || len(it.encoded) > maxData {
 			return nil, errTooLong
 		}
 	}
@@ -125,26 +121,26 @@ func (s *Store) flush(batch []*request) {
 			if it.kind == carewire.KindVital {
 				vitalBytes += int64(4 + len(it.encoded))
 			} else {
-				needOthers += it.need()
+				needOthers += s.entryCost(&it)
 			}
 		}
 	}
 	err := s.update(func(v view) error {
 		ripe, cost := s.ripe(vitalBytes)
-		need := needOthers + 2*vitalBytes + cost + perEntry
+		need := perCommit*s.pageSize + needOthers + journalCost(vitalBytes) + cost
 		room, err := s.room(v.tx, need+s.reserve)
 		if err != nil {
 			return err
 		}
 		f := &flush{
-			view: v, store: s, others: map[string]*patient{}, room: room, vitalBytes: vitalBytes,
-			vitalsFull: room < need+s.reserve, forOthers: room - s.reserve/4, // pruning needs some to make more
+			view: v, store: s, others: map[string]*patient{}, vitalBytes: vitalBytes, need: perCommit * s.pageSize,
+			vitalsFull: room < need+s.reserve, room: room,
 		}
 		if !f.vitalsFull && vitalBytes > 0 {
+			f.need = need
 			if err := f.settle(ripe); err != nil {
 				return err
 			}
-			s.heavy = nil
 		}
 		for _, r := range batch {
 			if r.err != nil {
@@ -157,7 +153,9 @@ func (s *Store) flush(batch []*request) {
 				}
 			}
 		}
-		return f.finish()
+		err = f.finish()
+		s.need = f.need
+		return err
 	})
 	if errors.Is(err, errNothing) {
 		err = nil
@@ -173,11 +171,12 @@ func (s *Store) flush(batch []*request) {
 // goes; if it cannot be committed then, the store has failed.
 type flush struct {
 	view
-	store            *Store
-	others           map[string]*patient // those in use that are not live
-	room, vitalBytes int64
-	vitalsFull       bool
-	forOthers        int64 // bytes that are left for what is not a vital
+	store      *Store
+	others     map[string]*patient // those in use that are not live
+	vitalBytes int64
+	vitalsFull bool
+	room       int64 // bytes for new pages
+	need       int64 // that are taken of it
 
 	dirty   bool                // something is to be committed
 	failed  error               // why it cannot be
@@ -196,7 +195,7 @@ type movedState struct {
 func (f *flush) settle(patients []*patient) error {
 	for _, p := range patients {
 		f.dirty = true
-		if err := f.store.settle(f.view, p, f.room); err != nil {
+		if err := f.store.settle(f.view, p); err != nil {
 			return err
 		}
 	}
@@ -231,13 +230,42 @@ func (f *flush) append(it *item) (carewire.AppendResult, error) {
 	if it.rev != 0 && it.rev != st.now.rev+1 {
 		return carewire.AppendResult{Err: carewire.ErrConflict}, nil
 	}
-	if it.kind != carewire.KindVital {
-		f.forOthers -= it.need()
-	}
-	if it.kind == carewire.KindVital && f.vitalsFull || it.kind != carewire.KindVital && f.forOthers < 0 {
+	if !f.fits(p, st, it) {
 		return carewire.AppendResult{Err: carewire.ErrFull}, nil
 	}
 	return f.write(p, st, it), nil
+}
+
+// fits reports whether there is room for an entry, and takes it.
+func (f *flush) fits(p *patient, st liveState, it *item) bool {
+	switch {
+	case it.kind != carewire.KindVital && f.vitalsFull:
+		need := f.need + f.store.entryCost(it)
+		if need > f.store.left(it.kind, f.room) {
+			return false
+		}
+		f.need = need
+		return true
+	case it.kind != carewire.KindVital:
+		return true
+	case f.vitalsFull:
+		return false
+	case atOnce(st, it):
+		need := f.need + f.store.settleCost(p) + f.store.entryCost(it)
+		room, err := f.store.room(f.tx, need+f.store.reserve)
+		f.must(err)
+		if room < need+f.store.reserve {
+			return false
+		}
+		f.need = need
+	}
+	return true
+}
+
+// atOnce reports whether a vital is to be settled at once, for the indexes of
+// states to know of it.
+func atOnce(st liveState, it *item) bool {
+	return it.open || st.was.open || st.was.seq != 0 && st.was.kind != carewire.KindVital
 }
 
 // patient returns a patient, the same one throughout the flush.
@@ -289,14 +317,14 @@ func (f *flush) writeVital(p *patient, st liveState, it *item, seq uint64) {
 	f.entries = appendBytes(f.entries, it.encoded)
 	encoded := f.entries[len(f.entries)-len(it.encoded):]
 	f.store.hold(p, held{seq, encoded}, it.digest, it.id != "", f.journal)
-	if it.open || st.was.open || st.was.seq != 0 && st.was.kind != carewire.KindVital {
-		f.atOnce = append(f.atOnce, p) // the indexes of states are to know of it
+	if atOnce(st, it) {
+		f.atOnce = append(f.atOnce, p)
 	}
 }
 
 func (f *flush) writeOther(p *patient, it *item, seq uint64) {
 	f.must(f.number(p))
-	f.must(put(f.bucket("log"), logKey(p.num, class(it.kind), seq), appendBytes(nil, it.encoded)))
+	f.must(putLong(f.bucket("log"), logKey(p.num, class(it.kind), seq), appendBytes(nil, it.encoded)))
 	if it.id != "" {
 		known := knownID{it.sum, uint32(len(f.epochs) - 1), seq, p.must()}
 		f.must(put(f.bucket("ids"), idKey(p.num, it.sender, it.id), known.encode()))
@@ -324,7 +352,7 @@ func (f *flush) finish() error {
 	}
 	for _, p := range f.atOnce {
 		if f.live[p.name] == p {
-			f.must(f.store.settle(f.view, p, f.room))
+			f.must(f.store.settle(f.view, p))
 		}
 	}
 	if f.journal != 0 {

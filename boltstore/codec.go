@@ -19,18 +19,24 @@ var ErrCorrupt = errors.New("boltstore: the file is damaged")
 // them. Every value ends with a CRC-32C of its key and itself. A patient has a
 // number ("num") that stands for the name in all keys.
 //
-//	meta     "version" → 2, "epochs" → all epochs, the last one is current
-//	journal  count → a bucket: the vitals of one commit, see journal.go
+//	meta     "version" → 3, "epochs" → all epochs, the last one is current
+//	journal  count piece → the vitals of one commit, see journal.go
 //	heads    "p" name → num, settled, counts, the last number of each epoch
-//	log      num class seq → entries, the last one of them was written with seq
+//	log      num class seq [piece] → entries, the last one of them was written with seq
 //	states   num key → the newest state of a key, see state
-//	digests  age num → digests of vitals' IDs, see digests.go
+//	vitalids num digest → digests of vitals' IDs, see digests.go
 //	ids      num len(sender) sender ID → sum, position, must; not for vitals
 //	due      time num key → nothing; the states that wait
 //	changes  count → open num key; the undroppable states in order of writing
 //	pruned   num kind → the greatest number pruned
 //	expiry   time ID's key → nothing; IDs that outlived their entries
-const version = 2
+//
+// No value is longer than piece. An entry begins with entryVersion. What version
+// 2 did otherwise is in migrate.go.
+const (
+	version      = 3
+	entryVersion = 2
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -164,7 +170,7 @@ func encodeEntry(e *carewire.Entry) []byte {
 	for _, to := range e.To {
 		size += 4 + len(to)
 	}
-	b := append(make([]byte, 0, size), version)
+	b := append(make([]byte, 0, size), entryVersion)
 	b = append(b, make([]byte, positionLen)...)
 	b = appendBool(append(b, byte(e.Kind)), e.Open)
 	b = binary.BigEndian.AppendUint64(append(b, byte(e.Audience)), e.Rev)
@@ -188,7 +194,7 @@ func place(encoded []byte, epoch uint32, seq, must, count uint64) {
 // parseEntry reads what encodeEntry and place wrote.
 func parseEntry(b []byte) (record, error) {
 	d := decoder{b: b}
-	if v := d.uint8(); v != version {
+	if v := d.uint8(); v != entryVersion {
 		return record{}, ErrCorrupt
 	}
 	r := record{encoded: b, epoch: d.uint32(), seq: d.uint64(), must: d.uint64(), count: d.uint64()}
@@ -356,6 +362,8 @@ func class(k carewire.Kind) byte {
 func numKey(num uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 64), num) }
 
 func classKey(num uint64, class byte) []byte { return append(numKey(num), class) }
+
+const logKeyLen = 8 + 1 + 8
 
 func logKey(num uint64, class byte, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(classKey(num, class), seq)

@@ -144,7 +144,7 @@ func inspectVersion(tx *bbolt.Tx) error {
 	if err != nil {
 		return damaged("meta", err)
 	}
-	if len(b) != 1 || b[0] != version {
+	if len(b) != 1 || b[0] != version && b[0] != oldVersion {
 		return fmt.Errorf("%w: it is of version %d, known is %d", ErrVersion, b, version)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/carewire/carewire"
 )
 
@@ -15,18 +17,10 @@ import (
 // follows from them, which costs far less than one by one. Journals of which
 // everything is settled are deleted; what is left of them is read by Open.
 //
-// A journal is a bucket of its own, for bbolt copies what stands beside a long
-// value in the same bucket when it writes the next. Its values make up one
-// sequence of bytes: the count of the oldest journal that is still needed, the
-// entries, each with its length, and the checksum.
-const (
-	journalPiece = 32 * 1024  // bytes in one value
-	chunkBytes   = 8 * 1024   // bytes of vitals that make one value of the log
-	maxUnsettled = 256 * 1024 // bytes that one patient may have unsettled
-
-	perPatient = 64 * 1024 // bytes that settling may cost in new pages, beside the entries and states
-	perState   = 8 * 1024
-)
+// The values of a journal make up one sequence of bytes: the count of the oldest
+// journal that is still needed, the entries, each with its length, and the
+// checksum.
+const maxUnsettled = 256 * 1024 // bytes that one patient may have unsettled
 
 // patient is a patient's log as far as it is not in the file yet, or not looked
 // up there again and again. It is in memory while it has unsettled vitals.
@@ -38,11 +32,11 @@ type patient struct {
 	unsettled []held
 	ids       map[digest]uint64 // the numbers of those that have an ID
 	bytes     int64
+	heavy     bool   // among those of the store
 	since     uint64 // the count of the journal that the first one is in
 	from      int64  // the bytes of all journals before that one
 
-	hasDigests [ages]bool // whether it is worth while to look there
-	hasIDs     bool
+	hasDigests, hasIDs bool // whether it is worth while to look there
 }
 
 // held is an encoded vital, a part of its journal; it never changes.
@@ -65,7 +59,7 @@ func (p *patient) clone() *patient {
 func (s *Store) hold(p *patient, v held, id digest, hasID bool, journal uint64) {
 	if len(p.unsettled) == 0 {
 		p.since, p.from = journal, s.journaled
-		p.ids = map[digest]uint64{}
+		p.ids, p.heavy = map[digest]uint64{}, false
 		s.live[p.name] = p
 		s.oldest = append(s.oldest, p)
 	}
@@ -73,57 +67,59 @@ func (s *Store) hold(p *patient, v held, id digest, hasID bool, journal uint64) 
 	if hasID {
 		p.ids[id] = v.seq
 	}
-	if p.bytes += int64(len(v.encoded)); p.bytes > maxUnsettled {
+	p.bytes += int64(len(v.encoded))
+	if !p.heavy && (p.bytes > maxUnsettled || s.settleCost(p) > s.reserve/4) {
+		p.heavy = true
 		s.heavy = append(s.heavy, p)
 	}
 }
 
-// settleCost is how many bytes settling p may need in new pages.
-func (p *patient) settleCost() int64 {
-	return perPatient + 2*p.bytes + perState*int64(len(p.states))
-}
-
 // ripe returns the patients to be settled before a journal is written that has
 // so many bytes, and what that may cost: those who have much, and those for whom
-// more journals are kept than there should be. When half as many are kept, the
-// oldest are settled a few at a time, or all would become ripe at once.
+// more journals are kept than there should be. A few at a time are settled, who
+// have twice as much as is written now: all at once would find no room.
 func (s *Store) ripe(more int64) (ripe []*patient, cost int64) {
 	early := 2 * more
+	take := func(p *patient) {
+		ripe = append(ripe, p)
+		cost += s.settleCost(p)
+		early -= p.bytes
+	}
+	s.heavy = slices.DeleteFunc(s.heavy, func(p *patient) bool { return s.live[p.name] != p })
+	for _, p := range s.heavy {
+		if early > 0 {
+			take(p)
+		}
+	}
 	for _, p := range s.oldest {
 		kept := s.journaled + more - p.from
 		if kept <= s.maxJournals/2 || kept <= s.maxJournals && early <= 0 {
 			break
 		}
-		if s.live[p.name] == p {
-			ripe = append(ripe, p)
-			early -= p.bytes
-		}
-	}
-	for _, p := range s.heavy {
 		if s.live[p.name] == p && !slices.Contains(ripe, p) {
-			ripe = append(ripe, p)
+			take(p)
 		}
-	}
-	for _, p := range ripe {
-		cost += p.settleCost()
 	}
 	return ripe, cost
 }
 
 // settle writes all of a patient to its place in the file. An error is final,
 // for what is in memory has changed.
-func (s *Store) settle(v view, p *patient, room int64) error {
+func (s *Store) settle(v view, p *patient) error {
 	if err := v.number(p); err != nil {
 		return failed(err)
 	}
+	log := v.bucket("log")
+	log.FillPercent = 0.9 // what comes later goes behind it
 	var entries []byte
 	for i, one := range p.unsettled {
 		entries = appendBytes(entries, one.encoded)
-		if len(entries) >= chunkBytes || i == len(p.unsettled)-1 {
-			if err := put(v.bucket("log"), logKey(p.num, vitals, one.seq), entries); err != nil {
+		last := i == len(p.unsettled)-1
+		if last || len(entries)+4+len(p.unsettled[i+1].encoded)+4 > piece {
+			if err := putLong(log, logKey(p.num, vitals, one.seq), entries); err != nil {
 				return failed(err)
 			}
-			entries = make([]byte, 0, len(entries)+512)
+			entries = make([]byte, 0, piece)
 		}
 	}
 	for key := range p.states {
@@ -131,7 +127,7 @@ func (s *Store) settle(v view, p *patient, room int64) error {
 			return failed(err)
 		}
 	}
-	if err := v.settleDigests(p.num, p.ids, room); err != nil {
+	if err := v.settleDigests(p.num, p.ids); err != nil {
 		return failed(err)
 	}
 	p.settled = p.counts[vitals]
@@ -139,7 +135,7 @@ func (s *Store) settle(v view, p *patient, room int64) error {
 		return failed(err)
 	}
 	delete(s.live, p.name)
-	p.states, p.unsettled, p.ids = nil, nil, nil // it may be among the oldest for a while
+	p.states, p.unsettled, p.ids = nil, nil, nil // it may be among the oldest and heavy for a while
 	return nil
 }
 
@@ -163,20 +159,20 @@ func (s *Store) writeJournal(v view, count uint64, entries []byte) error {
 	}
 	journals := v.bucket("journal")
 	for ; s.journal < needed; s.journal++ {
-		if err := journals.DeleteBucket(countKey(s.journal)); err != nil {
+		if err := deleteLong(journals, countKey(s.journal)); err != nil {
 			return err
 		}
 	}
-	b, err := journals.CreateBucket(countKey(count))
-	if err != nil {
-		return err
-	}
-	b.FillPercent = 1
 	s.journaled += int64(len(entries))
 	binary.BigEndian.PutUint64(entries, needed)
-	n := uint64(0)
-	for piece := range slices.Chunk(seal(countKey(count), entries), journalPiece) {
-		if err := b.Put(countKey(n), piece); err != nil {
+	return putJournal(journals, count, seal(countKey(count), entries))
+}
+
+func putJournal(journals *bbolt.Bucket, count uint64, sealed []byte) error {
+	journals.FillPercent = 1 // there will be nothing in between
+	n := uint32(0)
+	for part := range slices.Chunk(sealed, piece) {
+		if err := journals.Put(binary.BigEndian.AppendUint32(countKey(count), n), part); err != nil {
 			return err
 		}
 		n++
@@ -186,17 +182,10 @@ func (s *Store) writeJournal(v view, count uint64, entries []byte) error {
 
 // readJournal returns the entries of a journal as writeJournal was given them.
 func (v view) readJournal(count uint64) ([]byte, error) {
-	b := v.bucket("journal").Bucket(countKey(count))
-	if b == nil {
-		return nil, damaged("journal", ErrCorrupt)
-	}
 	var sealed []byte
-	err := b.ForEach(func(_, piece []byte) error {
-		sealed = append(sealed, piece...)
-		return nil
-	})
-	if err != nil {
-		return nil, err
+	c := v.bucket("journal").Cursor()
+	for k, part := c.Seek(countKey(count)); bytes.HasPrefix(k, countKey(count)); k, part = c.Next() {
+		sealed = append(sealed, part...)
 	}
 	entries, err := unseal(countKey(count), sealed)
 	if err == nil && len(entries) < 8 {
@@ -219,7 +208,7 @@ func (s *Store) replay(v view) error {
 		return err
 	}
 	s.journal = binary.BigEndian.Uint64(entries)
-	if !bytes.Equal(first, countKey(s.journal)) {
+	if !bytes.HasPrefix(first, countKey(s.journal)) {
 		return damaged("journal", ErrCorrupt)
 	}
 	for count := s.journal; count <= last; count++ {

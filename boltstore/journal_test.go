@@ -1,7 +1,10 @@
 package boltstore
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,9 +18,11 @@ import (
 func journals(t *testing.T, s *Store) (counts []uint64) {
 	t.Helper()
 	require.NoError(t, s.view(t.Context(), nil, func(v view) error {
-		return v.bucket("journal").ForEachBucket(func(k []byte) error {
+		return v.bucket("journal").ForEach(func(k, _ []byte) error {
 			d := decoder{b: k}
-			counts = append(counts, d.uint64())
+			if count := d.uint64(); len(counts) == 0 || counts[len(counts)-1] != count {
+				counts = append(counts, count)
+			}
 			return nil
 		})
 	}))
@@ -143,19 +148,18 @@ func TestDamagedJournal(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(journals *bbolt.Bucket) error{
 		"value": func(j *bbolt.Bucket) error {
-			b := j.Bucket(countKey(2))
-			piece := append([]byte{}, b.Get(countKey(0))...)
-			piece[20] ^= 1
-			return b.Put(countKey(0), piece)
+			part := append([]byte{}, j.Get(partKey(2, 0))...)
+			part[20] ^= 1
+			return j.Put(partKey(2, 0), part)
 		},
-		"piece":  func(j *bbolt.Bucket) error { return j.Bucket(countKey(3)).Delete(countKey(1)) },
-		"first":  func(j *bbolt.Bucket) error { return j.DeleteBucket(countKey(1)) },
-		"middle": func(j *bbolt.Bucket) error { return j.DeleteBucket(countKey(2)) },
-		"last":   func(j *bbolt.Bucket) error { return j.DeleteBucket(countKey(3)) },
+		"piece":  func(j *bbolt.Bucket) error { return j.Delete(partKey(3, 1)) },
+		"first":  func(j *bbolt.Bucket) error { return deleteLong(j, countKey(1)) },
+		"middle": func(j *bbolt.Bucket) error { return deleteLong(j, countKey(2)) },
+		"last":   func(j *bbolt.Bucket) error { return deleteLong(j, countKey(3)) },
 		"order": func(j *bbolt.Bucket) error {
-			sealed := append([]byte{}, j.Bucket(countKey(1)).Get(countKey(0))...)
+			sealed := append([]byte{}, j.Get(partKey(1, 0))...)
 			entries := sealed[:len(sealed)-4]
-			return j.Bucket(countKey(2)).Put(countKey(0), seal(countKey(2), entries))
+			return j.Put(partKey(2, 0), seal(countKey(2), entries))
 		},
 	} {
 		path := newPath(t)
@@ -163,13 +167,44 @@ func TestDamagedJournal(t *testing.T) {
 		add(t, s, vital("a", 1))
 		add(t, s, vital("a", 2))
 		large := vital("a", 3)
-		large.Data = make([]byte, journalPiece)
+		large.Data = make([]byte, 2*piece)
 		add(t, s, large)
 		require.NoError(t, s.update(func(v view) error { return damage(v.bucket("journal")) }))
 		require.NoError(t, s.Close())
 		_, err := Open(path, small())
 		require.ErrorIs(t, err, ErrCorrupt, name)
 	}
+}
+
+func partKey(count uint64, n uint32) []byte { return binary.BigEndian.AppendUint32(countKey(count), n) }
+
+// checkPieces wants no value to be longer than four of which share a page, and
+// the digests of each piece to be sorted and to belong there.
+func checkPieces(t *testing.T, s *Store) {
+	t.Helper()
+	require.NoError(t, s.view(t.Context(), nil, func(v view) error {
+		last := digest{}
+		return v.tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+			return b.ForEach(func(k, value []byte) error {
+				require.LessOrEqual(t, 4*(16+len(k)+len(value))+16, 4096, "%s", name)
+				if string(name) != "vitalids" {
+					return nil
+				}
+				list, err := unseal(k, value)
+				require.NoError(t, err)
+				require.NotEmpty(t, list)
+				for record := range slices.Chunk(list, idRecordLen) {
+					require.Negative(t, bytes.Compare(last[:], record[:digestLen]))
+					last = digest(record)
+				}
+				require.LessOrEqual(t, bytes.Compare(last[:], k[8:]), 0)
+				if digest(k[8:]) == lastDigest {
+					last = digest{}
+				}
+				return nil
+			})
+		})
+	}))
 }
 
 // IDs of settled vitals are known for as long as the vitals, however many there
@@ -191,14 +226,7 @@ func TestManyIDs(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 	s = open(t, path, small())
-	require.NoError(t, s.view(t.Context(), nil, func(v view) error {
-		for age := range ages {
-			list, err := v.digests(age, 1)
-			require.NoError(t, err)
-			require.NotEmpty(t, list)
-		}
-		return nil
-	}))
+	checkPieces(t, s)
 	for _, known := range []bool{true, false} {
 		got, err := s.Append(t.Context(), all)
 		require.NoError(t, err)

@@ -18,12 +18,15 @@ const (
 	// perPrune is how many entries one transaction of Prune looks at, while
 	// appending waits for it; fewer if there is little room for new pages.
 	perPrune = 2000
+
+	perPruned = 8 // pages that pruning an entry may cost
 )
 
 // Prune implements [carewire.Pruner]. It works in short transactions, between
 // which appending goes on; if ctx ends it has done a part. A log is in the order
 // of Received, so it is read only up to the first entry that is still kept:
-// entries received out of order go when those before them do.
+// entries received out of order go when those before them do. The error matches
+// carewire.ErrFull if there is no room to make some.
 func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retention) error {
 	p := &pruner{store: s, now: now}
 	for again := true; again; again = p.crowded && p.removed {
@@ -69,8 +72,11 @@ func (p *pruner) prune(ctx context.Context, keep carewire.Retention) error {
 }
 
 // pruneSteps commits steps until one says that it was the last. A step is told
-// how many bytes it has for new pages.
-func (s *Store) pruneSteps(ctx context.Context, step func(v view, room int64) (changed, last bool, err error)) error {
+// how many entries it may look at, by what room there is. While somebody reads,
+// what it frees cannot be used yet: then it leaves alerts their part of the
+// reserve, and waits a second for the reading to end.
+func (s *Store) pruneSteps(ctx context.Context, step func(v view, entries int) (changed, last bool, err error)) error {
+	tries := 0
 	for last := false; !last; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -80,22 +86,32 @@ func (s *Store) pruneSteps(ctx context.Context, step func(v view, room int64) (c
 			if err != nil {
 				return err
 			}
-			changed, end, err := step(v, room)
+			if !s.quiet {
+				room -= s.reserve / 4 * 3
+			}
+			entries := int(min(room/s.pageSize-perCommit, perPrune*perPruned) / perPruned)
+			if entries < 1 {
+				return carewire.ErrFull
+			}
+			s.need = int64(perCommit+perPruned*entries) * s.pageSize
+			changed, end, err := step(v, entries)
 			last = end
 			if err == nil && !changed {
 				return errNothing
 			}
 			return err
 		})
+		if tries++; errors.Is(err, carewire.ErrFull) && tries < 100 {
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
 		if err != nil && !errors.Is(err, errNothing) {
 			return err
 		}
+		tries = 0
 	}
 	return nil
 }
-
-// budget is how many entries a step may look at.
-func budget(room int64) int { return int(min(max(room/perEntry, 1), perPrune)) }
 
 // pruner prunes the logs, one after the other.
 type pruner struct {
@@ -117,33 +133,34 @@ type prunedLog struct {
 // settle settles some patients, those first whose journals are the oldest, and
 // deletes what that makes needless. It takes no more than half of the reserve:
 // for whom there is no room now, there may be when others were pruned.
-func (p *pruner) settle(v view, _ int64) (changed, last bool, err error) {
-	spent := int64(0)
+func (p *pruner) settle(v view, _ int) (changed, last bool, err error) {
+	s := p.store
+	spent := perCommit * s.pageSize
 	for ; len(p.live) > 0; p.live = p.live[1:] {
 		one := p.live[0]
 		if v.live[one.name] != one {
 			continue
 		}
-		need := spent + one.settleCost()
-		if changed && need > perPrune*perState/2 {
+		need := spent + s.settleCost(one)
+		if changed && need > s.reserve/4 {
 			break
 		}
-		room, err := p.store.room(v.tx, need+p.store.reserve)
+		room, err := s.room(v.tx, need+s.reserve)
 		if err != nil {
 			return false, false, err
 		}
-		if room < need+p.store.reserve/2 {
+		if room < need+s.reserve/2 {
 			p.crowded = true
 			continue
 		}
-		changed, spent = true, need
-		if err := p.store.settle(v, one, room); err != nil {
+		changed, spent, s.need = true, need, need
+		if err := s.settle(v, one); err != nil {
 			return false, false, err
 		}
 	}
 	if changed {
 		count, err := v.bucket("journal").NextSequence()
-		if err := errors.Join(err, p.store.writeJournal(v, count, make([]byte, 8, 8+4))); err != nil {
+		if err := errors.Join(err, s.writeJournal(v, count, make([]byte, 8, 8+4))); err != nil {
 			return false, false, failed(err)
 		}
 	}
@@ -151,17 +168,14 @@ func (p *pruner) settle(v view, _ int64) (changed, last bool, err error) {
 }
 
 // log looks at some entries and deletes those that need not stay.
-func (p *pruner) log(v view, room int64) (changed, last bool, err error) {
-	for left := budget(room); left > 0 && len(p.logs) > 0; {
+func (p *pruner) log(v view, entries int) (changed, last bool, err error) {
+	for left := entries; left > 0 && len(p.logs) > 0; {
 		l := &p.logs[0]
 		patient, err := v.patient(l.patient)
 		if err != nil {
 			return false, false, err
 		}
 		looked, done, err := p.chunk(v, patient, l)
-		if err == nil && done && l.class == vitals && l.pruned != 0 {
-			err = v.pruneDigests(patient, l.pruned, room)
-		}
 		if err != nil {
 			return false, false, err
 		}
@@ -179,10 +193,12 @@ func (p *pruner) log(v view, room int64) (changed, last bool, err error) {
 // looked at and whether it was the last one in which there are old ones.
 func (p *pruner) chunk(v view, patient *patient, l *prunedLog) (looked int, done bool, err error) {
 	log := v.bucket("log")
-	k, sealed := log.Cursor().Seek(logKey(patient.num, l.class, l.seen+1))
+	c := log.Cursor()
+	k, value := c.Seek(logKey(patient.num, l.class, l.seen+1))
 	if !bytes.HasPrefix(k, classKey(patient.num, l.class)) {
 		return 0, true, nil
 	}
+	k, sealed, _, _ := long(c, k, value)
 	records, err := chunk(k, sealed, 1, math.MaxUint64)
 	if err != nil {
 		return 0, false, err
@@ -206,13 +222,11 @@ func (p *pruner) chunk(v view, patient *patient, l *prunedLog) (looked int, done
 			removed[r.kind], l.pruned = r.seq, max(l.pruned, r.seq)
 		}
 	}
-	switch {
-	case len(removed) == 0:
+	if len(removed) == 0 {
 		return len(records), done, nil
-	case len(left) == 0:
-		err = log.Delete(key)
-	default:
-		err = put(log, key, left)
+	}
+	if err = deleteLong(log, key); err == nil && len(left) > 0 {
+		err = putLong(log, key, left)
 	}
 	return len(records), done, errors.Join(err, v.mark(patient.num, removed))
 }
@@ -234,10 +248,13 @@ func (p *pruner) remove(v view, patient *patient, r *record) (keep bool, err err
 			}
 		}
 	}
-	if len(r.id) > 0 && r.kind != carewire.KindVital {
-		return false, p.removeID(v, patient, r)
+	switch {
+	case len(r.id) == 0:
+		return false, nil
+	case r.kind == carewire.KindVital:
+		return false, v.removeDigest(patient.num, digestOf(string(r.sender), string(r.id)), r.seq)
 	}
-	return false, nil
+	return false, p.removeID(v, patient, r)
 }
 
 // mark remembers up to where kinds were pruned.
@@ -265,11 +282,11 @@ func (p *pruner) removeID(v view, patient *patient, r *record) error {
 }
 
 // forget deletes IDs that have been remembered for long enough.
-func (p *pruner) forget(v view, room int64) (changed, last bool, err error) {
-	expiry, budget := v.bucket("expiry"), budget(room)
+func (p *pruner) forget(v view, entries int) (changed, last bool, err error) {
+	expiry := v.bucket("expiry")
 	var keys [][]byte
 	c := expiry.Cursor()
-	for k, sealed := c.First(); k != nil && len(keys) < budget; k, sealed = c.Next() {
+	for k, sealed := c.First(); k != nil && len(keys) < entries; k, sealed = c.Next() {
 		if _, err := unseal(k, sealed); err != nil || len(k) < 12+8 {
 			return false, false, damaged("expiry", ErrCorrupt)
 		}
@@ -283,5 +300,5 @@ func (p *pruner) forget(v view, room int64) (changed, last bool, err error) {
 			return false, false, err
 		}
 	}
-	return len(keys) > 0, len(keys) < budget, nil
+	return len(keys) > 0, len(keys) < entries, nil
 }

@@ -168,10 +168,11 @@ func (v view) classReader(p *patient, class byte, after uint64) *classReader {
 
 func (r *classReader) next() (e record, ok bool, err error) {
 	for len(r.records) == 0 && bytes.HasPrefix(r.key, r.prefix) {
-		if r.records, err = chunk(r.key, r.value, r.after+1, math.MaxUint64); err != nil {
+		var key, sealed []byte
+		key, sealed, r.key, r.value = long(r.cursor, r.key, r.value)
+		if r.records, err = chunk(key, sealed, r.after+1, math.MaxUint64); err != nil {
 			return record{}, false, err
 		}
-		r.key, r.value = r.cursor.Next()
 	}
 	if len(r.records) > 0 {
 		e, r.records = r.records[0], r.records[1:]

@@ -7,18 +7,37 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/carewire/carewire"
+)
+
+// How many pages something may cost, counted with care: a leaf and what it is
+// split into, and the pages that lead there, which those that are written
+// together share.
+const (
+	perCommit  = 32 // beside what is counted apart
+	perEntry   = 8  // of an entry that is not a vital: log, ID, state, due, changes and head
+	perPatient = 8  // of settling: head, log, states and digests
+	perState   = 2
+	perID      = 2
 )
 
 // room returns how many bytes the file has for new pages, after trying to make
-// it as many as wanted.
+// it as many as wanted: the pages that are free, and those behind the last one
+// that is used. What was freed while somebody reads counts only when nobody does
+// any more.
 func (s *Store) room(tx *bbolt.Tx, want int64) (int64, error) {
 	info, err := s.file.Stat()
 	if err != nil {
 		return 0, failed(err)
 	}
 	stats := s.db.Stats()
-	size, pageSize := info.Size(), int64(s.db.Info().PageSize)
-	room := size - tx.Size() + int64(stats.FreePageN+stats.PendingPageN)*pageSize
+	free := int64(stats.FreePageN)
+	if s.quiet {
+		free += int64(stats.PendingPageN)
+	}
+	size := info.Size()
+	room := size - tx.Size() + free*s.pageSize
 	if room >= want {
 		return room, nil
 	}
@@ -40,6 +59,30 @@ func (s *Store) room(tx *bbolt.Tx, want int64) (int64, error) {
 		return 0, failed(err)
 	}
 	return room, nil
+}
+
+// entryCost is how many bytes an item may cost that is not a vital.
+func (s *Store) entryCost(it *item) int64 { return perEntry*s.pageSize + 2*int64(len(it.encoded)) }
+
+// The parts of the reserve. What is neither a vital nor an alert may have the
+// first quarter of it, alerts and their answers all but the last, which pruning
+// needs to make room.
+func (s *Store) left(k carewire.Kind, room int64) int64 {
+	if k == carewire.KindAlert {
+		return room - s.reserve/4
+	}
+	return room - s.reserve/4*3
+}
+
+// journalCost is how many bytes the vitals of a commit may cost that have so many
+// bytes with their lengths.
+func journalCost(vitals int64) int64 { return vitals + vitals/4 }
+
+// settleCost is how many bytes settling p may cost. Its new IDs each change a
+// piece, but no more pieces than there are.
+func (s *Store) settleCost(p *patient) int64 {
+	ids := min(int64(len(p.ids)), int64(p.counts[vitals])/(pieceIDs/2)+1)
+	return (perPatient+perState*int64(len(p.states))+perID*ids)*s.pageSize + 2*p.bytes + 64*int64(len(p.unsettled))
 }
 
 // fillWithZeros writes n zeros at the end of the file, so that its pages have

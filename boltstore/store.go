@@ -22,8 +22,16 @@
 // The Store keeps [Options.Reserve] bytes of the file filled ahead of its
 // need. When the file cannot grow any more, be it that the disk is full or
 // that MaxBytes is reached, vitals are refused with [carewire.ErrFull], while
-// everything else is taken as long as the reserve lasts. Pruning makes
-// room again inside the file, which never shrinks.
+// alerts and answers are taken as long as the reserve lasts. Everything else,
+// such as notices, receipts and grants, may have a quarter of it. Pruning makes
+// room again inside the file, which never shrinks. The file is written in pages
+// that are used one by one, so that each page that is free can be used.
+//
+// # Versions
+//
+// A file of the version before is brought to this one by Open, which writes all
+// of it anew and needs little more room than there is in the file. Later
+// versions are refused with ErrVersion.
 //
 // # Backups
 //
@@ -96,6 +104,7 @@ type Store struct {
 	epochs   []string // the last one is current
 	maxBytes int64
 	reserve  int64
+	pageSize int64
 
 	queue   chan *request
 	closing chan struct{}
@@ -105,8 +114,11 @@ type Store struct {
 	// mu is held by a transaction that writes until it is synced, and by all
 	// others while they begin to read. It guards what follows.
 	mu     sync.RWMutex
-	failed error     // why the store is not used any more
-	full   time.Time // when the disk was last found full
+	failed error                  // why the store is not used any more
+	quiet  bool                   // nobody was reading when the transaction began
+	need   int64                  // bytes that the transaction is thought to need at most
+	spent  func(need, used int64) // of each commit; for tests
+	full   time.Time              // when the disk was last found full
 	fill   func(offset, n int64) error
 
 	journal     uint64              // the count of the oldest journal
@@ -155,13 +167,15 @@ func Open(path string, o *Options) (*Store, error) {
 	}
 	db.AllocSize = 0 // room does it
 	s := &Store{
-		db: db, file: file, maxBytes: o.MaxBytes, reserve: max(reserve, 1<<20), live: map[string]*patient{},
+		db: db, file: file, pageSize: int64(db.Info().PageSize), maxBytes: o.MaxBytes, reserve: max(reserve, 1<<20), live: map[string]*patient{},
 		queue: make(chan *request), closing: make(chan struct{}), written: make(chan struct{}),
 	}
 	s.fill = s.fillWithZeros
 	s.maxJournals = 2 * s.reserve // as a rule half of them are kept, see ripe
 	s.close = sync.OnceValue(s.shut)
-	err = s.begin(o.NewEpoch)
+	if err = s.migrate(); err == nil {
+		err = s.begin(o.NewEpoch)
+	}
 	if err == nil {
 		err = s.fillReserve()
 	}
@@ -232,7 +246,7 @@ func syncDir(dir string) {
 	}
 }
 
-var bucketNames = []string{"meta", "journal", "heads", "log", "states", "digests", "ids", "due", "changes", "pruned", "expiry"}
+var bucketNames = []string{"meta", "journal", "heads", "log", "states", "vitalids", "ids", "due", "changes", "pruned", "expiry"}
 
 // begin makes the buckets of a new file, reads or makes the epochs, and takes
 // into memory what is not settled.
@@ -311,6 +325,8 @@ func (s *Store) update(f func(v view) error) error {
 	}
 	var tx *bbolt.Tx
 	ended := false
+	before := s.db.Stats()
+	s.quiet, s.need = before.OpenTxN == 0, 0
 	err := guard(func() (err error) {
 		if tx, err = s.db.Begin(true); err == nil {
 			err = f(view{tx, s.epochs, s.live})
@@ -320,6 +336,9 @@ func (s *Store) update(f func(v view) error) error {
 	})
 	if err == nil {
 		if err = guard(tx.Commit); err == nil {
+			if after := s.db.Stats(); s.spent != nil && s.need > 0 {
+				s.spent(s.need, after.TxStats.GetPageAlloc()-before.TxStats.GetPageAlloc())
+			}
 			return nil
 		}
 		ended = false

@@ -263,7 +263,7 @@ func TestDamage(t *testing.T) {
 func TestDamagedValues(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	for _, name := range []string{"heads", "log", "states", "due", "changes", "ids", "digests"} {
+	for _, name := range []string{"heads", "log", "states", "due", "changes", "ids", "vitalids"} {
 		fill(t, path)
 		s := open(t, path, small())
 		settle(t, s)
@@ -281,8 +281,12 @@ func TestDamagedValues(t *testing.T) {
 		change(func(v []byte) []byte { v[0] ^= 1; return v })
 		find := func() error {
 			_, err := ask(t, s)
-			if name == "ids" || name == "digests" {
-				_, err = s.Append(t.Context(), []carewire.Entry{alert("p0", "k0", 1)})
+			if name == "ids" || name == "vitalids" {
+				again := []carewire.Entry{alert("p0", "k0", 1)}
+				for i := range 40 {
+					again = append(again, vital("p0", 5*i))
+				}
+				_, err = s.Append(t.Context(), again)
 			}
 			return err
 		}
@@ -545,7 +549,7 @@ func TestPruneMany(t *testing.T) {
 	require.NoError(t, s.view(t.Context(), nil, func(v view) error {
 		return errors.Join(
 			v.bucket("ids").ForEach(func(k, v []byte) error { ids++; return nil }),
-			v.bucket("digests").ForEach(func(k, v []byte) error { bytes += len(v) - 4; return nil }),
+			v.bucket("vitalids").ForEach(func(k, v []byte) error { bytes += len(v) - 4; return nil }),
 		)
 	}))
 	require.Equal(t, int(more), ids)
@@ -599,13 +603,14 @@ func TestTooLong(t *testing.T) {
 	for _, e := range []carewire.Entry{
 		{Patient: strings.Repeat("a", maxName+1)},
 		{Patient: "a", Key: strings.Repeat("a", maxName+1)},
+		{Patient: "a", Sender: strings.Repeat("a", maxName/2), ID: strings.Repeat("a", maxName/2+1)},
 		{Patient: "a", Data: make([]byte, maxData)},
 	} {
 		_, err := s.Append(t.Context(), []carewire.Entry{e})
 		require.ErrorIs(t, err, errTooLong)
 	}
 	name := strings.Repeat("a", maxName)
-	e := carewire.Entry{Patient: name, Kind: carewire.KindAlert, Key: name, Sender: name, ID: name, Open: true, Due: start, Data: make([]byte, 1<<20)}
+	e := carewire.Entry{Patient: name, Kind: carewire.KindAlert, Key: name, Sender: name[1:], ID: "a", Open: true, Due: start, Data: make([]byte, 1<<20)}
 	add(t, s, e, carewire.Entry{Kind: carewire.KindNotice})
 	got, _, err := s.Latest(t.Context(), name)
 	require.NoError(t, err)
@@ -613,6 +618,7 @@ func TestTooLong(t *testing.T) {
 	waiting, err := s.Waiting(t.Context(), start, 0)
 	require.NoError(t, err)
 	require.Equal(t, got, waiting)
+	checkPieces(t, s)
 }
 
 func FuzzDecode(f *testing.F) {

@@ -98,17 +98,14 @@ func (v view) load(name string) (*patient, error) {
 	if p.num == 0 {
 		return p, nil
 	}
-	for age := range ages {
-		list, err := v.digests(age, p.num)
-		if err != nil {
-			return nil, err
-		}
-		p.hasDigests[age] = len(list) > 0
-	}
-	prefix := numKey(p.num)
-	first, _ := v.bucket("ids").Cursor().Seek(prefix)
-	p.hasIDs = bytes.HasPrefix(first, prefix)
+	p.hasDigests, p.hasIDs = v.has("vitalids", p.num), v.has("ids", p.num)
 	return p, nil
+}
+
+// has reports whether there is anything of a patient in a bucket.
+func (v view) has(bucket string, num uint64) bool {
+	first, _ := v.bucket(bucket).Cursor().Seek(numKey(num))
+	return bytes.HasPrefix(first, numKey(num))
 }
 
 // state returns what a key of p stands at.
@@ -138,7 +135,7 @@ func (v view) head(p *patient) (carewire.Head, error) {
 // to last, if they belong there.
 func chunk(key, sealed []byte, first, last uint64) ([]record, error) {
 	b, err := unseal(key, sealed)
-	if err != nil || len(key) != 17 {
+	if err != nil || len(key) != logKeyLen {
 		return nil, damaged("log", ErrCorrupt)
 	}
 	var records []record
@@ -174,10 +171,12 @@ func (v view) at(p *patient, class byte, seq uint64) (record, bool, error) {
 		}
 	}
 	prefix := classKey(p.num, class)
-	k, sealed := v.bucket("log").Cursor().Seek(logKey(p.num, class, seq))
+	c := v.bucket("log").Cursor()
+	k, value := c.Seek(logKey(p.num, class, seq))
 	if !bytes.HasPrefix(k, prefix) {
 		return record{}, false, nil
 	}
+	k, sealed, _, _ := long(c, k, value)
 	records, err := chunk(k, sealed, seq, seq)
 	if err != nil || len(records) == 0 {
 		return record{}, false, err

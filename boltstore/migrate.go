@@ -1,0 +1,153 @@
+package boltstore
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/carewire/carewire"
+)
+
+// Version 2 wrote values as long as they came: each journal as a bucket of its
+// own, entries of the log up to 8 KB together, and the IDs of a patient's vitals
+// as two sorted lists in the bucket oldDigests, by age and num. Open writes them
+// anew, in steps: whoever is interrupted goes on the next time, and the version
+// is changed in the last step.
+const (
+	oldVersion = 2
+	oldDigests = "digests"
+	oldStep    = 256 * 1024 // bytes that one step writes anew
+)
+
+func (s *Store) migrate() error {
+	for _, step := range []func(v view, from []byte) (next []byte, err error){migrateJournal, migrateLog, migrateDigests} {
+		var from []byte
+		for more := true; more; more = from != nil {
+			err := s.update(func(v view) (err error) {
+				at := from
+				from = nil
+				if old, err := v.isOld(); err != nil || !old {
+					return cmp.Or(err, errNothing)
+				}
+				if _, err := v.tx.CreateBucketIfNotExists([]byte("vitalids")); err != nil {
+					return err
+				}
+				need := perCommit*s.pageSize + 4*oldStep
+				if room, err := s.room(v.tx, need); err != nil || room < need {
+					return cmp.Or(err, fmt.Errorf("boltstore: no room to bring the file to version %d: %w", version, carewire.ErrFull))
+				}
+				from, err = step(v, at)
+				return err
+			})
+			if err != nil && !errors.Is(err, errNothing) {
+				return err
+			}
+		}
+	}
+	err := s.update(func(v view) error {
+		if old, err := v.isOld(); err != nil || !old {
+			return cmp.Or(err, errNothing)
+		}
+		return errors.Join(v.tx.DeleteBucket([]byte(oldDigests)), put(v.bucket("meta"), []byte("version"), []byte{version}))
+	})
+	if errors.Is(err, errNothing) {
+		return nil
+	}
+	return err
+}
+
+// isOld reports whether the file is of version 2.
+func (v view) isOld() (bool, error) {
+	if v.bucket("meta") == nil {
+		return false, nil // it is new
+	}
+	b, err := unseal([]byte("version"), v.bucket("meta").Get([]byte("version")))
+	return len(b) == 1 && b[0] == oldVersion, damaged("meta", err)
+}
+
+// migrateJournal writes the next journal that is a bucket as values.
+func migrateJournal(v view, _ []byte) (next []byte, err error) {
+	journals := v.bucket("journal")
+	c := journals.Cursor()
+	for k, value := c.First(); k != nil; k, value = c.Next() {
+		if value != nil {
+			continue
+		}
+		key := bytes.Clone(k)
+		var sealed []byte
+		err := journals.Bucket(key).ForEach(func(_, part []byte) error {
+			sealed = append(sealed, part...)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		d := decoder{b: key}
+		return key, errors.Join(journals.DeleteBucket(key), putJournal(journals, d.uint64(), sealed))
+	}
+	return nil, nil
+}
+
+// migrateLog writes entries that are too long for a piece anew.
+func migrateLog(v view, from []byte) (next []byte, err error) {
+	log := v.bucket("log")
+	c := log.Cursor()
+	k, value := c.Seek(from)
+	var keys [][]byte
+	for done := 0; k != nil && done < oldStep; k, value = c.Next() {
+		if len(value) > piece {
+			keys = append(keys, bytes.Clone(k))
+		}
+		done += len(value)
+	}
+	if k != nil {
+		next = bytes.Clone(k)
+	}
+	for _, key := range keys {
+		value, err := unseal(key, log.Get(key))
+		if err != nil {
+			return nil, damaged("log", err)
+		}
+		value = bytes.Clone(value)
+		if err := errors.Join(log.Delete(key), putLong(log, key, value)); err != nil {
+			return nil, err
+		}
+	}
+	return next, nil
+}
+
+// migrateDigests adds a part of the first list to the pieces, those after the
+// record from, and deletes the list with its last part.
+func migrateDigests(v view, from []byte) (next []byte, err error) {
+	old := v.bucket(oldDigests)
+	if old == nil {
+		return nil, nil
+	}
+	k, sealed := old.Cursor().First()
+	if k == nil {
+		return nil, nil
+	}
+	list, err := unseal(k, sealed)
+	if err != nil || len(list)%idRecordLen != 0 || len(k) != 9 {
+		return nil, damaged(oldDigests, ErrCorrupt)
+	}
+	d := decoder{b: k[1:]}
+	num := d.uint64()
+	rest := list
+	if len(from) == digestLen {
+		at, _ := findDigest(list, from)
+		rest = list[at:]
+	}
+	part := rest[:min(len(rest), oldStep/8/idRecordLen*idRecordLen)]
+	if next = []byte{}; len(rest) > len(part) {
+		next = bytes.Clone(rest[len(part):][:digestLen])
+	}
+	if err := v.addDigests(num, bytes.Clone(part)); err != nil {
+		return nil, err
+	}
+	if len(rest) == len(part) {
+		err = old.Delete(bytes.Clone(k))
+	}
+	return next, err
+}
