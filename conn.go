@@ -205,7 +205,7 @@ func (h *Hub) identify(r *http.Request) (Principal, error) {
 		return p, nil
 	}
 	if text := ticketOf(r); text != "" {
-		return h.useTicket(r.Context(), text, r.Header.Get("Origin"))
+		return h.tickets.use(r.Context(), text, r.Header.Get("Origin"))
 	}
 	return h.authenticate(r)
 }

@@ -144,6 +144,9 @@ func (e *RequestError) Is(target error) bool {
 	return ok && f == e.Code
 }
 
+// errLimit answers what is beyond one of welcome.limits.
+var errLimit = &RequestError{Code: CodeLimit, Retry: RetryNever}
+
 var codeOf = map[error]ErrorCode{
 	ErrForbidden: CodeForbidden, ErrUndecided: CodeUndecided, ErrUnauthenticated: CodeUnauthorized, ErrEnded: CodeEnded,
 	ErrRefused: CodeRefused, ErrConflict: CodeConflict, ErrIDReused: CodeIDReused, ErrGap: CodeGap, ErrBusy: CodeBusy,
@@ -153,8 +156,9 @@ var codeOf = map[error]ErrorCode{
 // CloseCode is the reason for which a connection ended, from the IANA registry.
 type CloseCode uint16
 
-// The close codes that carewire sends. ComeBack tells which of them a client
-// answers by connecting again.
+// The close codes that a client meets. ComeBack tells which of them it answers by
+// connecting again. A Hub sends CloseGoingAway and CloseInternal only when a client
+// has sent them first; what stands between the two may send them at any time.
 const (
 	CloseGoingAway     CloseCode = 1001
 	CloseProtocolError CloseCode = 1002

@@ -95,6 +95,30 @@ func okFrame(req string, members func(*encoder)) []byte {
 	return textFrame(e.b)
 }
 
+// watchedFrame is the reply to a watch.
+func watchedFrame(req string, granted []string, refused []Refusal) []byte {
+	return okFrame(req, func(e *encoder) {
+		e.name("watching")
+		e.b = append(e.b, '[')
+		for _, p := range granted {
+			e.comma()
+			e.b = appendString(e.b, p)
+		}
+		e.b = append(e.b, ']')
+		e.name("refused")
+		e.b = append(e.b, '[')
+		for _, r := range refused {
+			e.comma()
+			e.b = append(e.b, '{')
+			e.str("patient", r.Patient)
+			e.str("group", r.Group)
+			e.str("code", string(r.Code))
+			e.b = append(e.b, '}')
+		}
+		e.b = append(e.b, ']')
+	})
+}
+
 // errorFrame is the reply to req that says why it failed.
 func errorFrame(req string, err error) []byte {
 	e := newFrame(128)

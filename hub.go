@@ -4,12 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"hash/maphash"
 	"log/slog"
-	"slices"
-	"sync/atomic"
 	"time"
 )
 
@@ -41,9 +38,9 @@ type Hub struct {
 	silences   *silences
 	escalator  *escalator
 	audit      *auditQueue
-	seats      seats
+	seats      *seats
 	posters    posters
-	tickets    tickets
+	tickets    *tickets
 	stats      counters
 	registry   *registry
 }
@@ -58,7 +55,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.log = h.opt.Logger
 	h.store = newGuardedStore(store, h.opt.Trace)
 	h.calls = newHostCalls(&h.opt, &h.stats)
-	h.seats.init()
+	h.seats = newSeats()
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
 	h.connect()
 	for range h.opt.Lanes {
@@ -90,6 +87,7 @@ func (h *Hub) connect() {
 	h.clock = newClock(h.store.Store, h.log)
 	h.open = newOpenIndex(h.background, h.store)
 	h.logs = &logs{store: h.store, now: h.now, append: h.append}
+	h.tickets = newTickets(h.logs, h.opt.TicketsInStore)
 	h.alerts = &alertLog{logs: h.logs, kick: h.open.kick}
 	h.receipts = newReceipts(h.logs, h.alerts, h.open)
 	h.complaints = &complaints{background: h.background, raise: raise, end: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
@@ -151,156 +149,6 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 
 // host is the sender of what the host itself does.
 const host = "@host"
-
-// Publish takes vitals in and returns what became of each, in order. A Vital
-// with an ID that was published before is answered as it was then. The error
-// is nil if all went well; else it is the first Vital's that failed.
-func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, error) {
-	ch := make(chan []PublishResult, 1)
-	vitals = slices.Clone(vitals)
-	h.publish(ctx, nil, vitals, func(p []PublishResult) {
-		if len(p) > 0 {
-			h.audit.host.add(h.ticks(), vitals, p)
-		}
-		ch <- p
-	})
-	select {
-	case list := <-ch:
-		for _, p := range list {
-			if p.Err != nil {
-				return list, p.Err
-			}
-		}
-		return list, nil
-	case <-ctx.Done():
-		return nil, errors.Join(ErrUnknownOutcome, ctx.Err())
-	}
-}
-
-// publish submits vitals of p (nil: the host) and calls done, which must not
-// block, once it is known what became of all of them.
-func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done func([]PublishResult)) {
-	results := make([]PublishResult, len(vitals))
-	if len(vitals) == 0 {
-		done(results)
-		return
-	}
-	var left atomic.Int64
-	left.Store(int64(len(vitals)))
-	finish := func(i int, r PublishResult) {
-		results[i] = r
-		if left.Add(-1) == 0 {
-			done(results)
-		}
-	}
-	rights := h.publishRights(ctx, p, vitals)
-	ages := h.ageClasses(ctx, vitals, rights)
-	now := h.now()
-	var to *lane
-	jobs := make([]job, 0, len(vitals))
-	submit := func() {
-		if len(jobs) == 0 {
-			return
-		}
-		if err := to.submit(jobs...); err != nil {
-			for i := range jobs {
-				jobs[i].done(AppendResult{Err: err})
-			}
-		}
-		jobs = jobs[:0]
-	}
-	for i := range vitals {
-		e, err := h.vitalEntry(p, &vitals[i], rights, ages, now)
-		if err != nil {
-			finish(i, PublishResult{Err: err})
-			continue
-		}
-		if vitals[i].Every > 0 {
-			h.silences.listen(&vitals[i], now)
-		}
-		if l := h.lane(e.Patient); l != to || len(jobs) == batchMax {
-			submit()
-			to = l
-		}
-		jobs = append(jobs, job{entry: &e, done: func(a AppendResult) {
-			if a.Err == nil && !a.Repeated {
-				h.stats.in.Add(1)
-			}
-			finish(i, PublishResult{Seq: a.Seq, Repeated: a.Repeated, Err: a.Err})
-		}})
-	}
-	submit()
-}
-
-// publishRights resolves and authorises the patients of vitals.
-func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) map[string]error {
-	if p == nil {
-		return nil
-	}
-	var patients, tests []string
-	for i := range vitals {
-		v := &vitals[i]
-		if h.opt.Resolve != nil {
-			c := *v // the call may still have it when it was given up
-			resolved, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (Vital, error) {
-				err := h.opt.Resolve(ctx, *p, &c)
-				return c, err
-			})
-			if err != nil {
-				v.Patient = "" // unknown
-				continue
-			}
-			*v = resolved
-		}
-		if !slices.Contains(patients, v.Patient) {
-			patients = append(patients, v.Patient)
-		}
-		if v.Test && !slices.Contains(tests, v.Patient) {
-			tests = append(tests, v.Patient)
-		}
-	}
-	rights := h.access.decide(ctx, p, ActionPublish, patients)
-	if len(tests) > 0 {
-		for patient, err := range h.access.decide(ctx, p, ActionTest, tests) {
-			rights[patient] = errors.Join(rights[patient], err)
-		}
-	}
-	return rights
-}
-
-// vitalEntry makes the entry of a vital, or says why it is refused.
-func (h *Hub) vitalEntry(p *Principal, v *Vital, rights map[string]error, ages map[string]AgeClass, now time.Time) (Entry, error) {
-	sender := host
-	if p != nil {
-		sender = p.ID
-		if v.Patient == "" {
-			return Entry{}, invalid("patient", "must be an ID")
-		}
-		if err := rights[v.Patient]; err != nil {
-			return Entry{}, err
-		}
-	}
-	var sum [16]byte
-	if v.ID != "" {
-		var e encoder
-		v.encode(&e)
-		sum = digest(e.b)
-	}
-	at, err := v.accept(now, ages[v.Patient])
-	if err != nil {
-		return Entry{}, err
-	}
-	e := encoder{b: make([]byte, 0, 224)}
-	v.encode(&e)
-	return Entry{Patient: v.Patient, Kind: KindVital, Key: v.key(), Audience: AudienceAll, Sender: sender, ID: v.ID, Sum: sum,
-		Time: at, Received: now, Data: e.b}, nil
-}
-
-func digest(b []byte) (sum [16]byte) {
-	s := sha256.Sum256(b)
-	copy(sum[:], s[:])
-	return sum
-}
 
 // Raise raises an alert, or updates the one that is open under the same
 // patient and key. a.ID is the event ID; if it is empty one is made up. The

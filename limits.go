@@ -43,8 +43,22 @@ type limitCounters struct {
 }
 
 func (c *limitCounters) snapshot() LimitCounts {
-	return LimitCounts{c.connections.Load(), c.perPrincipal.Load(), c.perAddress.Load(), c.patients.Load(), c.groups.Load(), c.requests.Load(),
-		c.publishes.Load(), c.keys.Load(), c.alerts.Load(), c.outboxes.Load(), c.abuse.Load(), c.tooBig.Load(), c.timeouts.Load(), c.host.Load()}
+	return LimitCounts{
+		Connections:  c.connections.Load(),
+		PerPrincipal: c.perPrincipal.Load(),
+		PerAddress:   c.perAddress.Load(),
+		Patients:     c.patients.Load(),
+		Groups:       c.groups.Load(),
+		Requests:     c.requests.Load(),
+		Publishes:    c.publishes.Load(),
+		Keys:         c.keys.Load(),
+		Alerts:       c.alerts.Load(),
+		Outboxes:     c.outboxes.Load(),
+		Abuse:        c.abuse.Load(),
+		TooBig:       c.tooBig.Load(),
+		Timeouts:     c.timeouts.Load(),
+		Host:         c.host.Load(),
+	}
 }
 
 // closed counts a connection that the Hub ends.
@@ -66,8 +80,8 @@ type seats struct {
 	principals map[string]int
 }
 
-func (s *seats) init() {
-	s.addresses, s.principals = make(map[netip.Addr]int), make(map[string]int)
+func newSeats() *seats {
+	return &seats{addresses: make(map[netip.Addr]int), principals: make(map[string]int)}
 }
 
 // arrive takes a seat for an address; false if there is none.

@@ -98,12 +98,3 @@ func (r *revocations) covers(p *Principal, patient string, now time.Time) bool {
 func seal(principal, session, patient string) string {
 	return hexOf(digest([]byte(principal + "\x00" + session + "\x00" + patient)))
 }
-
-func hexOf(sum [16]byte) string {
-	const digits = "0123456789abcdef"
-	b := make([]byte, 0, 32)
-	for _, c := range sum {
-		b = append(b, digits[c>>4], digits[c&15])
-	}
-	return string(b)
-}

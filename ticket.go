@@ -29,8 +29,12 @@ type ticket struct {
 	Until  time.Time
 }
 
-// tickets are those that wait to be used, by the digest of their text.
+// tickets gives and takes tickets. They wait in memory, by the digest of their
+// text, or in the log of the system, where every node finds them.
 type tickets struct {
+	logs    *logs
+	inStore bool
+
 	mu    sync.Mutex
 	all   map[[16]byte]ticket
 	each  map[string]int // how many of each principal
@@ -51,40 +55,41 @@ func ticketOf(r *http.Request) string {
 	return ""
 }
 
-// giveTicket makes a ticket for p's client of the given origin.
-func (h *Hub) giveTicket(ctx context.Context, p *Principal, origin string) (text string, until time.Time, err error) {
-	t := ticket{*p, origin, h.now().Add(ticketWithin)}
+// give makes a ticket for p's client of the given origin.
+func (s *tickets) give(ctx context.Context, p *Principal, origin string) (text string, until time.Time, err error) {
+	t := ticket{*p, origin, s.logs.now().Add(ticketWithin)}
 	if !p.Expires.IsZero() && p.Expires.Before(t.Until) {
 		t.Until = p.Expires
 	}
 	text = rand.Text()
-	if h.opt.TicketsInStore {
-		return text, t.Until, h.storeTicket(ctx, text, &t)
+	if s.inStore {
+		return text, t.Until, s.store(ctx, text, &t)
 	}
-	return text, t.Until, h.tickets.keep(text, t, h.now())
+	return text, t.Until, s.keep(text, t, s.logs.now())
 }
 
-// useTicket returns whom a ticket lets in. Whatever is wrong, it is used then.
-func (h *Hub) useTicket(ctx context.Context, text, origin string) (Principal, error) {
+// use returns whom a ticket lets in. Whatever is wrong, it is used then.
+func (s *tickets) use(ctx context.Context, text, origin string) (Principal, error) {
 	var t ticket
 	var err error
-	if h.opt.TicketsInStore {
-		t, err = h.unstoreTicket(ctx, text)
+	if s.inStore {
+		t, err = s.unstore(ctx, text)
 	} else {
-		t = h.tickets.take(text)
+		t = s.take(text)
 	}
-	if err == nil && (t.Origin != origin || !t.Until.After(h.now())) {
+	if err == nil && (t.Origin != origin || !t.Until.After(s.logs.now())) {
 		err = ErrUnauthenticated
 	}
 	return t.Who, err
 }
 
+func newTickets(l *logs, inStore bool) *tickets {
+	return &tickets{logs: l, inStore: inStore, all: make(map[[16]byte]ticket), each: make(map[string]int)}
+}
+
 func (s *tickets) keep(text string, t ticket, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all, s.each = make(map[[16]byte]ticket), make(map[string]int)
-	}
 	if now.Sub(s.swept) >= time.Second {
 		s.swept = now
 		for k, t := range s.all {
@@ -121,23 +126,23 @@ func (s *tickets) remove(k [16]byte) ticket {
 	return t
 }
 
-// storeTicket keeps a ticket where every node finds it.
-func (h *Hub) storeTicket(ctx context.Context, text string, t *ticket) error {
+// store keeps a ticket where every node finds it.
+func (s *tickets) store(ctx context.Context, text string, t *ticket) error {
 	data, err := json.Marshal(t)
 	if err != nil {
 		return err
 	}
-	_, err = h.append(ctx, h.ticketEntry(text, 1, data), true)
+	_, err = s.logs.append(ctx, s.entry(text, 1, data), true)
 	return err
 }
 
-// unstoreTicket returns a stored ticket to one caller only: the next revision
+// unstore returns a stored ticket to one caller only: the next revision
 // of its entry can be written once.
-func (h *Hub) unstoreTicket(ctx context.Context, text string) (t ticket, err error) {
-	used := h.ticketEntry(text, 2, []byte("{}"))
-	e, err := h.store.Get(ctx, SystemPatient, used.Key)
+func (s *tickets) unstore(ctx context.Context, text string) (t ticket, err error) {
+	used := s.entry(text, 2, []byte("{}"))
+	e, err := s.logs.store.Get(ctx, SystemPatient, used.Key)
 	if err == nil {
-		_, err = h.append(ctx, used, true)
+		_, err = s.logs.append(ctx, used, true)
 	}
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict) {
 		return t, ErrUnauthenticated
@@ -148,8 +153,8 @@ func (h *Hub) unstoreTicket(ctx context.Context, text string) (t ticket, err err
 	return t, json.Unmarshal(e.Data, &t)
 }
 
-func (h *Hub) ticketEntry(text string, rev uint64, data []byte) Entry {
-	now := h.now()
+func (s *tickets) entry(text string, rev uint64, data []byte) Entry {
+	now := s.logs.now()
 	return Entry{Patient: SystemPatient, Kind: KindTimer, Key: "ticket/" + hexOf(digest([]byte(text))), Rev: rev, Audience: AudienceNamed,
 		Sender: host, Time: now, Received: now, Data: data}
 }

@@ -167,7 +167,7 @@ func TestTicketsAreBounded(t *testing.T) {
 		require.Len(t, w.hub.tickets.each, 1)
 
 		now := time.Now()
-		var s tickets
+		s := newTickets(nil, false)
 		for i := range ticketsKept {
 			require.NoError(t, s.keep(fmt.Sprint(i), ticket{Who: Principal{ID: fmt.Sprint(i)}, Until: now.Add(time.Second)}, now))
 		}

@@ -1,0 +1,115 @@
+package carewire
+
+import (
+	"slices"
+)
+
+// fanOut is the fan-out. It never waits for a client.
+func (l *lane) fanOut() {
+	for batch := range l.batches {
+		l.deliver(batch)
+	}
+}
+
+// deliver does what a batch asks for. A watch gets all that a batch has for it
+// at once.
+func (l *lane) deliver(batch []delivery) {
+	for i := range batch {
+		d := &batch[i]
+		if d.done != nil {
+			d.done(d.result)
+		}
+		switch {
+		case d.entry != nil:
+			if w := l.watches[d.entry.Patient]; w != nil {
+				if len(w.frames) == 0 {
+					l.pending = append(l.pending, w)
+				}
+				w.frames = append(w.frames, newFrameOf(d.entry, d.quiet, d.at))
+			}
+		case d.attach != nil:
+			w := l.watches[d.attach.patient]
+			if w == nil {
+				w = &watchers{}
+				l.watches[d.attach.patient] = w
+			}
+			l.handOver(w)
+			d.attach.slot, d.attach.shared = len(w.list), w
+			w.list = append(w.list, d.attach)
+			d.attach.attached(*d.head)
+		case d.detach != nil:
+			l.remove(d.detach)
+		case d.restart != nil:
+			if w := l.watches[d.restart.Patient]; w != nil {
+				l.handOver(w)
+				for _, x := range w.list {
+					x.restart(*d.restart)
+				}
+			}
+		case d.head != nil:
+			if w := l.watches[d.head.Patient]; w != nil {
+				l.handOver(w)
+				w.verified.Store(l.hub.ticks())
+			}
+		case d.jump != nil:
+			if w := l.watches[d.jump.Patient]; w != nil {
+				l.handOver(w)
+				for _, x := range w.list {
+					x.readOn(*d.jump)
+				}
+			}
+		}
+	}
+	for _, w := range l.pending {
+		l.handOver(w)
+	}
+	clear(l.pending)
+	l.pending = l.pending[:0]
+}
+
+// handOver gives every watch the events that have come for their patient.
+func (l *lane) handOver(w *watchers) {
+	if len(w.frames) == 0 {
+		return
+	}
+	for _, x := range w.list {
+		if !x.push(w.frames) {
+			continue
+		}
+		if x.out.direct == nil {
+			x.out.spawn()
+			continue
+		}
+		if l.woken = append(l.woken, x.out); len(l.woken) == together {
+			l.write()
+		}
+	}
+	l.write()
+	clear(w.frames)
+	w.frames = w.frames[:0]
+}
+
+// write starts the writing for those that were woken.
+func (l *lane) write() {
+	if len(l.woken) == 1 {
+		l.woken[0].spawn()
+	} else if len(l.woken) > 1 {
+		go runAll(slices.Clone(l.woken))
+	}
+	clear(l.woken)
+	l.woken = l.woken[:0]
+}
+
+func (l *lane) remove(x *watch) {
+	w := l.watches[x.patient]
+	if w == nil || x.slot >= len(w.list) || w.list[x.slot] != x {
+		return
+	}
+	last := len(w.list) - 1
+	w.list[x.slot] = w.list[last]
+	w.list[x.slot].slot = x.slot
+	w.list[last] = nil
+	if w.list = w.list[:last]; last == 0 {
+		delete(l.watches, x.patient)
+	}
+}

@@ -1,0 +1,87 @@
+package carewire
+
+import (
+	"context"
+)
+
+const historyBytes = 48 << 10 // of one page, about
+
+// history answers with a page of a patient's log, of what may be seen.
+func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), error) {
+	rec := Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}
+	if err := c.may(ctx, ActionHistory, q.Patient); err != nil {
+		c.record(rec, err)
+		return nil, err
+	}
+	if err := c.hub.audit.recordFirst(ctx, []Record{c.signed(rec)})[0]; err != nil {
+		return nil, err
+	}
+	list, next, err := c.hub.historyPage(ctx, q, c.who)
+	if err != nil {
+		return nil, err
+	}
+	return func(e *encoder) {
+		e.name("events")
+		e.b = append(e.b, '[')
+		for i := range list {
+			e.comma()
+			e.entry(&list[i])
+		}
+		e.b = append(e.b, ']')
+		e.uint("next", next)
+	}, nil
+}
+
+// historyPage reads entries that p (nil: the host) may see, and says where the
+// next page begins; 0 if this is the last.
+func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (list []Entry, next uint64, err error) {
+	limit := q.Limit
+	if limit <= 0 || limit > h.opt.MaxHistory {
+		limit = h.opt.MaxHistory
+	}
+	s := ReadQuery{Kinds: q.Kinds, From: q.From, To: q.To, Limit: limit}
+	if len(s.Kinds) == 0 {
+		s.Kinds = append([]Kind{KindVital}, undroppable...)
+	}
+	if q.Key != "" {
+		s.Key = alertKey(q.Key, false)
+	}
+	entries, err := h.store.Read(ctx, q.Patient, Position{Seq: q.Cursor}, s)
+	if err != nil {
+		return nil, 0, unavailable(err)
+	}
+	size := 0
+	for i := range entries {
+		e := &entries[i]
+		if size += len(e.Data) + 128; size > historyBytes && len(list) > 0 {
+			return list, next, nil
+		}
+		next = e.Seq
+		if !e.hidden() && (p == nil || p.sees(e)) {
+			list = append(list, *e)
+		}
+	}
+	if len(entries) < limit {
+		next = 0
+	}
+	return list, next, nil
+}
+
+// History reads a page of a patient's log. ErrGap means that entries after
+// q.Cursor are no longer kept. What the Store has damaged is left out.
+func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) {
+	if !validPatient(q.Patient) {
+		return HistoryPage{}, invalid("patient", "must be an ID")
+	}
+	list, next, err := h.historyPage(ctx, &q, nil)
+	h.audit.recordHost(Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}, err)
+	page := HistoryPage{Next: next}
+	for i := range list {
+		ev, err := list[i].event()
+		if err != nil {
+			return HistoryPage{}, errStored
+		}
+		page.Events = append(page.Events, ev)
+	}
+	return page, err
+}

@@ -1,0 +1,153 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Publish takes vitals in and returns what became of each, in order. A Vital
+// with an ID that was published before is answered as it was then. The error
+// is nil if all went well; else it is the first Vital's that failed.
+func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, error) {
+	ch := make(chan []PublishResult, 1)
+	vitals = slices.Clone(vitals)
+	h.publish(ctx, nil, vitals, func(p []PublishResult) {
+		if len(p) > 0 {
+			h.audit.host.add(h.ticks(), vitals, p)
+		}
+		ch <- p
+	})
+	select {
+	case list := <-ch:
+		for _, p := range list {
+			if p.Err != nil {
+				return list, p.Err
+			}
+		}
+		return list, nil
+	case <-ctx.Done():
+		return nil, errors.Join(ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// publish submits vitals of p (nil: the host) and calls done, which must not
+// block, once it is known what became of all of them.
+func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done func([]PublishResult)) {
+	results := make([]PublishResult, len(vitals))
+	if len(vitals) == 0 {
+		done(results)
+		return
+	}
+	var left atomic.Int64
+	left.Store(int64(len(vitals)))
+	finish := func(i int, r PublishResult) {
+		results[i] = r
+		if left.Add(-1) == 0 {
+			done(results)
+		}
+	}
+	rights := h.publishRights(ctx, p, vitals)
+	ages := h.ageClasses(ctx, vitals, rights)
+	now := h.now()
+	var to *lane
+	jobs := make([]job, 0, len(vitals))
+	submit := func() {
+		if len(jobs) == 0 {
+			return
+		}
+		if err := to.submit(jobs...); err != nil {
+			for i := range jobs {
+				jobs[i].done(AppendResult{Err: err})
+			}
+		}
+		jobs = jobs[:0]
+	}
+	for i := range vitals {
+		e, err := h.vitalEntry(p, &vitals[i], rights, ages, now)
+		if err != nil {
+			finish(i, PublishResult{Err: err})
+			continue
+		}
+		if vitals[i].Every > 0 {
+			h.silences.listen(&vitals[i], now)
+		}
+		if l := h.lane(e.Patient); l != to || len(jobs) == batchMax {
+			submit()
+			to = l
+		}
+		jobs = append(jobs, job{entry: &e, done: func(a AppendResult) {
+			if a.Err == nil && !a.Repeated {
+				h.stats.in.Add(1)
+			}
+			finish(i, PublishResult{Seq: a.Seq, Repeated: a.Repeated, Err: a.Err})
+		}})
+	}
+	submit()
+}
+
+// publishRights resolves and authorises the patients of vitals.
+func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) map[string]error {
+	if p == nil {
+		return nil
+	}
+	var patients, tests []string
+	for i := range vitals {
+		v := &vitals[i]
+		if h.opt.Resolve != nil {
+			c := *v // the call may still have it when it was given up
+			resolved, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (Vital, error) {
+				err := h.opt.Resolve(ctx, *p, &c)
+				return c, err
+			})
+			if err != nil {
+				v.Patient = "" // unknown
+				continue
+			}
+			*v = resolved
+		}
+		if !slices.Contains(patients, v.Patient) {
+			patients = append(patients, v.Patient)
+		}
+		if v.Test && !slices.Contains(tests, v.Patient) {
+			tests = append(tests, v.Patient)
+		}
+	}
+	rights := h.access.decide(ctx, p, ActionPublish, patients)
+	if len(tests) > 0 {
+		for patient, err := range h.access.decide(ctx, p, ActionTest, tests) {
+			rights[patient] = errors.Join(rights[patient], err)
+		}
+	}
+	return rights
+}
+
+// vitalEntry makes the entry of a vital, or says why it is refused.
+func (h *Hub) vitalEntry(p *Principal, v *Vital, rights map[string]error, ages map[string]AgeClass, now time.Time) (Entry, error) {
+	sender := host
+	if p != nil {
+		sender = p.ID
+		if v.Patient == "" {
+			return Entry{}, invalid("patient", "must be an ID")
+		}
+		if err := rights[v.Patient]; err != nil {
+			return Entry{}, err
+		}
+	}
+	var sum [16]byte
+	if v.ID != "" {
+		var e encoder
+		v.encode(&e)
+		sum = digest(e.b)
+	}
+	at, err := v.accept(now, ages[v.Patient])
+	if err != nil {
+		return Entry{}, err
+	}
+	e := encoder{b: make([]byte, 0, 224)}
+	v.encode(&e)
+	return Entry{Patient: v.Patient, Kind: KindVital, Key: v.key(), Audience: AudienceAll, Sender: sender, ID: v.ID, Sum: sum,
+		Time: at, Received: now, Data: e.b}, nil
+}

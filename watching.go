@@ -1,0 +1,275 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+)
+
+const askAgain = 5 * time.Second // for what could not be decided
+
+// An opening is one watch request on its way: who is wanted, who may be watched.
+type opening struct {
+	conn     *conn
+	o        WatchOptions
+	wanted   map[string][]string // patient: through which groups; "" by name
+	patients []string            // those wanted, in order
+	rights   map[string]right
+	granted  []string
+	refused  []Refusal
+}
+
+// watch begins to watch what may be watched, and says what may not.
+func (c *conn) watch(ctx context.Context, r *request) {
+	if len(r.Patients) > c.hub.opt.MaxPatients {
+		c.hub.stats.limits.patients.Add(1)
+		c.out.send(errorFrame(r.Req, errLimit))
+		return
+	}
+	generation := c.hub.access.generation.Load()
+	o := &opening{conn: c, o: WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Emergency: r.Emergency, Reason: r.Reason}}
+	o.resolve(ctx)
+	o.rights = c.hub.access.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: o.patients, Emergency: r.Emergency, Reason: r.Reason})
+	o.limit()
+	c.open(ctx, o.patients, o.rights, r.Reason)
+	o.sort()
+	o.followGroups()
+	c.out.send(watchedFrame(r.Req, o.granted, o.refused))
+	c.begin(ctx, o.granted, o.rights, generation, o.newWatch)
+}
+
+// resolve finds the patients wanted, by name and through groups.
+func (o *opening) resolve(ctx context.Context) {
+	c := o.conn
+	o.wanted = make(map[string][]string)
+	for _, p := range o.o.Patients {
+		if !slices.Contains(o.wanted[p], "") {
+			o.wanted[p] = append(o.wanted[p], "")
+		}
+	}
+	fresh := 0
+	for _, g := range o.o.Groups {
+		var patients map[string]bool
+		err := error(errLimit)
+		if follows, room := c.follows(g); follows || fresh < room {
+			if !follows {
+				fresh++
+			}
+			patients, err = c.groupPatients(ctx, g)
+		} else {
+			c.hub.stats.limits.groups.Add(1)
+		}
+		if err != nil {
+			o.refused = append(o.refused, Refusal{Group: g, Code: requestError(err).Code})
+			c.record(Record{Event: AuditWatch, Group: g}, err)
+			continue
+		}
+		for p := range patients {
+			o.wanted[p] = append(o.wanted[p], g)
+		}
+	}
+	o.patients = slices.Sorted(maps.Keys(o.wanted))
+}
+
+// limit refuses what is more than one connection may watch.
+func (o *opening) limit() {
+	c := o.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	room := c.hub.opt.MaxPatients - len(c.watches)
+	for _, p := range o.patients {
+		if o.rights[p].err == nil && c.watches[p] == nil {
+			if room--; room < 0 {
+				o.rights[p] = right{err: errLimit}
+				c.hub.stats.limits.patients.Add(1)
+			}
+		}
+	}
+}
+
+// sort tells those who may be watched from those who may not. Patients of groups
+// who are forbidden are not spoken of.
+func (o *opening) sort() {
+	for _, p := range o.patients {
+		if err := o.rights[p].err; err == nil {
+			o.granted = append(o.granted, p)
+		} else if !errors.Is(err, ErrForbidden) || slices.Contains(o.wanted[p], "") {
+			o.refused = append(o.refused, Refusal{Patient: p, Code: requestError(err).Code})
+			rec := Record{Event: AuditWatch, Patient: p}
+			if o.o.Emergency {
+				rec.Event, rec.Reason = AuditEmergency, o.o.Reason
+			}
+			o.conn.record(rec, err)
+		}
+	}
+}
+
+// followGroups has the groups that were not refused followed from now on.
+func (o *opening) followGroups() {
+	c := o.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, g := range o.o.Groups {
+		if !slices.ContainsFunc(o.refused, func(r Refusal) bool { return r.Group == g }) {
+			if c.groups == nil {
+				c.groups = make(map[string]WatchOptions)
+			}
+			c.groups[g] = WatchOptions{Delivery: o.o.Delivery}
+		}
+	}
+}
+
+// newWatch makes the watch of a patient.
+func (o *opening) newWatch(p string) *watched {
+	w := o.conn.newWatch(p, o.o.Delivery)
+	if s, ok := o.o.Since[p]; ok {
+		w.since = &s
+	}
+	for _, g := range o.wanted[p] {
+		if g == "" {
+			w.alone = true
+		} else {
+			w.groups = append(w.groups, g)
+		}
+	}
+	return w
+}
+
+// open records that patients are opened to c, and begins their emergencies.
+// Where that fails they are not.
+func (c *conn) open(ctx context.Context, patients []string, rights map[string]right, reason string) {
+	var list []Record
+	for _, p := range patients {
+		if r := rights[p]; r.err == nil && r.emergency {
+			list = append(list, c.signed(Record{Event: AuditEmergency, Patient: p, Until: r.until, Reason: reason}))
+		}
+		if rights[p].err == nil {
+			list = append(list, c.signed(Record{Event: AuditWatch, Patient: p}))
+		}
+	}
+	for i, err := range c.hub.audit.recordFirst(ctx, list) {
+		if p := list[i].Patient; err != nil {
+			rights[p] = right{err: err}
+		}
+	}
+	for _, p := range patients {
+		if r := rights[p]; r.err == nil && r.emergency {
+			r.err = c.hub.access.emergencies.begin(ctx, c.who, p, reason, r.until)
+			rights[p] = r
+		}
+	}
+}
+
+func (c *conn) newWatch(patient string, d Delivery) *watched {
+	return &watched{watch: &watch{out: &c.out, patient: patient, delivery: d, lane: c.hub.lane(patient)}}
+}
+
+// begin attaches watches of patients that were granted under generation.
+// Where something may have ended access since, it is asked for again.
+func (c *conn) begin(ctx context.Context, patients []string, rights map[string]right, generation uint64, newWatch func(string) *watched) {
+	for len(patients) > 0 {
+		c.mu.Lock()
+		if c.ended {
+			c.mu.Unlock()
+			return
+		}
+		if c.hub.access.generation.Load() == generation {
+			for _, p := range patients {
+				if r := rights[p]; r.err == nil {
+					c.attach(newWatch(p), r.until)
+				} else {
+					c.out.send(patientFrame(EventRevoked, p))
+					c.record(Record{Event: AuditWatchEnded, Patient: p, Code: requestError(r.err).Code}, nil)
+				}
+			}
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		generation = c.hub.access.generation.Load()
+		rights = c.hub.access.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
+	}
+}
+
+// follows reports whether c watches a group, and how many more it may.
+func (c *conn) follows(group string) (ok bool, room int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok = c.groups[group]
+	return ok, c.hub.opt.MaxGroups - len(c.groups)
+}
+
+// groupPatients resolves a group that c's principal belongs to.
+func (c *conn) groupPatients(ctx context.Context, group string) (map[string]bool, error) {
+	if c.hub.opt.Authorizer == nil && !slices.Contains(c.who.Groups, group) {
+		return nil, ErrForbidden
+	}
+	return c.hub.access.groups.members(ctx, group)
+}
+
+// attach begins one watch; one that there is of the same patient begins anew.
+// Under c.mu.
+func (c *conn) attach(w *watched, until time.Time) {
+	if old := c.watches[w.patient]; old != nil {
+		w.alone = w.alone || old.alone
+		for _, g := range old.groups {
+			if !slices.Contains(w.groups, g) {
+				w.groups = append(w.groups, g)
+			}
+		}
+		old.end()
+		old.lane.submit(job{detach: old.watch})
+	} else {
+		c.hub.stats.watches.Add(1)
+	}
+	w.granted = c.hub.access.questions.Add(1)
+	c.watches[w.patient] = w
+	delete(c.left, w.patient)
+	c.setUntil(w, until)
+	w.lane.submit(job{attach: w.watch})
+}
+
+// detach ends a watch; why is "" if the client wants it. Under c.mu.
+func (c *conn) detach(patient string, why ErrorCode) {
+	if w := c.watches[patient]; w != nil {
+		c.record(Record{Event: AuditWatchEnded, Patient: patient, Code: why}, nil)
+		delete(c.watches, patient)
+		w.end()
+		w.lane.submit(job{detach: w.watch})
+		c.hub.stats.watches.Add(-1)
+	}
+}
+
+func (c *conn) unwatch(patients, groups []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range patients {
+		if w := c.watches[p]; w != nil && len(w.groups) > 0 {
+			if c.left == nil {
+				c.left = make(map[string]bool)
+			}
+			c.left[p] = true // the group does not bring it back
+		}
+		c.detach(p, "")
+	}
+	for _, g := range groups {
+		delete(c.groups, g)
+		for p, w := range c.watches {
+			if i := slices.Index(w.groups, g); i >= 0 {
+				w.groups = slices.Delete(w.groups, i, i+1)
+				if len(w.groups) == 0 && !w.alone {
+					c.detach(p, "")
+				}
+			}
+		}
+	}
+}
+
+// watching reports whether c watches a patient.
+func (c *conn) watching(patient string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.watches[patient] != nil
+}
