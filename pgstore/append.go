@@ -25,7 +25,8 @@ type request struct {
 // what becomes of it.
 type item struct {
 	carewire.Entry
-	result carewire.AppendResult
+	epoch, part int32 // where it is kept
+	result      carewire.AppendResult
 }
 
 const (
@@ -190,6 +191,11 @@ func (s *Store) flush(batch []*request) {
 	err := s.transact(ctx, items, full)
 	if errors.Is(err, errNewEpoch) {
 		if err = s.startEpoch(ctx, false); err == nil {
+			err = s.transact(ctx, items, full)
+		}
+	}
+	for again := 0; (err == errForgotten || isNoPart(err)) && again < 3; again++ {
+		if err == errForgotten || s.readParts(ctx) == nil { // nothing was written
 			err = s.transact(ctx, items, full)
 		}
 	}

@@ -32,15 +32,21 @@ type change struct {
 }
 
 const (
-	snapshotSQL = `select pg_current_snapshot()::text, (select epoch from carewire.epochs order by num desc limit 1)`
+	snapshotSQL = `select pg_current_snapshot()::text, (select epoch from carewire.epochs where not later order by num desc limit 1)`
 
 	changedSQL = `
-		select ` + columns + `, s.changed::text::bigint
-		from ` + newest + `
-		where s.changed is not null and (s.changed, s.patient, s.key) > ($1::text::xid8, $2, $3)`
-	sinceSQL = ` and s.changed >= pg_snapshot_xmin($5::text::pg_snapshot) and not pg_visible_in_snapshot(s.changed, $5::text::pg_snapshot)`
-	openSQL  = ` and s.open`
-	pageSQL  = ` order by s.changed, s.patient, s.key limit $4`
+		select ` + columns + `, s.changed::text::bigint from (`
+	changedEndSQL = `) s ` + withEntry + ` order by s.changed, s.patient, s.key limit $4`
+
+	afterSQL = ` and (changed, patient, key) > ($1::text::xid8, $2, $3) order by changed, patient, key limit $4`
+	openSQL  = `select * from carewire.states where open and changed is not null` + afterSQL
+
+	// What a snapshot does not show is what the transactions wrote that were under
+	// way then, and those that were still to begin.
+	sinceSQL = `
+		(select * from carewire.states where changed = any ($5::text[]::xid8[])` + afterSQL + `)
+		union all
+		(select * from carewire.states where changed >= $6::text::xid8` + afterSQL + `)`
 )
 
 // Changed implements [carewire.Store]. The mark grows with the number of
@@ -70,12 +76,12 @@ func (s *Store) changedPage(ctx context.Context, m mark, limit int) (found []car
 	err = s.view(ctx, "changed", func(b *pgx.Batch) {
 		b.Queue(s.sql(snapshotSQL)).QueryRow(func(row pgx.Row) error { return row.Scan(&snapshot, &epoch) })
 		args := []any{strconv.FormatUint(m.At.Transaction, 10), m.At.Patient, m.At.Key, limit}
-		sql := changedSQL + openSQL + pageSQL
+		sql := openSQL
 		if m.Base != "" {
-			args = append(args, m.Base)
-			sql = changedSQL + sinceSQL + pageSQL
+			parts := strings.Split(m.Base, ":")
+			sql, args = sinceSQL, append(args, slices.DeleteFunc(strings.Split(parts[2], ","), func(one string) bool { return one == "" }), parts[1])
 		}
-		b.Queue(s.sql(sql), args...).Query(func(rows pgx.Rows) (err error) {
+		b.Queue(s.sql(changedSQL+sql+changedEndSQL), args...).Query(func(rows pgx.Rows) (err error) {
 			found, err = entries(rows, &last)
 			return err
 		})

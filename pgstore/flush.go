@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -25,8 +26,9 @@ type flush struct {
 	heads  map[string]*head
 	states map[stateKey]*state
 	known  map[idKey]known
-	epoch  string // the current one
-	num    int32  // and its number
+	epochs map[int32]string // from since on
+	since  int32            // logs that are in an epoch before it go on in the newest one
+	num    int32            // the newest one
 	full   fullness
 	taken  []*item
 }
@@ -48,7 +50,9 @@ type (
 // head is the end of a patient's log.
 type head struct {
 	seq, must uint64
-	epoch     int32
+	epoch     int32 // 0: there is no log yet
+	past      bool  // it was another one
+	there     bool  // in the table
 	moved     bool
 }
 
@@ -59,6 +63,7 @@ type state struct {
 	open     bool
 	due      time.Time
 	time     time.Time
+	part     int32
 	changed  int64 // the transaction that wrote it; 0: none that counts; now: this one
 	moved    bool
 	there    bool // in the table
@@ -122,6 +127,9 @@ func isLocked(err error) bool {
 	return errors.As(err, &e) && e.Code == "55P03"
 }
 
+// errForgotten means that a log was forgotten between two statements of a flush.
+var errForgotten = errors.New("pgstore: a log was forgotten just now")
+
 // isFull reports whether the server had no room: then the transaction was undone.
 func isFull(err error) bool {
 	var e *pgconn.PgError
@@ -131,17 +139,23 @@ func isFull(err error) bool {
 const (
 	beginSQL = `begin isolation level read committed read write`
 
-	settingsSQL = `select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)`
+	settingsSQL = `select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true),
+		set_config('plan_cache_mode', 'force_generic_plan', true)` // or each flush would be planned anew, for its parts
 
 	newHeadsSQL = `insert into carewire.heads (patient) select unnest($1::text[]) on conflict do nothing`
 	headsSQL    = `
 		select h.patient, h.seq, h.must, h.epoch from unnest($1::text[]) w (patient) join carewire.heads h on h.patient = w.patient
 		order by h.patient for update of h`
 
-	epochSQL = `select num, epoch, identity = ` + identity + `, ` + safe + ` from carewire.epochs order by num desc limit 1`
+	epochsSQL = `
+		select array_agg(num order by num), array_agg(epoch order by num), (array_agg(identity order by num desc))[1] = ` + identity + `, ` + safe + `
+		from carewire.epochs where num >= ` + sinceEpoch + ``
+
+	// Epochs that are later than this one begin logs that are new, and no others.
+	sinceEpoch = `(select num from carewire.epochs where not later order by num desc limit 1)`
 
 	statesSQL = `
-		select s.patient, s.key, s.seq, s.rev, s.kind, s.open, s.due, s.time, coalesce(s.changed::text::bigint, 0)
+		select s.patient, s.key, s.seq, s.rev, s.kind, s.open, s.due, s.time, s.part, coalesce(s.changed::text::bigint, 0)
 		from unnest($1::text[], $2::text[]) w (patient, key)
 		cross join lateral (select * from carewire.states s where s.patient = w.patient and s.key = w.key limit 1) s`
 
@@ -149,7 +163,7 @@ const (
 		select w.patient, w.sender, w.id, k.sum, e.epoch, k.seq, k.must
 		from unnest($1::text[], $2::text[], $3::text[]) w (patient, sender, id)
 		cross join lateral (
-			select l.sum, l.epoch, l.seq, l.must from carewire.log l where l.patient = w.patient and l.sender = w.sender and l.id = w.id and l.id <> ''
+			select l.sum, l.epoch, l.seq, l.must from carewire.log l where l.patient = w.patient and l.sender = w.sender and l.id = w.id and l.id <> '' and (l.part = 0 or l.part >= $4)
 			union all
 			select i.sum, i.epoch, i.seq, i.must from carewire.ids i where i.patient = w.patient and i.sender = w.sender and i.id = w.id
 			limit 1) k
@@ -165,6 +179,7 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 	b.Queue(settingsSQL, s.lockWait, s.idle)
 	states, ids := map[stateKey]bool{}, map[idKey]bool{}
 	fresh := map[string]bool{} // who may need a head
+	from := int32(math.MaxInt32)
 	for _, it := range f.items {
 		f.heads[it.Patient] = &head{}
 		if !f.refuses(it.Kind) {
@@ -175,6 +190,7 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 		}
 		if it.ID != "" {
 			ids[idKey{it.Patient, it.Sender, it.ID}] = true
+			from = min(from, sentBefore(&it.Entry))
 		}
 	}
 	patients := slices.Sorted(maps.Keys(f.heads))
@@ -183,16 +199,25 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 		var patient string
 		var h head
 		_, err := pgx.ForEachRow(rows, []any{&patient, &h.seq, &h.must, &h.epoch}, func() error {
+			h.there = true
 			f.heads[patient] = new(h)
 			return nil
 		})
 		return err
 	})
-	b.Queue(s.sql(epochSQL)).QueryRow(func(row pgx.Row) error {
+	b.Queue(s.sql(epochsSQL)).QueryRow(func(row pgx.Row) error {
+		var nums []int32
+		var names []string
 		var same, durable bool
-		if err := row.Scan(&f.num, &f.epoch, &same, &durable); err != nil {
+		if err := row.Scan(&nums, &names, &same, &durable); err != nil {
 			return err
 		}
+		f.epochs = map[int32]string{}
+		for i, num := range nums {
+			f.epochs[num] = names[i]
+			f.num = num
+		}
+		f.since = nums[0]
 		if !durable && !s.volatile {
 			return ErrUnsafe
 		}
@@ -213,16 +238,24 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 		for k := range ids {
 			of, senders, named = append(of, k.patient), append(senders, k.sender), append(named, k.id)
 		}
-		b.Queue(s.sql(knownSQL), of, senders, named).Query(f.readKnown)
+		b.Queue(s.sql(knownSQL), of, senders, named, from).Query(f.readKnown)
 	}
-	return conn.SendBatch(ctx, b).Close()
+	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+		return err
+	}
+	for patient := range fresh {
+		if !f.heads[patient].there { // forgotten just now
+			return errForgotten
+		}
+	}
+	return nil
 }
 
 func (f *flush) readStates(rows pgx.Rows) error {
 	var k stateKey
 	var st state
 	var due, at *time.Time
-	_, err := pgx.ForEachRow(rows, []any{&k.patient, &k.key, &st.seq, &st.rev, &st.kind, &st.open, &due, &at, &st.changed}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&k.patient, &k.key, &st.seq, &st.rev, &st.kind, &st.open, &due, &at, &st.part, &st.changed}, func() error {
 		st.due, st.time, st.there = orZero(due), orZero(at), true
 		f.states[k] = new(st)
 		return nil
@@ -274,12 +307,16 @@ func (f *flush) take(it *item) carewire.AppendResult {
 		return carewire.AppendResult{Err: carewire.ErrFull}
 	}
 	h := f.heads[it.Patient]
+	if h.epoch < f.since {
+		h.past, h.epoch = h.seq > 0, f.num
+	}
 	h.seq++
 	if !it.Kind.Droppable() {
 		h.must++
 	}
 	h.moved = true
-	it.Position, it.Must = carewire.Position{Epoch: f.epoch, Seq: h.seq}, h.must
+	it.Position, it.Must = carewire.Position{Epoch: f.epochs[h.epoch], Seq: h.seq}, h.must
+	it.part, it.epoch = f.store.partOf(&it.Entry), h.epoch
 	f.taken = append(f.taken, it)
 	if it.ID != "" {
 		f.known[id] = known{it.Sum, it.Position, it.Must}
@@ -297,7 +334,7 @@ func (st *state) take(it *item) {
 	st.moved = st.moved || newest || it.Rev > st.rev
 	st.rev = max(st.rev, it.Rev)
 	if newest {
-		st.seq, st.kind, st.open, st.due, st.time, st.changed = it.Seq, it.Kind, it.Open, it.Due, it.Time, 0
+		st.seq, st.kind, st.open, st.due, st.time, st.part, st.changed = it.Seq, it.Kind, it.Open, it.Due, it.Time, it.part, 0
 		if !it.Kind.Droppable() {
 			st.changed = now
 		}
@@ -307,27 +344,27 @@ func (st *state) take(it *item) {
 const (
 	pastSQL = `
 		update carewire.heads set past_epochs = past_epochs || epoch, past_ends = past_ends || seq
-		where patient = any($1::text[]) and seq > 0 and epoch <> $2`
+		where patient = any($1::text[])`
 
 	headSQL = `
-		update carewire.heads h set seq = w.seq, must = w.must, epoch = $4
-		from unnest($1::text[], $2::bigint[], $3::bigint[]) w (patient, seq, must) where h.patient = w.patient`
+		update carewire.heads h set seq = w.seq, must = w.must, epoch = w.epoch
+		from unnest($1::text[], $2::bigint[], $3::bigint[], $4::int[]) w (patient, seq, must, epoch) where h.patient = w.patient`
 
 	logSQL = `
-		insert into carewire.log (epoch, patient, seq, must, kind, key, rev, open, due, audience, addressed, sender, id, sum, time, received, data)
-		select $1, unnest($2::text[]), unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::smallint[]), unnest($6::text[]), unnest($7::bigint[]), unnest($8::boolean[]),
+		insert into carewire.log (epoch, patient, seq, must, kind, key, rev, open, due, audience, addressed, sender, id, sum, time, received, data, part)
+		select unnest($1::int[]), unnest($2::text[]), unnest($3::bigint[]), unnest($4::bigint[]), unnest($5::smallint[]), unnest($6::text[]), unnest($7::bigint[]), unnest($8::boolean[]),
 			unnest($9::timestamptz[]), unnest($10::smallint[]), unnest($11::text[])::text[], unnest($12::text[]), unnest($13::text[]), unnest($14::bytea[]),
-			unnest($15::timestamptz[]), unnest($16::timestamptz[]), unnest($17::bytea[])`
+			unnest($15::timestamptz[]), unnest($16::timestamptz[]), unnest($17::bytea[]), unnest($18::int[])`
 
 	statesGiven = `
-		from (select patient, key, seq, rev, kind, open, due, time, case changed when 0 then null when -1 then pg_current_xact_id() else changed::text::xid8 end as changed
-			from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::smallint[], $6::boolean[], $7::timestamptz[], $8::timestamptz[], $9::bigint[])
-				w (patient, key, seq, rev, kind, open, due, time, changed)) w`
+		from (select patient, key, seq, rev, kind, open, due, time, part, case changed when 0 then null when -1 then pg_current_xact_id() else changed::text::xid8 end as changed
+			from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::smallint[], $6::boolean[], $7::timestamptz[], $8::timestamptz[], $9::int[], $10::bigint[])
+				w (patient, key, seq, rev, kind, open, due, time, part, changed)) w`
 
 	// Apart, because to insert or update costs nearly twice an update.
-	newStatesSQL = `insert into carewire.states (patient, key, seq, rev, kind, open, due, time, changed) select *` + statesGiven
+	newStatesSQL = `insert into carewire.states (patient, key, seq, rev, kind, open, due, time, part, changed) select *` + statesGiven
 	stateSQL     = `
-		update carewire.states s set seq = w.seq, rev = w.rev, kind = w.kind, open = w.open, due = w.due, time = w.time, changed = w.changed` + statesGiven + `
+		update carewire.states s set seq = w.seq, rev = w.rev, kind = w.kind, open = w.open, due = w.due, time = w.time, part = w.part, changed = w.changed` + statesGiven + `
 		where s.patient = w.patient and s.key = w.key`
 )
 
@@ -335,19 +372,21 @@ const (
 func (f *flush) commit(ctx context.Context, conn *pgxpool.Conn) error {
 	s := f.store
 	b := &pgx.Batch{}
-	var patients []string
+	var patients, past []string
 	var seqs, musts []uint64
-	past := false
+	var epochs []int32
 	for patient, h := range f.heads {
 		if h.moved {
-			patients, seqs, musts = append(patients, patient), append(seqs, h.seq), append(musts, h.must)
-			past = past || h.epoch != f.num
+			patients, seqs, musts, epochs = append(patients, patient), append(seqs, h.seq), append(musts, h.must), append(epochs, h.epoch)
+		}
+		if h.past {
+			past = append(past, patient)
 		}
 	}
-	if past {
-		b.Queue(s.sql(pastSQL), patients, f.num)
+	if past != nil {
+		b.Queue(s.sql(pastSQL), past)
 	}
-	b.Queue(s.sql(headSQL), patients, seqs, musts, f.num)
+	b.Queue(s.sql(headSQL), patients, seqs, musts, epochs)
 	f.queueLog(b)
 	f.queueStates(b, newStatesSQL, false)
 	f.queueStates(b, stateSQL, true)
@@ -362,15 +401,17 @@ func (f *flush) queueLog(b *pgx.Batch) {
 	kinds, audiences, open := make([]int16, n), make([]int16, n), make([]bool, n)
 	dues, times, received := make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n)
 	sums, data := make([][]byte, n), make([][]byte, n)
+	epochs, parts := make([]int32, n), make([]int32, n)
 	for i, it := range f.taken {
 		patients[i], seqs[i], musts[i], kinds[i], keys[i], revs[i], open[i] = it.Patient, it.Seq, it.Must, int16(it.Kind), it.Key, it.Rev, it.Open
 		dues[i], audiences[i], senders[i], ids[i], sums[i] = orNull(it.Due), int16(it.Audience), it.Sender, it.ID, it.Sum[:]
 		times[i], received[i], data[i] = orNull(it.Time), orNull(it.Received), it.Data
+		epochs[i], parts[i] = it.epoch, it.part
 		if len(it.To) > 0 {
 			to[i] = new(arrayLiteral(it.To))
 		}
 	}
-	b.Queue(f.store.sql(logSQL), f.num, patients, seqs, musts, kinds, keys, revs, open, dues, audiences, to, senders, ids, sums, times, received, data)
+	b.Queue(f.store.sql(logSQL), epochs, patients, seqs, musts, kinds, keys, revs, open, dues, audiences, to, senders, ids, sums, times, received, data, parts)
 }
 
 // queueStates writes those states that are in the table, or those that are not.
@@ -380,6 +421,7 @@ func (f *flush) queueStates(b *pgx.Batch, sql string, there bool) {
 	var kinds []int16
 	var open []bool
 	var dues, times []*time.Time
+	var parts []int32
 	var changed []int64
 	order := func(a, b stateKey) int {
 		return cmp.Or(strings.Compare(a.patient, b.patient), strings.Compare(a.key, b.key))
@@ -390,10 +432,10 @@ func (f *flush) queueStates(b *pgx.Batch, sql string, there bool) {
 			continue
 		}
 		patients, keys, seqs, revs, kinds = append(patients, k.patient), append(keys, k.key), append(seqs, st.seq), append(revs, st.rev), append(kinds, int16(st.kind))
-		open, dues, times, changed = append(open, st.open), append(dues, orNull(st.due)), append(times, orNull(st.time)), append(changed, st.changed)
+		open, dues, times, parts, changed = append(open, st.open), append(dues, orNull(st.due)), append(times, orNull(st.time)), append(parts, st.part), append(changed, st.changed)
 	}
 	if len(patients) > 0 {
-		b.Queue(f.store.sql(sql), patients, keys, seqs, revs, kinds, open, dues, times, changed)
+		b.Queue(f.store.sql(sql), patients, keys, seqs, revs, kinds, open, dues, times, parts, changed)
 	}
 }
 

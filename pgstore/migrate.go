@@ -4,8 +4,8 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -13,12 +13,13 @@ import (
 )
 
 // version is that of the tables, and how many files there are.
-const version = 1
+const version = 5
 
 // Migrations are the files that make the tables and bring them up to date, in
 // the directory migrations, in order of their names. A host whose application
-// may not change the schema runs them itself, each in one transaction and with
-// the store's schema first in search_path:
+// may not change the schema runs them itself, with the store's schema first in
+// search_path: each in one transaction, but those named _concurrently statement
+// by statement. Nodes of the version before serve meanwhile:
 //
 //	create schema carewire;
 //	set search_path = carewire;
@@ -27,74 +28,137 @@ const version = 1
 //go:embed migrations/*.sql
 var Migrations embed.FS
 
-// ErrVersion means that the tables are not there, or not of the version that
-// this package needs: run Migrate, or the files in Migrations.
+// ErrVersion means that the tables are not there, or not of a version that this
+// package does with: run Migrate, or the files in Migrations.
 var ErrVersion = errors.New("pgstore: the tables are missing or of another version")
+
+const (
+	lockAgain   = 200 * time.Millisecond // before a step that had to wait is tried again
+	lockMigrate = "500ms"                // how long a step waits, and all others behind it
+)
 
 // Migrate makes the schema ("" stands for carewire) and its tables, or brings
 // them up to date. What is up to date is left alone. Several nodes may call it
-// at once. The error matches ErrVersion if the tables are newer than this package.
+// at once, and nodes that have the tables open, those of the version before
+// too, serve meanwhile: it goes in steps, none of which holds a lock for long,
+// and that of them which had to wait is tried again until ctx ends. A call that
+// was broken off is taken up by the next one. It needs two connections. The
+// error matches ErrVersion if the tables are newer than this package does with.
 func Migrate(ctx context.Context, pool *pgxpool.Pool, schema string) error {
+	s := &Store{pool: pool, schema: schemaName(schema)}
+	for {
+		done, err := s.migrateStep(ctx)
+		if err != nil && !isLocked(err) {
+			return failure("migrate", err)
+		}
+		if done {
+			return nil
+		}
+		if err == nil {
+			continue
+		}
+		select {
+		case <-time.After(lockAgain):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// errOthers means that another node migrates; it counts as a lock.
+var errOthers = &pgconn.PgError{Code: "55P03"}
+
+// migrateStep runs the next file, and reports whether there was none.
+func (s *Store) migrateStep(ctx context.Context) (done bool, err error) {
 	files, err := Migrations.ReadDir("migrations")
+	if err != nil {
+		return false, err
+	}
+	oldest, has, err := s.tables(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case oldest > version:
+		return false, ErrVersion
+	case has >= len(files):
+		return true, nil
+	}
+	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		settings := `set local lock_timeout = '` + lockMigrate + `'; set local idle_in_transaction_session_timeout = 0; set local search_path = ` + s.quoted()
+		if _, err := tx.Exec(ctx, settings, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
+		// Held until the end of the transaction, so that only one node migrates. By
+		// the simple protocol no snapshot stays, which making an index would wait for.
+		var mine bool
+		lock := `select pg_try_advisory_xact_lock(hashtextextended($1, 0))`
+		if err := tx.QueryRow(ctx, lock, pgx.QueryExecModeSimpleProtocol, "carewire "+s.schema).Scan(&mine); err != nil {
+			return err
+		}
+		if !mine {
+			return errOthers
+		}
+		if _, has, err = s.tables(ctx); err != nil || has >= len(files) {
+			return err
+		}
+		if has == 0 {
+			if err := s.createSchema(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return s.runFile(ctx, tx, files[has].Name())
+	})
+	return false, err
+}
+
+// createSchema makes the schema unless it is there: to make one that is needs a
+// right that the role may not have.
+func (s *Store) createSchema(ctx context.Context, tx pgx.Tx) error {
+	var there bool
+	err := tx.QueryRow(ctx, `select exists (select from pg_namespace where nspname = $1)`, s.schema).Scan(&there)
+	if err == nil && !there {
+		_, err = tx.Exec(ctx, `create schema `+s.quoted())
+	}
+	return err
+}
+
+// runFile runs a file in tx, or beside it if its statements want no transaction.
+func (s *Store) runFile(ctx context.Context, tx pgx.Tx, name string) error {
+	text, err := Migrations.ReadFile("migrations/" + name)
 	if err != nil {
 		return err
 	}
-	tx, err := pool.Begin(ctx)
-	if err != nil {
-		return failure("migrate", err)
+	if !strings.HasSuffix(name, "_concurrently.sql") {
+		_, err = tx.Exec(ctx, string(text), pgx.QueryExecModeSimpleProtocol)
+		return err
 	}
-	defer func() { _ = tx.Rollback(ctx) }()
-	s := &Store{schema: schemaName(schema)}
-	// Held until the end of the transaction, so that only one node migrates.
-	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended($1, 0))`, "carewire "+s.schema); err != nil {
-		return failure("migrate", err)
-	}
-	has := 0
-	var known bool
-	if err := tx.QueryRow(ctx, `select to_regclass($1) is not null`, s.sql(`carewire.version`)).Scan(&known); err != nil {
-		return failure("migrate", err)
-	}
-	if known {
-		if err := tx.QueryRow(ctx, s.sql(`select version from carewire.version`)).Scan(&has); err != nil {
-			return failure("migrate", err)
+	in := s.quoted() + "." // search_path is that of a transaction
+	text = []byte(strings.NewReplacer("if exists ", "if exists "+in, " on ", " on "+in, "update ", "update "+in).Replace(string(text)))
+	for statement := range strings.SplitSeq(string(text), ";\n") {
+		if strings.TrimSpace(statement) == "" {
+			continue
 		}
-	} else {
-		var there bool // creating one that is there needs a right that the role may not have
-		if err := tx.QueryRow(ctx, `select exists (select from pg_namespace where nspname = $1)`, s.schema).Scan(&there); err != nil {
-			return failure("migrate", err)
-		}
-		if !there {
-			if _, err := tx.Exec(ctx, `create schema `+s.quoted()); err != nil {
-				return failure("migrate", err)
-			}
-		}
-	}
-	if has > len(files) {
-		return ErrVersion
-	}
-	if _, err := tx.Exec(ctx, `set local search_path = `+s.quoted()); err != nil {
-		return failure("migrate", err)
-	}
-	for _, f := range files[has:] {
-		text, err := Migrations.ReadFile("migrations/" + f.Name())
-		if err != nil {
+		if _, err := s.pool.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return err
 		}
-		if _, err := tx.Conn().PgConn().Exec(ctx, string(text)).ReadAll(); err != nil {
-			return fmt.Errorf("pgstore: %s: %w", f.Name(), failure("migrate", err))
-		}
 	}
-	return failure("migrate", tx.Commit(ctx))
+	return nil
 }
 
-// checkVersion returns ErrVersion unless the tables are those of this package.
-func (s *Store) checkVersion(ctx context.Context) error {
-	var has int
-	err := s.pool.QueryRow(ctx, s.sql(`select version from carewire.version`)).Scan(&has)
-	if e := new(pgconn.PgError); errors.As(err, &e) && (e.Code == "42P01" || e.Code == "3F000") || errors.Is(err, pgx.ErrNoRows) {
-		return ErrVersion
+// tables says which files were run, and the oldest version that does with what
+// they have made: 0 if there are no tables.
+func (s *Store) tables(ctx context.Context) (oldest, newest int, err error) {
+	err = s.pool.QueryRow(ctx, s.sql(`select v.version, coalesce((to_jsonb(v) ->> 'newest')::int, v.version) from carewire.version v`)).Scan(&oldest, &newest)
+	if e := new(pgconn.PgError); errors.As(err, &e) && (e.Code == "42P01" || e.Code == "3F000") {
+		err = nil
 	}
-	if err == nil && has != version {
+	return oldest, newest, err
+}
+
+// checkVersion returns ErrVersion unless this package does with the tables.
+func (s *Store) checkVersion(ctx context.Context) error {
+	oldest, newest, err := s.tables(ctx)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && (newest < version || oldest > version) {
 		return ErrVersion
 	}
 	return failure("open", err)

@@ -14,8 +14,10 @@ const columns = `l.patient, e.epoch, l.seq, l.must, l.kind, l.key, l.rev, l.open
 
 // newest are the newest entries of keys, each looked up by its number: joined in
 // another way, a whole log might be read for them.
-const newest = `carewire.states s
-	cross join lateral (select * from carewire.log l where l.patient = s.patient and l.seq = s.seq limit 1) l
+const newest = `carewire.states s` + withEntry
+
+const withEntry = `
+	cross join lateral (select * from carewire.log l where l.patient = s.patient and l.seq = s.seq and (l.part = 0 or l.part = s.part) limit 1) l
 	join carewire.epochs e on e.num = l.epoch`
 
 // entries reads rows that begin with columns; the others go to more.
@@ -86,7 +88,7 @@ func (s *Store) Read(ctx context.Context, patient string, after carewire.Positio
 		vitals = vitals || k == carewire.KindVital
 	}
 	if !vitals {
-		sql += ` and l.kind <> 1` // there is an index of them
+		sql += ` and l.part = 0 and l.kind <> 1` // there is an index of them
 	}
 	seq := int64(min(after.Seq, 1<<62))
 	var found []carewire.Entry
@@ -130,7 +132,7 @@ func orThousand(limit int) int {
 const (
 	latestSQL = `
 		select ` + columns + ` from ` + newest + `
-		where s.patient = $1 and (s.kind = 1 or s.open and s.kind <> 6) order by l.seq`
+		where s.patient = $1 and (s.kind = 1 or s.open) and s.kind <> 6 order by l.seq`
 
 	headsOfSQL = `
 		select h.patient, h.seq, h.must, e.epoch, h.past_ends,

@@ -80,6 +80,7 @@ type Store struct {
 	sealer   cipher.AEAD // of what they say
 	log      *slog.Logger
 
+	parts     atomic.Pointer[[]span] // of the log
 	queue     chan *request
 	committed *news // of this node, which others are to be told
 	heard     *news // of other nodes, which the Hub is to be told
@@ -120,6 +121,9 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	}
 	if err := s.checkVersion(ctx); err != nil {
 		return nil, err
+	}
+	if err := s.readParts(ctx); err != nil {
+		return nil, failure("open", err)
 	}
 	if err := s.startEpoch(ctx, o.NewEpoch); err != nil {
 		return nil, err
