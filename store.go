@@ -207,9 +207,12 @@ type Durable interface {
 
 // Retention says how long entries are kept, by their Received. Zero keeps for
 // ever. Entries that are the newest state of their key are never pruned while
-// they are open, nor is the newest vital of a key; IDs of undroppable
-// entries are remembered for at least 400 days (a volatile Store: within its
-// bound).
+// they are open, nor is the newest vital of a key, unless its patient has left:
+// nothing of the log is open, and what came last is older than vitals are kept.
+// IDs of undroppable entries are remembered for at least 400 days (a volatile
+// Store: within its bound). IDs of vitals are remembered as long as the vitals;
+// of one that comes again with a Time that is later by a day, or with none, a
+// Store need not know.
 type Retention struct {
 	Vitals time.Duration // vitals and timers
 	Others time.Duration // everything else
@@ -218,7 +221,13 @@ type Retention struct {
 // Pruner is implemented by Stores that can forget old entries. Prune removes
 // what Retention no longer keeps at the given time and remembers, per kind,
 // up to where each log was pruned, so that Read can say ErrGap. It works in
-// short steps, while appends and reads go on.
+// short steps, while appends and reads go on. Vitals it may keep for a fifth of
+// their time longer, if it lets go of many at once.
+//
+// A log of which nothing is left may be forgotten: the patient is unknown then.
+// What is written later has another epoch, so that no number is given out twice
+// in one. Whether a Store does so, and removes the newest vitals of who has
+// left, is up to it.
 type Pruner interface {
 	Prune(ctx context.Context, now time.Time, keep Retention) error
 }

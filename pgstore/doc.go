@@ -30,7 +30,9 @@
 //	grant usage on schema carewire to app;
 //	grant select, insert, update, delete on all tables in schema carewire to app;
 //
-// Tables that a later version brings need the grant again.
+// Tables that a later version brings need the grant again. Partitions of the log
+// are made and dropped by functions of the schema, which have the rights of
+// whoever ran the files.
 //
 // # How entries are numbered
 //

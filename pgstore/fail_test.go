@@ -70,7 +70,8 @@ func TestKilledBackends(t *testing.T) {
 		})
 	}
 	go func() { wg.Wait(); close(done) }()
-	for running := true; running; {
+	pause := 20 * time.Millisecond // and longer and longer, so that a slow machine gets done what a new connection needs
+	for running := true; running; pause += pause / 8 {
 		tag, err := killer.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()
 			and state in ('active', 'idle in transaction')`)
 		require.NoError(t, err)
@@ -78,7 +79,7 @@ func TestKilledBackends(t *testing.T) {
 		select {
 		case <-done:
 			running = false
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 	t.Logf("%d backends killed, %d outcomes unknown", kills, unknown)

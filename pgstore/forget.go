@@ -1,7 +1,9 @@
 package pgstore
 
 import (
+	"context"
 	"crypto/rand"
+	"encoding/json"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -26,4 +28,49 @@ const (
 func (s *Store) queueForget(b *pgx.Batch, patient string) {
 	b.Queue(s.sql(laterEpochSQL), patient, rand.Text())
 	b.Queue(s.sql(forgetSQL), patient)
+}
+
+const (
+	endSQL         = `select coalesce((select seq from carewire.heads where patient = $1), 0)`
+	eraseStatesSQL = `delete from carewire.states where patient = $1`
+	eraseIDsSQL    = `delete from carewire.ids where patient = $1`
+	eraseLeftSQL   = `delete from carewire.pending where ` + patientSQL + ` = $1`
+	eraseSQL       = `
+		with gone as (
+			delete from carewire.log where patient = $1 and seq in (select seq from carewire.log where patient = $1 and seq <= $2 order by seq limit $3)
+			returning patient, kind, seq
+		), marks as (
+			insert into carewire.pruned as p (patient, kind, seq) select patient, kind, max(seq) from gone group by patient, kind
+			on conflict (patient, kind) do update set seq = greatest(p.seq, excluded.seq)
+		)
+		select count(*) from gone`
+)
+
+// Erase implements [carewire.Eraser]. What transactions have left of the patient
+// goes as well. The server's files hold what was deleted until autovacuum has been
+// there, and its WAL and backups for as long as you keep them.
+func (s *Store) Erase(ctx context.Context, patient string) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	name, err := json.Marshal(patient)
+	if err != nil {
+		return err
+	}
+	var end int64
+	err = s.alone(ctx, patient, func(b *pgx.Batch) {
+		b.Queue(s.sql(endSQL), patient).QueryRow(func(row pgx.Row) error { return row.Scan(&end) })
+		b.Queue(s.sql(eraseStatesSQL), patient)
+		b.Queue(s.sql(eraseIDsSQL), patient)
+		b.Queue(s.sql(eraseLeftSQL), string(name[1:len(name)-1]))
+	})
+	for gone := perPrune; err == nil && gone == perPrune; {
+		if err = s.usable(ctx); err != nil {
+			return err
+		}
+		err = s.alone(ctx, patient, func(b *pgx.Batch) {
+			b.Queue(s.sql(eraseSQL), patient, end, perPrune).QueryRow(func(row pgx.Row) error { return row.Scan(&gone) })
+		})
+	}
+	return failure("erase", err)
 }

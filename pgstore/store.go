@@ -270,5 +270,6 @@ var (
 	_ carewire.Clock   = (*Store)(nil)
 	_ carewire.Durable = (*Store)(nil)
 	_ carewire.Pruner  = (*Store)(nil)
+	_ carewire.Eraser  = (*Store)(nil)
 	_ io.Closer        = (*Store)(nil)
 )

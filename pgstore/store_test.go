@@ -51,12 +51,26 @@ func TestStoreWithoutPreparedStatements(t *testing.T) {
 	testStore(t, connect(t, pgtest.Database(t)+" default_query_exec_mode=exec", 40))
 }
 
-func testStore(t *testing.T, pool *pgxpool.Pool) {
+// As it is when vitals are in parts of their own.
+func TestStoreInParts(t *testing.T) {
+	testStore(t, connect(t, pgtest.Database(t), 40), span{dayOf(start) - 1, dayOf(start) + 1}, span{dayOf(start) + 1, dayOf(start) + 3})
+}
+
+func testStore(t *testing.T, pool *pgxpool.Pool, parts ...span) {
 	var schemas atomic.Int64
 	storetest.Run(t, func(t *testing.T) carewire.Store {
-		return open(t, pool, &Options{Schema: fmt.Sprintf(`tenant "%d'`, schemas.Add(1))})
+		s := open(t, pool, &Options{Schema: fmt.Sprintf(`tenant "%d'`, schemas.Add(1))})
+		addParts(t, s, parts...)
+		return s
 	}, &storetest.Options{Reopen: func(t *testing.T, s carewire.Store) carewire.Store {
 		require.NoError(t, s.(*Store).Close())
 		return open(t, pool, &Options{Schema: s.(*Store).schema})
 	}})
+}
+
+func addParts(t *testing.T, s *Store, parts ...span) {
+	for _, p := range parts {
+		exec(t, s.pool, s.sql(`select carewire.add_part($1, $2)`), p.first, p.after)
+	}
+	require.NoError(t, s.readParts(t.Context()))
 }

@@ -768,6 +768,30 @@ var breakages = []struct {
 			return entries, err
 		}
 	}},
+	{"what was forgotten begins again in its epoch", "prune of who has left", func(b *broken) {
+		s := b.MemoryStore
+		b.prune = func(ctx context.Context, now time.Time, keep carewire.Retention) error {
+			return errors.Join(s.Prune(ctx, now, keep), s.Erase(ctx, "a"))
+		}
+		gone := uint64(0) // how many numbers of a's are given out again
+		b.heads = func(ctx context.Context, patients []string) ([]carewire.Head, error) {
+			heads, err := s.Heads(ctx, patients)
+			latest, _, _ := s.Latest(ctx, "a")
+			if slices.Equal(patients, []string{"a"}) && len(b.all("a")) == 0 && len(latest) == 0 {
+				gone = heads[0].Seq
+				return []carewire.Head{{Patient: "a"}}, err
+			}
+			return heads, err
+		}
+		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {
+			got, err := b.one(ctx, e)
+			if e.Patient == "a" {
+				got.Seq -= gone
+				got.Must = got.Seq
+			}
+			return got, err
+		})
+	}},
 	{"revisions are remembered when Get has forgotten them", "revisions after prune", func(b *broken) {
 		var newest sync.Map
 		b.eachAppend(func(ctx context.Context, e carewire.Entry) (carewire.AppendResult, error) {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"slices"
+	"time"
 
 	"github.com/carewire/carewire"
 )
@@ -57,7 +58,7 @@ var eraseRules = []rule{
 // that has ended, and a notice; the vital and the notice have IDs.
 func logOf(patient string) []carewire.Entry {
 	return []carewire.Entry{
-		withID(vital(patient, "hr", 0), "s", "1", "one"), alert(patient, "x", 1, 0), timer(patient, "t", 1, 0), ended(patient, "over", 1),
+		withID(vital(patient, "hr", 0), "s", "1", "one"), alert(patient, "x", 1, 0), timer(patient, "t", 1, time.Second), ended(patient, "over", 1),
 		withID(notice(patient), "s", "2", "two"),
 	}
 }

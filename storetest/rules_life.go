@@ -264,7 +264,8 @@ var pruneRules = []rule{
 	}},
 	{"gap", "Read returns ErrGap when an entry of the kinds asked for with a number greater than after.Seq has been pruned, whatever else the Query says; else it does not", func(p *probe) {
 		now := 1000 * day
-		all := p.add(vital("a", "hr", 0), notice("a"), vital("a", "bp", 0), vital("a", "hr", time.Second), notice("a"), received(vital("a", "hr", 2*time.Second), now), vital("b", "hr", 0), vital("b", "hr", 1))
+		all := p.add(vital("a", "hr", 0), notice("a"), vital("a", "bp", 0), vital("a", "hr", time.Second), notice("a"), received(vital("a", "hr", 2*time.Second), now), vital("b", "hr", 0), vital("b", "hr", 1),
+			received(vital("b", "bp", 0), now))
 		p.prune(now, carewire.Retention{Vitals: 30 * day}) // removes 1 and 4; 3 is the newest of its key
 		for after := range uint64(4) {
 			p.gap("a", after, carewire.ReadQuery{})
@@ -274,7 +275,7 @@ var pruneRules = []rule{
 		p.same("Read after what was pruned", p.read("a", 4, carewire.ReadQuery{}), all[4:6])
 		p.same("Read of kinds that were not pruned", p.read("a", 0, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindAlert}}), []carewire.Entry{all[1], all[4]})
 		p.gap("b", 0, carewire.ReadQuery{})
-		p.same("Read of another patient", p.read("b", 1, carewire.ReadQuery{}), all[7:8])
+		p.same("Read of another patient", p.read("b", 1, carewire.ReadQuery{}), all[7:9])
 	}},
 	{"prune keeps what counts", "entries that are the newest state of their key are never pruned while they are open, nor is the newest vital of a key", func(p *probe) {
 		all := p.add(vital("a", "hr", time.Second), vital("a", "hr", 0), alert("a", "x", 1, time.Second), alert("a", "x", 2, 2*time.Second), alert("a", "over", 1, 0), ended("a", "over", 2), timer("a", "t", 1, 0))
@@ -361,6 +362,31 @@ var pruneRules = []rule{
 		}
 		p.together(writer, pruner, reader, reader)
 	}},
+	{"prune of who has left", "a log of which nothing is open, and all is old, may be forgotten, and what comes then has another epoch; else its numbers go on", func(p *probe) {
+		there := p.add(vital("here", "hr", 0), alert("here", "x", 1, 0), vital("young", "hr", 0), received(notice("young"), 1000*day))
+		end := p.add(vital("a", "hr", 0), withID(notice("a"), "s", "1", "one"), ended("a", "x", 1))[2]
+		for range 2 {
+			p.prune(1000*day, carewire.Retention{Vitals: day, Others: day})
+			head := p.head("a")
+			next := p.add(ended("a", "y", 0))[0]
+			switch {
+			case head.Seq == 0 && len(head.Epochs) == 0:
+				if next.Seq != 1 || next.Must != 1 || next.Epoch == end.Epoch {
+					p.fail("after %v a log was forgotten, and then an entry got %v, must %d", end.Position, next.Position, next.Must)
+				}
+			case head.Position != end.Position || next.Seq != end.Seq+1 || next.Epoch != end.Epoch:
+				p.fail("after %v Prune left the head %v, and then an entry got %v", end.Position, head, next.Position)
+			}
+			if h := p.head("a"); h.Position != next.Position || len(h.Epochs) != 1 {
+				p.fail("the head is %v after %v", h, next.Position)
+			}
+			end = next
+		}
+		here, _ := p.latest("here")
+		p.same("Latest of who is there", here, there[:2])
+		young, _ := p.latest("young")
+		p.same("Latest of whom something has come lately", young, there[2:3])
+	}},
 	{"revisions after prune", "whatever was pruned, the revision after the one that Get returns is taken, and revision 1 if Get finds none", func(p *probe) {
 		p.add(alert("a", "x", 1, 0), ended("a", "x", 2))
 		p.prune(1000*day, carewire.Retention{Others: day})
@@ -377,7 +403,7 @@ var pruneRules = []rule{
 			p.skip("the store is volatile")
 		}
 		one := withID(notice("a"), "s", "1", "one")
-		added := p.add(one, withID(vital("a", "hr", 0), "s", "2", "two"), withID(ended("a", "x", 1), "s", "3", "three"))
+		added := p.add(one, withID(vital("a", "hr", 0), "s", "2", "two"), withID(ended("a", "x", 1), "s", "3", "three"), received(notice("a"), 399*day))
 		p.prune(399*day, carewire.Retention{Vitals: day, Others: day})
 		p.gap("a", 0, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice}})
 		p.repeated(one, added[0])
@@ -437,6 +463,7 @@ var reopenRules = []rule{
 		p.follow(mark, 10, newest)
 		p.same("Changed", []carewire.Entry{newest[state{"a", "x"}], newest[state{"a", "y"}]}, append(before, after...))
 		if _, ok := p.store.(carewire.Pruner); ok {
+			p.add(received(notice("a"), 1000*day))
 			p.prune(1000*day, carewire.Retention{Others: day})
 			p.restart()
 			p.gap("a", 0, carewire.ReadQuery{})
