@@ -38,6 +38,7 @@ type Case struct {
 	came    [2]other        // the last two kinds of vitals that came, the newest first
 	to      []string
 	maxAway millis // MaxBlind
+	started bool   // the Settings are those of the host, not the first ones
 }
 
 // state is where one rule stands.

@@ -30,6 +30,9 @@ type Options struct {
 	// returns is kept until Changed. Where it fails, the rules go on as they were,
 	// from the beginning with no Settings, and it is asked again.
 	Settings func(ctx context.Context, patient string) (Settings, error)
+	// Auditor is given a Record of each change of Settings that is seen while the
+	// patient is judged; nil: carewire.NewSlogAuditor(Logger, nil).
+	Auditor carewire.Auditor
 	// MaxBlind is for how long a rule that could judge a patient may be unable to,
 	// before a technical alert says so; 0: 5 minutes.
 	MaxBlind time.Duration
@@ -86,6 +89,9 @@ func New(hub *carewire.Hub, set *Set, o *Options) (*Judge, error) {
 	}
 	if j.log == nil {
 		j.log = slog.Default()
+	}
+	if j.opt.Auditor == nil {
+		j.opt.Auditor = carewire.NewSlogAuditor(j.log, nil)
 	}
 	return j, nil
 }

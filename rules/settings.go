@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -102,7 +103,7 @@ func (c *Case) switchRule(i int, st *state) {
 	if is && ends != 0 && ends <= c.now {
 		is = false
 	}
-	if r.Optional && !contains(c.settings.On, r.Key) {
+	if r.Optional && !slices.Contains(c.settings.On, r.Key) {
 		is, ends = true, 0
 	}
 	st.due = never
@@ -120,13 +121,4 @@ func (c *Case) switchRule(i int, st *state) {
 		c.rearm(i, st)
 	}
 	c.due = min(c.due, st.due)
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }

@@ -81,7 +81,7 @@ func (c *Case) alertOf(i int, st *state) carewire.Alert {
 		notes = append(notes, "one reading counts: the device measures seldom, or has sent none since")
 	}
 	if st.flaps {
-		notes = append(notes, "it has come back often; it stays until it has been well for "+short(r.timing().Settle))
+		notes = append(notes, flapsText+"; it stays until it has been well for "+short(r.timing().Settle))
 	}
 	if own := c.limits[i]; own != nil {
 		notes = append(notes, own.explain())
@@ -98,6 +98,9 @@ func (c *Case) onset(st *state) time.Time {
 	}
 	return st.present.time()
 }
+
+// flapsText says that an alert flaps.
+const flapsText = "it has come back often"
 
 // clip cuts text to at most n bytes, at the end of a character.
 func clip(text string, n int) string {

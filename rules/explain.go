@@ -1,0 +1,124 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// StandingState is where a rule stands with a patient.
+type StandingState string
+
+// The states.
+const (
+	StandingOver     StandingState = "over"     // not present
+	StandingWaiting  StandingState = "waiting"  // beyond its limit, not yet for long enough
+	StandingPresent  StandingState = "present"  // an alert says so
+	StandingClearing StandingState = "clearing" // well again, not yet for long enough
+	StandingUnknown  StandingState = "unknown"  // cannot be judged
+	StandingOff      StandingState = "off"      // switched off for this patient
+)
+
+// A Standing says where one rule stands now.
+type Standing struct {
+	Rule     string            `json:"rule"`
+	Version  string            `json:"version"`
+	State    StandingState     `json:"state"`
+	Since    time.Time         `json:"since,omitzero"` // of present
+	Priority carewire.Priority `json:"priority,omitempty"`
+	Limits   string            `json:"limits"`           // as they are for this patient
+	Detail   string            `json:"detail,omitempty"` // "waiting 4 s of 10 s", "temperature is 9 h old"
+	Blind    bool              `json:"blind,omitempty"`  // present, but cannot be judged at the moment
+}
+
+// ErrNotHere means that another node judges the patient, or none does yet.
+var ErrNotHere = errors.New("rules: the patient is not judged here")
+
+// Explain says for each rule where it stands with a patient, in the order of the
+// Set. It returns ErrNotHere if this Judge does not judge the patient.
+func (j *Judge) Explain(patient string) ([]Standing, error) {
+	j.mu.Lock()
+	b := j.beds[patient]
+	j.mu.Unlock()
+	if b == nil {
+		return nil, ErrNotHere
+	}
+	b.row.mu.Lock()
+	defer b.row.mu.Unlock()
+	if b.c == nil || b.joining {
+		return nil, ErrNotHere
+	}
+	return b.c.Explain(j.hub.Now()), nil
+}
+
+// Explain says for each rule where it stands, in the order of the Set. now is the
+// time to which durations are given.
+func (c *Case) Explain(now time.Time) []Standing {
+	list := make([]Standing, len(c.states))
+	at := max(millisOf(now), c.now)
+	for i := range c.states {
+		r, st := &c.set.rules[i], &c.states[i]
+		s := &list[i]
+		*s = Standing{Rule: r.Key, Version: r.Version, Limits: r.explain(c, st), State: StandingOver}
+		_, combined := r.machine.(*combinationMachine)
+		_, absent := r.machine.(*absentMachine)
+		blind := st.failure != "" || !combined && !absent && at >= st.until
+		waiting, left := st.waits(r.timing(), at)
+		switch {
+		case st.off:
+			s.State, s.Detail = StandingOff, c.offText(r)
+		case st.level > 0:
+			s.State, s.Since, s.Priority = StandingPresent, st.present.time(), r.levels(&r.About)[st.level-1].priority
+			if s.Blind = blind; blind {
+				s.Detail = c.missing(i)
+			} else if well := st.well[st.level-1]; well != 0 {
+				s.State = StandingClearing
+				s.Detail = fmt.Sprintf("well for %s of %s", ageText((at - well).duration()), ageText(st.clearing(r.timing()).duration()))
+			}
+		case blind:
+			s.State, s.Detail = StandingUnknown, c.missing(i)
+		case at < st.gate.until && st.latest > 0:
+			s.State, s.Detail = StandingWaiting, "a person has closed it; it is raised again at "+st.gate.until.time().Format("15:04")+" UTC"
+		case waiting:
+			s.State, s.Detail = StandingWaiting, left
+		}
+	}
+	return list
+}
+
+// waits reports whether readings are beyond the limit, and for how long of how long.
+func (st *state) waits(t *Timing, now millis) (bool, string) {
+	for l := int8(levelsMax); l > st.level; l-- {
+		p := &st.pending[l-1]
+		if p.since == 0 {
+			continue
+		}
+		if t.Readings > 0 {
+			return true, fmt.Sprintf("waiting, %d readings of %d", p.count, t.Readings)
+		}
+		return true, fmt.Sprintf("waiting %s of %s", ageText((now - p.since).duration()), ageText(t.Delay))
+	}
+	return false, ""
+}
+
+// offText says who has switched a rule off, why, and until when.
+func (c *Case) offText(r *compiled) string {
+	off, is := c.settings.Off[r.Key]
+	if !is {
+		return "not switched on for this patient"
+	}
+	text := "switched off"
+	if off.By != "" {
+		text += " by " + off.By
+	}
+	if !off.Until.IsZero() {
+		text += " until " + off.Until.UTC().Format("2006-01-02 15:04") + " UTC"
+	}
+	if off.Reason != "" {
+		text += ": " + off.Reason
+	}
+	return strings.Map(printable, clip(text, 300))
+}
