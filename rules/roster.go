@@ -53,6 +53,9 @@ func report(old []byte, me string, now, judged millis, generation uint64) roster
 		r.Generation++
 		generation = 0
 	}
+	if old, ok := r.Members[me]; ok && generation == 0 { // of a life before this one
+		judged = min(judged, old.Judged)
+	}
 	r.Members[me] = member{Until: now + span(stale), Judged: judged, Generation: generation}
 	for name, g := range r.Gone {
 		if r.caughtUp(g) {

@@ -34,6 +34,7 @@ type options struct {
 	newEpoch, noListen               bool
 	reserve, maxBytes                int64
 	perAddress                       int
+	judge, judgeName                 string
 	step, page, prune                time.Duration
 	keep                             carewire.Retention
 }
@@ -55,6 +56,8 @@ func main() {
 	flag.DurationVar(&o.prune, "prune", 0, "how often the store is pruned; 0: never")
 	flag.DurationVar(&o.keep.Vitals, "keep-vitals", 0, "how long pruning leaves vitals; 0: for ever")
 	flag.DurationVar(&o.keep.Others, "keep-others", 0, "how long pruning leaves everything else; 0: for ever")
+	flag.StringVar(&o.judge, "judge", "", "patients to judge by rules, with commas; none: nobody")
+	flag.StringVar(&o.judgeName, "judge-name", "", "the Judge's name among the nodes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -81,6 +84,10 @@ func run(ctx context.Context, o options) error {
 	if s, ok := store.(*pgstore.Store); ok {
 		go s.Drain(ctx, hub)
 	}
+	judging, err := startJudge(ctx, hub, o, log)
+	if err != nil {
+		return errors.Join(err, hub.Shutdown(ctx), closeStore())
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/carewire", hub)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -103,6 +110,7 @@ func run(ctx context.Context, o options) error {
 	}
 	late, cancel := context.WithTimeout(context.Background(), 25*time.Second) // two calls on lost connections
 	defer cancel()
+	judging.Wait()
 	err = errors.Join(err, hub.Shutdown(late), srv.Shutdown(late))
 	pruning.Wait()
 	return errors.Join(err, closeStore())
