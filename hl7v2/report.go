@@ -1,0 +1,254 @@
+package hl7v2
+
+import (
+	"crypto/rand"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/mdc"
+)
+
+// Phase is what has happened to an alert (facet 3 of IHE PCD-04).
+type Phase string
+
+// The phases.
+const (
+	PhaseStart      Phase = "start"      // the condition has come
+	PhaseContinue   Phase = "continue"   // unchanged, sent again
+	PhaseUpdate     Phase = "update"     // anything else has changed; the condition is gone and the alert latched
+	PhaseEscalate   Phase = "escalate"   // only the priority has changed, upwards
+	PhaseDeescalate Phase = "deescalate" // only the priority has changed, downwards
+	PhaseEnd        Phase = "end"        // it is over, and nothing latched
+	PhaseReset      Phase = "reset"      // what was latched is over
+)
+
+var rank = map[carewire.Priority]int{carewire.PriorityInfo: 1, carewire.PriorityLow: 2, carewire.PriorityMedium: 3, carewire.PriorityHigh: 4}
+
+// PhaseOf says what has happened between prev and a, two states of one alert.
+// prev is nil, or of another occurrence, if a is the first state of its own.
+func PhaseOf(prev *carewire.Alert, a *carewire.Alert) Phase {
+	present := a.Open() && a.Condition != carewire.ConditionOver
+	if prev == nil || prev.ID != a.ID {
+		switch {
+		case present:
+			return PhaseStart
+		case a.Open():
+			return PhaseUpdate
+		case a.Latched:
+			return PhaseReset
+		}
+		return PhaseEnd
+	}
+	wasPresent := prev.Open() && prev.Condition != carewire.ConditionOver
+	switch {
+	case !a.Open() && !prev.Open():
+		return PhaseContinue
+	case !a.Open() && !wasPresent:
+		return PhaseReset
+	case !a.Open():
+		return PhaseEnd
+	case present && !wasPresent:
+		return PhaseStart
+	case !present && wasPresent:
+		return PhaseUpdate
+	}
+	same := prev.Text == a.Text && prev.Code == a.Code && prev.System == a.System && prev.Kind == a.Kind && prev.Source == a.Source &&
+		prev.Responsibility.State == a.Responsibility.State && prev.Responsibility.By == a.Responsibility.By && prev.AnswerCount == a.AnswerCount
+	switch {
+	case !same:
+		return PhaseUpdate
+	case rank[a.Priority] > rank[prev.Priority]:
+		return PhaseEscalate
+	case rank[a.Priority] < rank[prev.Priority]:
+		return PhaseDeescalate
+	}
+	return PhaseContinue
+}
+
+// Writer writes alerts as ORU^R40 messages, as in IHE PCD-04, HL7 2.6. The zero
+// Writer is usable. It is safe for concurrent use.
+type Writer struct {
+	// Application and Facility say who sends: MSH-3 and MSH-4, as HL7 writes them,
+	// such as "CAREWIRE^0200000000000001^EUI-64". Application is "CAREWIRE" if it
+	// is left out.
+	Application, Facility string
+	// ToApplication and ToFacility say to whom: MSH-5 and MSH-6.
+	ToApplication, ToFacility string
+
+	// PatientID writes PID-3 of a patient, as HL7 writes it. Nil: the patient's ID
+	// in carewire.
+	PatientID func(patient string) string
+	// Metric says what broke the limits of an alert, as a LOINC code. Nil, or "":
+	// the alert's own code, if that is one of LOINC or MDC.
+	Metric func(*carewire.Alert) string
+}
+
+// Message writes the state of an alert, given what has happened to it.
+func (w *Writer) Message(phase Phase, a *carewire.Alert, now time.Time) []byte {
+	app := w.Application
+	if app == "" {
+		app = "CAREWIRE"
+	}
+	mode := "P"
+	if a.Test {
+		mode = "D"
+	}
+	patient := escape(a.Patient)
+	if w.PatientID != nil {
+		patient = w.PatientID(a.Patient)
+	}
+	if a.Patient == carewire.SystemPatient {
+		patient = ""
+	}
+	segments := []string{
+		`MSH|^~\&|` + app + "|" + w.Facility + "|" + w.ToApplication + "|" + w.ToFacility + "|" + formatTime(now) + "||ORU^R40^ORU_R40|" + rand.Text()[:20] +
+			"|" + mode + "|2.6|||NE|AL||UNICODE UTF-8",
+		"PID|||" + patient,
+		w.order(phase, a, app, now),
+		"OBX|1||" + mdc.DevMultiParamDevice.String() + "|1.0.0.0|||||||X",
+	}
+	for i, facet := range w.facets(phase, a) {
+		place := "1.1.1.1." + strconv.Itoa(i+1)
+		segments = append(segments, "OBX|"+strconv.Itoa(i+2)+"|"+strings.Replace(facet, here, place, 1))
+	}
+	return []byte(strings.Join(segments, "\r") + "\r")
+}
+
+// order writes OBR: OBR-3 names this message, OBR-29 the first of the alert.
+func (w *Writer) order(phase Phase, a *carewire.Alert, app string, now time.Time) string {
+	fields := make([]string, 30)
+	id, first := escape(a.ID)+"^"+app, ""
+	if phase != PhaseStart {
+		first = "^" + strings.ReplaceAll(id, "^", "&")
+		id = escape(a.ID) + "-" + strconv.FormatUint(a.Rev, 10) + "-" + rand.Text()[:8] + "^" + app
+	}
+	fields[0], fields[1], fields[2], fields[3], fields[4], fields[7], fields[29] = "OBR", "1", id, id, mdc.EvtAlarm.String(), formatTime(now), first
+	return strings.TrimRight(strings.Join(fields, "|"), "|")
+}
+
+// here stands for OBX-4 of a facet; no text has such a character.
+const here = "\x00"
+
+// facets writes the seven parts of an alert, each from OBX-2 on.
+func (w *Writer) facets(phase Phase, a *carewire.Alert) []string {
+	text, at := escape(a.Text), formatTime(a.Updated)
+	event := "ST|" + condition(a) + "|" + here + "|" + text + "||||||R|||" + at
+	if a.Kind == carewire.AlertTechnical {
+		event = "CWE|" + mdc.EvtAlarm.String() + "|" + here + "|" + ownCode(a, text) + "||||||R|||" + at
+	}
+	simple := func(term mdc.Term, value string) string { return "ST|" + term.String() + "|" + here + "|" + value + "||||||R" }
+	return []string{event, w.source(a), simple(mdc.AttrEventPhase, string(phase)), simple(mdc.AttrAlarmState, state(a)),
+		simple(mdc.AttrInactivation, inactivation(a)), simple(mdc.AttrAlarmPriority, priority(a)), simple(mdc.AttrAlertType, kind(a))}
+}
+
+// source writes facet 2: the number that broke the limits, or what the alert is about.
+func (w *Writer) source(a *carewire.Alert) string {
+	metric, known := w.metric(a)
+	if a.Kind == carewire.AlertTechnical || !known {
+		return "CWE|" + mdc.AttrAlertSource.String() + "|" + here + "|" + ownCode(a, escape(a.Source.Rule)) + "||||||R"
+	}
+	return "NM|" + metric.Term().String() + "|" + here + "|" + string(a.Source.Value) + "|" + unitTerm(metric, a.Source.Unit) + "|" + escape(a.Source.Limits) + "||||R"
+}
+
+func (w *Writer) metric(a *carewire.Alert) (mdc.Metric, bool) {
+	if w.Metric != nil {
+		if loinc := w.Metric(a); loinc != "" {
+			return mdc.MetricByLOINC(loinc)
+		}
+	}
+	switch a.System {
+	case carewire.MDC, mdc.System:
+		n, err := strconv.ParseUint(a.Code, 10, 32)
+		m, ok := mdc.MetricByCode(uint32(n))
+		return m, ok && err == nil
+	case carewire.LOINC, "http://loinc.org":
+		return mdc.MetricByLOINC(a.Code)
+	}
+	return mdc.Metric{}, false
+}
+
+// unitTerm writes a unit: as a device's, else as UCUM's.
+func unitTerm(m mdc.Metric, ucum string) string {
+	if ucum == "" {
+		return ""
+	}
+	if ucum == "/min" && m.LOINC == carewire.RespiratoryRate.Code {
+		u, _ := mdc.UnitByName("MDC_DIM_RESP_PER_MIN")
+		return u.Term().String()
+	}
+	if u, ok := mdc.UnitByUCUM(ucum); ok {
+		return u.Term().String()
+	}
+	return escape(ucum) + "^" + escape(ucum) + "^UCUM"
+}
+
+// condition names the event: below or above the limits, or an alarm.
+func condition(a *carewire.Alert) string {
+	low, high, isRange := strings.Cut(a.Source.Limits, "-")
+	if value := a.Source.Value; isRange && value != "" {
+		if limit, ok := number(low); ok && value.Float64() < limit.Float64() {
+			return mdc.EvtLowLimit.String()
+		}
+		if limit, ok := number(high); ok && value.Float64() > limit.Float64() {
+			return mdc.EvtHigh.String()
+		}
+	}
+	if a.Code == "" {
+		return mdc.EvtAlarm.String()
+	}
+	return mdc.EvtAlarm.String() + "^" + ownCode(a, "")
+}
+
+// ownCode writes the alert's own code, else its key as a code of the sender's.
+func ownCode(a *carewire.Alert, text string) string {
+	if a.Code == "" {
+		return escape(a.Key) + "^" + text + "^L"
+	}
+	systems := map[string]string{carewire.MDC: "MDC", carewire.LOINC: "LN", "": "L", carewire.SNOMED: "SCT"}
+	system, known := systems[a.System]
+	if !known {
+		system = "99" + escape(a.System)
+	}
+	return escape(a.Code) + "^" + text + "^" + system
+}
+
+func state(a *carewire.Alert) string {
+	switch {
+	case !a.Open():
+		return "inactive"
+	case a.Condition == carewire.ConditionOver:
+		return "latched"
+	}
+	return "active"
+}
+
+func inactivation(a *carewire.Alert) string {
+	if a.Responsibility.State == carewire.ResponsibilityAccepted {
+		return "alert-acknowledged"
+	}
+	return "enabled"
+}
+
+func priority(a *carewire.Alert) string {
+	switch a.Priority {
+	case carewire.PriorityHigh:
+		return "PH"
+	case carewire.PriorityMedium:
+		return "PM"
+	case carewire.PriorityLow:
+		return "PL"
+	}
+	return "PN"
+}
+
+func kind(a *carewire.Alert) string {
+	switch {
+	case a.Priority == carewire.PriorityInfo, a.Kind == carewire.AlertAdvisory:
+		return "SA"
+	case a.Kind == carewire.AlertTechnical:
+		return "ST"
+	}
+	return "SP"
+}
