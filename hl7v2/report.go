@@ -138,7 +138,9 @@ func (w *Writer) facets(phase Phase, a *carewire.Alert) []string {
 	if a.Kind == carewire.AlertTechnical {
 		event = "CWE|" + mdc.EvtAlarm.String() + "|" + here + "|" + ownCode(a, text) + "||||||R|||" + at
 	}
-	simple := func(term mdc.Term, value string) string { return "ST|" + term.String() + "|" + here + "|" + value + "||||||R" }
+	simple := func(term mdc.Term, value string) string {
+		return "ST|" + term.String() + "|" + here + "|" + value + "||||||R"
+	}
 	return []string{event, w.source(a), simple(mdc.AttrEventPhase, string(phase)), simple(mdc.AttrAlarmState, state(a)),
 		simple(mdc.AttrInactivation, inactivation(a)), simple(mdc.AttrAlarmPriority, priority(a)), simple(mdc.AttrAlertType, kind(a))}
 }
