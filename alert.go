@@ -44,10 +44,17 @@ func raise(prev *Alert, in Alert, by string, now time.Time) Alert {
 	a.Source.By = prev.Source.By
 	a.fillDefaults()
 	a.changed(now)
-	again := a.Condition == ConditionOver
-	a.Condition, a.Latched = ConditionPresent, false
-	if again || a.Priority.rank() > a.Escalation.peak.rank() {
+	if a.Condition == ConditionOver { // it is back: who has it is asked anew, the telling goes on where it was
+		a.Condition, a.Latched = ConditionPresent, false
+		a.Responsibility = Responsibility{State: ResponsibilityUndefined}
+	}
+	switch {
+	case a.Priority.rank() > a.Escalation.peak.rank():
 		a.restart(now)
+	case a.Priority == PriorityInfo:
+		a.rest()
+	default:
+		a.resume(now)
 	}
 	return a
 }
@@ -85,10 +92,11 @@ func (a *Alert) changed(now time.Time) {
 	a.Updated = now
 }
 
-// restart makes nobody responsible and begins the steps again. The level runs on.
+// restart makes nobody responsible and begins the steps again. The level runs
+// on, and who was told stays addressed.
 func (a *Alert) restart(now time.Time) {
 	a.Responsibility = Responsibility{State: ResponsibilityUndefined}
-	a.Escalation = Escalation{Level: a.Escalation.Level, State: EscalationDue, Due: now, peak: a.Priority}
+	a.Escalation = Escalation{Level: a.Escalation.Level, State: EscalationDue, Due: now, peak: a.Priority, addressed: a.Escalation.addressed}
 	if a.Priority == PriorityInfo { // no alarm condition: nobody is paged
 		a.Escalation.State, a.Escalation.Due = EscalationOff, time.Time{}
 	}
@@ -96,8 +104,33 @@ func (a *Alert) restart(now time.Time) {
 
 // stop ends the telling of people.
 func (a *Alert) stop() {
-	a.Escalation.State, a.Escalation.Due = EscalationOff, time.Time{}
-	a.Escalation.assigned = ""
+	x := &a.Escalation
+	x.State, x.Due, x.next = EscalationOff, time.Time{}, time.Time{}
+	x.assigned, x.trouble = "", ""
+}
+
+// rest stops the telling until resume, which goes on where it was.
+func (a *Alert) rest() {
+	x := &a.Escalation
+	if x.State == EscalationOff || a.Responsibility.State == ResponsibilityAccepted {
+		return
+	}
+	next, assigned := x.Due, x.assigned
+	a.stop()
+	x.next, x.assigned = next, assigned
+}
+
+// resume goes on with the telling that rest has stopped: the next level is due
+// when it would have been.
+func (a *Alert) resume(now time.Time) {
+	x := &a.Escalation
+	if x.State != EscalationOff || x.next.IsZero() || a.Responsibility.State == ResponsibilityAccepted {
+		return
+	}
+	x.State, x.Due, x.next = EscalationDue, x.next, time.Time{}
+	if x.Due.Before(now) {
+		x.Due = now
+	}
 }
 
 func (a *Alert) end(now time.Time) {
@@ -106,7 +139,8 @@ func (a *Alert) end(now time.Time) {
 }
 
 // over says that the condition has ended. An alert that nobody had accepted by
-// then is latched: it stays open until somebody does, without new levels.
+// then is latched: it stays open until somebody does. It goes on being told until
+// one person was reached.
 func over(prev *Alert, now time.Time) Alert {
 	a := *prev
 	if !a.Open() || a.Condition == ConditionOver {
@@ -119,9 +153,18 @@ func over(prev *Alert, now time.Time) Alert {
 		a.end(now)
 	default:
 		a.Latched = true
-		a.stop()
+		a.settle()
 	}
 	return a
+}
+
+// settle ends the telling of a latched alert that somebody has got word of. A
+// level that is being told is recorded first.
+func (a *Alert) settle() {
+	x := &a.Escalation
+	if a.Latched && (x.heard || a.Priority == PriorityInfo) && x.State != EscalationClaimed {
+		a.rest()
+	}
 }
 
 // answer gives a person's answer. received lists who sent a receipt for the
@@ -162,8 +205,8 @@ func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) 
 		if !slices.Contains(x.rejected, by.ID) && len(x.rejected) < 64 {
 			x.rejected = append(slices.Clone(x.rejected), by.ID)
 		}
-		if (x.State == EscalationNotified || x.State == EscalationFailed) && x.allRejected(received) {
-			x.Due = now
+		if (x.State == EscalationNotified || x.State == EscalationFailed) && !x.last && x.allRejected(received) {
+			x.Due, x.early = now, false
 		}
 	case AnswerRelease:
 		if !mine {
@@ -270,10 +313,9 @@ func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
 	a = *prev
 	if x.State != EscalationClaimed {
 		x.Level++
-		if x.assigned == "" {
-			x.Step++
-		}
-		x.began, x.reached, x.rejected = now, false, nil
+		x.silent = x.State == EscalationNotified && !x.reached
+		x.refusers, x.rejected = x.rejected, nil
+		x.began, x.reached, x.early = now, false, false
 	}
 	x.State, x.Due = EscalationClaimed, until
 	a.Escalation = x
@@ -283,50 +325,102 @@ func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
 // A telling is what was done about a claimed level.
 type telling struct {
 	to        []string
+	only      []string      // of these, whom to page; nil: all
+	step      int           // of the policy; 0: none was asked for
 	after     time.Duration // until the next level
-	paged     bool          // a Pager's call succeeded
+	within    time.Duration // a level that has reached nobody by then gives way to the next
+	paged     bool          // a Pager's call succeeded, and that counts as reached
+	handed    bool          // pages were handed over, and a report is to come
+	aware     bool          // all who would be told have just rejected
 	exhausted bool          // the policy had no further step: the last one was told again
 	last      bool          // there is no step after this one
 	failed    bool          // the policy did not say who the step is: others were told
 }
 
-// told records a telling. A level that has reached nobody within five seconds
-// gives way to the next sooner, if there is a next step; one that everybody
-// asked has rejected meanwhile at once. A step that the policy did not say is
-// asked for again soon, and each minute if that goes on. received lists who sent
-// a receipt.
+// Why people cannot be told as they should be: Escalation.trouble, and the rules
+// of the complaints about it.
+const (
+	troubleNobody    = "no-recipient"     // there is nobody to be told
+	troubleUnreached = "unreached"        // a level has reached nobody
+	troublePolicy    = "policy-failed"    // the Policy did not answer
+	troubleExhausted = "policy-exhausted" // all steps were told and nobody has accepted
+)
+
+// told records a telling. A level that has reached nobody in time gives way to
+// the next sooner, if there is a next step; one that everybody asked has rejected
+// meanwhile at once. A step that the policy did not say is asked for again soon,
+// and each minute if that goes on. What is told again waits longer and longer.
+// received lists who sent a receipt.
 func told(prev *Alert, w telling, received []string) Alert {
 	a := *prev
 	x := &a.Escalation
 	x.told = slices.Clone(w.to)
+	x.address(w.to...)
 	x.assigned = ""
-	x.reached = x.reached || w.paged
+	x.reached = x.reached || w.paged || w.aware
+	x.heard = x.heard || x.reached
+	x.last = w.last || w.exhausted
+	if w.step > 0 {
+		x.Step = w.step
+	}
 	after := w.after
 	switch {
 	case w.failed:
-		x.Step--
 		after = min(doubled(reachWithin, x.repeats), repeatEvery)
 		x.repeats++
 	case w.exhausted:
-		x.Step--
 		x.repeats++
 		after = doubled(after, x.repeats)
+	case w.last && !x.reached && !w.handed:
+		after = doubled(after, x.repeats)
+		x.repeats++
 	default:
 		x.repeats = 0
 	}
 	x.after = after.Seconds()
 	x.State = EscalationNotified
-	if !x.reached {
+	if !x.reached && !w.handed {
 		x.State = EscalationFailed
 	}
+	x.trouble = w.trouble(x)
 	x.Due = x.began.Add(after)
-	if soon := x.began.Add(reachWithin); !x.reached && !w.exhausted && !w.last && soon.Before(x.Due) {
-		x.Due = soon
+	if soon := x.began.Add(w.within); !x.reached && !x.last && soon.Before(x.Due) {
+		x.Due, x.early = soon, true
 	}
-	if x.allRejected(received) {
-		x.Due = x.began
+	if !x.last && x.allRejected(received) {
+		x.Due, x.early = x.began, false
 	}
+	a.settle()
 	return a
+}
+
+// trouble says why people were not told as they should be; "": they were.
+func (w *telling) trouble(x *Escalation) string {
+	switch {
+	case len(w.to) == 0:
+		return troubleNobody
+	case !x.reached && (!w.handed || x.silent):
+		return troubleUnreached
+	case w.failed:
+		return troublePolicy
+	case w.exhausted:
+		return troubleExhausted
+	}
+	return ""
+}
+
+const addressedMost = 64
+
+// address adds to those who were told in this occurrence.
+func (x *Escalation) address(to ...string) {
+	for _, t := range to {
+		if !slices.Contains(x.addressed, t) {
+			x.addressed = append(slices.Clone(x.addressed), t)
+		}
+	}
+	if n := len(x.addressed); n > addressedMost {
+		x.addressed = x.addressed[n-addressedMost:]
+	}
 }
 
 // doubled doubles d n times, up to repeatMax.
@@ -344,15 +438,18 @@ func reached(prev *Alert) (a Alert, ok bool) {
 		return *prev, false
 	}
 	a = *prev
-	x.reached = true
+	x.reached, x.heard = true, true
+	if x.trouble == troubleUnreached {
+		x.trouble = ""
+	}
 	if x.State == EscalationFailed {
 		x.State = EscalationNotified
-		// The next level was brought forward because this one had reached nobody.
-		if x.Due.Equal(x.began.Add(reachWithin)) {
-			x.Due = x.began.Add(time.Duration(x.after * float64(time.Second)))
-		}
+	}
+	if x.early { // the next level was brought forward because this one had reached nobody
+		x.early, x.Due = false, x.began.Add(time.Duration(x.after*float64(time.Second)))
 	}
 	a.Escalation = x
+	a.settle()
 	return a, true
 }
 

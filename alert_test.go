@@ -177,9 +177,9 @@ func TestLifeTable(t *testing.T) {
 				require.Equal(t, want == "latched", got.Latched && got.Open())
 				if want == "undefined" && state != "undefined" {
 					require.Equal(t, EscalationDue, got.Escalation.State, "the steps begin")
-					require.Equal(t, now, got.due())
+					require.False(t, got.due().After(now))
 				}
-				if want == "latched" || want == "ended" {
+				if want == "ended" {
 					require.Zero(t, got.due(), "no new levels")
 				}
 			})
@@ -196,7 +196,9 @@ type alertModel struct {
 	answers            int
 	level, step        int
 	repeats            int
-	telling            string // due, claimed, notified, failed; "" is off
+	heard, lastStep    bool
+	next               time.Time // while the telling rests
+	telling            string    // due, claimed, notified, failed; "" is off
 	due, began         time.Time
 	after              time.Duration
 	told, no, receipts []string // who was told at this level, has rejected, has sent a receipt
@@ -208,14 +210,29 @@ type alertModel struct {
 func (m *alertModel) move(action, next string, now time.Time) {
 	calling := func(state string) bool { return state == "undefined" || state == "rejected" }
 	switch {
+	case next == "latched":
+		m.state = next
+		m.rest()
 	case !calling(next):
-		m.telling, m.due, m.assigned = "", time.Time{}, ""
+		m.telling, m.due, m.assigned, m.next = "", time.Time{}, "", time.Time{}
+	case m.state == "latched" && action == "raise":
+		if m.telling == "" {
+			m.telling, m.due, m.next = "due", latest(m.next, now), time.Time{}
+		}
 	case !calling(m.state), action == "worse", action == "assign":
-		m.telling, m.due, m.step, m.repeats, m.assigned, m.peak = "due", now, 0, 0, "", m.priority
-		m.told, m.no, m.reached, m.receipts = nil, nil, false, nil
+		m.telling, m.due, m.step, m.repeats, m.assigned, m.peak, m.next = "due", now, 0, 0, "", m.priority, time.Time{}
+		m.told, m.no, m.reached, m.receipts, m.heard = nil, nil, false, nil, false
 	}
 	if m.state = next; next != "accepted" {
 		m.holder, m.until = "", time.Time{}
+	}
+}
+
+// rest: a latched alert is told until one person was reached, and then no more
+// unless its condition comes back.
+func (m *alertModel) rest() {
+	if m.state == "latched" && m.heard && m.telling != "" && m.telling != "claimed" {
+		m.next, m.telling, m.due = m.due, "", time.Time{}
 	}
 }
 
@@ -225,9 +242,6 @@ func (m *alertModel) claim(now, until time.Time) bool {
 	}
 	if m.telling != "claimed" {
 		m.level++
-		if m.assigned == "" {
-			m.step++
-		}
 		m.began, m.reached, m.no, m.receipts = now, false, nil, nil
 	}
 	m.telling, m.due = "claimed", until
@@ -237,23 +251,26 @@ func (m *alertModel) claim(now, until time.Time) bool {
 func (m *alertModel) wasTold(to []string, after time.Duration, paged, exhausted, last, failed bool) {
 	m.told, m.assigned, m.reached, m.telling = to, "", paged, "failed"
 	if paged {
-		m.telling = "notified"
+		m.telling, m.heard = "notified", true
 	}
-	if exhausted {
-		m.step--
+	if last && !exhausted && !paged && !failed {
+		m.repeats--
+	}
+	if exhausted || last && !paged && !failed {
 		for m.repeats++; after < 15*time.Minute && m.repeats > 0; m.repeats-- {
 			after *= 2
 		}
 		after = min(after, 15*time.Minute)
 	}
 	if failed {
-		m.step--
 		after = []time.Duration{5, 10, 20, 40, 60}[min(m.repeats, 4)] * time.Second
 	}
 	m.after, m.due = after, m.began.Add(after)
 	if !paged && !exhausted && !last && after > 5*time.Second {
 		m.due = m.began.Add(5 * time.Second)
 	}
+	m.lastStep = exhausted || last
+	m.rest()
 }
 
 // allRejected: every person named, and everyone of a group who has sent a receipt.
@@ -380,10 +397,20 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			paged, exhausted, last := r.IntN(2) == 0, m.assigned == "" && r.IntN(3) == 0, r.IntN(2) == 0
 			failed := m.assigned == "" && !exhausted && r.IntN(3) == 0
 			last = last || failed
-			got = told(a, telling{to, after, paged, exhausted, last, failed}, nil)
+			step := 0
+			switch {
+			case exhausted:
+				step = max(m.step, 1)
+			case !failed && m.assigned == "":
+				step = m.step + 1
+			}
+			got = told(a, telling{to: to, step: step, after: after, within: reachWithin, paged: paged, exhausted: exhausted, last: last, failed: failed}, nil)
+			if step > 0 {
+				m.step = step
+			}
 			repeats := m.repeats
 			m.wasTold(to, after, paged, exhausted, last, failed)
-			if m.repeats = 0; exhausted || failed {
+			if m.repeats = 0; exhausted || failed || last && !paged {
 				m.repeats = repeats + 1
 			}
 		case "receipt": // from those told only
@@ -397,7 +424,8 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			if full := m.began.Add(m.after); !m.reached && m.due.Before(full) && !m.allRejected() {
 				m.due = full
 			}
-			m.receipts, m.reached, m.telling = append(m.receipts, by), true, "notified"
+			m.receipts, m.reached, m.telling, m.heard = append(m.receipts, by), true, "notified", true
+			m.rest()
 		case "store":
 			got = *stored(t, *a)
 		default: // answers
@@ -438,7 +466,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 				m.assigned = w.To
 			case w.Do == AnswerReject:
 				m.no = append(m.no, by)
-				if (m.telling == "notified" || m.telling == "failed") && m.allRejected() {
+				if (m.telling == "notified" || m.telling == "failed") && !m.lastStep && m.allRejected() {
 					m.due = now
 				}
 			}
@@ -467,7 +495,7 @@ func calling(t *testing.T, to []string, after time.Duration, paged, last bool) A
 	a := raised(PriorityHigh)
 	a, ok := claim(&a, wireTime, wireTime.Add(time.Minute))
 	require.True(t, ok)
-	return told(&a, telling{to, after, paged, false, last, false}, nil)
+	return told(&a, telling{to: to, step: 1, after: after, within: reachWithin, paged: paged, last: last}, nil)
 }
 
 // What a person sees of a new occurrence, and of one that is raised again.
@@ -527,7 +555,7 @@ func TestAcceptanceHolds(t *testing.T) {
 		require.Equal(t, a.Rev, b.Rev, "rev counts changes by source and people only")
 		b, ok = claim(&b, end, end.Add(time.Minute))
 		require.True(t, ok, "the steps start again, at once")
-		require.Equal(t, 1, b.Escalation.Step)
+		require.Zero(t, b.Escalation.Step)
 		require.Equal(t, row.wantLevel+1, b.Escalation.Level, "the level never restarts")
 	}
 }
@@ -564,7 +592,7 @@ func TestStepsBeginAgain(t *testing.T) {
 	for _, action := range []string{"release", "assign", "lose", "expire", "reject", "worse"} {
 		a := calling(t, []string{"person:ann"}, time.Minute, true, false)
 		a, _ = claim(&a, wireTime.Add(time.Minute), wireTime.Add(2*time.Minute))
-		a = told(&a, telling{to: []string{"person:bob"}, after: time.Minute, paged: true}, nil)
+		a = told(&a, telling{to: []string{"person:bob"}, step: 2, after: time.Minute, paged: true}, nil)
 		a.Priority, a.Escalation.peak = PriorityMedium, PriorityMedium
 		require.Equal(t, 2, a.Escalation.Step)
 		now := wireTime.Add(3 * time.Hour)
@@ -576,11 +604,7 @@ func TestStepsBeginAgain(t *testing.T) {
 		a, ok := claim(stored(t, a), now, now.Add(time.Minute))
 		require.True(t, ok)
 		require.Equal(t, 3, a.Escalation.Level, "%s: the level runs on", action)
-		wantStep := 1
-		if action == "assign" {
-			wantStep = 0 // the person is told, then the policy's first step
-		}
-		require.Equal(t, wantStep, a.Escalation.Step, action)
+		require.Zero(t, a.Escalation.Step, "%s: the policy's first step is next", action)
 	}
 	a := answered(t, raised(PriorityHigh), Answer{Do: AnswerAccept}, ann, wireTime)
 	_, ok := lose(&a, "bob", wireTime)
@@ -609,7 +633,6 @@ func TestClaim(t *testing.T) {
 	c, ok := claim(&b, b.due(), b.due().Add(time.Minute))
 	require.True(t, ok)
 	require.Equal(t, 2, c.Escalation.Level)
-	require.Equal(t, 2, c.Escalation.Step)
 }
 
 // Beyond the last step that one is told again, and the waits double up to 15 min.
@@ -629,8 +652,7 @@ func TestWaitsDouble(t *testing.T) {
 			began := a.Escalation.began
 			require.Equal(t, time.Duration(wait)*time.Second, a.due().Sub(began), "wait %d", i)
 			a, _ = claim(&a, a.due(), a.due().Add(time.Minute))
-			require.Equal(t, 2, a.Escalation.Step, "the next one is asked for each time")
-			a = told(stored(t, a), telling{[]string{"person:ann"}, after, true, true, true, false}, nil)
+			a = told(stored(t, a), telling{to: []string{"person:ann"}, step: 1, after: after, paged: true, exhausted: true, last: true}, nil)
 		}
 	}
 }
@@ -837,7 +859,7 @@ func TestRepeatsOfALongWait(t *testing.T) {
 	for range 12 {
 		a, _ = claim(&a, a.due(), a.due().Add(time.Minute))
 		began := a.Escalation.began
-		a = told(&a, telling{[]string{"person:ann"}, after, true, true, true, false}, nil)
+		a = told(&a, telling{to: []string{"person:ann"}, step: 1, after: after, paged: true, exhausted: true, last: true}, nil)
 		require.Equal(t, began.Add(after), a.due())
 	}
 }

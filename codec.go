@@ -168,6 +168,22 @@ func (x *Escalation) decode(s *scanner) {
 			x.repeats = int(s.uint())
 		case "peak":
 			x.peak = Priority(s.str())
+		case "addressed":
+			x.addressed = s.strings(addressedMost)
+		case "early":
+			x.early = s.bool()
+		case "heard":
+			x.heard = s.bool()
+		case "silent":
+			x.silent = s.bool()
+		case "last":
+			x.last = s.bool()
+		case "refusers":
+			x.refusers = s.strings(64)
+		case "next":
+			x.next = s.time()
+		case "trouble":
+			x.trouble = s.str()
 		default:
 			return false
 		}
@@ -300,6 +316,14 @@ func (x *Escalation) encode(e *encoder) {
 			e.str("assigned", x.assigned)
 			e.uint("repeats", uint64(x.repeats))
 			e.str("peak", string(x.peak))
+			e.strings("addressed", x.addressed)
+			e.bool("early", x.early)
+			e.bool("heard", x.heard)
+			e.bool("silent", x.silent)
+			e.bool("last", x.last)
+			e.strings("refusers", x.refusers)
+			e.time("next", x.next)
+			e.str("trouble", x.trouble)
 		})
 	}
 }

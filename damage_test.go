@@ -108,15 +108,9 @@ func TestDamagedAlert(t *testing.T) {
 				said := strings.Count(log.String(), "a stored alert cannot be read")
 				assert.True(t, said >= 2 && said <= 4, "once a minute: %d", said)
 				assert.NotContains(t, log.String(), "text")
-				var complaint *Alert
-				for _, e := range w.hub.open.all() {
-					if e.Patient == SystemPatient && e.Kind == KindAlert {
-						complaint, err = decodeAlert(&e)
-						require.NoError(t, err)
-					}
-				}
-				require.NotNil(t, complaint)
-				assert.Equal(t, "unreadable", complaint.Source.Rule)
+				complaint, err := w.hub.Alert(t.Context(), SystemPatient, complaintKey(AlertRef{Patient: "p1", Key: "a/bad"}, "unreadable"))
+				require.NoError(t, err)
+				assert.Equal(t, ConditionPresent, complaint.Condition)
 
 				nurse = w.dial("nurse")
 				device := w.dial("device")

@@ -2,49 +2,19 @@ package carewire
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
-	"strconv"
-	"sync"
+	"slices"
+	"sync/atomic"
 	"time"
 )
-
-// Policy says whom to tell of an alert at a step, which counts from 1; false
-// means that there is no such step. It is asked when the step is due, so that
-// shifts and on-call duty hold. It must be safe for concurrent use; it is
-// given Options.CallTimeout and may panic without harm: whoever the alert is
-// addressed to or was told last is told instead, and the step is asked for again
-// after 5 s, then more and more seldom, down to once a minute.
-type Policy func(ctx context.Context, a Alert, step int) (Step, bool)
-
-// Step is one step of a Policy. When nobody has accepted After (0: 60 s) it
-// was told, the next one is due.
-type Step struct {
-	To    []string // person:ID, group:ID, role:NAME
-	After time.Duration
-}
-
-// Pager tells people beyond carewire: by SMS, pager or push. An error means
-// that nobody was reached; a Page may come again with the same Key. It must be
-// safe for concurrent use; it is given Options.CallTimeout and may panic
-// without harm.
-type Pager interface {
-	Page(ctx context.Context, p Page) error
-}
-
-// Page is one message that a Pager is to bring to one recipient.
-type Page struct {
-	Key   string // names alert, level and recipient: the same Key is the same Page
-	To    string // person:ID, group:ID or role:NAME
-	Level int    // counts the alert's escalations
-	Alert Alert
-}
 
 const (
 	claimFor   = 10 * time.Second // a level that was claimed and not told by then is taken up again
 	pollEvery  = time.Second
-	atOnce     = 32 // entries worked on at the same time
 	waitingMax = 1000
+	stepsMost  = 64 // steps of a policy that are asked for at a time
 )
 
 // An escalator does what is due: it tells people of alerts, level by level, and
@@ -52,110 +22,50 @@ const (
 // it goes by what this node knows.
 type escalator struct {
 	*background
-	logs       *logs
-	alerts     *alertLog
-	open       *openIndex
-	receipts   *receipts
-	complaints *complaints
-	policy     Policy // nil: none
-	pager      Pager  // nil: nobody is told beyond carewire
-	calls      hostCalls
-	testTo     []string // who is paged for test alerts
-	record     func(Record, error)
-	log        *slog.Logger
-	act        map[Kind]func(context.Context, *Entry) // what is done with entries other than alerts
+	logs         *logs
+	alerts       *alertLog
+	open         *openIndex
+	receipts     *receipts
+	complaints   *complaints
+	policy       Policy // nil: none
+	policyCalls  *hostCall
+	paging       *paging       // nil: nobody is told beyond carewire
+	reportWithin time.Duration // 0: handed over counts as reached
+	testTo       []string      // who is paged for test alerts
+	present      func(to []string, patient string) bool
+	record       func(Record, error)
+	log          *slog.Logger
+	counts       *escalationCounters
+	act          map[Kind]func(context.Context, *Entry) // what is done with entries other than alerts
 
 	unrecorded unrecorded
 }
+
+// escalationCounters are the escalator's part of Stats.
+type escalationCounters struct{ unreached, badAddressees, policyFailed, pagesFailed, pagesBusy atomic.Uint64 }
 
 // run looks every second, and when something is raised, for what is due.
 func (x *escalator) run() {
 	every := time.NewTicker(pollEvery)
 	defer every.Stop()
-	stored, known := newWorkers(x.background), newWorkers(x.background)
+	stored, known := newDueWork(x.background, x.do), newDueWork(x.background, x.tellBlind)
 	for {
 		select {
 		case <-every.C:
 			if state, _ := x.logs.store.state(); state == storeFailing || x.unrecorded.blind.Load() {
-				known.round(func() ([]Entry, error) { return x.overdue(), nil }, x.tellBlind)
+				known.round(func() ([]dueEntry, error) { return x.overdue(), nil })
 			} else {
 				x.unrecorded.forget()
 			}
-		case <-x.open.due:
+		case <-x.open.kicked:
 		case <-x.quit:
 			return
 		}
-		stored.round(func() ([]Entry, error) {
-			due, err := x.logs.store.Waiting(x.ctx, x.logs.now(), waitingMax)
+		stored.round(func() ([]dueEntry, error) {
+			now := x.logs.now()
+			due, err := x.logs.store.Waiting(x.ctx, now, waitingMax)
 			x.unrecorded.blind.Store(err != nil)
-			return due, err
-		}, x.do)
-	}
-}
-
-// workers do what is due, each entry once at a time.
-type workers struct {
-	*background
-	places chan struct{}
-
-	mu    sync.Mutex
-	asked bool // a round is under way
-	again bool // and another one is to follow
-	busy  map[openKey]bool
-}
-
-func newWorkers(b *background) *workers {
-	return &workers{background: b, places: make(chan struct{}, atOnce), busy: make(map[openKey]bool)}
-}
-
-// round asks what is due and has it done. It does not wait: if the Store hangs,
-// so does the round, and nothing else.
-func (w *workers) round(due func() ([]Entry, error), do func(context.Context, *Entry)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.again = w.asked; w.asked {
-		return
-	}
-	w.asked = true
-	w.start(func() {
-		for more := true; more; {
-			list, err := due()
-			if err == nil {
-				w.begin(list, do)
-			}
-			w.mu.Lock()
-			more = w.again && err == nil
-			w.asked, w.again = more, false
-			w.mu.Unlock()
-		}
-	})
-}
-
-// begin has entries done, as many at the same time as there are places.
-func (w *workers) begin(list []Entry, do func(context.Context, *Entry)) {
-	for i := range list {
-		e := &list[i]
-		k := openKey{e.Patient, e.Key}
-		w.mu.Lock()
-		skip := w.busy[k]
-		w.busy[k] = true
-		w.mu.Unlock()
-		if skip {
-			continue
-		}
-		select {
-		case w.places <- struct{}{}:
-		case <-w.quit:
-			return
-		}
-		w.start(func() {
-			defer func() {
-				w.mu.Lock()
-				delete(w.busy, k)
-				w.mu.Unlock()
-				<-w.places
-			}()
-			do(w.ctx, e)
+			return dueEntries(due, x.open, now), err
 		})
 	}
 }
@@ -195,32 +105,59 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 	if err != nil || !claimed || !mine.Open() || mine.ID != a.ID { // it may have ended before a second try to claim it
 		return
 	}
-	w := x.step(ctx, &mine)
-	w.paged = x.pageAll(ctx, &mine, w.to)
-	c.quiet = false
 	level := mine.Escalation.Level
+	w := x.plan(ctx, &mine)
+	if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.moot(ctx, &mine) }) {
+		return // somebody has accepted it, or it has ended
+	}
+	done := told(&mine, w, x.receipts.of(&mine))
+	x.note(&done)
+	c.quiet = false
 	// Before the level is recorded: a node that dies in between, or cannot write
 	// the complaint, leaves it to be taken up again, complaint included. If that
 	// fails for long, the telling goes on, and later levels complain.
-	switch {
-	case w.exhausted:
-		err = x.complaints.complainOnce(ctx, mine.Ref(), "policy-exhausted", "An alert has gone through all steps of the policy and nobody has accepted it.")
-	case len(w.to) == 0:
-		err = x.complaints.complainOnce(ctx, mine.Ref(), "no-recipient", "There is nobody to be told of an alert.")
+	release := x.complaints.hold(&done)
+	if done.Escalation.trouble != "" {
+		if err := x.complaints.complainOf(ctx, &done); err != nil && x.logs.now().Before(mine.Escalation.began.Add(claimFor)) {
+			release()
+			return
+		}
 	}
-	if err != nil && x.logs.now().Before(mine.Escalation.began.Add(claimFor)) {
-		return
-	}
-	x.record(Record{Event: AuditEscalation, Patient: mine.Patient, Key: mine.Key, ID: mine.ID, Level: level, To: w.to, Test: mine.Test}, nil)
 	now, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {
 			return *prev, false
 		}
 		return told(prev, w, x.receipts.of(prev)), true
 	}))
+	release()
 	if err == nil {
 		x.complaints.relieve(&now) // it may have been accepted while the complaint was written
 	}
+}
+
+// note counts and records what has become of a level.
+func (x *escalator) note(a *Alert) {
+	var err error
+	at := &a.Escalation
+	if at.State == EscalationFailed && (len(at.told) == 0 || !x.present(at.told, a.Patient)) {
+		err = errUnreached
+		x.counts.unreached.Add(1)
+		x.log.Error("carewire: a level of an alert has reached nobody", "level", at.Level, "priority", string(a.Priority))
+	}
+	x.record(Record{Event: AuditEscalation, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: at.Level, To: at.told, Test: a.Test}, err)
+}
+
+var errUnreached = &RequestError{Code: CodeUnavailable, Retry: RetryLater}
+
+// moot reports whether nobody needs to be told of a level any more: it is read
+// again, for somebody may have accepted the alert on another node just now. What
+// cannot be read is told.
+func (x *escalator) moot(ctx context.Context, a *Alert) bool {
+	now, err := x.alerts.newest(ctx, change{patient: a.Patient, key: a.Key, test: a.Test})
+	if err != nil || now == nil {
+		return false
+	}
+	return now.ID != a.ID || !now.Open() || now.Escalation.State != EscalationClaimed || now.Escalation.Level != a.Escalation.Level
 }
 
 // unlessEnded applies f to the occurrence with the given ID while it is open.
@@ -240,45 +177,88 @@ func unlessEnded(id string, f func(*Alert, time.Time) (Alert, bool)) func(*Alert
 	}
 }
 
-// step says whom the claimed level of a is to be told, and for how long to wait then.
-func (x *escalator) step(ctx context.Context, a *Alert) telling {
+// plan says whom the claimed level of a is to be told, and for how long to wait then.
+func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 	at := &a.Escalation
 	if at.assigned != "" {
-		return telling{to: []string{at.assigned}, after: repeatEvery}
+		return telling{to: []string{at.assigned}, after: repeatEvery, within: x.within()}
 	}
-	s, ok, err := x.ask(ctx, a, at.Step)
-	if ok {
-		return telling{to: s.To, after: s.After}
+	others := telling{to: a.To, after: repeatEvery, last: true}
+	if x.policy == nil {
+		return others
 	}
-	if err == nil && at.Step > 1 {
-		if s, ok, err = x.ask(ctx, a, at.Step-1); ok {
-			return telling{to: s.To, after: s.After, exhausted: true, last: true}
-		}
+	w, err := x.seek(ctx, a)
+	switch {
+	case err == nil:
+		w.within = x.within()
+		return w
+	case errors.Is(err, ErrNoStep):
+		return others
 	}
-	w := telling{to: a.To, after: repeatEvery, last: true, failed: err != nil}
+	x.counts.policyFailed.Add(1)
+	x.log.Error("carewire: the Policy has failed", "cause", causeOf(err))
+	others.failed = true
 	if len(at.told) > 0 {
-		w.to = at.told
+		others.to = at.told
 	}
-	return w
+	return others
 }
 
-// ask asks the policy for one step.
-func (x *escalator) ask(ctx context.Context, a *Alert, step int) (Step, bool, error) {
-	if x.policy == nil || step < 1 {
-		return Step{}, false, nil
+// within is how long a level may have reached nobody.
+func (x *escalator) within() time.Duration { return max(reachWithin, x.reportWithin) }
+
+// seek finds the step of the policy that a claimed level is: the next one that
+// names anybody. If there is none, it is the last one that does.
+func (x *escalator) seek(ctx context.Context, a *Alert) (telling, error) {
+	next := a.Escalation.Step + 1
+	for step := next; step < next+stepsMost; step++ {
+		s, err := x.ask(ctx, a, step)
+		if errors.Is(err, ErrNoStep) {
+			break
+		} else if err != nil {
+			return telling{}, err
+		}
+		if len(s.To) > 0 {
+			return telling{to: s.To, after: s.After, step: step}, nil
+		}
 	}
-	type answer struct {
-		Step
-		ok bool
+	for step := next - 1; step > 0; step-- {
+		s, err := x.ask(ctx, a, step)
+		if err != nil && !errors.Is(err, ErrNoStep) {
+			return telling{}, err
+		}
+		if err == nil && len(s.To) > 0 {
+			to := slices.DeleteFunc(slices.Clone(s.To), func(t string) bool { // who has just said no
+				id, person := cutPerson(t)
+				return person && slices.Contains(a.Escalation.refusers, id)
+			})
+			return telling{to: s.To, only: to, aware: len(to) == 0, after: s.After, step: step, exhausted: true}, nil
+		}
 	}
-	s, err := callHost(ctx, x.calls.policy, func(ctx context.Context) (answer, error) {
-		s, ok := x.policy(ctx, *a, step)
-		return answer{s, ok}, nil
-	})
+	return telling{}, ErrNoStep
+}
+
+// ask asks the policy for one step, and leaves out whom nobody can be by that name.
+func (x *escalator) ask(ctx context.Context, a *Alert, step int) (Step, error) {
+	s, err := callHost(ctx, x.policyCalls, func(ctx context.Context) (Step, error) { return x.policy(ctx, *a, step) })
+	if err != nil {
+		return Step{}, err
+	}
 	if s.After <= 0 {
 		s.After = repeatEvery
 	}
-	return s.Step, s.ok && len(s.To) > 0 && checkTo(s.To, 64) == nil, err
+	var good []string
+	for i, to := range s.To {
+		switch {
+		case !validAddressee(to), len(good) == addressedMost:
+			x.counts.badAddressees.Add(1)
+			x.log.Error("carewire: a Step of the Policy names somebody in an unknown form, or too many", "step", step, "place", i)
+		case !slices.Contains(good, to):
+			good = append(good, to)
+		}
+	}
+	s.To = good
+	return s, nil
 }
 
 // untold stops the escalation of a test alert that nobody is to be paged for.
@@ -289,32 +269,40 @@ func (x *escalator) untold(a Alert) Alert {
 	return a
 }
 
-// pageAll has everybody told who is to be, and reports whether anybody was reached.
-func (x *escalator) pageAll(ctx context.Context, a *Alert, to []string) bool {
+// page has everybody told who is to be, and puts down in w what became of it. It
+// reports false if nobody needs to be told any more.
+func (x *escalator) page(ctx context.Context, a *Alert, w *telling, moot func(context.Context) bool) bool {
+	to := w.to
+	if w.only != nil {
+		to = w.only
+	}
 	if a.Test {
 		to = x.testTo
 	}
-	if x.pager == nil || len(to) == 0 {
-		return false
+	if x.paging == nil || len(to) == 0 {
+		return true
 	}
 	results := make(chan error, len(to))
 	for _, t := range to {
-		p := Page{Key: a.ID + "/" + strconv.Itoa(a.Escalation.Level) + "/" + t, To: t, Level: a.Escalation.Level, Alert: *a}
+		p := Page{Key: pageKey(a, t), To: t, Level: a.Escalation.Level, Alert: *a}
 		go func() {
-			_, err := callHost(ctx, x.calls.page, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.pager.Page(ctx, p) })
-			x.record(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
+			err := x.paging.page(ctx, p, moot)
+			if err != errMoot {
+				x.record(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
+			}
 			results <- err
 		}()
 	}
-	reached := false
+	needed := false
 	for range to {
-		if err := <-results; err == nil {
-			reached = true
-		} else {
-			x.log.Warn("carewire: a page could not be sent")
-		}
+		err := <-results
+		needed = needed || err != errMoot
+		w.handed = w.handed || err == nil
 	}
-	return reached
+	if x.reportWithin == 0 {
+		w.paged = w.handed
+	}
+	return needed
 }
 
 // bringForward makes what was put off until a time of a clock that has been
@@ -327,7 +315,7 @@ func (x *escalator) bringForward(ctx context.Context) (more bool) {
 	if err != nil {
 		return true
 	}
-	places := make(chan struct{}, atOnce)
+	places := make(chan struct{}, workAtOnce)
 	for i := range waiting {
 		e := waiting[i]
 		by := e.Received.Sub(now)

@@ -50,16 +50,16 @@ func (p *pager) told(start time.Time) []string {
 }
 
 // threeSteps is a policy: the nurse, after 30 s the doctor, after a minute the whole unit.
-func threeSteps(_ context.Context, _ Alert, step int) (Step, bool) {
+func threeSteps(_ context.Context, _ Alert, step int) (Step, error) {
 	steps := []Step{
 		{To: []string{"person:nurse"}, After: 30 * time.Second},
 		{To: []string{"person:doctor"}, After: time.Minute},
 		{To: []string{"group:icu"}, After: 2 * time.Minute},
 	}
 	if step > len(steps) {
-		return Step{}, false
+		return Step{}, ErrNoStep
 	}
-	return steps[step-1], true
+	return steps[step-1], nil
 }
 
 func high(key string) Alert {
@@ -217,8 +217,8 @@ func TestUnreachedLevelGivesWay(t *testing.T) {
 func TestGroupRejects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pager{}
-		policy := func(_ context.Context, _ Alert, step int) (Step, bool) {
-			return Step{To: []string{[]string{"group:icu", "role:viewer"}[min(step, 2)-1]}, After: time.Hour}, true
+		policy := func(_ context.Context, _ Alert, step int) (Step, error) {
+			return Step{To: []string{[]string{"group:icu", "role:viewer"}[min(step, 2)-1]}, After: time.Hour}, nil
 		}
 		w := newWorld(t, nil, &Options{Policy: policy, Pager: p})
 		defer w.close()
@@ -443,7 +443,7 @@ func TestStepIsAskedForAgain(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var once sync.Once
 					p := &pager{}
-					policy := func(ctx context.Context, a Alert, step int) (Step, bool) {
+					policy := func(ctx context.Context, a Alert, step int) (Step, error) {
 						if step == failing {
 							once.Do(func() { fail(ctx) })
 						}
@@ -480,8 +480,8 @@ func TestWithoutPolicyTheAddresseesAreTold(t *testing.T) {
 		pages  int
 	}{
 		"none":   {nil, 3},
-		"panics": {func(context.Context, Alert, int) (Step, bool) { panic("policy") }, 5},
-		"hangs":  {func(ctx context.Context, _ Alert, _ int) (Step, bool) { <-ctx.Done(); return Step{}, false }, 5},
+		"panics": {func(context.Context, Alert, int) (Step, error) { panic("policy") }, 5},
+		"hangs":  {func(ctx context.Context, _ Alert, _ int) (Step, error) { <-ctx.Done(); return Step{}, ctx.Err() }, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -515,9 +515,9 @@ func TestHungPagerIsBounded(t *testing.T) {
 			require.NoError(t, err)
 		}
 		time.Sleep(5 * time.Minute)
-		require.LessOrEqual(t, len(w.hub.calls.page.places), cap(w.hub.calls.page.places))
-		open, _ := w.hub.open.count(time.Now())
-		require.Equal(t, 200, open)
+		require.Equal(t, 1, w.hub.Stats().PagersHanging)
+		require.LessOrEqual(t, w.hub.escalator.paging.lost, workAtOnce)
+		require.Equal(t, 200, w.hub.open.alertsOf("p1"))
 	})
 }
 

@@ -193,7 +193,7 @@ func FuzzAlertFunctions(f *testing.F) {
 				if b == 'g' || b == 'G' {
 					to = []string{"group:ward-5", "person:bob"}
 				}
-				got = told(a, telling{to, time.Duration(b) * time.Minute, b < 'a', a.Escalation.Step > 1, i%3 == 0, false}, nil)
+				got = told(a, telling{to: to, step: 1, after: time.Duration(b) * time.Minute, within: reachWithin, paged: b < 'a', exhausted: a.Escalation.Step > 1, last: i%3 == 0}, nil)
 			case b == 'o':
 				got, _ = reached(a)
 			default:
@@ -217,7 +217,7 @@ func FuzzAlertFunctions(f *testing.F) {
 			}
 			pending := got.Open() && (got.Responsibility.State == ResponsibilityAccepted || got.Escalation.State != EscalationOff)
 			require.Equal(t, pending, !got.due().IsZero(), "due exactly while something is pending")
-			if got.Open() && got.Condition == ConditionPresent && got.Escalation.peak != PriorityInfo {
+			if got.Open() && got.Condition == ConditionPresent && got.Priority != PriorityInfo {
 				require.True(t, pending, "an alert that is open and present never falls silent")
 			}
 			require.Equal(t, got.Open() && got.Condition == ConditionOver, got.Latched && got.Open())

@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -22,13 +23,13 @@ type hostCall struct {
 }
 
 // hostCalls are the kinds of calls that a Hub makes.
-type hostCalls struct{ authenticate, authorize, directory, policy, page, resolve, age, audit *hostCall }
+type hostCalls struct{ authenticate, authorize, directory, policy, resolve, age, audit *hostCall }
 
 func newHostCalls(o *Options, c *counters) hostCalls {
 	n := func(name string, n int) *hostCall {
 		return &hostCall{name: name, trace: o.Trace, places: make(chan struct{}, n), timeout: o.CallTimeout, log: o.Logger, noPlace: &c.limits.host, panics: &c.panics}
 	}
-	return hostCalls{n("authenticate", o.MaxAuthenticating), n("authorize", o.MaxAuthorizing), n("directory", 32), n("policy", 64), n("page", 64),
+	return hostCalls{n("authenticate", o.MaxAuthenticating), n("authorize", o.MaxAuthorizing), n("directory", 32), n("policy", 64),
 		n("resolve", 256), n("age", 256), n("audit", 64)}
 }
 
@@ -98,3 +99,6 @@ func callHost[T any](ctx context.Context, c *hostCall, f func(context.Context) (
 		return none, ctx.Err()
 	}
 }
+
+// causeOf names the type of an error, for the log: what it says is the host's own.
+func causeOf(err error) string { return fmt.Sprintf("%T", err) }

@@ -90,7 +90,7 @@ func (h *Hub) connect() {
 	h.tickets = newTickets(h.logs, h.opt.TicketsInStore)
 	h.alerts = &alertLog{logs: h.logs, kick: h.open.kick}
 	h.receipts = newReceipts(h.logs, h.alerts, h.open)
-	h.complaints = &complaints{background: h.background, raise: raise, end: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
+	h.complaints = &complaints{background: h.background, raise: raise, endCondition: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
 	h.silences = &silences{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, clock: h.clock, complaints: h.complaints, raise: raise,
 		armed: make(map[openKey]time.Time)}
 	h.access = &accessControl{authorizer: h.opt.Authorizer, call: h.calls.authorize, now: h.now, groups: newGroups(h.opt.Directory, h.calls.directory),
@@ -98,8 +98,21 @@ func (h *Hub) connect() {
 	h.changes = &accessChanges{background: h.background, access: h.access, registry: h.registry, logs: h.logs, alerts: h.alerts, open: h.open,
 		complaints: h.complaints, untold: func(a Alert) Alert { return h.escalator.untold(a) }, log: h.log}
 	h.escalator = &escalator{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, receipts: h.receipts, complaints: h.complaints,
-		policy: h.opt.Policy, pager: h.opt.Pager, calls: h.calls, testTo: h.opt.TestRecipients, record: h.audit.recordHost, log: h.log,
-		act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end}}
+		policy: h.opt.Policy, policyCalls: h.calls.policy, testTo: h.opt.TestRecipients, present: h.present, record: h.audit.recordHost, log: h.log,
+		counts: &h.stats.escalation, act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end}}
+	if h.opt.Pager == nil {
+		return
+	}
+	h.escalator.paging = &paging{pager: h.opt.Pager, timeout: h.opt.CallTimeout, log: h.log, trace: h.opt.Trace, places: newPlaces(pagesAtOnce), noPlace: &h.stats.limits.host,
+		panics: &h.stats.panics, failed: &h.stats.escalation.pagesFailed}
+	if r, ok := h.opt.Pager.(PageReporter); ok && r.ReportsPages() {
+		h.escalator.reportWithin = h.opt.ReportWithin
+	}
+}
+
+// present reports whether anybody of those named is connected.
+func (h *Hub) present(to []string, patient string) bool {
+	return len(h.registry.addressees(&Entry{To: to, Patient: patient})) > 0
 }
 
 // took carries out what a revision that the open index has taken in says.

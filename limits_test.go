@@ -245,7 +245,7 @@ func TestPublishesUnderWay(t *testing.T) {
 // A patient can have only so many open alerts; one too many does not vanish in silence.
 func TestOpenAlerts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, &Options{MaxAlerts: 3})
+		w := newWorld(t, nil, &Options{MaxAlerts: 3, Pager: &pager{}})
 		defer w.close()
 		device, nurse := w.dial("device"), w.dial("nurse")
 		defer device.ws.CloseNow()
@@ -444,7 +444,7 @@ func TestRefusedAlertIsTold(t *testing.T) {
 			}
 			return next.Append(ctx, entries)
 		}}
-		w := newWorld(t, store, &Options{MaxAlerts: 1, Policy: threeSteps})
+		w := newWorld(t, store, &Options{MaxAlerts: 1, Policy: threeSteps, Pager: &pager{}})
 		defer w.close()
 		device := w.dial("device")
 		defer device.ws.CloseNow()

@@ -168,14 +168,22 @@ type Escalation struct {
 	State EscalationState
 	Due   time.Time // when the next thing happens unless somebody accepts
 
-	told     []string  // who was told at this level
-	began    time.Time // when this level began
-	after    float64   // seconds from then until the next
-	reached  bool      // somebody got word of this level
-	rejected []string  // persons who rejected at this level
-	assigned string    // who is told next, whatever the policy says
-	repeats  int       // how often the last step was told again, or a step not said, in a row
-	peak     Priority  // the highest priority since the steps began or it was accepted
+	told      []string  // who was told at this level
+	addressed []string  // who was told in this occurrence, the last 64
+	began     time.Time // when this level began
+	after     float64   // seconds from then until the next
+	early     bool      // the next level was brought forward, for this one has reached nobody
+	reached   bool      // somebody got word of this level
+	heard     bool      // somebody got word since the steps began
+	silent    bool      // the level before was handed over to a Pager that has not reported anybody
+	last      bool      // no step follows this level
+	rejected  []string  // persons who rejected at this level
+	refusers  []string  // persons who rejected at the level before
+	assigned  string    // who is told next, whatever the policy says
+	repeats   int       // how often the last step was told again, or a step not said, in a row
+	next      time.Time // while State is off: when the next level is due if the telling goes on
+	trouble   string    // why people were not told as they should be
+	peak      Priority  // the highest priority since the steps began or it was accepted
 }
 
 // EscalationState is the state of the present level.

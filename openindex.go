@@ -19,15 +19,28 @@ type openIndex struct {
 	store  *guardedStore
 	loaded chan struct{} // closed when it has been read for the first time
 	wake   chan struct{} // there is news
-	due    chan struct{} // something is due now
+	kicked chan struct{} // something is due now
 
-	mu     sync.Mutex
-	open   map[openKey]Entry
-	alerts map[string]int                  // how many are open, by patient
-	to     map[string]map[openKey]struct{} // by whom they are addressed to
-	read   map[openKey]map[string]bool     // of open notices: the addressees who have read them
-	ended  map[openKey]tombstone           // closed not long ago, lest an older revision open them again
-	news   []Entry                         // to be delivered to inboxes
+	mu      sync.Mutex
+	open    map[openKey]*openEntry
+	ids     map[string]openKey              // open alerts by their IDs
+	alerts  map[string]int                  // how many are open, by patient
+	trouble map[troubleKey]int              // how many open alerts cannot be told as they should be
+	to      map[string]map[openKey]struct{} // by whom they are addressed to
+	read    map[openKey]map[string]bool     // of open notices: the addressees who have read them
+	ended   map[openKey]tombstone           // closed not long ago, lest an older revision open them again
+	news    []Entry                         // to be delivered to inboxes
+}
+
+// An openEntry is an entry with what the Hub looks at often.
+type openEntry struct {
+	Entry
+	alert *Alert // nil: a notice, or an alert that cannot be read
+}
+
+type troubleKey struct {
+	rule string
+	test bool
 }
 
 type tombstone struct {
@@ -36,8 +49,8 @@ type tombstone struct {
 }
 
 func newOpenIndex(b *background, s *guardedStore) *openIndex {
-	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1), due: make(chan struct{}, 1),
-		open: make(map[openKey]Entry), alerts: make(map[string]int), to: make(map[string]map[openKey]struct{}),
+	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1),
+		open: make(map[openKey]*openEntry), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), alerts: make(map[string]int), to: make(map[string]map[openKey]struct{}),
 		read: make(map[openKey]map[string]bool), ended: make(map[openKey]tombstone)}
 }
 
@@ -117,11 +130,17 @@ func (x *openIndex) note(e Entry, quiet bool) bool {
 			}
 		}
 		delete(x.open, k)
-		x.tally(e.Kind, e.Patient, -1)
+		x.tally(old, -1)
 	}
 	if e.Open {
-		x.open[k] = e
-		x.tally(e.Kind, e.Patient, 1)
+		o := &openEntry{Entry: e}
+		if e.Kind == KindAlert {
+			if a, err := decodeAlert(&e); err == nil {
+				o.alert = a
+			}
+		}
+		x.open[k] = o
+		x.tally(o, 1)
 		for _, to := range e.To {
 			if x.to[to] == nil {
 				x.to[to] = make(map[openKey]struct{})
@@ -139,14 +158,61 @@ func (x *openIndex) note(e Entry, quiet bool) bool {
 	return true
 }
 
-// tally counts the open alerts of a patient.
-func (x *openIndex) tally(k Kind, patient string, n int) {
-	if k != KindAlert {
+// tally counts an open alert, or no longer.
+func (x *openIndex) tally(o *openEntry, n int) {
+	if o.Kind != KindAlert {
 		return
 	}
-	if x.alerts[patient] += n; x.alerts[patient] == 0 {
-		delete(x.alerts, patient)
+	count(x.alerts, o.Patient, n)
+	if o.alert == nil {
+		return
 	}
+	if n > 0 {
+		x.ids[o.alert.ID] = openKey{o.Patient, o.Key}
+	} else {
+		delete(x.ids, o.alert.ID)
+	}
+	if rule := o.alert.Escalation.trouble; rule != "" && o.Patient != SystemPatient {
+		count(x.trouble, troubleKey{rule, o.alert.Test}, n)
+	}
+}
+
+// count adds n to the number of k, and forgets it at 0.
+func count[K comparable](m map[K]int, k K, n int) {
+	if m[k] += n; m[k] == 0 {
+		delete(m, k)
+	}
+}
+
+// troubled returns how many open alerts cannot be told as they should be,
+// because of rule.
+func (x *openIndex) troubled(rule string, test bool) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.trouble[troubleKey{rule, test}]
+}
+
+// byID returns the open alert with an ID.
+func (x *openIndex) byID(id string) (ref AlertRef, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	k, ok := x.ids[id]
+	if !ok {
+		return AlertRef{}, false
+	}
+	return x.open[k].alert.Ref(), true
+}
+
+// due returns the alerts that are due.
+func (x *openIndex) due(now time.Time) (list []dueEntry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, o := range x.open {
+		if o.alert != nil && !o.Due.IsZero() && !o.Due.After(now) {
+			list = append(list, dueEntry{Entry: o.Entry, urgency: o.alert.Priority.rank(), first: o.alert.Escalation.Level == 0})
+		}
+	}
+	return list
 }
 
 // alertsOf returns how many alerts of a patient are open.
@@ -160,8 +226,11 @@ func (x *openIndex) alertsOf(patient string) int {
 func (x *openIndex) get(k openKey) (e Entry, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e, ok = x.open[k]
-	return e, ok
+	o, ok := x.open[k]
+	if !ok {
+		return Entry{}, false
+	}
+	return o.Entry, true
 }
 
 // noteReading notes that an addressee of a notice has read it.
@@ -198,15 +267,15 @@ func (x *openIndex) sweep(now time.Time) {
 }
 
 // kick makes the escalation look at once.
-func (x *openIndex) kick() { signal(x.due) }
+func (x *openIndex) kick() { signal(x.kicked) }
 
 // all returns every open entry.
 func (x *openIndex) all() []Entry {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	list := make([]Entry, 0, len(x.open))
-	for _, e := range x.open {
-		list = append(list, e)
+	for _, o := range x.open {
+		list = append(list, o.Entry)
 	}
 	return list
 }
@@ -223,7 +292,7 @@ func (x *openIndex) addressed(keys []string) []Entry {
 			e := x.open[k]
 			if !seen[k] && !x.read[k][addresseeOf(to)] && (!strings.HasPrefix(to, selfKey) || to == selfKey+e.Patient) {
 				seen[k] = true
-				list = append(list, e)
+				list = append(list, e.Entry)
 			}
 		}
 	}

@@ -134,6 +134,10 @@ type Options struct {
 	IdleTimeout time.Duration
 	// CallTimeout bounds each call of the host's code. The default is 5 seconds.
 	CallTimeout time.Duration
+	// ReportWithin is how long a page of a Pager that is a PageReporter may be
+	// without a report until it counts as one that has reached nobody. The
+	// default is 30 seconds.
+	ReportWithin time.Duration
 	// Recheck is how often access to what is watched is asked for again. The
 	// default is 60 seconds; a negative value means never.
 	Recheck time.Duration
@@ -193,6 +197,7 @@ func (o *Options) withDefaults() Options {
 	}
 	duration(&c.AlertLag, 30*time.Second)
 	duration(&c.CallTimeout, 5*time.Second)
+	duration(&c.ReportWithin, 30*time.Second)
 	duration(&c.Recheck, time.Minute)
 	duration(&c.MessageTimeout, 10*time.Second)
 	duration(&c.IdleTimeout, 35*time.Second)

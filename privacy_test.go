@@ -254,8 +254,8 @@ func (f *faulty) Record(context.Context, Record) error { return f.fault() }
 
 func (f *faulty) options(x *exposure) *Options {
 	return &Options{Authorizer: f, Directory: f, Pager: f, Auditor: f, Logger: x.logger(), MaxFrame: 8 << 10, MaxRequests: -1, Retention: Retention{Vitals: time.Hour},
-		Policy: func(context.Context, Alert, int) (Step, bool) {
-			return Step{To: []string{"person:canary person", "group:canary-group"}}, f.fault() == nil
+		Policy: func(context.Context, Alert, int) (Step, error) {
+			return Step{To: []string{"person:canary person", "group:canary-group"}}, f.fault()
 		},
 		Resolve: func(_ context.Context, _ Principal, v *Vital) error { return f.fault() }}
 }

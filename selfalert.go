@@ -13,15 +13,16 @@ import (
 // read. Its key is made of its rule and of what it is about, and tells no names.
 type complaints struct {
 	*background
-	raise func(context.Context, Alert) error
-	end   func(ctx context.Context, patient, key string, test bool) error // the condition of an alert
-	open  *openIndex
-	many  int // open alerts of a patient
-	log   *slog.Logger
-	ticks func() int64
+	raise        func(context.Context, Alert) error
+	endCondition func(ctx context.Context, patient, key string, test bool) error
+	open         *openIndex
+	many         int // open alerts of a patient
+	log          *slog.Logger
+	ticks        func() int64
 
 	mu   sync.Mutex
-	said map[openKey]int64 // when it was last said of an entry that it cannot be read, in ticks
+	held map[troubleKey]int // alerts that are in trouble, but not recorded as such yet
+	said map[openKey]int64  // when it was last said of an entry that it cannot be read, in ticks
 }
 
 const saidMost = 10000 // entries of which this is kept in mind
@@ -46,23 +47,67 @@ func (c *complaints) unreadable(ctx context.Context, e *Entry, said, text string
 	}
 }
 
+// complainOf complains that an alert cannot be told as it should be: once for
+// all alerts with the same trouble, with the priority of the highest among them.
+func (c *complaints) complainOf(ctx context.Context, a *Alert) error {
+	if a.Patient == SystemPatient {
+		return nil
+	}
+	rule := a.Escalation.trouble
+	if had, ok := c.present(rule, a.Test); ok && had.Priority.rank() >= a.Priority.rank() {
+		return nil
+	}
+	return c.raise(ctx, Alert{Patient: SystemPatient, Key: rule, ID: rand.Text(), Kind: AlertTechnical, Priority: a.Priority, Test: a.Test,
+		Text: troubleText[rule], Source: Source{Rule: rule}})
+}
+
+var troubleText = map[string]string{
+	troubleNobody:    "There is nobody to be told of an alert.",
+	troubleUnreached: "An alert has reached nobody.",
+	troublePolicy:    "It cannot be found out who is to be told of an alert.",
+	troubleExhausted: "An alert has gone through all steps of the policy and nobody has accepted it.",
+}
+
+// hold keeps the complaints of a's trouble from ending until it is recorded, and
+// returns what ends that.
+func (c *complaints) hold(a *Alert) (release func()) {
+	k := troubleKey{a.Escalation.trouble, a.Test}
+	add := func(n int) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.held == nil {
+			c.held = make(map[troubleKey]int)
+		}
+		count(c.held, k, n)
+	}
+	add(1)
+	return func() { add(-1) }
+}
+
+func (c *complaints) troubled(rule string, test bool) bool {
+	c.mu.Lock()
+	held := c.held[troubleKey{rule, test}]
+	c.mu.Unlock()
+	return held+c.open.troubled(rule, test) > 0
+}
+
 // complainOnce complains unless there is such a complaint already.
 func (c *complaints) complainOnce(ctx context.Context, about AlertRef, rule, text string) error {
-	if c.present(complaintKey(about, rule)) {
+	if _, ok := c.present(complaintKey(about, rule), false); ok {
 		return nil
 	}
 	return c.complain(ctx, about, rule, text)
 }
 
-// present reports whether a complaint is open, as this node knows, and its
+// present returns a complaint that is open, as this node knows, and its
 // condition present.
-func (c *complaints) present(key string) bool {
-	e, ok := c.open.get(openKey{SystemPatient, alertKey(key, false)})
+func (c *complaints) present(key string, test bool) (*Alert, bool) {
+	e, ok := c.open.get(openKey{SystemPatient, alertKey(key, test)})
 	if !ok {
-		return false
+		return nil, false
 	}
 	a, err := decodeAlert(&e)
-	return err == nil && a.Condition == ConditionPresent
+	return a, err == nil && a.Condition == ConditionPresent
 }
 
 // complain raises a complaint. There are none about complaints.
@@ -88,20 +133,33 @@ func (c *complaints) relieveBy(e *Entry) {
 	}
 }
 
-// relieve ends the condition of the complaints about an alert that somebody has
-// accepted or that has ended; that a patient has too many, when half of them have.
+// relieve ends the condition of the complaints that are not so any more after a
+// has become what it is: about alerts that could not be told as they should be,
+// when there is none; that a could not be read; that a patient has too many,
+// when half of them have ended.
 func (c *complaints) relieve(a *Alert) {
-	if a.Patient == SystemPatient || a.Open() && a.Responsibility.State != ResponsibilityAccepted {
+	if a.Patient == SystemPatient {
 		return
 	}
-	over := []string{complaintKey(a.Ref(), "policy-exhausted"), complaintKey(a.Ref(), "no-recipient"),
-		complaintKey(AlertRef{Patient: a.Patient, Key: alertKey(a.Key, a.Test)}, "unreadable")}
-	if c.open.alertsOf(a.Patient) <= c.many/2 {
-		over = append(over, complaintKey(AlertRef{Patient: a.Patient}, "too-many-alerts"))
-	}
-	for _, key := range over {
-		if c.present(key) {
-			c.startInsisting("relieve/"+key, func(ctx context.Context) error { return c.end(ctx, SystemPatient, key, false) })
+	for rule := range troubleText {
+		if !c.troubled(rule, a.Test) {
+			c.end(rule, a.Test)
 		}
+	}
+	if a.Open() && a.Responsibility.State != ResponsibilityAccepted {
+		return
+	}
+	c.end(complaintKey(AlertRef{Patient: a.Patient, Key: alertKey(a.Key, a.Test)}, "unreadable"), false)
+	if c.open.alertsOf(a.Patient) <= c.many/2 {
+		c.end(complaintKey(AlertRef{Patient: a.Patient}, "too-many-alerts"), false)
+	}
+}
+
+// end ends the condition of a complaint that is present.
+func (c *complaints) end(key string, test bool) {
+	if _, ok := c.present(key, test); ok {
+		c.startInsisting("relieve/"+alertKey(key, test), func(ctx context.Context) error {
+			return c.endCondition(ctx, SystemPatient, key, test)
+		})
 	}
 }

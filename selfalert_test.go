@@ -39,7 +39,7 @@ func TestComplaintsEndWithTheirAlert(t *testing.T) {
 							defer answers.close()
 							time.Sleep(2 * time.Second)
 						}
-						about := AlertRef{Patient: SystemPatient, Key: complaintKey(a.Ref(), "policy-exhausted")}
+						about := AlertRef{Patient: SystemPatient, Key: troubleExhausted}
 						complaint := func() Alert {
 							c, err := w.hub.Alert(t.Context(), about.Patient, about.Key)
 							require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestComplaintsEndWithTheirAlert(t *testing.T) {
 // the complaint, too.
 func TestComplaintThatComesTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		key := complaintKey(AlertRef{Patient: "p1", Key: "k"}, "policy-exhausted")
+		key := troubleExhausted
 		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
 			if entries[0].Key == "a/"+key && entries[0].Rev == 1 {
 				time.Sleep(100 * time.Millisecond)

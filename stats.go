@@ -32,6 +32,13 @@ type Stats struct {
 	AlertsOpen    int
 	AlertsOverdue int // open, and due for longer than five seconds
 
+	LevelsUnreached uint64 // levels of alerts that were told to nobody
+	PagesFailed     uint64 // pages that the Pager did not take
+	PolicyFailed    uint64 // calls of the Policy that failed
+	BadAddressees   uint64 // addressees that a Policy named in an unknown form
+	PagersHanging   int    // recipients for whom the Pager does not come back
+	AlertsUnheard   int    // open alerts whose present level has reached nobody, or that nobody is to be told of
+
 	StoreState string    // ok, slow or failing
 	StoreSince time.Time // since when
 
@@ -87,6 +94,7 @@ type counters struct {
 	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
 	in, replaced, skipped, slow, readErrors, panics                    atomic.Uint64
 	limits                                                             limitCounters
+	escalation                                                         escalationCounters
 	out, watches, waiting                                              atomic.Int64
 	delay                                                              histogram
 }
@@ -107,6 +115,12 @@ func (h *Hub) Stats() Stats {
 	s.AuditWaiting = h.audit.length()
 	s.Connections = h.registry.count()
 	s.AlertsOpen, s.AlertsOverdue = h.open.count(h.now().Add(-5 * time.Second))
+	x := &c.escalation
+	s.LevelsUnreached, s.PagesFailed, s.PolicyFailed, s.BadAddressees = x.unreached.Load(), x.pagesFailed.Load(), x.policyFailed.Load(), x.badAddressees.Load()
+	if h.escalator.paging != nil {
+		s.PagersHanging = h.escalator.paging.hanging()
+	}
+	s.AlertsUnheard = h.open.troubled(troubleUnreached, false) + h.open.troubled(troubleNobody, false)
 	s.StoreState, s.StoreSince = h.store.state()
 	return s
 }

@@ -54,14 +54,14 @@ func (u *unrecorded) forget() {
 }
 
 // overdue returns the alerts that this node knows to be late.
-func (x *escalator) overdue() (late []Entry) {
+func (x *escalator) overdue() (late []dueEntry) {
 	before := x.logs.now().Add(-overdueAfter)
 	for _, e := range x.open.all() {
 		if e.Kind != KindAlert {
 			continue
 		}
 		if a, err := x.unrecorded.recall(&e); err == nil && !a.due().IsZero() && !a.due().After(before) {
-			late = append(late, e)
+			late = append(late, dueEntry{Entry: e, urgency: a.Priority.rank(), first: a.Escalation.Level == 0})
 		}
 	}
 	return late
@@ -82,7 +82,9 @@ func (x *escalator) tellBlind(ctx context.Context, e *Entry) {
 	if !ok {
 		return
 	}
-	w := x.step(ctx, &a)
-	w.paged = x.pageAll(ctx, &a, w.to)
-	x.unrecorded.keep(e, told(&a, w, x.receipts.of(&a)))
+	w := x.plan(ctx, &a)
+	x.page(ctx, &a, &w, func(context.Context) bool { return false })
+	done := told(&a, w, x.receipts.of(&a))
+	x.note(&done)
+	x.unrecorded.keep(e, done)
 }

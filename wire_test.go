@@ -688,8 +688,9 @@ func fullAlert() Alert {
 		Responsibility: Responsibility{ResponsibilityAccepted, ann, wireTime, wireTime.Add(1e12)},
 		Answers:        []Answered{{AnswerAccept, ann, wireTime, wireTime.Add(1e12), "", "on my way"}, {AnswerAssign, bob, wireTime, time.Time{}, "person:ann", ""}},
 		AnswerCount:    9,
-		Escalation: Escalation{3, 2, EscalationNotified, wireTime.Add(9e9), []string{"role:clinician"}, wireTime, 90.5, true, []string{"bob"},
-			"person:ann", 1, PriorityHigh},
+		Escalation: Escalation{Level: 3, Step: 2, State: EscalationNotified, Due: wireTime.Add(9e9), told: []string{"role:clinician"}, addressed: []string{"group:a"},
+			began: wireTime, after: 90.5, early: true, reached: true, heard: true, silent: true, last: true, rejected: []string{"bob"}, refusers: []string{"cy"},
+			assigned: "person:ann", repeats: 1, next: wireTime.Add(8e9), trouble: troubleExhausted, peak: PriorityHigh},
 		Closed: &Closing{ann, wireTime, "done"}}
 }
 

@@ -21,8 +21,11 @@ func TestServerStopsUnderAHub(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
 	var door carewiretest.Door
-	policy := func(_ context.Context, _ carewire.Alert, step int) (carewire.Step, bool) {
-		return carewire.Step{To: []string{fmt.Sprint("person:step-", step)}, After: 3 * time.Second}, step <= 2
+	policy := func(_ context.Context, _ carewire.Alert, step int) (carewire.Step, error) {
+		if step > 2 {
+			return carewire.Step{}, carewire.ErrNoStep
+		}
+		return carewire.Step{To: []string{fmt.Sprint("person:step-", step)}, After: 3 * time.Second}, nil
 	}
 	n := newNode(t, server.DSN(), &door, nil, policy)
 	nurse := n.server.Dial("/", door.Token(carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p1"}}))

@@ -50,8 +50,11 @@ func TestTwoNodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dsn := pgtest.Database(t)
 			var door carewiretest.Door
-			policy := func(_ context.Context, _ carewire.Alert, step int) (carewire.Step, bool) {
-				return carewire.Step{To: []string{"person:nurse"}, After: time.Second}, step <= 3
+			policy := func(_ context.Context, _ carewire.Alert, step int) (carewire.Step, error) {
+				if step > 3 {
+					return carewire.Step{}, carewire.ErrNoStep
+				}
+				return carewire.Step{To: []string{"person:nurse"}, After: time.Second}, nil
 			}
 			one, two := newNode(t, dsn, &door, o, policy), newNode(t, dsn, &door, o, policy)
 			nurse := two.server.Dial("/", door.Token(carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p1"}}))

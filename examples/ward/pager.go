@@ -13,15 +13,15 @@ import (
 // policy says who is told of an alert that nobody has accepted: the nurse, then
 // everybody on the ward, then the doctor on call.
 func policy(p *people, wait time.Duration) carewire.Policy {
-	return func(_ context.Context, a carewire.Alert, step int) (carewire.Step, bool) {
+	return func(_ context.Context, a carewire.Alert, step int) (carewire.Step, error) {
 		to := []string{"person:nurse-ada", "group:" + wardFive, "group:" + onCall}
 		if x, ok := p.patient(a.Patient); ok {
 			to[1] = "group:" + x.Group
 		}
 		if step > len(to) {
-			return carewire.Step{}, false
+			return carewire.Step{}, carewire.ErrNoStep
 		}
-		return carewire.Step{To: to[step-1 : step], After: wait}, true
+		return carewire.Step{To: to[step-1 : step], After: wait}, nil
 	}
 }
 

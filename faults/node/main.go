@@ -207,12 +207,12 @@ func (everything) Authorize(_ context.Context, a carewire.Access) ([]carewire.De
 
 // policy has three steps, of one addressee each, who is never connected.
 func policy(after time.Duration) carewire.Policy {
-	return func(_ context.Context, _ carewire.Alert, step int) (carewire.Step, bool) {
+	return func(_ context.Context, _ carewire.Alert, step int) (carewire.Step, error) {
 		to := []string{"person:first", "person:second", "person:third"}
 		if step > len(to) {
-			return carewire.Step{}, false
+			return carewire.Step{}, carewire.ErrNoStep
 		}
-		return carewire.Step{To: to[step-1 : step], After: after}, true
+		return carewire.Step{To: to[step-1 : step], After: after}, nil
 	}
 }
 

@@ -1,0 +1,127 @@
+package carewire
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A dueEntry is an entry that is due, with what decides about its turn.
+type dueEntry struct {
+	Entry
+	urgency int  // the rank of an alert's priority
+	first   bool // nobody was told yet
+}
+
+// dueWork does what is due, each entry once at a time: the most urgent first,
+// then what is done for the first time, then what has been due for longest.
+type dueWork struct {
+	*background
+	do     func(context.Context, *Entry)
+	places *places
+
+	mu      sync.Mutex
+	asked   bool // a round is under way
+	again   bool // and another one is to follow
+	busy    map[openKey]bool
+	pending []dueEntry // in order, the first last
+}
+
+const workAtOnce = 64
+
+func newDueWork(b *background, do func(context.Context, *Entry)) *dueWork {
+	return &dueWork{background: b, do: do, places: newPlaces(workAtOnce), busy: make(map[openKey]bool)}
+}
+
+// round asks what is due and has it done. It does not wait: if the Store hangs,
+// so does the round, and nothing else.
+func (w *dueWork) round(due func() ([]dueEntry, error)) {
+	w.mu.Lock()
+	if w.again = w.asked; w.asked {
+		w.mu.Unlock()
+		return
+	}
+	w.asked = true
+	w.mu.Unlock()
+	w.start(func() {
+		for more := true; more; {
+			list, err := due()
+			if err == nil {
+				slices.SortStableFunc(list, func(a, b dueEntry) int {
+					return cmp.Or(cmp.Compare(a.urgency, b.urgency), compareBools(a.first, b.first), b.Due.Compare(a.Due))
+				})
+			}
+			w.mu.Lock()
+			if err == nil {
+				w.pending = list
+			}
+			more = w.again && err == nil
+			w.asked, w.again = more, false
+			w.mu.Unlock()
+			w.begin()
+		}
+	})
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// begin has as many pending entries done as there are places for.
+func (w *dueWork) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.pending) > 0 {
+		e := w.pending[len(w.pending)-1]
+		k := openKey{e.Patient, e.Key}
+		if !w.busy[k] {
+			if !w.places.try(e.urgency) {
+				return // nor is there one for what is less urgent
+			}
+			w.busy[k] = true
+			if !w.start(func() { w.finish(&e.Entry, k) }) {
+				return
+			}
+		}
+		w.pending = w.pending[:len(w.pending)-1]
+	}
+}
+
+func (w *dueWork) finish(e *Entry, k openKey) {
+	w.do(w.ctx, e)
+	w.mu.Lock()
+	delete(w.busy, k)
+	w.mu.Unlock()
+	w.places.give()
+	w.begin()
+}
+
+// dueEntries lists what is due by now: what the Store says, and the alerts that
+// the index knows, for the Store names so many only, those that have been due
+// for longest.
+func dueEntries(stored []Entry, x *openIndex, now time.Time) []dueEntry {
+	list := x.due(now)
+	known := make(map[openKey]bool, len(list))
+	for i := range list {
+		known[openKey{list[i].Patient, list[i].Key}] = true
+	}
+	for _, e := range stored {
+		if known[openKey{e.Patient, e.Key}] {
+			continue
+		}
+		d := dueEntry{Entry: e, urgency: PriorityLow.rank()}
+		if a, err := decodeAlert(&e); e.Kind == KindAlert && err == nil {
+			d.urgency, d.first = a.Priority.rank(), a.Escalation.Level == 0
+		}
+		list = append(list, d)
+	}
+	return list
+}

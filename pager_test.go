@@ -1,0 +1,373 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// steps is a Policy that names these, one a step, each for 30 s.
+func steps(list ...[]string) Policy {
+	return func(_ context.Context, _ Alert, step int) (Step, error) {
+		if step > len(list) {
+			return Step{}, ErrNoStep
+		}
+		return Step{To: list[step-1], After: 30 * time.Second}, nil
+	}
+}
+
+// Whom a policy names, within two minutes: a step that names nobody gives way to
+// the next at once, and of one that names some whom nobody can be the others
+// are told.
+func TestStepsThatNameNobody(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy Policy
+		want   string
+		bad    int
+	}{
+		{"the first", steps(nil, []string{"person:b"}), "0s person:b, 30s person:b, 1m30s person:b", 0},
+		{"in the middle", steps([]string{"person:a"}, nil, nil, []string{"person:b"}), "0s person:a, 30s person:b, 1m0s person:b", 0},
+		{"the last", steps([]string{"person:a"}, nil), "0s person:a, 30s person:a, 1m30s person:a", 0},
+		{"all", steps(nil, nil), "0s person:aide, 1m0s person:aide, 2m0s person:aide", 0},
+		{"a typo", steps([]string{"kim", "person:a", "person:a"}, []string{"group:"}, []string{"role:boss", "role:viewer"}), "0s person:a, 30s role:viewer, 1m0s role:viewer", 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &pager{}
+				w := newWorld(t, nil, &Options{Policy: c.policy, Pager: p})
+				defer w.close()
+				start, a := time.Now(), high("k")
+				a.To = []string{"person:aide"}
+				_, err := w.hub.Raise(t.Context(), a)
+				require.NoError(t, err)
+				time.Sleep(121 * time.Second)
+				got := p.told(start)
+				if len(got) > 3 {
+					got = got[:3]
+				}
+				require.Equal(t, c.want, strings.Join(got, ", "))
+				require.GreaterOrEqual(t, w.hub.Stats().BadAddressees, uint64(c.bad))
+				require.Equal(t, c.bad > 0, w.hub.Stats().BadAddressees > 0)
+			})
+		})
+	}
+}
+
+// A policy that has become shorter is followed down to its last step, and one
+// that has become longer up again; whoever has gone off shift is not paged.
+func TestPolicyThatChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now atomic.Pointer[Policy]
+		set := func(p Policy) { now.Store(&p) }
+		set(steps([]string{"person:a"}, []string{"person:b"}, []string{"person:c"}, []string{"person:d"}))
+		p := &pager{}
+		w := newWorld(t, nil, &Options{Pager: p, Policy: func(ctx context.Context, a Alert, step int) (Step, error) { return (*now.Load())(ctx, a, step) }})
+		defer w.close()
+		start := time.Now()
+		_, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		time.Sleep(61 * time.Second)
+		require.Equal(t, []string{"0s person:a", "30s person:b", "1m0s person:c"}, p.told(start))
+		set(steps([]string{"person:e"}))
+		time.Sleep(30 * time.Second)
+		require.Equal(t, []string{"1m30s person:e"}, p.told(start))
+		complaint, err := w.hub.Alert(t.Context(), SystemPatient, troubleExhausted)
+		require.NoError(t, err)
+		require.Equal(t, ConditionPresent, complaint.Condition)
+		set(steps([]string{"person:f"}, []string{"person:g"}, []string{"person:h"}))
+		time.Sleep(90 * time.Second)
+		require.Equal(t, []string{"2m30s person:g", "3m0s person:h"}, p.told(start))
+		time.Sleep(time.Second)
+		complaint, err = w.hub.Alert(t.Context(), SystemPatient, troubleExhausted)
+		require.NoError(t, err)
+		require.Equal(t, ConditionOver, complaint.Condition)
+	})
+}
+
+// An alert that comes and goes, and that nobody answers, is escalated as one that stays.
+func TestFlickeringAlertEscalates(t *testing.T) {
+	pages := func(flickers bool) (list []string) {
+		synctest.Test(t, func(t *testing.T) {
+			p := &pager{}
+			w := newWorld(t, nil, &Options{Policy: threeSteps, Pager: p})
+			defer w.close()
+			start := time.Now()
+			for time.Since(start) < time.Hour {
+				_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
+				require.NoError(t, err)
+				time.Sleep(20 * time.Second)
+				if flickers {
+					a, err := w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "k"})
+					require.NoError(t, err)
+					require.True(t, a.Latched)
+				}
+				time.Sleep(10 * time.Second)
+			}
+			list = p.told(start)
+		})
+		return list
+	}
+	stays := pages(false)
+	require.Equal(t, []string{"0s person:nurse", "30s person:doctor", "1m30s group:icu"}, stays[:3])
+	require.Equal(t, stays, pages(true))
+}
+
+// A condition that has ended before anybody was reached goes on being told until
+// one person is. One that may end by itself does not.
+func TestLatchedIsToldUntilSomebodyIsReached(t *testing.T) {
+	escalating(t, func(w *world, p *pager, start time.Time) {
+		t := w.t
+		p.deaf["person:nurse"], p.deaf["person:doctor"] = true, true
+		_, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		a, err := w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "k"})
+		require.NoError(t, err)
+		require.True(t, a.Latched)
+		time.Sleep(time.Hour)
+		require.Equal(t, []string{"10s group:icu"}, p.told(start), "reached at last, and told no more")
+		_, err = w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"1h0m2s group:icu"}, p.told(start), "it goes on where it was")
+	})
+}
+
+// Of what waits for a slow gateway, the most urgent goes first: places are kept for it.
+func TestHighGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		told := make(map[Priority][]time.Duration)
+		start := time.Now()
+		slow := pagerFunc(func(_ context.Context, p Page) error {
+			time.Sleep(2 * time.Second)
+			mu.Lock()
+			defer mu.Unlock()
+			told[p.Alert.Priority] = append(told[p.Alert.Priority], time.Since(start))
+			return nil
+		})
+		w := newWorld(t, nil, &Options{Pager: slow, Policy: steps([]string{"person:a"})})
+		defer w.close()
+		raise := func(key string, p Priority) {
+			_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, Text: "x", Priority: p})
+			require.NoError(t, err)
+		}
+		for i := range 600 {
+			raise(fmt.Sprint("low", i), PriorityLow)
+		}
+		synctest.Wait()
+		raise("high", PriorityHigh)
+		raise("medium", PriorityMedium)
+		time.Sleep(3 * time.Second)
+		mu.Lock()
+		high, medium := slices.Clone(told[PriorityHigh]), slices.Clone(told[PriorityMedium])
+		mu.Unlock()
+		require.Len(t, high, 1)
+		require.LessOrEqual(t, slices.Max(high), 2*time.Second)
+		require.Len(t, medium, 1)
+		time.Sleep(2 * time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		require.GreaterOrEqual(t, len(told[PriorityLow]), 600, "nobody is forgotten")
+	})
+}
+
+// What is told for the first time goes before what is told again.
+func TestFirstTellingsGoFirst(t *testing.T) {
+	b := newBackground()
+	var order []string
+	block, done := make(chan struct{}), make(chan struct{})
+	w := newDueWork(b, func(_ context.Context, e *Entry) {
+		<-block
+		if order = append(order, e.Key); len(order) == 4 {
+			close(done)
+		}
+	})
+	w.places = &places{limits: [urgencies]int{1, 1, 1, 1, 1}}
+	now := time.Now()
+	entry := func(key string, urgency int, first bool, due time.Duration) dueEntry {
+		return dueEntry{Entry: Entry{Patient: "p", Key: key, Due: now.Add(due)}, urgency: urgency, first: first}
+	}
+	w.round(func() ([]dueEntry, error) {
+		return []dueEntry{entry("again", 2, false, -time.Hour), entry("later", 2, true, 0), entry("first", 2, true, -time.Minute), entry("high", 4, false, 0)}, nil
+	})
+	close(block)
+	<-done
+	require.Equal(t, []string{"high", "first", "later", "again"}, order)
+	require.NoError(t, b.end(t.Context()))
+}
+
+// A recipient whose gateway hangs, and ignores that its time is over, delays
+// nobody else, however long that goes on; the Hub says so.
+func TestHangingRecipientDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		p := &pager{}
+		w := newWorld(t, nil, &Options{Pager: pagerFunc(func(ctx context.Context, page Page) error {
+			if page.To == "person:hangs" {
+				<-release
+			}
+			return p.Page(ctx, page)
+		})})
+		defer w.close()
+		defer close(release)
+		for i := range 100 {
+			a := high(fmt.Sprint("k", i))
+			a.To = []string{"person:hangs"}
+			_, err := w.hub.Raise(t.Context(), a)
+			require.NoError(t, err)
+		}
+		time.Sleep(time.Hour)
+		require.Equal(t, 1, w.hub.Stats().PagersHanging)
+		start, a := time.Now(), Alert{Patient: "p2", Key: "k", Text: "x", Priority: PriorityLow, To: []string{"person:nurse"}}
+		_, err := w.hub.Raise(t.Context(), a)
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, []string{"0s person:nurse"}, p.told(start))
+		complaint, err := w.hub.Alert(t.Context(), SystemPatient, troubleUnreached)
+		require.NoError(t, err)
+		require.Equal(t, ConditionPresent, complaint.Condition)
+		require.Equal(t, 100, w.hub.Stats().AlertsUnheard)
+	})
+}
+
+// That nobody was reached is complained of, counted and recorded, with a policy
+// and without one: once for all alerts, and no louder than they are. It ends
+// when somebody is reached.
+func TestUnreachedIsComplainedOf(t *testing.T) {
+	for name, policy := range map[string]Policy{"policy": steps([]string{"person:nurse"}), "none": nil} {
+		for _, test := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, test), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var down atomic.Bool
+					down.Store(true)
+					var records lockedRecords
+					w := newWorld(t, nil, &Options{Policy: policy, Auditor: &records, TestRecipients: []string{"person:nurse"}, Pager: pagerFunc(func(context.Context, Page) error {
+						if down.Load() {
+							return errors.New("down")
+						}
+						return nil
+					})})
+					defer w.close()
+					for i, p := range []Priority{PriorityLow, PriorityMedium, PriorityLow} {
+						_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: p, To: []string{"person:nurse"}, Test: test})
+						require.NoError(t, err)
+						time.Sleep(time.Second)
+					}
+					list, _, err := w.store.Latest(t.Context(), SystemPatient)
+					require.NoError(t, err)
+					require.Len(t, list, 1)
+					c, err := decodeAlert(&list[0])
+					require.NoError(t, err)
+					require.Equal(t, PriorityMedium, c.Priority)
+					require.Equal(t, test, c.Test)
+					require.GreaterOrEqual(t, w.hub.Stats().LevelsUnreached, uint64(3))
+					require.GreaterOrEqual(t, w.hub.Stats().PagesFailed, uint64(3))
+					require.NotContains(t, records.outcomes(AuditEscalation), OutcomeDone)
+					down.Store(false)
+					time.Sleep(20 * time.Minute)
+					c, _, err = newestOf(w, SystemPatient, troubleUnreached, test)
+					require.NoError(t, err)
+					require.Equal(t, ConditionOver, c.Condition)
+					require.Contains(t, records.outcomes(AuditEscalation), OutcomeDone)
+				})
+			})
+		}
+	}
+}
+
+// newestOf reads the newest state of an alert, of a drill too.
+func newestOf(w *world, patient, key string, test bool) (*Alert, Position, error) {
+	e, err := w.store.Get(context.Background(), patient, alertKey(key, test))
+	if err != nil {
+		return nil, Position{}, err
+	}
+	a, err := decodeAlert(&e)
+	return a, e.Position, err
+}
+
+// lockedRecords is an Auditor that keeps its records.
+type lockedRecords struct {
+	mu   sync.Mutex
+	list []Record
+}
+
+func (r *lockedRecords) Record(_ context.Context, x Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, x)
+	return nil
+}
+
+func (r *lockedRecords) outcomes(event AuditEvent) (list []Outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.list {
+		if x.Event == event {
+			list = append(list, x.Outcome)
+		}
+	}
+	return list
+}
+
+// Nobody is paged about what somebody accepted while the page waited.
+func TestNobodyIsPagedAboutWhatIsAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pager{}
+		w := newWorld(t, nil, &Options{Pager: p, Policy: func(ctx context.Context, _ Alert, step int) (Step, error) {
+			time.Sleep(3 * time.Second)
+			return Step{To: []string{"person:doctor"}}, nil
+		}})
+		defer w.close()
+		start := time.Now()
+		a, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
+		require.NoError(t, err)
+		time.Sleep(10 * time.Second)
+		require.Empty(t, p.told(start))
+	})
+}
+
+// Whoever says no at the last step is not asked again at once.
+func TestRejectionAtTheLastStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pager{}
+		w := newWorld(t, nil, &Options{Pager: p, Policy: steps([]string{"person:nurse"})})
+		defer w.close()
+		start := time.Now()
+		a, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		time.Sleep(5 * time.Second)
+		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerReject})
+		require.NoError(t, err)
+		time.Sleep(50 * time.Second)
+		require.Equal(t, []string{"0s person:nurse"}, p.told(start))
+		c, err := w.hub.Alert(t.Context(), SystemPatient, troubleExhausted)
+		require.NoError(t, err, "others hear of it")
+		require.Equal(t, ConditionPresent, c.Condition)
+		time.Sleep(30 * time.Second)
+		require.Len(t, p.told(start), 1, "when the step's time is over")
+	})
+}
+
+// Each trouble has its text.
+func TestEachTroubleHasItsText(t *testing.T) {
+	require.ElementsMatch(t, []string{troubleNobody, troubleUnreached, troublePolicy, troubleExhausted}, func() (list []string) {
+		for rule := range troubleText {
+			list = append(list, rule)
+		}
+		return list
+	}(), "each has its text")
+}

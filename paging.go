@@ -1,0 +1,220 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// places are taken by what goes on at the same time. What is more urgent finds
+// places that are kept for it, and goes first where something waits.
+type places struct {
+	limits [urgencies]int // how many may be taken until this urgency waits
+
+	mu      sync.Mutex
+	taken   int
+	waiting [urgencies][]chan struct{} // each closed when its place has been taken
+}
+
+// Urgencies are the ranks of priorities; 0 is for what is no alert.
+const urgencies = 5
+
+// newPlaces returns n places, of which a quarter is kept for high alerts and
+// an eighth more for medium ones.
+func newPlaces(n int) *places {
+	low, medium := max(n-n/4-n/8, 1), max(n-n/4, 1)
+	return &places{limits: [urgencies]int{low, low, low, medium, n}}
+}
+
+// try takes a place if one is free for this urgency.
+func (p *places) try(urgency int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tryLocked(urgency)
+}
+
+func (p *places) tryLocked(urgency int) bool {
+	if p.taken >= p.limits[urgency] {
+		return false
+	}
+	p.taken++
+	return true
+}
+
+// take takes a place, and waits for one until ctx ends.
+func (p *places) take(ctx context.Context, urgency int) bool {
+	p.mu.Lock()
+	if p.tryLocked(urgency) {
+		p.mu.Unlock()
+		return true
+	}
+	mine := make(chan struct{})
+	p.waiting[urgency] = append(p.waiting[urgency], mine)
+	p.mu.Unlock()
+	select {
+	case <-mine:
+		return true
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, ch := range p.waiting[urgency] {
+		if ch == mine {
+			p.waiting[urgency] = append(p.waiting[urgency][:i:i], p.waiting[urgency][i+1:]...)
+			return false
+		}
+	}
+	return true // it came just then
+}
+
+// give gives a place back, to the most urgent that waits.
+func (p *places) give() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.taken--
+	for u := urgencies - 1; u >= 0; u-- {
+		if len(p.waiting[u]) > 0 && p.tryLocked(u) {
+			close(p.waiting[u][0])
+			p.waiting[u] = p.waiting[u][1:]
+			return
+		}
+	}
+}
+
+// Pages may be under way for so many recipients at once, and so many calls that
+// were given up may hold no place.
+const (
+	pagesAtOnce = 64
+	hungMost    = 256
+)
+
+// paging has the Pager called. A recipient whose gateway does not answer, and
+// does not come back when it is told to, is not paged again before it does: it
+// costs others nothing.
+type paging struct {
+	pager   Pager
+	timeout time.Duration
+	log     *slog.Logger
+	trace   Trace
+	places  *places
+	noPlace *atomic.Uint64 // counts pages that found no place in time
+	panics  *atomic.Uint64
+	failed  *atomic.Uint64 // counts pages that were not sent
+
+	mu   sync.Mutex
+	hung map[string]int // recipient: calls that were given up and have not come back
+	lost int            // all of these
+}
+
+var (
+	errHung = errors.New("carewire: the Pager hangs for this recipient")
+	errMoot = errors.New("carewire: nobody needs to be told any more")
+)
+
+// page sends one page of the given urgency, unless moot says then that it need
+// not be sent.
+func (d *paging) page(ctx context.Context, p Page, moot func(context.Context) bool) error {
+	err := d.try(ctx, p, moot)
+	if err != nil && err != errMoot {
+		d.failed.Add(1)
+		d.log.Warn("carewire: a page could not be sent", "page", sealedKey(p.Key), "cause", causeOf(err))
+	}
+	return err
+}
+
+func (d *paging) try(ctx context.Context, p Page, moot func(context.Context) bool) error {
+	d.mu.Lock()
+	hangs := d.hung[p.To] > 0
+	d.mu.Unlock()
+	if hangs {
+		return errHung
+	}
+	wait, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	if !d.places.take(wait, p.Alert.Priority.rank()) {
+		d.noPlace.Add(1)
+		return ErrBusy
+	}
+	if moot(ctx) {
+		d.places.give()
+		return errMoot
+	}
+	call, traced := d.trace.start(ctx, "page")
+	call, end := context.WithTimeout(call, d.timeout)
+	defer end()
+	done := make(chan error, 1)
+	var given atomic.Bool // the call was given up, and has given its place back
+	go func() {
+		err := errPanicked
+		defer func() {
+			if recover() != nil {
+				d.panics.Add(1)
+				d.log.Error("carewire: the host's code panicked")
+			}
+			if given.CompareAndSwap(false, true) {
+				d.places.give()
+			} else {
+				d.back(p.To)
+			}
+			done <- err
+		}()
+		err = d.pager.Page(call, p)
+	}()
+	select {
+	case err := <-done:
+		traced(err)
+		return err
+	case <-call.Done():
+	}
+	traced(call.Err())
+	if d.giveUp(p.To, &given) {
+		d.places.give()
+	}
+	return call.Err()
+}
+
+// giveUp notes that a call to a recipient does not come back, and reports
+// whether its place is to be given back now.
+func (d *paging) giveUp(to string, given *atomic.Bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lost >= hungMost || !given.CompareAndSwap(false, true) { // else it has just come back
+		return false
+	}
+	if d.hung == nil {
+		d.hung = make(map[string]int)
+	}
+	d.hung[to]++
+	d.lost++
+	return true
+}
+
+// back notes that a call that was given up has come back.
+func (d *paging) back(to string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lost--
+	if d.hung[to]--; d.hung[to] <= 0 {
+		delete(d.hung, to)
+	}
+}
+
+// hanging returns for how many recipients the Pager hangs.
+func (d *paging) hanging() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.hung)
+}
+
+// sealedKey names a page in the log, where no IDs belong: the first 16 hex digits
+// of the SHA-256 of its Key.
+func sealedKey(key string) string { return hexOf(digest([]byte(key)))[:16] }
+
+// pageKey names alert, level and recipient.
+func pageKey(a *Alert, to string) string {
+	return a.ID + "/" + strconv.Itoa(a.Escalation.Level) + "/" + to
+}
