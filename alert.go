@@ -453,6 +453,11 @@ func reached(prev *Alert) (a Alert, ok bool) {
 	return a, true
 }
 
+// calls reports whether a waits for somebody to accept it.
+func (a *Alert) calls() bool {
+	return a.Open() && a.Responsibility.State != ResponsibilityAccepted
+}
+
 // due is when something next happens to a by itself; zero if nothing does.
 func (a *Alert) due() time.Time {
 	switch {

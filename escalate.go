@@ -22,21 +22,23 @@ const (
 // it goes by what this node knows.
 type escalator struct {
 	*background
-	logs         *logs
-	alerts       *alertLog
-	open         *openIndex
-	receipts     *receipts
-	complaints   *complaints
-	policy       Policy // nil: none
-	policyCalls  *hostCall
-	paging       *paging       // nil: nobody is told beyond carewire
-	reportWithin time.Duration // 0: handed over counts as reached
-	testTo       []string      // who is paged for test alerts
-	present      func(to []string, patient string) bool
-	record       func(Record, error)
-	log          *slog.Logger
-	counts       *escalationCounters
-	act          map[Kind]func(context.Context, *Entry) // what is done with entries other than alerts
+	logs          *logs
+	alerts        *alertLog
+	open          *openIndex
+	receipts      *receipts
+	complaints    *complaints
+	policy        Policy // nil: none
+	policyCalls   *hostCall
+	paging        *paging        // nil: nobody is told beyond carewire
+	withdrawer    PageWithdrawer // nil: pages cannot be taken back
+	withdrawCalls *hostCall
+	reportWithin  time.Duration // 0: handed over counts as reached
+	testTo        []string      // who is paged for test alerts
+	present       func(to []string, patient string) bool
+	record        func(Record, error)
+	log           *slog.Logger
+	counts        *escalationCounters
+	act           map[Kind]func(context.Context, *Entry) // what is done with entries other than alerts
 
 	unrecorded unrecorded
 }
@@ -158,6 +160,21 @@ func (x *escalator) moot(ctx context.Context, a *Alert) bool {
 		return false
 	}
 	return now.ID != a.ID || !now.Open() || now.Escalation.State != EscalationClaimed || now.Escalation.Level != a.Escalation.Level
+}
+
+// withdraw tells a Pager that can take pages back that nobody needs those of a.
+func (x *escalator) withdraw(a Alert) {
+	if x.withdrawer == nil || len(a.Escalation.addressed) == 0 {
+		return
+	}
+	x.start(func() {
+		_, err := callHost(x.ctx, x.withdrawCalls, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, x.withdrawer.Withdraw(ctx, a, slices.Clone(a.Escalation.addressed))
+		})
+		if err != nil {
+			x.log.Warn("carewire: pages could not be taken back", "cause", causeOf(err))
+		}
+	})
 }
 
 // unlessEnded applies f to the occurrence with the given ID while it is open.

@@ -105,6 +105,9 @@ func (h *Hub) connect() {
 	}
 	h.escalator.paging = &paging{pager: h.opt.Pager, timeout: h.opt.CallTimeout, log: h.log, trace: h.opt.Trace, places: newPlaces(pagesAtOnce), noPlace: &h.stats.limits.host,
 		panics: &h.stats.panics, failed: &h.stats.escalation.pagesFailed}
+	if w, ok := h.opt.Pager.(PageWithdrawer); ok {
+		h.escalator.withdrawer, h.escalator.withdrawCalls, h.alerts.moot = w, h.calls.withdraw, h.escalator.withdraw
+	}
 	if r, ok := h.opt.Pager.(PageReporter); ok && r.ReportsPages() {
 		h.escalator.reportWithin = h.opt.ReportWithin
 	}

@@ -371,3 +371,97 @@ func TestEachTroubleHasItsText(t *testing.T) {
 		return list
 	}(), "each has its text")
 }
+
+// reporter is a Pager that reports back, and takes pages back.
+type reporter struct {
+	pager
+	withdrawn []string
+}
+
+func (*reporter) ReportsPages() bool { return true }
+
+func (r *reporter) Withdraw(_ context.Context, a Alert, to []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.withdrawn = append(r.withdrawn, a.ID+" "+strings.Join(to, ","))
+	return nil
+}
+
+// What a paging gateway reports decides whether a level has reached anybody.
+func TestPageReports(t *testing.T) {
+	nurse := people["nurse"]
+	for _, c := range []struct {
+		name   string
+		report PageReport
+		want   string // pages within 100 s
+		err    error
+		state  ResponsibilityState
+	}{
+		{"silence", PageReport{}, "0s person:nurse, 20s person:doctor, 40s group:icu", nil, ResponsibilityUndefined},
+		{"delivered", PageReport{Key: "k-1/1/person:nurse", Outcome: PageDelivered}, "0s person:nurse, 30s person:doctor, 50s group:icu", nil, ResponsibilityUndefined},
+		{"read", PageReport{Key: "k-1/1/person:nurse", Outcome: PageRead, By: nurse}, "0s person:nurse, 30s person:doctor, 50s group:icu", nil, ResponsibilityUndefined},
+		{"accepted", PageReport{Key: "k-1/1/person:nurse", Outcome: PageAccepted, By: nurse}, "0s person:nurse", nil, ResponsibilityAccepted},
+		{"rejected", PageReport{Key: "k-1/1/person:nurse", Outcome: PageRejected, By: nurse}, "0s person:nurse, 5s person:doctor, 25s group:icu, 45s group:icu", nil, ResponsibilityRejected},
+		{"another level", PageReport{Key: "k-1/2/person:nurse", Outcome: PageDelivered}, "0s person:nurse, 20s person:doctor, 40s group:icu", nil, ResponsibilityUndefined},
+		{"another alert", PageReport{Key: "k-2/1/person:nurse", Outcome: PageDelivered}, "0s person:nurse, 20s person:doctor, 40s group:icu", ErrNotFound, ResponsibilityUndefined},
+		{"one who may not", PageReport{Key: "k-1/1/person:nurse", Outcome: PageAccepted, By: Principal{ID: "x", Role: RoleClinician}}, "0s person:nurse, 20s person:doctor, 40s group:icu", ErrForbidden, ResponsibilityUndefined},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &reporter{}
+				w := newWorld(t, nil, &Options{Policy: threeSteps, Pager: p, ReportWithin: 20 * time.Second})
+				defer w.close()
+				start := time.Now()
+				_, err := w.hub.Raise(t.Context(), high("k"))
+				require.NoError(t, err)
+				time.Sleep(5 * time.Second)
+				if c.report.Key != "" {
+					for range 2 { // gateways repeat themselves
+						_, err = w.hub.Receipt(t.Context(), c.report)
+						require.ErrorIs(t, err, c.err)
+					}
+				}
+				time.Sleep(50 * time.Second)
+				require.Equal(t, c.want, strings.Join(p.told(start), ", "))
+				a, err := w.hub.Alert(t.Context(), "p1", "k")
+				require.NoError(t, err)
+				require.Equal(t, c.state, a.Responsibility.State)
+				if c.state == ResponsibilityAccepted {
+					require.Equal(t, []string{"k-1 person:nurse"}, p.withdrawn)
+				} else {
+					require.Empty(t, p.withdrawn)
+				}
+			})
+		})
+	}
+}
+
+func TestPageReportIsChecked(t *testing.T) {
+	w := newWorld(t, nil, nil)
+	defer w.close()
+	for _, r := range []PageReport{{}, {Key: "k-1/1/person:nurse"}, {Key: "k-1/x/person:nurse", Outcome: PageRead}, {Key: "k-1/0/person:nurse", Outcome: PageRead},
+		{Key: "k-1/1/kim", Outcome: PageRead}, {Key: "/1/person:nurse", Outcome: PageRead}, {Key: "k-1/1/person:nurse", Outcome: "heard"},
+		{Key: "k-1/1/person:nurse", Outcome: PageRead, By: Principal{ID: "@x"}}} {
+		_, err := w.hub.Receipt(t.Context(), r)
+		var invalid *ValidationError
+		require.ErrorAs(t, err, &invalid)
+	}
+}
+
+// A receipt of somebody who was not told at this level does not count as reached.
+func TestReceiptOfWhoWasNotTold(t *testing.T) {
+	escalating(t, func(w *world, p *pager, start time.Time) {
+		t := w.t
+		p.deaf["person:nurse"] = true
+		doctor := w.dial("doctor")
+		defer doctor.ws.CloseNow()
+		a := high("k")
+		a.To = []string{"person:doctor"} // sees it, but the policy tells the nurse
+		_, err := w.hub.Raise(t.Context(), a)
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		require.Equal(t, "ok", doctor.ask(`{"type":"receipt","req":"r","patient":"p1","key":"k","alert_id":"k-1","stage":"delivered"}`)["type"])
+		time.Sleep(20 * time.Second)
+		require.Equal(t, []string{"5s person:doctor"}, p.told(start), "the nurse was not reached")
+	})
+}

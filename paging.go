@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -213,8 +212,3 @@ func (d *paging) hanging() int {
 // sealedKey names a page in the log, where no IDs belong: the first 16 hex digits
 // of the SHA-256 of its Key.
 func sealedKey(key string) string { return hexOf(digest([]byte(key)))[:16] }
-
-// pageKey names alert, level and recipient.
-func pageKey(a *Alert, to string) string {
-	return a.ID + "/" + strconv.Itoa(a.Escalation.Level) + "/" + to
-}

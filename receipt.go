@@ -71,20 +71,45 @@ func (rs *receipts) take(ctx context.Context, p *Principal, r Receipt) error {
 	if err := rs.keep(ctx, r, "r/"+r.AlertID+"/"+strconv.Itoa(r.Level)+"/"+string(r.Stage), AudienceStaff, nil); err != nil {
 		return err
 	}
-	if !p.mayAnswer() {
+	if !p.mayAnswer() || !p.addressed(a.Escalation.told, a.Patient) || a.Escalation.State == EscalationClaimed { // whom that tells is not on record yet
 		return nil
 	}
-	rs.add(a, p.ID)
+	_, err = rs.reached(ctx, a, p.ID)
+	return err
+}
+
+// reached notes that the present level of a has reached a person.
+func (rs *receipts) reached(ctx context.Context, a *Alert, person string) (Alert, error) {
+	rs.add(a, person)
 	if a.Escalation.reached {
-		return nil
+		return *a, nil
 	}
-	_, err = rs.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) {
-		if prev.Escalation.Level != r.Level {
+	return rs.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) {
+		if prev.Escalation.Level != a.Escalation.Level {
 			return *prev, false
 		}
 		return reached(prev)
 	}))
-	return err
+}
+
+// report takes in that a page to one recipient was delivered or read.
+func (rs *receipts) report(ctx context.Context, r Receipt, to string) (Alert, error) {
+	a, err := rs.alerts.newest(ctx, change{patient: r.Patient, key: r.Key, alertID: r.AlertID})
+	switch {
+	case err != nil:
+		return Alert{}, err
+	case a == nil || a.ID != r.AlertID:
+		return Alert{}, ErrNotFound
+	}
+	r.At = rs.logs.now()
+	if err := rs.keep(ctx, r, "r/"+r.AlertID+"/"+strconv.Itoa(r.Level)+"/"+string(r.Stage), AudienceStaff, nil); err != nil {
+		return Alert{}, err
+	}
+	x := &a.Escalation
+	if x.Level != r.Level || x.State != EscalationClaimed && !slices.Contains(x.told, to) { // of a claimed level it is not on record yet whom it tells
+		return *a, nil
+	}
+	return rs.reached(ctx, a, r.By.ID)
 }
 
 // takeReading takes in that p has got a notice; when everyone addressed has
