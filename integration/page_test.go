@@ -17,6 +17,7 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/internal/process"
+	"github.com/carewire/carewire/js/client"
 )
 
 // A stage is a hospital of a test's own behind the page of the ward example.
@@ -53,6 +54,7 @@ func openStage(t *testing.T, patients ...string) *stage {
 	s.hub = hub
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir("../examples/ward/page")))
+	mux.Handle("/client.js", client.Handler())
 	mux.Handle("/carewire", hub)
 	mux.HandleFunc("GET /pages", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("[]")) })
 	mux.HandleFunc("GET /ward", func(w http.ResponseWriter, r *http.Request) {

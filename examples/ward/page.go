@@ -9,6 +9,7 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/examples/javascript"
+	"github.com/carewire/carewire/js/client"
 )
 
 //go:embed page
@@ -23,13 +24,14 @@ func (w *ward) servePage(mux *http.ServeMux) {
 	}
 	mux.Handle("/", secured("default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "+
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", http.FileServerFS(files)))
+	mux.Handle("GET /client.js", client.Handler())
 	mux.Handle("GET /simple", secured("default-src 'none'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
 		http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Type", "text/html; charset=utf-8")
 			rw.Write(javascript.Page)
 		})))
 	mux.HandleFunc("GET /ward", w.known(func(u carewire.Principal) any {
-		return map[string]any{"groups": append([]string{}, u.Groups...), "patients": w.people.of(u), "names": w.people.names(u),
+		return map[string]any{"me": u.ID, "groups": append([]string{}, u.Groups...), "patients": w.people.of(u), "names": w.people.names(u),
 			"system": slices.Contains(u.Patients, carewire.SystemPatient)}
 	}))
 	mux.HandleFunc("GET /pages", w.known(func(u carewire.Principal) any {

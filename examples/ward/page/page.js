@@ -1,48 +1,58 @@
 // The page of the ward example: what is known of the patients, and how it is
-// shown. What concerns the connection is in line.js.
-import {Line} from "./line.js";
+// shown. What concerns the connection is in the client, js/client.
+import {createClient} from "./client.js";
 import {$, ago, buttons, clock, list, make, parts, prompt, span, text} from "./screen.js";
 
-const patients = new Map(); // by ID: names, and what the Hub has sent of each
-let line, token, me = {role: ""}, ward = {groups: [], patients: [], names: {}}, pages = [];
-const done = new Set();     // announcements made and receipts sent
+let client, watch, watched, token, me = {role: ""}, ward = {groups: [], patients: [], names: {}}, pages = [];
+const done = new Set();     // announcements made
 const did = {accept: "accepted", reject: "rejected", release: "released", assign: "assigned", close: "closed"};
 
 // ---- Coming in ----
 
 const get = (path) => fetch(path, {headers: {Authorization: "Bearer " + token}, signal: AbortSignal.timeout(30000)});
 
-function start() {
+async function start() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token"); // a fragment is not sent to any server
   if (given) history.replaceState(null, "", location.pathname);
   token = given ?? sessionStorage.getItem("token");
   if (!token) return signIn("");
   sessionStorage.setItem("token", token);
-  line = new Line(location.origin.replace("http", "ws") + "/carewire", token, {
-    before, event, change: render, granted: meet,
-    welcome(f) { me = f.principal; document.body.dataset.role = me.role; getPages(); },
-    forget(id) { Object.assign(patient(id), nothing()); },
-    revoked(id) {
-      patients.delete(id);
-      ward.patients = ward.patients.filter((p) => p.id !== id);
-      for (const [alert_id, t] of titles) if (t.patient === id) titles.delete(alert_id);
-    },
+  if (await askWard().catch(() => true) === undefined) return; // where it fails, it is asked for again
+  client = createClient({url: "carewire", storage: ward.me, token: async () => (await askWard()) && token});
+  client.subscribe(draw);
+  client.on("state", ({name}) => { if (name === "live" && me !== client.me) meet(client.me); });
+  client.on("alert", (a, {live, inbox}) => { if (!inbox) heard(a, live); });
+  client.on("notice", (n, {live, inbox}) => { if (live && !inbox && n.from !== me.id) say("New message: " + n.text); });
+  client.on("granted", askWard); // somebody new
+  client.on("revoked", (id) => {
+    ward.patients = ward.patients.filter((p) => p.id !== id);
+    for (const [alert_id, t] of titles) if (t.patient === id) titles.delete(alert_id);
   });
+  watchWard();
 }
 
-// before asks for the ward, and so finds out whether the token is good.
-async function before() {
+function meet(who) {
+  me = who;
+  document.body.dataset.role = me.role;
+  getPages();
+}
+
+// askWard asks who is on the ward, and so finds out whether the token is good.
+async function askWard() {
   const answer = await get("ward");
   if (answer.status === 401) return signIn("This token is not known.");
   ward = await answer.json();
-  meet();
-  if (ward.groups.length === 0) return {patients: ward.patients.map((p) => p.id)};
-  return ward.system ? {groups: ward.groups, patients: ["@system"]} : {groups: ward.groups};
+  watchWard();
+  return true;
 }
 
-async function meet(id) {
-  if (id) ward = await (await get("ward")).json(); // somebody new
-  for (const x of ward.patients) Object.assign(patient(x.id), x);
+// watchWard watches the user's groups, or the patients who have none.
+function watchWard() {
+  const all = ward.groups.length === 0 ? {patients: ward.patients.map((p) => p.id)} : {groups: ward.groups, patients: ward.system ? ["@system"] : []};
+  if (!client || watched === JSON.stringify(all) || ward.groups.length + ward.patients.length === 0) return;
+  watched = JSON.stringify(all);
+  watch?.stop();
+  watch = client.watch(all);
 }
 
 function signIn(why) {
@@ -58,60 +68,41 @@ $("login").onsubmit = (e) => {
   location.hash = new URLSearchParams({token: $("token").value.trim()});
   location.reload();
 };
-$("leave").onclick = () => { sessionStorage.removeItem("token"); line.close(); location.reload(); };
+$("leave").onclick = () => { sessionStorage.removeItem("token"); client?.stop(); location.reload(); };
 
 // ---- What is known ----
 
-const nothing = () => ({vitals: new Map(), alerts: new Map(), notices: new Map(), read: new Map()});
+const nothing = {current: false, vitals: new Map(), alerts: new Map(), notices: new Map(), receipts: new Map(), newest() {}};
+
+// patient is what the ward and the Hub say of one.
 function patient(id) {
-  if (!patients.has(id)) patients.set(id, {id, name: id === "@system" ? "carewire itself" : id, bed: "", ...nothing()});
-  return patients.get(id);
+  const named = ward.patients.find((p) => p.id === id) ?? {id, name: id === "@system" ? "carewire itself" : id, bed: ""};
+  return {...named, held: client.patients.get(id) ?? nothing};
 }
+const everybody = () => [...client.patients.keys()].map(patient);
 const rank = {high: 4, medium: 3, low: 2, info: 1};
 const mine = (to) => to.some((t) => t === "person:" + me.id || t === "role:" + me.role || ward.groups.includes(t.replace("group:", "")) ||
   t === "patient" && me.role === "patient");
 const say = (text) => { $("say").textContent = text; };
 
-function event(f) {
-  const p = patient(f.patient);
-  if (f.type === "vital") {
-    const v = f.vital, key = [v.code, v.system, v.device, v.site, v.test].join(" "), old = p.vitals.get(key);
-    v.at = Math.min(Date.parse(v.time), Date.parse(v.received));
-    if (!old || v.at >= old.at) p.vitals.set(key, v); // a late one does not take the place of a newer one
-  } else if (f.type === "alert") {
-    takeAlert(p, f.alert);
-  } else if (f.type === "notice") {
-    p.notices.set(f.notice.notice_id, f.notice);
-    if (line.current(p.id) && f.notice.from !== me.id) say("New message: " + f.notice.text);
-  } else if (f.type === "receipt" && f.receipt.notice_id) {
-    p.read.set(f.receipt.notice_id, f.receipt);
-  }
-}
-
 const idOf = (a) => `${a.alert_id} ${a.patient}`; // another patient's alert may have the same ID
 
-function takeAlert(p, a) {
-  const key = (a.test ? "test " : "") + a.key, id = idOf(a); // a test has keys of its own
-  if (a.ended) p.alerts.delete(key); else p.alerts.set(key, a);
+function heard(a, live) {
+  const p = patient(a.patient), id = idOf(a);
   if (!done.has(id) || a.ended) {
-    if (line.current(p.id)) say(`${a.ended ? "Ended" : `New alert, ${a.priority} priority`}: ${a.text}. ${p.name}, ${p.bed}.`);
+    if (live) say(`${a.ended ? "Ended" : `New alert, ${a.priority} priority`}: ${a.text}. ${p.name}, ${p.bed}.`);
     done.add(id);
   }
   const level = `${id}/${a.escalation?.level}`;
   if (!done.has(level)) { done.add(level); getPages(); }
-  sendReceipts(a);
+  present();
 }
 
-// sendReceipts tells the Hub, at each level of which the user is told, that the alert is here and on the screen.
-function sendReceipts(a) {
-  if (a.ended || me.role === "viewer" || !mine([...(a.to ?? []), ...(a.escalation?.told ?? [])])) return;
-  for (const stage of document.visibilityState === "visible" ? ["delivered", "presented"] : ["delivered"]) {
-    const once = [idOf(a), a.escalation?.level, stage].join("/");
-    if (!done.has(once)) line.ask("receipt", {patient: a.patient, key: a.key, alert_id: a.alert_id, stage});
-    done.add(once);
-  }
+// present tells the Hub, at each level of which the user is told, that alerts are on the screen.
+function present() {
+  if (document.visibilityState === "visible") for (const p of client?.patients.values() ?? []) p.alerts.forEach((a) => client.presented(a));
 }
-document.addEventListener("visibilitychange", () => patients.forEach((p) => p.alerts.forEach(sendReceipts)));
+document.addEventListener("visibilitychange", present);
 
 async function getPages() {
   if (me.role !== "clinician") return;
@@ -121,46 +112,38 @@ async function getPages() {
 
 // ---- What people do ----
 
-// request reports whether it was done, and shows why not. What becomes of a vital stands in an ok, too.
-async function request(type, members) {
+// request reports whether a command was done, and shows why not.
+async function request(command) {
   $("failed").textContent = "";
-  const reply = await line.ask(type, members), error = reply.type === "ok" ? reply.results?.[0].error : reply;
-  if (!error) return true;
-  if (error.retry === "later") {
-    await new Promise((again) => setTimeout(again, Math.max(error.retry_ms ?? 0, 1000)));
-    return request(type, members);
-  }
-  const by = reply.alert?.responsibility?.by;
-  const why = {conflict: `${by?.name ?? "Somebody"} was faster.`, ended: "This alert is over.", refused: "That is not possible now.", forbidden: "You may not do this."};
-  $("failed").textContent = why[error.code] ?? "That did not work: " + error.code;
+  const {state, code, alert} = await command.over, by = alert?.responsibility?.by;
+  if (state === "done") return true;
+  const why = {conflict: by ? `${by.name ?? by.id} was faster.` : "This alert has changed. Look again.", ended: "This alert is over.",
+    refused: "That is not possible now.", forbidden: "You may not do this.", expired: "That was not sent: there was no connection. Try again."};
+  $("failed").textContent = why[code] ?? "That did not work: " + code;
   return false;
 }
 
-const answer = (a, what, more) => request("answer", {patient: a.patient, key: a.key, alert_id: a.alert_id, event_id: crypto.randomUUID(), do: what, ...more});
 async function close(a) {
   const present = a.condition === "present";
   const reason = await prompt(present ? "Close although the condition is still present?" : "Close this alert?", present ? "Why? (required)" : "Why?", "Close it", present);
-  if (reason !== undefined) answer(a, "close", {...(reason ? {reason} : {}), ...(present ? {force: true} : {})});
+  if (reason !== undefined) request(client.close(a, {...(reason ? {reason} : {}), ...(present ? {force: true} : {})}));
 }
 
-const notify = (p, to, text, more) => request("notify", {notice: {patient: p.id, notice_id: crypto.randomUUID(), to, text, ...more}});
 async function write(p, to, replies_to) {
   const words = await prompt(me.role === "patient" ? "Write to your nurses" : "Write to " + p.name, "Message", "Send", true);
   if (!words) return;
-  notify(p, [to], words, {...(replies_to ? {replies_to} : {}), ...(to === "patient" ? {audience: "staff"} : {})});
-  if (replies_to) read(p, replies_to);
+  request(client.notify({patient: p.id, to: [to], text: words, ...(replies_to ? {replies_to: replies_to.notice_id} : {}), ...(to === "patient" ? {audience: "staff"} : {})}));
+  if (replies_to) read(replies_to);
 }
-const read = (p, notice_id) => request("receipt", {patient: p.id, notice_id, stage: "read"});
+const read = (n) => request(client.read(n));
 
 function feel(p, code) {
-  const vital = {patient: p.id, code: "feeling", system: "ward-example", coded: {system: "ward-example", code}, vital_id: crypto.randomUUID(), time: new Date(line.now()).toISOString()};
-  request("publish", {vitals: [vital]}).then((ok) => ok && say("Thank you, your nurses can see it."));
+  const vital = {patient: p.id, code: "feeling", system: "ward-example", coded: {system: "ward-example", code}};
+  request(client.publish([vital])).then((ok) => ok && say("Thank you, your nurses can see it."));
 }
 function callNurse(p) {
-  const alert = {patient: p.id, key: "call-nurse", text: "Patient calls a nurse", priority: "medium", kind: "advisory", audience: "all", to: ["group:" + p.group]};
-  request("raise", {event_id: crypto.randomUUID(), alert});
+  request(client.raise({patient: p.id, key: "call-nurse", text: "Patient calls a nurse", priority: "medium", kind: "advisory", audience: "all", to: ["group:" + p.group]}));
 }
-const clear = (a) => request("clear", {patient: a.patient, key: a.key, alert_id: a.alert_id, event_id: crypto.randomUUID()});
 
 // ---- What is on the screen ----
 
@@ -172,22 +155,17 @@ const nameOf = (id) => ward.names[id] ?? id;
 const addressee = (to) => to === "patient" ? "patient" : to.startsWith("person:") ? nameOf(to.slice(7)) : to.replace(/^\w+:/, "").replace("-", " ");
 const titles = new Map(); // of alerts, for the pager
 
-let drawn = false;
-function render() {
-  if (!drawn) requestAnimationFrame(() => { drawn = false; draw(); });
-  drawn = true;
-}
-
 function draw() {
   if (!me.role) return;
+  const {name, silent, store, code} = client.state;
   document.querySelector("main").hidden = $("leave").hidden = false;
   text($("who"), `${me.name} · ${me.role}`);
-  text($("line"), {live: "Live", connecting: "Connecting", lost: "Trying again", ended: "Disconnected"}[line.state]);
-  $("line").className = line.state === "live" && line.quiet() <= 50 ? "live" : "";
-  const trouble = line.quiet() > 50 ? "Nothing has come from the server for more than 50 seconds. What you see is old." :
-    line.state === "ended" ? `The server has ended this connection (${line.closed}). What you see is old.` :
-    line.state !== "live" ? "The connection is lost. What you see is not current." :
-    line.store === "failing" ? "The server cannot store anything now. What you see may be incomplete, and what you send may be lost." : "";
+  text($("line"), {live: "Live", failing: "Live", quiet: "Quiet", connecting: "Connecting", lost: "Trying again", ended: "Disconnected"}[name]);
+  $("line").className = name === "live" || name === "failing" ? "live" : "";
+  const trouble = name === "quiet" ? `Nothing has come from the server for ${span(silent)}. What you see may be old.` :
+    name === "ended" ? `The server has ended this connection (${code}). What you see is old.` :
+    name === "lost" || name === "connecting" ? "The connection is lost. What you see is not current." :
+    store === "failing" ? "The server cannot store anything now. What you see may be incomplete, and what you send has to wait." : "";
   $("stale").hidden = !trouble;
   text($("stale"), trouble);
   drawAlerts();
@@ -199,31 +177,31 @@ function draw() {
 }
 
 function drawAlerts() {
-  const all = [...patients.values()].flatMap((p) => [...p.alerts.values()].map((a) => ({p, a, over: a.condition === "over", taken: a.responsibility?.state === "accepted"})));
+  const all = everybody().flatMap((p) => [...p.held.alerts.values()].map((a) => ({p, a, over: a.condition === "over", taken: a.responsibility?.state === "accepted"})));
   all.sort((x, y) => x.taken - y.taken || x.over - y.over || rank[y.a.priority] - rank[x.a.priority] || x.a.onset.localeCompare(y.a.onset));
   text($("alerts-title"), me.role === "patient" ? "Your calls" : `Open alerts (${all.length})`);
   document.title = (all.length ? `(${all.length}) ` : "") + "Ward";
   $("calm").hidden = all.length > 0;
   list($("alerts"), all.map((x) => [idOf(x.a), x]), parts("article", "", ["badge", "span"], ["head", "h3"], ["where"], ["why"], ["has"], ["told"], ["said"], ["buttons", "div"]), (e, {p, a, over, taken}) => {
-    const r = a.responsibility ?? {}, x = a.escalation ?? {}, s = a.source ?? {}, due = (Date.parse(x.due) - line.now()) / 1000;
+    const r = a.responsibility ?? {}, x = a.escalation ?? {}, s = a.source ?? {}, due = (Date.parse(x.due) - client.now()) / 1000;
     e.className = `alert ${a.priority} ${taken || over ? "" : "untaken"}`;
     titles.set(a.alert_id, {patient: p.id, text: `${a.text} (${p.name})`});
     text(e.badge, signs[a.priority] + (a.kind === "technical" ? " · technical" : "") + (a.test ? " · TEST" : ""));
     text(e.head, a.text);
     text(e.where, `${p.name}${p.bed ? " · " + p.bed : ""}`);
     text(e.why, (s.value !== undefined && s.unit ? `${s.value} ${human(s.unit)}, limit ${s.limits}. ` : "") +
-      `Since ${clock(a.onset)} (${span((line.now() - Date.parse(a.onset)) / 1000)})${over ? ". It is over, and nobody has seen to it" : ""}`);
+      `Since ${clock(a.onset)} (${span((client.now() - Date.parse(a.onset)) / 1000)})${over ? ". It is over, and nobody has seen to it" : ""}`);
     text(e.has, taken ? `${r.by.name ?? r.by.id} has it, until ${clock(r.until)}` : r.state === "rejected" ? `${r.by.name ?? r.by.id} cannot. Nobody has it` : "Nobody has it");
     text(e.told, taken || me.role === "patient" ? "" : (x.told ? `Told: ${x.told.map(addressee).join(", ")} (level ${x.level})` : "Nobody told yet") +
       (due > 0 && !over ? `, next in ${span(due)}` : ""));
     text(e.said, (a.answers ?? []).slice(-3).map((w) => `${clock(w.at)} ${w.by.name ?? w.by.id}: ${did[w.do] ?? w.do}${w.reason ? ", " + w.reason : ""}`).join(" · "));
     const own = taken && r.by.id === me.id, acts = {};
     if (me.role === "clinician") {
-      if (!taken) Object.assign(acts, {Accept: () => answer(a, "accept"), Reject: () => answer(a, "reject")});
-      if (own) acts.Release = () => answer(a, "release");
+      if (!taken) Object.assign(acts, {Accept: () => request(client.accept(a)), Reject: () => request(client.reject(a))});
+      if (own) acts.Release = () => request(client.release(a));
       acts.Close = () => close(a);
     } else if (s.by === me.id && !over) {
-      acts["I am fine now"] = () => clear(a);
+      acts["I am fine now"] = () => request(client.clear(a));
     }
     buttons(e.buttons, acts, `${a.text}, ${p.name}`);
   });
@@ -254,8 +232,8 @@ function drawPatients() {
     return e;
   };
   list($("patients"), ward.patients.map((x) => [x.id, patient(x.id)]), create, (e, p) => {
-    const present = [...p.alerts.values()].filter((a) => a.condition === "present");
-    const worst = present.sort((a, b) => rank[b.priority] - rank[a.priority])[0], current = line.current(p.id);
+    const present = [...p.held.alerts.values()].filter((a) => a.condition === "present");
+    const worst = present.sort((a, b) => rank[b.priority] - rank[a.priority])[0], current = p.held.current;
     e.className = `patient ${worst?.priority ?? ""} ${current ? "" : "notcurrent"}`;
     text(e.name, p.name);
     text(e.bed, current ? p.bed : p.bed + " · not current");
@@ -265,9 +243,9 @@ function drawPatients() {
     e.write.onclick = () => write(p, "patient");
     e.write.ariaLabel = "Write to " + p.name;
     for (const [code] of shown) {
-      const d = e[code], v = [...p.vitals.values()].filter((v) => v.code === code).sort((a, b) => b.at - a.at)[0];
+      const d = e[code], v = p.held.newest(code);
       d.hidden = !v && code === "feeling";
-      const late = v ? line.now() - v.at : 0, old = v && (!current || late > 1000 * (v.every ? Math.max(10, 3 * v.every) : 900));
+      const late = v ? client.now() - v.at : 0, old = v && p.held.stale(code);
       d.className = old ? "old" : "";
       const [number, unit] = reading(v);
       text(d.number, number);
@@ -283,22 +261,22 @@ function drawNotices() {
   const own = ward.patients[0];
   if (me.role === "patient" && own) {
     buttons($("feelings"), Object.fromEntries(Object.entries(feelings).map(([code, label]) => [label, () => feel(own, code)])), "how you feel");
-    $("call").disabled = patient(own.id).alerts.get("call-nurse")?.condition === "present";
+    $("call").disabled = patient(own.id).held.alerts.get("call-nurse")?.condition === "present";
     $("call").onclick = () => callNurse(own);
     $("write").onclick = () => write(own, "group:" + own.group);
   }
-  const all = [...patients.values()].flatMap((p) => [...p.notices.values()].map((n) => ({p, n})));
+  const all = everybody().flatMap((p) => [...p.held.notices.values()].map((n) => ({p, n})));
   all.sort((x, y) => y.n.time.localeCompare(x.n.time));
   $("silent").hidden = all.length > 0;
   list($("notices"), all.slice(0, 20).map((x) => [`${x.n.notice_id} ${x.p.id}`, x]), parts("li", "", ["head"], ["body"], ["state"], ["buttons", "div"]), (e, {p, n}) => {
-    const r = p.read.get(n.notice_id), toMe = n.from !== me.id && mine(n.to ?? []);
+    const r = p.held.receipts.get(n.notice_id)?.findLast((r) => r.stage === "read"), toMe = n.from !== me.id && mine(n.to ?? []);
     e.className = toMe && !r ? "unread" : "";
     e.head.className = e.state.className = "quiet";
     text(e.head, `${nameOf(n.from)} to ${(n.to ?? []).map((t) => t === "patient" ? p.name : addressee(t)).join(", ")}, ${clock(n.time)}`);
     text(e.body, n.text);
     text(e.state, r ? `Read by ${r.by.name ?? r.by.id}, ${clock(r.at)}` : "Not read yet");
-    buttons(e.buttons, toMe ? {...(r ? {} : {Read: () => read(p, n.notice_id)}),
-      Reply: () => write(p, me.role === "patient" ? "person:" + n.from : "patient", n.notice_id)} : {}, "message from " + nameOf(n.from));
+    buttons(e.buttons, toMe ? {...(r ? {} : {Read: () => read(n)}),
+      Reply: () => write(p, me.role === "patient" ? "person:" + n.from : "patient", n)} : {}, "message from " + nameOf(n.from));
   });
 }
 
