@@ -28,6 +28,10 @@ const (
 	versionR4  = "4.0"
 	versionR4B = "4.3"
 	versionR5  = "5.0"
+
+	// versionJSON is R4B's with a relative reference to the subscription, which is
+	// all that the clients understand that bind by JSON: @medplum/core.
+	versionJSON = "json"
 )
 
 const (
@@ -154,7 +158,11 @@ func (s *Server) statusEntry(sub *subscription, version string, m message) bundl
 	if version == versionR4 {
 		e.Resource = s.statusParameters(sub, id, m)
 	} else {
-		e.Resource = s.statusResource(sub, id, m)
+		status := s.statusResource(sub, id, m)
+		if version == versionJSON {
+			status.Subscription = &reference{Reference: "Subscription/" + sub.ID}
+		}
+		e.Resource = status
 	}
 	return e
 }

@@ -209,7 +209,7 @@ func (k *socket) handle(text string) {
 	case json.Unmarshal([]byte(text), &request) != nil:
 		k.complain(fail(400, "structure", "not understood"))
 	case request.Type == "bind-with-token":
-		k.bind(request.Payload.Token, versionR4B)
+		k.bind(request.Payload.Token, versionJSON)
 	case request.Type == "unbind-from-token":
 		k.unbindToken(request.Payload.Token)
 	case request.Type == "ping":
