@@ -205,7 +205,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 // accepted stays open, latched, until somebody does. Clearing one that is over
 // changes nothing.
 func (h *Hub) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
-	if err := ref.validate(); err != nil {
+	if err := ref.Validate(); err != nil {
 		return Alert{}, err
 	}
 	return h.clear(ctx, nil, host, ref, "")
@@ -241,7 +241,7 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 // Answer gives the answer of a person, who must be allowed to. With AnswerAccept the
 // person is responsible until the acceptance runs out, is given back or taken over.
 func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) (Alert, error) {
-	if err := ref.validate(); err != nil {
+	if err := ref.Validate(); err != nil {
 		return Alert{}, err
 	}
 	if err := w.validate(); err != nil {
@@ -291,7 +291,7 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 // the patient never had one under that key.
 func (h *Hub) Alert(ctx context.Context, patient, key string) (Alert, error) {
 	ref := AlertRef{Patient: patient, Key: key}
-	if err := ref.validate(); err != nil {
+	if err := ref.Validate(); err != nil {
 		return Alert{}, err
 	}
 	a, err := h.alerts.newest(ctx, change{patient: patient, key: key})

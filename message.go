@@ -435,7 +435,8 @@ func (a *Answer) validate() error {
 	return nil
 }
 
-func (ref *AlertRef) validate() error {
+// Validate returns a *ValidationError unless ref can name an alert.
+func (ref *AlertRef) Validate() error {
 	switch {
 	case !validPatient(ref.Patient):
 		return invalid("patient", "must be an ID")

@@ -2,7 +2,6 @@ package carewire
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -98,8 +97,8 @@ func (x *openIndex) catchUp(mark string, took func(*Entry, bool), compare func([
 				foreign = append(foreign, e.Patient)
 			}
 			took(e, fresh)
-			x.findReadings(e)
 		}
+		x.findReadings(list)
 		if len(foreign) > 0 {
 			compare(foreign) // though no wake-up has come
 		}
@@ -315,25 +314,41 @@ func (x *openIndex) count(t time.Time) (open, overdue int) {
 	return open, overdue
 }
 
-// findReadings finds out who has read a notice, as others have noted it.
-func (x *openIndex) findReadings(e *Entry) {
-	if e.Kind == KindReceipt {
-		if notice, to, ok := strings.Cut(strings.TrimPrefix(e.Key, "r/"), "/"); ok {
-			x.noteReading(openKey{e.Patient, "n/" + notice}, to)
+const keysAtOnce = 1000 // keys that the Store is asked for
+
+// findReadings finds out who has read notices, as others have noted it.
+func (x *openIndex) findReadings(list []Entry) {
+	var keys []StateKey
+	for i := range list {
+		e := &list[i]
+		x.noteReceipt(e)
+		if e.Kind != KindNotice || !e.Open {
+			continue
+		}
+		for _, to := range e.To {
+			keys = append(keys, StateKey{e.Patient, "r/" + strings.TrimPrefix(e.Key, "n/") + "/" + to})
 		}
 	}
-	if e.Kind != KindNotice || !e.Open {
-		return
-	}
-	x.insist(x.ctx, "readings/"+e.Patient+"/"+e.Key, func(ctx context.Context) error {
-		for _, to := range e.To {
-			switch _, err := x.store.Get(ctx, e.Patient, "r/"+strings.TrimPrefix(e.Key, "n/")+"/"+to); {
-			case err == nil:
-				x.noteReading(openKey{e.Patient, e.Key}, to)
-			case !errors.Is(err, ErrNotFound):
+	for some := range slices.Chunk(keys, keysAtOnce) {
+		x.insist(x.ctx, "readings/"+some[0].Patient+"/"+some[0].Key, func(ctx context.Context) error {
+			found, err := x.store.states(ctx, some)
+			if err != nil {
 				return unavailable(err)
 			}
-		}
-		return nil
-	})
+			for i := range found {
+				x.noteReceipt(&found[i])
+			}
+			return nil
+		})
+	}
+}
+
+// noteReceipt takes down who has read a notice.
+func (x *openIndex) noteReceipt(e *Entry) {
+	if e.Kind != KindReceipt {
+		return
+	}
+	if notice, to, ok := strings.Cut(strings.TrimPrefix(e.Key, "r/"), "/"); ok {
+		x.noteReading(openKey{e.Patient, "n/" + notice}, to)
+	}
 }

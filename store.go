@@ -191,6 +191,17 @@ type Waker interface {
 	Wake() <-chan []string
 }
 
+// StateKey names a key of a patient's log.
+type StateKey struct{ Patient, Key string }
+
+// StateReader is implemented by Stores that look up many keys for little more
+// than one. States returns what Get returns for each of the keys, in any order;
+// keys that Get does not find are left out, and one that is named twice may come
+// twice. A Hub asks for at most 1,000 at once.
+type StateReader interface {
+	States(ctx context.Context, keys []StateKey) ([]Entry, error)
+}
+
 // Clock is implemented by Stores that have a time of their own, which then
 // decides about Due and Received for all nodes alike. Without it the Hub's own
 // clock does.

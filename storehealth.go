@@ -180,6 +180,24 @@ func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, e
 	return sound([]Entry{e})[0], err
 }
 
+// states looks up many keys: at once, if the Store can.
+func (g *guardedStore) states(ctx context.Context, keys []StateKey) (found []Entry, err error) {
+	if r, ok := g.Store.(StateReader); ok {
+		defer g.begin()(&err)
+		found, err = r.States(ctx, keys)
+		return sound(found), err
+	}
+	for _, k := range keys {
+		e, err := g.Get(ctx, k.Patient, k.Key)
+		if err == nil {
+			found = append(found, e)
+		} else if !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
 func (g *guardedStore) Heads(ctx context.Context, patients []string) (h []Head, err error) {
 	defer g.begin()(&err)
 	return g.Store.Heads(ctx, patients)

@@ -377,7 +377,7 @@ func (r *request) check() error {
 		if !validID(r.EventID) {
 			return invalid("event_id", "must be an ID")
 		}
-		if err := r.Ref.validate(); err != nil {
+		if err := r.Ref.Validate(); err != nil {
 			return err
 		}
 		if r.Ref.ID == "" {

@@ -524,7 +524,7 @@ func TestValidateGoCalls(t *testing.T) {
 	require.NoError(t, alert.Validate())
 	require.NoError(t, notice.Validate())
 	require.NoError(t, answer.validate())
-	require.NoError(t, ref.validate())
+	require.NoError(t, ref.Validate())
 	receipt := Receipt{Patient: "p", NoticeID: "n-1", Stage: StageRead}
 	require.NoError(t, receipt.validate())
 	assign := Answer{Do: AnswerAssign, To: "group:ward-5"}
@@ -553,7 +553,7 @@ func TestValidateGoCalls(t *testing.T) {
 	receipt.Key = "k"
 	invalidAt(t, "notice_id", receipt.validate())
 	ref.ID = "*"
-	invalidAt(t, "alert_id", ref.validate())
+	invalidAt(t, "alert_id", ref.Validate())
 }
 
 // unframe takes a server's frame apart, as a client would.

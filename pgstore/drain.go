@@ -18,7 +18,7 @@ const (
 	perDrain   = 100                    // events taken at once
 )
 
-// Drain gives hub what RaiseTx and PublishTx left, alerts first and else in the
+// Drain gives hub what RaiseTx, ClearTx, NotifyTx and PublishTx left, vitals last and else in the
 // order in which they were left, until ctx ends, the hub is shut down or the
 // Store is closed; it returns why. Run it in a goroutine at every node: one of
 // them works, another goes on when that one dies. What was given to a hub but
@@ -55,10 +55,46 @@ func (s *Store) Drain(ctx context.Context, hub *carewire.Hub) error {
 // left is an event that a transaction left.
 type left struct {
 	n     int64
-	kind  carewire.Kind
+	kind  carewire.Kind // KindVital, else KindAlert
+	what  leftAs
 	event string
-	alert carewire.Alert // the event, if it is one
-	err   error          // what became of it
+	err   error // what became of it
+}
+
+// leftAs says what is to be done with an event that is no vital.
+type leftAs int16
+
+const (
+	leftRaise leftAs = iota
+	leftClear
+	leftNotice
+)
+
+// read returns whose an event is, and what does with it what it was left for.
+func (e *left) read() (patient string, give func(context.Context, *carewire.Hub) error, err error) {
+	switch e.what {
+	case leftClear:
+		var c cleared
+		err = json.Unmarshal([]byte(e.event), &c)
+		return c.Patient, func(ctx context.Context, hub *carewire.Hub) error {
+			_, err := hub.Clear(ctx, carewire.AlertRef(c))
+			return err
+		}, err
+	case leftNotice:
+		var n carewire.Notice
+		err = json.Unmarshal([]byte(e.event), &n)
+		return n.Patient, func(ctx context.Context, hub *carewire.Hub) error {
+			_, err := hub.Notify(ctx, n)
+			return err
+		}, err
+	default:
+		var a carewire.Alert
+		err = json.Unmarshal([]byte(e.event), &a)
+		return a.Patient, func(ctx context.Context, hub *carewire.Hub) error {
+			_, err := hub.Raise(ctx, a)
+			return err
+		}, err
+	}
 }
 
 const (
@@ -72,7 +108,7 @@ const (
 		with later as materialized (
 			select kind, ` + patientSQL + ` as patient, min(n) as n from carewire.pending
 			where refused is null and after > statement_timestamp() group by 1, 2)
-		select n, kind, event from carewire.pending p where refused is null and after <= statement_timestamp()
+		select n, kind, what, event from carewire.pending p where refused is null and after <= statement_timestamp()
 			and not exists (select from later l where l.kind = p.kind and l.patient = ` + patientSQL + ` and l.n < p.n)
 		order by kind desc, n limit $1`
 
@@ -104,7 +140,7 @@ func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
 	b.Queue(turnSQL, "carewire drain "+s.schema).QueryRow(func(row pgx.Row) error { return row.Scan(&mine) })
 	b.Queue(s.sql(leftSQL), perDrain).Query(func(rows pgx.Rows) error {
 		var e left
-		_, err := pgx.ForEachRow(rows, []any{&e.n, &e.kind, &e.event}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&e.n, &e.kind, &e.what, &e.event}, func() error {
 			events = append(events, new(e))
 			return nil
 		})
@@ -126,30 +162,37 @@ func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
 }
 
 // give hands events to hub, as many as it takes before ctx ends: all vitals
-// together, and the alerts of different patients side by side.
+// together, and what else there is of different patients side by side.
 func give(ctx context.Context, hub *carewire.Hub, events []*left) {
 	var vitals []carewire.Vital
 	var published []*left
-	alerts := map[string][]*left{}
+	var wg sync.WaitGroup
+	others := map[string][]func(failed error) error{} // each told whether the one before it failed
 	for _, e := range events {
 		if e.kind == carewire.KindVital {
 			var v carewire.Vital
 			if e.err = json.Unmarshal([]byte(e.event), &v); e.err == nil {
 				vitals, published = append(vitals, v), append(published, e)
 			}
-		} else if e.err = json.Unmarshal([]byte(e.event), &e.alert); e.err == nil {
-			alerts[e.alert.Patient] = append(alerts[e.alert.Patient], e)
+			continue
 		}
+		patient, give, err := e.read()
+		if e.err = err; err != nil {
+			continue
+		}
+		others[patient] = append(others[patient], func(failed error) error {
+			if failed == nil || refusal(failed) != "" { // else the later ones wait, too
+				failed = give(ctx, hub)
+			}
+			e.err = failed
+			return failed
+		})
 	}
-	var wg sync.WaitGroup
-	for _, list := range alerts {
+	for _, list := range others {
 		wg.Go(func() {
 			var err error
-			for _, e := range list {
-				if err == nil || refusal(err) != "" { // else the later ones wait, too
-					_, err = hub.Raise(ctx, e.alert)
-				}
-				e.err = err
+			for _, do := range list {
+				err = do(err)
 			}
 		})
 	}
@@ -198,6 +241,10 @@ func refusal(err error) string {
 		return "invalid: " + invalid.Field
 	case errors.Is(err, carewire.ErrIDReused):
 		return string(carewire.CodeIDReused)
+	case errors.Is(err, carewire.ErrEnded): // another occurrence was to be cleared
+		return string(carewire.CodeEnded)
+	case errors.Is(err, carewire.ErrForbidden), errors.Is(err, carewire.ErrNotFound): // there is no such alert
+		return string(carewire.CodeForbidden)
 	case errors.As(err, &request) && request.Retry == carewire.RetryNever:
 		return string(request.Code)
 	case errors.As(err, &syntax):

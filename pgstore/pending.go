@@ -27,6 +27,31 @@ func (s *Store) RaiseSQL(ctx context.Context, tx *sql.Tx, a carewire.Alert) erro
 	return s.leaveAlert(ctx, onSQL(tx), a)
 }
 
+// ClearTx leaves in the host's own transaction that the condition of an alert is
+// over, as RaiseTx does that it has begun. An empty ID in ref means the alert
+// that is open when the Hub takes it, after what was left before it.
+func (s *Store) ClearTx(ctx context.Context, tx pgx.Tx, ref carewire.AlertRef) error {
+	return s.leaveClear(ctx, onPgx(tx), ref)
+}
+
+// ClearSQL is ClearTx for a transaction of database/sql, with any driver for
+// PostgreSQL.
+func (s *Store) ClearSQL(ctx context.Context, tx *sql.Tx, ref carewire.AlertRef) error {
+	return s.leaveClear(ctx, onSQL(tx), ref)
+}
+
+// NotifyTx leaves a notice in the host's own transaction, as RaiseTx does an
+// alert. One without an ID gets one.
+func (s *Store) NotifyTx(ctx context.Context, tx pgx.Tx, n carewire.Notice) error {
+	return s.leaveNotice(ctx, onPgx(tx), n)
+}
+
+// NotifySQL is NotifyTx for a transaction of database/sql, with any driver for
+// PostgreSQL.
+func (s *Store) NotifySQL(ctx context.Context, tx *sql.Tx, n carewire.Notice) error {
+	return s.leaveNotice(ctx, onSQL(tx), n)
+}
+
 // PublishTx leaves vitals in the host's own transaction, as RaiseTx does
 // alerts. A Vital without a Time was measured now.
 func (s *Store) PublishTx(ctx context.Context, tx pgx.Tx, vitals ...carewire.Vital) error {
@@ -63,11 +88,39 @@ func (s *Store) leaveAlert(ctx context.Context, in execute, a carewire.Alert) er
 	if err := a.Validate(); err != nil {
 		return err
 	}
-	b, err := json.Marshal(a)
+	return s.leaveOne(ctx, in, leftRaise, a)
+}
+
+// cleared is an AlertRef as it is left.
+type cleared struct {
+	Patient string `json:"patient"`
+	Key     string `json:"key"`
+	ID      string `json:"alert_id,omitempty"`
+}
+
+func (s *Store) leaveClear(ctx context.Context, in execute, ref carewire.AlertRef) error {
+	if err := ref.Validate(); err != nil {
+		return err
+	}
+	return s.leaveOne(ctx, in, leftClear, cleared(ref))
+}
+
+func (s *Store) leaveNotice(ctx context.Context, in execute, n carewire.Notice) error {
+	if n.ID == "" {
+		n.ID = rand.Text()
+	}
+	if err := n.Validate(); err != nil {
+		return err
+	}
+	return s.leaveOne(ctx, in, leftNotice, n)
+}
+
+func (s *Store) leaveOne(ctx context.Context, in execute, what leftAs, event any) error {
+	b, err := json.Marshal(event)
 	if err != nil {
 		return err
 	}
-	return s.leave(ctx, in, carewire.KindAlert, []string{string(b)})
+	return s.leave(ctx, in, carewire.KindAlert, what, []string{string(b)})
 }
 
 func (s *Store) leaveVitals(ctx context.Context, in execute, vitals []carewire.Vital) error {
@@ -91,15 +144,15 @@ func (s *Store) leaveVitals(ctx context.Context, in execute, vitals []carewire.V
 	if len(events) == 0 {
 		return ctx.Err()
 	}
-	return s.leave(ctx, in, carewire.KindVital, events)
+	return s.leave(ctx, in, carewire.KindVital, 0, events)
 }
 
 // The events come as one JSON array of strings, which every driver can send.
 const leaveSQL = `
-	insert into carewire.pending (kind, event)
-	select $1::smallint, e.event from json_array_elements_text($2::json) with ordinality e (event, i) order by e.i`
+	insert into carewire.pending (kind, what, event)
+	select $1::smallint, $2::smallint, e.event from json_array_elements_text($3::json) with ordinality e (event, i) order by e.i`
 
-func (s *Store) leave(ctx context.Context, in execute, kind carewire.Kind, events []string) error {
+func (s *Store) leave(ctx context.Context, in execute, kind carewire.Kind, what leftAs, events []string) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
@@ -107,5 +160,5 @@ func (s *Store) leave(ctx context.Context, in execute, kind carewire.Kind, event
 	if err != nil {
 		return err
 	}
-	return failure("leave", in(ctx, s.sql(leaveSQL), int64(kind), string(list)))
+	return failure("leave", in(ctx, s.sql(leaveSQL), int64(kind), int64(what), string(list)))
 }

@@ -203,11 +203,44 @@ func TestLeavingByDatabaseSQL(t *testing.T) {
 	require.NoError(t, d.RaiseSQL(t.Context(), tx, fall("")))
 	require.NoError(t, d.PublishSQL(t.Context(), tx, carewire.HeartRate.Of("p1", 60), carewire.HeartRate.Of("p1", 61)))
 	require.NoError(t, d.PublishSQL(t.Context(), tx))
+	require.ErrorAs(t, d.ClearSQL(t.Context(), tx, carewire.AlertRef{Patient: "p1"}), &invalid)
+	require.ErrorAs(t, d.NotifySQL(t.Context(), tx, carewire.Notice{Patient: "p1"}), &invalid)
+	require.NoError(t, d.ClearSQL(t.Context(), tx, carewire.AlertRef{Patient: "p1", Key: "fall"}))
+	require.NoError(t, d.NotifySQL(t.Context(), tx, carewire.Notice{Patient: "p1", Text: "x", Audience: carewire.AudienceAll}))
 	require.NoError(t, tx.Commit())
 	d.drain(t)
 	d.left(t, 0)
 	require.Len(t, d.log(t, "p1", carewire.KindVital), 2)
 	require.NotEmpty(t, d.log(t, "p1", carewire.KindAlert))
+	require.Len(t, d.log(t, "p1", carewire.KindNotice), 1)
+}
+
+// What is cleared and told in transactions comes after what was raised there
+// before, though it be in the same one; it comes once, and what has nothing to
+// clear is put aside.
+func TestTransactionsClearAndNotify(t *testing.T) {
+	d := newDrained(t)
+	tell := carewire.Notice{Patient: "p1", Text: "x", Audience: carewire.AudienceAll}
+	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
+		return errors.Join(
+			d.ClearTx(t.Context(), tx, carewire.AlertRef{Patient: "p1", Key: "never"}),
+			d.RaiseTx(t.Context(), tx, fall("one")),
+			d.ClearTx(t.Context(), tx, carewire.AlertRef{Patient: "p1", Key: "fall", ID: "another"}),
+			d.ClearTx(t.Context(), tx, carewire.AlertRef{Patient: "p1", Key: "fall", ID: "one"}),
+			d.NotifyTx(t.Context(), tx, tell))
+	}))
+	exec(t, d.pool, `insert into carewire.pending (kind, what, event) select kind, what, event from carewire.pending where what > 0`) // as after a crash
+	d.drain(t)
+	d.left(t, 0)
+	a, err := d.hub.Alert(t.Context(), "p1", "fall")
+	require.NoError(t, err)
+	require.Equal(t, carewire.ConditionOver, a.Condition)
+	require.Len(t, d.log(t, "p1", carewire.KindNotice), 1)
+	rows, err := d.pool.Query(t.Context(), `select refused from carewire.pending order by n`)
+	require.NoError(t, err)
+	refused, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{"forbidden", "ended", "forbidden", "ended"}, refused)
 }
 
 // refusing is a store that refuses what a test wants it to.

@@ -193,6 +193,19 @@ func (s *Store) Get(ctx context.Context, patient, key string) (carewire.Entry, e
 	return found[0], nil
 }
 
+const statesOfSQL = `
+	select ` + columns + ` from unnest($1::text[], $2::text[]) w (patient, key)
+	cross join lateral (select * from carewire.states s where s.patient = w.patient and s.key = w.key limit 1) s` + withEntry
+
+// States implements [carewire.StateReader].
+func (s *Store) States(ctx context.Context, keys []carewire.StateKey) ([]carewire.Entry, error) {
+	patients, names := make([]string, len(keys)), make([]string, len(keys))
+	for i, k := range keys {
+		patients[i], names[i] = k.Patient, k.Key
+	}
+	return s.entries(ctx, "states", statesOfSQL, patients, names)
+}
+
 // Heads implements [carewire.Store].
 func (s *Store) Heads(ctx context.Context, patients []string) ([]carewire.Head, error) {
 	if err := s.usable(ctx); err != nil || len(patients) == 0 {

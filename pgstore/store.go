@@ -265,11 +265,12 @@ func orDefault(d, def time.Duration) time.Duration {
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(d.Milliseconds(), 1)) }
 
 var (
-	_ carewire.Store   = (*Store)(nil)
-	_ carewire.Waker   = (*Store)(nil)
-	_ carewire.Clock   = (*Store)(nil)
-	_ carewire.Durable = (*Store)(nil)
-	_ carewire.Pruner  = (*Store)(nil)
-	_ carewire.Eraser  = (*Store)(nil)
-	_ io.Closer        = (*Store)(nil)
+	_ carewire.Store       = (*Store)(nil)
+	_ carewire.Waker       = (*Store)(nil)
+	_ carewire.Clock       = (*Store)(nil)
+	_ carewire.Durable     = (*Store)(nil)
+	_ carewire.Pruner      = (*Store)(nil)
+	_ carewire.StateReader = (*Store)(nil)
+	_ carewire.Eraser      = (*Store)(nil)
+	_ io.Closer            = (*Store)(nil)
 )

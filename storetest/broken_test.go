@@ -28,15 +28,28 @@ type broken struct {
 	waiting func(context.Context, time.Time, int) ([]carewire.Entry, error)
 	prune   func(context.Context, time.Time, carewire.Retention) error
 	erase   func(context.Context, string) error
+	states  func(context.Context, []carewire.StateKey) ([]carewire.Entry, error)
 	durable bool
 }
 
 func newBroken() *broken {
 	s := carewire.NewMemoryStore(nil)
-	return &broken{
+	b := &broken{
 		MemoryStore: s, append: s.Append, read: s.Read, latest: s.Latest, get: s.Get, heads: s.Heads,
 		changed: s.Changed, waiting: s.Waiting, prune: s.Prune, erase: s.Erase,
 	}
+	b.states = b.getEach
+	return b
+}
+
+// getEach is States by Get.
+func (b *broken) getEach(ctx context.Context, keys []carewire.StateKey) (found []carewire.Entry, err error) {
+	for _, k := range keys {
+		if e, err := b.get(ctx, k.Patient, k.Key); err == nil {
+			found = append(found, e)
+		}
+	}
+	return found, ctx.Err()
 }
 
 func (b *broken) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
@@ -72,6 +85,10 @@ func (b *broken) Prune(ctx context.Context, now time.Time, keep carewire.Retenti
 }
 
 func (b *broken) Erase(ctx context.Context, patient string) error { return b.erase(ctx, patient) }
+
+func (b *broken) States(ctx context.Context, keys []carewire.StateKey) ([]carewire.Entry, error) {
+	return b.states(ctx, keys)
+}
 
 func (b *broken) Durable() bool { return b.durable }
 
@@ -679,6 +696,12 @@ var breakages = []struct {
 				}
 				after.Seq++
 			}
+		}
+	}},
+	{"States leaves out what has ended", "states", func(b *broken) {
+		b.states = func(ctx context.Context, keys []carewire.StateKey) ([]carewire.Entry, error) {
+			found, err := b.getEach(ctx, keys)
+			return slices.DeleteFunc(found, func(e carewire.Entry) bool { return e.Kind == carewire.KindAlert && !e.Open }), err
 		}
 	}},
 	{"Erase does nothing", "erase", func(b *broken) {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"slices"
@@ -165,6 +166,24 @@ var stateRules = []rule{
 		for _, unknown := range [][2]string{{"a", "bp"}, {"b", "hr"}, {"c", "hr"}, {"a", ""}, {"", "hr"}, {"a", "h"}, {"a", "hrr"}} {
 			_, err := p.store.Get(p.ctx, unknown[0], unknown[1])
 			p.want(fmt.Sprintf("Get of %q", unknown), err, carewire.ErrNotFound)
+		}
+	}},
+	{"states", "States returns what Get returns for each of many keys, and leaves out what Get does not find", func(p *probe) {
+		reader, ok := p.store.(carewire.StateReader)
+		if !ok {
+			p.skip("the store does not look up many keys at once")
+		}
+		all := p.add(alert("a", "x", 1, 0), vital("a", "hr", 0), vital("b", "hr", 0), notice("b"))
+		over := p.add(ended("a", "x", 2), vital("a", "hr", -time.Second))
+		found, err := reader.States(p.ctx, []carewire.StateKey{{Patient: "b", Key: "hr"}, {Patient: "a", Key: "x"}, {Patient: "b", Key: "x"}, {Patient: "c", Key: "hr"}, {Patient: "a", Key: "hr"}})
+		p.must("States", err)
+		slices.SortFunc(found, func(a, b carewire.Entry) int {
+			return cmp.Or(cmp.Compare(a.Patient, b.Patient), cmp.Compare(a.Key, b.Key))
+		})
+		p.same("States", found, []carewire.Entry{all[1], over[0], all[2]})
+		found, err = reader.States(p.ctx, nil)
+		if p.must("States of nothing", err); len(found) != 0 {
+			p.fail("States of nothing returned %d entries", len(found))
 		}
 	}},
 	{"heads", "Heads returns the head of each patient in the order asked for; Epochs are the last numbers written in each epoch and end with the head", func(p *probe) {

@@ -6,7 +6,7 @@
 //		storetest.Run(t, func(t *testing.T) carewire.Store { return open(t) }, nil)
 //	}
 //
-// What a store can do beyond Store (Pruner, Eraser, Clock, Durable, Waker,
+// What a store can do beyond Store (Pruner, Eraser, StateReader, Clock, Durable, Waker,
 // io.Closer) is found by assertion, and tested if it is there. [RunDurable]
 // tests what is to survive, and [Bench] measures.
 package storetest

@@ -10,3 +10,5 @@ alter table log add column part int not null default 0;
 alter table log add constraint log_part check (part = 0) not valid;
 
 alter table states add column part int not null default 0; -- of the entry, unless a node of version 1 has written it: then it is 0 whatever stands here
+
+alter table pending add column what smallint not null default 0; -- of kind 2: 0 an alert to be raised, 1 one to be cleared, 2 a notice
