@@ -187,6 +187,8 @@ func (x *accessChanges) apply(e *Entry) {
 		if e.Open {
 			x.revoke(Revocation{Principal: c.Principal, Session: c.Session, Patients: c.Patients, Until: c.Until})
 		}
+	case "discharged":
+		x.endWatches(e)
 	case "members":
 		if e.Open && e.Sender == host {
 			x.start(func() { x.regroup(x.ctx, c.Group) })

@@ -167,6 +167,15 @@ func (a *Alert) settle() {
 	}
 }
 
+// discharged ends an alert because its patient has left.
+func discharged(prev *Alert, now time.Time) Alert {
+	a := *prev
+	a.Closed = &Closing{By: Person{ID: host}, At: now, Reason: "discharged"}
+	a.end(now)
+	a.changed(now)
+	return a
+}
+
 // answer gives a person's answer. received lists who sent a receipt for the
 // present level. The errors are ErrEnded, ErrConflict and ErrRefused.
 func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) (Alert, error) {

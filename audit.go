@@ -45,6 +45,7 @@ const (
 	AuditRevocation     AuditEvent = "revocation"      // About's access was taken
 	AuditEmergency      AuditEvent = "emergency"       // break-glass: access is given until Until for Reason
 	AuditEmergencyEnded AuditEvent = "emergency_ended" // and has ended, of About
+	AuditDischarge      AuditEvent = "discharge"       // Patient has left: all that was open of them was ended
 	AuditErasure        AuditEvent = "erasure"         // all that the Store kept of Patient was removed
 )
 

@@ -76,6 +76,7 @@ type watched struct {
 	*watch
 	alone   bool // asked for by name
 	groups  []string
+	began   int64     // in ticks
 	granted uint64    // when it was last said that access is given, as accessControl.questions counts
 	until   time.Time // when access ends by itself; zero: no such time
 }

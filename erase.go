@@ -41,16 +41,15 @@ func (h *Hub) closeNotices(ctx context.Context, patient string) error {
 		return unavailable(err)
 	}
 	for i := range entries {
-		if e := &entries[i]; e.Open && e.Kind != KindVital && e.Kind != KindNotice {
+		if e := &entries[i]; e.Open && e.Kind != KindVital && e.Kind != KindNotice && e.Key != dischargeKey {
 			return ErrConflict
 		}
 	}
 	for _, e := range entries {
-		if e.Kind != KindNotice {
+		if e.Kind != KindNotice && e.Key != dischargeKey {
 			continue
 		}
-		e.Rev, e.Open, e.ID, e.Received = e.Rev+1, false, "", h.now()
-		if _, err := h.append(ctx, e, true); err != nil && !errors.Is(err, ErrConflict) { // its last reader closed it
+		if err := h.closeEntry(ctx, e); err != nil {
 			return err
 		}
 	}

@@ -66,7 +66,7 @@ type InboxItem struct {
 
 // AccessChange is what an access event tells.
 type AccessChange struct {
-	Kind      string    // revoked, members, emergency, emergency_ended
+	Kind      string    // revoked, members, emergency, emergency_ended, discharged
 	Principal string    // whose access
 	Session   string    // only this session's
 	Group     string    // members: the group that changed

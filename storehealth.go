@@ -171,7 +171,7 @@ func (g *guardedStore) Read(ctx context.Context, patient string, after Position,
 func (g *guardedStore) Latest(ctx context.Context, patient string) (e []Entry, h Head, err error) {
 	defer g.begin()(&err)
 	e, h, err = g.Store.Latest(ctx, patient)
-	return sound(e), h, err
+	return sinceDischarge(sound(e)), h, err
 }
 
 func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, err error) {

@@ -224,7 +224,7 @@ func (c *conn) attach(w *watched, until time.Time) {
 	} else {
 		c.hub.stats.watches.Add(1)
 	}
-	w.granted = c.hub.access.questions.Add(1)
+	w.began, w.granted = c.hub.ticks(), c.hub.access.questions.Add(1)
 	c.watches[w.patient] = w
 	delete(c.left, w.patient)
 	c.setUntil(w, until)
