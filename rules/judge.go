@@ -64,13 +64,14 @@ type Judge struct {
 	settled    time.Time // from then on the roster counts
 	asked      time.Time // when Patients was asked last
 	listed     []string
+	seen       uint64 // the newest change of Settings in the roster that was heeded
 
 	duty atomic.Int64 // on duty until, since began
 	dead atomic.Bool  // of tests: neither reports nor carries out anything
 
 	mu      sync.Mutex
 	beds    map[string]*bed
-	stale   map[string]bool // whose Settings are to be asked for again; "" is all
+	news    [][]string // whose Settings have changed, not told to the other nodes yet
 	running bool
 }
 
@@ -80,7 +81,7 @@ func New(hub *carewire.Hub, set *Set, o *Options) (*Judge, error) {
 		return nil, errors.New("rules: a Hub, a Set and Options.Patients are required")
 	}
 	j := &Judge{hub: hub, set: set, opt: *o, log: o.Logger, began: time.Now(), again: make(chan struct{}, 1),
-		beds: make(map[string]*bed), stale: make(map[string]bool)}
+		beds: make(map[string]*bed)}
 	j.opt.Poll = cmp.Or(o.Poll, 30*time.Second)
 	j.opt.MaxBlind = cmp.Or(o.MaxBlind, defaultBlind)
 	j.opt.Node = cmp.Or(o.Node, rand.Text())
@@ -97,15 +98,11 @@ func New(hub *carewire.Hub, set *Set, o *Options) (*Judge, error) {
 }
 
 // Changed says that the list of patients, or the Settings of those named, may
-// have changed. With none named, all Settings are asked for again.
+// have changed; with none named, everybody's. It may be called at any node: the
+// one that judges a patient asks for the Settings within seconds.
 func (j *Judge) Changed(patients ...string) {
 	j.mu.Lock()
-	if len(patients) == 0 {
-		j.stale[""] = true
-	}
-	for _, p := range patients {
-		j.stale[p] = true
-	}
+	j.news = append(j.news, slices.Clone(patients))
 	j.mu.Unlock()
 	select {
 	case j.again <- struct{}{}:
@@ -185,7 +182,6 @@ func (j *Judge) round(ctx context.Context, wards *sync.WaitGroup) error {
 	j.drop(mine)
 	j.takeUp(ctx, wards, mine)
 	j.generation = j.roster.Generation
-	j.refresh()
 	return nil
 }
 
@@ -222,16 +218,15 @@ func (j *Judge) takeUp(ctx context.Context, wards *sync.WaitGroup, mine map[stri
 	}
 }
 
-// refresh has the Settings asked for that may have changed.
-func (j *Judge) refresh() {
+// refresh has the Settings of patients asked for again.
+func (j *Judge) refresh(patients []string, all bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for p, b := range j.beds {
-		if j.stale[""] || j.stale[p] {
+		if all || slices.Contains(patients, p) {
 			b.unset.Store(true)
 		}
 	}
-	clear(j.stale)
 }
 
 // judgedUpTo is the time before which all entries of this node's patients are judged.

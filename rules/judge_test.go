@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,5 +167,38 @@ func TestAnotherJudgeTakesOver(t *testing.T) {
 		list := w.alerts("hr-high")
 		require.Len(t, list, 1)
 		require.Equal(t, carewire.ConditionPresent, list[0].Condition)
+	})
+}
+
+// What one node is told of a patient's Settings counts at the node that judges.
+func TestChangedIsToldToAllNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		var limit atomic.Int64
+		o := Options{Settings: func(context.Context, string) (Settings, error) {
+			if at := limit.Load(); at != 0 {
+				return Settings{Limits: map[string]LimitSetting{"hr-high": {At: new(float64(at))}}}, nil
+			}
+			return Settings{}, nil
+		}}
+		var judges []*Judge
+		for _, name := range []string{"a", "b"} {
+			o.Node = name
+			j, _ := w.run(w.newHub(), o, high(Timing{}))
+			judges = append(judges, j)
+		}
+		time.Sleep(6 * time.Second)
+		for i, at := range []int64{150, 140} { // told at one, then at the other: one of them does not judge
+			limit.Store(at)
+			judges[i].Changed("p1")
+			time.Sleep(6 * time.Second)
+			w.rate(float64(at), float64(at+1))
+			time.Sleep(20 * time.Second) // a Store in memory wakes no other Hub
+			require.Equal(t, carewire.ConditionPresent, w.alerts("hr-high")[0].Condition)
+			w.rate(100)
+			time.Sleep(20 * time.Second)
+			require.Equal(t, carewire.ConditionOver, w.alerts("hr-high")[0].Condition)
+		}
 	})
 }

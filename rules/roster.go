@@ -23,6 +23,47 @@ type roster struct {
 	Generation uint64            `json:"generation"` // counts how often the list of members changed
 	Members    map[string]member `json:"members"`
 	Gone       map[string]member `json:"gone,omitempty"` // not caught up with by all others yet
+	Changes    []change          `json:"changes,omitempty"`
+}
+
+// A change says of whom the Settings have changed; nobody named is everybody.
+type change struct {
+	Number   uint64   `json:"number"`
+	Patients []string `json:"patients,omitempty"`
+}
+
+const changesKept = 64
+
+// announce adds a change.
+func (r *roster) announce(patients []string) {
+	if len(patients) > 200 {
+		patients = nil
+	}
+	r.Changes = append(r.Changes, change{r.newest() + 1, patients})
+	r.Changes = r.Changes[max(0, len(r.Changes)-changesKept):]
+}
+
+// newest is the number of the newest change.
+func (r *roster) newest() uint64 {
+	if len(r.Changes) == 0 {
+		return 0
+	}
+	return r.Changes[len(r.Changes)-1].Number
+}
+
+// changed lists whose Settings have changed after the given change; all reports
+// whether that is everybody.
+func (r *roster) changed(after uint64) (patients []string, all bool) {
+	for i, c := range r.Changes {
+		if c.Number <= after {
+			continue
+		}
+		if len(c.Patients) == 0 || i == 0 && c.Number > after+1 {
+			return nil, true
+		}
+		patients = append(patients, c.Patients...)
+	}
+	return patients, false
 }
 
 // member is what a node says of itself.
@@ -129,11 +170,17 @@ func (j *Judge) beat(ctx context.Context, away bool) error {
 	}
 	began := time.Now()
 	now, judged := millisOf(j.hub.Now()), j.judgedUpTo()
+	j.mu.Lock()
+	news := j.news
+	j.mu.Unlock()
 	var r roster
 	_, err := j.hub.Share(ctx, rosterKey, func(old []byte) []byte {
 		r = report(old, j.opt.Node, now, judged, j.generation)
 		if away {
 			r.leave(j.opt.Node, r.Members[j.opt.Node])
+		}
+		for _, patients := range news {
+			r.announce(patients)
 		}
 		b, _ := json.Marshal(r)
 		return b
@@ -141,6 +188,13 @@ func (j *Judge) beat(ctx context.Context, away bool) error {
 	if err != nil {
 		return err
 	}
+	j.mu.Lock()
+	j.news = j.news[len(news):]
+	j.mu.Unlock()
+	if j.generation > 0 {
+		j.refresh(r.changed(j.seen))
+	}
+	j.seen = r.newest()
 	if r.Generation != j.roster.Generation {
 		j.settled = began.Add(beat)
 		if len(r.Members) == 1 {
