@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/rules"
 )
 
 // numbers are what a monitor measures.
@@ -87,7 +88,7 @@ func (m *monitor) next() []carewire.Vital {
 		m.episode, m.begins = m.rng.IntN(len(episodes)), m.second+400+m.rng.IntN(1200)
 	}
 	value := func(normal, drift, change float64) float64 { return normal + drift + depth*change }
-	first, minute := m.second == 0, m.second%60 == m.offset
+	first, minute := m.second%3600 == 0, m.second%60 == m.offset
 	m.second += int(every / time.Second)
 
 	list := []carewire.Vital{
@@ -106,6 +107,10 @@ func (m *monitor) next() []carewire.Vital {
 		list = append(list, temp, carewire.BloodPressure.Of(m.patient,
 			math.Round(value(m.normal.systolic, d.systolic, e.change.systolic)),
 			math.Round(value(m.normal.diastolic, d.diastolic, e.change.diastolic))))
+	}
+	if first { // what a nurse notes on the first round; NEWS2 needs it
+		list = append(list, carewire.OxygenFlow.Of(m.patient, 0),
+			carewire.Vital{Patient: m.patient, Code: carewire.Consciousness, Coded: &carewire.Coding{System: rules.House, Code: "A"}, Method: "observed"})
 	}
 	return list
 }

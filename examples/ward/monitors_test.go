@@ -37,20 +37,23 @@ func TestMonitorSeed(t *testing.T) {
 // There is something to see within the first minute or two.
 func TestEpisodesSoon(t *testing.T) {
 	for _, test := range []struct {
-		i, limit int
-		code     string
-	}{{2, 0, carewire.SpO2.Code}, {6, 1, carewire.HeartRate.Code}} {
-		m, l := newMonitor("p", test.i, 99), &limits[test.limit]
+		i   int
+		out func(*carewire.Vital) bool
+	}{
+		{2, func(v *carewire.Vital) bool { return v.Code == carewire.SpO2.Code && v.Value.Float64() < 90 }},
+		{6, func(v *carewire.Vital) bool { return v.Code == carewire.HeartRate.Code && v.Value.Float64() > 130 }},
+	} {
+		m := newMonitor("p", test.i, 99)
 		out := 0
 		for range 60 { // two minutes
 			for _, v := range m.next() {
-				if v.Code == test.code && (v.Value.Float64() < l.at) == l.below && v.Value.Float64() != l.at {
+				if test.out(&v) {
 					out++
 				}
 			}
 		}
 		if out < 15 {
-			t.Errorf("%s: out of limits for %d readings", l.key, out)
+			t.Errorf("monitor %d: out of limits for %d readings", test.i, out)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"embed"
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/examples/javascript"
 	"github.com/carewire/carewire/js/client"
+	"github.com/carewire/carewire/rules"
 )
 
 //go:embed page
@@ -30,15 +32,15 @@ func (w *ward) servePage(mux *http.ServeMux) {
 			rw.Header().Set("Content-Type", "text/html; charset=utf-8")
 			rw.Write(javascript.Page)
 		})))
-	mux.HandleFunc("GET /ward", w.known(func(u carewire.Principal) any {
+	mux.HandleFunc("GET /ward", w.known(func(_ *http.Request, u carewire.Principal) (any, error) {
 		return map[string]any{"me": u.ID, "groups": append([]string{}, u.Groups...), "patients": w.people.of(u), "names": w.people.names(u),
-			"system": slices.Contains(u.Patients, carewire.SystemPatient)}
+			"system": slices.Contains(u.Patients, carewire.SystemPatient)}, nil
 	}))
-	mux.HandleFunc("GET /pages", w.known(func(u carewire.Principal) any {
+	mux.HandleFunc("GET /pages", w.known(func(_ *http.Request, u carewire.Principal) (any, error) {
 		if u.Role != carewire.RoleClinician {
-			return []sentPage{}
+			return []sentPage{}, nil
 		}
-		return w.pager.sent()
+		return w.pager.sent(), nil
 	}))
 }
 
@@ -55,15 +57,27 @@ func secured(policy string, next http.Handler) http.Handler {
 }
 
 // known answers with JSON for whoever the bearer token belongs to.
-func (w *ward) known(answer func(carewire.Principal) any) http.HandlerFunc {
+func (w *ward) known(answer func(*http.Request, carewire.Principal) (any, error)) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Cache-Control", "no-store")
 		u, err := w.people.Authenticate(r)
 		if err != nil {
 			http.Error(rw, "unknown token", http.StatusUnauthorized)
 			return
 		}
-		rw.Header().Set("Content-Type", "application/json")
-		rw.Header().Set("Cache-Control", "no-store")
-		json.NewEncoder(rw).Encode(answer(u))
+		body, err := answer(r, u)
+		switch {
+		case errors.Is(err, carewire.ErrForbidden):
+			http.Error(rw, "forbidden or unknown", http.StatusForbidden)
+		case errors.Is(err, rules.ErrNotHere):
+			http.Error(rw, "not judged here", http.StatusNotFound)
+		case errors.Is(err, errBadLimit):
+			http.Error(rw, errBadLimit.Error(), http.StatusBadRequest)
+		case err != nil:
+			http.Error(rw, "try again", http.StatusServiceUnavailable)
+		default:
+			rw.Header().Set("Content-Type", "application/json")
+			json.NewEncoder(rw).Encode(body)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
 	"github.com/carewire/carewire/pgstore"
+	"github.com/carewire/carewire/rules"
 )
 
 // options are what the flags say.
@@ -39,14 +40,15 @@ type ward struct {
 	people *people
 	pager  *pager
 	hub    *carewire.Hub
+	judge  *rules.Judge
 
 	pool       *pgxpool.Pool // nil: the store is this ward's own
 	closeStore func() error
-	stop       context.CancelFunc // ends the watchman and the gateways
+	stop       context.CancelFunc // ends the Judge and the gateways
 	running    sync.WaitGroup
 }
 
-// openWard opens the store, makes the Hub, and begins to watch limits.
+// openWard opens the store, makes the Hub, and begins to judge.
 func openWard(o options) (*ward, error) {
 	w := &ward{options: o, people: newPeople(o.patients), pager: &pager{log: o.log}}
 	store, err := w.openStore()
@@ -68,8 +70,9 @@ func openWard(o options) (*ward, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
-	guard := &watchman{hub: w.hub, people: w.people, log: o.log}
-	w.running.Go(func() { guard.run(ctx) })
+	if err := w.startJudge(ctx); err != nil {
+		return nil, errors.Join(err, w.close(ctx, nil))
+	}
 	return w, nil
 }
 
@@ -147,6 +150,7 @@ func (w *ward) handler() http.Handler {
 		w.hub.ServeHTTP(rw, r)
 	})
 	w.servePage(mux)
+	w.serveRules(mux)
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
 		if err := w.hub.Ready(); err != nil {
@@ -160,8 +164,8 @@ func (w *ward) handler() http.Handler {
 // wards with one database one has them, for each patient has one monitor.
 func (w *ward) startMonitors(url string) {
 	ctx, stop := context.WithCancel(context.Background())
-	stopWatchman := w.stop
-	w.stop = func() { stopWatchman(); stop() }
+	stopJudge := w.stop
+	w.stop = func() { stopJudge(); stop() }
 	gateways := map[string]*gateway{}
 	for i, p := range w.people.monitored() {
 		g := gateways[p.Group]
