@@ -110,6 +110,21 @@ async function getPages() {
   if (answer?.ok) pages = await answer.json();
 }
 
+// why a patient has no score is asked for, of those who have none
+const unscored = new Map();
+async function askScores() {
+  if (!["clinician", "viewer"].includes(me.role)) return;
+  for (const p of ward.patients) {
+    const v = client?.patients.get(p.id)?.newest(news2);
+    if (v && !v.absent) { unscored.delete(p.id); continue; }
+    const answer = await get("rules/" + p.id).catch(() => undefined);
+    const why = answer?.ok && (await answer.json()).find((r) => r.rule === "news2")?.detail;
+    if (why) unscored.set(p.id, why); else unscored.delete(p.id);
+  }
+  render();
+}
+setInterval(askScores, 15000);
+
 // ---- What people do ----
 
 // request reports whether a command was done, and shows why not.
@@ -147,7 +162,8 @@ function callNurse(p) {
 
 // ---- What is on the screen ----
 
-const shown = [["8867-4", "Heart rate"], ["59408-5", "SpO₂"], ["9279-1", "Breathing"], ["85354-9", "Pressure"], ["8310-5", "Temperature"], ["feeling", "Feels"]];
+const news2 = "1104051000000101"; // the total, in SNOMED CT
+const shown = [["8867-4", "Heart rate"], ["59408-5", "SpO₂"], ["9279-1", "Breathing"], ["85354-9", "Pressure"], ["8310-5", "Temperature"], [news2, "NEWS2"], ["feeling", "Feels"]];
 const pressures = ["8480-6", "8462-4"]; // systolic, diastolic
 const feelings = {good: "Good", fair: "So-so", bad: "Bad", pain: "In pain"};
 const signs = {high: "▲ High", medium: "◆ Medium", low: "● Low", info: "○ Info"};
@@ -206,7 +222,7 @@ function drawAlerts() {
     buttons(e.buttons, acts, `${a.text}, ${p.name}`);
   });
 }
-const human = (unit) => ({"mm[Hg]": "mmHg", Cel: "°C", "[degF]": "°F"})[unit] ?? unit;
+const human = (unit) => ({"{score}": "", "mm[Hg]": "mmHg", Cel: "°C", "[degF]": "°F"})[unit] ?? unit;
 
 // reading returns a vital's value and its unit, as they are read. What is not to be used has neither.
 function reading(v) {
@@ -244,13 +260,13 @@ function drawPatients() {
     e.write.ariaLabel = "Write to " + p.name;
     for (const [code] of shown) {
       const d = e[code], v = p.held.newest(code);
-      d.hidden = !v && code === "feeling";
-      const late = v ? client.now() - v.at : 0, old = v && p.held.stale(code);
+      d.hidden = !v && code === "feeling" || code === news2 && me.role === "patient";
+      const late = v ? client.now() - v.at : 0, old = v && (code === news2 ? !current : p.held.stale(code));
       d.className = old ? "old" : "";
       const [number, unit] = reading(v);
       text(d.number, number);
       text(d.unit, unit);
-      text(d.age, !v ? "no reading" : v.absent ? "no signal, " + ago(late) : number === "–" ? "not valid, " + ago(late) : (!old ? ago(late) : ago(late) === "now" ? "⚠ old" : "⚠ old, " + ago(late)) + (v.test ? ", TEST" : ""));
+      text(d.age, code === news2 && (!v || v.absent) ? "no score" + (unscored.has(p.id) ? ": " + unscored.get(p.id) : "") : !v ? "no reading" : v.absent ? "no signal, " + ago(late) : number === "–" ? "not valid, " + ago(late) : (!old ? ago(late) : ago(late) === "now" ? "⚠ old" : "⚠ old, " + ago(late)) + (v.test ? ", TEST" : ""));
     }
   });
 }
