@@ -44,7 +44,7 @@ export class Line {
   #attempt = 0; #failed = 0; #blocked = 0; #lastReq = 0;
   #running = false; #tried = false; #open = false; #watching = false;
   #heard = 0; #began = 0; #welcomed = 0; #due = Infinity; #renewAt = Infinity; #skew = Date.now() - ticks();
-  #refusedToken = ""; #token = ""; #wake = () => this.look(true);
+  #refusedToken = ""; #told = ""; #token = ""; #wake = () => this.look(true);
 
   /**
    * @param {import("./client.js").ClientOptions} options
@@ -158,6 +158,7 @@ export class Line {
       this.#try(a);
       if (!a.onAir) next.push(a.expires ?? 0, a.due);
     }
+    this.#told = this.name;
     this.#on.change();
     this.#timer = setTimeout(() => this.look(), Math.min(...next.filter((at) => at > now)) - now);
   }
@@ -210,7 +211,11 @@ export class Line {
       if (!reply.ticket) return this.#lost(1006, reply.retry_ms);
       credential = "carewire.ticket." + reply.ticket;
     }
-    this.#pipe = openSocket(Socket, url, credential || undefined, on);
+    try {
+      this.#pipe = openSocket(Socket, url, credential || undefined, on);
+    } catch {
+      await this.#probe(attempt); // a page may forbid WebSockets
+    }
   }
 
   /**
@@ -294,7 +299,10 @@ export class Line {
     if (f.type === "status") this.store = f.store;
     if (f.type === "welcome") this.#greet(f);
     this.#on.frame(f, text);
-    if (f.type !== "welcome") return;
+    if (f.type !== "welcome") {
+      if (this.name !== this.#told) this.look(); // quiet no more, or failing
+      return;
+    }
     if (!this.#open) {
       this.#open = true;
       this.#on.open();

@@ -11,9 +11,7 @@ const patience = 3000; // ms for a leader's answer
  * What a leader has.
  * @typedef {object} Host
  * @property {import("./line.js").Line} line
- * @property {(groups: string[], patients: string[]) => {groups: string[], patients: string[]}} unwatched those that we do not watch ourselves
- * @property {() => Record<string, import("./logs.js").Position>} since where we stand, of all who are current
- * @property {(patient: string) => Frame[]} held a snapshot, as a server sends it; none of who is not current
+ * @property {import("./watching.js").Watching} watching
  * @property {() => Frame} inbox
  * @property {() => void} gone some tab has gone, perhaps with something to send
  */
@@ -121,7 +119,7 @@ export class Tabs {
     }
     if (f.type !== "unwatch") return f;
     let {groups = [], patients = []} = f;
-    if (tab) ({groups, patients} = this.#host.unwatched(groups, patients));
+    if (tab) ({groups, patients} = this.#host.watching.unwatched(groups, patients));
     for (const [id, has] of this.#joined) {
       if (id === tab) continue;
       groups = groups.filter((/** @type {string} */ g) => !has.groups.has(g));
@@ -141,7 +139,7 @@ export class Tabs {
 
   /** Sends what another tab asks for. @param {string} tab @param {Frame} f */
   #carry(tab, f) {
-    const {req, ...rest} = f, has = this.#joined.get(tab), held = this.#host.since();
+    const {req, ...rest} = f, has = this.#joined.get(tab), held = this.#host.watching.since();
     if (!has) return;
     const answer = (/** @type {Frame} */ reply) => this.#post({to: tab, text: JSON.stringify({...reply, req})});
     if (f.type !== "watch") {
@@ -161,7 +159,7 @@ export class Tabs {
       answer(reply);
       for (const id of reply.watching ?? []) {
         has.patients.add(id);
-        if (given.has(id)) for (const frame of this.#host.held(id)) this.#post({to: tab, text: JSON.stringify(frame)});
+        if (given.has(id)) for (const frame of this.#host.watching.held(id)) this.#post({to: tab, text: JSON.stringify(frame)});
       }
     });
   }

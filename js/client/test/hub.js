@@ -75,13 +75,15 @@ export async function until(what, f) {
 const realNow = performance.now.bind(performance);
 export const live = (c) => until(() => "live: " + JSON.stringify(c.state), () => c.state.name === "live");
 
-const clock = {date: Date.now, steady: performance.now, moved: 0};
+const clock = {date: Date.now, steady: performance.now, moved: 0, of: undefined};
 
 /** Lets time pass in this process at once: ms more. */
 export function moveClock(t, ms) {
   clock.moved += ms;
   Date.now = () => clock.date.call(Date) + clock.moved;
   performance.now = () => clock.steady.call(performance) + clock.moved;
+  if (clock.of === t) return;
+  clock.of = t;
   t.after(() => {
     clock.moved = 0;
     Object.assign(performance, {now: clock.steady});

@@ -132,6 +132,17 @@ test("A refused handshake is asked about by POST", async (t) => {
   }
 });
 
+test("Where a page forbids WebSockets, it streams", async (t) => {
+  const clock = stopClock(t), server = fakeServer(t);
+  const c = server.client({WebSocket: class { constructor() { throw new DOMException("forbidden", "SecurityError"); } }});
+  c.watch({patients: ["p-1"]});
+  await settle();
+  await clock.pass(2000);
+  assert.deepEqual(server.posts.slice(0, 2).map((p) => p.body), [undefined, undefined], "two attempts, asked about");
+  assert.equal(server.posts[2].headers.Accept, "text/event-stream");
+  assert.equal(JSON.parse(server.posts[2].body).type, "watch");
+});
+
 test("A token that is not good is asked for once more", async (t) => {
   const clock = stopClock(t), server = fakeServer(t), tokens = ["old", "old", "never asked"];
   server.refuse = true;
@@ -249,6 +260,27 @@ test("What is missing is asked for from the position, then from the beginning, a
   await clock.pass(3000);
   assert.equal(server.socket.sent.length, 3);
   assert.deepEqual(server.socket.sent[2].since, {});
+  assert.equal(c.state.name, "live");
+});
+
+test("What came before is ignored", async (t) => {
+  const {server, w, measure} = await watching(t), p = w.patients.get("p-1");
+  measure();
+  server.answer = undefined;
+  server.socket.push(vital("p-1", 1));
+  server.socket.push({type: "head", heads: [{patient: "p-1", epoch: "e", seq: 1, must: 0}]});
+  assert.equal(p.current, true);
+  server.socket.push({type: "head", heads: [{patient: "p-1", epoch: "e", seq: 2, must: 1}]});
+  assert.equal(p.current, false, "but not what a head counts");
+  assert.equal(server.socket.sent.length, 2);
+});
+
+test("What a later server sends is no gap", async (t) => {
+  const {server, c, w} = await watching(t);
+  server.socket.push({type: "posture", patient: "p-1", epoch: "e", seq: 1, must: 7, posture: "left"});
+  server.socket.push({type: "weather", news: true});
+  assert.equal(w.patients.get("p-1").current, true);
+  assert.equal(server.socket.sent.length, 1);
   assert.equal(c.state.name, "live");
 });
 
