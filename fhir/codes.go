@@ -1,16 +1,17 @@
 package fhir
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/mdc"
 )
 
 // Code systems.
 const (
 	systemLOINC       = "http://loinc.org"
 	systemUCUM        = "http://unitsofmeasure.org"
-	systemMDC         = "urn:iso:std:iso:11073:10101"
 	systemSNOMED      = "http://snomed.info/sct"
 	systemCategory    = "http://terminology.hl7.org/CodeSystem/observation-category"
 	systemAbsent      = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
@@ -28,6 +29,10 @@ func systemURI(system string) string {
 	switch {
 	case system == "" || system == carewire.LOINC:
 		return systemLOINC
+	case system == carewire.MDC:
+		return mdc.System
+	case system == carewire.SNOMED:
+		return systemSNOMED
 	case !strings.Contains(system, ":"):
 		return prefixSystem + system
 	}
@@ -37,8 +42,13 @@ func systemURI(system string) string {
 // systemName is the reverse of systemURI: the name by which carewire knows a code
 // system. LOINC is "".
 func systemName(uri string) string {
-	if uri == systemLOINC {
+	switch uri {
+	case systemLOINC:
 		return ""
+	case mdc.System:
+		return carewire.MDC
+	case systemSNOMED:
+		return carewire.SNOMED
 	}
 	return strings.TrimPrefix(uri, prefixSystem)
 }
@@ -48,23 +58,20 @@ type sign struct {
 	display string
 	profile string // of HL7 FHIR R4; "" if there is none
 	also    coding // a coding that always goes with it
-	mdc     string // its code in IEEE 11073-10101, for what devices measure
-	mdcName string
 }
 
 const profileBase = "http://hl7.org/fhir/StructureDefinition/"
 
-// signs are the vital signs that carewire names. The numbers of IEEE 11073 are
-// those that public sources give (IHE SDPi, HL7 uv/pocd); others are left out.
+// signs are the vital signs that carewire names.
 //
 // This material contains content from LOINC (http://loinc.org). LOINC is
 // copyright © Regenstrief Institute, Inc. and the LOINC Committee.
 var signs = map[string]sign{
-	carewire.HeartRate.Code:        {profile: "heartrate", display: carewire.HeartRate.Display, mdc: "147842", mdcName: "MDC_ECG_HEART_RATE"},
+	carewire.HeartRate.Code:        {profile: "heartrate", display: carewire.HeartRate.Display},
 	carewire.RespiratoryRate.Code:  {profile: "resprate", display: carewire.RespiratoryRate.Display},
 	carewire.OxygenSaturation.Code: {profile: "oxygensat", display: carewire.OxygenSaturation.Display},
 	// The R4 profile demands 2708-6, US Core both.
-	carewire.SpO2.Code: {profile: "oxygensat", display: carewire.SpO2.Display, mdc: "150456", mdcName: "MDC_PULS_OXIM_SAT_O2",
+	carewire.SpO2.Code: {profile: "oxygensat", display: carewire.SpO2.Display,
 		also: coding{System: systemLOINC, Code: carewire.OxygenSaturation.Code, Display: carewire.OxygenSaturation.Display}},
 	carewire.OxygenFlow.Code:            {display: carewire.OxygenFlow.Display},
 	carewire.OxygenConcentration.Code:   {display: carewire.OxygenConcentration.Display},
@@ -86,16 +93,27 @@ var signs = map[string]sign{
 	carewire.Consciousness:              {display: "Level of consciousness"},
 }
 
-// loincOfMDC is the LOINC code of a code of IEEE 11073-10101.
-var loincOfMDC = func() map[string]string {
-	m := make(map[string]string)
-	for code, s := range signs {
-		if s.mdc != "" {
-			m[s.mdc] = code
-		}
+// metricOf returns what a device measures by a coding of IEEE 11073-10101, and
+// its LOINC code for values in the given unit; false if it has none.
+func metricOf(c coding, unit string) (m mdc.Metric, loinc string, ok bool) {
+	n, err := strconv.ParseUint(c.Code, 10, 32)
+	if c.System != mdc.System || err != nil {
+		return m, "", false
 	}
-	return m
-}()
+	m, ok = mdc.MetricByCode(uint32(n))
+	loinc = m.In(unit)
+	return m, loinc, ok && loinc != ""
+}
+
+// deviceCoding returns the coding of IEEE 11073-10101 for what a device has
+// measured at the site and by the method that v says.
+func deviceCoding(v *carewire.Vital) (c coding, ok bool) {
+	m, ok := mdc.MetricByLOINC(v.Code)
+	if !ok || m.Site != "" && m.Site != v.Site || m.Method != "" && m.Method != v.Method || m.In(v.Unit) != v.Code {
+		return c, false
+	}
+	return coding{mdc.System, strconv.FormatUint(uint64(m.Code), 10), m.Name}, true
+}
 
 // unitText is what people read of a UCUM unit, where that differs from its code.
 var unitText = map[string]string{"mm[Hg]": "mmHg", "Cel": "°C", "[degF]": "°F", "[lb_av]": "lb", "[in_i]": "in", "kg/m2": "kg/m²"}

@@ -136,8 +136,8 @@ func codeOf(v *carewire.Vital) concept {
 	if s.also.Code != "" {
 		c.Coding = append(c.Coding, s.also)
 	}
-	if s.mdc != "" && v.Device != "" {
-		c.Coding = append(c.Coding, coding{systemMDC, s.mdc, s.mdcName})
+	if d, ok := deviceCoding(v); ok && v.Device != "" {
+		c.Coding = append(c.Coding, d)
 	}
 	c.Text = s.display
 	return c

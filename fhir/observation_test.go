@@ -43,7 +43,7 @@ func vitals() map[string]carewire.Vital {
 		}),
 		"withdrawn": with(carewire.HeartRate.Of("p1", 72), func(v *carewire.Vital) { v.Status, v.Replaces = carewire.VitalEnteredInError, "old" }),
 		"coded": with(carewire.Vital{Patient: "p1", Code: carewire.Consciousness}, func(v *carewire.Vital) {
-			v.Coded = &carewire.Coding{System: systemSNOMED, Code: "248234008"}
+			v.Coded = &carewire.Coding{System: carewire.SNOMED, Code: "248234008"}
 		}),
 		"a code of LOINC's": with(carewire.Vital{Patient: "p1", Code: "x", System: "mine"}, func(v *carewire.Vital) {
 			v.Coded = &carewire.Coding{System: carewire.LOINC, Code: "LA6560-2"}
@@ -199,6 +199,12 @@ func TestReadingOfOthers(t *testing.T) {
 		{name: "registered", old: `"final"`, new: `"registered"`, field: "status"},
 		{name: "no status", old: `"status":"final",`, field: "status"},
 		{name: "MDC alone", old: `"http://loinc.org","code":"8867-4"`, new: `"urn:iso:std:iso:11073:10101","code":"147842"`},
+		{name: "MDC alone, with a place", old: `"http://loinc.org","code":"8867-4"`, new: `"urn:iso:std:iso:11073:10101","code":"149514"`,
+			want: func(v *carewire.Vital) { v.Site = "pulse" }},
+		{name: "MDC that no LOINC code says", old: `"http://loinc.org","code":"8867-4"`, new: `"urn:iso:std:iso:11073:10101","code":"999999"`,
+			want: func(v *carewire.Vital) { v.System, v.Code = carewire.MDC, "999999" }},
+		{name: "LOINC beside an MDC code of another place", old: `"8867-4"}`, new: `"8867-4"},{"system":"urn:iso:std:iso:11073:10101","code":"149514"}`,
+			unsaid: []string{"code.coding[1]"}},
 		{name: "foreign second code", old: `"8867-4"}`, new: `"8867-4"},{"system":"http://ex.org","code":"hr"}`, unsaid: []string{"code.coding[1]"}},
 		{name: "absolute reference", old: "Patient/p1", new: "https://ehr.example/fhir/Patient/p1/_history/2"},
 		{name: "another's reference", old: "Patient/p1", new: "Device/p1", field: "subject.reference"},

@@ -60,7 +60,7 @@ func (r *observationReader) readBeside(i int, part *element) {
 		return
 	}
 	v := r.v
-	v.System, v.Code = codeFrom(part.get("code"), part.path+".code", part.doc)
+	v.System, v.Code, _ = codeFrom(part.get("code"), part.path+".code", unitOf(part), part.doc)
 	v.Value, v.Unit, v.Comparator = q.quantity()
 	v.Quality = nil // what is known of the whole is known of its own value
 	v.ID, v.Replaces = partID(v.ID, v.Code), partID(v.Replaces, v.Code)
@@ -85,7 +85,7 @@ func (r *observationReader) readPanel(components []*element) {
 	measured := -1
 	for i, part := range components {
 		if q := part.get("valueQuantity"); q != nil {
-			system, code := codeFrom(part.get("code"), part.path+".code", part.doc)
+			system, code, _ := codeFrom(part.get("code"), part.path+".code", unitOf(part), part.doc)
 			if systemURI(system) != systemURI(v.System) {
 				part.untake() // a part is named in the system of the whole
 				continue

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/mdc"
 )
 
 // VitalsOf reads an Observation of R4, R4B or R5 as Vitals. The first is the
@@ -80,15 +81,16 @@ func (r *observationReader) read() {
 	for _, c := range e.get("category").items() {
 		c.coding(func(system, code string) bool { return system == systemCategory && code == "vital-signs" })
 	}
-	r.v.System, r.v.Code = codeFrom(e.get("code"), "code", e.doc)
+	var m mdc.Metric
+	r.v.System, r.v.Code, m = codeFrom(e.get("code"), "code", unitOf(e), e.doc)
 	if subject := e.get("subject"); subject == nil {
 		e.doc.fail("subject", "required")
 	} else {
 		r.v.Patient = subject.id("Patient")
 	}
 	r.readTime()
-	r.v.Site = e.get("bodySite").words()
-	r.v.Method = e.get("method").words()
+	r.v.Site = cmp.Or(e.get("bodySite").words(), m.Site)
+	r.v.Method = cmp.Or(e.get("method").words(), m.Method)
 	if device := e.get("device"); device != nil {
 		r.v.Device = device.id("Device")
 	}
@@ -225,12 +227,21 @@ func (r *observationReader) readStatus() {
 	}
 }
 
+// unitOf returns the unit of an Observation's or a component's own value.
+func unitOf(e *element) string {
+	if q := e.by["valueQuantity"]; q != nil && q.by["code"] != nil {
+		return q.by["code"].text
+	}
+	return ""
+}
+
 // codeFrom returns the code that a CodeableConcept stands for, and marks those
-// codings that carewire's own writing adds to it.
-func codeFrom(c *element, path string, doc *document) (system, code string) {
+// codings that carewire's own writing adds to it. Where only a device's code is
+// there, it is LOINC's for what that measures, and m says where and how.
+func codeFrom(c *element, path, unit string, doc *document) (system, code string, m mdc.Metric) {
 	if c == nil {
 		doc.fail(path, "required")
-		return "", ""
+		return "", "", m
 	}
 	var found []coding
 	for _, e := range c.get("coding").items() {
@@ -245,24 +256,24 @@ func codeFrom(c *element, path string, doc *document) (system, code string) {
 	}
 	best := -1
 	for i, k := range found {
-		if k.System != "" && k.Code != "" && (best < 0 || rank(k) > rank(found[best])) {
+		if k.System != "" && k.Code != "" && (best < 0 || rank(k, unit) > rank(found[best], unit)) {
 			best = i
 		}
 	}
 	if best < 0 {
 		doc.fail(path+".coding", "a code with its system is required")
-		return "", ""
+		return "", "", m
 	}
 	chosen := found[best]
-	if chosen.System == systemMDC && loincOfMDC[chosen.Code] != "" {
-		chosen = coding{System: systemLOINC, Code: loincOfMDC[chosen.Code]}
+	if metric, loinc, ok := metricOf(chosen, unit); ok {
+		chosen, m = coding{System: systemLOINC, Code: loinc}, metric
 	}
 	s := signs[chosen.Code]
 	for i, e := range c.get("coding").items() {
-		same := func(system, code string) bool {
-			return found[i].System == system && found[i].Code == code && code != ""
-		}
-		if i == best || chosen.System == systemLOINC && (same(s.also.System, s.also.Code) || same(systemMDC, s.mdc)) {
+		also := found[i].System == systemLOINC && found[i].Code == s.also.Code
+		metric, loinc, device := metricOf(found[i], unit)
+		device = device && loinc == chosen.Code && metric.Site == m.Site && metric.Method == m.Method
+		if i == best || chosen.System == systemLOINC && (also || device) {
 			e.take()
 		} else {
 			e.untake()
@@ -275,18 +286,19 @@ func codeFrom(c *element, path string, doc *document) (system, code string) {
 	if _, known := signs[code]; system == "" && !known {
 		system = carewire.LOINC // required with a code that carewire does not name
 	}
-	return system, code
+	return system, code, m
 }
 
 // rank says how well carewire knows a code.
-func rank(k coding) int {
+func rank(k coding, unit string) int {
 	_, known := signs[k.Code]
+	_, _, device := metricOf(k, unit)
 	switch {
 	case k.System == systemLOINC && known && k.Code != carewire.OxygenSaturation.Code:
 		return 4
 	case k.System == systemLOINC && known: // 59408-5 comes before 2708-6
 		return 3
-	case k.System == systemMDC && loincOfMDC[k.Code] != "":
+	case device:
 		return 2
 	case k.System == systemLOINC:
 		return 1
