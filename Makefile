@@ -14,4 +14,8 @@ soak:
 mutants:
 	go test ./faults -run TestMutants -v -count=1 -timeout 90m -faults.mutants
 
-.PHONY: soak mutants
+# Holds the FHIR that is written against google/fhir, which takes minutes to build.
+fhir-oracle:
+	cd .ci/fhir-oracle && GOWORK=off go test -v -count=1 -timeout 30m .
+
+.PHONY: soak mutants fhir-oracle
