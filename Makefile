@@ -18,4 +18,8 @@ mutants:
 fhir-oracle:
 	cd .ci/fhir-oracle && GOWORK=off go test -v -count=1 -timeout 30m .
 
-.PHONY: soak mutants fhir-oracle
+# Fills disks of 600 MB, of which there must be as much memory, under stores of one to 5,000 patients.
+full:
+	BOLTSTORE_LONG=1 go test ./boltstore -run TestFullDiskMatrix -v -count=1 -timeout 60m
+
+.PHONY: soak mutants fhir-oracle full

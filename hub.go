@@ -43,6 +43,7 @@ type Hub struct {
 	tickets    *tickets
 	stats      counters
 	registry   *registry
+	janitor    *janitor
 }
 
 // New returns a Hub that lets in whom auth knows and keeps everything in
@@ -69,7 +70,8 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.start(func() {
 		h.clock.run(h.ctx, h.quit, func() bool { return h.escalator.bringForward(h.ctx) })
 	})
-	h.start(func() { newJanitor(store, h.opt.Retention, h.now, h.log).run(h.ctx, h.quit) })
+	h.janitor = newJanitor(store, h.opt.Retention, h.now, h.log)
+	h.start(func() { h.janitor.run(h.ctx, h.quit) })
 	h.start(func() { h.open.run(h.took, h.compare) })
 	h.start(h.escalator.run)
 	h.start(h.deliverInboxes)

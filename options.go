@@ -144,8 +144,9 @@ type Options struct {
 
 	// The rest.
 
-	// Retention says what a Store that is a Pruner may forget. The zero value
-	// keeps everything for ever.
+	// Retention says what a Store that is a Pruner may forget. Vitals are kept
+	// for 30 days by default, everything else for ever; a negative value means
+	// for ever. The Hub says it in the log when it starts.
 	Retention Retention
 	// Lanes is the number of lanes that patients are spread over. The default
 	// is one for each processor.
@@ -202,6 +203,10 @@ func (o *Options) withDefaults() Options {
 	duration(&c.MessageTimeout, 10*time.Second)
 	duration(&c.IdleTimeout, 35*time.Second)
 	c.IdleTimeout = max(c.IdleTimeout, 15*time.Second)
+	if c.Retention.Vitals == 0 {
+		c.Retention.Vitals = 30 * 24 * time.Hour
+	}
+	c.Retention = Retention{Vitals: max(c.Retention.Vitals, 0), Others: max(c.Retention.Others, 0)}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

@@ -42,6 +42,11 @@ type Stats struct {
 	StoreState string    // ok, slow or failing
 	StoreSince time.Time // since when
 
+	// The size of a Store that is a Sizer, looked at each minute.
+	StoreBytes  int64         // bytes that hold what was written
+	StoreGrowth int64         // bytes a day, by the last day or what there is of it
+	StoreFullIn time.Duration // until vitals find no room, if it goes on growing so; 0: it does not grow, or nobody knows
+
 	// Delay is how long events took from being received to being written to a
 	// client, of the oldest event of each write.
 	Delay Histogram
@@ -122,6 +127,7 @@ func (h *Hub) Stats() Stats {
 	}
 	s.AlertsUnheard = h.open.troubled(troubleUnreached, false) + h.open.troubled(troubleNobody, false)
 	s.StoreState, s.StoreSince = h.store.state()
+	s.StoreBytes, s.StoreGrowth, s.StoreFullIn = h.janitor.size()
 	return s
 }
 

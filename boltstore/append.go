@@ -136,6 +136,9 @@ func (s *Store) flush(batch []*request) {
 			view: v, store: s, others: map[string]*patient{}, vitalBytes: vitalBytes, need: perCommit * s.pageSize,
 			vitalsFull: room < need+s.reserve, room: room,
 		}
+		if room < s.reserve/2 && !s.quiet {
+			s.crowded.Store(true)
+		}
 		if !f.vitalsFull && vitalBytes > 0 {
 			f.need = need
 			if err := f.settle(ripe); err != nil {

@@ -2,7 +2,6 @@ package boltstore
 
 import (
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,7 +16,9 @@ import (
 	"github.com/carewire/carewire/internal/smalldisk"
 )
 
-var longForm = flag.Bool("boltstore.long", false, "fill disks of 600 MB, with up to 5,000 patients")
+// longForm fills disks of 600 MB, with up to 5,000 patients; `make full` sets it.
+// It is no flag, for what smalldisk starts is given none.
+var longForm = os.Getenv("BOLTSTORE_LONG") != ""
 
 // A store on a disk that fills, or up to its MaxBytes, refuses vitals and takes
 // alerts and answers, also after it was opened anew, whoever the vitals belong to
@@ -25,7 +26,7 @@ var longForm = flag.Bool("boltstore.long", false, "fill disks of 600 MB, with up
 // makes room.
 func TestFullDiskMatrix(t *testing.T) {
 	size, reserve, mostBytes, numbers := "20m", int64(2<<20), int64(10<<20), []int{1, 10, 200}
-	if *longForm {
+	if longForm {
 		size, reserve, mostBytes, numbers = "600m", 0, 68<<20, []int{1, 4, 10, 50, 200, 5000}
 	}
 	smalldisk.Run(t, size, func(t *testing.T, dir string) {

@@ -110,7 +110,6 @@ func (s *Store) settle(v view, p *patient) error {
 		return failed(err)
 	}
 	log := v.bucket("log")
-	log.FillPercent = 0.9 // what comes later goes behind it
 	var entries []byte
 	for i, one := range p.unsettled {
 		entries = appendBytes(entries, one.encoded)

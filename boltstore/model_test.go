@@ -18,7 +18,7 @@ import (
 
 // model plays one random history to a store in a file and to one in memory,
 // which must always say the same. The one in the file settles early, crashes,
-// and is pruned.
+// and is pruned and erased.
 type model struct {
 	t      *testing.T
 	rand   *rand.Rand
@@ -37,7 +37,9 @@ func TestModel(t *testing.T) {
 		t.Logf("seed %d", seed)
 		m.use(open(t, newPath(t), small()))
 		for range 120 {
-			switch m.rand.IntN(12) {
+			switch m.rand.IntN(13) {
+			case 12:
+				m.erase()
 			case 0:
 				m.crash()
 			case 1:
@@ -84,6 +86,20 @@ func (m *model) prune() {
 	require.NoError(m.t, m.store.Prune(m.t.Context(), m.now, keep))
 	require.NoError(m.t, m.memory.Prune(m.t.Context(), m.now, keep))
 	m.sent = nil // the stores forget IDs at different times
+}
+
+func (m *model) erase() {
+	patient := fmt.Sprint("p", m.rand.IntN(5))
+	require.NoError(m.t, m.store.Erase(m.t.Context(), patient))
+	require.NoError(m.t, m.memory.Erase(m.t.Context(), patient))
+	v, err := m.store.beginView(nil)
+	require.NoError(m.t, err)
+	defer func() { _ = v.tx.Rollback() }()
+	p, err := v.patient(patient)
+	require.NoError(m.t, err)
+	for _, bucket := range []string{"log", "states", "ids", "vitalids"} {
+		require.False(m.t, p.num != 0 && v.has(bucket, p.num), bucket)
+	}
 }
 
 func (m *model) append() {

@@ -27,6 +27,11 @@
 // room again inside the file, which never shrinks. The file is written in pages
 // that are used one by one, so that each page that is free can be used.
 //
+// # A file that is gone
+//
+// When the file is deleted or replaced while a Store has it open, the Store
+// fails with ErrFailed within a second.
+//
 // # Versions
 //
 // A file of the version before is brought to this one by Open, which writes all
@@ -35,7 +40,8 @@
 //
 // # Backups
 //
-// Copy the file while no Store has it open. Whoever restores a backup opens it
+// [Store.Backup] writes one while the Store is used; or copy the file while no
+// Store has it open. Whoever restores a backup opens it
 // with [Options.NewEpoch] once: the numbers after the backup were given out
 // before, and clients must not take new entries for those that they know.
 package boltstore
@@ -51,6 +57,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -105,6 +112,11 @@ type Store struct {
 	maxBytes int64
 	reserve  int64
 	pageSize int64
+	path     string // absolute
+
+	looked  atomic.Int64 // when it was last seen that the file is there, in nanoseconds
+	isGone  atomic.Bool  // it was not
+	crowded atomic.Bool  // a backup is to give way
 
 	queue   chan *request
 	closing chan struct{}
@@ -146,7 +158,11 @@ func Open(path string, o *Options) (*Store, error) {
 	if reserve == 0 {
 		reserve = 32 << 20
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	path, err := filepath.Abs(path)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("boltstore: %w", err)
 	}
 	info, err := os.Stat(path)
@@ -167,7 +183,7 @@ func Open(path string, o *Options) (*Store, error) {
 	}
 	db.AllocSize = 0 // room does it
 	s := &Store{
-		db: db, file: file, pageSize: int64(db.Info().PageSize), maxBytes: o.MaxBytes, reserve: max(reserve, 1<<20), live: map[string]*patient{},
+		db: db, file: file, pageSize: int64(db.Info().PageSize), path: path, maxBytes: o.MaxBytes, reserve: max(reserve, 1<<20), live: map[string]*patient{},
 		queue: make(chan *request), closing: make(chan struct{}), written: make(chan struct{}),
 	}
 	s.fill = s.fillWithZeros
@@ -320,8 +336,8 @@ var errNothing = errors.New("boltstore: nothing to commit")
 func (s *Store) update(f func(v view) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failed != nil {
-		return s.failed
+	if err := cmp.Or(s.failed, s.gone()); err != nil {
+		return err
 	}
 	var tx *bbolt.Tx
 	ended := false
@@ -364,5 +380,7 @@ var (
 	_ carewire.Store   = (*Store)(nil)
 	_ carewire.Pruner  = (*Store)(nil)
 	_ carewire.Durable = (*Store)(nil)
+	_ carewire.Eraser  = (*Store)(nil)
+	_ carewire.Sizer   = (*Store)(nil)
 	_ io.Closer        = (*Store)(nil)
 )

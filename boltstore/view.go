@@ -39,8 +39,8 @@ func (s *Store) view(ctx context.Context, patients []string, f func(v view) erro
 func (s *Store) beginView(patients []string) (view, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.failed != nil {
-		return view{}, s.failed
+	if err := cmp.Or(s.failed, s.gone()); err != nil {
+		return view{}, err
 	}
 	tx, err := s.db.Begin(false)
 	if err != nil {

@@ -54,6 +54,9 @@ var help = map[string]string{
 	"AlertsOverdue": "Open alerts that have been due for more than five seconds.",
 	"StoreState":    "1 for the state that the Store is in.",
 	"StoreSince":    "When the Store's state last changed, as Unix time.",
+	"StoreBytes":    "Bytes of the Store that hold what was written.",
+	"StoreGrowth":   "Bytes a day by which the Store grows.",
+	"StoreFullIn":   "Seconds until vitals find no room, as the Store grows now; 0: not known, or it does not grow.",
 	"Delay":         "Seconds from taking an event in to writing it to a client.",
 }
 
