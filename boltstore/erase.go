@@ -2,7 +2,9 @@ package boltstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"math"
 
@@ -30,6 +32,8 @@ func (s *Store) Erase(ctx context.Context, patient string) error {
 	return s.pruneSteps(ctx, e.expiry)
 }
 
+const perStateErased = 6 // pages, in three buckets
+
 // eraser erases a patient up to what was the end of the log.
 type eraser struct {
 	*pruner
@@ -55,23 +59,19 @@ func (e *eraser) hide(v view, entries int) (changed, last bool, err error) {
 		return false, true, err
 	}
 	e.num, e.end = p.num, p.seq()
-	marks := map[carewire.Kind]uint64{}
-	for class := range classes {
-		log := v.classReader(p, class, 0)
-		for {
-			r, ok, err := log.next()
-			if err != nil {
-				return false, false, err
-			}
-			if !ok {
-				break
-			}
-			marks[r.kind] = r.seq
-		}
+	marks, err := v.lastOfKinds(p)
+	if err != nil {
+		return false, false, err
 	}
 	states, err := v.states(p)
 	if err != nil {
 		return false, false, err
+	}
+	s := e.store
+	s.need += perStateErased * int64(len(states)) * s.pageSize
+	room, err := s.room(v.tx, s.need+s.reserve)
+	if err != nil || room < s.need+s.reserve/2 {
+		return false, false, cmp.Or(err, carewire.ErrFull)
 	}
 	for key, st := range states {
 		at := stateKey(p.num, key)
@@ -84,6 +84,31 @@ func (e *eraser) hide(v view, entries int) (changed, last bool, err error) {
 		return false, false, failed(err)
 	}
 	return true, true, nil
+}
+
+// lastOfKinds returns the number of the last entry of each kind in a patient's log.
+func (v view) lastOfKinds(p *patient) (map[carewire.Kind]uint64, error) {
+	last := map[carewire.Kind]uint64{}
+	for class, kind := range map[byte]carewire.Kind{vitals: carewire.KindVital, timers: carewire.KindTimer} {
+		c := v.bucket("log").Cursor()
+		k, _ := c.Seek(classKey(p.num, class+1))
+		if k == nil {
+			k, _ = c.Last()
+		} else {
+			k, _ = c.Prev()
+		}
+		if bytes.HasPrefix(k, classKey(p.num, class)) && len(k) >= logKeyLen {
+			last[kind] = binary.BigEndian.Uint64(k[9:])
+		}
+	}
+	log := v.classReader(p, undroppable, 0)
+	for {
+		r, ok, err := log.next()
+		if err != nil || !ok {
+			return last, err
+		}
+		last[r.kind] = r.seq
+	}
 }
 
 // log deletes entries of a class, with their IDs.
