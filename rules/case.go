@@ -124,7 +124,7 @@ func (c *Case) Vital(p carewire.Position, v *carewire.Vital) {
 	bad := faultOf(v)
 	c.current = v
 	defer func() { c.current = nil }()
-	if bad == faultNone {
+	if bad == faultNone && !strings.HasPrefix(v.Device, ownDevice) {
 		c.other(v)
 	}
 	switch {

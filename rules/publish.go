@@ -9,6 +9,9 @@ import (
 // Published is a Transition that publishes vitals: a score and its points.
 const Published TransitionKind = "published"
 
+// ownDevice begins the device of what rules publish.
+const ownDevice = "rules."
+
 // news reports whether there is something that was not published yet.
 func (m *scoreMachine) news(x *scoreState) bool {
 	if m.rule.Code != "" && m.worth(x) != x.said {
@@ -37,7 +40,7 @@ func (m *scoreMachine) publish(c *Case, st *state, x *scoreState, seq uint64) {
 	}
 	t := Transition{Rule: m.rule.Key, Kind: Published, Seq: seq, At: c.now.time(), index: c.set.index(m.rule.Key)}
 	add := func(k int, code, system string, points int) {
-		v := carewire.Vital{Patient: c.patient, Code: code, System: system, Device: "rules." + m.rule.Key, Time: c.now.time(),
+		v := carewire.Vital{Patient: c.patient, Code: code, System: system, Device: ownDevice + m.rule.Key, Time: c.now.time(),
 			ID: c.eventID(m.rule.Key, seq, fmt.Sprintf("v%d.%d", k, points+1))}
 		if points < 0 {
 			v.Absent = carewire.AbsentUnknown
