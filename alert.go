@@ -186,7 +186,7 @@ func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) 
 	switch {
 	case !a.Open():
 		return a, ErrEnded
-	case w.Rev != 0 && w.Rev != a.Rev, w.Do == AnswerAccept && taken:
+	case w.Rev != 0 && w.Rev != a.Rev, w.Do == AnswerAccept && taken && !w.Force && !w.offered:
 		return a, ErrConflict
 	}
 	switch w.Do {
@@ -198,11 +198,17 @@ func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) 
 		given.Until = now.Add(hold)
 		a.Responsibility = Responsibility{State: ResponsibilityAccepted, By: by, At: now, Until: given.Until}
 		a.stop()
+		a.Escalation.address("person:" + by.ID) // who hears of it if a colleague takes over
 		a.Escalation.peak = a.Priority
 		if a.Condition == ConditionOver {
 			a.end(now)
 		}
 	case AnswerReject:
+		if taken && w.offered && a.Responsibility.To == "person:"+by.ID {
+			a.Responsibility.To = ""
+			a.stop()
+			break
+		}
 		if taken {
 			return a, ErrRefused
 		}
@@ -229,6 +235,17 @@ func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) 
 		a.restart(now)
 		a.Escalation.State, a.Escalation.Due = EscalationDue, now
 		a.Escalation.assigned = w.To
+	case AnswerHandover:
+		if !mine {
+			return a, ErrRefused
+		}
+		a.Responsibility.To = w.To
+		if until := now.Add(w.For); until.Before(a.Responsibility.Until) {
+			a.Responsibility.Until = until
+		}
+		given.Until = a.Responsibility.Until
+		a.Escalation.State, a.Escalation.Due = EscalationDue, now
+		a.Escalation.address(w.To)
 	case AnswerClose:
 		if a.Condition == ConditionPresent && !w.Force {
 			return a, ErrRefused
@@ -462,9 +479,9 @@ func reached(prev *Alert) (a Alert, ok bool) {
 	return a, true
 }
 
-// calls reports whether a waits for somebody to accept it.
+// calls reports whether a waits for somebody to accept it, or to take it over.
 func (a *Alert) calls() bool {
-	return a.Open() && a.Responsibility.State != ResponsibilityAccepted
+	return a.Open() && (a.Responsibility.State != ResponsibilityAccepted || a.Responsibility.To != "")
 }
 
 // due is when something next happens to a by itself; zero if nothing does.
@@ -472,6 +489,8 @@ func (a *Alert) due() time.Time {
 	switch {
 	case !a.Open():
 		return time.Time{}
+	case a.Responsibility.State == ResponsibilityAccepted && a.Responsibility.To != "" && a.Escalation.Due.Before(a.Responsibility.Until):
+		return a.Escalation.Due
 	case a.Responsibility.State == ResponsibilityAccepted:
 		return a.Responsibility.Until
 	}

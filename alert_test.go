@@ -543,7 +543,7 @@ func TestAcceptanceHolds(t *testing.T) {
 		a = told(&a, telling{to: []string{"person:ann"}, after: time.Minute, paged: true}, nil)
 		a = answered(t, a, Answer{Do: AnswerAccept, For: row.asked}, ann, wireTime)
 		end := wireTime.Add(row.holds)
-		require.Equal(t, Responsibility{ResponsibilityAccepted, ann, wireTime, end}, a.Responsibility)
+		require.Equal(t, Responsibility{State: ResponsibilityAccepted, By: ann, At: wireTime, Until: end}, a.Responsibility)
 		require.Equal(t, end, a.due())
 		_, ok := claim(&a, end.Add(-1), end)
 		require.False(t, ok, "nobody else is told while somebody has it")

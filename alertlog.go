@@ -169,15 +169,17 @@ func decodeAlert(e *Entry) (*Alert, error) {
 
 var errStored = errors.New("carewire: a stored event cannot be read")
 
-// alertEntry makes the entry of a revision of a. It is addressed to a.To and
-// to whom the policy has named.
+// alertEntry makes the entry of a revision of a. It is addressed to a.To, to all
+// who were told in this occurrence, and to who is told next.
 func alertEntry(a *Alert, now time.Time) Entry {
 	var e encoder
 	a.encode(&e)
 	to := slices.Clone(a.To)
-	for _, t := range append([]string{a.Escalation.assigned}, a.Escalation.told...) {
-		if t != "" && !slices.Contains(to, t) {
-			to = append(to, t)
+	for _, list := range [][]string{{a.Escalation.assigned}, a.Escalation.addressed, a.Escalation.told} {
+		for _, t := range list {
+			if t != "" && !slices.Contains(to, t) {
+				to = append(to, t)
+			}
 		}
 	}
 	return Entry{Patient: a.Patient, Kind: KindAlert, Key: alertKey(a.Key, a.Test), Open: a.Open(), Due: a.due(),

@@ -385,6 +385,22 @@ func (c *Client) Answer(ctx context.Context, ref AlertRef, a Answer) (Alert, err
 	})
 }
 
+// Handover offers all alerts that one has accepted to another person or group
+// (person:ID or group:ID), who must accept them; reason is optional. It returns how
+// many are offered now.
+func (c *Client) Handover(ctx context.Context, to, reason string) (int, error) {
+	id := rand.Text()
+	r, err := c.call(ctx, reqHandover, func(e *encoder) {
+		e.str("event_id", id)
+		e.str("to", to)
+		e.str("reason", reason)
+	}, nil)
+	if err != nil {
+		return 0, err
+	}
+	return r.Count, nil
+}
+
 // Receipt says how far an alert or notice has come to whoever reads this
 // Client. The Client sends none by itself: only the application knows what was shown.
 func (c *Client) Receipt(ctx context.Context, r Receipt) error {

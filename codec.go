@@ -84,6 +84,8 @@ func (a *Alert) decodeState(s *scanner, name []byte) bool {
 				r.At = s.time()
 			case "until":
 				r.Until = s.time()
+			case "to":
+				r.To = s.str()
 			default:
 				return false
 			}
@@ -286,6 +288,7 @@ func (r *Responsibility) encode(e *encoder) {
 			e.person("by", r.By)
 			e.time("at", r.At)
 			e.time("until", r.Until)
+			e.str("to", r.To)
 		})
 	}
 }

@@ -151,6 +151,7 @@ func (c *conn) start(l line, g *guest) bool {
 	c.alive.Store(h.ticks()) // before the Hub's clock sees it
 	c.out.wrote.Store(h.ticks())
 	c.checkAt.Store(later(h.ticks(), h.opt.Recheck))
+	h.clinicians.see(c.who)
 	c.welcome()
 	c.record(Record{Event: AuditConnect}, nil)
 	if !h.registry.join(c, g) {
@@ -490,7 +491,7 @@ func (c *conn) welcome() {
 		durable = d.Durable()
 	}
 	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
-		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets"},
+		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover"},
 		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory}}
 	c.out.send(welcomeFrame(&w))
 	if state, since := h.store.state(); state != storeOK {

@@ -94,7 +94,7 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 	expired, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		return expire(prev, now)
 	}))
-	if err != nil || expired.Responsibility.State == ResponsibilityAccepted {
+	if err != nil || !expired.calls() {
 		return
 	}
 	c.quiet = true
@@ -199,6 +199,9 @@ func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 	at := &a.Escalation
 	if at.assigned != "" {
 		return telling{to: []string{at.assigned}, after: repeatEvery, within: x.within()}
+	}
+	if to := a.Responsibility.To; to != "" {
+		return telling{to: []string{to}, after: repeatEvery, last: true}
 	}
 	others := telling{to: a.To, after: repeatEvery, last: true}
 	if x.policy == nil {

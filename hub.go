@@ -35,6 +35,8 @@ type Hub struct {
 	open       *openIndex
 	complaints *complaints
 	receipts   *receipts
+	clinicians *clinicians
+	people     *clinicians
 	silences   *silences
 	escalator  *escalator
 	audit      *auditQueue
@@ -91,6 +93,7 @@ func (h *Hub) connect() {
 	h.logs = &logs{store: h.store, now: h.now, append: h.append}
 	h.tickets = newTickets(h.logs, h.opt.TicketsInStore)
 	h.alerts = &alertLog{logs: h.logs, kick: h.open.kick}
+	h.clinicians = newClinicians(h.opt.Person, h.calls.person)
 	h.receipts = newReceipts(h.logs, h.alerts, h.open)
 	h.complaints = &complaints{background: h.background, raise: raise, endCondition: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
 	h.silences = &silences{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, clock: h.clock, complaints: h.complaints, raise: raise,
@@ -252,6 +255,7 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 	if !by.valid() {
 		return Alert{}, invalid("principal", "must be usable")
 	}
+	h.clinicians.see(&by)
 	a, err := h.answer(ctx, &by, ref, w)
 	rec := Record{Event: AuditAnswer, Who: by.person(), Session: by.Session, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(ref.ID, a.ID), Do: w.Do, Test: a.Test}
 	if w.Do == AnswerClose {
@@ -272,6 +276,11 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 	if err := h.access.decide(ctx, by, action, []string{ref.Patient})[ref.Patient]; err != nil {
 		return Alert{}, err
 	}
+	if w.To != "" {
+		if err := h.mayBeGiven(ctx, w.To, ref.Patient); err != nil {
+			return Alert{}, err
+		}
+	}
 	id := w.ID
 	text := string(w.Do) + "\x00" + ref.Key + "\x00" + ref.ID + "\x00" + w.To + "\x00" + w.For.String() + "\x00" + w.Reason
 	if w.Force {
@@ -284,6 +293,16 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 			return Alert{}, ErrForbidden
 		case ref.ID != "" && ref.ID != prev.ID:
 			return *prev, ErrEnded
+		}
+		w := w
+		switch w.Do {
+		case AnswerAccept:
+			w.For = h.opt.MaxHold.hold(prev.Priority, w.For)
+			w.offered = prev.Responsibility.To != "" && by.addressed([]string{prev.Responsibility.To}, prev.Patient)
+		case AnswerReject:
+			w.offered = prev.Responsibility.To != "" && by.addressed([]string{prev.Responsibility.To}, prev.Patient)
+		case AnswerHandover:
+			w.For = h.opt.HandoverWithin
 		}
 		return answer(prev, w, by.person(), h.receipts.of(prev), now)
 	})

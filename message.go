@@ -119,6 +119,7 @@ type Responsibility struct {
 	By    Person    // who accepted or rejected
 	At    time.Time // when
 	Until time.Time // when an acceptance runs out
+	To    string    // accepted: to whom it is being handed over, who have not accepted yet; "": to nobody
 }
 
 // ResponsibilityState is derived from the answers.
@@ -141,6 +142,11 @@ const (
 	AnswerRelease AnswerVerb = "release" // give an acceptance back
 	AnswerAssign  AnswerVerb = "assign"  // give it to somebody else, who is told next
 	AnswerClose   AnswerVerb = "close"   // end the alert
+
+	// AnswerHandover offers an acceptance of one's own to somebody else. It stays
+	// one's own until they accept, for Options.HandoverWithin at the longest: then
+	// it ends.
+	AnswerHandover AnswerVerb = "handover"
 )
 
 // Answered is one answer that was given.
@@ -214,12 +220,14 @@ func (a *Alert) Ref() AlertRef { return AlertRef{a.Patient, a.Key, a.ID} }
 // Answer is what a person says to an alert.
 type Answer struct {
 	Do     AnswerVerb
-	To     string        // Assign: person:ID, group:ID or role:NAME
-	For    time.Duration // Accept: how long it holds; 0: by priority
-	Reason string        // why; required for a forced close
-	Force  bool          // Close: although the condition is present
+	To     string        // assign: person:ID, group:ID or role:NAME; handover: person:ID or group:ID
+	For    time.Duration // accept: how long it holds, at most Options.MaxHold; 0: by priority
+	Reason string        // why; required with Force
+	Force  bool          // accept: although a colleague has it; close: although the condition is present
 	Rev    uint64        // not 0: only if the alert's Rev is still this
 	ID     string        // event_id of this answer; "": a new one
+
+	offered bool // whoever answers is among those to whom the alert is being handed over
 }
 
 // Notice is a message between clinicians and a patient, or among the team.
@@ -419,18 +427,20 @@ func (a *Answer) validate() error {
 	switch {
 	case a.ID != "" && !validID(a.ID):
 		return invalid("event_id", "must be an ID")
-	case a.Do != AnswerAccept && a.Do != AnswerReject && a.Do != AnswerRelease && a.Do != AnswerAssign && a.Do != AnswerClose:
-		return invalid("do", "must be accept, reject, release, assign or close")
-	case (a.Do == AnswerAssign) != (a.To != ""):
-		return invalid("to", "goes with assign")
+	case a.Do != AnswerAccept && a.Do != AnswerReject && a.Do != AnswerRelease && a.Do != AnswerAssign && a.Do != AnswerClose && a.Do != AnswerHandover:
+		return invalid("do", "must be accept, reject, release, assign, close or handover")
+	case (a.Do == AnswerAssign || a.Do == AnswerHandover) != (a.To != ""):
+		return invalid("to", "goes with assign and handover")
+	case a.Do == AnswerHandover && strings.HasPrefix(a.To, "role:"):
+		return invalid("to", "must be person:ID or group:ID")
 	case a.To != "" && (a.To == "patient" || !validAddressee(a.To)):
 		return invalid("to", "must be person:ID, group:ID or role:NAME")
 	case a.For < 0 || a.For > 24*time.Hour || a.For > 0 && a.Do != AnswerAccept:
 		return invalid("for_s", "goes with accept, at most a day")
 	case !validText(a.Reason, 1000):
 		return invalid("reason", "must be printable text of at most 1000 bytes")
-	case a.Force && (a.Do != AnswerClose || a.Reason == ""):
-		return invalid("force", "goes with close and a reason")
+	case a.Force && (a.Do != AnswerClose && a.Do != AnswerAccept || a.Reason == ""):
+		return invalid("force", "goes with accept or close, and a reason")
 	}
 	return nil
 }

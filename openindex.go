@@ -202,6 +202,18 @@ func (x *openIndex) byID(id string) (ref AlertRef, ok bool) {
 	return x.open[k].alert.Ref(), true
 }
 
+// acceptedBy returns the open alerts that somebody has accepted.
+func (x *openIndex) acceptedBy(person string) (list []Alert) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, o := range x.open {
+		if a := o.alert; a != nil && a.Responsibility.State == ResponsibilityAccepted && a.Responsibility.By.ID == person {
+			list = append(list, *a)
+		}
+	}
+	return list
+}
+
 // due returns the alerts that are due.
 func (x *openIndex) due(now time.Time) (list []dueEntry) {
 	x.mu.Lock()

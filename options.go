@@ -33,6 +33,12 @@ type Options struct {
 	// vitals. It is called once for each patient of a publish. Nil, or an error,
 	// means AgeAdult.
 	AgeClass func(ctx context.Context, patient string) (AgeClass, error)
+	// Person names a person who may not be connected, by Principal.ID: an alert is
+	// assigned and handed over to those only who may answer, and an acceptance ends
+	// with its right. It is given CallTimeout and may panic without harm; an error
+	// means undecided. Nil means that a person is as their last session on this node
+	// said.
+	Person func(ctx context.Context, id string) (Principal, error)
 	// TestRecipients are paged for test alerts, as person:ID, group:ID or
 	// role:NAME. None means that nobody is paged for them.
 	TestRecipients []string
@@ -138,6 +144,12 @@ type Options struct {
 	// without a report until it counts as one that has reached nobody. The
 	// default is 30 seconds.
 	ReportWithin time.Duration
+	// MaxHold bounds how long an acceptance holds, by the alert's priority.
+	MaxHold Holds
+	// HandoverWithin is how long an alert that is being handed over stays with
+	// whoever gives it. If nobody has accepted by then, the acceptance ends. The
+	// default is 10 minutes.
+	HandoverWithin time.Duration
 	// Recheck is how often access to what is watched is asked for again. The
 	// default is 60 seconds; a negative value means never.
 	Recheck time.Duration
@@ -198,6 +210,10 @@ func (o *Options) withDefaults() Options {
 	}
 	duration(&c.AlertLag, 30*time.Second)
 	duration(&c.CallTimeout, 5*time.Second)
+	duration(&c.MaxHold.High, time.Hour)
+	duration(&c.MaxHold.Medium, 4*time.Hour)
+	duration(&c.MaxHold.Low, 24*time.Hour)
+	duration(&c.HandoverWithin, 10*time.Minute)
 	duration(&c.ReportWithin, 30*time.Second)
 	duration(&c.Recheck, time.Minute)
 	duration(&c.MessageTimeout, 10*time.Second)

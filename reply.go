@@ -13,6 +13,7 @@ type reply struct {
 	Refused  []Refusal
 	Events   []Event
 	Next     uint64
+	Count    int
 	Expires  time.Time
 }
 
@@ -58,6 +59,8 @@ func decodeReply(b []byte, typ string) (*reply, error) {
 			})
 		case "next":
 			r.Next = s.uint()
+		case "count":
+			r.Count = int(s.uint())
 		case "expires":
 			r.Expires = s.time()
 		default:

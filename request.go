@@ -77,6 +77,10 @@ func (c *conn) carryOut(ctx context.Context, r *request) (members func(*encoder)
 		a, err = c.hub.clear(ctx, c.who, c.who.ID, r.Ref, r.EventID)
 	case reqAnswer:
 		a, err = c.hub.answer(ctx, c.who, r.Ref, r.Answer)
+	case reqHandover:
+		var handed []Alert
+		handed, err = c.hub.handover(ctx, c.who, r.Answer, func(rec Record, err error) { c.record(rec, err) })
+		members = func(e *encoder) { e.count("count", uint64(len(handed))) }
 	case reqReceipt:
 		if err = c.may(ctx, ActionWatch, r.Receipt.Patient); err == nil {
 			err = c.hub.receipts.take(ctx, c.who, r.Receipt)

@@ -75,7 +75,7 @@ func (x *escalator) tellBlind(ctx context.Context, e *Entry) {
 	}
 	now := x.logs.now()
 	a, _ = expire(&a, now)
-	if a.Responsibility.State == ResponsibilityAccepted {
+	if !a.calls() {
 		return
 	}
 	a, ok := claim(&a, now, now.Add(claimFor))

@@ -81,7 +81,7 @@ func TestClientVectors(t *testing.T) {
 	}
 }
 
-var requestTypes = []requestType{reqWatch, reqUnwatch, reqPublish, reqRaise, reqClear, reqAnswer, reqReceipt, reqNotify, reqHistory, reqToken, reqTicket}
+var requestTypes = []requestType{reqWatch, reqUnwatch, reqPublish, reqRaise, reqClear, reqAnswer, reqReceipt, reqNotify, reqHistory, reqToken, reqTicket, reqHandover}
 
 var eventTypes = []EventType{EventWelcome, EventVital, EventAlert, EventNotice, EventReceipt, EventAccess, EventGap, EventHead, EventSync, EventSynced,
 	EventInbox, EventGranted, EventRevoked, EventStatus, EventHeartbeat, EventClosed}

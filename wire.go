@@ -13,17 +13,18 @@ const Protocol = "carewire.v1"
 type requestType string
 
 const (
-	reqWatch   requestType = "watch"
-	reqUnwatch requestType = "unwatch"
-	reqPublish requestType = "publish"
-	reqRaise   requestType = "raise"
-	reqClear   requestType = "clear"
-	reqAnswer  requestType = "answer"
-	reqReceipt requestType = "receipt"
-	reqNotify  requestType = "notify"
-	reqHistory requestType = "history"
-	reqToken   requestType = "token"
-	reqTicket  requestType = "ticket"
+	reqWatch    requestType = "watch"
+	reqUnwatch  requestType = "unwatch"
+	reqPublish  requestType = "publish"
+	reqRaise    requestType = "raise"
+	reqClear    requestType = "clear"
+	reqAnswer   requestType = "answer"
+	reqReceipt  requestType = "receipt"
+	reqNotify   requestType = "notify"
+	reqHistory  requestType = "history"
+	reqToken    requestType = "token"
+	reqTicket   requestType = "ticket"
+	reqHandover requestType = "handover"
 )
 
 // Delivery is what a watcher is owed while it is slow or away. Alerts,
@@ -201,6 +202,20 @@ func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) boo
 				return false
 			}
 			r.Token = s.str()
+			return true
+		}, true
+	case reqHandover:
+		return func(name []byte) bool {
+			switch string(name) {
+			case "event_id":
+				r.EventID = s.str()
+			case "to":
+				r.Answer.To = s.str()
+			case "reason":
+				r.Answer.Reason = s.str()
+			default:
+				return false
+			}
 			return true
 		}, true
 	case reqTicket:
@@ -387,6 +402,12 @@ func (r *request) check() error {
 			r.Answer.ID = r.EventID
 			return r.Answer.validate()
 		}
+	case reqHandover:
+		if !validID(r.EventID) {
+			return invalid("event_id", "must be an ID")
+		}
+		r.Answer.Do, r.Answer.ID = AnswerHandover, r.EventID
+		return r.Answer.validate()
 	case reqReceipt:
 		return r.Receipt.validate()
 	case reqNotify:

@@ -1,0 +1,66 @@
+package carewire
+
+import (
+	"context"
+	"sync"
+)
+
+const cliniciansKept = 20000
+
+// clinicians remembers the last Principal that was seen of each clinician, from
+// connections and answers: rights are asked for them when they are not there.
+type clinicians struct {
+	host func(context.Context, string) (Principal, error) // Options.Person; nil: nobody else is known
+	call *hostCall
+
+	mu    sync.Mutex
+	known map[string]Principal
+	order []string
+}
+
+func newClinicians(host func(context.Context, string) (Principal, error), call *hostCall) *clinicians {
+	return &clinicians{host: host, call: call, known: make(map[string]Principal)}
+}
+
+// see takes in what a clinician's session says of them.
+func (x *clinicians) see(p *Principal) {
+	if !p.mayAnswer() {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, ok := x.known[p.ID]; !ok {
+		if x.order = append(x.order, p.ID); len(x.order) > cliniciansKept {
+			delete(x.known, x.order[0])
+			x.order = x.order[1:]
+		}
+	}
+	x.known[p.ID] = *p
+}
+
+// find returns the Principal with an ID: as the host names it, else as it was
+// seen last. Somebody who was never seen is a clinician without patients.
+func (x *clinicians) find(ctx context.Context, id string) (Principal, error) {
+	if x.host != nil {
+		p, err := callHost(ctx, x.call, func(ctx context.Context) (Principal, error) { return x.host(ctx, id) })
+		if err != nil || p.ID != id || !p.valid() {
+			return Principal{}, ErrUndecided
+		}
+		return p, nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p, ok := x.known[id]
+	if !ok {
+		p = Principal{ID: id, Role: RoleClinician}
+	}
+	return p, nil
+}
+
+// seen reports whether anything is known of somebody.
+func (x *clinicians) seen(id string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	_, ok := x.known[id]
+	return ok || x.host != nil
+}

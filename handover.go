@@ -1,0 +1,103 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+)
+
+// Holds are the longest times for which acceptances hold, by priority. Zero
+// means the defaults: 1, 4 and 24 hours. A negative value disables the limit.
+type Holds struct{ High, Medium, Low time.Duration }
+
+// hold returns how long an acceptance holds for which so long was asked; 0: the
+// usual time.
+func (m Holds) hold(p Priority, asked time.Duration) time.Duration {
+	if asked == 0 {
+		asked = holdsFor(p)
+	}
+	switch p {
+	case PriorityHigh:
+		return min(asked, m.High)
+	case PriorityMedium:
+		return min(asked, m.Medium)
+	}
+	return min(asked, m.Low)
+}
+
+// Handover offers all alerts that by has accepted to another person or group
+// (person:ID or group:ID), as an Answer with AnswerHandover does for one: they are
+// told, and each alert stays by's until one of them accepts it, for
+// Options.HandoverWithin at the longest. Those that to may not answer for are left
+// with by. reason is optional.
+//
+// It returns the alerts that are offered now. The errors are a *ValidationError,
+// ErrForbidden if by may not answer, and the first error of an alert that could
+// not be offered; the call may then be repeated.
+func (h *Hub) Handover(ctx context.Context, by Principal, to, reason string) ([]Alert, error) {
+	w := Answer{Do: AnswerHandover, To: to, Reason: reason}
+	if err := w.validate(); err != nil {
+		return nil, err
+	}
+	if !by.valid() {
+		return nil, invalid("principal", "must be usable")
+	}
+	return h.handover(ctx, &by, w, func(r Record, err error) {
+		r.Who, r.Session = by.person(), by.Session
+		h.audit.recordHost(r, err)
+	})
+}
+
+func (h *Hub) handover(ctx context.Context, by *Principal, w Answer, record func(Record, error)) (handed []Alert, first error) {
+	if !by.mayAnswer() {
+		return nil, ErrForbidden
+	}
+	id := w.ID
+	for _, a := range h.open.acceptedBy(by.ID) {
+		if id != "" { // one event for each alert
+			w.ID = id + "." + sealedKey(a.ID)
+		}
+		now, err := h.answer(ctx, by, a.Ref(), w)
+		switch {
+		case err == nil:
+			handed = append(handed, now)
+		case errors.Is(err, ErrEnded), errors.Is(err, ErrRefused): // it is not by's any more, or not for to
+		case first == nil:
+			first = err
+		}
+		record(Record{Event: AuditAnswer, Patient: a.Patient, Key: a.Key, ID: a.ID, Do: AnswerHandover, To: []string{w.To}, Test: a.Test}, err)
+	}
+	return handed, first
+}
+
+// mayBeGiven reports why alerts of a patient may not be assigned or handed over to
+// somebody. A person's right to answer is asked for as if they asked; a group
+// must have the patient by the Directory, where there is no Authorizer.
+func (h *Hub) mayBeGiven(ctx context.Context, to, patient string) error {
+	kind, name, _ := strings.Cut(to, ":")
+	switch kind {
+	case "person":
+		p, err := h.clinicians.find(ctx, name)
+		if err != nil {
+			return err
+		}
+		if !p.mayAnswer() || errors.Is(h.access.decide(ctx, &p, ActionAnswer, []string{patient})[patient], ErrForbidden) {
+			return ErrRefused
+		}
+		return h.access.decide(ctx, &p, ActionAnswer, []string{patient})[patient]
+	case "group":
+		if h.opt.Authorizer != nil || h.opt.Directory == nil {
+			return nil // who in it accepts is asked for
+		}
+		in, err := h.access.groups.members(ctx, name)
+		if err == nil && !in[patient] {
+			err = ErrRefused
+		}
+		return err
+	}
+	if Role(name) != RoleClinician {
+		return ErrRefused
+	}
+	return nil
+}

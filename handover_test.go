@@ -1,0 +1,212 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// inShift runs f with a Hub, a nurse who has accepted an alert, and a doctor who
+// is known.
+func inShift(t *testing.T, o *Options, f func(w *world, p *pager, a Alert, start time.Time)) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pager{deaf: make(map[string]bool)}
+		o.Policy, o.Pager = threeSteps, p
+		w := newWorld(t, nil, o)
+		defer w.close()
+		w.dial("doctor").ws.CloseNow()
+		start := time.Now()
+		a, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		synctest.Wait()
+		a, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
+		require.NoError(t, err)
+		require.Equal(t, []string{"0s person:nurse"}, p.told(start))
+		f(w, p, a, start)
+	})
+}
+
+// A colleague's alert is taken over by force, for a reason; both see it.
+func TestTakeOver(t *testing.T) {
+	n := &notary{}
+	inShift(t, &Options{Auditor: n}, func(w *world, p *pager, a Alert, start time.Time) {
+		t := w.t
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.until("inbox")
+		_, err := w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerAccept})
+		require.ErrorIs(t, err, ErrConflict)
+		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerAccept, Force: true})
+		require.Error(t, err, "a reason is required")
+		a, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerAccept, Force: true, Reason: "she is in theatre"})
+		require.NoError(t, err)
+		require.Equal(t, "doctor", a.Responsibility.By.ID)
+		seen := nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)
+		require.Equal(t, "doctor", seen["responsibility"].(object)["by"].(object)["id"])
+		require.Equal(t, "she is in theatre", seen["answers"].([]any)[1].(object)["reason"])
+		synctest.Wait()
+		require.Contains(t, fmt.Sprint(n.lines()), "answer done who=doctor")
+	})
+}
+
+// An acceptance holds no longer than the host allows for its priority.
+func TestHoldsAreCapped(t *testing.T) {
+	for _, c := range []struct {
+		holds Holds
+		asked time.Duration
+		want  time.Duration
+	}{
+		{Holds{}, 0, 30 * time.Minute},
+		{Holds{}, 5 * time.Hour, time.Hour},
+		{Holds{High: 10 * time.Minute}, 0, 10 * time.Minute},
+		{Holds{High: -1}, 5 * time.Hour, 5 * time.Hour},
+	} {
+		inShift(t, &Options{MaxHold: c.holds}, func(w *world, _ *pager, a Alert, _ time.Time) {
+			a, err := w.hub.Answer(w.t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept, For: c.asked})
+			require.NoError(w.t, err)
+			require.Equal(w.t, c.want, a.Responsibility.Until.Sub(a.Responsibility.At))
+		})
+	}
+}
+
+// What is handed over stays with the giver until somebody to whom it was offered
+// accepts, for a bounded time.
+func TestHandover(t *testing.T) {
+	doctor := people["doctor"]
+	for _, c := range []struct {
+		name   string
+		do     func(w *world, ref AlertRef) error // a minute later
+		holder string                             // then
+		pages  []string                           // within twelve minutes
+	}{
+		{"accepted", func(w *world, ref AlertRef) error {
+			_, err := w.hub.Answer(context.Background(), doctor, ref, Answer{Do: AnswerAccept})
+			return err
+		}, "doctor", []string{"0s person:doctor", "1m0s person:doctor"}},
+		{"rejected", func(w *world, ref AlertRef) error {
+			_, err := w.hub.Answer(context.Background(), doctor, ref, Answer{Do: AnswerReject})
+			return err
+		}, "nurse", []string{"0s person:doctor", "1m0s person:doctor", "10m0s person:nurse", "10m30s person:doctor", "11m30s group:icu"}},
+		{"somebody else accepts", func(w *world, ref AlertRef) error {
+			_, err := w.hub.Answer(context.Background(), Principal{ID: "else", Role: RoleClinician, Patients: []string{"p1"}}, ref, Answer{Do: AnswerAccept})
+			if !errors.Is(err, ErrConflict) {
+				return errors.New("it was not offered to them")
+			}
+			return nil
+		}, "nurse", nil},
+		{"given back", func(w *world, ref AlertRef) error {
+			_, err := w.hub.Answer(context.Background(), people["nurse"], ref, Answer{Do: AnswerRelease})
+			return err
+		}, "", nil},
+		{"nothing", func(*world, AlertRef) error { return nil }, "nurse", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inShift(t, &Options{}, func(w *world, p *pager, a Alert, start time.Time) {
+				t := w.t
+				handed, err := w.hub.Handover(t.Context(), people["nurse"], "person:doctor", "night shift")
+				require.NoError(t, err)
+				require.Len(t, handed, 1)
+				require.Equal(t, "person:doctor", handed[0].Responsibility.To)
+				require.Equal(t, "nurse", handed[0].Responsibility.By.ID)
+				time.Sleep(61 * time.Second)
+				require.NoError(t, c.do(w, a.Ref()))
+				now, err := w.hub.Alert(t.Context(), "p1", "k")
+				require.NoError(t, err)
+				require.Equal(t, c.holder, now.Responsibility.By.ID)
+				time.Sleep(11 * time.Minute)
+				if c.pages != nil {
+					require.Equal(t, c.pages, p.told(start))
+				} else {
+					require.Contains(t, p.told(start), "0s person:doctor")
+				}
+				now, err = w.hub.Alert(t.Context(), "p1", "k")
+				require.NoError(t, err)
+				require.Equal(t, c.holder == "doctor", now.Responsibility.State == ResponsibilityAccepted, "the giver's time is over")
+			})
+		})
+	}
+}
+
+// An alert goes only to somebody who may answer for the patient.
+func TestAlertsAreGivenToThoseWhoMayAnswer(t *testing.T) {
+	for _, o := range []*Options{
+		{},
+		{Directory: directoryFunc(func(_ context.Context, group string) ([]string, error) {
+			return map[string][]string{"icu": {"p1"}}[group], nil
+		})},
+		{Person: func(_ context.Context, id string) (Principal, error) {
+			if id == "slow" {
+				return Principal{}, errors.New("down")
+			}
+			p := people[id]
+			p.ID, p.Role = id, RoleClinician
+			return p, nil
+		}},
+	} {
+		inShift(t, o, func(w *world, p *pager, a Alert, start time.Time) {
+			for to, want := range map[string]error{
+				"person:doctor": nil, "person:stranger": ErrRefused, "role:viewer": ErrRefused, "role:clinician": nil,
+				"group:icu": nil, "group:other": map[bool]error{true: ErrRefused}[o.Directory != nil],
+				"person:slow": map[bool]error{true: ErrUndecided, false: ErrRefused}[o.Person != nil],
+			} {
+				_, err := w.hub.Answer(w.t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAssign, To: to})
+				require.ErrorIs(w.t, err, want, to)
+				_, err = w.hub.Answer(w.t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
+				require.NoError(w.t, err)
+			}
+		})
+	}
+}
+
+// Whoever was told stays addressed: who comes back finds the alert, and hears
+// what becomes of it.
+func TestToldStayAddressed(t *testing.T) {
+	escalating(t, func(w *world, p *pager, start time.Time) {
+		t := w.t
+		a, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		time.Sleep(40 * time.Second) // the doctor's turn
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		require.Len(t, nurse.until("inbox")["items"], 1)
+		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerAccept})
+		require.NoError(t, err)
+		seen := nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)
+		require.Equal(t, "accepted", seen["responsibility"].(object)["state"])
+		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerClose, Force: true, Reason: "x"})
+		require.NoError(t, err)
+		seen = nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)
+		require.NotEmpty(t, seen["ended"])
+	})
+}
+
+// All that one has is offered with one request; it may be sent again.
+func TestHandoverRequest(t *testing.T) {
+	inShift(t, &Options{}, func(w *world, p *pager, a Alert, start time.Time) {
+		t := w.t
+		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p2", Key: "k", Text: "x", Priority: PriorityLow})
+		require.NoError(t, err)
+		other, err := w.hub.Answer(t.Context(), people["doctor"], AlertRef{Patient: "p2", Key: "k"}, Answer{Do: AnswerAccept})
+		require.NoError(t, err)
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		for range 2 {
+			require.EqualValues(t, 1, nurse.ask(`{"type":"handover","req":"1","event_id":"h-1","to":"person:doctor"}`)["count"])
+		}
+		now, err := w.hub.Alert(t.Context(), "p1", "k")
+		require.NoError(t, err)
+		require.Equal(t, "person:doctor", now.Responsibility.To)
+		require.Equal(t, a.Rev+1, now.Rev, "once")
+		same, err := w.hub.Alert(t.Context(), "p2", "k")
+		require.NoError(t, err)
+		require.Equal(t, other.Rev, same.Rev, "another's is not touched")
+		device := w.dial("device")
+		defer device.ws.CloseNow()
+		require.Equal(t, "forbidden", device.ask(`{"type":"handover","req":"1","event_id":"h-2","to":"person:doctor"}`)["code"])
+	})
+}
