@@ -23,6 +23,7 @@ type accessChanges struct {
 	alerts     *alertLog
 	open       *openIndex
 	complaints *complaints
+	pauses     *pauses
 	untold     func(Alert) Alert
 	log        *slog.Logger
 }
@@ -187,6 +188,8 @@ func (x *accessChanges) apply(e *Entry) {
 		if e.Open {
 			x.revoke(Revocation{Principal: c.Principal, Session: c.Session, Patients: c.Patients, Until: c.Until})
 		}
+	case "pause", "pause_ended":
+		x.pauses.note(e, c)
 	case "discharged":
 		x.endWatches(e)
 	case "members":
@@ -236,6 +239,9 @@ func (x *accessChanges) applyUnreadable(e *Entry) {
 func (x *accessChanges) end(ctx context.Context, e *Entry) {
 	if ev, err := e.event(); err == nil && ev.Access.Kind == "emergency" {
 		x.access.emergencies.end(ctx, e.Patient, ev.Access.Principal, e.Rev) // it may have been prolonged
+		return
+	} else if err == nil && ev.Access.Kind == "pause" {
+		x.pauses.end(ctx, e.Patient, "", e.Rev)
 		return
 	}
 	c := *e

@@ -39,6 +39,7 @@ func raise(prev *Alert, in Alert, by string, now time.Time) Alert {
 	}
 	a := *prev
 	a.Code, a.System, a.Text, a.Kind, a.Priority = in.Code, in.System, in.Text, in.Kind, in.Priority
+	a.NoLatch, a.Unpausable = in.NoLatch, in.Unpausable
 	a.Audience, a.To = in.Audience, slices.Clone(in.To)
 	a.Source = in.Source
 	a.Source.By = prev.Source.By
@@ -62,7 +63,7 @@ func raise(prev *Alert, in Alert, by string, now time.Time) Alert {
 func open(prev *Alert, in Alert, by string, now time.Time) Alert {
 	a := Alert{Patient: in.Patient, Key: in.Key, ID: in.ID, Code: in.Code, System: in.System, Text: in.Text, Priority: in.Priority,
 		Kind: in.Kind, Test: in.Test, Audience: in.Audience, To: slices.Clone(in.To), Source: in.Source, Onset: in.Onset,
-		Condition: ConditionPresent, Raised: now}
+		NoLatch: in.NoLatch, Unpausable: in.Unpausable, Condition: ConditionPresent, Raised: now}
 	if prev != nil {
 		a.Rev = prev.Rev
 	}
@@ -106,7 +107,7 @@ func (a *Alert) restart(now time.Time) {
 func (a *Alert) stop() {
 	x := &a.Escalation
 	x.State, x.Due, x.next = EscalationOff, time.Time{}, time.Time{}
-	x.assigned, x.trouble = "", ""
+	x.assigned, x.trouble, x.held = "", "", false
 }
 
 // rest stops the telling until resume, which goes on where it was.
@@ -115,9 +116,9 @@ func (a *Alert) rest() {
 	if x.State == EscalationOff || a.Responsibility.State == ResponsibilityAccepted {
 		return
 	}
-	next, assigned := x.Due, x.assigned
+	next, assigned, held := x.Due, x.assigned, x.held
 	a.stop()
-	x.next, x.assigned = next, assigned
+	x.next, x.assigned, x.held = next, assigned, held
 }
 
 // resume goes on with the telling that rest has stopped: the next level is due
@@ -149,7 +150,7 @@ func over(prev *Alert, now time.Time) Alert {
 	a.Condition = ConditionOver
 	a.changed(now)
 	switch {
-	case a.Responsibility.State == ResponsibilityAccepted, a.Escalation.peak == PriorityInfo: // nobody was to accept it
+	case a.Responsibility.State == ResponsibilityAccepted, a.NoLatch, a.Escalation.peak == PriorityInfo: // nobody was to accept it
 		a.end(now)
 	default:
 		a.Latched = true
@@ -162,7 +163,7 @@ func over(prev *Alert, now time.Time) Alert {
 // level that is being told is recorded first.
 func (a *Alert) settle() {
 	x := &a.Escalation
-	if a.Latched && (x.heard || a.Priority == PriorityInfo) && x.State != EscalationClaimed {
+	if a.Latched && (x.heard || x.held || a.Priority == PriorityInfo) && x.State != EscalationClaimed {
 		a.rest()
 	}
 }
@@ -328,6 +329,40 @@ func earlier(prev *Alert, by time.Duration) Alert {
 	return a
 }
 
+// postpone holds the next level back until a pause ends.
+func postpone(prev *Alert, until time.Time) (a Alert, ok bool) {
+	if !prev.Open() || prev.Escalation.State == EscalationOff || !prev.Escalation.Due.Before(until) {
+		return *prev, false
+	}
+	a = *prev
+	a.Escalation.held, a.Escalation.Due = true, until
+	return a, true
+}
+
+// proceed makes what a pause has held back due now.
+func proceed(prev *Alert, now time.Time) (a Alert, ok bool) {
+	x := prev.Escalation
+	if !prev.Open() || !x.held {
+		return *prev, false
+	}
+	a = *prev
+	a.Escalation.held = false
+	switch {
+	case x.State == EscalationOff:
+		a.Escalation.next = earliest(x.next, now)
+	default:
+		a.Escalation.Due = earliest(x.Due, now)
+	}
+	return a, true
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // claim takes the level that is due for one node to tell, until then. A level
 // that was claimed already and has lapsed is taken up again as it is. ok is
 // false if nothing is due.
@@ -341,7 +376,7 @@ func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
 		x.Level++
 		x.silent = x.State == EscalationNotified && !x.reached
 		x.refusers, x.rejected = x.rejected, nil
-		x.began, x.reached, x.early = now, false, false
+		x.began, x.reached, x.early, x.held = now, false, false, false
 	}
 	x.State, x.Due = EscalationClaimed, until
 	a.Escalation = x

@@ -46,6 +46,8 @@ const (
 	AuditEmergency      AuditEvent = "emergency"       // break-glass: access is given until Until for Reason
 	AuditEmergencyEnded AuditEvent = "emergency_ended" // and has ended, of About
 	AuditDischarge      AuditEvent = "discharge"       // Patient has left: all that was open of them was ended
+	AuditPause          AuditEvent = "pause"           // the telling of Patient's alerts is paused: Reason
+	AuditPauseEnded     AuditEvent = "pause_ended"     // and was ended by a person
 	AuditErasure        AuditEvent = "erasure"         // all that the Store kept of Patient was removed
 )
 

@@ -77,12 +77,13 @@ const (
 	ActionClose   Action = "close"   // close alerts
 	ActionNotify  Action = "notify"  // send notices
 	ActionTest    Action = "test"    // send test data
+	ActionPause   Action = "pause"   // pause the telling of a patient's alerts, and end that
 )
 
 var allowed = map[Role][]Action{
 	RoleDevice:    {ActionPublish, ActionRaise, ActionTest},
 	RolePatient:   {ActionWatch, ActionHistory, ActionPublish, ActionRaise, ActionNotify},
-	RoleClinician: {ActionWatch, ActionHistory, ActionRaise, ActionAnswer, ActionClose, ActionNotify},
+	RoleClinician: {ActionWatch, ActionHistory, ActionRaise, ActionAnswer, ActionClose, ActionNotify, ActionPause},
 	RoleViewer:    {ActionWatch},
 	RoleService:   {ActionWatch, ActionHistory, ActionPublish, ActionRaise, ActionClear, ActionNotify, ActionTest},
 }

@@ -401,6 +401,23 @@ func (c *Client) Handover(ctx context.Context, to, reason string) (int, error) {
 	return r.Count, nil
 }
 
+// Pause holds back the telling of people of a patient's alerts, as [Hub.Pause] does.
+func (c *Client) Pause(ctx context.Context, p Pause) error {
+	_, err := c.call(ctx, reqPause, func(e *encoder) {
+		e.str("patient", p.Patient)
+		e.float("for_s", p.For.Seconds())
+		e.str("reason", p.Reason)
+		e.bool("silence", p.Silence)
+	}, nil)
+	return err
+}
+
+// Unpause ends a patient's pause.
+func (c *Client) Unpause(ctx context.Context, patient string) error {
+	_, err := c.call(ctx, reqUnpause, func(e *encoder) { e.str("patient", patient) }, nil)
+	return err
+}
+
 // Receipt says how far an alert or notice has come to whoever reads this
 // Client. The Client sends none by itself: only the application knows what was shown.
 func (c *Client) Receipt(ctx context.Context, r Receipt) error {

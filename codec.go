@@ -48,6 +48,10 @@ func (a *Alert) decode(s *scanner) {
 			a.Source.decode(s)
 		case "test":
 			a.Test = s.bool()
+		case "latch":
+			a.NoLatch = !s.bool()
+		case "unpausable":
+			a.Unpausable = s.bool()
 		default:
 			return s.open && a.decodeState(s, name)
 		}
@@ -182,6 +186,8 @@ func (x *Escalation) decode(s *scanner) {
 			x.last = s.bool()
 		case "refusers":
 			x.refusers = s.strings(64)
+		case "held":
+			x.held = s.bool()
 		case "next":
 			x.next = s.time()
 		case "trouble":
@@ -274,6 +280,11 @@ func (a *Alert) encode(e *encoder) {
 		})
 	}
 	e.bool("test", a.Test)
+	if a.NoLatch {
+		e.name("latch")
+		e.b = append(e.b, "false"...)
+	}
+	e.bool("unpausable", a.Unpausable)
 	extra := a.extra
 	if e.b[len(e.b)-1] == '{' && len(extra) > 0 {
 		extra = extra[1:]
@@ -325,6 +336,7 @@ func (x *Escalation) encode(e *encoder) {
 			e.bool("silent", x.silent)
 			e.bool("last", x.last)
 			e.strings("refusers", x.refusers)
+			e.bool("held", x.held)
 			e.time("next", x.next)
 			e.str("trouble", x.trouble)
 		})

@@ -491,7 +491,7 @@ func (c *conn) welcome() {
 		durable = d.Durable()
 	}
 	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
-		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover"},
+		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause"},
 		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory}}
 	c.out.send(welcomeFrame(&w))
 	if state, since := h.store.state(); state != storeOK {

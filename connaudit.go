@@ -50,6 +50,10 @@ func (c *conn) recordRequest(r *request, a *Alert, err error) {
 		if r.Answer.Do == AnswerClose {
 			rec.Event = AuditClose
 		}
+	case reqPause:
+		rec = r.Pause.record(c.who)
+	case reqUnpause:
+		rec.Event, rec.Patient = AuditPauseEnded, r.Pause.Patient
 	case reqReceipt:
 		rec.Event, rec.Patient, rec.Key, rec.Stage = AuditReceipt, r.Receipt.Patient, r.Receipt.Key, r.Receipt.Stage
 		rec.ID = r.Receipt.AlertID + r.Receipt.NoticeID // one of them is empty

@@ -72,6 +72,8 @@ func (h *Hub) endOpen(ctx context.Context, e *Entry) error {
 	case KindAccess:
 		if ev, err := e.event(); err == nil && ev.Access.Kind == "emergency" {
 			return h.access.emergencies.end(ctx, e.Patient, ev.Access.Principal, 0)
+		} else if err == nil && ev.Access.Kind == "pause" {
+			return h.pauses.end(ctx, e.Patient, "", 0)
 		}
 	}
 	return h.closeEntry(ctx, *e)

@@ -27,6 +27,7 @@ type escalator struct {
 	open          *openIndex
 	receipts      *receipts
 	complaints    *complaints
+	pauses        *pauses
 	policy        Policy // nil: none
 	policyCalls   *hostCall
 	paging        *paging        // nil: nobody is told beyond carewire
@@ -98,6 +99,10 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 		return
 	}
 	c.quiet = true
+	if until, paused := x.pauses.covers(&expired, x.logs.now()); paused {
+		x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) { return postpone(prev, until) }))
+		return
+	}
 	claimed := false
 	mine, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		next, ok := claim(prev, now, now.Add(claimFor))

@@ -66,13 +66,14 @@ type InboxItem struct {
 
 // AccessChange is what an access event tells.
 type AccessChange struct {
-	Kind      string    // revoked, members, emergency, emergency_ended, discharged
+	Kind      string    // revoked, members, emergency, emergency_ended, discharged, pause, pause_ended
 	Principal string    // whose access
 	Session   string    // only this session's
 	Group     string    // members: the group that changed
 	Patients  []string  // revoked: only for these; none: altogether
-	Until     time.Time // how long it is kept in mind; emergency: when it ends by itself
-	Reason    string    // emergency: why
+	Until     time.Time // how long it is kept in mind; emergency and pause: when it ends by itself
+	Reason    string    // emergency and pause: why
+	Silence   bool      // pause: of devices that are not heard too
 }
 
 // Format writes nothing of c but its kind.
@@ -113,6 +114,7 @@ func (c *AccessChange) encode(e *encoder) {
 	e.strings("patients", c.Patients)
 	e.time("until", c.Until)
 	e.str("reason", c.Reason)
+	e.bool("silence", c.Silence)
 	e.b = append(e.b, '}')
 }
 
@@ -133,6 +135,8 @@ func (c *AccessChange) decode(s *scanner) {
 			c.Until = s.time()
 		case "reason":
 			c.Reason = s.str()
+		case "silence":
+			c.Silence = s.bool()
 		default:
 			return false
 		}

@@ -35,6 +35,7 @@ type Hub struct {
 	open       *openIndex
 	complaints *complaints
 	receipts   *receipts
+	pauses     *pauses
 	clinicians *clinicians
 	people     *clinicians
 	silences   *silences
@@ -94,6 +95,7 @@ func (h *Hub) connect() {
 	h.tickets = newTickets(h.logs, h.opt.TicketsInStore)
 	h.alerts = &alertLog{logs: h.logs, kick: h.open.kick}
 	h.clinicians = newClinicians(h.opt.Person, h.calls.person)
+	h.pauses = newPauses(h.logs, h.alerts, h.open)
 	h.receipts = newReceipts(h.logs, h.alerts, h.open)
 	h.complaints = &complaints{background: h.background, raise: raise, endCondition: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
 	h.silences = &silences{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, clock: h.clock, complaints: h.complaints, raise: raise,
@@ -101,8 +103,8 @@ func (h *Hub) connect() {
 	h.access = &accessControl{authorizer: h.opt.Authorizer, call: h.calls.authorize, now: h.now, groups: newGroups(h.opt.Directory, h.calls.directory),
 		revoked: newRevocations(), emergencies: newEmergencies(h.logs, h.audit.recordHost)}
 	h.changes = &accessChanges{background: h.background, access: h.access, registry: h.registry, logs: h.logs, alerts: h.alerts, open: h.open,
-		complaints: h.complaints, untold: func(a Alert) Alert { return h.escalator.untold(a) }, log: h.log}
-	h.escalator = &escalator{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, receipts: h.receipts, complaints: h.complaints,
+		complaints: h.complaints, pauses: h.pauses, untold: func(a Alert) Alert { return h.escalator.untold(a) }, log: h.log}
+	h.escalator = &escalator{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, receipts: h.receipts, complaints: h.complaints, pauses: h.pauses,
 		policy: h.opt.Policy, policyCalls: h.calls.policy, testTo: h.opt.TestRecipients, present: h.present, record: h.audit.recordHost, log: h.log,
 		counts: &h.stats.escalation, act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end}}
 	if h.opt.Pager == nil {

@@ -32,6 +32,9 @@ type Alert struct {
 	Kind     AlertKind // "" is physiological
 	Test     bool      // pages nobody but Options.TestRecipients
 
+	NoLatch    bool // it ends with its condition, though nobody has accepted; technical and advisory alerts only
+	Unpausable bool // a Pause does not hold it back
+
 	Audience Audience // zero: staff
 	To       []string // whom it is addressed to: person:ID, group:ID, role:NAME, patient
 	Source   Source   // why it was raised
@@ -187,6 +190,7 @@ type Escalation struct {
 	refusers  []string  // persons who rejected at the level before
 	assigned  string    // who is told next, whatever the policy says
 	repeats   int       // how often the last step was told again, or a step not said, in a row
+	held      bool      // a pause holds the next level back
 	next      time.Time // while State is off: when the next level is due if the telling goes on
 	trouble   string    // why people were not told as they should be
 	peak      Priority  // the highest priority since the steps began or it was accepted
@@ -366,6 +370,8 @@ func (a *Alert) Validate() error {
 		return invalid("priority", "must be high, medium, low or info")
 	case a.Kind != "" && a.Kind != AlertPhysiological && a.Kind != AlertTechnical && a.Kind != AlertAdvisory:
 		return invalid("kind", "must be physiological, technical or advisory")
+	case a.NoLatch && a.Kind != AlertTechnical && a.Kind != AlertAdvisory:
+		return invalid("latch", "must be true for physiological alerts")
 	case a.Audience > AudienceNamed:
 		return invalid("audience", "must be staff, all or named")
 	case !validTime(a.Onset):

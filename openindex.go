@@ -291,6 +291,18 @@ func (x *openIndex) all() []Entry {
 	return list
 }
 
+// of returns the open entries of a patient.
+func (x *openIndex) of(patient string) (list []Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k, o := range x.open {
+		if k.patient == patient {
+			list = append(list, o.Entry)
+		}
+	}
+	return list
+}
+
 // addressed returns the open entries that are addressed to any of keys, by
 // time, without notices that were read under that key.
 func (x *openIndex) addressed(keys []string) []Entry {

@@ -150,6 +150,9 @@ type Options struct {
 	// whoever gives it. If nobody has accepted by then, the acceptance ends. The
 	// default is 10 minutes.
 	HandoverWithin time.Duration
+	// MaxPause bounds a Pause. The default is 10 minutes; a negative value allows a
+	// day.
+	MaxPause time.Duration
 	// Recheck is how often access to what is watched is asked for again. The
 	// default is 60 seconds; a negative value means never.
 	Recheck time.Duration
@@ -214,6 +217,7 @@ func (o *Options) withDefaults() Options {
 	duration(&c.MaxHold.Medium, 4*time.Hour)
 	duration(&c.MaxHold.Low, 24*time.Hour)
 	duration(&c.HandoverWithin, 10*time.Minute)
+	duration(&c.MaxPause, 10*time.Minute)
 	duration(&c.ReportWithin, 30*time.Second)
 	duration(&c.Recheck, time.Minute)
 	duration(&c.MessageTimeout, 10*time.Second)

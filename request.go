@@ -81,6 +81,10 @@ func (c *conn) carryOut(ctx context.Context, r *request) (members func(*encoder)
 		var handed []Alert
 		handed, err = c.hub.handover(ctx, c.who, r.Answer, func(rec Record, err error) { c.record(rec, err) })
 		members = func(e *encoder) { e.count("count", uint64(len(handed))) }
+	case reqPause:
+		err = c.hub.pause(ctx, c.who, r.Pause)
+	case reqUnpause:
+		err = c.hub.unpause(ctx, c.who, r.Pause.Patient)
 	case reqReceipt:
 		if err = c.may(ctx, ActionWatch, r.Receipt.Patient); err == nil {
 			err = c.hub.receipts.take(ctx, c.who, r.Receipt)

@@ -30,6 +30,9 @@ func (s *silences) forget(k openKey) {
 	delete(s.armed, k)
 }
 
+// noDataRule is the rule of the alert that a device is silent.
+const noDataRule = "no-data"
+
 // quietAfter is how long a device that sends every so often may be silent.
 func quietAfter(every time.Duration) time.Duration { return max(3*every, 10*time.Second) }
 
@@ -179,7 +182,7 @@ func (s *silences) act(ctx context.Context, e *Entry) {
 		return
 	}
 	err = s.raise(ctx, Alert{Patient: e.Patient, Key: noData(device), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityMedium, Test: test,
-		Text: "No data from a device that should be sending.", Source: Source{Rule: "no-data", Limits: wait.String()}})
+		Text: "No data from a device that should be sending.", Source: Source{Rule: noDataRule, Limits: wait.String()}})
 	if err == nil {
 		s.forget(k)
 		s.arm(ctx, e.Patient, device, test, e.Rev+1, wait, time.Time{})

@@ -78,6 +78,9 @@ func (x *escalator) tellBlind(ctx context.Context, e *Entry) {
 	if !a.calls() {
 		return
 	}
+	if _, paused := x.pauses.covers(&a, now); paused {
+		return
+	}
 	a, ok := claim(&a, now, now.Add(claimFor))
 	if !ok {
 		return

@@ -81,7 +81,7 @@ func TestClientVectors(t *testing.T) {
 	}
 }
 
-var requestTypes = []requestType{reqWatch, reqUnwatch, reqPublish, reqRaise, reqClear, reqAnswer, reqReceipt, reqNotify, reqHistory, reqToken, reqTicket, reqHandover}
+var requestTypes = []requestType{reqWatch, reqUnwatch, reqPublish, reqRaise, reqClear, reqAnswer, reqReceipt, reqNotify, reqHistory, reqToken, reqTicket, reqHandover, reqPause, reqUnpause}
 
 var eventTypes = []EventType{EventWelcome, EventVital, EventAlert, EventNotice, EventReceipt, EventAccess, EventGap, EventHead, EventSync, EventSynced,
 	EventInbox, EventGranted, EventRevoked, EventStatus, EventHeartbeat, EventClosed}
@@ -332,7 +332,7 @@ func TestProtocolTables(t *testing.T) {
 		}
 	}
 	for role, actions := range allowed {
-		for _, a := range []Action{ActionWatch, ActionHistory, ActionPublish, ActionRaise, ActionClear, ActionAnswer, ActionClose, ActionNotify, ActionTest} {
+		for _, a := range []Action{ActionWatch, ActionHistory, ActionPublish, ActionRaise, ActionClear, ActionAnswer, ActionClose, ActionNotify, ActionTest, ActionPause} {
 			want := " "
 			for _, has := range actions {
 				if has == a {

@@ -25,6 +25,8 @@ const (
 	reqToken    requestType = "token"
 	reqTicket   requestType = "ticket"
 	reqHandover requestType = "handover"
+	reqPause    requestType = "pause"
+	reqUnpause  requestType = "unpause"
 )
 
 // Delivery is what a watcher is owed while it is slow or away. Alerts,
@@ -58,6 +60,7 @@ type request struct {
 	Receipt Receipt
 	Notice  Notice
 	Token   string
+	Pause   Pause // pause, unpause
 	History HistoryQuery
 }
 
@@ -218,6 +221,8 @@ func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) boo
 			}
 			return true
 		}, true
+	case reqPause, reqUnpause:
+		return func(name []byte) bool { return r.pauseMember(s, name) }, true
 	case reqTicket:
 		return func([]byte) bool { return false }, true
 	}
@@ -307,6 +312,24 @@ func (r *request) answerMember(s *scanner, name []byte) bool {
 		return false
 	}
 	return true
+}
+
+func (r *request) pauseMember(s *scanner, name []byte) bool {
+	p := &r.Pause
+	switch string(name) {
+	case "patient":
+		p.Patient = s.str()
+		return true
+	case "for_s":
+		p.For = s.seconds()
+	case "reason":
+		p.Reason = s.str()
+	case "silence":
+		p.Silence = s.bool()
+	default:
+		return false
+	}
+	return r.Type == reqPause
 }
 
 func (q *HistoryQuery) member(s *scanner, name []byte) bool {
@@ -408,6 +431,12 @@ func (r *request) check() error {
 		}
 		r.Answer.Do, r.Answer.ID = AnswerHandover, r.EventID
 		return r.Answer.validate()
+	case reqPause:
+		return r.Pause.validate()
+	case reqUnpause:
+		if !validID(r.Pause.Patient) {
+			return invalid("patient", "must be an ID")
+		}
 	case reqReceipt:
 		return r.Receipt.validate()
 	case reqNotify:

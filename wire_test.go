@@ -681,14 +681,14 @@ func errorText(err error) []byte {
 func fullAlert() Alert {
 	ann, bob := Person{"ann", "Ann \"A\" Grey", RoleClinician}, Person{ID: "bob"}
 	return Alert{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Rev: 7, Code: "c", System: "s", Text: "SpO2 low\nfor 3 min", Priority: PriorityHigh,
-		Kind: AlertPhysiological, Test: true, Audience: AudienceNamed, To: []string{"group:ward-5", "person:ann"},
+		Kind: AlertPhysiological, Test: true, Unpausable: true, Audience: AudienceNamed, To: []string{"group:ward-5", "person:ann"},
 		Source:    Source{By: "monitor", Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"},
 		Condition: ConditionOver, Latched: true, Onset: wireTime, Raised: wireTime.Add(1e9), Updated: wireTime.Add(2e9), Ended: wireTime.Add(3e9),
 		Responsibility: Responsibility{ResponsibilityAccepted, ann, wireTime, wireTime.Add(1e12), "group:b"},
 		Answers:        []Answered{{AnswerAccept, ann, wireTime, wireTime.Add(1e12), "", "on my way"}, {AnswerAssign, bob, wireTime, time.Time{}, "person:ann", ""}},
 		AnswerCount:    9,
 		Escalation: Escalation{Level: 3, Step: 2, State: EscalationNotified, Due: wireTime.Add(9e9), told: []string{"role:clinician"}, addressed: []string{"group:a"},
-			began: wireTime, after: 90.5, early: true, reached: true, heard: true, silent: true, last: true, rejected: []string{"bob"}, refusers: []string{"cy"},
+			began: wireTime, after: 90.5, early: true, held: true, reached: true, heard: true, silent: true, last: true, rejected: []string{"bob"}, refusers: []string{"cy"},
 			assigned: "person:ann", repeats: 1, next: wireTime.Add(8e9), trouble: troubleExhausted, peak: PriorityHigh},
 		Closed: &Closing{ann, wireTime, "done"}}
 }
@@ -700,7 +700,7 @@ func TestEventsRoundTrip(t *testing.T) {
 	v, a := fullVital(), fullAlert()
 	n := Notice{"p-17", "n-1", "ann", []string{"patient"}, AudienceNamed, "How are you?", wireTime, "n-0"}
 	r := Receipt{"p-17", "spo2-low", "ev-1", 3, "", StagePresented, Person{"ann", "Ann", RoleClinician}, wireTime}
-	c := AccessChange{"revoked", "ann", "s-1", "ward-5", []string{"p-17"}, wireTime, "why"}
+	c := AccessChange{"revoked", "ann", "s-1", "ward-5", []string{"p-17"}, wireTime, "why", true}
 	for kind, event := range map[Kind]Event{
 		KindVital:   {Type: EventVital, Vital: &v},
 		KindAlert:   {Type: EventAlert, Alert: &a},
