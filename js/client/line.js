@@ -127,7 +127,7 @@ export class Line {
 
   /** @param {Ask} a */
   #try(a) {
-    if (a.onAir || a.expired || !this.#open || a.due > ticks()) return;
+    if (a.onAir || !this.#open || a.due > ticks()) return;
     if (a.expires && this.name === "quiet") return; // nobody might see it before it is too old
     a.onAir = a.sent = true;
     if (a.frame.type === "watch") this.#watching = true;
@@ -155,6 +155,7 @@ export class Line {
         a.done({type: "error", code: "expired", retry: "never", sent: a.sent});
         if (!a.onAir) this.#asks.delete(req);
       }
+      if (a.expired) continue;
       this.#try(a);
       if (!a.onAir) next.push(a.expires ?? 0, a.due);
     }

@@ -57,6 +57,16 @@ test("An answer is not sent into a line that is quiet", async (t) => {
   assert.equal(server.socket.sent[0].event_id, early.frame.event_id);
 });
 
+test("What is told to come later is not sent when it has expired meanwhile", async (t) => {
+  const clock = stopClock(t), server = fakeServer(t), c = server.client();
+  await settle();
+  const command = c.accept(alert, {expireAfter: 5});
+  server.socket.push({type: "error", req: server.socket.sent[0].req, code: "busy", retry: "later", retry_ms: 5000});
+  await clock.pass(8000);
+  assert.equal(command.state, "expired");
+  assert.equal(server.socket.sent.length, 1);
+});
+
 test("What has no final reply is sent again with the same ID", async (t) => {
   const clock = stopClock(t), server = fakeServer(t), c = server.client();
   await settle();
@@ -125,8 +135,11 @@ test("What another person has left is not sent", async (t) => {
   server.greet = {principal: {id: "bell", role: "clinician"}};
   server.answer = emptyLogs;
   const other = server.client({storage: "shared by mistake", indexedDB}), w = other.watch({patients: ["p-1"]});
+  let decided = false;
+  other.subscribe((changes) => { decided ||= changes.commands; });
   await w.ready;
-  await until("it is decided", () => other.commands.size === 0);
+  await until("it is decided", () => decided);
+  assert.equal(other.commands.size, 0);
   assert.deepEqual(server.socket.sent.map((f) => f.type), ["watch"]);
 });
 

@@ -41,6 +41,7 @@ test(`${minutes} minutes`, {timeout: (minutes + 10) * 60e3}, async (t) => {
     if (second % 5 === 0) await source.notify({patient, to: ["person:ada"], text: "hello"}).over.then(({reply}) => c.read(reply.notice).over);
     if (second % 180 === 0) {
       socket.terminate();
+      await until("lost", () => c.state.name === "lost");
       await until("back", () => { c.tryNow(); return c.state.name === "live" && ids.every((id) => w.patients.get(id)?.current); });
     }
     if (fast) moveClock(t, 1000);
