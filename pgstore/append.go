@@ -122,16 +122,15 @@ func keepable(e *carewire.Entry) error {
 // together, until the store closes.
 func (s *Store) write() {
 	for {
-		var batch []*request
 		select {
 		case r := <-s.queue:
-			batch = s.drain(r)
+			batch := s.drain(r)
+			s.flush(batch)
+			for _, r := range batch {
+				close(r.done)
+			}
 		case <-s.closing:
 			return
-		}
-		s.flush(batch)
-		for _, r := range batch {
-			close(r.done)
 		}
 	}
 }
@@ -191,11 +190,6 @@ func (s *Store) flush(batch []*request) {
 	err := s.transact(ctx, items, full)
 	if errors.Is(err, errNewEpoch) {
 		if err = s.startEpoch(ctx, false); err == nil {
-			err = s.transact(ctx, items, full)
-		}
-	}
-	for again := 0; (err == errForgotten || isNoPart(err)) && again < 3; again++ {
-		if err == errForgotten || s.readParts(ctx) == nil { // nothing was written
 			err = s.transact(ctx, items, full)
 		}
 	}

@@ -7,9 +7,8 @@
 //	store, err := pgstore.Open(ctx, pool, nil)
 //	hub, err := carewire.New(auth, store, nil)
 //
-// It needs PostgreSQL 13 or newer, and is tested with 15. Servers that only
-// speak its protocol lack functions it needs (pg_current_snapshot,
-// pg_control_system), and Open fails there.
+// It needs PostgreSQL 13 or newer, and is tested with 15. What it asks of a
+// server that only speaks its protocol is in docs/deployment.md.
 //
 // Without a PingTimeout a call waits for [Options.Timeout] on a connection that
 // was idle and that the network has forgotten.

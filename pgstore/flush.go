@@ -30,6 +30,7 @@ type flush struct {
 	since  int32            // logs that are in an epoch before it go on in the newest one
 	num    int32            // the newest one
 	full   fullness
+	create bool // some patient may have no head yet
 	taken  []*item
 }
 
@@ -81,12 +82,23 @@ type known struct {
 // transact gives every item its result. After an error nobody knows whether
 // anything was written, except after errNewEpoch: nothing was.
 func (s *Store) transact(ctx context.Context, items []*item, full fullness) error {
+	err := s.try(ctx, items, full, false)
+	for again := 0; (err == errNoHead || isNoPart(err)) && again < 4; again++ { // nothing was written
+		if err == errNoHead || s.readParts(ctx) == nil {
+			err = s.try(ctx, items, full, true)
+		}
+	}
+	return err
+}
+
+// try is transact, unless somebody has no head and none is to be made.
+func (s *Store) try(ctx context.Context, items []*item, full fullness, create bool) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	f := &flush{store: s, items: items, full: full, heads: map[string]*head{}, states: map[stateKey]*state{}, known: map[idKey]known{}}
+	f := &flush{store: s, items: items, full: full, create: create, heads: map[string]*head{}, states: map[stateKey]*state{}, known: map[idKey]known{}}
 	if err = f.look(ctx, conn); err == nil {
 		if f.decide(); len(f.taken) > 0 {
 			err = f.commit(ctx, conn)
@@ -127,8 +139,9 @@ func isLocked(err error) bool {
 	return errors.As(err, &e) && e.Code == "55P03"
 }
 
-// errForgotten means that a log was forgotten between two statements of a flush.
-var errForgotten = errors.New("pgstore: a log was forgotten just now")
+// errNoHead means that a patient has no head: nothing has come yet, or what had
+// was forgotten just now.
+var errNoHead = errors.New("pgstore: a patient has no head")
 
 // isFull reports whether the server had no room: then the transaction was undone.
 func isFull(err error) bool {
@@ -147,9 +160,9 @@ const (
 		select h.patient, h.seq, h.must, h.epoch from unnest($1::text[]) w (patient) join carewire.heads h on h.patient = w.patient
 		order by h.patient for update of h`
 
-	epochsSQL = `
-		select array_agg(num order by num), array_agg(epoch order by num), (array_agg(identity order by num desc))[1] = ` + identity + `, ` + safe + `
-		from carewire.epochs where num >= ` + sinceEpoch + ``
+	// In the middle stands what names the server.
+	epochsSQL    = `select array_agg(num order by num), array_agg(epoch order by num), (array_agg(identity order by num desc))[1] = `
+	epochsEndSQL = `, ` + safe + ` from carewire.epochs where num >= ` + sinceEpoch
 
 	// Epochs that are later than this one begin logs that are new, and no others.
 	sinceEpoch = `(select num from carewire.epochs where not later order by num desc limit 1)`
@@ -194,7 +207,9 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 		}
 	}
 	patients := slices.Sorted(maps.Keys(f.heads))
-	b.Queue(s.sql(newHeadsSQL), slices.Sorted(maps.Keys(fresh)))
+	if f.create {
+		b.Queue(s.sql(newHeadsSQL), slices.Sorted(maps.Keys(fresh)))
+	}
 	b.Queue(s.sql(headsSQL), patients).Query(func(rows pgx.Rows) error {
 		var patient string
 		var h head
@@ -205,7 +220,7 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 		})
 		return err
 	})
-	b.Queue(s.sql(epochsSQL)).QueryRow(func(row pgx.Row) error {
+	b.Queue(s.sql(epochsSQL + s.identity + epochsEndSQL)).QueryRow(func(row pgx.Row) error {
 		var nums []int32
 		var names []string
 		var same, durable bool
@@ -244,8 +259,8 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 		return err
 	}
 	for patient := range fresh {
-		if !f.heads[patient].there { // forgotten just now
-			return errForgotten
+		if !f.heads[patient].there {
+			return errNoHead
 		}
 	}
 	return nil

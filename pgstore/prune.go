@@ -48,8 +48,7 @@ const (
 		where id <> '' and kind not in (1, 6) and received + $4::interval > $5`
 
 	forgetIDsSQL = `
-		delete from carewire.ids where (patient, sender, id) in (
-			select patient, sender, id from carewire.ids where expires <= $1 limit $2)`
+		delete from carewire.ids where ctid = any (array(select ctid from carewire.ids where expires <= $1 order by expires limit $2))`
 )
 
 // Prune implements [carewire.Pruner]. Where vitals are kept for five days or

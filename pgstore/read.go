@@ -54,6 +54,23 @@ func (s *Store) entries(ctx context.Context, call, sql string, args ...any) ([]c
 	return found, failure(call, err)
 }
 
+// asked is view for what clients ask for, of which there may be much: it takes no
+// connection that appends, or paging, may need.
+func (s *Store) asked(ctx context.Context, call string, queue func(b *pgx.Batch)) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	select {
+	case s.reading <- struct{}{}:
+		defer func() { <-s.reading }()
+		return s.view(ctx, call, queue)
+	case <-s.closing:
+		return carewire.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // view runs what queue queues on one consistent view, in one round trip.
 func (s *Store) view(ctx context.Context, call string, queue func(b *pgx.Batch)) error {
 	if err := s.usable(ctx); err != nil {
@@ -93,7 +110,7 @@ func (s *Store) Read(ctx context.Context, patient string, after carewire.Positio
 	seq := int64(min(after.Seq, 1<<62))
 	var found []carewire.Entry
 	var gap bool
-	err := s.view(ctx, "read", func(b *pgx.Batch) {
+	err := s.asked(ctx, "read", func(b *pgx.Batch) {
 		b.Queue(s.sql(gapSQL), patient, seq, kinds).QueryRow(func(row pgx.Row) error { return row.Scan(&gap) })
 		b.Queue(s.sql(sql+readEndSQL), patient, seq, kinds, q.Key, fromTime(q.From), fromTime(q.To), min(orThousand(q.Limit), 10_000)).Query(func(rows pgx.Rows) (err error) {
 			found, err = entries(rows)
@@ -144,7 +161,7 @@ const (
 func (s *Store) Latest(ctx context.Context, patient string) ([]carewire.Entry, carewire.Head, error) {
 	var found []carewire.Entry
 	heads := map[string]carewire.Head{}
-	err := s.view(ctx, "latest", func(b *pgx.Batch) {
+	err := s.asked(ctx, "latest", func(b *pgx.Batch) {
 		b.Queue(s.sql(headsOfSQL), []string{patient}).Query(readHeads(heads))
 		b.Queue(s.sql(latestSQL), patient).Query(func(rows pgx.Rows) (err error) {
 			found, err = entries(rows)

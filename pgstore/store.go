@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/cipher"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,14 @@ type Options struct {
 	// show afresh instead of resuming.
 	NewEpoch bool
 
+	// Identity names the database where the server's own functions cannot be had
+	// (pg_control_system, pg_walfile_name, pg_current_wal_lsn), as in engines that
+	// only speak PostgreSQL's protocol. It must then change, at all nodes, whenever
+	// the database may have lost what it had: after a standby was promoted, and
+	// after a restore. Of these the Store sees by itself only that a dump was
+	// restored. "": the server is asked.
+	Identity string
+
 	// LockTimeout is how long an Append waits for another node that appends to
 	// the same patient. 0: 3 s.
 	LockTimeout time.Duration
@@ -76,14 +85,16 @@ type Store struct {
 	timeout  time.Duration
 	lockWait string      // for lock_timeout
 	idle     string      // for idle_in_transaction_session_timeout, of who appends
+	identity string      // an expression that names the server, its timeline and the tables
 	node     string      // names this Store in notifications
 	sealer   cipher.AEAD // of what they say
 	log      *slog.Logger
 
 	parts     atomic.Pointer[[]span] // of the log
 	queue     chan *request
-	committed *news // of this node, which others are to be told
-	heard     *news // of other nodes, which the Hub is to be told
+	reading   chan struct{} // holds one for each Read and Latest under way
+	committed *news         // of this node, which others are to be told
+	heard     *news         // of other nodes, which the Hub is to be told
 	wake      chan []string
 	hearing   atomic.Bool  // of other nodes, by the listening connection
 	fullAt    atomic.Int64 // when the server last had no room, in Unix nanoseconds
@@ -103,7 +114,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 		o = &Options{}
 	}
 	s := &Store{
-		pool: pool, schema: schemaName(o.Schema), volatile: o.Volatile, node: rand.Text(), log: o.Logger,
+		pool: pool, schema: schemaName(o.Schema), volatile: o.Volatile, identity: identity(o.Identity), node: rand.Text(), log: o.Logger,
 		timeout: orDefault(o.Timeout, 10*time.Second),
 		queue:   make(chan *request), committed: newNews(), heard: newNews(), wake: make(chan []string), closing: make(chan struct{}),
 	}
@@ -119,6 +130,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	if int(pool.Config().MaxConns) < writers+2 { // else those who wait for each other might hold them all
 		return nil, errors.New("pgstore: the pool needs two connections more than there are Writers")
 	}
+	s.reading = make(chan struct{}, max(int(pool.Config().MaxConns)-writers-spare, 1))
 	if err := s.checkVersion(ctx); err != nil {
 		return nil, err
 	}
@@ -152,6 +164,10 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	}
 	return s, nil
 }
+
+// spare is how many connections Read and Latest leave to all other calls, beside
+// those of the writers: what clients ask for waits before what pages them does.
+const spare = 2
 
 // Close ends the Store. What is being written is written; all further calls
 // return ErrClosed. It always returns nil, and leaves the pool open.
@@ -195,8 +211,13 @@ func (s *Store) usable(ctx context.Context) error {
 
 // identity names the server, its timeline and the tables: a backup that was
 // restored, or a standby that was promoted, differs in one of them.
-const identity = `(select system_identifier from pg_control_system())::text || '/' ||
-	left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (select tableoid from carewire.version)::text`
+func identity(given string) string {
+	server := `(select system_identifier from pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)`
+	if given != "" {
+		server = `convert_from('\x` + hex.EncodeToString([]byte(given)) + `', 'UTF8')`
+	}
+	return server + ` || '/' || (select tableoid from carewire.version)::text`
+}
 
 // safe is whether what is committed survives.
 const safe = `current_setting('fsync')::boolean and current_setting('full_page_writes')::boolean and current_setting('synchronous_commit') <> 'off'`
@@ -210,7 +231,7 @@ func (s *Store) startEpoch(ctx context.Context, anyway bool) error {
 		}
 		var same, durable bool
 		var now string
-		query := `select ` + identity + `, ` + safe + `, ` + identity + ` is not distinct from (select identity from carewire.epochs order by num desc limit 1)`
+		query := `select ` + s.identity + `, ` + safe + `, ` + s.identity + ` is not distinct from (select identity from carewire.epochs order by num desc limit 1)`
 		if err := tx.QueryRow(ctx, s.sql(query)).Scan(&now, &durable, &same); err != nil {
 			return err
 		}
