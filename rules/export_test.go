@@ -7,9 +7,6 @@ func (j *Judge) holds(patient string) bool {
 	return j.beds[patient] != nil
 }
 
-// kill has j do nothing any more, without a word to the others.
-func (j *Judge) kill() { j.dead.Store(true) }
-
 // count is how many patients j judges by now.
 func (j *Judge) count() int {
 	j.mu.Lock()

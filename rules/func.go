@@ -206,9 +206,8 @@ func (m *funcMachine) explain(c *Case, st *state) string {
 
 // cloneVital copies a vital with all that it refers to.
 func cloneVital(v *carewire.Vital) (c carewire.Vital) {
-	b, err := json.Marshal(v)
-	if err == nil {
-		err = json.Unmarshal(b, &c)
+	if b, err := json.Marshal(v); err == nil {
+		json.Unmarshal(b, &c) // what was written a moment ago
 	}
 	return c
 }

@@ -67,7 +67,6 @@ type Judge struct {
 	seen       uint64 // the newest change of Settings in the roster that was heeded
 
 	duty atomic.Int64 // on duty until, since began
-	dead atomic.Bool  // of tests: neither reports nor carries out anything
 
 	mu      sync.Mutex
 	beds    map[string]*bed

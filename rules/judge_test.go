@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -28,14 +29,38 @@ func newWard(t *testing.T, store carewire.Store) *ward {
 	return w
 }
 
-func (w *ward) newHub() *carewire.Hub {
+func (w *ward) newHub() *carewire.Hub { return w.hubOn(w.store) }
+
+func (w *ward) hubOn(store carewire.Store) *carewire.Hub {
 	nobody := carewire.AuthenticatorFunc(func(*http.Request) (carewire.Principal, error) {
 		return carewire.Principal{}, carewire.ErrUnauthenticated
 	})
-	hub, err := carewire.New(nobody, w.store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+	hub, err := carewire.New(nobody, store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(w.t, err)
 	w.ends = append(w.ends, func() { hub.Shutdown(context.Background()) })
 	return hub
+}
+
+// A severed Store is out of reach once it is cut.
+type severed struct {
+	carewire.Store
+	cut atomic.Bool
+}
+
+var errCut = errors.New("out of reach")
+
+func (s *severed) Append(ctx context.Context, e []carewire.Entry) ([]carewire.AppendResult, error) {
+	if s.cut.Load() {
+		return nil, errCut
+	}
+	return s.Store.Append(ctx, e)
+}
+
+func (s *severed) Get(ctx context.Context, patient, key string) (carewire.Entry, error) {
+	if s.cut.Load() {
+		return carewire.Entry{}, errCut
+	}
+	return s.Store.Get(ctx, patient, key)
 }
 
 // run runs a Judge until the function that it returns is called.
@@ -142,15 +167,16 @@ func TestJudgeMakesUpForWhatItMissed(t *testing.T) {
 }
 
 // Of several Judges on one Store one judges a patient, and another goes on in
-// ten seconds when it dies without a word.
+// ten seconds when it is cut off without a word.
 func TestAnotherJudgeTakesOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWard(t, carewire.NewMemoryStore(nil))
 		defer w.close()
 		rule := high(Timing{Delay: 2 * time.Second})
-		judges := map[string]*Judge{}
+		judges, stores := map[string]*Judge{}, map[string]*severed{}
 		for _, name := range []string{"a", "b", "c"} {
-			judges[name], _ = w.run(w.newHub(), Options{Node: name}, rule)
+			stores[name] = &severed{Store: w.store}
+			judges[name], _ = w.run(w.hubOn(stores[name]), Options{Node: name}, rule)
 		}
 		time.Sleep(5 * time.Second)
 		holder := ""
@@ -161,7 +187,7 @@ func TestAnotherJudgeTakesOver(t *testing.T) {
 			}
 		}
 		require.NotEmpty(t, holder)
-		judges[holder].kill()
+		stores[holder].cut.Store(true)
 		w.rate(100, 100, 200, 200, 200, 200, 200, 200, 200, 200)
 		time.Sleep(2 * time.Second)
 		list := w.alerts("hr-high")

@@ -297,3 +297,24 @@ func TestScoreByAge(t *testing.T) {
 	h.rate(time.Second, 140)
 	require.Empty(t, h.story())
 }
+
+// A flow, a concentration or a code tell alike whether oxygen is given.
+func TestOxygenIsTold(t *testing.T) {
+	coded := func(code string) carewire.Vital {
+		return carewire.Vital{Code: AirOrOxygen, System: House, Coded: &carewire.Coding{System: House, Code: code}}
+	}
+	for want, list := range map[string][]carewire.Vital{
+		"0": {carewire.OxygenFlow.Of("p1", 0), carewire.OxygenConcentration.Of("p1", 21), coded("air")},
+		"2": {carewire.OxygenFlow.Of("p1", 0.5), carewire.OxygenConcentration.Of("p1", 28), coded("oxygen")},
+	} {
+		for _, v := range list {
+			h := chartWith(t, adult, NEWS2())
+			o := wellOnAir(nil)
+			delete(o, "flow")
+			h.observe(o)
+			h.vital(v)
+			h.wait(11 * time.Second)
+			require.Equal(t, want, h.published()[news2Total], v.Code)
+		}
+	}
+}
