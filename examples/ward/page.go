@@ -1,31 +1,23 @@
 package main
 
 import (
-	"embed"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"net/http"
 	"slices"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/examples/javascript"
+	"github.com/carewire/carewire/examples/ward/page"
 	"github.com/carewire/carewire/js/client"
 	"github.com/carewire/carewire/rules"
 )
 
-//go:embed page
-var pageFiles embed.FS
-
 // servePage serves the page, and the little it needs beside the Hub: the names
 // of those its user may see, and the pages that went out.
 func (w *ward) servePage(mux *http.ServeMux) {
-	files, err := fs.Sub(pageFiles, "page")
-	if err != nil {
-		panic(err)
-	}
 	mux.Handle("/", secured("default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "+
-		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", http.FileServerFS(files)))
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", http.FileServerFS(page.Files)))
 	mux.Handle("GET /client.js", client.Handler())
 	mux.Handle("GET /simple", secured("default-src 'none'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
 		http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {

@@ -53,6 +53,7 @@ function watchWard() {
   watched = JSON.stringify(all);
   watch?.stop();
   watch = client.watch(all);
+  watch.ready.then(askWard).catch(() => {}); // who came before it stood is told by no "granted"
 }
 
 function signIn(why) {

@@ -1,0 +1,9 @@
+// Package page is the page of the ward, which other examples show too.
+package page
+
+import "embed"
+
+// Files are what a browser asks for.
+//
+//go:embed *.html *.css *.js
+var Files embed.FS
