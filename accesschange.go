@@ -91,8 +91,8 @@ func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 		return nil // the person is still there
 	}
 	var errs []error
-	for _, e := range x.open.all() {
-		if e.Kind != KindAlert || len(r.Patients) > 0 && !slices.Contains(r.Patients, e.Patient) {
+	for _, e := range x.open.all(r.Patients...) {
+		if e.Kind != KindAlert {
 			continue
 		}
 		if a, err := decodeAlert(&e); err != nil || a.Responsibility.By.ID != r.Principal {

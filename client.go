@@ -237,7 +237,7 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) (WatchResult, error)
 	if err != nil {
 		return WatchResult{}, err
 	}
-	return WatchResult{Patients: r.Watching, Refused: r.Refused}, nil
+	return WatchResult{Patients: r.Watching, Refused: r.Refused, More: r.More}, nil
 }
 
 // Unwatch ends the watching of patients and groups. What still waits for the

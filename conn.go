@@ -38,6 +38,7 @@ type conn struct {
 	ws      *websocket.Conn // of WebSocket
 	first   keptRequest     // the request it began with, for renewed tokens
 	out     outbox
+	inbox   inboxFeed
 
 	mu       sync.Mutex
 	watches  map[string]*watched
@@ -47,8 +48,6 @@ type conn struct {
 	lapse    *time.Timer // when the first Until of what is watched has come
 	lapseAt  int64       // in ticks
 	ended    bool
-	bringing bool          // takeHome is running
-	news     []Entry       // to be shown in the inbox, if the principal may see them
 	inFlight chan struct{} // the reader's: a place for each publish under way; nil before the first
 
 	alive   atomic.Int64          // when there was a sign of life, in ticks
@@ -135,7 +134,9 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func newConn(h *Hub, g *guest, r *http.Request) *conn {
-	return &conn{hub: h, who: g.who, address: g.at, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
+	c := &conn{hub: h, who: g.who, address: g.at, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
+	c.inbox.conn = c
+	return c
 }
 
 // start makes c, whose client is at the end of l, one of the Hub's
@@ -237,7 +238,7 @@ func (h *Hub) authenticate(r *http.Request) (Principal, error) {
 func (c *conn) greet() {
 	c.expireAt(c.who.Expires)
 	c.busy.Store(true)
-	c.inbox(c.hub.ctx)
+	c.inbox.begin()
 	c.busy.Store(false)
 	if c.hub.access.revoked.covers(c.who, "", c.hub.now()) { // revoked while it was being set up
 		c.forbid()
@@ -363,7 +364,7 @@ func (c *conn) end() {
 	}
 	c.ended = true
 	watches := c.watches
-	c.watches, c.groups, c.news = nil, nil, nil
+	c.watches, c.groups = nil, nil
 	for _, t := range []*time.Timer{c.expiry, c.lapse} {
 		if t != nil {
 			t.Stop()
@@ -375,6 +376,7 @@ func (c *conn) end() {
 		w.lane.submit(job{detach: w.watch})
 	}
 	c.hub.stats.watches.Add(-int64(len(watches)))
+	c.inbox.end()
 	c.recordSent(0)
 	c.record(Record{Event: AuditDisconnect, Close: CloseCode(c.code.Load())}, nil)
 	c.hub.registry.leave(c)

@@ -432,6 +432,7 @@ type WatchOptions struct {
 type WatchResult struct {
 	Patients []string // watched now
 	Refused  []Refusal
+	More     int // patients of groups that were refused, too, and are not listed
 }
 
 // Refusal says why a patient or a group is not watched: ErrForbidden,

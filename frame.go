@@ -96,7 +96,7 @@ func okFrame(req string, members func(*encoder)) []byte {
 }
 
 // watchedFrame is the reply to a watch.
-func watchedFrame(req string, granted []string, refused []Refusal) []byte {
+func watchedFrame(req string, granted []string, refused []Refusal, more int) []byte {
 	return okFrame(req, func(e *encoder) {
 		e.name("watching")
 		e.b = append(e.b, '[')
@@ -116,6 +116,7 @@ func watchedFrame(req string, granted []string, refused []Refusal) []byte {
 			e.b = append(e.b, '}')
 		}
 		e.b = append(e.b, ']')
+		e.uint("more", uint64(more))
 	})
 }
 
@@ -148,7 +149,7 @@ func patientFrame(typ EventType, patient string) []byte {
 	return textFrame(e.b)
 }
 
-func inboxFrame(items []Entry, done bool) []byte {
+func inboxFrame(items []*openItem, done bool) []byte {
 	e := newFrame(256)
 	e.b = append(e.b, `{"type":"inbox","items":[`...)
 	for i := range items {

@@ -193,12 +193,19 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 	var e encoder
 	in.encode(&e)
 	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), afresh: true}
+	var giveBack func()
 	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
-		if sender != host && (prev == nil || !prev.Open()) && h.open.alertsOf(in.Patient) >= h.opt.MaxAlerts {
-			return Alert{}, errLimit
+		if sender != host && (prev == nil || !prev.Open()) && giveBack == nil {
+			var ok bool
+			if giveBack, ok = h.open.claimAlert(in.Patient, h.opt.MaxAlerts); !ok {
+				return Alert{}, errLimit
+			}
 		}
 		return h.escalator.untold(raise(prev, in, sender, now)), nil
 	})
+	if giveBack != nil {
+		giveBack()
+	}
 	if errors.Is(err, errLimit) {
 		err = h.crowded(ctx, in.Patient)
 	}
@@ -347,6 +354,13 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	var e encoder
 	n.encode(&e)
 	sum := digest(e.b)
+	if sender != host {
+		giveBack, err := h.roomForNotice(ctx, sender, &n)
+		if err != nil {
+			return Notice{}, err
+		}
+		defer giveBack()
+	}
 	n.From, n.Time = sender, h.now()
 	entry := noticeEntry(&n, 1)
 	entry.Sender, entry.ID, entry.Sum = sender, n.ID, sum
@@ -364,6 +378,24 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 		return n, n.UnmarshalJSON(entry.Data)
 	}
 	return n, nil
+}
+
+// roomForNotice takes a place for one more open notice from sender to each of its
+// addressees, unless this one is repeated.
+func (h *Hub) roomForNotice(ctx context.Context, sender string, n *Notice) (giveBack func(), err error) {
+	giveBack, ok := h.open.claimNotice(sender, n.To, h.opt.MaxNotices)
+	if ok {
+		return giveBack, nil
+	}
+	old, err := h.logs.newest(ctx, n.Patient, "n/"+n.ID)
+	if err != nil {
+		return nil, err
+	}
+	if old.Rev == 0 {
+		h.stats.limits.notices.Add(1)
+		return nil, errLimit
+	}
+	return func() {}, nil
 }
 
 // noticeEntry makes the entry of a revision of n: it is open until everyone

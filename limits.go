@@ -30,6 +30,7 @@ type LimitCounts struct {
 	Publishes    uint64 // times that a client was not read from: MaxPublishes
 	Keys         uint64 // clients' vitals refused: MaxKeys
 	Alerts       uint64 // alerts refused: MaxAlerts
+	Notices      uint64 // notices refused: MaxNotices
 	Outboxes     uint64 // times that a client was sent on to the Store, or ended (1013): MaxOutboxBytes, MaxTotalOutboxBytes
 	Abuse        uint64 // connections ended with 1008
 	TooBig       uint64 // connections ended with 1009: MaxFrame
@@ -39,7 +40,7 @@ type LimitCounts struct {
 
 // limitCounters are the numbers behind LimitCounts.
 type limitCounters struct {
-	connections, perPrincipal, perAddress, patients, groups, requests, publishes, keys, alerts, outboxes, abuse, tooBig, timeouts, host atomic.Uint64
+	connections, perPrincipal, perAddress, patients, groups, requests, publishes, keys, alerts, notices, outboxes, abuse, tooBig, timeouts, host atomic.Uint64
 }
 
 func (c *limitCounters) snapshot() LimitCounts {
@@ -53,6 +54,7 @@ func (c *limitCounters) snapshot() LimitCounts {
 		Publishes:    c.publishes.Load(),
 		Keys:         c.keys.Load(),
 		Alerts:       c.alerts.Load(),
+		Notices:      c.notices.Load(),
 		Outboxes:     c.outboxes.Load(),
 		Abuse:        c.abuse.Load(),
 		TooBig:       c.tooBig.Load(),

@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -21,21 +22,44 @@ type openIndex struct {
 	kicked chan struct{} // something is due now
 
 	mu      sync.Mutex
-	open    map[openKey]*openEntry
+	open    map[string]map[string]*openItem // by patient and key
 	ids     map[string]openKey              // open alerts by their IDs
 	alerts  map[string]int                  // how many are open, by patient
 	trouble map[troubleKey]int              // how many open alerts cannot be told as they should be
-	to      map[string]map[openKey]struct{} // by whom they are addressed to
-	read    map[openKey]map[string]bool     // of open notices: the addressees who have read them
-	ended   map[openKey]tombstone           // closed not long ago, lest an older revision open them again
-	news    []Entry                         // to be delivered to inboxes
+	notices map[correspondence]int          // likewise, from somebody to somebody
+	to      map[string]*addressee
+	stamp   uint64                      // counts what the stamps of addressees count
+	read    map[openKey]map[string]bool // of open notices: the addressees who have read them
+	ended   map[openKey]tombstone       // closed not long ago, lest an older revision open them again
+	news    []*openItem                 // to be delivered to inboxes
 }
 
-// An openEntry is an entry with what the Hub looks at often.
-type openEntry struct {
+// An openItem is one revision of what is open, or was, with what the Hub looks
+// at often: nobody changes it.
+type openItem struct {
 	Entry
-	alert *Alert // nil: a notice, or an alert that cannot be read
+	alert   *Alert // nil: a notice, or an alert that cannot be read
+	urgency int    // by which inboxes are in order
 }
+
+func newOpenItem(e Entry) *openItem {
+	o := &openItem{Entry: e}
+	if e.Kind == KindAlert {
+		if a, err := decodeAlert(&e); err == nil {
+			o.alert, o.urgency = a, a.Priority.rank()
+		}
+	}
+	return o
+}
+
+// An addressee is somebody to whom something open is addressed.
+type addressee struct {
+	stamp    uint64                          // another one whenever something comes or goes
+	patients map[string]map[string]*openItem // what is open, by patient and key
+}
+
+// A correspondence is who writes notices to whom.
+type correspondence struct{ from, to string }
 
 type troubleKey struct {
 	rule string
@@ -49,7 +73,7 @@ type tombstone struct {
 
 func newOpenIndex(b *background, s *guardedStore) *openIndex {
 	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1),
-		open: make(map[openKey]*openEntry), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), alerts: make(map[string]int), to: make(map[string]map[openKey]struct{}),
+		open: make(map[string]map[string]*openItem), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), alerts: make(map[string]int), to: make(map[string]*addressee),
 		read: make(map[openKey]map[string]bool), ended: make(map[openKey]tombstone)}
 }
 
@@ -115,51 +139,102 @@ func (x *openIndex) note(e Entry, quiet bool) bool {
 	if e.Kind != KindAlert && e.Kind != KindNotice {
 		return false
 	}
-	k := openKey{e.Patient, e.Key}
+	k, item := openKey{e.Patient, e.Key}, newOpenItem(e)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old, was := x.open[k]
-	if was && old.Rev >= e.Rev || x.ended[k].rev >= e.Rev {
+	old := x.open[e.Patient][e.Key]
+	if old != nil && old.Rev >= e.Rev || x.ended[k].rev >= e.Rev {
 		return false
 	}
-	if was {
-		for _, to := range old.To {
-			if delete(x.to[to], k); len(x.to[to]) == 0 {
-				delete(x.to, to)
-			}
-		}
-		delete(x.open, k)
-		x.tally(old, -1)
+	if old != nil {
+		x.remove(old, item)
 	}
 	if e.Open {
-		o := &openEntry{Entry: e}
-		if e.Kind == KindAlert {
-			if a, err := decodeAlert(&e); err == nil {
-				o.alert = a
-			}
-		}
-		x.open[k] = o
-		x.tally(o, 1)
-		for _, to := range e.To {
-			if x.to[to] == nil {
-				x.to[to] = make(map[openKey]struct{})
-			}
-			x.to[to][k] = struct{}{}
-		}
+		x.add(item, old)
 	} else {
 		x.ended[k] = tombstone{e.Rev, time.Now()}
 		delete(x.read, k)
 	}
-	if !quiet && !e.hidden() && len(e.To) > 0 && (was || e.Open) {
-		x.news = append(x.news, e)
+	if !quiet && !e.hidden() && len(e.To) > 0 && (old != nil || e.Open) {
+		x.news = append(x.news, item)
 		signal(x.wake)
 	}
 	return true
 }
 
-// tally counts an open alert, or no longer.
-func (x *openIndex) tally(o *openEntry, n int) {
+// add takes in what is open; old is what it replaces, if anything. Under x.mu.
+func (x *openIndex) add(item, old *openItem) {
+	of := x.open[item.Patient]
+	if of == nil {
+		of = make(map[string]*openItem)
+		x.open[item.Patient] = of
+	}
+	of[item.Key] = item
+	x.tally(item, 1)
+	if item.hidden() {
+		return
+	}
+	for _, to := range item.To {
+		if x.read[openKey{item.Patient, item.Key}][to] {
+			continue
+		}
+		a := x.to[to]
+		if a == nil {
+			a = &addressee{patients: make(map[string]map[string]*openItem)}
+			x.to[to] = a
+		}
+		if a.patients[item.Patient] == nil {
+			a.patients[item.Patient] = make(map[string]*openItem)
+		}
+		a.patients[item.Patient][item.Key] = item
+		if old == nil || !slices.Contains(old.To, to) {
+			x.stampOn(a)
+		}
+	}
+}
+
+// remove takes out what is replaced by next, or over. Under x.mu.
+func (x *openIndex) remove(item, next *openItem) {
+	of := x.open[item.Patient]
+	if delete(of, item.Key); len(of) == 0 {
+		delete(x.open, item.Patient)
+	}
+	x.tally(item, -1)
+	for _, to := range item.To {
+		x.leave(item, to, !next.Open || !slices.Contains(next.To, to))
+	}
+}
+
+// leave takes an item from an addressee; stamp says that it does not come back
+// at once. Under x.mu.
+func (x *openIndex) leave(item *openItem, to string, stamp bool) {
+	a := x.to[to]
+	if a == nil || a.patients[item.Patient][item.Key] == nil {
+		return
+	}
+	of := a.patients[item.Patient]
+	if delete(of, item.Key); len(of) == 0 {
+		delete(a.patients, item.Patient)
+	}
+	if !stamp {
+		return
+	}
+	if x.stampOn(a); len(a.patients) == 0 {
+		delete(x.to, to)
+	}
+}
+
+func (x *openIndex) stampOn(a *addressee) {
+	x.stamp++
+	a.stamp = x.stamp
+}
+
+// tally counts what is open, or no longer. Under x.mu.
+func (x *openIndex) tally(o *openItem, n int) {
 	if o.Kind != KindAlert {
+		for _, to := range o.To {
+			count(x.notices, correspondence{o.Sender, to}, n)
+		}
 		return
 	}
 	count(x.alerts, o.Patient, n)
@@ -199,16 +274,18 @@ func (x *openIndex) byID(id string) (ref AlertRef, ok bool) {
 	if !ok {
 		return AlertRef{}, false
 	}
-	return x.open[k].alert.Ref(), true
+	return x.open[k.patient][k.key].alert.Ref(), true
 }
 
 // acceptedBy returns the open alerts that somebody has accepted.
 func (x *openIndex) acceptedBy(person string) (list []Alert) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, o := range x.open {
-		if a := o.alert; a != nil && a.Responsibility.State == ResponsibilityAccepted && a.Responsibility.By.ID == person {
-			list = append(list, *a)
+	for _, of := range x.open {
+		for _, o := range of {
+			if a := o.alert; a != nil && a.Responsibility.State == ResponsibilityAccepted && a.Responsibility.By.ID == person {
+				list = append(list, *a)
+			}
 		}
 	}
 	return list
@@ -218,9 +295,11 @@ func (x *openIndex) acceptedBy(person string) (list []Alert) {
 func (x *openIndex) due(now time.Time) (list []dueEntry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, o := range x.open {
-		if o.alert != nil && !o.Due.IsZero() && !o.Due.After(now) {
-			list = append(list, dueEntry{Entry: o.Entry, urgency: o.alert.Priority.rank(), first: o.alert.Escalation.Level == 0})
+	for _, of := range x.open {
+		for _, o := range of {
+			if o.alert != nil && !o.Due.IsZero() && !o.Due.After(now) {
+				list = append(list, dueEntry{Entry: o.Entry, urgency: o.urgency, first: o.alert.Escalation.Level == 0})
+			}
 		}
 	}
 	return list
@@ -233,32 +312,66 @@ func (x *openIndex) alertsOf(patient string) int {
 	return x.alerts[patient]
 }
 
-// get returns an entry that is open.
-func (x *openIndex) get(k openKey) (e Entry, ok bool) {
+// claimAlert takes a place among the at most so many open alerts of a patient for
+// one that is to be raised. It is given back when that has been noted, or has failed.
+func (x *openIndex) claimAlert(patient string, most int) (giveBack func(), ok bool) {
+	return claimPlace(x, x.alerts, []string{patient}, most)
+}
+
+// claimNotice is claimAlert for a notice from somebody to each of its addressees.
+func (x *openIndex) claimNotice(from string, to []string, most int) (giveBack func(), ok bool) {
+	var keys []correspondence
+	for _, t := range to {
+		keys = append(keys, correspondence{from, t})
+	}
+	return claimPlace(x, x.notices, keys, most)
+}
+
+func claimPlace[K comparable](x *openIndex, counts map[K]int, keys []K, most int) (giveBack func(), ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	o, ok := x.open[k]
-	if !ok {
-		return Entry{}, false
+	for _, k := range keys {
+		if counts[k] >= most {
+			return nil, false
+		}
 	}
-	return o.Entry, true
+	add := func(n int) {
+		for _, k := range keys {
+			count(counts, k, n)
+		}
+	}
+	add(1)
+	return func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		add(-1)
+	}, true
+}
+
+// get returns what is open under a key; nil if nothing is.
+func (x *openIndex) get(k openKey) *openItem {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.open[k.patient][k.key]
 }
 
 // noteReading notes that an addressee of a notice has read it.
 func (x *openIndex) noteReading(k openKey, to string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if _, ok := x.open[k]; !ok {
+	item := x.open[k.patient][k.key]
+	if item == nil {
 		return
 	}
 	if x.read[k] == nil {
 		x.read[k] = make(map[string]bool)
 	}
 	x.read[k][to] = true
+	x.leave(item, to, true)
 }
 
 // takeNews returns what is to be delivered to inboxes.
-func (x *openIndex) takeNews() []Entry {
+func (x *openIndex) takeNews() []*openItem {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	news := x.news
@@ -280,13 +393,21 @@ func (x *openIndex) sweep(now time.Time) {
 // kick makes the escalation look at once.
 func (x *openIndex) kick() { signal(x.kicked) }
 
-// all returns every open entry.
-func (x *openIndex) all() []Entry {
+// all returns all that is open, or what is of the given patients.
+func (x *openIndex) all(patients ...string) (list []Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	list := make([]Entry, 0, len(x.open))
-	for _, o := range x.open {
-		list = append(list, o.Entry)
+	if len(patients) == 0 {
+		for _, of := range x.open {
+			for _, item := range of {
+				list = append(list, item.Entry)
+			}
+		}
+	}
+	for _, p := range patients {
+		for _, item := range x.open[p] {
+			list = append(list, item.Entry)
+		}
 	}
 	return list
 }
@@ -295,43 +416,113 @@ func (x *openIndex) all() []Entry {
 func (x *openIndex) of(patient string) (list []Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for k, o := range x.open {
-		if k.patient == patient {
-			list = append(list, o.Entry)
+	for _, o := range x.open[patient] {
+		list = append(list, o.Entry)
+	}
+	return list
+}
+
+// stamps tells states of what is addressed to keys apart: while they are the
+// same, nothing has come or gone.
+func (x *openIndex) stamps(keys []string) []uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	list := make([]uint64, len(keys))
+	for i, k := range keys {
+		if a := x.to[addresseeOf(k)]; a != nil {
+			list[i] = a.stamp
 		}
 	}
 	return list
 }
 
-// addressed returns the open entries that are addressed to any of keys, by
-// time, without notices that were read under that key.
-func (x *openIndex) addressed(keys []string) []Entry {
+// patientsTo returns the patients of whom something open is addressed to keys.
+func (x *openIndex) patientsTo(keys []string) []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	seen := make(map[openKey]bool)
-	var list []Entry
-	for _, to := range keys {
-		for k := range x.to[addresseeOf(to)] {
-			e := x.open[k]
-			if !seen[k] && !x.read[k][addresseeOf(to)] && (!strings.HasPrefix(to, selfKey) || to == selfKey+e.Patient) {
-				seen[k] = true
-				list = append(list, e.Entry)
+	seen := make(map[string]bool)
+	for _, k := range keys {
+		a := x.to[addresseeOf(k)]
+		if a == nil {
+			continue
+		}
+		if own, ok := strings.CutPrefix(k, selfKey); !ok {
+			for patient := range a.patients {
+				seen[patient] = true
 			}
+		} else if a.patients[own] != nil {
+			seen[own] = true
 		}
 	}
-	slices.SortFunc(list, func(a, b Entry) int { return a.Time.Compare(b.Time) })
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// setsOf returns what is open of a patient for each of keys to which anything
+// is addressed. Under x.mu.
+func (x *openIndex) setsOf(patient string, keys []string) (sets []map[string]*openItem) {
+	for _, k := range keys {
+		a := x.to[addresseeOf(k)]
+		if own, ok := strings.CutPrefix(k, selfKey); a == nil || ok && own != patient {
+			continue
+		}
+		if of := a.patients[patient]; of != nil {
+			sets = append(sets, of)
+		}
+	}
+	return sets
+}
+
+// itemsTo returns what is open of patients and addressed to keys, each once, the
+// most urgent first, then the newest. It holds the lock for one patient at a time.
+func (x *openIndex) itemsTo(keys, patients []string) (list []*openItem) {
+	for _, p := range patients {
+		x.mu.Lock()
+		sets := x.setsOf(p, keys)
+		for i, of := range sets {
+			for _, item := range of {
+				if !slices.ContainsFunc(sets[:i], func(other map[string]*openItem) bool { return other[item.Key] != nil }) {
+					list = append(list, item)
+				}
+			}
+		}
+		x.mu.Unlock()
+	}
+	slices.SortFunc(list, byUrgency)
 	return list
+}
+
+// countTo counts what itemsTo returns.
+func (x *openIndex) countTo(keys, patients []string) (n int) {
+	for _, p := range patients {
+		x.mu.Lock()
+		sets := x.setsOf(p, keys)
+		for i, of := range sets {
+			if i == 0 {
+				n += len(of)
+				continue
+			}
+			for key := range of {
+				if !slices.ContainsFunc(sets[:i], func(other map[string]*openItem) bool { return other[key] != nil }) {
+					n++
+				}
+			}
+		}
+		x.mu.Unlock()
+	}
+	return n
 }
 
 // count returns how many alerts are open, and how many have been due since before t.
 func (x *openIndex) count(t time.Time) (open, overdue int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, e := range x.open {
-		if e.Kind == KindAlert {
-			open++
-			if !e.Due.IsZero() && e.Due.Before(t) {
-				overdue++
+	for _, of := range x.open {
+		for _, e := range of {
+			if e.Kind == KindAlert {
+				open++
+				if !e.Due.IsZero() && e.Due.Before(t) {
+					overdue++
+				}
 			}
 		}
 	}

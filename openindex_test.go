@@ -62,8 +62,8 @@ func TestReadingsAreFoundInBulk(t *testing.T) {
 			w = newWorld(t, store, nil)
 			defer w.close()
 			synctest.Wait()
-			require.Equal(t, notices-700, len(w.hub.open.addressed([]string{"person:nurse"})))
-			require.Equal(t, notices, len(w.hub.open.addressed([]string{"person:doctor"})))
+			require.Equal(t, notices-700, w.hub.open.countTo([]string{"person:nurse"}, []string{"p1"}))
+			require.Equal(t, notices, w.hub.open.countTo([]string{"person:doctor"}, []string{"p1"}))
 			if bulk {
 				require.LessOrEqual(t, s.bulks.Load(), int64(8))
 				require.Zero(t, s.gets.Load())

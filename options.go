@@ -107,6 +107,9 @@ type Options struct {
 	// is refused with limit, and an alert in the log of the system tells of it.
 	// The default is 200.
 	MaxAlerts int
+	// MaxNotices bounds the open notices from one client's principal to one
+	// addressee. A further one is refused with limit. The default is 100.
+	MaxNotices int
 	// MaxKeys bounds the different vitals of one patient. The default is 256.
 	MaxKeys int
 
@@ -199,6 +202,7 @@ func (o *Options) withDefaults() Options {
 	number(&c.MaxGroups, 50)
 	number(&c.MaxHistory, 200)
 	number(&c.MaxAlerts, 200)
+	number(&c.MaxNotices, 100)
 	number(&c.MaxTotalOutboxBytes, 512<<20)
 	number(&c.MaxKeys, 256)
 	number(&c.MaxOutboxBytes, 1<<20)

@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -41,8 +42,10 @@ type outbox struct {
 	full   func()     // called when there is no room for a reply; not nil if send is used
 
 	mu      sync.Mutex
-	control [][]byte  // replies and what else goes before the patients
-	held    int       // bytes in control
+	control [][]byte      // replies and what else goes before the patients
+	held    int           // bytes in control
+	room    chan struct{} // closed when held falls below roomAt; nil: nobody waits
+	roomAt  int
 	bytes   int       // bytes in all queues of patients
 	counted int       // of these, of held and of read, those that the Hub knows of
 	urgent  watchList // watches with something undroppable to write
@@ -198,6 +201,41 @@ func (o *outbox) send(b []byte) {
 	}
 }
 
+// roomy reports whether fewer bytes of replies than so many wait.
+func (o *outbox) roomy(n int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.done && o.closing == nil && o.held < n
+}
+
+// waitForRoom waits until fewer bytes of replies than n, which is the same in
+// all calls, wait to be written. It reports false if none will be any more. One
+// goroutine at a time may wait.
+func (o *outbox) waitForRoom(ctx context.Context, n int) bool {
+	o.mu.Lock()
+	if o.done || o.closing != nil || o.held < n {
+		ok := !o.done && o.closing == nil
+		o.mu.Unlock()
+		return ok
+	}
+	room := make(chan struct{})
+	o.room, o.roomAt = room, n
+	o.mu.Unlock()
+	select {
+	case <-room:
+	case <-ctx.Done():
+	}
+	return o.roomy(n)
+}
+
+// giveRoom wakes who waits for room, if there is. Under o.mu.
+func (o *outbox) giveRoom() {
+	if o.room != nil && (o.done || o.closing != nil || o.held < o.roomAt) {
+		close(o.room)
+		o.room = nil
+	}
+}
+
 // close lets what waits for a reply be written, then a close frame. What
 // patients still have is dropped: the client comes back for it.
 func (o *outbox) close(code CloseCode) {
@@ -208,6 +246,7 @@ func (o *outbox) close(code CloseCode) {
 	}
 	o.closing = closeFrame(code)
 	o.dropAll()
+	o.giveRoom()
 	o.start()
 }
 
@@ -247,6 +286,7 @@ func (o *outbox) stop() {
 	o.control, o.held = nil, 0
 	o.dropAll()
 	o.account()
+	o.giveRoom()
 }
 
 // end purges w: nothing that waits for it is written any more.

@@ -11,6 +11,7 @@ type reply struct {
 	Results  []result
 	Watching []string
 	Refused  []Refusal
+	More     int
 	Events   []Event
 	Next     uint64
 	Count    int
@@ -46,6 +47,8 @@ func decodeReply(b []byte, typ string) (*reply, error) {
 			r.Watching = s.strings(20000)
 		case "refused":
 			s.array(func(int) { r.Refused = append(r.Refused, decodeRefusal(&s)) })
+		case "more":
+			r.More = int(s.uint())
 		case "events":
 			s.array(func(int) {
 				from := s.i

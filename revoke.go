@@ -56,7 +56,7 @@ func (c *conn) revokePatient(patient string) {
 	c.revokeWatch(patient)
 	c.mu.Unlock()
 	if again {
-		c.hub.start(func() { c.inbox(c.hub.ctx) })
+		c.hub.start(c.inbox.begin)
 	}
 }
 

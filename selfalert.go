@@ -102,12 +102,11 @@ func (c *complaints) complainOnce(ctx context.Context, about AlertRef, rule, tex
 // present returns a complaint that is open, as this node knows, and its
 // condition present.
 func (c *complaints) present(key string, test bool) (*Alert, bool) {
-	e, ok := c.open.get(openKey{SystemPatient, alertKey(key, test)})
-	if !ok {
+	item := c.open.get(openKey{SystemPatient, alertKey(key, test)})
+	if item == nil || item.alert == nil {
 		return nil, false
 	}
-	a, err := decodeAlert(&e)
-	return a, err == nil && a.Condition == ConditionPresent
+	return item.alert, item.alert.Condition == ConditionPresent
 }
 
 // complain raises a complaint. There are none about complaints.

@@ -171,7 +171,7 @@ func (s *silences) act(ctx context.Context, e *Entry) {
 	}
 	k := openKey{e.Patient, e.Key}
 	if due := heard.Add(wait); due.After(now) {
-		if _, open := s.open.get(openKey{e.Patient, alertKey(noData(device), test)}); again && open { // raised as it was heard again
+		if again && s.open.get(openKey{e.Patient, alertKey(noData(device), test)}) != nil { // raised as it was heard again
 			s.heard(ctx, e.Patient, device, test)
 		}
 		if s.arm(ctx, e.Patient, device, test, e.Rev+1, wait, due) == nil {

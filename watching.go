@@ -8,7 +8,10 @@ import (
 	"time"
 )
 
-const askAgain = 5 * time.Second // for what could not be decided
+const (
+	askAgain      = 5 * time.Second // for what could not be decided
+	refusalsShown = 500             // of patients of groups; further ones are counted
+)
 
 // An opening is one watch request on its way: who is wanted, who may be watched.
 type opening struct {
@@ -19,6 +22,7 @@ type opening struct {
 	rights   map[string]right
 	granted  []string
 	refused  []Refusal
+	more     int // further patients of groups that could not be watched
 }
 
 // watch begins to watch what may be watched, and says what may not.
@@ -36,7 +40,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 	c.open(ctx, o.patients, o.rights, r.Reason)
 	o.sort()
 	o.followGroups()
-	c.out.send(watchedFrame(r.Req, o.granted, o.refused))
+	c.out.send(watchedFrame(r.Req, o.granted, o.refused, o.more))
 	c.begin(ctx, o.granted, o.rights, generation, o.newWatch)
 }
 
@@ -90,12 +94,21 @@ func (o *opening) limit() {
 }
 
 // sort tells those who may be watched from those who may not. Patients of groups
-// who are forbidden are not spoken of.
+// who are forbidden are not spoken of; of other patients of groups who are
+// refused only so many are listed and recorded.
 func (o *opening) sort() {
+	listed := 0
 	for _, p := range o.patients {
-		if err := o.rights[p].err; err == nil {
+		err, named := o.rights[p].err, slices.Contains(o.wanted[p], "")
+		switch {
+		case err == nil:
 			o.granted = append(o.granted, p)
-		} else if !errors.Is(err, ErrForbidden) || slices.Contains(o.wanted[p], "") {
+		case !named && listed == refusalsShown && !errors.Is(err, ErrForbidden):
+			o.more++
+		case named || !errors.Is(err, ErrForbidden):
+			if !named {
+				listed++
+			}
 			o.refused = append(o.refused, Refusal{Patient: p, Code: requestError(err).Code})
 			rec := Record{Event: AuditWatch, Patient: p}
 			if o.o.Emergency {

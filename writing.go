@@ -129,6 +129,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 			o.control = nil
 		}
 	}
+	o.giveRoom()
 	if o.closing != nil && len(o.control) == 0 {
 		o.writing.Store(now)
 		return append(b, o.closing...), nil, true, true

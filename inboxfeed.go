@@ -1,0 +1,347 @@
+package carewire
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	inboxPage  = 16 << 10 // bytes of items in one inbox frame
+	inboxAhead = 32 << 10 // bytes that may wait for the client before another page is made
+)
+
+// An inboxFeed shows one client what is open and addressed to its principal: at
+// first all of it, then what comes and changes. A page is made when the client has
+// taken those before, so that an inbox of any size arrives and takes no more
+// memory than a list of what is still to be shown. The most urgent goes first; of
+// one alert or notice that changes meanwhile, only the newest state.
+type inboxFeed struct {
+	conn *conn
+
+	mu         sync.Mutex
+	running    bool                  // run is running, or begin
+	ended      bool                  // nothing more is shown
+	collecting bool                  // all that is open is to be listed
+	done       bool                  // the frame that says done is out
+	generation uint64                // of access, when it was decided whose items are in list
+	list       []*openItem           // what is still to be shown of what was open at first, the first one last
+	news       map[openKey]*openItem // what has come since, and is to be shown
+	order      urgencyHeap           // the same, or an older state of it
+	undecided  []*openItem           // of whom it could not be decided
+	asking     bool                  // they are to be asked for again
+
+	// Of count, what it has counted last.
+	stamps    []uint64
+	counted   int
+	countedAt int64  // in ticks; 0: never
+	countedOf uint64 // the generation
+}
+
+// byUrgency orders the most urgent first, then the newest.
+func byUrgency(a, b *openItem) int {
+	return cmp.Or(cmp.Compare(b.urgency, a.urgency), b.Time.Compare(a.Time))
+}
+
+// An urgencyHeap has the most urgent on top.
+type urgencyHeap []*openItem
+
+func (h urgencyHeap) Len() int           { return len(h) }
+func (h urgencyHeap) Less(i, j int) bool { return byUrgency(h[i], h[j]) < 0 }
+func (h urgencyHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push is for container/heap.
+func (h *urgencyHeap) Push(x any) { *h = append(*h, x.(*openItem)) }
+
+// Pop is for container/heap.
+func (h *urgencyHeap) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return x
+}
+
+// begin shows all that is open from the start: as much as the client's outbox has
+// room for before it returns, and the rest as the client takes it.
+func (f *inboxFeed) begin() {
+	f.mu.Lock()
+	f.collecting = true
+	was := f.running
+	f.running = true
+	f.mu.Unlock()
+	if was {
+		return
+	}
+	for f.conn.out.roomy(inboxAhead) {
+		if !f.step() {
+			return
+		}
+	}
+	f.start()
+}
+
+// bring shows items that are new or have changed. It waits for nothing.
+func (f *inboxFeed) bring(items ...*openItem) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
+		return
+	}
+	if f.news == nil {
+		f.news = make(map[openKey]*openItem)
+	}
+	for _, item := range items {
+		k := openKey{item.Patient, item.Key}
+		old := f.news[k]
+		if old != nil && old.Rev >= item.Rev {
+			continue
+		}
+		f.news[k] = item
+		if old == nil || item.urgency > old.urgency {
+			heap.Push(&f.order, item)
+		}
+	}
+	if !f.running && len(f.news) > 0 {
+		f.running = true
+		f.start()
+	}
+}
+
+func (f *inboxFeed) start() { f.conn.hub.start(f.run) }
+
+// end forgets what is still to be shown.
+func (f *inboxFeed) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+	f.list, f.news, f.order, f.undecided = nil, nil, nil, nil
+}
+
+// run shows what is to be shown, at the client's pace, until nothing is left.
+func (f *inboxFeed) run() {
+	for f.conn.out.waitForRoom(f.conn.hub.ctx, inboxAhead) && f.step() {
+	}
+}
+
+// step makes the next page. It reports false if nothing is left.
+func (f *inboxFeed) step() bool {
+	c := f.conn
+	generation := c.hub.access.generation.Load()
+	f.mu.Lock()
+	switch {
+	case f.ended:
+		f.mu.Unlock()
+		return false
+	case f.collecting:
+		f.mu.Unlock()
+		f.collect(generation)
+		return true
+	case f.generation != generation && len(f.list) > 0:
+		list := f.list
+		f.mu.Unlock()
+		f.decideAgain(generation, list)
+		return true
+	case f.done && len(f.list)+len(f.news) == 0:
+		f.running = false
+		f.order = nil
+		f.mu.Unlock()
+		return false
+	}
+	news, old := f.next()
+	done := !f.done && len(f.list) == 0
+	f.mu.Unlock()
+	shown, undecided := f.entitled(news)
+	shown = append(shown, old...)
+	slices.SortFunc(shown, byUrgency)
+	if len(shown) > 0 || done {
+		if !c.tell(generation, inboxFrame(shown, done)) {
+			f.bring(append(news, old...)...)
+			return true
+		}
+	}
+	f.mu.Lock()
+	f.done = f.done || done
+	f.mu.Unlock()
+	f.askLater(undecided)
+	return true
+}
+
+// collect lists what is open and may be seen.
+func (f *inboxFeed) collect(generation uint64) {
+	c := f.conn
+	keys := c.who.keys()
+	patients, undecided := f.patients(c.hub.open.patientsTo(keys))
+	list := c.hub.open.itemsTo(keys, patients)
+	f.askLater(c.hub.open.itemsTo(keys, undecided))
+	slices.Reverse(list)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.collecting, f.done, f.list, f.generation = false, false, list, generation
+}
+
+// decideAgain takes out of list what may not be seen any more.
+func (f *inboxFeed) decideAgain(generation uint64, list []*openItem) {
+	seen := make(map[string]bool)
+	for _, item := range list {
+		seen[item.Patient] = true
+	}
+	patients := make([]string, 0, len(seen))
+	for p := range seen {
+		patients = append(patients, p)
+	}
+	allowed, undecided := f.patients(patients)
+	clear(seen)
+	for _, p := range allowed {
+		seen[p] = true
+	}
+	var kept, later []*openItem
+	for _, item := range list {
+		if seen[item.Patient] {
+			kept = append(kept, item)
+		} else if slices.Contains(undecided, item.Patient) {
+			later = append(later, item)
+		}
+	}
+	f.askLater(later)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list, f.generation = kept, generation
+}
+
+// next takes a page of what is to be shown: the most urgent of what is new and of
+// what was open at first, as it is now. Under f.mu.
+func (f *inboxFeed) next() (news, old []*openItem) {
+	open := f.conn.hub.open
+	for size := 0; size < inboxPage; {
+		for len(f.order) > 0 && f.news[openKey{f.order[0].Patient, f.order[0].Key}] == nil {
+			heap.Pop(&f.order) // it has been shown in a newer state
+		}
+		last := len(f.list) - 1
+		var item *openItem
+		switch {
+		case len(f.order) > 0 && (last < 0 || f.order[0].urgency >= f.list[last].urgency):
+			k := openKey{f.order[0].Patient, f.order[0].Key}
+			item = f.news[k]
+			if size > 0 && size+len(item.Data) > inboxPage {
+				return news, old
+			}
+			heap.Pop(&f.order)
+			delete(f.news, k)
+			news = append(news, item)
+		case last >= 0:
+			item = open.get(openKey{f.list[last].Patient, f.list[last].Key})
+			if item == nil || !f.conn.who.sees(&item.Entry) {
+				f.list = f.list[:last]
+				continue
+			}
+			if size > 0 && size+len(item.Data) > inboxPage {
+				return news, old
+			}
+			f.list = f.list[:last]
+			old = append(old, item)
+		default:
+			return news, old
+		}
+		size += len(item.Data)
+	}
+	return news, old
+}
+
+// entitled returns those of the items that the client's principal may see, and
+// those of which this could not be decided. What comes of patients who are
+// watched is not shown.
+func (f *inboxFeed) entitled(items []*openItem) (shown, undecided []*openItem) {
+	c := f.conn
+	items = slices.DeleteFunc(slices.Clone(items), func(i *openItem) bool { return i.hidden() || !c.who.sees(&i.Entry) || c.watching(i.Patient) })
+	var patients []string
+	for _, i := range items {
+		if !slices.Contains(patients, i.Patient) {
+			patients = append(patients, i.Patient)
+		}
+	}
+	allowed, unsure := f.patients(patients)
+	for _, i := range items {
+		if slices.Contains(allowed, i.Patient) {
+			shown = append(shown, i)
+		} else if slices.Contains(unsure, i.Patient) {
+			undecided = append(undecided, i)
+		}
+	}
+	return shown, undecided
+}
+
+// patients returns those whom the client's principal may watch, and those of whom
+// this could not be decided. Who is being watched need not be asked for.
+func (f *inboxFeed) patients(list []string) (allowed, undecided []string) {
+	c := f.conn
+	var ask []string
+	for _, p := range list {
+		if c.watching(p) {
+			allowed = append(allowed, p)
+		} else {
+			ask = append(ask, p)
+		}
+	}
+	rights := c.hub.access.decide(c.hub.ctx, c.who, ActionWatch, ask)
+	for _, p := range ask {
+		if err := rights[p]; err == nil {
+			allowed = append(allowed, p)
+		} else if !errors.Is(err, ErrForbidden) {
+			undecided = append(undecided, p)
+		}
+	}
+	return allowed, undecided
+}
+
+// askLater brings items again a little later.
+func (f *inboxFeed) askLater(items []*openItem) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(items) == 0 || f.ended {
+		return
+	}
+	f.undecided = append(f.undecided, items...)
+	if f.asking {
+		return
+	}
+	f.asking = f.conn.hub.start(func() {
+		select {
+		case <-time.After(askAgain):
+		case <-f.conn.hub.quit:
+		}
+		f.mu.Lock()
+		items := f.undecided
+		f.undecided, f.asking = nil, false
+		f.mu.Unlock()
+		f.bring(items...)
+	})
+}
+
+// count returns how many items are open for the client's principal. It counts
+// again only when something has come or gone, when access may have, and every
+// Options.Recheck.
+func (f *inboxFeed) count(ctx context.Context) int {
+	c := f.conn
+	keys, now := c.who.keys(), c.hub.ticks()
+	stamps, generation := c.hub.open.stamps(keys), c.hub.access.generation.Load()
+	f.mu.Lock()
+	known := f.countedAt != 0 && f.countedOf == generation && slices.Equal(f.stamps, stamps) && time.Duration(now-f.countedAt) < c.hub.opt.Recheck
+	n := f.counted
+	f.mu.Unlock()
+	if known {
+		return n
+	}
+	patients, undecided := f.patients(c.hub.open.patientsTo(keys))
+	n = c.hub.open.countTo(keys, patients)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(undecided) == 0 {
+		f.stamps, f.counted, f.countedAt, f.countedOf = stamps, n, now, generation
+	}
+	return n
+}

@@ -1,0 +1,269 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// An inbox of more than any queue holds arrives, the most urgent first, and what
+// is raised meanwhile goes before what is less urgent.
+func TestInboxOfAnySizeArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		raise := func(key string, p Priority) {
+			time.Sleep(time.Millisecond)
+			_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, Text: strings.Repeat("x", 900), Priority: p, Test: true, To: []string{"role:clinician", "person:nurse"}}) // a test, so that nobody is paged
+			require.NoError(t, err)
+		}
+		const n = 1200
+		for i := range n {
+			raise(fmt.Sprint("low-", i), PriorityLow)
+			if i == n/2 {
+				raise("high", PriorityHigh)
+			}
+		}
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		c := w.hub.registry.of("nurse")[0]
+		var order []string
+		seen := make(map[string]bool)
+		for pages := 0; ; pages++ {
+			c.out.mu.Lock()
+			require.LessOrEqual(t, c.out.held, inboxAhead+2*inboxPage, "what waits is bounded")
+			c.out.mu.Unlock()
+			page := nurse.until("inbox")
+			for _, i := range page["items"].([]any) {
+				key := i.(object)["alert"].(object)["key"].(string)
+				if !seen[key] {
+					order, seen[key] = append(order, key), true
+				}
+			}
+			if pages == 3 {
+				raise("new", PriorityHigh)
+				synctest.Wait()
+			}
+			if page["done"] == true {
+				break
+			}
+			time.Sleep(200 * time.Millisecond) // a slow line
+		}
+		require.Len(t, order, n+2)
+		require.Equal(t, "high", order[0])
+		require.Equal(t, "low-1199", order[1], "of equals the newest")
+		require.Less(t, slices.Index(order, "new"), n/4)
+		require.EqualValues(t, n+2, nurse.until("heartbeat")["inbox"])
+	})
+}
+
+// States of one alert that come faster than the client reads are not queued: it
+// gets the newest.
+func TestInboxShowsTheNewestState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.until("inbox")
+		const n = 3000
+		for i := range n {
+			a := high("k")
+			a.ID, a.Text, a.To = fmt.Sprint("e", i), fmt.Sprint(i, strings.Repeat("x", 900)), []string{"person:nurse"}
+			_, err := w.hub.Raise(t.Context(), a)
+			require.NoError(t, err)
+		}
+		frames := 0
+		for last := false; !last; frames++ {
+			for _, i := range nurse.until("inbox")["items"].([]any) {
+				last = strings.HasPrefix(i.(object)["alert"].(object)["text"].(string), fmt.Sprint(n-1, "x"))
+			}
+		}
+		require.Less(t, frames, 200)
+	})
+}
+
+// While nothing comes or goes, a heartbeat asks nobody and counts nothing again.
+func TestIdleHeartbeatsCostNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &judge{decide: everyone}
+		w := newWorld(t, nil, &Options{Authorizer: j, Recheck: -1, Policy: func(context.Context, Alert, int) (Step, error) {
+			return Step{To: []string{"person:nurse"}, After: time.Second}, nil // told again and again
+		}})
+		defer w.close()
+		for i := range 5 {
+			a := high(fmt.Sprint("k", i))
+			a.To = []string{"person:nurse"}
+			_, err := w.hub.Raise(t.Context(), a)
+			require.NoError(t, err)
+		}
+		nurse := w.watching("nurse", "alerts")
+		defer nurse.ws.CloseNow()
+		nurse.follow()
+		time.Sleep(time.Minute) // what the Hub says of them itself has been said
+		c := w.hub.registry.of("nurse")[0]
+		open := c.inbox.count(t.Context())
+		require.GreaterOrEqual(t, open, 5)
+		questions := func() int {
+			j.mu.Lock()
+			defer j.mu.Unlock()
+			return len(j.asked)
+		}
+		asked := questions()
+		for range 3 {
+			require.Equal(t, open, c.inbox.count(t.Context()))
+		}
+		require.Equal(t, asked, questions())
+		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p9", Key: "other", Text: "x", Priority: PriorityLow, To: []string{"person:nurse"}})
+		require.NoError(t, err)
+		require.Equal(t, open+1, c.inbox.count(t.Context()))
+	})
+}
+
+// The index by addressee and patient says what a look at everything would.
+func TestOpenIndexAgreesWithAModel(t *testing.T) {
+	x := newOpenIndex(newBackground(), nil)
+	model := make(map[openKey]Entry)
+	read := make(map[openKey]map[string]bool)
+	everybody := []string{"person:a", "person:b", "group:g", "role:clinician", "patient"}
+	pick := func(list []string) (some []string) {
+		for _, v := range list {
+			if rand.IntN(2) == 0 {
+				some = append(some, v)
+			}
+		}
+		return some
+	}
+	patients := []string{"p1", "p2", "p3"}
+	for i := range 5000 {
+		k := openKey{patients[rand.IntN(3)], fmt.Sprint("n/", rand.IntN(12))}
+		switch e := model[k]; {
+		case e.Open && rand.IntN(4) == 0:
+			to := everybody[rand.IntN(5)]
+			x.noteReading(k, to)
+			if read[k] == nil {
+				read[k] = make(map[string]bool)
+			}
+			read[k][to] = true
+		default:
+			e = Entry{Patient: k.patient, Key: k.key, Kind: KindAlert, Position: e.Position, Rev: uint64(i + 1), Open: rand.IntN(3) > 0, To: pick(everybody), Data: []byte(`{"priority":"low"}`)}
+			require.True(t, x.note(e, false))
+			require.False(t, x.note(e, false), "once")
+			if model[k] = e; !e.Open {
+				delete(model, k)
+				delete(read, k)
+			}
+		}
+		keys := pick([]string{"person:a", "person:b", "group:g", "role:clinician", selfKey + "p1"})
+		allowed := pick(patients)
+		want := make(map[openKey]bool)
+		of := make(map[string]bool)
+		for k, e := range model {
+			for _, key := range keys {
+				to := addresseeOf(key)
+				if slices.Contains(e.To, to) && !read[k][to] && (to != "patient" || k.patient == "p1") {
+					of[k.patient] = true
+					want[k] = slices.Contains(allowed, k.patient)
+				}
+			}
+		}
+		for k, is := range want {
+			if !is {
+				delete(want, k)
+			}
+		}
+		got := make(map[openKey]bool)
+		for _, item := range x.itemsTo(keys, allowed) {
+			require.False(t, got[openKey{item.Patient, item.Key}], "twice")
+			got[openKey{item.Patient, item.Key}] = true
+		}
+		require.Equal(t, want, got)
+		require.Equal(t, len(want), x.countTo(keys, allowed))
+		require.Len(t, x.patientsTo(keys), len(of))
+		require.Len(t, x.all(), len(model))
+	}
+	for k := range model {
+		x.note(Entry{Patient: k.patient, Key: k.key, Kind: KindAlert, Rev: 1 << 20}, false)
+	}
+	require.Empty(t, x.to, "nothing stays")
+	require.Empty(t, x.open)
+	require.Empty(t, x.alerts)
+}
+
+// However many connections raise at once, MaxAlerts holds.
+func TestOpenAlertsAreBoundedWhereTheyCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{MaxAlerts: 10})
+		defer w.close()
+		var wg sync.WaitGroup
+		var taken, refused atomic.Int32
+		for i := range 100 {
+			wg.Go(func() {
+				_, err := w.hub.raise(t.Context(), "device", high(fmt.Sprint("k", i)))
+				switch {
+				case err == nil:
+					taken.Add(1)
+				case errors.Is(err, errLimit):
+					refused.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		require.EqualValues(t, 10, taken.Load())
+		require.EqualValues(t, 90, refused.Load())
+		require.Equal(t, 10, w.hub.open.alertsOf("p1"))
+	})
+}
+
+// One principal's open notices to one addressee are bounded; a notice that is
+// repeated is answered as the first time, and what is read makes room.
+func TestOpenNoticesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{MaxNotices: 3})
+		defer w.close()
+		send := func(i int, to string) error {
+			_, err := w.hub.notify(t.Context(), "pat", Notice{Patient: "p1", ID: fmt.Sprint("n", i), To: []string{to}, Text: "x"})
+			return err
+		}
+		for i := range 3 {
+			require.NoError(t, send(i, "person:nurse"))
+		}
+		require.ErrorIs(t, send(3, "person:nurse"), errLimit)
+		require.NoError(t, send(0, "person:nurse"), "repeated")
+		require.NoError(t, send(4, "person:doctor"), "to somebody else")
+		require.EqualValues(t, 1, w.hub.Stats().Limits.Notices)
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.ask(`{"type":"receipt","req":"r","patient":"p1","notice_id":"n1","stage":"read"}`)
+		require.NoError(t, send(3, "person:nurse"))
+	})
+}
+
+// A group of any size is answered: those who are refused are listed, but for the
+// rest of a long list, which is counted.
+func TestRefusalsOfALargeGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ward []string
+		for i := range 20000 {
+			ward = append(ward, fmt.Sprintf("patient-of-a-large-ward-%05d", i))
+		}
+		w := newWorld(t, nil, &Options{MaxPatients: 10, Directory: directoryFunc(func(context.Context, string) ([]string, error) { return ward, nil })})
+		defer w.close()
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		ok := nurse.ask(`{"type":"watch","req":"1","groups":["icu"]}`)
+		require.Len(t, ok["watching"], 10)
+		require.Len(t, ok["refused"], refusalsShown)
+		require.EqualValues(t, len(ward)-10-refusalsShown, ok["more"])
+	})
+}
