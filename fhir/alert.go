@@ -1,7 +1,6 @@
 package fhir
 
 import (
-	"encoding/json"
 	"slices"
 
 	"github.com/carewire/carewire"
@@ -143,22 +142,21 @@ func explain(a *carewire.Alert) string {
 }
 
 type deviceAlert struct {
-	ResourceType   string          `json:"resourceType"`
-	ID             string          `json:"id,omitempty"`
-	Meta           *meta           `json:"meta"`
-	Identifier     []identifier    `json:"identifier,omitempty"`
-	Status         string          `json:"status"`
-	Type           *concept        `json:"type,omitempty"`
-	Code           concept         `json:"code"`
-	Subject        *reference      `json:"subject"`
-	Occurrence     period          `json:"occurrencePeriod"`
-	Priority       string          `json:"priority"`
-	Label          string          `json:"label,omitempty"`
-	Acknowledged   bool            `json:"acknowledged"`
-	AcknowledgedBy *reference      `json:"acknowledgedBy,omitempty"`
-	DerivedFrom    []derivedFrom   `json:"derivedFrom,omitempty"`
-	Signal         []deviceSignal  `json:"signal,omitempty"`
-	Extension      json.RawMessage `json:"extension,omitempty"`
+	ResourceType   string         `json:"resourceType"`
+	ID             string         `json:"id,omitempty"`
+	Meta           *meta          `json:"meta"`
+	Identifier     []identifier   `json:"identifier,omitempty"`
+	Status         string         `json:"status"`
+	Type           *concept       `json:"type,omitempty"`
+	Code           concept        `json:"code"`
+	Subject        *reference     `json:"subject"`
+	Occurrence     period         `json:"occurrencePeriod"`
+	Priority       string         `json:"priority"`
+	Label          string         `json:"label,omitempty"`
+	Acknowledged   bool           `json:"acknowledged"`
+	AcknowledgedBy *reference     `json:"acknowledgedBy,omitempty"`
+	DerivedFrom    []derivedFrom  `json:"derivedFrom,omitempty"`
+	Signal         []deviceSignal `json:"signal,omitempty"`
 }
 
 type derivedFrom struct {

@@ -15,18 +15,17 @@ import (
 
 // hubReply is the Hub's reply to a request.
 type hubReply struct {
-	Type      string
-	Code      carewire.ErrorCode
-	Field     string
-	Reason    string
-	RetryMS   int `json:"retry_ms"`
-	Results   []hubResult
-	Events    []hubEvent
-	Next      uint64
-	Notice    *carewire.Notice
-	Ticket    string
-	Expires   time.Time
-	HTTPError int `json:"-"`
+	Type    string
+	Code    carewire.ErrorCode
+	Field   string
+	Reason  string
+	RetryMS int `json:"retry_ms"`
+	Results []hubResult
+	Events  []hubEvent
+	Next    uint64
+	Notice  *carewire.Notice
+	Ticket  string
+	Expires time.Time
 }
 
 type hubResult struct {

@@ -28,8 +28,7 @@ type element struct {
 	by     map[string]*element
 	list   []*element
 	text   string // of a string, and of a number as it was written
-	raw    json.RawMessage
-	wanted bool // somebody has asked for it
+	wanted bool   // somebody has asked for it
 }
 
 // A document is one resource; err is the first fault found in it.
@@ -188,11 +187,6 @@ func (e *element) number() carewire.Decimal {
 		return ""
 	}
 	return carewire.Decimal(e.text)
-}
-
-// boolean returns whether it is true.
-func (e *element) boolean() bool {
-	return e != nil && e.want('b', "must be a boolean") && e.text == "true"
 }
 
 func (e *element) want(kind byte, reason string) bool {

@@ -48,12 +48,6 @@ type period struct {
 	End   string `json:"end,omitempty"`
 }
 
-type annotation struct {
-	Author *reference `json:"authorReference,omitempty"`
-	Time   string     `json:"time,omitempty"`
-	Text   string     `json:"text"`
-}
-
 type meta struct {
 	VersionID   string   `json:"versionId,omitempty"`
 	LastUpdated string   `json:"lastUpdated,omitempty"`
