@@ -143,39 +143,10 @@ func explain(t *testing.T, pool *pgxpool.Pool, s statement, generic bool) (root 
 	return list[0].Plan
 }
 
-// No statement of those that run all the time reads a table from one end to the
-// other, or more than three rows for each that it returns or writes, on a
-// million entries.
-func TestHotStatementsReadLittle(t *testing.T) {
-	var w watcher
-	config, err := pgxpool.ParseConfig(pgtest.Start(t, "fsync=off", "full_page_writes=off", "max_wal_size=4GB", "autovacuum=off").DSN())
-	require.NoError(t, err)
-	config.MaxConns, config.ConnConfig.Tracer = 10, &w
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	s := open(t, pool, &Options{NoListen: true, Volatile: true})
-	today := dayOf(start)
-	addParts(t, s, span{today, today + 1}, span{today + 1, today + 2}, span{today + 2, today + 3}, span{today + 3, today + 4})
-	for one := range strings.SplitSeq(strings.ReplaceAll(fillSQL, "$day", fmt.Sprint(today)), ";\n") {
-		exec(t, pool, one, pgx.QueryExecModeSimpleProtocol)
-	}
-	ctx := t.Context()
-	at := start.AddDate(0, 0, 2)
-	_, mark, err := s.Changed(ctx, "", 5000)
-	require.NoError(t, err)
-
-	var batch []carewire.Entry
-	for i := range 300 { // of which a third is known
-		e := vitalOn(2, fmt.Sprint("p", i), fmt.Sprint("k", i%10))
-		e.Time, e.Received = at, at
-		if i%3 == 0 {
-			e.ID = fmt.Sprint("v", 899500+i)
-		}
-		batch = append(batch, e)
-	}
-	w.take()
-	for name, call := range map[string]func() (int, error){
+// hotCalls are the calls that a Hub makes all the time. Each returns how many
+// entries it was about.
+func hotCalls(ctx context.Context, s *Store, at time.Time, batch []carewire.Entry, mark string) map[string]func() (int, error) {
+	return map[string]func() (int, error){
 		"append": func() (int, error) { list, err := s.Append(ctx, batch); return len(list), err },
 		"append of an alert": func() (int, error) {
 			list, err := s.Append(ctx, []carewire.Entry{{Patient: "many", Kind: carewire.KindAlert, Key: "a100200", Rev: 2, ID: "n", Sender: "s", Time: at, Received: at, Data: []byte(`{}`)}})
@@ -214,7 +185,42 @@ func TestHotStatementsReadLittle(t *testing.T) {
 		"pruning": func() (int, error) {
 			return 1, s.Prune(ctx, start.Add(time.Hour), carewire.Retention{Vitals: time.Hour, Others: time.Hour})
 		},
-	} {
+	}
+}
+
+// No statement of those that run all the time reads a table from one end to the
+// other, or more than three rows for each that it returns or writes, on a
+// million entries.
+func TestHotStatementsReadLittle(t *testing.T) {
+	var w watcher
+	config, err := pgxpool.ParseConfig(pgtest.Start(t, "fsync=off", "full_page_writes=off", "max_wal_size=4GB", "autovacuum=off").DSN())
+	require.NoError(t, err)
+	config.MaxConns, config.ConnConfig.Tracer = 10, &w
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	s := open(t, pool, &Options{NoListen: true, Volatile: true})
+	today := dayOf(start)
+	addParts(t, s, span{today, today + 1}, span{today + 1, today + 2}, span{today + 2, today + 3}, span{today + 3, today + 4})
+	for one := range strings.SplitSeq(strings.ReplaceAll(fillSQL, "$day", fmt.Sprint(today)), ";\n") {
+		exec(t, pool, one, pgx.QueryExecModeSimpleProtocol)
+	}
+	ctx := t.Context()
+	at := start.AddDate(0, 0, 2)
+	_, mark, err := s.Changed(ctx, "", 5000)
+	require.NoError(t, err)
+
+	var batch []carewire.Entry
+	for i := range 300 { // of which a third is known
+		e := vitalOn(2, fmt.Sprint("p", i), fmt.Sprint("k", i%10))
+		e.Time, e.Received = at, at
+		if i%3 == 0 {
+			e.ID = fmt.Sprint("v", 899500+i)
+		}
+		batch = append(batch, e)
+	}
+	w.take()
+	for name, call := range hotCalls(ctx, s, at, batch, mark) {
 		n, err := call()
 		require.NoError(t, err, name)
 		sent := w.take()

@@ -108,61 +108,69 @@ func TestMigrateWhileNodesServe(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	for _, a := range []*appender{before, beside, restarted} {
-		require.NotEmpty(t, a.sent)
-	}
 	var parted int
 	require.NoError(t, admin.QueryRow(t.Context(), `select count(*) from carewire.log where part > 0`).Scan(&parted))
 	require.Equal(t, 3*beside.n, parted)
 
-	for p := range 3 {
-		patient := fmt.Sprint("p", p)
-		for _, reader := range []carewire.Store{today, old} {
-			seen := map[string]carewire.Position{}
-			for after := (carewire.Position{}); ; {
-				page, err := reader.Read(t.Context(), patient, after, carewire.ReadQuery{Limit: 500})
-				require.NoError(t, err)
-				for _, e := range page {
-					require.Equal(t, after.Seq+1, e.Seq)
-					seen[patient+"/"+e.ID], after = e.Position, e.Position
-				}
-				if len(page) < 500 {
-					break
-				}
-			}
-			for _, a := range []*appender{before, beside, restarted} {
-				for id, at := range a.sent {
-					if id[:len(patient)] == patient {
-						require.Equal(t, at, seen[id])
-						delete(seen, id)
-					}
-				}
-			}
-			require.Empty(t, seen)
-			latest, head, err := reader.Latest(t.Context(), patient)
-			require.NoError(t, err)
-			newest, headToday, err := today.Latest(t.Context(), patient)
-			require.NoError(t, err)
-			require.Equal(t, newest, latest)
-			require.Equal(t, headToday, head)
-		}
-	}
-	for _, sent := range []*appender{before, beside, restarted} { // each knows what was sent to another
-		for _, to := range []carewire.Store{today, old} {
-			for _, id := range []string{fmt.Sprint(sent.name, 1), fmt.Sprint(sent.name, sent.n)} {
-				v := vitalOn(0, "p1", "hr")
-				v.ID, v.Received, v.Time = id, time.Now(), start.Add(time.Second)
-				got, err := to.Append(t.Context(), []carewire.Entry{v, notice("p1", id+"n")})
-				require.NoError(t, err)
-				for i, r := range got {
-					require.NoError(t, r.Err)
-					require.True(t, r.Repeated, "entry %d of %s", i, id)
-				}
-			}
-		}
+	all := []*appender{before, beside, restarted}
+	for _, reader := range []carewire.Store{today, old} {
+		sameLogs(t, reader, today, all)
+		knowsAll(t, reader, all)
 	}
 	require.NoError(t, old.Close())
 	require.NoError(t, again.Close())
+}
+
+// sameLogs wants what was sent, and nothing else, to be in reader's logs, without
+// holes, and reader to show the newest as today does.
+func sameLogs(t *testing.T, reader, today carewire.Store, all []*appender) {
+	for p := range 3 {
+		patient := fmt.Sprint("p", p)
+		seen := map[string]carewire.Position{}
+		for after := (carewire.Position{}); ; {
+			page, err := reader.Read(t.Context(), patient, after, carewire.ReadQuery{Limit: 500})
+			require.NoError(t, err)
+			for _, e := range page {
+				require.Equal(t, after.Seq+1, e.Seq)
+				seen[patient+"/"+e.ID], after = e.Position, e.Position
+			}
+			if len(page) < 500 {
+				break
+			}
+		}
+		for _, a := range all {
+			require.NotEmpty(t, a.sent)
+			for id, at := range a.sent {
+				if id[:len(patient)] == patient {
+					require.Equal(t, at, seen[id])
+					delete(seen, id)
+				}
+			}
+		}
+		require.Empty(t, seen)
+		latest, head, err := reader.Latest(t.Context(), patient)
+		require.NoError(t, err)
+		newest, headToday, err := today.Latest(t.Context(), patient)
+		require.NoError(t, err)
+		require.Equal(t, newest, latest)
+		require.Equal(t, headToday, head)
+	}
+}
+
+// knowsAll wants a node to recognise what was sent to any of them.
+func knowsAll(t *testing.T, to carewire.Store, all []*appender) {
+	for _, sent := range all {
+		for _, id := range []string{fmt.Sprint(sent.name, 1), fmt.Sprint(sent.name, sent.n)} {
+			v := vitalOn(0, "p1", "hr")
+			v.ID, v.Received, v.Time = id, time.Now(), start.Add(time.Second)
+			got, err := to.Append(t.Context(), []carewire.Entry{v, notice("p1", id+"n")})
+			require.NoError(t, err)
+			for i, r := range got {
+				require.NoError(t, r.Err)
+				require.True(t, r.Repeated, "entry %d of %s", i, id)
+			}
+		}
+	}
 }
 
 // A step that finds the log in use is tried again, and holds nobody up for long.
