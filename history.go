@@ -4,7 +4,10 @@ import (
 	"context"
 )
 
-const historyBytes = 48 << 10 // of one page, about
+const (
+	historyBytes   = 48 << 10 // of one page, about
+	historyNumbers = 50_000   // that one page looks through for what matches
+)
 
 // history answers with a page of a patient's log, of what may be seen.
 func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), error) {
@@ -46,6 +49,9 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 	if q.Key != "" {
 		s.Key = alertKey(q.Key, false)
 	}
+	if s.Key != "" || !s.From.IsZero() || !s.To.IsZero() {
+		s.Last = max(q.Cursor+historyNumbers, q.Cursor)
+	}
 	entries, err := h.store.Read(ctx, q.Patient, Position{Seq: q.Cursor}, s)
 	if err != nil {
 		return nil, 0, unavailable(err)
@@ -62,9 +68,25 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 		}
 	}
 	if len(entries) < limit {
-		next = 0
+		next, err = h.beyond(ctx, q.Patient, s.Last)
 	}
-	return list, next, nil
+	return list, next, err
+}
+
+// beyond returns the cursor behind what was looked through up to last, 0 if
+// that is all there is.
+func (h *Hub) beyond(ctx context.Context, patient string, last uint64) (uint64, error) {
+	if last == 0 {
+		return 0, nil
+	}
+	heads, err := h.store.Heads(ctx, []string{patient})
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	if len(heads) == 0 || heads[0].Seq <= last {
+		return 0, nil
+	}
+	return last, nil
 }
 
 // History reads a page of a patient's log. ErrGap means that entries after

@@ -264,7 +264,7 @@ func (s *MemoryStore) Read(ctx context.Context, patient string, after Position, 
 			}
 		}
 		i, _ := slices.BinarySearchFunc(l.entries, after.Seq+1, func(e *Entry, seq uint64) int { return cmp.Compare(e.Seq, seq) })
-		for ; i < len(l.entries) && len(found) < limit; i++ {
+		for ; i < len(l.entries) && len(found) < limit && (q.Last == 0 || l.entries[i].Seq <= q.Last); i++ {
 			if q.matches(l.entries[i]) {
 				found = append(found, l.entries[i])
 			}

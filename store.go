@@ -89,6 +89,7 @@ type ReadQuery struct {
 	Key   string    // "": all keys
 	From  time.Time // zero: no bound; else Entry.Time is not before From
 	To    time.Time // zero: no bound; else Entry.Time is before To
+	Last  uint64    // 0: no bound; else no number is greater than it. It bounds how much is looked through for what matches
 	Limit int       // 0: 1,000; more than 10,000 counts as 10,000
 }
 

@@ -42,7 +42,7 @@ func (s *Store) Read(ctx context.Context, patient string, after carewire.Positio
 				return ctx.Err()
 			}
 			r, ok, err := log.next()
-			if err != nil || !ok {
+			if err != nil || !ok || q.Last > 0 && r.seq > q.Last {
 				return err
 			}
 			if !matches(&q, &r) {

@@ -88,7 +88,7 @@ func (s *Store) view(ctx context.Context, call string, queue func(b *pgx.Batch))
 const (
 	readSQL = `
 		select ` + columns + ` from carewire.log l join carewire.epochs e on e.num = l.epoch
-		where l.patient = $1 and l.seq > $2 and ($3::smallint[] is null or l.kind = any($3)) and ($4 = '' or l.key = $4)
+		where l.patient = $1 and l.seq > $2 and l.seq <= $8 and ($3::smallint[] is null or l.kind = any($3)) and ($4 = '' or l.key = $4)
 			and ($5::timestamptz is null or l.time >= $5) and ($6::timestamptz is null or l.time < $6)`
 	readEndSQL = ` order by l.seq limit $7`
 
@@ -107,12 +107,15 @@ func (s *Store) Read(ctx context.Context, patient string, after carewire.Positio
 	if !vitals {
 		sql += ` and l.part = 0 and l.kind <> 1` // there is an index of them
 	}
-	seq := int64(min(after.Seq, 1<<62))
+	seq, last := int64(min(after.Seq, 1<<62)), int64(1<<62)
+	if q.Last > 0 {
+		last = int64(min(q.Last, 1<<62))
+	}
 	var found []carewire.Entry
 	var gap bool
 	err := s.asked(ctx, "read", func(b *pgx.Batch) {
 		b.Queue(s.sql(gapSQL), patient, seq, kinds).QueryRow(func(row pgx.Row) error { return row.Scan(&gap) })
-		b.Queue(s.sql(sql+readEndSQL), patient, seq, kinds, q.Key, fromTime(q.From), fromTime(q.To), min(orThousand(q.Limit), 10_000)).Query(func(rows pgx.Rows) (err error) {
+		b.Queue(s.sql(sql+readEndSQL), patient, seq, kinds, q.Key, fromTime(q.From), fromTime(q.To), min(orThousand(q.Limit), 10_000), last).Query(func(rows pgx.Rows) (err error) {
 			found, err = entries(rows)
 			return err
 		})

@@ -398,6 +398,14 @@ var breakages = []struct {
 			return b.MemoryStore.Read(ctx, patient, after, q)
 		}
 	}},
+	{"Last bounds what is found only with a Key", "read what matches", func(b *broken) {
+		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
+			if q.Key == "" {
+				q.Last = 0
+			}
+			return b.MemoryStore.Read(ctx, patient, after, q)
+		}
+	}},
 	{"To is included", "read what matches", func(b *broken) {
 		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			if !q.To.IsZero() {

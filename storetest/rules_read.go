@@ -25,7 +25,7 @@ var readRules = []rule{
 		p.must("Read", err)
 		p.same("Read after a number of another epoch", other, all[4:])
 	}},
-	{"read what matches", "Read returns what matches the Query: one of Kinds, the Key, and From <= Time < To, as instants; what is not set is no bound", func(p *probe) {
+	{"read what matches", "Read returns what matches the Query: one of Kinds, the Key, From <= Time < To, as instants, and numbers up to Last; what is not set is no bound", func(p *probe) {
 		all := p.add(vital("a", "hr", 0), vital("a", "hr", time.Second), vital("a", "bp", 2*time.Second), alert("a", "x", 1, 0),
 			timer("a", "t", 1, 0), notice("a"), vital("a", "hr", 3*time.Second), ended("a", "x", 2), vital("a", "hr", -time.Second))
 		expect := func(what string, q carewire.ReadQuery, want ...int) {
@@ -45,6 +45,11 @@ var readRules = []rule{
 		expect("From", carewire.ReadQuery{Kinds: vitals, From: t0.Add(time.Second)}, 1, 2, 6)
 		expect("To", carewire.ReadQuery{Kinds: vitals, To: t0.Add(2 * time.Second)}, 0, 1, 8)
 		expect("From and To", carewire.ReadQuery{From: t0.Add(time.Second), To: t0.Add(3 * time.Second), Kinds: vitals}, 1, 2)
+		last := all[4].Seq
+		expect("Last", carewire.ReadQuery{Last: last}, 0, 1, 2, 3, 4)
+		expect("Last and key", carewire.ReadQuery{Last: last, Key: "x"}, 3)
+		expect("Last and kind", carewire.ReadQuery{Last: last, Kinds: []carewire.Kind{carewire.KindAlert, carewire.KindNotice}}, 3)
+		expect("Last beyond the end", carewire.ReadQuery{Last: 1 << 63, Kinds: vitals}, 0, 1, 2, 6, 8)
 		expect("key and limit", carewire.ReadQuery{Key: "x", Limit: 2}, 3, 7)
 	}},
 	{"read limit", "Read returns at most Limit entries, the oldest; 0 means 1,000, and more than 10,000 counts as 10,000", func(p *probe) {
