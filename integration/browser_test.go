@@ -184,7 +184,7 @@ func TestBrowserTwoClinicians(t *testing.T) {
 	publish(t, gateway, carewire.BloodPressure.Of(patient, 200, 110))
 	const alert = `article.alert:has(h3:text-is("Blood pressure high")):has-text("Max Ortiz")`
 	for _, p := range []tab{ada, bell} {
-		p.shows(alert, "200 mmHg, limit ≤ 180 mmHg systolic")
+		p.shows(alert, "200 mmHg, limit ≤ 180 mmHg, well at 170")
 		p.shows(alert, "Nobody has it")
 		p.shows(alert, "Told: Nurse Ada (level 1)")
 	}

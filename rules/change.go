@@ -81,7 +81,7 @@ func (m *changeMachine) retract(c *Case, st *state, gone *reading) { seriesOf(st
 func (m *changeMachine) tick(c *Case, st *state)                   { st.gate.tick(&m.rule.Timing, c.now) }
 
 func (m *changeMachine) explain(c *Case, st *state) string {
-	return fmt.Sprintf("%s of %s %s within %s%s", m.rule.Direction, number(m.rule.By), m.rule.Unit, short(m.rule.Within), m.rule.Timing.explain())
+	return fmt.Sprintf("%s of %s %s within %s%s", m.rule.Direction, number(m.rule.By), unitName(m.rule.Unit), short(m.rule.Within), m.rule.Timing.explain())
 }
 
 // seriesOf returns the series that a rule keeps of a patient.
@@ -163,6 +163,6 @@ func (m *forecastMachine) retract(c *Case, st *state, gone *reading) { seriesOf(
 func (m *forecastMachine) tick(c *Case, st *state)                   { st.gate.tick(&m.rule.Timing, c.now) }
 
 func (m *forecastMachine) explain(c *Case, st *state) string {
-	return fmt.Sprintf("%s %s %s within %s, in a line through %s%s", m.rule.Side, number(m.rule.At), m.rule.Unit, short(m.rule.Within),
+	return fmt.Sprintf("%s %s %s within %s, in a line through %s%s", m.rule.Side, number(m.rule.At), unitName(m.rule.Unit), short(m.rule.Within),
 		short(m.rule.From), m.rule.Timing.explain())
 }

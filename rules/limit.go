@@ -207,7 +207,7 @@ func (m *limitMachine) explain(c *Case, st *state) string {
 	if m.rule.Side == Above {
 		sign, inside = "≤", b.at-b.margin
 	}
-	text := fmt.Sprintf("%s %s %s", sign, number(b.at), m.rule.Unit)
+	text := fmt.Sprintf("%s %s %s", sign, number(b.at), unitName(m.rule.Unit))
 	if b.twice {
 		text += fmt.Sprintf(", severe %s", number(b.severe))
 	}
@@ -234,6 +234,23 @@ func (t *Timing) explain() string {
 
 // number writes a limit as people read it.
 func number(f float64) string { return strconv.FormatFloat(f, 'g', 6, 64) }
+
+// unitName writes a UCUM unit as people read it.
+func unitName(unit string) string {
+	switch unit {
+	case "mm[Hg]":
+		return "mmHg"
+	case "Cel":
+		return "°C"
+	case "[degF]":
+		return "°F"
+	case "[lb_av]":
+		return "lb"
+	case "[in_i]":
+		return "in"
+	}
+	return unit
+}
 
 // short writes a duration without what is zero.
 func short(d time.Duration) string {

@@ -70,7 +70,7 @@ func TestLimitOfAPatient(t *testing.T) {
 	for _, s := range list {
 		found[s.Rule] = s
 	}
-	if s := found["bp-high"]; s.State != rules.StandingPresent || !strings.HasPrefix(s.Limits, "≤ 150 mm[Hg]") {
+	if s := found["bp-high"]; s.State != rules.StandingPresent || !strings.HasPrefix(s.Limits, "≤ 150 mmHg") {
 		t.Errorf("bp-high: %+v", s)
 	}
 	if s := found["news2"]; s.State != rules.StandingUnknown || !strings.Contains(s.Detail, "temperature is missing") {

@@ -122,7 +122,7 @@ async function askScores() {
     const why = answer?.ok && (await answer.json()).find((r) => r.rule === "news2")?.detail;
     if (why) unscored.set(p.id, why); else unscored.delete(p.id);
   }
-  render();
+  draw();
 }
 setInterval(askScores, 15000);
 
