@@ -38,6 +38,7 @@ test("A line that falls silent is quiet when a promise is broken, and lost after
   await clock.pass(1500);
   assert.equal(c.state.name, "lost");
   assert.equal(w.patients.get("p-1").current, false);
+  await clock.pass(600);
   assert.ok(server.sockets.length > 1, "it has tried again");
 });
 
