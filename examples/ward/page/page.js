@@ -206,7 +206,7 @@ function drawAlerts() {
     text(e.badge, signs[a.priority] + (a.kind === "technical" ? " · technical" : "") + (a.test ? " · TEST" : ""));
     text(e.head, a.text);
     text(e.where, `${p.name}${p.bed ? " · " + p.bed : ""}`);
-    text(e.why, (s.value !== undefined && s.unit ? `${s.value} ${human(s.unit)}, limit ${s.limits}. ` : "") +
+    text(e.why, (s.value !== undefined && s.unit && s.limits ? `${s.value} ${human(s.unit)}, limit ${s.limits.replace(/mm\[Hg\]|Cel|\[degF\]/g, human)}. ` : "") +
       `Since ${clock(a.onset)} (${span((client.now() - Date.parse(a.onset)) / 1000)})${over ? ". It is over, and nobody has seen to it" : ""}`);
     text(e.has, taken ? `${r.by.name ?? r.by.id} has it, until ${clock(r.until)}` : r.state === "rejected" ? `${r.by.name ?? r.by.id} cannot. Nobody has it` : "Nobody has it");
     text(e.told, taken || me.role === "patient" ? "" : (x.told ? `Told: ${x.told.map(addressee).join(", ")} (level ${x.level})` : "Nobody told yet") +
