@@ -156,9 +156,8 @@ func (s *Store) flush(batch []*request) {
 				}
 			}
 		}
-		err = f.finish()
 		s.need = f.need
-		return err
+		return f.finish()
 	})
 	if errors.Is(err, errNothing) {
 		err = nil
