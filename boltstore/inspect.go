@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -21,7 +20,7 @@ func inspect(path string, timeout time.Duration, acceptLoss bool) error {
 		return err
 	}
 	defer db.Close()
-	clean, err := inspectMeta(file, db.Info().PageSize, acceptLoss)
+	m, err := inspectMeta(file, db.Info().PageSize, acceptLoss)
 	if err != nil {
 		return err
 	}
@@ -33,48 +32,51 @@ func inspect(path string, timeout time.Duration, acceptLoss bool) error {
 			if err := inspectVersion(tx); err != nil {
 				return err
 			}
-			if err := inspectIndexes(view{tx: tx}); err != nil || clean {
+			if err := inspectIndexes(view{tx: tx}); err != nil || m.clean {
 				return err
 			}
-			return tx.ForEach(inspectKeys)
+			return inspectPages(file, db.Info().PageSize, m)
 		})
 	})
 }
 
 // inspectMeta compares both meta pages with their checksums. A commit writes
 // one of them in turn, and bbolt silently takes the older one if the newer one
-// is damaged: that would lose entries that were accepted. clean is whether the
-// file was closed properly.
-func inspectMeta(file *os.File, pageSize int, acceptLoss bool) (clean bool, err error) {
+// is damaged: that would lose entries that were accepted.
+func inspectMeta(file *os.File, pageSize int, acceptLoss bool) (newest meta, err error) {
 	info, err := file.Stat()
 	if err != nil {
-		return false, fmt.Errorf("boltstore: %w", err)
+		return meta{}, fmt.Errorf("boltstore: %w", err)
 	}
-	var newest uint64
 	for page := range int64(2) {
 		var m [64]byte // the page's header has 16 bytes, see bbolt's internal/common/meta.go
 		if _, err := file.ReadAt(m[:], page*int64(pageSize)+16); err != nil {
-			return false, fmt.Errorf("boltstore: %w", err)
+			return meta{}, fmt.Errorf("boltstore: %w", err)
 		}
 		freelist, pages, txid := binary.NativeEndian.Uint64(m[32:]), binary.NativeEndian.Uint64(m[40:]), binary.NativeEndian.Uint64(m[48:])
 		sum := fnv.New64a()
 		_, _ = sum.Write(m[:56])
 		if sum.Sum64() != binary.NativeEndian.Uint64(m[56:]) {
 			if !acceptLoss {
-				return false, fmt.Errorf("%w: a meta page", ErrCorrupt)
+				return meta{}, fmt.Errorf("%w: a meta page", ErrCorrupt)
 			}
 			continue
 		}
-		if txid < newest {
+		if txid < newest.txid {
 			continue
 		}
-		newest = txid
-		clean = freelist != 1<<64-1
+		newest = meta{txid, binary.NativeEndian.Uint64(m[16:]), pages, freelist != 1<<64-1}
 		if pages > uint64(info.Size())/uint64(pageSize) {
-			return false, fmt.Errorf("%w: the file is too short", ErrCorrupt)
+			return meta{}, fmt.Errorf("%w: the file is too short", ErrCorrupt)
 		}
 	}
-	return clean, nil
+	return newest, nil
+}
+
+// meta is what a meta page says.
+type meta struct {
+	txid, root, pages uint64
+	clean             bool // the file was closed properly
 }
 
 // inspectIndexes compares what must agree: heads with the number of patients,
@@ -116,22 +118,6 @@ func inspectIndexes(v view) error {
 		return fmt.Errorf("%w: the indexes do not agree", ErrCorrupt)
 	}
 	return nil
-}
-
-// inspectKeys looks every key of a bucket up. That touches all keys, those of
-// the pages that lead to others too, and sees their order: bbolt does so when it
-// looks for free pages, in a goroutine of its own, where a fault ends the process.
-func inspectKeys(name []byte, b *bbolt.Bucket) error {
-	lookup := b.Cursor()
-	return b.ForEach(func(k, v []byte) error {
-		if found, _ := lookup.Seek(k); !bytes.Equal(found, k) {
-			return damaged(string(name), ErrCorrupt)
-		}
-		if v == nil {
-			return inspectKeys(name, b.Bucket(k))
-		}
-		return nil
-	})
 }
 
 // inspectVersion accepts a file that has the version's stamp.
