@@ -26,11 +26,8 @@ func (s *Server) publish(ctx context.Context, m *Message) []*Error {
 	}
 	for from := 0; from < len(vitals); from += perPublish {
 		batch := vitals[from:min(from+perPublish, len(vitals))]
-		results, err := s.sink.Publish(ctx, batch...)
+		results, _ := s.sink.Publish(ctx, batch...) // each result has its own error
 		if len(results) != len(batch) {
-			if err == nil {
-				err = carewire.ErrUnknownOutcome
-			}
 			return []*Error{errLater}
 		}
 		for i, result := range results {

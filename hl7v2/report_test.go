@@ -252,6 +252,13 @@ func TestClientRefused(t *testing.T) {
 	})
 }
 
+// answered has a nurse answer an alert.
+func answered(t *testing.T, hub *carewire.Hub, a carewire.Alert, do carewire.AnswerVerb) {
+	nurse := carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p"}}
+	_, err := hub.Answer(t.Context(), nurse, a.Ref(), carewire.Answer{Do: do})
+	require.NoError(t, err)
+}
+
 // An alarm manager is told every phase of what it watches, in order.
 func TestReporter(t *testing.T) {
 	t.Parallel()
@@ -263,15 +270,8 @@ func TestReporter(t *testing.T) {
 			require.NoError(t, err)
 			return a
 		}
-		nurse := carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p"}}
-		answer := func(a carewire.Alert, do carewire.AnswerVerb) {
-			_, err := hub.Answer(t.Context(), nurse, a.Ref(), carewire.Answer{Do: do})
-			require.NoError(t, err)
-		}
-		clearIt := func(a carewire.Alert) {
-			_, err := hub.Clear(t.Context(), a.Ref())
-			require.NoError(t, err)
-		}
+		answer := func(a carewire.Alert, do carewire.AnswerVerb) { answered(t, hub, a, do) }
+		clearIt := func(a carewire.Alert) { _, err := hub.Clear(t.Context(), a.Ref()); require.NoError(t, err) }
 		before := raise("p", "before", carewire.PriorityLow)
 
 		ln := memnet.Listen()
