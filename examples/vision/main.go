@@ -1,0 +1,152 @@
+// Vision raises an alert when somebody has left the bed. A camera program sees
+// where the person is and how sure that is; carewire gets numbers only, and a
+// rule judges them. The picture never leaves the camera program.
+//
+//	go run ./examples/vision           a scene in which a patient gets up, drawn
+//	go run ./examples/vision returns   another: see draw.py
+//
+// It needs Debian's python3-opencv.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/rules"
+)
+
+const (
+	system = "urn:carewire:example"
+	code   = "bed-exit" // a number from 0 (in bed) to 1 (has left it)
+
+	model, modelVersion = "bedexit.py", "1"
+	frameEvery          = 500 * time.Millisecond
+	persistence         = 5 * time.Second
+)
+
+// A sight is what the camera program says of one frame.
+type sight struct {
+	Where   string  `json:"where"`
+	Out     float64 `json:"out"`
+	Unknown string  `json:"unknown"`
+}
+
+// vital makes a typed event of a sight. What cannot be seen is said to be
+// absent, with its reason; it is no zero.
+func (s sight) vital(patient string, at time.Time) carewire.Vital {
+	v := carewire.Vital{Patient: patient, Code: code, System: system, Time: at, Every: 5 * time.Second}
+	if s.Unknown != "" {
+		v.Absent = carewire.AbsentUnknown
+		return v
+	}
+	v.Value, v.Unit = carewire.DecimalOf(s.Out), "1"
+	return v
+}
+
+// bedExit is the rule: sure by three quarters, for five seconds.
+func bedExit() rules.Func {
+	return rules.Func{
+		About:         rules.About{Key: "bed-exit", Text: "Has left the bed", Priority: carewire.PriorityMedium},
+		Timing:        rules.Timing{Delay: persistence, Clear: 2 * time.Second},
+		Model:         model,
+		ModelVersion:  modelVersion,
+		Inputs:        []rules.Input{{Code: code, System: system}},
+		MinConfidence: 0.75,
+		Judge: func(_ context.Context, vitals []carewire.Vital) (rules.Finding, error) {
+			newest := vitals[len(vitals)-1]
+			if newest.Absent != "" {
+				return rules.Finding{Unknown: "the camera cannot see who is in bed"}, nil
+			}
+			out := newest.Value.Float64()
+			return rules.Finding{Present: out >= 0.5, Confidence: out}, nil
+		},
+	}
+}
+
+// camera runs the camera program on drawn scenes, such as "leaves:1", and calls
+// seen for each frame.
+func camera(ctx context.Context, scenes []string, seen func(sight) error) error {
+	_, file, _, _ := runtime.Caller(0)
+	cmd := exec.CommandContext(ctx, "/usr/bin/python3", append([]string{filepath.Join(filepath.Dir(file), "bedexit.py"), "draw"}, scenes...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer cmd.Wait()
+	defer cmd.Cancel()
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		var s sight
+		if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
+			return err
+		}
+		if err := seen(s); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+func main() {
+	flag.Parse()
+	scene := "leaves"
+	if flag.NArg() > 0 {
+		scene = flag.Arg(0)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if err := run(ctx, scene); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// run publishes what the camera sees in real time, and prints what is raised.
+func run(ctx context.Context, scene string) error {
+	nobody := carewire.AuthenticatorFunc(func(*http.Request) (carewire.Principal, error) {
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	})
+	hub, err := carewire.New(nobody, carewire.NewMemoryStore(nil), nil)
+	if err != nil {
+		return err
+	}
+	defer hub.Shutdown(ctx)
+	set, err := rules.NewSet(bedExit())
+	if err != nil {
+		return err
+	}
+	judge, err := rules.New(hub, set, &rules.Options{Patients: func(context.Context) ([]string, error) { return []string{"p-1"}, nil }})
+	if err != nil {
+		return err
+	}
+	go judge.Run(ctx)
+	go func() {
+		for e, err := range hub.Watch(ctx, carewire.WatchOptions{Patients: []string{"p-1"}}) {
+			if err == nil && e.Alert != nil {
+				fmt.Printf("alert %q is %s, because of %s\n", e.Alert.Text, e.Alert.Condition, e.Alert.Source.Rule)
+			}
+		}
+	}()
+	frames := time.NewTicker(frameEvery)
+	defer frames.Stop()
+	return camera(ctx, []string{scene + ":1"}, func(s sight) error {
+		<-frames.C
+		fmt.Printf("%+v\n", s)
+		_, err := hub.Publish(ctx, s.vital("p-1", time.Now()))
+		return err
+	})
+}
