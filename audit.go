@@ -91,7 +91,7 @@ type Record struct {
 	Until   time.Time
 	Reason  string // of an emergency, in the words of whoever asked
 	Test    bool
-	Count   int // of a publish and a refusal
+	Count   int // of a publish, of a refusal, and of what one principal does too often to be recorded singly
 	Refused int // of a publish
 }
 

@@ -21,6 +21,9 @@ const (
 	recordLast   = 4           // failures in a row, when the Hub ends
 	auditDown    = time.Second // after a failure reads are refused without being tried
 	tallyEvery   = time.Minute
+	floodRate    = 10      // records a second of what one principal was refused, or stopped watching, singly
+	floodBurst   = 1000    // at once
+	floodsMost   = 1 << 14 // principals of whom this is kept in mind
 )
 
 // An auditQueue brings records to the Auditor, outside of everything else. What
@@ -44,13 +47,14 @@ type auditQueue struct {
 	refusals *rate.Limiter // of handshakes, recorded one by one
 	more     map[int]int   // those beyond, by status
 	host     tally
-	said     uint64 // how many of the lost were complained of
-	saidAt   int64  // when, in ticks
+	floods   map[string]*flood // of principals, by ID
+	said     uint64            // how many of the lost were complained of
+	saidAt   int64             // when, in ticks
 }
 
 func newAuditQueue(a Auditor, call *hostCall, work *background, log *slog.Logger, now func() time.Time, ticks func() int64) *auditQueue {
 	return &auditQueue{auditor: a, call: call, work: work, log: log, now: now, ticks: ticks, wake: make(chan struct{}, 1),
-		refusals: rate.NewLimiter(10, 100), more: make(map[int]int)}
+		refusals: rate.NewLimiter(10, 100), more: make(map[int]int), floods: make(map[string]*flood)}
 }
 
 // record hands a record in. It never waits.
@@ -63,7 +67,14 @@ func (a *auditQueue) record(r Record) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ended || len(a.waiting) >= recordsMax {
+	most := recordsMax
+	if r.floodable() { // what was done keeps the other half
+		if a.tally(&r) {
+			return
+		}
+		most /= 2
+	}
+	if a.ended || len(a.waiting) >= most {
 		a.lost.Add(1) // the clock complains
 		return
 	}
@@ -80,6 +91,68 @@ func (a *auditQueue) recordHost(r Record, err error) {
 	if !errors.Is(err, ErrClosed) { // nothing was done
 		a.record(r.failed(err))
 	}
+}
+
+// A flood counts what is not recorded singly of a principal: more refusals, or
+// ends of watching, than anybody reads.
+type flood struct {
+	singly *rate.Limiter
+	counts map[floodKey]int
+	who    Record
+	since  int64 // in ticks
+}
+
+type floodKey struct {
+	event   AuditEvent
+	outcome Outcome
+	code    ErrorCode
+}
+
+// floodable reports whether r is of something that a client can do at any pace
+// without anything having happened to a patient's data.
+func (r *Record) floodable() bool {
+	return r.Conn != "" && (r.Outcome == OutcomeRefused || r.Event == AuditWatchEnded && r.Code == "")
+}
+
+// tally counts r, instead of recording it, if its principal has had many. Under a.mu.
+func (a *auditQueue) tally(r *Record) bool {
+	f := a.floods[r.Who.ID]
+	if f == nil {
+		if len(a.floods) >= floodsMost {
+			for id, f := range a.floods { // those who are quiet are forgotten
+				if len(f.counts) == 0 && f.singly.Tokens() >= floodBurst {
+					delete(a.floods, id)
+				}
+			}
+		}
+		f = &flood{singly: rate.NewLimiter(floodRate, floodBurst), counts: make(map[floodKey]int)}
+		a.floods[r.Who.ID] = f
+	}
+	if f.singly.Allow() {
+		return false
+	}
+	if len(f.counts) == 0 {
+		f.since, f.who = a.ticks(), Record{Who: r.Who, Session: r.Session, Conn: r.Conn, Address: r.Address}
+	}
+	f.counts[floodKey{r.Event, r.Outcome, r.Code}]++
+	return true
+}
+
+// takeFloods returns the records of what was only counted. Under a.mu.
+func (a *auditQueue) takeFloods(least time.Duration) (list []Record) {
+	now := a.ticks()
+	for _, f := range a.floods {
+		if len(f.counts) == 0 || time.Duration(now-f.since) < least {
+			continue
+		}
+		for k, n := range f.counts {
+			r := f.who
+			r.Event, r.Outcome, r.Code, r.Count = k.event, k.outcome, k.code, n
+			list = append(list, r)
+		}
+		clear(f.counts)
+	}
+	return list
 }
 
 // complainOfLost says in the log that records were lost.
@@ -274,6 +347,18 @@ func (a *auditQueue) recordRefusal(status int, p *Principal, address string) {
 // minute, if it is over, and what of a flood is not recorded yet.
 func (a *auditQueue) recordTallies(least time.Duration) {
 	a.complainOfLost(time.Minute)
+	a.mu.Lock()
+	floods := a.takeFloods(least)
+	for i := range floods {
+		floods[i].Time = a.now()
+		if len(a.waiting) < recordsMax {
+			a.waiting = append(a.waiting, floods[i])
+			signal(a.wake)
+		} else {
+			a.lost.Add(1)
+		}
+	}
+	a.mu.Unlock()
 	if r, ok := a.host.take(a.ticks(), least); ok {
 		a.recordHost(r, nil)
 	}

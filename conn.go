@@ -170,6 +170,8 @@ func checkUpgrade(r *http.Request) (status int, protocols []string) {
 	switch {
 	case !r.ProtoAtLeast(1, 1) || r.ProtoMajor != 1 || !hasToken(r.Header["Connection"], "upgrade") || !hasToken(r.Header["Upgrade"], "websocket"):
 		return http.StatusUpgradeRequired, nil
+	case len(r.Header["Sec-Websocket-Version"]) > 1 || r.ContentLength != 0 || len(r.TransferEncoding) > 0:
+		return http.StatusBadRequest, nil
 	case r.Header.Get("Sec-WebSocket-Version") != "13":
 		return http.StatusUpgradeRequired, nil
 	case err != nil || len(key) != 16 || len(r.Header["Sec-Websocket-Key"]) != 1:
@@ -215,6 +217,14 @@ func (h *Hub) identify(r *http.Request) (Principal, error) {
 
 // authenticate asks the host who is calling.
 func (h *Hub) authenticate(r *http.Request) (Principal, error) {
+	if at := h.address(r); at.IsValid() { // no address takes all places
+		giveBack, ok := h.doors.take(r.Context(), whose(at))
+		if !ok {
+			h.stats.limits.host.Add(1)
+			return Principal{}, ErrBusy
+		}
+		defer giveBack()
+	}
 	p, err := callHost(r.Context(), h.calls.authenticate, func(ctx context.Context) (Principal, error) {
 		r := r.WithContext(ctx)
 		r.Body = http.NoBody // a POST's is ours to read

@@ -12,6 +12,9 @@ import (
 // emergencyFor is how long an emergency lasts if the Authorizer does not say.
 const emergencyFor = time.Hour
 
+// prolongBy is by how much an emergency is prolonged at least: less is not written.
+const prolongBy = 10 * time.Second
+
 // emergencies are the break-glass grants that are running, by principal and
 // patient. They stand in the patients' logs, where every node finds them.
 type emergencies struct {
@@ -72,6 +75,9 @@ func emergencyKey(principal string) string {
 // until later. It is open until it ends.
 func (x *emergencies) begin(ctx context.Context, p *Principal, patient, reason string, until time.Time) error {
 	c := &AccessChange{Kind: "emergency", Principal: p.ID, Reason: reason, Until: until.UTC().Truncate(time.Millisecond)}
+	if e, runs := x.of(p.ID, x.logs.now())[patient]; runs && e.Reason == reason && c.Until.Sub(e.Until).Abs() < prolongBy {
+		return nil // to say so again would fill the log
+	}
 	return x.set(ctx, patient, c, func(*Entry) bool { return true })
 }
 

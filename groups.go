@@ -24,6 +24,7 @@ type group struct {
 
 const (
 	groupsKept = time.Minute
+	groupsMost = 10000
 	failedFor  = time.Second // those who waited for an answer that failed do not each ask again
 )
 
@@ -39,6 +40,7 @@ func (x *groups) members(ctx context.Context, name string) (map[string]bool, err
 	x.mu.Lock()
 	g := x.all[name]
 	if g == nil {
+		x.sweep()
 		g = &group{asking: make(chan struct{}, 1)}
 		x.all[name] = g
 	}
@@ -69,6 +71,27 @@ func (x *groups) members(ctx context.Context, name string) (map[string]bool, err
 		}
 	}
 	return g.patients, nil
+}
+
+// sweep forgets groups that nobody has asked for lately, once there are many: an
+// Authorizer may let clients name any. Under x.mu.
+func (x *groups) sweep() {
+	if len(x.all) < groupsMost {
+		return
+	}
+	for name, g := range x.all {
+		select {
+		case g.asking <- struct{}{}:
+			if time.Now().After(g.until) {
+				delete(x.all, name)
+			}
+			<-g.asking
+		default: // being asked for
+		}
+	}
+	if len(x.all) >= groupsMost { // all of this minute
+		clear(x.all)
+	}
 }
 
 // forget makes the next look at a group ask the Directory.

@@ -7,6 +7,8 @@ import (
 const (
 	historyBytes   = 48 << 10 // of one page, about
 	historyNumbers = 50_000   // that one page looks through for what matches
+	historyEach    = 4        // pages read at once for one principal
+	historyAtOnce  = 16       // and for all: the Store is there for what happens now
 )
 
 // history answers with a page of a patient's log, of what may be seen.
@@ -19,6 +21,13 @@ func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), er
 	if err := c.hub.audit.recordFirst(ctx, []Record{c.signed(rec)})[0]; err != nil {
 		return nil, err
 	}
+	giveBack, ok := c.hub.readers.take(ctx, c.who.ID)
+	if !ok {
+		return nil, ErrBusy
+	}
+	defer giveBack()
+	ctx, cancel := context.WithTimeout(ctx, c.hub.opt.CallTimeout)
+	defer cancel()
 	list, next, err := c.hub.historyPage(ctx, q, c.who)
 	if err != nil {
 		return nil, err
@@ -52,7 +61,7 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 	if s.Key != "" || !s.From.IsZero() || !s.To.IsZero() {
 		s.Last = max(q.Cursor+historyNumbers, q.Cursor)
 	}
-	entries, err := h.store.Read(ctx, q.Patient, Position{Seq: q.Cursor}, s)
+	entries, err := h.store.readAsked(ctx, q.Patient, Position{Seq: q.Cursor}, s)
 	if err != nil {
 		return nil, 0, unavailable(err)
 	}

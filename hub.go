@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"net/netip"
 	"time"
 )
 
@@ -46,6 +47,8 @@ type Hub struct {
 	tickets    *tickets
 	stats      counters
 	registry   *registry
+	readers    *sharedPlaces[string]     // of history, by principal
+	doors      *sharedPlaces[netip.Addr] // of the Authenticator, by address
 	janitor    *janitor
 }
 
@@ -60,6 +63,8 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.store = newGuardedStore(store, h.opt.Trace)
 	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats = newSeats()
+	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, h.opt.CallTimeout)
+	h.doors = newSharedPlaces[netip.Addr](h.opt.MaxAuthenticating/8, 0, h.opt.CallTimeout)
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
 	h.connect()
 	for range h.opt.Lanes {

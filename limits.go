@@ -155,8 +155,15 @@ func (p *posters) pace(id string, most int) pace {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.paces[id]; !ok {
-		if len(p.paces) >= postersMost || p.paces == nil {
+		if p.paces == nil {
 			p.paces = make(map[string]pace)
+		}
+		if len(p.paces) >= postersMost {
+			for id, known := range p.paces { // who has not asked for a while loses nothing
+				if known.requests.Tokens() >= float64(known.requests.Burst()) {
+					delete(p.paces, id)
+				}
+			}
 		}
 		p.paces[id] = pace{requests: rate.NewLimiter(rate.Limit(most), 2*most)}
 	}
@@ -220,13 +227,25 @@ func (h *Hub) address(r *http.Request) netip.Addr {
 		if !h.trusted(at) {
 			break
 		}
-		next, err := netip.ParseAddr(strings.TrimSpace(s))
+		next, err := parseForwarded(strings.TrimSpace(s))
 		if err != nil {
 			break
 		}
 		at = next.Unmap().WithZone("")
 	}
 	return at
+}
+
+// parseForwarded reads an address as proxies write it: with a port or without,
+// one of IPv6 in brackets or not.
+func parseForwarded(s string) (netip.Addr, error) {
+	if a, err := netip.ParseAddrPort(s); err == nil {
+		return a.Addr(), nil
+	}
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		s = s[1 : len(s)-1]
+	}
+	return netip.ParseAddr(s)
 }
 
 func (h *Hub) trusted(a netip.Addr) bool {

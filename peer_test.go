@@ -347,7 +347,7 @@ func TestCloseFramesCarryNothingOfThePeer(t *testing.T) {
 	}{
 		{"canary in the reason", closing(1000, "canary"), 1000, ""},
 		{"the longest canary", closing(1000, strings.Repeat("canary.", 17)), 1000, ""},
-		{"reason of bad UTF-8", closing(1000, "\xc0\xaf\xed\xa0\x80"), 1000, ""},
+		{"reason of bad UTF-8", closing(1000, "\xc0\xaf\xed\xa0\x80"), 1007, "not UTF-8"},
 		{"code of our own", closing(1012, "canary"), 1012, "restart"},
 		{"private code", closing(4999, "canary"), 4999, ""},
 		{"empty", "", 1000, ""},

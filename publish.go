@@ -71,9 +71,6 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 			finish(i, PublishResult{Err: err})
 			continue
 		}
-		if vitals[i].Every > 0 {
-			h.silences.listen(&vitals[i], now)
-		}
 		if l := h.lane(e.Patient); l != to || len(jobs) == batchMax {
 			submit()
 			to = l
@@ -81,6 +78,9 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 		jobs = append(jobs, job{entry: &e, done: func(a AppendResult) {
 			if a.Err == nil && !a.Repeated {
 				h.stats.in.Add(1)
+			}
+			if a.Err == nil && vitals[i].Every > 0 { // only then: what is refused costs nothing further
+				h.silences.listen(&vitals[i], now)
 			}
 			finish(i, PublishResult{Seq: a.Seq, Repeated: a.Repeated, Err: a.Err})
 		}})

@@ -3,6 +3,7 @@ package carewire
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -402,11 +403,24 @@ func (s *scanner) time() time.Time {
 		return time.Time{}
 	}
 	t, err := time.Parse(time.RFC3339Nano, v)
-	if err != nil || t.Year() < 1900 || t.Year() > 9998 {
+	if err != nil || !strictTime(v) || t.Year() < 1900 || t.Year() > 9998 {
 		s.fail("must be an RFC 3339 time with a zone")
 		return time.Time{}
 	}
 	return t.UTC()
+}
+
+// strictTime refuses what time.Parse takes beyond RFC 3339: an hour of one digit,
+// a comma, an offset of 24 hours or 60 minutes and more. v has been parsed.
+func strictTime(v string) bool {
+	if len(v) < len("2006-01-02T15:04:05Z") || v[13] != ':' || strings.Contains(v, ",") {
+		return false
+	}
+	if v[len(v)-1] == 'Z' {
+		return true
+	}
+	offset := v[len(v)-len("+00:00"):]
+	return offset[1:3] < "24" && offset[4:6] < "60"
 }
 
 func (s *scanner) strings(max int) []string {

@@ -62,10 +62,10 @@ func (s *tickets) give(ctx context.Context, p *Principal, origin string) (text s
 		t.Until = p.Expires
 	}
 	text = rand.Text()
-	if s.inStore {
-		return text, t.Until, s.store(ctx, text, &t)
+	if err := s.keep(text, t, s.logs.now()); err != nil || !s.inStore {
+		return text, t.Until, err
 	}
-	return text, t.Until, s.keep(text, t, s.logs.now())
+	return text, t.Until, s.store(ctx, text, &t)
 }
 
 // use returns whom a ticket lets in. Whatever is wrong, it is used then.
@@ -73,6 +73,7 @@ func (s *tickets) use(ctx context.Context, text, origin string) (Principal, erro
 	var t ticket
 	var err error
 	if s.inStore {
+		s.take(text) // only counted here
 		t, err = s.unstore(ctx, text)
 	} else {
 		t = s.take(text)

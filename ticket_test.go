@@ -225,3 +225,19 @@ func TestTicketAtSeveralNodes(t *testing.T) {
 		require.Equal(t, []int{101, 401, 401}, codes)
 	})
 }
+
+// Tickets that wait in the Store are bounded as those in memory are.
+func TestTicketsInStoreAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{TicketsInStore: true})
+		defer w.close()
+		viewer := people["viewer"]
+		taken := 0
+		for range 10 * ticketsEach {
+			if _, _, err := w.hub.tickets.give(t.Context(), &viewer, "https://ehr.example"); err == nil {
+				taken++
+			}
+		}
+		require.Equal(t, ticketsEach, taken)
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -97,6 +98,9 @@ func (n *Conn) Write(p []byte) (int, error) {
 	code := uint16(1000)
 	if len(p) >= 4 {
 		code = binary.BigEndian.Uint16(p[2:])
+		if !utf8.Valid(p[4:]) { // the library looks at the code only
+			code = 1007
+		}
 	}
 	n.Conn.SetWriteDeadline(time.Now().Add(WriteWithin))
 	if err := n.WriteFrames(n.closeFrame(code), true); err != nil && err != ErrSealed {
