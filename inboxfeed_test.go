@@ -36,6 +36,7 @@ func TestInboxOfAnySizeArrives(t *testing.T) {
 		}
 		nurse := w.dial("nurse")
 		defer nurse.ws.CloseNow()
+		synctest.Wait() // until it is one of the Hub's connections
 		c := w.hub.registry.of("nurse")[0]
 		var order []string
 		seen := make(map[string]bool)
