@@ -24,6 +24,7 @@ type accessChanges struct {
 	open       *openIndex
 	complaints *complaints
 	pauses     *pauses
+	clinicians *clinicians
 	untold     func(Alert) Alert
 	log        *slog.Logger
 }
@@ -111,6 +112,43 @@ func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// run asks again and again whether those who have accepted alerts may still
+// answer for the patients, whoever watches them.
+func (x *accessChanges) run(every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			x.recheckHolders(x.ctx)
+		case <-x.quit:
+			return
+		}
+	}
+}
+
+// recheckHolders ends the acceptances of those who may no longer answer. Who was
+// not seen by this node, and whom the host does not name, is left to others.
+func (x *accessChanges) recheckHolders(ctx context.Context) {
+	for person, patients := range x.open.holders() {
+		if !x.clinicians.seen(person) {
+			continue
+		}
+		p, err := x.clinicians.find(ctx, person)
+		if err != nil {
+			continue // undecided
+		}
+		rights := x.access.decide(ctx, &p, ActionAnswer, patients)
+		lost := slices.DeleteFunc(patients, func(patient string) bool { return p.mayAnswer() && !errors.Is(rights[patient], ErrForbidden) })
+		if len(lost) > 0 {
+			slices.Sort(lost)
+			x.insist(ctx, loseKey(person, lost), func(ctx context.Context) error {
+				return x.loseAlerts(ctx, Revocation{Principal: person, Patients: lost})
+			})
+		}
+	}
 }
 
 // loseKey names the losing of a principal's alerts, to be tried again.

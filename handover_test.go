@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,4 +210,57 @@ func TestHandoverRequest(t *testing.T) {
 		defer device.ws.CloseNow()
 		require.Equal(t, "forbidden", device.ask(`{"type":"handover","req":"1","event_id":"h-2","to":"person:doctor"}`)["code"])
 	})
+}
+
+// An acceptance ends when its person may no longer answer for the patient,
+// whether they watch or not.
+func TestAcceptanceEndsWithTheRight(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		o    func() (*Options, func(w *world)) // and what takes the right away
+	}{
+		{"the Authorizer says no", func() (*Options, func(*world)) {
+			j := &judge{decide: everyone}
+			return &Options{Authorizer: j}, func(*world) {
+				j.rule(func(a Access, _ string) (Decision, error) { return Decision{Allow: a.Principal.ID != "nurse"}, nil })
+			}
+		}},
+		{"a later session lists fewer", func() (*Options, func(*world)) {
+			return &Options{}, func(w *world) {
+				p := people["nurse"]
+				p.Patients, p.Groups = []string{"p2"}, nil
+				w.hub.clinicians.see(&p) // as joining does
+			}
+		}},
+		{"the patient left the group", func() (*Options, func(*world)) {
+			var gone atomic.Bool
+			return &Options{Directory: directoryFunc(func(context.Context, string) ([]string, error) {
+					if gone.Load() {
+						return nil, nil
+					}
+					return []string{"p1"}, nil
+				})}, func(w *world) {
+					p := people["nurse"]
+					p.Patients, p.Groups = nil, []string{"icu"}
+					w.hub.clinicians.see(&p)
+					gone.Store(true)
+				}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o, end := c.o()
+			inShift(t, o, func(w *world, p *pager, a Alert, start time.Time) {
+				time.Sleep(5 * time.Minute)
+				now, err := w.hub.Alert(w.t.Context(), "p1", "k")
+				require.NoError(w.t, err)
+				require.Equal(w.t, ResponsibilityAccepted, now.Responsibility.State, "asked again and again, and allowed")
+				end(w)
+				time.Sleep(2*time.Minute + 5*time.Second) // groups are kept in mind for a minute
+				now, err = w.hub.Alert(w.t.Context(), "p1", "k")
+				require.NoError(w.t, err)
+				require.Equal(w.t, ResponsibilityUndefined, now.Responsibility.State)
+				require.NotEmpty(w.t, p.told(start))
+			})
+		})
+	}
 }

@@ -82,6 +82,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.start(func() { h.janitor.run(h.ctx, h.quit) })
 	h.start(func() { h.open.run(h.took, h.compare) })
 	h.start(h.escalator.run)
+	h.start(func() { h.changes.run(h.opt.Recheck) })
 	h.start(h.deliverInboxes)
 	h.start(h.audit.run)
 	h.open.kick() // something may have come due while no Hub ran
@@ -108,7 +109,7 @@ func (h *Hub) connect() {
 	h.access = &accessControl{authorizer: h.opt.Authorizer, call: h.calls.authorize, now: h.now, groups: newGroups(h.opt.Directory, h.calls.directory),
 		revoked: newRevocations(), emergencies: newEmergencies(h.logs, h.audit.recordHost)}
 	h.changes = &accessChanges{background: h.background, access: h.access, registry: h.registry, logs: h.logs, alerts: h.alerts, open: h.open,
-		complaints: h.complaints, pauses: h.pauses, untold: func(a Alert) Alert { return h.escalator.untold(a) }, log: h.log}
+		complaints: h.complaints, pauses: h.pauses, clinicians: h.clinicians, untold: func(a Alert) Alert { return h.escalator.untold(a) }, log: h.log}
 	h.escalator = &escalator{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, receipts: h.receipts, complaints: h.complaints, pauses: h.pauses,
 		policy: h.opt.Policy, policyCalls: h.calls.policy, testTo: h.opt.TestRecipients, present: h.present, record: h.audit.recordHost, log: h.log,
 		counts: &h.stats.escalation, act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end}}

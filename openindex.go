@@ -277,6 +277,19 @@ func (x *openIndex) byID(id string) (ref AlertRef, ok bool) {
 	return x.open[k.patient][k.key].alert.Ref(), true
 }
 
+// holders returns who has accepted open alerts, and of which patients.
+func (x *openIndex) holders() map[string][]string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	by := make(map[string][]string)
+	for _, o := range x.open {
+		if a := o.alert; a != nil && a.Responsibility.State == ResponsibilityAccepted && !slices.Contains(by[a.Responsibility.By.ID], a.Patient) {
+			by[a.Responsibility.By.ID] = append(by[a.Responsibility.By.ID], a.Patient)
+		}
+	}
+	return by
+}
+
 // acceptedBy returns the open alerts that somebody has accepted.
 func (x *openIndex) acceptedBy(person string) (list []Alert) {
 	x.mu.Lock()

@@ -217,6 +217,7 @@ func (c *conn) renew(token string) (Principal, error) {
 	case c.hub.access.revoked.covers(&p, "", c.hub.now()):
 		return p, ErrForbidden
 	}
+	c.hub.clinicians.see(&p)
 	c.expireAt(p.Expires)
 	return p, nil
 }
