@@ -38,26 +38,30 @@ func raise(prev *Alert, in Alert, by string, now time.Time) Alert {
 		return open(prev, in, by, now)
 	}
 	a := *prev
-	a.Code, a.System, a.Text, a.Kind, a.Priority = in.Code, in.System, in.Text, in.Kind, in.Priority
-	a.NoLatch, a.Unpausable = in.NoLatch, in.Unpausable
-	a.Audience, a.To = in.Audience, slices.Clone(in.To)
-	a.Source = in.Source
-	a.Source.By = prev.Source.By
+	back := a.Condition == ConditionOver
+	if back && in.Priority == PriorityInfo {
+		return a // no alarm condition: what is latched stays so
+	}
+	if back {
+		a.Onset = onset(in.Onset, now)
+	}
+	a.assert(&in, by, now)
 	a.fillDefaults()
 	a.changed(now)
-	if a.Condition == ConditionOver { // it is back: who has it is asked anew, the telling goes on where it was
+	if back { // who has it is asked anew, the telling goes on where it was
 		a.Condition, a.Latched = ConditionPresent, false
 		a.Responsibility = Responsibility{State: ResponsibilityUndefined}
 	}
-	switch {
-	case a.Priority.rank() > a.Escalation.peak.rank():
-		a.restart(now)
-	case a.Priority == PriorityInfo:
-		a.rest()
-	default:
-		a.resume(now)
-	}
+	a.rank(now)
 	return a
+}
+
+// onset is when a condition began, as its source says; not in the future.
+func onset(said, now time.Time) time.Time {
+	if said.IsZero() || said.After(now) {
+		said = now
+	}
+	return said.UTC().Truncate(time.Millisecond)
 }
 
 func open(prev *Alert, in Alert, by string, now time.Time) Alert {
@@ -67,10 +71,7 @@ func open(prev *Alert, in Alert, by string, now time.Time) Alert {
 	if prev != nil {
 		a.Rev = prev.Rev
 	}
-	if a.Onset.IsZero() || a.Onset.After(now) {
-		a.Onset = now
-	}
-	a.Onset = a.Onset.UTC().Truncate(time.Millisecond)
+	a.Onset = onset(a.Onset, now)
 	a.Source.By = by
 	a.fillDefaults()
 	a.changed(now)
@@ -147,7 +148,7 @@ func over(prev *Alert, now time.Time) Alert {
 	if !a.Open() || a.Condition == ConditionOver {
 		return a
 	}
-	a.Condition = ConditionOver
+	a.Condition, a.Sources = ConditionOver, nil
 	a.changed(now)
 	switch {
 	case a.Responsibility.State == ResponsibilityAccepted, a.NoLatch, a.Escalation.peak == PriorityInfo: // nobody was to accept it

@@ -512,8 +512,10 @@ func TestOccurrences(t *testing.T) {
 	a = answered(t, a, Answer{Do: AnswerAccept}, ann, now)
 	b := raise(&a, Alert{Patient: "p", Key: "k", ID: "ev-2", Text: "lower", Priority: PriorityLow, Source: Source{Rule: "r2"}}, "another", now.Add(time.Minute))
 	want = a
-	want.Text, want.To, want.Source.Rule, want.Rev, want.Updated = "lower", nil, "r2", 3, now.Add(time.Minute)
-	require.Equal(t, want, b, "no new alarm: the same occurrence and source, still accepted")
+	want.Rev, want.Updated = 3, now.Add(time.Minute)
+	want.Sources = []Assertion{{Source: Source{By: "monitor", Rule: "r"}, Text: "low", Priority: PriorityLow, Kind: AlertPhysiological, Since: now},
+		{Source: Source{By: "another", Rule: "r2"}, Text: "lower", Priority: PriorityLow, Kind: AlertPhysiological, Since: now.Add(time.Minute)}}
+	require.Equal(t, want, b, "no new alarm: the same occurrence with another source, still accepted")
 
 	b = over(&b, now.Add(2*time.Minute))
 	require.False(t, b.Open())

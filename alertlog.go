@@ -72,6 +72,9 @@ func (l *alertLog) change(ctx context.Context, c change, f func(*Alert, time.Tim
 // refuse answers a change that the alert's present state, revision rev, does
 // not allow: as the first time if it was made before.
 func (l *alertLog) refuse(ctx context.Context, c change, prev *Alert, rev uint64, why error) (Alert, error) {
+	if c.afresh && why == ErrEnded { // the ID opened an occurrence that is over
+		return Alert{}, &alertError{why, prev}
+	}
 	if at, repeated, err := l.repeated(ctx, c, rev); err != nil {
 		return Alert{}, err
 	} else if repeated {
@@ -109,7 +112,7 @@ func (l *alertLog) endCondition(ctx context.Context, patient, key string, test b
 		if prev == nil || !prev.Open() || prev.Condition == ConditionOver {
 			return Alert{}, ErrForbidden
 		}
-		return over(prev, now), nil
+		return unsay(prev, host, now), nil
 	})
 	return err
 }

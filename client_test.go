@@ -517,7 +517,7 @@ func TestClientContext(t *testing.T) {
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
-			_, err := c.Answer(ctx, AlertRef{"p", "k", "a"}, Answer{Do: AnswerAccept, For: time.Minute})
+			_, err := c.Answer(ctx, AlertRef{Patient: "p", Key: "k", ID: "a"}, Answer{Do: AnswerAccept, For: time.Minute})
 			done <- err
 		}()
 		q := conn.next(reqAnswer)
@@ -530,7 +530,7 @@ func TestClientContext(t *testing.T) {
 
 		// What never succeeds is not repeated.
 		go func() {
-			_, err := c.Clear(t.Context(), AlertRef{"p", "k", "a"})
+			_, err := c.Clear(t.Context(), AlertRef{Patient: "p", Key: "k", ID: "a"})
 			done <- err
 		}()
 		conn.fail(conn.next(reqClear), `"code":"ended","retry":"never","alert":{"patient":"p","key":"k"}`)

@@ -97,6 +97,14 @@ func (a *Alert) decodeState(s *scanner, name []byte) bool {
 		})
 	case "answers":
 		s.array(func(int) { a.Answers = append(a.Answers, decodeAnswered(s)) })
+	case "sources":
+		s.array(func(i int) {
+			if i >= sourcesMost {
+				s.fail("too many")
+				return
+			}
+			a.Sources = append(a.Sources, decodeAssertion(s))
+		})
 	case "answer_count":
 		a.AnswerCount = int(s.uint())
 	case "escalation":
@@ -123,28 +131,30 @@ func (a *Alert) decodeState(s *scanner, name []byte) bool {
 }
 
 func (src *Source) decode(s *scanner) {
-	s.object(func(name []byte) bool {
-		switch string(name) {
-		case "rule":
-			src.Rule = s.str()
-		case "limits":
-			src.Limits = s.str()
-		case "value":
-			src.Value = s.number()
-		case "unit":
-			src.Unit = s.str()
-		case "vital_id":
-			src.VitalID = s.str()
-		case "by":
-			if !s.open {
-				return false
-			}
-			src.By = s.str()
-		default:
+	s.object(func(name []byte) bool { return src.member(s, name) })
+}
+
+func (src *Source) member(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "rule":
+		src.Rule = s.str()
+	case "limits":
+		src.Limits = s.str()
+	case "value":
+		src.Value = s.number()
+	case "unit":
+		src.Unit = s.str()
+	case "vital_id":
+		src.VitalID = s.str()
+	case "by":
+		if !s.open {
 			return false
 		}
-		return true
-	})
+		src.By = s.str()
+	default:
+		return false
+	}
+	return true
 }
 
 func (x *Escalation) decode(s *scanner) {
@@ -272,6 +282,15 @@ func (a *Alert) encode(e *encoder) {
 	e.uint("answer_count", uint64(a.AnswerCount))
 	a.Escalation.encode(e)
 	a.Source.encode(e)
+	if len(a.Sources) > 0 {
+		e.name("sources")
+		e.b = append(e.b, '[')
+		for i := range a.Sources {
+			e.comma()
+			a.Sources[i].encode(e)
+		}
+		e.b = append(e.b, ']')
+	}
 	if a.Closed != nil {
 		e.object("closed", func() {
 			e.person("by", a.Closed.By)

@@ -207,6 +207,14 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 				return Alert{}, errLimit
 			}
 		}
+		switch {
+		case prev != nil && prev.ID == in.ID && !prev.Open():
+			return Alert{}, ErrEnded
+		case prev != nil && (prev.says(&in, sender) || prev.Latched && prev.Open() && in.Priority == PriorityInfo):
+			return *prev, errUnchanged
+		case prev != nil && prev.crowdedFor(sender):
+			return Alert{}, errLimit
+		}
 		return h.escalator.untold(raise(prev, in, sender, now)), nil
 	})
 	if giveBack != nil {
@@ -221,7 +229,9 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 	return a, err
 }
 
-// Clear says that the condition of an alert is over. An alert that nobody had
+// Clear says that the condition of an alert is over, as far as the host is
+// concerned: if other sources say that it is present it stays so. If the host is
+// none of its sources, Clear says it for all of them. An alert that nobody had
 // accepted stays open, latched, until somebody does. Clearing one that is over
 // changes nothing.
 func (h *Hub) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
@@ -233,7 +243,7 @@ func (h *Hub) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
 
 // clear clears for p (nil: the host), which must be the source unless it may clear others' alerts.
 func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertRef, id string) (Alert, error) {
-	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, sender: sender, id: id, sum: digest([]byte("clear" + ref.Key + "/" + ref.ID))}
+	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, test: ref.Test, sender: sender, id: id, sum: digest([]byte("clear" + ref.Key + "/" + ref.ID))}
 	if p != nil {
 		if err := h.access.decide(ctx, p, ActionRaise, []string{ref.Patient})[ref.Patient]; err != nil {
 			return Alert{}, err
@@ -242,13 +252,16 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 	others := p == nil || h.access.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient] == nil
 	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
-		case prev == nil, !others && prev.Source.By != sender:
+		case prev == nil, !others && !prev.asserted(sender) && prev.Source.By != sender:
 			return Alert{}, ErrForbidden
 		case ref.ID != "" && ref.ID != prev.ID:
 			return *prev, ErrEnded
 		}
 		if !prev.Open() || prev.Condition == ConditionOver {
 			return *prev, errUnchanged
+		}
+		if prev.asserted(sender) {
+			return unsay(prev, sender, now), nil
 		}
 		return over(prev, now), nil
 	})
@@ -301,7 +314,7 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 	if w.Force {
 		text += "\x00force"
 	}
-	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, sender: by.ID, id: id, sum: digest([]byte(text))}
+	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, test: ref.Test, sender: by.ID, id: id, sum: digest([]byte(text))}
 	return h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil:

@@ -37,7 +37,11 @@ type Alert struct {
 
 	Audience Audience // zero: staff
 	To       []string // whom it is addressed to: person:ID, group:ID, role:NAME, patient
-	Source   Source   // why it was raised
+	Source   Source   // why it was raised, as the leading source says
+	// Sources are all who say that the condition is present, if more than one does;
+	// set by the Hub. The alert has the highest priority among them, and the text of
+	// the first of these.
+	Sources []Assertion
 
 	Condition Condition
 	Latched   bool      // the condition ended before anybody accepted
@@ -216,10 +220,15 @@ func (a *Alert) Open() bool { return a.Ended.IsZero() }
 // AlertRef names an alert: the occurrence ID of Patient's alert Key. An empty
 // ID means the one that is open now, in the host's own calls; a Client must say
 // which it means.
-type AlertRef struct{ Patient, Key, ID string }
+type AlertRef struct {
+	Patient, Key, ID string
+	Test             bool // the drill of that key; an ID says it too
+}
 
 // Ref returns the reference of a.
-func (a *Alert) Ref() AlertRef { return AlertRef{a.Patient, a.Key, a.ID} }
+func (a *Alert) Ref() AlertRef {
+	return AlertRef{Patient: a.Patient, Key: a.Key, ID: a.ID, Test: a.Test}
+}
 
 // Answer is what a person says to an alert.
 type Answer struct {

@@ -424,7 +424,7 @@ func (x *exposure) hostCalls(h *Hub) {
 	defer cancel()
 	by := Principal{ID: "canary person", Name: "Canary Person", Role: RoleClinician, Patients: []string{"canary-patient"}}
 	for _, patient := range []string{"canary-patient", "canary-unknown", "canary patient", "canary\x00", strings.Repeat("canary", 20)} {
-		ref := AlertRef{patient, "canary-key", "canary-event"}
+		ref := AlertRef{Patient: patient, Key: "canary-key", ID: "canary-event"}
 		v := Vital{Patient: patient, Code: "8867-4", Value: "71937193", Unit: "canary", ID: "canary"}
 		_, err := h.Publish(ctx, v, HeartRate.Of(patient, 71937193), Vital{Patient: patient, Code: "canary-code", Value: "71937193canary"})
 		x.error(err, "Publish")

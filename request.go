@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -181,6 +182,9 @@ func (c *conn) may(ctx context.Context, action Action, patient string) error {
 func (c *conn) raise(ctx context.Context, r *request) (Alert, error) {
 	if err := c.may(ctx, ActionRaise, r.Alert.Patient); err != nil {
 		return Alert{}, err
+	}
+	if reserved(r.Alert.Patient, cmp.Or(r.Alert.Key, r.Alert.ID)) {
+		return Alert{}, invalid("alert.key", "begins with what carewire gives itself")
 	}
 	if r.Alert.Test {
 		if err := c.may(ctx, ActionTest, r.Alert.Patient); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -116,6 +117,15 @@ func (c *complaints) complain(ctx context.Context, about AlertRef, rule, text st
 	}
 	return c.raise(ctx, Alert{Patient: SystemPatient, Key: complaintKey(about, rule), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityHigh,
 		Text: text, Source: Source{Rule: rule}})
+}
+
+// reserved reports whether a key is one that carewire gives its own alerts.
+func reserved(patient, key string) bool {
+	if strings.HasPrefix(key, noDataRule+".") {
+		return true
+	}
+	rule, _, _ := strings.Cut(key, ".")
+	return patient == SystemPatient && (troubleText[rule] != "" || rule == "unreadable" || rule == "too-many-alerts")
 }
 
 func complaintKey(about AlertRef, rule string) string {

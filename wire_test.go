@@ -55,8 +55,8 @@ func TestDecodeRequest(t *testing.T) {
 		"raise": {EventID: "ev-1", Alert: Alert{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Code: "c", System: "s", Text: "SpO2 low", Priority: PriorityHigh,
 			Kind: AlertPhysiological, Onset: wireTime, Audience: AudienceAll, To: []string{"group:ward-5", "person:dr grey", "role:clinician", "patient"},
 			Source: Source{Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"}, Test: true}},
-		"clear": {Ref: AlertRef{"p-17", "spo2-low", "ev-1"}, EventID: "ev-2"},
-		"answer": {Ref: AlertRef{"p-17", "spo2-low", "ev-1"}, EventID: "ev-3",
+		"clear": {Ref: AlertRef{Patient: "p-17", Key: "spo2-low", ID: "ev-1"}, EventID: "ev-2"},
+		"answer": {Ref: AlertRef{Patient: "p-17", Key: "spo2-low", ID: "ev-1"}, EventID: "ev-3",
 			Answer: Answer{Do: AnswerAccept, For: 600500 * time.Millisecond, Reason: "on my way", Rev: 7, ID: "ev-3"}},
 		"receipt": {Receipt: Receipt{Patient: "p-17", Key: "spo2-low", AlertID: "ev-1", Stage: StagePresented}},
 		"notify": {Notice: Notice{Patient: "p-17", ID: "n-1", To: []string{"patient"}, Audience: AudienceNamed, Text: "How are you?\nAnd your knee?",
@@ -519,7 +519,7 @@ func TestValidateGoCalls(t *testing.T) {
 	t.Parallel()
 	alert := Alert{Patient: "p", Text: "x", Priority: PriorityLow}
 	notice := Notice{Patient: "p", Text: "x", To: []string{"patient"}}
-	answer, ref := Answer{Do: AnswerAccept}, AlertRef{"p", "k", ""}
+	answer, ref := Answer{Do: AnswerAccept}, AlertRef{Patient: "p", Key: "k", ID: ""}
 	require.NoError(t, alert.Validate())
 	require.NoError(t, notice.Validate())
 	require.NoError(t, answer.validate())
@@ -682,7 +682,9 @@ func fullAlert() Alert {
 	ann, bob := Person{"ann", "Ann \"A\" Grey", RoleClinician}, Person{ID: "bob"}
 	return Alert{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Rev: 7, Code: "c", System: "s", Text: "SpO2 low\nfor 3 min", Priority: PriorityHigh,
 		Kind: AlertPhysiological, Test: true, Unpausable: true, Audience: AudienceNamed, To: []string{"group:ward-5", "person:ann"},
-		Source:    Source{By: "monitor", Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"},
+		Source: Source{By: "monitor", Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"},
+		Sources: []Assertion{{Source: Source{By: "monitor", Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"}, Code: "c", System: "s", Text: "t",
+			Priority: PriorityHigh, Kind: AlertTechnical, NoLatch: true, Unpausable: true, Since: wireTime}},
 		Condition: ConditionOver, Latched: true, Onset: wireTime, Raised: wireTime.Add(1e9), Updated: wireTime.Add(2e9), Ended: wireTime.Add(3e9),
 		Responsibility: Responsibility{ResponsibilityAccepted, ann, wireTime, wireTime.Add(1e12), "group:b"},
 		Answers:        []Answered{{AnswerAccept, ann, wireTime, wireTime.Add(1e12), "", "on my way"}, {AnswerAssign, bob, wireTime, time.Time{}, "person:ann", ""}},

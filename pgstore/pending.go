@@ -96,6 +96,7 @@ type cleared struct {
 	Patient string `json:"patient"`
 	Key     string `json:"key"`
 	ID      string `json:"alert_id,omitempty"`
+	Test    bool   `json:"test,omitempty"`
 }
 
 func (s *Store) leaveClear(ctx context.Context, in execute, ref carewire.AlertRef) error {

@@ -1,0 +1,200 @@
+package carewire
+
+import (
+	"slices"
+	"time"
+)
+
+// An Assertion is what one source (a device, a service, the host, a patient) says
+// of an alert's condition. An alert is present for as long as one of its sources
+// says so. A source changes and ends its own assertion only.
+type Assertion struct {
+	Source       // By is whose it is
+	Code, System string
+	Text         string
+	Priority     Priority
+	Kind         AlertKind
+	NoLatch      bool
+	Unpausable   bool
+	Since        time.Time // since when it has said so
+}
+
+// sourcesMost is how many sources one alert can have.
+const sourcesMost = 16
+
+// assertions returns what the sources of a say now.
+func (a *Alert) assertions() []Assertion {
+	switch {
+	case !a.Open() || a.Condition == ConditionOver:
+		return nil
+	case len(a.Sources) > 0:
+		return slices.Clone(a.Sources)
+	}
+	return []Assertion{{Source: a.Source, Code: a.Code, System: a.System, Text: a.Text, Priority: a.Priority, Kind: a.Kind,
+		NoLatch: a.NoLatch, Unpausable: a.Unpausable, Since: a.Onset}}
+}
+
+// sourceOf returns the place of by's assertion, or -1.
+func sourceOf(list []Assertion, by string) int {
+	return slices.IndexFunc(list, func(s Assertion) bool { return s.By == by })
+}
+
+// asserted reports whether by says that a's condition is present.
+func (a *Alert) asserted(by string) bool { return sourceOf(a.assertions(), by) >= 0 }
+
+// crowdedFor reports whether a has no room for by among its sources.
+func (a *Alert) crowdedFor(by string) bool {
+	list := a.assertions()
+	return len(list) >= sourcesMost && sourceOf(list, by) < 0
+}
+
+// says reports whether a is already what by would make it by raising in.
+func (a *Alert) says(in *Alert, by string) bool {
+	list := a.assertions()
+	i := sourceOf(list, by)
+	if i < 0 {
+		return false
+	}
+	want := in.assertion(by, list[i].Since)
+	return list[i] == want && (len(list) > 1 && !slices.ContainsFunc(in.To, func(t string) bool { return !slices.Contains(a.To, t) }) ||
+		len(list) == 1 && slices.Equal(a.To, in.To) && (a.Audience == in.Audience || in.Audience == 0 && a.Audience == AudienceStaff))
+}
+
+// assertion is what by says when it raises in.
+func (in *Alert) assertion(by string, since time.Time) Assertion {
+	s := Assertion{Source: in.Source, Code: in.Code, System: in.System, Text: in.Text, Priority: in.Priority, Kind: in.Kind,
+		NoLatch: in.NoLatch, Unpausable: in.Unpausable, Since: since}
+	s.By = by
+	if s.Kind == "" {
+		s.Kind = AlertPhysiological
+	}
+	return s
+}
+
+// assert puts by's assertion among those of a.
+func (a *Alert) assert(in *Alert, by string, now time.Time) {
+	list := a.assertions()
+	i := sourceOf(list, by)
+	switch {
+	case i >= 0:
+		list[i] = in.assertion(by, list[i].Since)
+	case len(list) == 0:
+		list = []Assertion{in.assertion(by, a.Onset)}
+	default:
+		list = append(list, in.assertion(by, now))
+	}
+	if len(list) == 1 {
+		a.Audience, a.To = in.Audience, slices.Clone(in.To)
+	}
+	a.show(list)
+	if len(list) > 1 {
+		if a.Source.By == by && in.Audience != 0 {
+			a.Audience = in.Audience
+		}
+		to := slices.Clone(a.To)
+		for _, t := range in.To {
+			if !slices.Contains(to, t) && len(to) < 32 {
+				to = append(to, t)
+			}
+		}
+		a.To = to
+	}
+}
+
+// show gives a the highest priority among what its sources say, and the text of
+// the first source that says so.
+func (a *Alert) show(list []Assertion) {
+	lead := list[0]
+	noLatch, unpausable := true, false
+	for _, s := range list {
+		if s.Priority.rank() > lead.Priority.rank() {
+			lead = s
+		}
+		noLatch, unpausable = noLatch && s.NoLatch, unpausable || s.Unpausable
+	}
+	a.Source, a.Code, a.System, a.Text, a.Priority, a.Kind = lead.Source, lead.Code, lead.System, lead.Text, lead.Priority, lead.Kind
+	a.NoLatch, a.Unpausable, a.Sources = noLatch, unpausable, nil
+	if len(list) > 1 {
+		a.Sources = list
+	}
+}
+
+// unsay says that the condition has ended, as far as by is concerned; over says
+// that of all sources.
+func unsay(prev *Alert, by string, now time.Time) Alert {
+	list := prev.assertions()
+	i := sourceOf(list, by)
+	if i < 0 {
+		return *prev
+	}
+	if len(list) == 1 {
+		return over(prev, now)
+	}
+	a := *prev
+	a.show(slices.Delete(list, i, i+1))
+	a.changed(now)
+	a.rank(now)
+	return a
+}
+
+// rank has the telling follow the priority: a higher one than any since the steps
+// began, or it was accepted, begins them again; information is told to nobody.
+func (a *Alert) rank(now time.Time) {
+	switch {
+	case a.Priority.rank() > a.Escalation.peak.rank():
+		a.restart(now)
+	case a.Priority == PriorityInfo:
+		a.rest()
+	default:
+		a.resume(now)
+	}
+}
+
+func (s *Assertion) encode(e *encoder) {
+	e.b = append(e.b, '{')
+	e.str("by", s.By)
+	e.str("rule", s.Rule)
+	e.str("limits", s.Limits)
+	e.raw("value", []byte(s.Value))
+	e.str("unit", s.Unit)
+	e.str("vital_id", s.VitalID)
+	e.str("code", s.Code)
+	e.str("system", s.System)
+	e.str("text", s.Text)
+	e.str("priority", string(s.Priority))
+	e.str("kind", string(s.Kind))
+	if s.NoLatch {
+		e.name("latch")
+		e.b = append(e.b, "false"...)
+	}
+	e.bool("unpausable", s.Unpausable)
+	e.time("since", s.Since)
+	e.b = append(e.b, '}')
+}
+
+func decodeAssertion(s *scanner) (a Assertion) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "code":
+			a.Code = s.str()
+		case "system":
+			a.System = s.str()
+		case "text":
+			a.Text = s.str()
+		case "priority":
+			a.Priority = Priority(s.str())
+		case "kind":
+			a.Kind = AlertKind(s.str())
+		case "latch":
+			a.NoLatch = !s.bool()
+		case "unpausable":
+			a.Unpausable = s.bool()
+		case "since":
+			a.Since = s.time()
+		default:
+			return a.Source.member(s, name)
+		}
+		return true
+	})
+	return a
+}

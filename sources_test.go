@@ -1,0 +1,139 @@
+package carewire
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What several sources say of one condition: the highest counts, each changes its
+// own, and it is over when none says so any more.
+func TestSources(t *testing.T) {
+	t.Parallel()
+	now := wireTime
+	say := func(a *Alert, by string, p Priority) Alert {
+		return raise(a, Alert{ID: "ev-" + by, Text: by + " says " + string(p), Priority: p, To: []string{"person:" + by}}, by, now)
+	}
+	a := say(nil, "app", PriorityLow)
+	require.Empty(t, a.Sources, "one alone shows in source")
+	a = say(&a, "monitor", PriorityHigh)
+	require.Equal(t, PriorityHigh, a.Priority)
+	require.Equal(t, "monitor says high", a.Text)
+	require.Equal(t, []string{"person:app", "person:monitor"}, a.To)
+	require.Len(t, a.Sources, 2)
+	a = say(&a, "app", PriorityInfo)
+	require.Equal(t, PriorityHigh, a.Priority, "an app cannot lower what a monitor says")
+	require.Equal(t, "monitor says high", a.Text)
+	require.True(t, a.says(&Alert{Text: "app says info", Priority: PriorityInfo}, "app"))
+	require.False(t, a.says(&Alert{Text: "app says info", Priority: PriorityInfo}, "monitor"))
+	before := text(&a)
+	require.Equal(t, before, text(stored(t, a)), "nothing is lost in a Store")
+	b := unsay(&a, "stranger", now)
+	require.Equal(t, before, text(&b))
+
+	accepted := answered(t, a, Answer{Do: AnswerAccept}, ann, now)
+	b = unsay(&accepted, "monitor", now)
+	require.Equal(t, PriorityInfo, b.Priority)
+	require.Equal(t, "app says info", b.Text)
+	require.Equal(t, "app", b.Source.By)
+	require.Equal(t, ResponsibilityAccepted, b.Responsibility.State)
+	require.True(t, b.Open())
+	b = unsay(&b, "app", now)
+	require.False(t, b.Open())
+
+	b = unsay(&a, "app", now)
+	require.Empty(t, b.Sources)
+	require.Equal(t, ConditionPresent, b.Condition)
+	b = unsay(&b, "monitor", now)
+	require.True(t, b.Latched)
+	latched := text(&b)
+	c := say(&b, "app", PriorityInfo)
+	require.Equal(t, latched, text(&c), "information does not end what is latched")
+	later := now.Add(time.Hour)
+	c = raise(&b, Alert{Text: "again", Priority: PriorityMedium}, "pump", later)
+	require.Equal(t, later, c.Onset, "a recurrence has its own onset")
+	require.Equal(t, "pump", c.Source.By)
+	require.Empty(t, c.Sources)
+
+	for i := range sourcesMost {
+		require.False(t, c.crowdedFor(fmt.Sprint("s", i)) && i < sourcesMost-1, i)
+		c = raise(&c, Alert{Text: "x", Priority: PriorityLow}, fmt.Sprint("s", i), later)
+		if len(c.Sources) == sourcesMost {
+			break
+		}
+	}
+	require.True(t, c.crowdedFor("another"))
+	require.False(t, c.crowdedFor("pump"))
+}
+
+// Over the wire: neither a patient's app nor a service's own end touches what a
+// monitor says; and what is the same is not stored again.
+func TestSourcesOfClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{Pager: &pager{}})
+		defer w.close()
+		device, pat := w.dial("device"), w.dial("pat")
+		defer device.ws.CloseNow()
+		defer pat.ws.CloseNow()
+		raise := func(r *raw, id, key, priority string) object {
+			return r.ask(fmt.Sprintf(`{"type":"raise","req":"1","event_id":"%s","alert":{"patient":"p1","key":"%s","text":"%s","priority":"%s"}}`, id, key, priority, priority))
+		}
+		require.Equal(t, "ok", raise(device, "e1", "spo2-low", "high")["type"])
+		synctest.Wait()
+		rev := func() uint64 {
+			e, err := w.store.Get(t.Context(), "p1", "a/spo2-low")
+			require.NoError(t, err)
+			return e.Rev
+		}
+		before := rev()
+		require.Equal(t, "ok", raise(device, "e2", "spo2-low", "high")["type"])
+		require.Equal(t, before, rev(), "the same again is not stored")
+		shown := raise(pat, "e3", "spo2-low", "info")["alert"].(object)
+		require.Equal(t, "high", shown["priority"])
+		require.Len(t, shown["sources"], 2)
+		shown = pat.ask(`{"type":"clear","req":"1","patient":"p1","key":"spo2-low","alert_id":"e1","event_id":"c1"}`)["alert"].(object)
+		require.Equal(t, "present", shown["condition"])
+		require.Equal(t, "forbidden", pat.ask(`{"type":"clear","req":"1","patient":"p1","key":"spo2-low","alert_id":"e1","event_id":"c2"}`)["code"], "not its own any more")
+
+		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "spo2-low", Text: "rule", Priority: PriorityMedium})
+		require.NoError(t, err)
+		a, err := w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "spo2-low"})
+		require.NoError(t, err)
+		require.Equal(t, ConditionPresent, a.Condition, "the host ends its own")
+		a, err = w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "spo2-low"})
+		require.NoError(t, err)
+		require.Equal(t, ConditionOver, a.Condition, "and what others say where it says nothing")
+
+		for _, key := range []string{"no-data.mon-1", "no-data.x"} {
+			require.Equal(t, "alert.key", raise(device, "r-"+key, key, "low")["field"])
+		}
+		require.Equal(t, "alert.key", device.ask(`{"type":"raise","req":"1","event_id":"no-data.mon-1","alert":{"patient":"p1","text":"x","priority":"low"}}`)["field"])
+	})
+}
+
+// A drill is named apart from what is real; a fixed ID opens one occurrence only.
+func TestDrillsAndIDs(t *testing.T) {
+	w := newWorld(t, nil, nil)
+	defer w.close()
+	for _, test := range []bool{false, true} {
+		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow, Test: test})
+		require.NoError(t, err)
+	}
+	a, err := w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "k", Test: true})
+	require.NoError(t, err)
+	require.True(t, a.Test)
+	real, err := w.hub.Alert(t.Context(), "p1", "k")
+	require.NoError(t, err)
+	require.Equal(t, ConditionPresent, real.Condition)
+
+	fixed := Alert{Patient: "p1", Key: "fixed", ID: "always", Text: "x", Priority: PriorityInfo}
+	_, err = w.hub.Raise(t.Context(), fixed)
+	require.NoError(t, err)
+	_, err = w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "fixed"})
+	require.NoError(t, err)
+	_, err = w.hub.Raise(t.Context(), fixed)
+	require.ErrorIs(t, err, ErrEnded)
+}
