@@ -201,9 +201,9 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), afresh: true}
 	var giveBack func()
 	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
-		if sender != host && (prev == nil || !prev.Open()) && giveBack == nil {
+		if (prev == nil || !prev.Open()) && giveBack == nil {
 			var ok bool
-			if giveBack, ok = h.open.claimAlert(in.Patient, h.opt.MaxAlerts); !ok {
+			if giveBack, ok = h.open.claimAlert(fromKey{in.Patient, sender, in.Priority}, h.opt.alertsMost(sender, in.Priority)); !ok {
 				return Alert{}, errLimit
 			}
 		}
@@ -221,7 +221,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 		giveBack()
 	}
 	if errors.Is(err, errLimit) {
-		err = h.crowded(ctx, in.Patient)
+		err = h.crowded(ctx, in.Patient, in.Priority)
 	}
 	if sender == host {
 		h.audit.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)

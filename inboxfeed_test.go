@@ -210,7 +210,7 @@ func TestOpenAlertsAreBoundedWhereTheyCount(t *testing.T) {
 		var taken, refused atomic.Int32
 		for i := range 100 {
 			wg.Go(func() {
-				_, err := w.hub.raise(t.Context(), "device", high(fmt.Sprint("k", i)))
+				_, err := w.hub.raise(t.Context(), "device", Alert{Patient: "p1", Key: fmt.Sprint("k", i), ID: fmt.Sprint("e", i), Text: "x", Priority: PriorityMedium})
 				switch {
 				case err == nil:
 					taken.Add(1)

@@ -196,13 +196,38 @@ func (c *conn) tooFast() time.Duration {
 	return max(wait, busyAtLeast)
 }
 
+// The room for open alerts of one source, in units of Options.MaxAlerts.
+const (
+	highRoom = 5  // for high ones: far beyond what a monitor does
+	hostRoom = 10 // for the host's own
+)
+
+// alertsMost is how many alerts of one priority a source may have open of one patient.
+func (o *Options) alertsMost(by string, p Priority) int {
+	most := min(o.MaxAlerts, 1<<24) // more is no bound
+	if p == PriorityHigh {
+		most *= highRoom
+	}
+	if by == host {
+		most *= hostRoom
+	}
+	return most
+}
+
 // crowded refuses one open alert too many of a patient, and says so where it is
-// heard: an alert that is refused must not be lost in silence.
-func (h *Hub) crowded(ctx context.Context, patient string) error {
+// heard: an alert that is refused must not be lost in silence. A high one may be
+// tried again.
+func (h *Hub) crowded(ctx context.Context, patient string, p Priority) error {
 	h.stats.limits.alerts.Add(1)
-	err := h.complaints.complainOnce(ctx, AlertRef{Patient: patient}, "too-many-alerts", "A patient has too many open alerts: another one was refused.")
+	if patient == SystemPatient {
+		h.log.Error("carewire: there are too many open alerts in the log of the system")
+	}
+	err := h.complaints.complainOnce(ctx, AlertRef{Patient: patient}, "too-many-alerts", "A patient has too many open alerts from one source: another one was refused.")
 	if err != nil {
 		return err // it may be tried again
+	}
+	if p == PriorityHigh {
+		return &RequestError{Code: CodeLimit, Retry: RetryLater, RetryAfter: busyAtLeast}
 	}
 	return errLimit
 }

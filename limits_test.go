@@ -449,7 +449,7 @@ func TestRefusedAlertIsTold(t *testing.T) {
 		device := w.dial("device")
 		defer device.ws.CloseNow()
 		raise := func(key string) object {
-			return device.ask(fmt.Sprintf(`{"type":"raise","req":"1","event_id":"%s","alert":{"patient":"p1","key":"%s","text":"x","priority":"high"}}`, key, key))
+			return device.ask(fmt.Sprintf(`{"type":"raise","req":"1","event_id":"%s","alert":{"patient":"p1","key":"%s","text":"x","priority":"medium"}}`, key, key))
 		}
 		require.Equal(t, "ok", raise("one")["type"])
 		time.Sleep(time.Second)

@@ -25,6 +25,7 @@ type openIndex struct {
 	open    map[string]map[string]*openItem // by patient and key
 	ids     map[string]openKey              // open alerts by their IDs
 	alerts  map[string]int                  // how many are open, by patient
+	from    map[fromKey]int                 // the same, by patient, leading source and priority
 	trouble map[troubleKey]int              // how many open alerts cannot be told as they should be
 	notices map[correspondence]int          // likewise, from somebody to somebody
 	to      map[string]*addressee
@@ -66,6 +67,11 @@ type troubleKey struct {
 	test bool
 }
 
+type fromKey struct {
+	patient, by string
+	priority    Priority
+}
+
 type tombstone struct {
 	rev uint64
 	at  time.Time
@@ -73,7 +79,7 @@ type tombstone struct {
 
 func newOpenIndex(b *background, s *guardedStore) *openIndex {
 	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1),
-		open: make(map[string]map[string]*openItem), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), alerts: make(map[string]int), to: make(map[string]*addressee),
+		open: make(map[string]map[string]*openItem), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), from: make(map[fromKey]int), alerts: make(map[string]int), to: make(map[string]*addressee),
 		read: make(map[openKey]map[string]bool), ended: make(map[openKey]tombstone)}
 }
 
@@ -241,6 +247,7 @@ func (x *openIndex) tally(o *openItem, n int) {
 	if o.alert == nil {
 		return
 	}
+	count(x.from, fromKey{o.Patient, o.alert.Source.By, o.alert.Priority}, n)
 	if n > 0 {
 		x.ids[o.alert.ID] = openKey{o.Patient, o.Key}
 	} else {
@@ -282,9 +289,11 @@ func (x *openIndex) holders() map[string][]string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	by := make(map[string][]string)
-	for _, o := range x.open {
-		if a := o.alert; a != nil && a.Responsibility.State == ResponsibilityAccepted && !slices.Contains(by[a.Responsibility.By.ID], a.Patient) {
-			by[a.Responsibility.By.ID] = append(by[a.Responsibility.By.ID], a.Patient)
+	for _, of := range x.open {
+		for _, o := range of {
+			if a := o.alert; a != nil && a.Responsibility.State == ResponsibilityAccepted && !slices.Contains(by[a.Responsibility.By.ID], a.Patient) {
+				by[a.Responsibility.By.ID] = append(by[a.Responsibility.By.ID], a.Patient)
+			}
 		}
 	}
 	return by
@@ -325,10 +334,11 @@ func (x *openIndex) alertsOf(patient string) int {
 	return x.alerts[patient]
 }
 
-// claimAlert takes a place among the at most so many open alerts of a patient for
-// one that is to be raised. It is given back when that has been noted, or has failed.
-func (x *openIndex) claimAlert(patient string, most int) (giveBack func(), ok bool) {
-	return claimPlace(x, x.alerts, []string{patient}, most)
+// claimAlert takes a place among the at most so many open alerts of a patient from
+// one source, of one priority, for one that is to be raised. It is given back when
+// that has been noted, or has failed.
+func (x *openIndex) claimAlert(from fromKey, most int) (giveBack func(), ok bool) {
+	return claimPlace(x, x.from, []fromKey{from}, most)
 }
 
 // claimNotice is claimAlert for a notice from somebody to each of its addressees.

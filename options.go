@@ -103,9 +103,11 @@ type Options struct {
 	MaxGroups int
 	// MaxHistory bounds the entries of one page of history. The default is 200.
 	MaxHistory int
-	// MaxAlerts bounds the open alerts of one patient. A client's further raise
-	// is refused with limit, and an alert in the log of the system tells of it.
-	// The default is 200.
+	// MaxAlerts bounds the open alerts of one patient that come from one source, for
+	// each priority by itself; there is room for five times as many high ones, and
+	// for ten times as many of the host's own. A further raise is refused with limit
+	// (a high one may be tried again), and an alert in the log of the system tells of
+	// it. The default is 200.
 	MaxAlerts int
 	// MaxNotices bounds the open notices from one client's principal to one
 	// addressee. A further one is refused with limit. The default is 100.

@@ -137,3 +137,34 @@ func TestDrillsAndIDs(t *testing.T) {
 	_, err = w.hub.Raise(t.Context(), fixed)
 	require.ErrorIs(t, err, ErrEnded)
 }
+
+// Low alerts take no room of high ones, and one source none of another's; a high
+// one too many may be tried again, and the host is bounded too.
+func TestRoomForAlerts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{MaxAlerts: 1, Pager: &pager{}})
+		defer w.close()
+		device, pat := w.dial("device"), w.dial("pat")
+		defer device.ws.CloseNow()
+		defer pat.ws.CloseNow()
+		n := 0
+		raise := func(r *raw, priority string) object {
+			n++
+			return r.ask(fmt.Sprintf(`{"type":"raise","req":"1","event_id":"e%d","alert":{"patient":"p1","key":"k%d","text":"x","priority":"%s"}}`, n, n, priority))
+		}
+		require.Equal(t, "ok", raise(device, "low")["type"])
+		require.Equal(t, "limit", raise(device, "low")["code"])
+		require.Equal(t, "ok", raise(pat, "low")["type"])
+		require.Equal(t, "ok", raise(device, "medium")["type"])
+		for range highRoom {
+			require.Equal(t, "ok", raise(device, "high")["type"])
+		}
+		refused := raise(device, "high")
+		require.Equal(t, "limit", refused["code"])
+		require.Equal(t, "later", refused["retry"])
+		for i := range hostRoom + 1 {
+			_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint("h", i), Text: "x", Priority: PriorityLow})
+			require.Equal(t, i == hostRoom, err != nil)
+		}
+	})
+}
