@@ -38,7 +38,6 @@ type Hub struct {
 	receipts   *receipts
 	pauses     *pauses
 	clinicians *clinicians
-	people     *clinicians
 	silences   *silences
 	escalator  *escalator
 	audit      *auditQueue
