@@ -40,10 +40,10 @@ var mutants = []mutant{
 		{"boltstore/store.go", "Timeout: timeout, NoFreelistSync: true,", "Timeout: timeout, NoSync: true, NoFreelistSync: true,"},
 		{"boltstore/store.go", "if err = guard(tx.Commit); err == nil {", "if err = guard(tx.Commit); err == nil {\n\t\t\t_ = s.db.Sync()"}}},
 	{"page before record", "TestKilledBetweenRecordAndPage", `was paged before it was claimed`, false, []edit{
-		{"escalate.go", "\tmine, err := h.change(ctx, c, unlessEnded", "\tif next, ok := claim(&expired, h.now(), h.now()); ok {\n\t\th.page(ctx, &next, h.step(ctx, &next).to)\n\t}\n\tmine, err := h.change(ctx, c, unlessEnded"},
-		{"escalate.go", "w.paged = h.page(ctx, &mine, w.to)", "w.paged = true"}}},
+		{"escalate.go", "\tmine, err := x.alerts.change(ctx, c, unlessEnded", "\tif next, ok := claim(&expired, x.logs.now(), x.logs.now()); ok {\n\t\tw := x.plan(ctx, &next)\n\t\tx.page(ctx, &next, &w, func(context.Context) bool { return false })\n\t}\n\tmine, err := x.alerts.change(ctx, c, unlessEnded"},
+		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.moot(ctx, &mine) }) {", "if w.handed, w.paged = true, true; false {"}}},
 	{"page skipped after record", "TestKilledBetweenRecordAndPage", `no line .*page|and no page went out`, false, []edit{
-		{"escalate.go", "w.paged = h.page(ctx, &mine, w.to)", "w.paged = mine.Escalation.Level%2 == 0 || h.page(ctx, &mine, w.to)"}}},
+		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.moot(ctx, &mine) }) {", "if w.paged = true; mine.Escalation.Level%2 != 0 && !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.moot(ctx, &mine) }) {"}}},
 	{"must does not advance", "TestKilledUnderLoad", `with count \d+, not \d+|with count \d+ came after`, false, []edit{
 		{"boltstore/codec.go", "func (h *head) must() uint64 { return h.counts[undroppable] }", "func (h *head) must() uint64 { return min(h.counts[undroppable], 7) }"}}},
 	{"no reading of what is missing behind the cursor", "..TestForeignEntriesAreFilledIn", `--- FAIL: TestForeignEntriesAreFilledIn`, false, []edit{
@@ -54,18 +54,19 @@ var mutants = []mutant{
 	{"epoch ignored", "TestOlderCopy", `a client that knows more resumes`, true, []edit{
 		{"catchup.go", "\tif p == (Position{}) {\n\t\treturn true\n\t}\n", "\tif p == (Position{}) || p.Seq <= h.Seq {\n\t\treturn true\n\t}\n"}}},
 	{"deadline lost on restart", "TestKilledBetweenRecordAndPage", `too late: .* is at level|no line .*page`, false, []edit{
-		{"escalate.go", "\t\te := &list[i]\n", "\t\te := &list[i]\n\t\tif e.Received.Before(born) {\n\t\t\tcontinue\n\t\t}\n"},
-		{"escalate.go", "// Policy says whom", "var born = time.Now()\n\n// Policy says whom"}}},
+		{"duework.go", "\tlist := x.due(now)\n", "\tlist := slices.DeleteFunc(x.due(now), func(d dueEntry) bool { return d.Received.Before(born) })\n"},
+		{"duework.go", "if known[openKey{e.Patient, e.Key}] {", "if known[openKey{e.Patient, e.Key}] || e.Received.Before(born) {"},
+		{"duework.go", "// dueEntries lists", "var born = time.Now()\n\n// dueEntries lists"}}},
 	{"NOTIFY-only delivery", "TestListenerIsCut", `too late: +heard-`, false, []edit{
 		{"pgstore/listen.go", "\t\tif !s.hearing.Load() {\n\t\t\ts.heard.add(nil)\n\t\t}\n", ""},
-		{"inbox.go", "\t\tcase <-every.C:\n\t\tcase patients := <-wake:", "\t\tcase patients := <-wake:"},
-		{"clock.go", "\t\t\th.compare(nil)\n", ""}}},
+		{"openindex.go", "\t\tcase <-every.C:\n\t\tcase patients := <-wake:", "\t\tcase patients := <-wake:"},
+		{"visit.go", "\t\t\th.compare(nil)\n", ""}}},
 	{"a level is recorded though another node has done so", "TestPausedBeyondItsClaims", `level 1 is notified after level 1, notified`, false, []edit{
-		{"escalate.go", "if x.State != EscalationClaimed || x.Level != level {", "if x.Level != level {"}}},
+		{"escalate.go", "if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {", "if prev.Escalation.Level != level {"}}},
 	{"what commits late is passed over", "TestSlowCommitsHideAndStallNothing", `Messages:\s+tx-`, false, []edit{
 		{"pgstore/drain.go", "where n = any($1::bigint[])`\n\tlaterSQL", "where n <= (select max(x) from unnest($1::bigint[]) x)`\n\tlaterSQL"}}},
 	{"a failing store is kept from clients", "TestNodeThatIsCutOffSaysSo", `too late: +status`, false, []edit{
-		{"clock.go", "\t\t\t\tc.out.send(statusFrame(state, since))\n", "\t\t\t\t_ = c\n"}}},
+		{"visit.go", "\t\t\t\tc.out.send(statusFrame(state, since))\n", "\t\t\t\t_ = c\n"}}},
 }
 
 var confirmedEarly = []edit{
