@@ -126,6 +126,8 @@ func TestAuthenticatorPlacesAreShared(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 4*time.Second, took)
 		time.Sleep(time.Minute)
+		w.hub.doors.mu.Lock()
+		defer w.hub.doors.mu.Unlock()
 		require.Empty(t, w.hub.doors.by)
 	})
 }
