@@ -149,7 +149,7 @@ func TestNodeThatStopsInTheMiddle(t *testing.T) {
 	for _, o := range []*Options{{}, {Timeout: 2 * time.Second}} {
 		pool := connect(t, pgtest.Database(t), 10)
 		s := open(t, pool, o)
-		f := &flush{store: s, items: []*item{{Entry: notice("a", "1")}}, heads: map[string]*head{}}
+		f := &flush{store: s, create: true, items: []*item{{Entry: notice("a", "1")}}, heads: map[string]*head{}}
 		conn, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
 		defer conn.Release()
@@ -444,7 +444,7 @@ func TestChangedBesideLongTransactions(t *testing.T) {
 func TestChangedFindsWhatCommitsLate(t *testing.T) {
 	pool := connect(t, pgtest.Database(t), 10)
 	s := open(t, pool, nil)
-	f := &flush{store: s, heads: map[string]*head{}, states: map[stateKey]*state{}, known: map[idKey]known{},
+	f := &flush{store: s, create: true, heads: map[string]*head{}, states: map[stateKey]*state{}, known: map[idKey]known{},
 		items: []*item{{Entry: carewire.Entry{Patient: "late", Kind: carewire.KindAlert, Key: "k", Rev: 1, Data: []byte(`{}`)}}}}
 	conn, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
