@@ -37,3 +37,20 @@ func TestDocumentsNameTests(t *testing.T) {
 		}
 	}
 }
+
+// The files that the documents link to are there.
+func TestDocumentsLinkFiles(t *testing.T) {
+	t.Parallel()
+	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*.md", "js/*/*.md"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, m := range regexp.MustCompile(`\]\(([^)#\s:]+)(?:#[^)]*)?\)`).FindAllSubmatch(b, -1) {
+				_, err := os.Stat(filepath.Join(filepath.Dir(file), string(m[1])))
+				assert.NoError(t, err, "%s links to %s", file, m[1])
+			}
+		}
+	}
+}

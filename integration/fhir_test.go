@@ -299,20 +299,19 @@ func TestMedplumSubscriptionManager(t *testing.T) {
 	run := process.Start(t, cmd)
 	defer in.Close()
 	run.Out.Await(t, 0, `"connected"`)
-	at := 0
 	for range 4 {
 		for range 10 {
 			_, err := w.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 70), carewire.SpO2.Of("p1", 97))
 			require.NoError(t, err)
 		}
 		list, _ := run.Out.All()
-		at = len(list)
+		at := len(list)
 		w.cut()
 		for range 5 { // while it is away
 			_, err := w.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 71))
 			require.NoError(t, err)
 		}
-		_, at = run.Out.Await(t, at, `"filled"`)
+		run.Out.Await(t, at, `"filled"`)
 	}
 	_, err = w.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 72))
 	require.NoError(t, err)
