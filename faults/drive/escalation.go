@@ -154,8 +154,10 @@ func (e *escalations) judgeAlert(id string, states []*AlertText, pages map[stepO
 		prev, a := states[i-1], states[i]
 		x := a.Escalation
 		changed := a.Rev > prev.Rev // by a person or its source, not by the telling
-		if changed && prev.Escalation.State == "claimed" && x.State != "claimed" {
-			told = prev.Escalation.Level // a person answered while it was being told: its telling is not recorded
+		if changed && prev.Escalation.State == "claimed" && (x.State == "off" || x.State == "due" && x.Step == 0) {
+			// It was accepted, or its steps began anew at once, while the level was
+			// being told. The level is not recorded then.
+			told = prev.Escalation.Level
 		}
 		if prev.Escalation.State == "off" && !changed {
 			t.Errorf("%s: something happens after it was accepted or closed: level %d, %s", id, x.Level, x.State)
