@@ -393,7 +393,7 @@ type telling struct {
 	within    time.Duration // a level that has reached nobody by then gives way to the next
 	paged     bool          // a Pager's call succeeded, and that counts as reached
 	handed    bool          // pages were handed over, and a report is to come
-	aware     bool          // all who would be told have just rejected
+	aware     bool          // those told know of it: all have just rejected, or one has sent a receipt
 	exhausted bool          // the policy had no further step: the last one was told again
 	last      bool          // there is no step after this one
 	failed    bool          // the policy did not say who the step is: others were told

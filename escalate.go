@@ -117,6 +117,7 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 	if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.moot(ctx, &mine) }) {
 		return // somebody has accepted it, or it has ended
 	}
+	w.aware = w.aware || x.receipts.earlyOf(&mine, w.to) != nil
 	done := told(&mine, w, x.receipts.of(&mine))
 	x.note(&done)
 	c.quiet = false
@@ -138,6 +139,9 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 	}))
 	release()
 	if err == nil {
+		if p := x.receipts.earlyOf(&now, now.Escalation.told); p != nil && now.Escalation.Level == level {
+			x.receipts.reached(ctx, &now, p.ID)
+		}
 		x.complaints.relieve(&now) // it may have been accepted while the complaint was written
 	}
 }

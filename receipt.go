@@ -17,31 +17,68 @@ type receipts struct {
 	open   *openIndex
 
 	mu    sync.Mutex
-	by    map[string][]string // alert ID and level: principals
+	by    map[string][]string     // alert ID and level: principals
+	early map[string][]*Principal // the same, of a level that is being told: it is not on record yet whom it tells
 	order []string
 }
 
 func newReceipts(l *logs, a *alertLog, x *openIndex) *receipts {
-	return &receipts{logs: l, alerts: a, open: x, by: make(map[string][]string)}
+	return &receipts{logs: l, alerts: a, open: x, by: make(map[string][]string), early: make(map[string][]*Principal)}
 }
 
-const levelsKept = 10000 // of which it is remembered who sent receipts
+const (
+	levelsKept = 10000 // of which it is remembered who sent receipts
+	earlyMost  = 256   // people whose early receipts are remembered for one level
+)
 
 func levelKey(a *Alert) string { return a.ID + "/" + strconv.Itoa(a.Escalation.Level) }
 
 func (r *receipts) add(a *Alert, principal string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	k := levelKey(a)
-	if _, ok := r.by[k]; !ok {
-		if r.order = append(r.order, k); len(r.order) > levelsKept {
-			delete(r.by, r.order[0])
-			r.order = r.order[1:]
-		}
-	}
+	k := r.remember(a)
 	if !slices.Contains(r.by[k], principal) {
 		r.by[k] = append(r.by[k], principal)
 	}
+}
+
+// addEarly notes that a person has sent a receipt while the present level of a
+// is being told.
+func (r *receipts) addEarly(a *Alert, p *Principal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.remember(a)
+	same := func(o *Principal) bool { return o.ID == p.ID }
+	if !slices.ContainsFunc(r.early[k], same) && len(r.early[k]) < earlyMost {
+		r.early[k] = append(r.early[k], p)
+	}
+}
+
+// earlyOf returns whoever of those told has sent a receipt before the level was
+// on record; nil if nobody has.
+func (r *receipts) earlyOf(a *Alert, to []string) *Principal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.early[levelKey(a)] {
+		if p.addressed(to, a.Patient) {
+			return p
+		}
+	}
+	return nil
+}
+
+// remember makes room for the present level of a, and returns its key. Under r.mu.
+func (r *receipts) remember(a *Alert) string {
+	k := levelKey(a)
+	if _, ok := r.by[k]; !ok {
+		r.by[k] = nil
+		if r.order = append(r.order, k); len(r.order) > levelsKept {
+			delete(r.by, r.order[0])
+			delete(r.early, r.order[0])
+			r.order = r.order[1:]
+		}
+	}
+	return k
 }
 
 func (r *receipts) of(a *Alert) []string {
@@ -64,6 +101,13 @@ func (rs *receipts) take(ctx context.Context, p *Principal, r Receipt) error {
 	case a == nil || a.ID != r.AlertID || !p.sees(&Entry{Audience: a.Audience, To: a.To, Patient: a.Patient}) && !p.addressed(a.Escalation.told, a.Patient):
 		return ErrForbidden
 	}
+	if a.Escalation.State == EscalationClaimed && p.mayAnswer() {
+		rs.addEarly(a, p)
+		// It may be on record by now whom the level tells.
+		if a, err = rs.alerts.newest(ctx, change{patient: r.Patient, key: r.Key, alertID: r.AlertID}); err != nil || a == nil || a.ID != r.AlertID {
+			return err
+		}
+	}
 	r.Level = a.Escalation.Level
 	if !p.addressed(a.Escalation.told, a.Patient) && !p.addressed(a.To, a.Patient) {
 		return nil
@@ -71,7 +115,7 @@ func (rs *receipts) take(ctx context.Context, p *Principal, r Receipt) error {
 	if err := rs.keep(ctx, r, "r/"+r.AlertID+"/"+strconv.Itoa(r.Level)+"/"+string(r.Stage), AudienceStaff, nil); err != nil {
 		return err
 	}
-	if !p.mayAnswer() || !p.addressed(a.Escalation.told, a.Patient) || a.Escalation.State == EscalationClaimed { // whom that tells is not on record yet
+	if !p.mayAnswer() || !p.addressed(a.Escalation.told, a.Patient) || a.Escalation.State == EscalationClaimed { // earlyOf counts it when it is on record whom that tells
 		return nil
 	}
 	_, err = rs.reached(ctx, a, p.ID)
