@@ -105,3 +105,10 @@ export async function raise(c, alert) {
   if (done.state !== "done") throw new Error(`raising: ${done.state} ${done.code}`);
   return done.alert;
 }
+
+/** Sends a message, and waits until it is stored. */
+export async function notify(c, notice) {
+  const done = await c.notify(notice).over;
+  if (done.state !== "done") throw new Error(`notifying: ${done.state} ${done.code}`);
+  return done.reply.notice;
+}
