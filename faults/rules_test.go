@@ -37,9 +37,12 @@ func wander(rng *rand.Rand) func() int {
 	}
 }
 
-// measure publishes a patient's rates at whichever node answers, until ctx ends,
-// each until it is confirmed.
-func measure(ctx context.Context, patient string, seed uint64, nodes []*drive.Node) {
+// readingsLeast is how many readings of each patient make a trial.
+const readingsLeast = 60
+
+// measure publishes a patient's rates at whichever node answers, until ctx ends
+// and there were enough, each until it is confirmed.
+func measure(ctx context.Context, t *testing.T, patient string, seed uint64, nodes []*drive.Node) {
 	rng := rand.New(rand.NewPCG(seed, uint64(len(patient))+uint64(patient[1])))
 	next := wander(rng)
 	var line *drive.Line
@@ -48,14 +51,14 @@ func measure(ctx context.Context, patient string, seed uint64, nodes []*drive.No
 			line.Close()
 		}
 	}()
-	for i := 0; after(ctx, 150*time.Millisecond); i++ {
+	for i := 0; (ctx.Err() == nil || i < readingsLeast) && after(t.Context(), 150*time.Millisecond); i++ {
 		vital := map[string]any{"patient": patient, "code": carewire.HeartRate.Code, "value": next(), "unit": "/min",
 			"device": "monitor", "vital_id": fmt.Sprint(patient, "-", i)}
-		for ctx.Err() == nil {
+		for t.Context().Err() == nil {
 			if line == nil {
-				l, err := drive.Connect(ctx, nodes[rng.IntN(len(nodes))].URL(), "device-"+patient, 0, func(*drive.Frame) {})
+				l, err := drive.Connect(t.Context(), nodes[rng.IntN(len(nodes))].URL(), "device-"+patient, 0, func(*drive.Frame) {})
 				if err != nil {
-					after(ctx, 200*time.Millisecond)
+					after(t.Context(), 200*time.Millisecond)
 					continue
 				}
 				line = l
@@ -202,7 +205,7 @@ func TestJudgesAreKilledAtRandom(t *testing.T) {
 	defer cancel()
 	var busyness sync.WaitGroup
 	for _, p := range judgedPatients {
-		busyness.Go(func() { measure(ctx, p, seed, nodesOf(members)) })
+		busyness.Go(func() { measure(ctx, t, p, seed, nodesOf(members)) })
 	}
 	kills := 0
 	rng := rand.New(rand.NewPCG(seed, 7))
@@ -232,7 +235,7 @@ func TestJudgeIsKilledAndStartsAgain(t *testing.T) {
 	defer cancel()
 	var busyness sync.WaitGroup
 	for _, p := range judgedPatients {
-		busyness.Go(func() { measure(ctx, p, seed, []*drive.Node{n}) })
+		busyness.Go(func() { measure(ctx, t, p, seed, []*drive.Node{n}) })
 	}
 	for after(ctx, drive.Between(rng, time.Second, 4*time.Second)) {
 		n.Kill()

@@ -72,7 +72,9 @@ func TestTransactionsLeaveEvents(t *testing.T) {
 	d := newDrained(t)
 	open, err := d.pool.Begin(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, d.RaiseTx(t.Context(), open, fall("late")))
+	late := fall("late")
+	late.Key = "late" // under the same key it would say nothing new
+	require.NoError(t, d.RaiseTx(t.Context(), open, late))
 	undone := errors.New("undone")
 	require.ErrorIs(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
 		require.NoError(t, d.PublishTx(t.Context(), tx, carewire.HeartRate.Of("p1", 10)))

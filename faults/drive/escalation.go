@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -162,6 +163,8 @@ func (e *escalations) judgeAlert(id string, states []*AlertText, pages map[stepO
 		if prev.Escalation.State == "off" && !changed {
 			t.Errorf("%s: something happens after it was accepted or closed: level %d, %s", id, x.Level, x.State)
 		}
+		// What is over is told until somebody has heard of it, and no further.
+		lastTold := x.State == "off" && !changed && prev.Escalation.State == "claimed"
 		switch {
 		case x.State == "due" && changed: // a complaint that was over is true again: its steps go on
 			if due = x.Due; x.Step == 0 {
@@ -170,13 +173,13 @@ func (e *escalations) judgeAlert(id string, states []*AlertText, pages map[stepO
 			continue
 		case x.State == "claimed" && !changed:
 			if claims[x.Level]++; x.Level != told+1 {
-				t.Errorf("%s: level %d was claimed after level %d was told", id, x.Level, told)
+				t.Errorf("%s: level %d was claimed after level %d was told:%s", id, x.Level, told, trail(states[:i+1]))
 			}
 			if went := pages[stepOf{id, x.Level}]; len(went) > 0 && went[0].at.Before(x.Began) && !e.blind {
 				t.Errorf("%s: level %d was paged before it was claimed", id, x.Level)
 			}
 			continue
-		case x.State != "notified" && x.State != "failed":
+		case x.State != "notified" && x.State != "failed" && !lastTold:
 			continue
 		case changed: // if it was rejected the next level may come at once
 			due = x.Due
@@ -221,4 +224,14 @@ func (e *escalations) judgeAlert(id string, states []*AlertText, pages map[stepO
 		delete(pages, stepOf{id, level})
 	}
 	return told > 3
+}
+
+// trail writes what became of an alert, a state on each line.
+func trail(states []*AlertText) string {
+	var b strings.Builder
+	for _, a := range states {
+		x := a.Escalation
+		fmt.Fprintf(&b, "\n  rev %d, %s, %s, level %d, step %d, %s, due %s", a.Rev, a.Key, a.Condition, x.Level, x.Step, x.State, x.Due.Format(time.TimeOnly))
+	}
+	return b.String()
 }
