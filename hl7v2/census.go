@@ -2,7 +2,6 @@ package hl7v2
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -75,12 +74,5 @@ func (s *Server) move(ctx context.Context, m *Message, event string) []*Error {
 	default:
 		return []*Error{fault("MSH", 9, codeEvent, "this event is not taken")}
 	}
-	var wrong *Error
-	if errors.As(err, &wrong) {
-		return []*Error{wrong}
-	}
-	if err != nil {
-		return []*Error{errLater}
-	}
-	return nil
+	return hostErrors(err)
 }

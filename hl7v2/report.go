@@ -87,6 +87,14 @@ type Writer struct {
 
 // Message writes the state of an alert, given what has happened to it.
 func (w *Writer) Message(phase Phase, a *carewire.Alert, now time.Time) []byte {
+	message, _ := w.message(phase, a, "", now)
+	return message
+}
+
+// message writes the state of an alert, for a page if its key is given, and
+// returns its MSH-10 too.
+func (w *Writer) message(phase Phase, a *carewire.Alert, page string, now time.Time) (message []byte, id string) {
+	id = rand.Text()[:20]
 	app := w.Application
 	if app == "" {
 		app = "CAREWIRE"
@@ -103,28 +111,32 @@ func (w *Writer) Message(phase Phase, a *carewire.Alert, now time.Time) []byte {
 		patient = ""
 	}
 	segments := []string{
-		`MSH|^~\&|` + app + "|" + w.Facility + "|" + w.ToApplication + "|" + w.ToFacility + "|" + formatTime(now) + "||ORU^R40^ORU_R40|" + rand.Text()[:20] +
+		`MSH|^~\&|` + app + "|" + w.Facility + "|" + w.ToApplication + "|" + w.ToFacility + "|" + formatTime(now) + "||ORU^R40^ORU_R40|" + id +
 			"|" + mode + "|2.6|||NE|AL||UNICODE UTF-8",
 		"PID|||" + patient,
-		w.order(phase, a, app, now),
+		w.order(phase, a, page, app, now),
 		"OBX|1||" + mdc.DevMultiParamDevice.String() + "|1.0.0.0|||||||X",
 	}
 	for i, facet := range w.facets(phase, a) {
 		place := "1.1.1.1." + strconv.Itoa(i+1)
 		segments = append(segments, "OBX|"+strconv.Itoa(i+2)+"|"+strings.Replace(facet, here, place, 1))
 	}
-	return []byte(strings.Join(segments, "\r") + "\r")
+	return []byte(strings.Join(segments, "\r") + "\r"), id
 }
 
-// order writes OBR: OBR-3 names this message, OBR-29 the first of the alert.
-func (w *Writer) order(phase Phase, a *carewire.Alert, app string, now time.Time) string {
+// order writes OBR: OBR-2 names the page, OBR-3 this message, OBR-29 the first of the alert.
+func (w *Writer) order(phase Phase, a *carewire.Alert, page, app string, now time.Time) string {
 	fields := make([]string, 30)
 	id, first := escape(a.ID)+"^"+app, ""
 	if phase != PhaseStart {
 		first = "^" + strings.ReplaceAll(id, "^", "&")
 		id = escape(a.ID) + "-" + strconv.FormatUint(a.Rev, 10) + "-" + rand.Text()[:8] + "^" + app
 	}
-	fields[0], fields[1], fields[2], fields[3], fields[4], fields[7], fields[29] = "OBR", "1", id, id, mdc.EvtAlarm.String(), formatTime(now), first
+	placer := id
+	if page != "" {
+		placer = escape(page) + "^" + app
+	}
+	fields[0], fields[1], fields[2], fields[3], fields[4], fields[7], fields[29] = "OBR", "1", placer, id, mdc.EvtAlarm.String(), formatTime(now), first
 	return strings.TrimRight(strings.Join(fields, "|"), "|")
 }
 
@@ -151,7 +163,28 @@ func (w *Writer) source(a *carewire.Alert) string {
 	if a.Kind == carewire.AlertTechnical || !known {
 		return "CWE|" + mdc.AttrAlertSource.String() + "|" + here + "|" + ownCode(a, escape(a.Source.Rule)) + "||||||R"
 	}
-	return "NM|" + metric.Term().String() + "|" + here + "|" + string(a.Source.Value) + "|" + unitTerm(metric, a.Source.Unit) + "|" + escape(a.Source.Limits) + "||||R"
+	return "NM|" + metric.Term().String() + "|" + here + "|" + string(a.Source.Value) + "|" + unitTerm(metric, a.Source.Unit) + "|" + reference(a.Source.Limits) + "||||R"
+}
+
+// limits reads the lower and the upper limit of Source.Limits: a range such as
+// "90-110", or how package rules explains a limit, "≥ 90 %, …". What is not there
+// is "".
+func limits(text string) (low, high string, ok bool) {
+	for sign, to := range map[string]*string{"≥ ": &low, "≤ ": &high} {
+		if rest, found := strings.CutPrefix(text, sign); found {
+			*to, _, _ = strings.Cut(rest, " ")
+			return low, high, true
+		}
+	}
+	return strings.Cut(text, "-")
+}
+
+// reference writes limits as OBX-7: a range, else as they are.
+func reference(text string) string {
+	if low, high, ok := limits(text); ok {
+		text = low + "-" + high
+	}
+	return escape(text)
 }
 
 func (w *Writer) metric(a *carewire.Alert) (mdc.Metric, bool) {
@@ -160,7 +193,7 @@ func (w *Writer) metric(a *carewire.Alert) (mdc.Metric, bool) {
 			return mdc.MetricByLOINC(loinc)
 		}
 	}
-	switch a.System {
+	switch systemOf(a) {
 	case carewire.MDC, mdc.System:
 		n, err := strconv.ParseUint(a.Code, 10, 32)
 		m, ok := mdc.MetricByCode(uint32(n))
@@ -188,7 +221,7 @@ func unitTerm(m mdc.Metric, ucum string) string {
 
 // condition names the event: below or above the limits, or an alarm.
 func condition(a *carewire.Alert) string {
-	low, high, isRange := strings.Cut(a.Source.Limits, "-")
+	low, high, isRange := limits(a.Source.Limits)
 	if value := a.Source.Value; isRange && value != "" {
 		if limit, ok := number(low); ok && value.Float64() < limit.Float64() {
 			return mdc.EvtLowLimit.String()
@@ -209,11 +242,20 @@ func ownCode(a *carewire.Alert, text string) string {
 		return escape(a.Key) + "^" + text + "^L"
 	}
 	systems := map[string]string{carewire.MDC: "MDC", carewire.LOINC: "LN", "": "L", carewire.SNOMED: "SCT"}
-	system, known := systems[a.System]
+	system, known := systems[systemOf(a)]
 	if !known {
 		system = "99" + escape(a.System)
 	}
 	return escape(a.Code) + "^" + text + "^" + system
+}
+
+// systemOf returns the system of the alert's code. A code of LOINC's form without
+// one is LOINC's, as in a Vital.
+func systemOf(a *carewire.Alert) string {
+	if a.System == "" && isLOINC(a.Code) {
+		return carewire.LOINC
+	}
+	return a.System
 }
 
 func state(a *carewire.Alert) string {

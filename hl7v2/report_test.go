@@ -68,6 +68,13 @@ func TestAlertFacets(t *testing.T) {
 			a.Code = "9279-1"
 		},
 			[]string{"|ST|196674^MDC_EVT_LO_VAL_LT_LIM^MDC|", "|NM|151562^MDC_RESP_RATE^MDC|1.1.1.1.2|5|264928^MDC_DIM_RESP_PER_MIN^MDC|8-|"}},
+		{"below a rule's limit", PhaseStart, func(a *carewire.Alert) { a.Source.Limits = "≥ 90 %, well at 92, for 8 s" },
+			[]string{"|ST|196674^MDC_EVT_LO_VAL_LT_LIM^MDC|", "|84|262688^MDC_DIM_PERCENT^MDC|90-|"}},
+		{"above a rule's limit", PhaseStart, func(a *carewire.Alert) {
+			a.Source = carewire.Source{Limits: "≤ 130 beats/min, severe 150", Value: "140", Unit: "/min"}
+			a.Code = "8867-4"
+		},
+			[]string{"|ST|196648^MDC_EVT_HI^MDC|", "|140|264864^MDC_DIM_BEAT_PER_MIN^MDC|-130|"}},
 		{"by a rule", PhaseStart, func(a *carewire.Alert) {
 			a.Source = carewire.Source{Rule: "news2"}
 			a.Code, a.System = "1104051000000101", "snomed"
@@ -340,4 +347,109 @@ func TestReporter(t *testing.T) {
 		require.NoError(t, client.Close())
 		_ = p.conn.Close()
 	})
+}
+
+// A page goes to the manager with its key. What the manager says of it comes back
+// to the Hub, by the key or by the message that it answers.
+func TestReporterPages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ln := memnet.Listen()
+		client, err := NewClient(ClientOptions{Dial: ln.Dial, Logger: silent})
+		require.NoError(t, err)
+		r := &Reporter{Client: client, Logger: silent, Reports: true}
+		require.True(t, r.ReportsPages())
+		hub, err := carewire.New(carewire.AuthenticatorFunc(nil), carewire.NewMemoryStore(nil), &carewire.Options{Logger: silent, Pager: r,
+			Policy: func(context.Context, carewire.Alert, int) (carewire.Step, error) {
+				return carewire.Step{To: []string{"person:nurse"}, After: 5 * time.Minute}, nil
+			}})
+		require.NoError(t, err)
+		server, err := NewServer(hub, &ServerOptions{Logger: silent, Status: func(ctx context.Context, m *Message) error {
+			outcome := m.Segment("OBX").Field(5).String()
+			return r.Report(ctx, hub, Status{Page: m.Segment("OBR").Field(2).Component(1).String(), Message: m.Segment("MSA").Field(2).String(),
+				Outcome: carewire.PageOutcome(outcome), By: carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p"}}})
+		}})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Follow(ctx, hub, carewire.WatchOptions{Patients: []string{"p"}}) }()
+		synctest.Wait()
+		raised, err := hub.Raise(t.Context(), carewire.Alert{Patient: "p", Key: "apnoea", Text: "Apnoea", Priority: carewire.PriorityHigh})
+		require.NoError(t, err)
+		conn, err := ln.Accept()
+		require.NoError(t, err)
+		p := newPeer(t, conn)
+		paged, phases := (*Message)(nil), ""
+		for paged == nil { // the page may be asked for before or after the start has been told
+			m := receive(t, p)
+			phases += m.Segments()[6].Field(5).String() + " "
+			if m.Segment("OBR").Field(2).Raw() != m.Segment("OBR").Field(3).Raw() {
+				paged = m
+			}
+			p.send(ackTo(m, "AA"))
+			synctest.Wait()
+		}
+		require.Regexp(t, "^start (continue )?$", phases)
+		key := paged.Segment("OBR").Field(2).Component(1).String()
+		require.Equal(t, raised.ID+"/1/person:nurse", key)
+
+		status := func(msa, obr2, outcome string) string {
+			m, err := Parse(server.Handle(t.Context(), Peer{}, lines(`MSH|^~\&|AM||CW||20260105120001+0000||ORA^R41^ORA_R41|S1|P|2.6`, "MSA|AA|"+msa, "OBR|1|"+obr2, "OBX|1|ST|x||"+outcome)), nil)
+			require.NoError(t, err)
+			a, _ := parseAck(m)
+			return string(a.Code)
+		}
+		require.Equal(t, "AA", status("", paged.Segment("OBR").Field(2).Raw(), "delivered"))
+		require.Equal(t, "AA", status(paged.ControlID(), "", "read"))
+		require.Equal(t, "AE", status("OTHER", "", "read"), "a message that carried no page")
+		require.Equal(t, "AE", status(paged.ControlID(), "", "eaten"))
+		a, err := hub.Alert(t.Context(), "p", "apnoea")
+		require.NoError(t, err)
+		require.Equal(t, carewire.ResponsibilityUndefined, a.Responsibility.State)
+		require.Equal(t, "AA", status(paged.ControlID(), "", "accepted"))
+		a, err = hub.Alert(t.Context(), "p", "apnoea")
+		require.NoError(t, err)
+		require.Equal(t, carewire.ResponsibilityAccepted, a.Responsibility.State)
+		require.Equal(t, "nurse", a.Responsibility.By.ID)
+		history, err := hub.History(t.Context(), carewire.HistoryQuery{Patient: "p", Kinds: []carewire.Kind{carewire.KindReceipt}})
+		require.NoError(t, err)
+		var stages []carewire.Stage
+		for _, e := range history.Events {
+			stages = append(stages, e.Receipt.Stage)
+		}
+		require.Equal(t, []carewire.Stage{carewire.StageDelivered, carewire.StageRead}, stages)
+
+		// Nobody follows any more: a page reaches nobody, and says so.
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		short, end := context.WithTimeout(t.Context(), time.Second)
+		defer end()
+		require.ErrorIs(t, r.Page(short, carewire.Page{Key: key, Alert: raised}), ErrNoAck)
+		require.NoError(t, server.Shutdown(t.Context()))
+		require.NoError(t, hub.Shutdown(t.Context()))
+		require.NoError(t, client.Close())
+		_ = p.conn.Close()
+	})
+}
+
+// The manager's refusal of a message with a page is the page's.
+func TestReporterPageRefused(t *testing.T) {
+	t.Parallel()
+	q := new(Reporter).reports()
+	a := low()
+	page := &asked{key: "A1/1/person:x", alert: a.ID, done: make(chan error, 1)}
+	q.ask(nameOf(&a), page)
+	_, e, _, _, _ := q.take()
+	require.Nil(t, e, "nothing is known of the alert yet")
+	q.put(&a, false)
+	name, e, told, phase, carried := q.take()
+	require.Equal(t, PhaseStart, phase)
+	require.Same(t, page, carried)
+	q.done(name, e, told, carried, &AckFault{})
+	require.Error(t, <-page.done)
+	_, e, _, _, _ = q.take()
+	require.Nil(t, e, "and is not told again")
+	q.ask(name, &asked{key: "A1/2/person:x", alert: a.ID, done: make(chan error, 1)})
+	_, _, _, phase, _ = q.take()
+	require.Equal(t, PhaseContinue, phase)
 }

@@ -1,7 +1,6 @@
 package hl7v2
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -21,40 +20,56 @@ type Watching interface {
 // that it watches, every phase, in order. While the manager is away it keeps the
 // newest state of each alert, and afterwards tells that, what is most urgent
 // first; an alert that came and went meanwhile is told nobody.
+//
+// A Reporter is a [carewire.Pager] too, for a Policy that names the manager: see
+// [Reporter.Page]. What becomes of such pages goes back by [Reporter.Report].
 type Reporter struct {
 	Client *Client // required
 	Writer Writer
+	// Reports says that the manager reports what becomes of pages. That it has
+	// taken one then does not count as reached: see [carewire.PageReporter].
+	Reports bool
 
 	// Told is called when the manager has taken a message (err nil), and when it
 	// refuses one, which is then not sent again. May be nil.
 	Told func(a *carewire.Alert, phase Phase, err error)
 	// Logger gets no health data. Nil: slog.Default().
 	Logger *slog.Logger
+
+	once  sync.Once
+	queue *reports
+	sent  sentPages
+
+	mu        sync.Mutex
+	following int // calls of Follow
+	stop      context.CancelFunc
+	stopped   chan struct{}
 }
 
 // Follow tells of the alerts of what o names until ctx ends or the Hub is shut
 // down, and returns why. Of what was open before, the manager is told by the
 // phase continue. Where o.Since says up to where an earlier Follow had come,
-// alerts that have ended since then are told too.
+// alerts that have ended since then are told too. Several calls, each of other
+// patients, may run at once: what is most urgent of all is told first.
 func (r *Reporter) Follow(ctx context.Context, hub Watching, o carewire.WatchOptions) error {
 	if r.Client == nil {
 		return errors.New("hl7v2: a Client is required")
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	q := &reports{entries: make(map[string]*report), woken: make(chan struct{}, 1)}
-	done := make(chan struct{})
-	go func() { defer close(done); r.send(ctx, q) }()
-	defer func() { cancel(nil); <-done }()
+	q := r.begin()
+	defer r.end()
 	o.Delivery = carewire.DeliverAlerts
 	snapshot := make(map[string]bool) // of whom what comes was there before
+	seen := make(map[string]bool)
 	for e, err := range hub.Watch(ctx, o) {
 		if err != nil {
 			return err
 		}
 		switch e.Type {
 		case carewire.EventSync:
-			snapshot[e.Patient] = !e.Recovered
+			if snapshot[e.Patient] = !e.Recovered; !e.Recovered && !seen[e.Patient] {
+				q.drop(e.Patient) // of an earlier Follow: it may have ended unseen
+			}
+			seen[e.Patient] = true
 		case carewire.EventSynced:
 			delete(snapshot, e.Patient)
 		case carewire.EventAlert:
@@ -64,99 +79,26 @@ func (r *Reporter) Follow(ctx context.Context, hub Watching, o carewire.WatchOpt
 	return context.Cause(ctx)
 }
 
-// reports are the alerts that are known, and what is to be told of them.
-type reports struct {
-	mu      sync.Mutex
-	entries map[string]*report
-	woken   chan struct{}
-	count   uint64 // of what there was to tell, so that the oldest is known
+// begin has the manager told of what is queued, while anything is followed.
+func (r *Reporter) begin() *reports {
+	q := r.reports()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.following++; r.following == 1 {
+		ctx, stop := context.WithCancel(context.Background())
+		stopped := make(chan struct{})
+		r.stop, r.stopped = stop, stopped
+		go func() { defer close(stopped); r.send(ctx, q) }()
+	}
+	return q
 }
 
-// report is what is known of one alert.
-type report struct {
-	told   *carewire.Alert // what the manager was told last; nil: nothing
-	next   *carewire.Alert // what it is to be told; nil: nothing
-	before bool            // it was there when the watch began
-	since  uint64          // its place in the order of what there is to tell
-}
-
-// put notes a new state.
-func (q *reports) put(a *carewire.Alert, before bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	key := a.Patient + "\x00" + a.Key
-	if a.Test {
-		key += "\x00test"
-	}
-	e := q.entries[key]
-	if e == nil {
-		e = &report{before: before}
-		q.entries[key] = e
-	}
-	newest := e.next
-	if newest == nil {
-		newest = e.told
-	}
-	if newest != nil && newest.ID == a.ID && newest.Rev == a.Rev {
-		return // only the escalation has changed
-	}
-	if e.told != nil && e.told.ID != a.ID {
-		if e.told.Open() {
-			// The occurrence before must be told to have ended, and nobody has said so.
-			gone := *e.told
-			gone.Ended = a.Raised
-			q.entries[key+"\x00"+gone.ID] = &report{told: e.told, next: &gone, since: q.count}
-		}
-		e.told, e.before = nil, false
-	}
-	if e.told == nil && !a.Open() && (before || e.next != nil) {
-		delete(q.entries, key)
-		return
-	}
-	c := *a
-	if e.next == nil {
-		q.count++
-		e.since = q.count
-	}
-	e.next = &c
-	select {
-	case q.woken <- struct{}{}:
-	default:
-	}
-}
-
-// take returns what is most urgent to tell, and its phase; nil if there is nothing.
-func (q *reports) take() (key string, e *report, a *carewire.Alert, phase Phase) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for k, c := range q.entries {
-		if c.next == nil {
-			continue
-		}
-		if e == nil || cmp.Or(cmp.Compare(rank[c.next.Priority], rank[e.next.Priority]), cmp.Compare(e.since, c.since)) > 0 {
-			key, e = k, c
-		}
-	}
-	if e == nil {
-		return "", nil, nil, ""
-	}
-	a, phase = e.next, PhaseOf(e.told, e.next)
-	if e.told == nil && e.before && phase == PhaseStart {
-		phase = PhaseContinue
-	}
-	return key, e, a, phase
-}
-
-// done notes that a has been told.
-func (q *reports) done(key string, e *report, a *carewire.Alert) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if e.next == a {
-		e.next = nil
-	}
-	e.told = a
-	if !a.Open() && e.next == nil {
-		delete(q.entries, key)
+func (r *Reporter) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.following--; r.following == 0 {
+		r.stop()
+		<-r.stopped
 	}
 }
 
@@ -167,7 +109,7 @@ func (r *Reporter) send(ctx context.Context, q *reports) {
 		log = slog.Default()
 	}
 	for {
-		key, e, a, phase := q.take()
+		key, e, a, phase, page := q.take()
 		if e == nil {
 			select {
 			case <-q.woken:
@@ -176,14 +118,18 @@ func (r *Reporter) send(ctx context.Context, q *reports) {
 				return
 			}
 		}
-		_, err := r.Client.Send(ctx, r.Writer.Message(phase, a, time.Now()))
+		message, id := r.Writer.message(phase, a, pageKey(page), time.Now())
+		if page != nil {
+			r.sent.note(id, page.key)
+		}
+		_, err := r.Client.Send(ctx, message)
 		if errors.Is(err, ErrNoAck) {
 			return // ctx has ended
 		}
 		if err != nil {
 			log.Error("hl7v2: the alarm manager refuses an alert", "error", err)
 		}
-		q.done(key, e, a)
+		q.done(key, e, a, page, err)
 		if r.Told != nil {
 			r.Told(a, phase, err)
 		}

@@ -39,6 +39,12 @@ type ServerOptions struct {
 	// an MSH-11 other than P is rejected, for it could discharge a real patient.
 	TestMovements bool
 
+	// Status is told of ORA^R41, by which an alarm manager reports what has become
+	// of a page (IHE PCD-05): a host reads it and calls [Reporter.Report]. An error
+	// makes the manager send it again later; an *Error tells it that it is wrong.
+	// Nil: they are rejected.
+	Status func(context.Context, *Message) error
+
 	// MaxConnections at once; further ones are closed. 0: 256.
 	MaxConnections int
 	// MaxMessage is the length of a message in bytes; a longer one ends the
@@ -222,12 +228,26 @@ func (s *Server) safely(ctx context.Context, peer Peer, m *Message) (code AckCod
 		errs = s.publish(ctx, m)
 	case kind == "ADT":
 		errs = s.move(ctx, m, event)
+	case kind == "ORA" && event == "R41" && s.opt.Status != nil:
+		errs = hostErrors(s.opt.Status(ctx, m))
 	case kind == "ORU":
 		errs = []*Error{fault("MSH", 9, codeEvent, "this event is not taken")}
 	default:
 		errs = []*Error{fault("MSH", 9, codeMessageType, "this message type is not taken")}
 	}
 	return verdict(errs), errs, true
+}
+
+// hostErrors makes what is wrong of an error of the host's.
+func hostErrors(err error) []*Error {
+	var wrong *Error
+	switch {
+	case errors.As(err, &wrong):
+		return []*Error{wrong}
+	case err != nil:
+		return []*Error{errLater}
+	}
+	return nil
 }
 
 // verdict says what becomes of a message with the errors: one that is not taken

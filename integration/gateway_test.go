@@ -25,7 +25,7 @@ func TestGatewayReadme(t *testing.T) {
 	text, err := os.ReadFile("../examples/gateway/README.md")
 	require.NoError(t, err)
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	require.Len(t, blocks, 4)
+	require.Len(t, blocks, 5)
 
 	addr, mllp := process.FreeAddr(t), process.FreeAddr(t)
 	r := process.Start(t, exec.Command(program(t, "gateway"), "-addr", addr, "-mllp", mllp, "-data", t.TempDir()))

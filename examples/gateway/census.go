@@ -16,7 +16,10 @@ import (
 // census knows who lies where, from ADT messages. It is the Hub's Directory,
 // and keeps what it knows in the Hub's Store. Its methods are safe for concurrent use.
 type census struct {
-	hub *carewire.Hub
+	hub    *carewire.Hub
+	follow func(patient string) // is told of each patient who is here; may be nil
+
+	changed func(patients ...string) // is told when the patients have changed; may be nil
 
 	mu   sync.Mutex
 	beds map[string]bed // by patient
@@ -35,10 +38,19 @@ func (c *census) open(ctx context.Context, hub *carewire.Hub) error {
 		return err
 	}
 	c.hub, c.beds = hub, make(map[string]bed)
-	if kept == nil {
-		return nil
+	if kept != nil {
+		err = json.Unmarshal(kept, &c.beds)
 	}
-	return json.Unmarshal(kept, &c.beds)
+	for patient := range c.beds {
+		c.followed(patient)
+	}
+	return err
+}
+
+func (c *census) followed(patient string) {
+	if c.follow != nil {
+		c.follow(patient)
+	}
 }
 
 // Patients returns who belongs to a group: everyone, or a ward.
@@ -73,15 +85,17 @@ func (c *census) patient(_ context.Context, v hl7v2.Visit) (string, error) {
 // Admit puts a patient into a bed.
 func (c *census) Admit(ctx context.Context, m hl7v2.Movement) error {
 	b := bed{m.To.Ward, m.To.Bed}
+	c.followed(m.Patient)
 	return c.change(ctx, m.Patient, &b)
 }
 
 // Transfer puts a patient into another bed.
 func (c *census) Transfer(ctx context.Context, m hl7v2.Movement) error { return c.Admit(ctx, m) }
 
-// Discharge takes a patient out of the census: nobody may watch them any more.
+// Discharge takes a patient out of the census: nobody may watch them any more, and
+// what is open of them is closed.
 func (c *census) Discharge(ctx context.Context, m hl7v2.Movement) error {
-	return c.change(ctx, m.Patient, nil)
+	return errors.Join(c.change(ctx, m.Patient, nil), c.hub.Discharge(ctx, m.Patient))
 }
 
 // change keeps where a patient lies now, nil for nowhere, and tells the Hub.
@@ -109,6 +123,9 @@ func (c *census) change(ctx context.Context, patient string, to *bed) error {
 	before, was := c.beds[patient]
 	c.beds = beds
 	c.mu.Unlock()
+	if c.changed != nil {
+		c.changed(patient)
+	}
 	groups := []string{everyone}
 	if was {
 		groups = append(groups, "ward-"+before.Ward)

@@ -13,6 +13,7 @@ import (
 	"github.com/carewire/carewire/fhir"
 	"github.com/carewire/carewire/hl7v2"
 	"github.com/carewire/carewire/js/client"
+	"github.com/carewire/carewire/rules"
 )
 
 // everyone is the group of all who have been admitted.
@@ -34,18 +35,32 @@ func authenticate(r *http.Request) (carewire.Principal, error) {
 
 // gateway is the host: a Hub between HL7 version 2, FHIR and the page.
 type gateway struct {
-	hub    *carewire.Hub
-	census *census
-	hl7    *hl7v2.Server
-	fhir   *fhir.Server
+	hub     *carewire.Hub
+	census  *census
+	hl7     *hl7v2.Server
+	fhir    *fhir.Server
+	manager *manager // nil: there is none
+	judge   *rules.Judge
+	end     context.CancelFunc // ends the judging
+	judged  chan struct{}
 }
 
-// newGateway puts it all together. base is the URL of the FHIR side.
-func newGateway(store carewire.Store, base string, zone *time.Location, log *slog.Logger) (*gateway, error) {
-	g := &gateway{census: &census{}}
+// newGateway puts it all together. base is the URL of the FHIR side; m is the
+// alarm manager, nil if there is none.
+func newGateway(store carewire.Store, base string, zone *time.Location, m *manager, log *slog.Logger) (*gateway, error) {
+	g := &gateway{census: &census{}, manager: m}
+	options := &carewire.Options{Directory: g.census, Logger: log}
+	hl7 := &hl7v2.ServerOptions{Mapping: &hl7v2.Mapping{Zone: zone, Other: own}, Patient: g.census.patient, Census: g.census, Logger: log}
+	if m != nil {
+		options.Pager, options.Policy = m.reporter, policy
+		hl7.Status, g.census.follow = m.status, m.follow
+	}
 	var err error
-	if g.hub, err = carewire.New(carewire.AuthenticatorFunc(authenticate), store, &carewire.Options{Directory: g.census, Logger: log}); err != nil {
+	if g.hub, err = carewire.New(carewire.AuthenticatorFunc(authenticate), store, options); err != nil {
 		return nil, err
+	}
+	if m != nil {
+		m.hub = g.hub
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -55,8 +70,31 @@ func newGateway(store carewire.Store, base string, zone *time.Location, log *slo
 	if g.fhir, err = fhir.New(g.hub, store, &fhir.Options{Base: base, Logger: log}); err != nil {
 		return nil, errors.Join(err, g.hub.Shutdown(ctx))
 	}
-	g.hl7, err = hl7v2.NewServer(g.hub, &hl7v2.ServerOptions{Mapping: &hl7v2.Mapping{Zone: zone, Other: own}, Patient: g.census.patient, Census: g.census, Logger: log})
-	return g, err
+	if g.hl7, err = hl7v2.NewServer(g.hub, hl7); err != nil {
+		return nil, err
+	}
+	return g, g.startJudge(log)
+}
+
+// startJudge raises alerts by two limits, which are only examples, for everyone.
+func (g *gateway) startJudge(log *slog.Logger) error {
+	limit := func(key, text string, m carewire.Measure, side rules.Side, at, margin float64) rules.Rule {
+		return rules.Limit{About: rules.About{Key: key, Text: text, Priority: carewire.PriorityHigh}, Code: m.Code, Unit: m.Units()[0], Side: side, At: at, Margin: margin}
+	}
+	set, err := rules.NewSet(limit("hr-high", "Heart rate high", carewire.HeartRate, rules.Above, 130, 5), limit("spo2-low", "Oxygen saturation low", carewire.SpO2, rules.Below, 90, 2))
+	if err != nil {
+		return err
+	}
+	g.judge, err = rules.New(g.hub, set, &rules.Options{Logger: log,
+		Patients: func(ctx context.Context) ([]string, error) { return g.census.Patients(ctx, everyone) },
+		To:       func(string) []string { return []string{"group:" + everyone} }})
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancel(context.Background())
+	g.end, g.judged, g.census.changed = end, make(chan struct{}), g.judge.Changed
+	go func() { defer close(g.judged); _ = g.judge.Run(ctx) }()
+	return nil
 }
 
 // own maps the codes of this hospital's own, which no table can know.
@@ -91,8 +129,8 @@ func (g *gateway) handler() http.Handler {
 		return map[string]any{"me": u.ID, "groups": u.Groups, "patients": g.census.all(), "names": map[string]string{}, "system": u.Role == carewire.RoleClinician}
 	}))
 	nothing := known(func(carewire.Principal) any { return []string{} })
-	mux.HandleFunc("GET /pages", nothing) // there is no pager here
-	mux.HandleFunc("GET /rules/{patient}", nothing)
+	mux.HandleFunc("GET /pages", nothing)           // there is no pager here
+	mux.HandleFunc("GET /rules/{patient}", nothing) // no score is counted
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
 		if err := g.hub.Ready(); err != nil {
 			http.Error(rw, "not ready", http.StatusServiceUnavailable)
@@ -131,5 +169,10 @@ func known(answer func(carewire.Principal) any) http.HandlerFunc {
 func (g *gateway) shutdown(ctx context.Context) error {
 	err := g.hl7.Shutdown(ctx)
 	g.fhir.Close()
+	g.end()
+	<-g.judged
+	if g.manager != nil {
+		err = errors.Join(err, g.manager.close())
+	}
 	return errors.Join(err, g.hub.Shutdown(ctx))
 }

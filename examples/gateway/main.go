@@ -23,16 +23,17 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "where to serve the page and FHIR; the tokens are known to everybody: keep it on loopback")
 	mllp := flag.String("mllp", "127.0.0.1:2575", "where to take HL7 version 2")
 	zone := flag.String("zone", "Local", "the zone of times that have none, such as Europe/London")
+	alarms := flag.String("manager", "", "where an alarm manager takes IHE PCD-04 by MLLP, such as 127.0.0.1:2576; empty: nowhere")
 	data := flag.String("data", filepath.Join(os.TempDir(), "carewire-gateway"), "where events are kept")
 	flag.Parse()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := run(*addr, *mllp, *zone, *data, log); err != nil {
+	if err := run(*addr, *mllp, *zone, *alarms, *data, log); err != nil {
 		log.Error("the gateway ends", "error", err)
 		os.Exit(1)
 	}
 }
 
-func run(addr, mllp, zone, data string, log *slog.Logger) error {
+func run(addr, mllp, zone, alarms, data string, log *slog.Logger) error {
 	location, err := time.LoadLocation(zone)
 	if err != nil {
 		return err
@@ -45,7 +46,13 @@ func run(addr, mllp, zone, data string, log *slog.Logger) error {
 		return err
 	}
 	defer store.Close()
-	g, err := newGateway(store, "http://"+addr+"/fhir", location, log)
+	var m *manager
+	if alarms != "" {
+		if m, err = newManager(alarms, log); err != nil {
+			return err
+		}
+	}
+	g, err := newGateway(store, "http://"+addr+"/fhir", location, m, log)
 	if err != nil {
 		return err
 	}
