@@ -1,0 +1,32 @@
+module github.com/carewire/carewire/cmd
+
+go 1.26.0
+
+require (
+	github.com/carewire/carewire v0.0.0
+	github.com/carewire/carewire/boltstore v0.0.0
+	github.com/carewire/carewire/metrics/prom v0.0.0-00010101000000-000000000000
+	github.com/coder/websocket v1.8.15
+	github.com/prometheus/client_golang v1.25.0
+	github.com/prometheus/client_model v0.6.3
+	github.com/prometheus/common v0.72.0
+	github.com/stretchr/testify v1.12.1
+)
+
+require (
+	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
+	go.etcd.io/bbolt v1.5.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
+
+replace (
+	github.com/carewire/carewire => ../
+	github.com/carewire/carewire/boltstore => ../boltstore
+	github.com/carewire/carewire/metrics/prom => ../metrics/prom
+)
