@@ -61,6 +61,9 @@ func (s *LimitSetting) apply(b *bounds) {
 // explain says whose limit it is.
 func (s *LimitSetting) explain() string {
 	text := "limit of this patient"
+	if s.At == nil && s.Margin == nil && s.Severe == nil {
+		text = "usual limit for this patient"
+	}
 	if s.By != "" {
 		text += ", set by " + s.By
 	}

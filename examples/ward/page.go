@@ -26,7 +26,7 @@ func (w *ward) servePage(mux *http.ServeMux) {
 		})))
 	mux.HandleFunc("GET /ward", w.known(func(_ *http.Request, u carewire.Principal) (any, error) {
 		return map[string]any{"me": u.ID, "groups": append([]string{}, u.Groups...), "patients": w.people.of(u), "names": w.people.names(u),
-			"system": slices.Contains(u.Patients, carewire.SystemPatient)}, nil
+			"system": slices.Contains(u.Patients, carewire.SystemPatient), "limits": u.Role == carewire.RoleClinician || u.Role == carewire.RoleViewer}, nil
 	}))
 	mux.HandleFunc("GET /pages", w.known(func(_ *http.Request, u carewire.Principal) (any, error) {
 		if u.Role != carewire.RoleClinician {
@@ -63,8 +63,10 @@ func (w *ward) known(answer func(*http.Request, carewire.Principal) (any, error)
 			http.Error(rw, "forbidden or unknown", http.StatusForbidden)
 		case errors.Is(err, rules.ErrNotHere):
 			http.Error(rw, "not judged here", http.StatusNotFound)
-		case errors.Is(err, errBadLimit):
-			http.Error(rw, errBadLimit.Error(), http.StatusBadRequest)
+		case errors.As(err, new(badLimit)):
+			http.Error(rw, err.Error(), http.StatusBadRequest)
+		case errors.Is(err, errChanged):
+			http.Error(rw, errChanged.Error(), http.StatusConflict)
 		case err != nil:
 			http.Error(rw, "try again", http.StatusServiceUnavailable)
 		default:

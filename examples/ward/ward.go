@@ -32,6 +32,7 @@ type options struct {
 	quiet    bool
 	step     time.Duration
 	log      *slog.Logger
+	audit    carewire.Auditor // nil: into the log
 }
 
 // A ward is the whole host: a hospital's backend around a carewire.Hub.
@@ -51,6 +52,9 @@ type ward struct {
 // openWard opens the store, makes the Hub, and begins to judge.
 func openWard(o options) (*ward, error) {
 	w := &ward{options: o, people: newPeople(o.patients), pager: &pager{log: o.log}}
+	if w.audit == nil {
+		w.audit = carewire.NewSlogAuditor(o.log, nil)
+	}
 	store, err := w.openStore()
 	if err != nil {
 		return nil, err
@@ -59,6 +63,7 @@ func openWard(o options) (*ward, error) {
 		Directory: w.people,
 		Policy:    policy(w.people, o.step),
 		Pager:     w.pager,
+		Auditor:   w.audit,
 		Retention: carewire.Retention{Vitals: 24 * time.Hour},
 		Logger:    o.log,
 

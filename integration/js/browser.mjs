@@ -9,6 +9,7 @@
 //   {"do": "run", "tab": NAME, "script": SOURCE}             as a script of the page
 //   {"do": "said", "tab": NAME}                              what the page has written to its console
 //   {"do": "resize", "tab": NAME, "width": TEXT}             in pixels
+//   {"do": "wide", "tab": NAME}                              whether the page is wider than its window
 //   {"do": "shoot", "tab": NAME, "file": PATH}
 //   {"do": "close", "tab": NAME}
 import {createInterface} from "node:readline";
@@ -40,6 +41,7 @@ async function carry(c) {
   case "run": return void await tab.page.addScriptTag({content: c.script});
   case "said": return tab.said;
   case "resize": return await tab.page.setViewportSize({width: Number(c.width), height: 900});
+  case "wide": return await tab.page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
   case "shoot": return void await tab.page.screenshot({path: c.file, fullPage: true});
   case "close": return await tab.page.close();
   }

@@ -1,6 +1,7 @@
 // The page of the ward example: what is known of the patients, and how it is
 // shown. What concerns the connection is in the client, js/client.
 import {createClient} from "./client.js";
+import {showLimits} from "./limits.js";
 import {$, ago, buttons, clock, list, make, parts, prompt, span, text} from "./screen.js";
 
 let client, watch, watched, token, me = {role: ""}, ward = {groups: [], patients: [], names: {}}, pages = [];
@@ -9,7 +10,8 @@ const did = {accept: "accepted", reject: "rejected", release: "released", assign
 
 // ---- Coming in ----
 
-const get = (path) => fetch(path, {headers: {Authorization: "Bearer " + token}, signal: AbortSignal.timeout(30000)});
+const ask = (method, path, body) => fetch(path, {method, body, headers: {Authorization: "Bearer " + token}, signal: AbortSignal.timeout(30000)});
+const get = (path) => ask("GET", path);
 
 async function start() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token"); // a fragment is not sent to any server
@@ -53,7 +55,7 @@ function watchWard() {
   watched = JSON.stringify(all);
   watch?.stop();
   watch = client.watch(all);
-  watch.ready.then(askWard).catch(() => {}); // who came before it stood is told by no "granted"
+  watch.ready.then(askWard).then(askScores).catch(() => {}); // who came before it stood is told by no "granted"
 }
 
 function signIn(why) {
@@ -238,7 +240,7 @@ function drawPatients() {
   const create = () => {
     const e = make("article", {className: "patient"}), top = make("div", {className: "top"}), who = make("div");
     who.append(e.name = make("h3"), e.bed = make("p", {className: "quiet"}), e.badge = make("span", {className: "badge"}));
-    top.append(who, e.write = make("button", {textContent: "Write"}));
+    top.append(who, make("div", {className: "buttons"}, e.limits = make("button", {textContent: "Limits"}), e.write = make("button", {textContent: "Write"})));
     e.append(top, make("dl", {className: "vitals"}));
     for (const [code, label] of shown) {
       const d = e[code] = make("div"), value = d.value = make("dd");
@@ -259,6 +261,9 @@ function drawPatients() {
     e.write.hidden = me.role !== "clinician";
     e.write.onclick = () => write(p, "patient");
     e.write.ariaLabel = "Write to " + p.name;
+    e.limits.hidden = !ward.limits;
+    e.limits.onclick = () => showLimits(p, me.role === "clinician", ask, signs, human);
+    e.limits.ariaLabel = "Limits of " + p.name;
     for (const [code] of shown) {
       const d = e[code], v = p.held.newest(code);
       d.hidden = !v && code === "feeling" || code === news2 && me.role === "patient";

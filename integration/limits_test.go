@@ -1,0 +1,100 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
+)
+
+// A clinician changes a patient's limit on the page of the ward. What is wrong
+// is said. Others see whose it is, the alert says so, and those who may not
+// change it are offered no form.
+func TestBrowserLimits(t *testing.T) {
+	b := openBrowser(t)
+	w := openWard(t, "-seed", "1", "-quiet", "-step", "600")
+	gateway := dial(t, w.url(), "gateway-1")
+	const patient, dialog, high = "p-13", "#limits", `#limits [data-rule="bp-high"]`
+	button := func(id string) string { return `article.patient[data-id="` + id + `"] button:text-is("Limits")` }
+	ada := b.open("ada", w.http()+"/#token=nurse-ada")
+	bell := b.open("bell", w.http()+"/#token=dr-bell")
+	screen := b.open("screen", w.http()+"/#token=screen-5")
+	rosa := b.open("rosa", w.http()+"/#token=rosa")
+
+	ada.click(button(patient))
+	ada.shows("#limits-title", "Limits of Max Ortiz")
+	ada.shows(high+" summary", "◆ Medium above 180 mmHg")
+	ada.shows(high+" summary", "As usual")
+	ada.shows(dialog+` [data-rule="hr-high"] summary`, "◆ Medium above 130, ▲ High above 150 /min")
+	ada.shows(dialog+` [data-rule="temp-high"] summary`, "● Low above 38.5 °C")
+	ada.click(high + " summary")
+	save := func(at, reason string) {
+		ada.fill(high+" input[type=number]", at)
+		ada.fill(high+" .reason", reason)
+		ada.click(high + ` button:text-is("Save")`)
+	}
+	for _, c := range []struct{ at, reason, wrong string }{
+		{"150", "", "reason: say why"},
+		{"", "x", "A limit must be a number."},
+		{"1500", "x", "at: must be from 50 to 240"},
+		{"100", "x", `at: is too near to the limit of "Blood pressure low"`},
+	} {
+		save(c.at, c.reason)
+		ada.shows(high+" .wrong", c.wrong)
+	}
+	save("150", "after surgery")
+	ada.shows("#limits-said", "Saved: Blood pressure high")
+	ada.shows(high+" summary", "◆ Medium above 150 mmHg")
+	ada.shows(high+" summary", "Set by Nurse Ada, ")
+	ada.shoot("limits")
+	ada.click(`#limits button:text-is("Done")`)
+
+	// A colleague sees whose it is, and the alert explains itself.
+	bell.click(button(patient))
+	bell.shows(high+" summary", "◆ Medium above 150 mmHg")
+	bell.shows(high+" summary", ": after surgery")
+	bell.click(`#limits button:text-is("Done")`)
+	process.Poll(t, process.Patience, func() (bool, string) { // it counts within seconds
+		publish(t, gateway, carewire.BloodPressure.Of(patient, 160, 80))
+		texts := bell.texts(`article.alert`)
+		return len(texts) > 0, "the alert"
+	})
+	bell.shows("article.alert h3", "Blood pressure high (limit of this patient, set by Nurse Ada: after surgery)")
+	bell.shows("article.alert", "160 mmHg, limit ≤ 150 mmHg, well at 140")
+
+	// The tile says why there is no score.
+	for _, p := range []tab{ada, screen} {
+		p.shows(card("p-01", "NEWS2"), "no score: respiration is missing, ")
+	}
+	ada.shows(card(patient, "NEWS2"), "no score: respiration is missing, ")
+
+	wide := true
+	ada.do(map[string]string{"do": "wide", "tab": ada.name}, &wide)
+	require.False(t, wide, "something stands out of its tile")
+	ada.shoot("scores")
+
+	// A screen shows limits, and has no form; a patient has neither.
+	screen.click(button("p-01"))
+	screen.shows(dialog+` [data-rule="bp-high"] summary`, "180 mmHg")
+	screen.click(dialog + ` [data-rule="bp-high"] summary`)
+	require.Empty(t, screen.texts("#limits-list form"))
+	rosa.shows("#line", "Live")
+	rosa.shows("article.patient", "Heart rate")
+	require.Empty(t, rosa.texts(button("p-01")))
+
+	// Back to what is usual, with a reason.
+	bell.click(button(patient))
+	bell.click(high + " summary")
+	bell.fill(high+" .reason", "well again")
+	bell.click(high + ` button:text-is("As usual")`)
+	bell.shows(high+" summary", "◆ Medium above 180 mmHg")
+	bell.shows(high+" summary", "Back to usual by Dr. Bell, ")
+	for _, p := range []tab{ada, bell, screen, rosa} {
+		for _, line := range p.said() {
+			require.Regexp(t, `400 \(Bad Request\)`, line, fmt.Sprintf("%s wrote to its console", p.name))
+		}
+	}
+}
