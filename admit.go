@@ -69,6 +69,8 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
 		return no(http.StatusUnauthorized, &s.unauthenticated)
+	case errors.Is(err, ErrForbidden):
+		return no(http.StatusForbidden, &s.forbidden)
 	case err != nil:
 		return no(http.StatusServiceUnavailable, &s.refused)
 	case h.access.revoked.covers(&who, "", h.now()):

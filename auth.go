@@ -95,7 +95,8 @@ func (p *Principal) mayAnswer() bool { return p.Role == RoleClinician }
 // without a ticket and for each POST, and for each renewed token with a copy of
 // the first request that carries the new one as Authorization. The request has
 // no Body: that of a POST is the Hub's to read. ErrUnauthenticated is answered
-// 401, any other error 503. It must be safe for concurrent use; it is given
+// 401; ErrForbidden, for whom it knows and does not let in, 403; any other error
+// 503. The last two are logged. It must be safe for concurrent use; it is given
 // Options.CallTimeout and may panic without harm.
 type Authenticator interface {
 	Authenticate(*http.Request) (Principal, error)

@@ -14,13 +14,15 @@ var (
 	ErrUnauthenticated = errors.New("carewire: not authenticated")
 
 	// ErrForbidden means that the principal may not do this, or that what it
-	// names does not exist: the two look the same.
+	// names does not exist: the two look the same to clients. An Authenticator
+	// returns it for somebody who may not connect; the handshake is answered 403.
 	ErrForbidden = errors.New("carewire: forbidden or unknown")
 
 	// ErrUndecided means that the right could not be decided; try again.
 	ErrUndecided = errors.New("carewire: access undecided")
 
-	// ErrNotFound is returned by a Store for an unknown key.
+	// ErrNotFound means that there is no such thing. A Store returns it for an
+	// unknown key, a Hub for an alert that never was, to its host only.
 	ErrNotFound = errors.New("carewire: not found")
 
 	// ErrConflict means that somebody else changed the same thing first.

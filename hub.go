@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // A Hub connects devices, patients and staff: it takes vitals, alerts and
@@ -48,6 +50,7 @@ type Hub struct {
 	registry   *registry
 	readers    *sharedPlaces[string]     // of history, by principal
 	doors      *sharedPlaces[netip.Addr] // of the Authenticator, by address
+	authLogs   *rate.Limiter             // of what the log says of the Authenticator
 	janitor    *janitor
 }
 
@@ -63,6 +66,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats = newSeats()
 	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, h.opt.CallTimeout)
+	h.authLogs = rate.NewLimiter(rate.Every(time.Second), 10)
 	h.doors = newSharedPlaces[netip.Addr](h.opt.MaxAuthenticating/8, 0, h.opt.CallTimeout)
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
 	h.connect()
@@ -232,7 +236,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error)
 // concerned: if other sources say that it is present it stays so. If the host is
 // none of its sources, Clear says it for all of them. An alert that nobody had
 // accepted stays open, latched, until somebody does. Clearing one that is over
-// changes nothing.
+// changes nothing; one that never was is ErrNotFound.
 func (h *Hub) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
 	if err := ref.Validate(); err != nil {
 		return Alert{}, err
@@ -251,7 +255,9 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 	others := p == nil || h.access.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient] == nil
 	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
-		case prev == nil, !others && !prev.asserted(sender) && prev.Source.By != sender:
+		case prev == nil:
+			return Alert{}, ErrNotFound
+		case !others && !prev.asserted(sender) && prev.Source.By != sender:
 			return Alert{}, ErrForbidden
 		case ref.ID != "" && ref.ID != prev.ID:
 			return *prev, ErrEnded
@@ -272,6 +278,8 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 
 // Answer gives the answer of a person, who must be allowed to. With AnswerAccept the
 // person is responsible until the acceptance runs out, is given back or taken over.
+// ErrNotFound means that there never was such an alert of a patient for whom the
+// person may answer.
 func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) (Alert, error) {
 	if err := ref.Validate(); err != nil {
 		return Alert{}, err
@@ -317,7 +325,7 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 	return h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil:
-			return Alert{}, ErrForbidden
+			return Alert{}, ErrNotFound
 		case ref.ID != "" && ref.ID != prev.ID:
 			return *prev, ErrEnded
 		}

@@ -214,6 +214,8 @@ func (c *conn) renew(token string) (Principal, error) {
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
 		return p, ErrUnauthenticated
+	case errors.Is(err, ErrForbidden):
+		return p, ErrForbidden
 	case err != nil:
 		return p, ErrUndecided
 	case p.ID != c.who.ID || p.Role != c.who.Role:

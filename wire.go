@@ -493,6 +493,9 @@ func requestError(err error) *RequestError {
 	case err == errUnknownType:
 		f.Code, f.Retry = CodeUnknownType, RetryNever
 		return f
+	case errors.Is(err, ErrNotFound): // unknown and forbidden look the same
+		f.Code, f.Retry = CodeForbidden, RetryNever
+		return f
 	case errors.As(err, &a):
 		f.Alert = a.alert
 	}

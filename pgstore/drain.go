@@ -243,7 +243,7 @@ func refusal(err error) string {
 		return string(carewire.CodeIDReused)
 	case errors.Is(err, carewire.ErrEnded): // another occurrence was to be cleared
 		return string(carewire.CodeEnded)
-	case errors.Is(err, carewire.ErrForbidden), errors.Is(err, carewire.ErrNotFound): // there is no such alert
+	case errors.Is(err, carewire.ErrNotFound): // there is no such alert
 		return string(carewire.CodeForbidden)
 	case errors.As(err, &request) && request.Retry == carewire.RetryNever:
 		return string(request.Code)

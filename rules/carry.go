@@ -27,7 +27,7 @@ func (b *bed) carryOut() {
 			j.stats.failed.Add(1)
 			return
 		}
-		if err != nil && !errors.Is(err, carewire.ErrIDReused) && !errors.Is(err, carewire.ErrEnded) && !errors.Is(err, carewire.ErrForbidden) {
+		if err != nil && !errors.Is(err, carewire.ErrIDReused) && !errors.Is(err, carewire.ErrEnded) && !errors.Is(err, carewire.ErrNotFound) {
 			j.log.Error("rules: an alert was refused", "rule", t.Rule, "error", err)
 		}
 		if err == nil && t.Kind != Published {

@@ -1,0 +1,107 @@
+package carewire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A logbook keeps what is logged.
+type logbook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// What an Authenticator says becomes a status, a reply to a renewed token, a count
+// and a line in the log that names nobody.
+func TestWhatAnAuthenticatorSays(t *testing.T) {
+	for name, c := range map[string]struct {
+		err    error
+		status int
+		code   string
+		logged string
+	}{
+		"not known":         {ErrUnauthenticated, 401, "unauthorized", ""},
+		"known, not let in": {fmt.Errorf("canary-nurse: %w", ErrForbidden), 403, "forbidden", "forbidden=true"},
+		"cannot say":        {errors.New("canary-nurse"), 503, "undecided", "forbidden=false"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				book := &logbook{}
+				w := newWorld(t, nil, &Options{Logger: book.logger()})
+				defer w.close()
+				nurse := w.dial("nurse")
+				defer nurse.ws.CloseNow()
+				w.hub.auth = AuthenticatorFunc(func(*http.Request) (Principal, error) { return Principal{}, c.err })
+				_, err := w.tryDial("nurse")
+				require.ErrorContains(t, err, fmt.Sprint(c.status))
+				r := httptest.NewRequest("POST", "/", strings.NewReader(`{"type":"history","req":"1","patient":"p1"}`))
+				r.Header.Set("Content-Type", "application/json")
+				rec := httptest.NewRecorder()
+				w.hub.ServeHTTP(rec, r)
+				assert.Equal(t, c.status, rec.Code)
+				require.Equal(t, c.code, nurse.ask(`{"type":"token","req":"t","token":"x"}`)["code"])
+				lines := strings.Count(book.String(), "the Authenticator")
+				if c.logged == "" {
+					assert.Zero(t, lines)
+				} else {
+					assert.Equal(t, 3, lines)
+					assert.Contains(t, book.String(), c.logged)
+				}
+				assert.NotContains(t, book.String(), "canary")
+				assert.Equal(t, map[int]uint64{401: 2}[c.status], w.hub.Stats().Handshakes.Unauthenticated)
+				assert.Equal(t, map[int]uint64{403: 2}[c.status], w.hub.Stats().Handshakes.Forbidden)
+				for range 1000 {
+					w.tryDial("nurse")
+				}
+				assert.LessOrEqual(t, strings.Count(book.String(), "the Authenticator"), 11, "a flood is logged in part")
+			})
+		})
+	}
+}
+
+// The host is told that an alert never was; a client is not.
+func TestWhatNeverWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		ref := AlertRef{Patient: "p1", Key: "k"}
+		_, err := w.hub.Clear(t.Context(), ref)
+		require.ErrorIs(t, err, ErrNotFound)
+		_, err = w.hub.Answer(t.Context(), people["nurse"], ref, Answer{Do: AnswerAccept})
+		require.ErrorIs(t, err, ErrNotFound)
+		_, err = w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p9", Key: "k"}, Answer{Do: AnswerAccept})
+		require.ErrorIs(t, err, ErrForbidden, "not the person's patient")
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		for _, request := range []string{`"answer","do":"accept"`, `"clear"`} {
+			reply := nurse.ask(`{"type":` + request + `,"req":"1","event_id":"e","patient":"p1","key":"k","alert_id":"a"}`)
+			require.Equal(t, "forbidden", reply["code"])
+			require.Equal(t, "never", reply["retry"])
+		}
+	})
+}
