@@ -42,7 +42,7 @@ func TestDefaultRules(t *testing.T) {
 		for token, actions := range may {
 			for action, text := range requests {
 				for _, patient := range []string{"p1", "foreign"} {
-					a, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow})
+					a, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow})
 					require.NoError(t, err)
 					r := w.dial(token)
 					reply := r.ask(replace(text, "P", patient, "K", token, "N", token+string(action), "a", a.ID, "e2", "2"+a.ID, "e3", "3"+a.ID, "e4", "4"+a.ID))
@@ -82,7 +82,7 @@ func TestForbiddenLooksLikeUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		defer w.close()
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p9", Key: "k", ID: "a", Text: "x", Priority: PriorityLow})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p9", Key: "k", ID: "a", Text: "x", Priority: PriorityLow})
 		require.NoError(t, err)
 		nurse := w.dial("nurse")
 		defer nurse.ws.CloseNow()
@@ -333,7 +333,7 @@ func TestHostWatches(t *testing.T) {
 			_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", float64(50+i)))
 			require.NoError(t, err)
 		}
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: SystemPatient, Key: "gateway", Text: "x", Priority: PriorityInfo})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: SystemPatient, Key: "gateway", Text: "x", Priority: PriorityInfo})
 		require.NoError(t, err)
 		next := 50
 		for range 51 {

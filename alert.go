@@ -33,7 +33,7 @@ func holdsFor(p Priority) time.Duration {
 
 // raise opens an occurrence of in, or updates the one that is open. prev is
 // the newest state of the same patient and key, nil if there is none.
-func raise(prev *Alert, in Alert, by string, now time.Time) Alert {
+func raise(prev *Alert, in Raise, by string, now time.Time) Alert {
 	if prev == nil || !prev.Open() {
 		return open(prev, in, by, now)
 	}
@@ -64,10 +64,9 @@ func onset(said, now time.Time) time.Time {
 	return said.UTC().Truncate(time.Millisecond)
 }
 
-func open(prev *Alert, in Alert, by string, now time.Time) Alert {
-	a := Alert{Patient: in.Patient, Key: in.Key, ID: in.ID, Code: in.Code, System: in.System, Text: in.Text, Priority: in.Priority,
-		Kind: in.Kind, Test: in.Test, Audience: in.Audience, To: slices.Clone(in.To), Source: in.Source, Onset: in.Onset,
-		NoLatch: in.NoLatch, Unpausable: in.Unpausable, Condition: ConditionPresent, Raised: now}
+func open(prev *Alert, in Raise, by string, now time.Time) Alert {
+	a := in.alert()
+	a.Condition, a.Raised = ConditionPresent, now
 	if prev != nil {
 		a.Rev = prev.Rev
 	}

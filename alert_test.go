@@ -99,7 +99,7 @@ func stored(t *testing.T, a Alert) *Alert {
 	return &back
 }
 
-func raised(p Priority) Alert { return raise(nil, Alert{ID: "ev-1", Priority: p}, "src", wireTime) }
+func raised(p Priority) Alert { return raise(nil, Raise{ID: "ev-1", Priority: p}, "src", wireTime) }
 
 // answered gives an answer that must be taken.
 func answered(t *testing.T, a Alert, w Answer, by Person, now time.Time) Alert {
@@ -137,9 +137,9 @@ func act(a *Alert, action string, by, other Person, now time.Time) (Alert, error
 	}
 	switch do {
 	case "raise":
-		return raise(a, Alert{ID: "ev-2", Priority: PriorityMedium}, "src", now), nil
+		return raise(a, Raise{ID: "ev-2", Priority: PriorityMedium}, "src", now), nil
 	case "worse":
-		return raise(a, Alert{ID: "ev-2", Priority: PriorityHigh}, "src", now), nil
+		return raise(a, Raise{ID: "ev-2", Priority: PriorityHigh}, "src", now), nil
 	case "clear":
 		return over(a, now), nil
 	case "expire":
@@ -358,7 +358,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 		next, known := table[action][m.state]
 		switch action {
 		case "raise", "worse":
-			got = raise(a, Alert{ID: id, Priority: priority}, "src", now)
+			got = raise(a, Raise{ID: id, Priority: priority}, "src", now)
 			m.priority = priority
 			if m.state == "none" || m.state == "ended" {
 				m = alertModel{state: m.state, id: id, priority: priority, rev: m.rev}
@@ -502,15 +502,15 @@ func calling(t *testing.T, to []string, after time.Duration, paged, last bool) A
 func TestOccurrences(t *testing.T) {
 	t.Parallel()
 	now := wireTime.Add(time.Hour)
-	a := raise(nil, Alert{Patient: "p", Key: "k", ID: "ev-1", Text: "low", Priority: PriorityLow, Onset: now.AddDate(1, 0, 0), To: []string{"patient"},
-		Rev: 99, Latched: true, Escalation: Escalation{Level: 9}, AnswerCount: 9, Closed: &Closing{}, Source: Source{By: "somebody else", Rule: "r"}}, "monitor", now)
+	a := raise(nil, Raise{Patient: "p", Key: "k", ID: "ev-1", Text: "low", Priority: PriorityLow, Onset: now.AddDate(1, 0, 0), To: []string{"patient"},
+		Source: Source{By: "somebody else", Rule: "r"}}, "monitor", now)
 	want := Alert{Patient: "p", Key: "k", ID: "ev-1", Text: "low", Priority: PriorityLow, To: []string{"patient"}, Rev: 1, Kind: AlertPhysiological,
 		Audience: AudienceStaff, Condition: ConditionPresent, Onset: now, Raised: now, Updated: now, Source: Source{By: "monitor", Rule: "r"},
 		Responsibility: Responsibility{State: ResponsibilityUndefined}, Escalation: Escalation{State: EscalationDue, Due: now, peak: PriorityLow}}
 	require.Equal(t, want, a, "only the source's part is taken, and no onset that is to come")
 
 	a = answered(t, a, Answer{Do: AnswerAccept}, ann, now)
-	b := raise(&a, Alert{Patient: "p", Key: "k", ID: "ev-2", Text: "lower", Priority: PriorityLow, Source: Source{Rule: "r2"}}, "another", now.Add(time.Minute))
+	b := raise(&a, Raise{Patient: "p", Key: "k", ID: "ev-2", Text: "lower", Priority: PriorityLow, Source: Source{Rule: "r2"}}, "another", now.Add(time.Minute))
 	want = a
 	want.Rev, want.Updated = 3, now.Add(time.Minute)
 	want.Sources = []Assertion{{Source: Source{By: "monitor", Rule: "r"}, Text: "low", Priority: PriorityLow, Kind: AlertPhysiological, Since: now},
@@ -519,7 +519,7 @@ func TestOccurrences(t *testing.T) {
 
 	b = over(&b, now.Add(2*time.Minute))
 	require.False(t, b.Open())
-	c := raise(&b, Alert{Patient: "p", Key: "k", ID: "ev-3", Text: "low", Priority: PriorityLow}, "monitor", now.Add(3*time.Minute))
+	c := raise(&b, Raise{Patient: "p", Key: "k", ID: "ev-3", Text: "low", Priority: PriorityLow}, "monitor", now.Add(3*time.Minute))
 	require.Equal(t, "ev-3", c.ID, "a new occurrence with an ID of its own")
 	require.Equal(t, uint64(5), c.Rev, "the revision runs on")
 	require.Zero(t, c.AnswerCount+len(c.Answers)+c.Escalation.Level)
@@ -566,7 +566,7 @@ func TestAcceptanceHolds(t *testing.T) {
 func TestPriorityRise(t *testing.T) {
 	t.Parallel()
 	update := func(a Alert, p Priority) Alert {
-		return raise(&a, Alert{Priority: p}, "src", wireTime.Add(time.Minute))
+		return raise(&a, Raise{Priority: p}, "src", wireTime.Add(time.Minute))
 	}
 	a := answered(t, raised(PriorityMedium), Answer{Do: AnswerAccept}, ann, wireTime)
 	for _, p := range []Priority{PriorityLow, PriorityMedium, PriorityLow, PriorityInfo, PriorityMedium} {
@@ -768,8 +768,8 @@ func TestAnswersAreKept(t *testing.T) {
 func TestAlertSharesNothing(t *testing.T) {
 	t.Parallel()
 	to := []string{"person:ann", "person:bob"}
-	a := raise(nil, Alert{ID: "ev-1", Priority: PriorityHigh, To: to}, "src", wireTime)
-	b := raise(&a, Alert{Priority: PriorityHigh, To: to}, "src", wireTime)
+	a := raise(nil, Raise{ID: "ev-1", Priority: PriorityHigh, To: to}, "src", wireTime)
+	b := raise(&a, Raise{Priority: PriorityHigh, To: to}, "src", wireTime)
 	a, _ = claim(&a, wireTime, wireTime.Add(time.Minute))
 	a = told(&a, telling{to: to, after: time.Minute, paged: true}, nil)
 	to[0] = "person:cy"
@@ -807,7 +807,7 @@ func TestInformation(t *testing.T) {
 	require.False(t, ok)
 	ended := over(&a, wireTime)
 	require.False(t, ended.Open())
-	worse := raise(&a, Alert{Priority: PriorityLow}, "src", wireTime)
+	worse := raise(&a, Raise{Priority: PriorityLow}, "src", wireTime)
 	require.Equal(t, wireTime, worse.due(), "now somebody is needed")
 }
 
@@ -848,7 +848,7 @@ func TestReceiptBeforeTheLevelIsRecorded(t *testing.T) {
 func TestLoweredAlertIsLatched(t *testing.T) {
 	t.Parallel()
 	a := raised(PriorityHigh)
-	a = raise(&a, Alert{Priority: PriorityInfo}, "src", wireTime)
+	a = raise(&a, Raise{Priority: PriorityInfo}, "src", wireTime)
 	a = over(&a, wireTime)
 	require.True(t, a.Open() && a.Latched)
 }

@@ -122,7 +122,7 @@ func TestAuditTrail(t *testing.T) {
 		// The host.
 		_, err = w.hub.Publish(t.Context(), HeartRate.Of("p2", 60), HeartRate.Of("p1", 60))
 		require.NoError(t, err)
-		a, err := w.hub.Raise(t.Context(), Alert{Patient: "p2", Key: "k", Text: "x", Priority: PriorityInfo})
+		a, err := w.hub.Raise(t.Context(), Raise{Patient: "p2", Key: "k", Text: "x", Priority: PriorityInfo})
 		require.NoError(t, err)
 		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerAccept})
 		require.NoError(t, err)
@@ -196,7 +196,7 @@ func TestFailingAuditor(t *testing.T) {
 				nurse.until("inbox")
 				synctest.Wait()
 				n.fail(fail)
-				a, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", ID: "a", Text: "x", Priority: PriorityHigh, To: []string{"person:nurse"}})
+				a, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", ID: "a", Text: "x", Priority: PriorityHigh, To: []string{"person:nurse"}})
 				require.NoError(t, err)
 				require.Len(t, nurse.until("inbox")["items"], 1, "delivered")
 				require.Equal(t, "ok", nurse.ask(`{"type":"answer","req":"1","patient":"p1","key":"k","alert_id":"` + a.ID + `","event_id":"e","do":"accept"}`)["type"])
@@ -345,7 +345,7 @@ func TestManyAnswersOneWinner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &notary{}
 		w := newWorld(t, nil, &Options{Auditor: n})
-		a, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
+		a, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
 		require.NoError(t, err)
 		var wg sync.WaitGroup
 		var won atomic.Int64
@@ -420,7 +420,7 @@ func TestRecordThatIsAlwaysRefused(t *testing.T) {
 					})
 					w := newWorld(t, nil, &Options{Auditor: auditor, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 					raise := func(key string) {
-						_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, Text: "x", Priority: PriorityInfo})
+						_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: PriorityInfo})
 						require.NoError(t, err)
 					}
 					for i := range poisons {

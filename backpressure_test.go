@@ -55,7 +55,7 @@ func TestSlowLineIsFair(t *testing.T) {
 					w.hub.Publish(t.Context(), vitals...)
 				}
 				if second%10 == 9 {
-					w.hub.Raise(t.Context(), Alert{Patient: "p3", Key: fmt.Sprint(second), Text: "x", Priority: PriorityHigh, To: []string{"person:pat"}})
+					w.hub.Raise(t.Context(), Raise{Patient: "p3", Key: fmt.Sprint(second), Text: "x", Priority: PriorityHigh, To: []string{"person:pat"}})
 				}
 				time.Sleep(time.Second)
 			}
@@ -115,7 +115,7 @@ func TestAlertsGoFirst(t *testing.T) {
 			require.NoError(t, err)
 			synctest.Wait() // the first is being written, and the client does not read
 		}
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p3", Text: "x", Priority: PriorityHigh, To: []string{"person:pat"}})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p3", Text: "x", Priority: PriorityHigh, To: []string{"person:pat"}})
 		require.NoError(t, err)
 		synctest.Wait()
 		var order []string
@@ -156,7 +156,7 @@ func TestMemoryOfStuckClients(t *testing.T) {
 			_, err := w.hub.Publish(t.Context(), HeartRate.Of(patient, float64(i%100+40)))
 			require.NoError(t, err)
 			if i%(events/alerts) == 0 {
-				_, err := w.hub.Raise(t.Context(), Alert{Patient: patient, Key: fmt.Sprint(i), Text: text, Priority: PriorityLow, To: []string{"person:pat"}})
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: patient, Key: fmt.Sprint(i), Text: text, Priority: PriorityLow, To: []string{"person:pat"}})
 				require.NoError(t, err)
 			}
 		}
@@ -219,7 +219,7 @@ func TestFarBehindIsToldAndLosesNoAlert(t *testing.T) {
 					}
 				}
 				raise := func(key string) {
-					_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, Text: "x", Priority: PriorityLow, To: []string{"person:pat"}})
+					_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: PriorityLow, To: []string{"person:pat"}})
 					require.NoError(t, err)
 				}
 				closeIt := func(key string) {

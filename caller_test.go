@@ -220,7 +220,7 @@ func TestOpen(t *testing.T) {
 		defer w.close()
 		for _, p := range []string{"p2", "p1", "p3"} {
 			for _, key := range []string{"b", "a"} {
-				_, err := w.hub.Raise(t.Context(), Alert{Patient: p, Key: key, Text: "x", Priority: PriorityInfo})
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: p, Key: key, Text: "x", Priority: PriorityInfo})
 				require.NoError(t, err)
 			}
 		}
@@ -271,7 +271,7 @@ func TestLatestIsTyped(t *testing.T) {
 			_, err := w.hub.Publish(t.Context(), v, SpO2.Of("p1", 97))
 			require.NoError(t, err)
 		}
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
 		require.NoError(t, err)
 		events, head, err := w.hub.Latest(t.Context(), "p1")
 		require.NoError(t, err)

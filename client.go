@@ -341,17 +341,14 @@ func (c *Client) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult,
 }
 
 // Raise raises an alert, or updates the one of its patient and key that is
-// open, and returns it as it is then. a.ID is the event ID of this very raise,
-// not of the alert to update: "" means a new one. What the Hub sets is not sent.
-func (c *Client) Raise(ctx context.Context, a Alert) (Alert, error) {
-	id := a.ID
+// open, and returns it as it is then.
+func (c *Client) Raise(ctx context.Context, r Raise) (Alert, error) {
+	id := r.ID
 	if id == "" {
 		id = rand.Text()
 	}
-	a = Alert{Patient: a.Patient, Key: a.Key, Code: a.Code, System: a.System, Text: a.Text, Priority: a.Priority, Kind: a.Kind,
-		Test: a.Test, Audience: a.Audience, To: a.To, Source: a.Source, Onset: a.Onset}
-	a.Source.By = ""
-	text, err := a.MarshalJSON()
+	r.ID = ""
+	text, err := r.MarshalJSON()
 	if err != nil {
 		return Alert{}, err
 	}

@@ -472,7 +472,7 @@ func TestClientLater(t *testing.T) {
 		start := time.Now()
 		done := make(chan error, 1)
 		go func() {
-			a, err := c.Raise(t.Context(), Alert{Patient: "p", Key: "k", Text: "t", Priority: PriorityHigh, Rev: 7, Source: Source{By: "me", Rule: "r"}})
+			a, err := c.Raise(t.Context(), Raise{Patient: "p", Key: "k", Text: "t", Priority: PriorityHigh, Source: Source{By: "me", Rule: "r"}})
 			require.Equal(t, "k", a.Key)
 			done <- err
 		}()
@@ -601,12 +601,12 @@ func TestClientHarmful(t *testing.T) {
 		s.welcome = `{"type":"welcome","limits":{"frame":1000}}`
 		c, conn := s.dial(nil)
 		var f *RequestError
-		_, err := c.Raise(t.Context(), Alert{Text: strings.Repeat("x", 1000)})
+		_, err := c.Raise(t.Context(), Raise{Text: strings.Repeat("x", 1000)})
 		require.ErrorAs(t, err, &f)
 		require.Equal(t, CodeLimit, f.Code)
-		_, err = c.Raise(t.Context(), Alert{Source: Source{Value: "1e3,"}})
+		_, err = c.Raise(t.Context(), Raise{Source: Source{Value: "1e3,"}})
 		require.Error(t, err)
-		_, err = c.Raise(t.Context(), Alert{Text: "\xff"})
+		_, err = c.Raise(t.Context(), Raise{Text: "\xff"})
 		require.ErrorIs(t, err, errNotUTF8)
 		conn.none()
 		require.NoError(t, c.Close())

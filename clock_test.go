@@ -160,7 +160,7 @@ func TestClockIsSetWhileMuchHappens(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			w.hub.clock.skew.Store(0)
 			if raised {
-				_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "still", Priority: PriorityHigh})
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "still", Priority: PriorityHigh})
 				require.NoError(t, err)
 			}
 			time.Sleep(3 * time.Second)

@@ -1049,7 +1049,7 @@ func TestStuckClient(t *testing.T) {
 						_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", float64(i)), SpO2.Of("p1", float64(n)))
 						require.NoError(t, err)
 					}
-					_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint(i), Text: strings.Repeat("x", 3000), Priority: PriorityLow, To: []string{"person:pat"}})
+					_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: fmt.Sprint(i), Text: strings.Repeat("x", 3000), Priority: PriorityLow, To: []string{"person:pat"}})
 					require.NoError(t, err)
 					synctest.Wait()
 					require.GreaterOrEqual(t, l.count("alert"), i+1)

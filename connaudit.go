@@ -39,7 +39,7 @@ func (c *conn) recordRequest(r *request, a *Alert, err error) {
 	rec := Record{Patient: r.Ref.Patient, Key: r.Ref.Key, ID: r.Ref.ID, Test: a.Test}
 	switch r.Type {
 	case reqRaise:
-		rec.Event, rec.Patient, rec.Key, rec.ID, rec.Test = AuditRaise, r.Alert.Patient, r.Alert.Key, r.EventID, r.Alert.Test
+		rec.Event, rec.Patient, rec.Key, rec.ID, rec.Test = AuditRaise, r.Raise.Patient, r.Raise.Key, r.EventID, r.Raise.Test
 		if err == nil {
 			rec.Key, rec.ID = a.Key, a.ID
 		}

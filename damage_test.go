@@ -69,7 +69,7 @@ func TestDamagedAlert(t *testing.T) {
 				store := &damaged{Store: NewMemoryStore(nil), data: data}
 				before := newWorld(t, store, nil)
 				for _, key := range []string{"bad", "good"} {
-					_, err := before.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, ID: key, Text: key, Priority: PriorityHigh, To: []string{"person:nurse"}})
+					_, err := before.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, ID: key, Text: key, Priority: PriorityHigh, To: []string{"person:nurse"}})
 					require.NoError(t, err)
 				}
 				synctest.Wait()

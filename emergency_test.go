@@ -27,7 +27,7 @@ func TestEmergency(t *testing.T) {
 		j := &judge{decide: glass}
 		w := newWorld(t, nil, &Options{Authorizer: j})
 		defer w.close()
-		a, err := w.hub.Raise(t.Context(), Alert{Patient: "p9", Key: "k", Text: "x", Priority: PriorityLow})
+		a, err := w.hub.Raise(t.Context(), Raise{Patient: "p9", Key: "k", Text: "x", Priority: PriorityLow})
 		require.NoError(t, err)
 		doctor := w.dial("doctor")
 		defer doctor.ws.CloseNow()

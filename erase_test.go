@@ -17,7 +17,7 @@ func TestErase(t *testing.T) {
 		w.vitals("p2", 2)
 		_, err := w.hub.Notify(t.Context(), Notice{Patient: "p2", ID: "n", To: []string{"person:nurse"}, Text: "x"})
 		require.NoError(t, err)
-		a, err := w.hub.Raise(t.Context(), Alert{Patient: "p2", Key: "k", Text: "x", Priority: PriorityLow})
+		a, err := w.hub.Raise(t.Context(), Raise{Patient: "p2", Key: "k", Text: "x", Priority: PriorityLow})
 		require.NoError(t, err)
 
 		synctest.Wait() // it is told

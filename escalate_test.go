@@ -62,8 +62,8 @@ func threeSteps(_ context.Context, _ Alert, step int) (Step, error) {
 	return steps[step-1], nil
 }
 
-func high(key string) Alert {
-	return Alert{Patient: "p1", Key: key, ID: key + "-1", Text: "x", Priority: PriorityHigh}
+func high(key string) Raise {
+	return Raise{Patient: "p1", Key: key, ID: key + "-1", Text: "x", Priority: PriorityHigh}
 }
 
 // escalating runs f with a Hub that pages by threeSteps.
@@ -152,11 +152,11 @@ func TestWhatBeginsAndEndsEscalation(t *testing.T) {
 		}}, []string{"0s person:nurse"}},
 		{"closed by force", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerClose, Force: true, Reason: "mistake"})}, []string{"0s person:nurse"}},
 		{"accept, priority stays", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), func(x *world, _ AlertRef) error {
-			_, err := x.hub.Raise(context.Background(), Alert{Patient: "p1", Key: "k", Text: "still", Priority: PriorityMedium})
+			_, err := x.hub.Raise(context.Background(), Raise{Patient: "p1", Key: "k", Text: "still", Priority: PriorityMedium})
 			return err
 		}}, []string{"0s person:nurse"}},
 		{"accept, priority rises", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), func(x *world, _ AlertRef) error {
-			_, err := x.hub.Raise(context.Background(), Alert{Patient: "p1", Key: "k", Text: "worse", Priority: PriorityHigh})
+			_, err := x.hub.Raise(context.Background(), Raise{Patient: "p1", Key: "k", Text: "worse", Priority: PriorityHigh})
 			return err
 		}}, []string{"0s person:nurse", "20s person:nurse", "50s person:doctor"}},
 		{"the accepter loses access", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), func(x *world, _ AlertRef) error {
@@ -539,7 +539,7 @@ func TestTestAlertsPageNobodyElse(t *testing.T) {
 			a.Test = true
 			_, err := w.hub.Raise(t.Context(), a)
 			require.NoError(t, err)
-			real, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "real", Priority: PriorityInfo})
+			real, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "real", Priority: PriorityInfo})
 			require.NoError(t, err)
 			require.False(t, real.Test, "test data has its own keys")
 			time.Sleep(20 * time.Second)
@@ -640,7 +640,7 @@ func TestInbox(t *testing.T) {
 		item := nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)
 		require.Equal(t, "k-1", item["alert_id"])
 		require.Equal(t, "alert", doctor.read()["type"])
-		_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerAccept})
+		_, err = w.hub.Answer(t.Context(), people["doctor"], AlertRef{Patient: "p1", Key: "k"}, Answer{Do: AnswerAccept})
 		require.NoError(t, err)
 		for item["responsibility"].(object)["state"] != "accepted" {
 			item = nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)

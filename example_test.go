@@ -53,7 +53,7 @@ func ExampleHub_Raise() {
 		panic(err)
 	}
 	defer hub.Shutdown(ctx)
-	a, err := hub.Raise(ctx, carewire.Alert{Patient: "p-17", Key: "spo2-low", Priority: carewire.PriorityHigh, Text: "SpO2 low"})
+	a, err := hub.Raise(ctx, carewire.Raise{Patient: "p-17", Key: "spo2-low", Priority: carewire.PriorityHigh, Text: "SpO2 low"})
 	fmt.Println(a.Condition, a.Responsibility.State, a.Open(), err)
 
 	ada := carewire.Principal{ID: "ada", Name: "Nurse Ada", Role: carewire.RoleClinician, Patients: []string{"p-17"}}

@@ -59,9 +59,9 @@ func FuzzDecodeRequest(f *testing.F) {
 			require.Equal(t, written(v.encode), written(back.encode))
 			_, _ = v.accept(vitalNow, AgeAdult)
 		}
-		a := r.Alert
+		a := r.Raise
 		a.ID = "" // in a request it is the event_id
-		var b Alert
+		var b Raise
 		readAgain(t, written(a.encode), b.decode)
 		require.Equal(t, written(a.encode), written(b.encode))
 		var n Notice
@@ -170,13 +170,13 @@ func FuzzAlertFunctions(f *testing.F) {
 			err := error(nil)
 			switch {
 			case b == 'r', a == nil:
-				got = raise(a, Alert{ID: "ev", Priority: PriorityMedium}, "src", now)
+				got = raise(a, Raise{ID: "ev", Priority: PriorityMedium}, "src", now)
 			case b == 'w':
-				got = raise(a, Alert{ID: "ev", Priority: PriorityHigh}, "src", now)
+				got = raise(a, Raise{ID: "ev", Priority: PriorityHigh}, "src", now)
 			case b == 'l':
-				got = raise(a, Alert{ID: "ev", Priority: PriorityLow}, "src", now)
+				got = raise(a, Raise{ID: "ev", Priority: PriorityLow}, "src", now)
 			case b == 'I':
-				got = raise(a, Alert{ID: "ev", Priority: PriorityInfo}, "src", now)
+				got = raise(a, Raise{ID: "ev", Priority: PriorityInfo}, "src", now)
 			case b == 'c':
 				got = over(a, now)
 			case b == 'x':

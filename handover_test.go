@@ -190,7 +190,7 @@ func TestToldStayAddressed(t *testing.T) {
 func TestHandoverRequest(t *testing.T) {
 	inShift(t, &Options{}, func(w *world, p *pager, a Alert, start time.Time) {
 		t := w.t
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p2", Key: "k", Text: "x", Priority: PriorityLow})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p2", Key: "k", Text: "x", Priority: PriorityLow})
 		require.NoError(t, err)
 		other, err := w.hub.Answer(t.Context(), people["doctor"], AlertRef{Patient: "p2", Key: "k"}, Answer{Do: AnswerAccept})
 		require.NoError(t, err)

@@ -38,7 +38,7 @@ func TestTrace(t *testing.T) {
 			Pager: pagerFunc(func(context.Context, Page) error { panic("x") }),
 		}
 		w := newWorld(t, nil, o)
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh, To: []string{"person:nurse"}})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh, To: []string{"person:nurse"}})
 		require.NoError(t, err)
 		w.dial("nurse").ask(`{"type":"watch","req":"1","patients":["p1"]}`)
 		synctest.Wait()

@@ -94,8 +94,8 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 
 // connect makes the Hub's components, and gives each what it needs of the others.
 func (h *Hub) connect() {
-	raise := func(ctx context.Context, a Alert) error {
-		_, err := h.raise(ctx, host, a)
+	raise := func(ctx context.Context, r Raise) error {
+		_, err := h.raise(ctx, host, r)
 		return err
 	}
 	h.clock = newClock(h.store.Store, h.log)
@@ -183,19 +183,19 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 const host = "@host"
 
 // Raise raises an alert, or updates the one that is open under the same
-// patient and key. a.ID is the event ID; if it is empty one is made up. The
-// alert is in the Store when Raise returns it.
-func (h *Hub) Raise(ctx context.Context, a Alert) (Alert, error) {
-	if a.ID == "" {
-		a.ID = rand.Text()
+// patient and key, and returns it as it is then. It is in the Store when Raise
+// returns. Raising what is the same already changes nothing.
+func (h *Hub) Raise(ctx context.Context, r Raise) (Alert, error) {
+	if r.ID == "" {
+		r.ID = rand.Text()
 	}
-	if err := a.Validate(); err != nil {
+	if err := r.Validate(); err != nil {
 		return Alert{}, err
 	}
-	return h.raise(ctx, host, a)
+	return h.raise(ctx, host, r)
 }
 
-func (h *Hub) raise(ctx context.Context, sender string, in Alert) (Alert, error) {
+func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error) {
 	if in.Key == "" {
 		in.Key = in.ID
 	}

@@ -26,7 +26,7 @@ func TestWatchEachIsWatch(t *testing.T) {
 			_, err := h.Publish(ctx, v)
 			require.NoError(t, err)
 		}
-		_, err := h.Raise(ctx, Alert{Patient: "p1", Key: "k", Text: "a \"text\" with ünïcode", Priority: PriorityInfo})
+		_, err := h.Raise(ctx, Raise{Patient: "p1", Key: "k", Text: "a \"text\" with ünïcode", Priority: PriorityInfo})
 		require.NoError(t, err)
 	}
 	publish()

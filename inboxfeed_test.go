@@ -24,7 +24,7 @@ func TestInboxOfAnySizeArrives(t *testing.T) {
 		defer w.close()
 		raise := func(key string, p Priority) {
 			time.Sleep(time.Millisecond)
-			_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, Text: strings.Repeat("x", 900), Priority: p, Test: true, To: []string{"role:clinician", "person:nurse"}}) // a test, so that nobody is paged
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, Text: strings.Repeat("x", 900), Priority: p, Test: true, To: []string{"role:clinician", "person:nurse"}}) // a test, so that nobody is paged
 			require.NoError(t, err)
 		}
 		const n = 1200
@@ -125,7 +125,7 @@ func TestIdleHeartbeatsCostNothing(t *testing.T) {
 			require.Equal(t, open, c.inbox.count(t.Context()))
 		}
 		require.Equal(t, asked, questions())
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p9", Key: "other", Text: "x", Priority: PriorityLow, To: []string{"person:nurse"}})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p9", Key: "other", Text: "x", Priority: PriorityLow, To: []string{"person:nurse"}})
 		require.NoError(t, err)
 		require.Equal(t, open+1, c.inbox.count(t.Context()))
 	})
@@ -210,7 +210,7 @@ func TestOpenAlertsAreBoundedWhereTheyCount(t *testing.T) {
 		var taken, refused atomic.Int32
 		for i := range 100 {
 			wg.Go(func() {
-				_, err := w.hub.raise(t.Context(), "device", Alert{Patient: "p1", Key: fmt.Sprint("k", i), ID: fmt.Sprint("e", i), Text: "x", Priority: PriorityMedium})
+				_, err := w.hub.raise(t.Context(), "device", Raise{Patient: "p1", Key: fmt.Sprint("k", i), ID: fmt.Sprint("e", i), Text: "x", Priority: PriorityMedium})
 				switch {
 				case err == nil:
 					taken.Add(1)

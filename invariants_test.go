@@ -127,7 +127,7 @@ func TestForeignAlertNeedsNoWakeUp(t *testing.T) {
 		for i := range 5 { // at different moments of all that is regular
 			time.Sleep(1300 * time.Millisecond)
 			raised := time.Now()
-			_, err := other.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityHigh})
+			_, err := other.Raise(t.Context(), Raise{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityHigh})
 			require.NoError(t, err)
 			for key := ""; key != fmt.Sprint("k", i); {
 				key, _ = nurse.until("alert")["alert"].(object)["key"].(string)
@@ -181,7 +181,7 @@ func TestSlowClientGetsTheNewestAndEveryAlert(t *testing.T) {
 				for i := range 200 {
 					seq := i + 1
 					if i%20 == 7 {
-						_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k" + strconv.Itoa(i), Text: "x", Priority: PriorityInfo})
+						_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k" + strconv.Itoa(i), Text: "x", Priority: PriorityInfo})
 						require.NoError(t, err)
 						want[seq] = true
 					} else {
@@ -238,7 +238,7 @@ func TestLateVitalReplacesNothing(t *testing.T) {
 		at(0, 60) // is being written; the others wait
 		at(0, 61)
 		at(time.Hour, 40)
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
 		require.NoError(t, err)
 		require.EqualValues(t, 60, slow.read()["vital"].(object)["value"])
 		require.EqualValues(t, 61, slow.read()["vital"].(object)["value"])
@@ -254,7 +254,7 @@ func TestEventsDuringCatchUpComeOnce(t *testing.T) {
 			w := newWorld(t, s, nil)
 			defer w.close()
 			publish := func(key string) {
-				_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, Text: "x", Priority: PriorityInfo})
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: PriorityInfo})
 				require.NoError(t, err)
 			}
 			publish("before")
@@ -281,7 +281,7 @@ func TestClientThatCannotTakeAlertsIsCutOff(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		defer w.close()
 		slow := w.watching("nurse", "latest")
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
 		require.NoError(t, err)
 		time.Sleep(time.Minute)
 		require.Zero(t, w.hub.Stats().Connections)
@@ -298,7 +298,7 @@ func TestQuietPatientsShowTheirHeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		defer w.close()
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
 		require.NoError(t, err)
 		nurse := w.watching("nurse", "latest")
 		defer nurse.ws.CloseNow()
@@ -480,15 +480,15 @@ func TestOutsidersGetGaps(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		defer w.close()
 		pat := w.watching("pat", "latest")
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "for staff", Priority: PriorityInfo})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "for staff", Priority: PriorityInfo})
 		require.NoError(t, err)
 		gap := pat.read()
 		require.Equal(t, "gap", gap["type"])
 		require.Equal(t, object{"type": "gap", "patient": "p1", "epoch": gap["epoch"], "seq": 1.0, "must": 1.0}, gap)
 		pat.ws.CloseNow()
-		_, err = w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k2", Text: "for staff", Priority: PriorityInfo})
+		_, err = w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k2", Text: "for staff", Priority: PriorityInfo})
 		require.NoError(t, err)
-		_, err = w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k3", Text: "for all", Priority: PriorityInfo, Audience: AudienceAll})
+		_, err = w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k3", Text: "for all", Priority: PriorityInfo, Audience: AudienceAll})
 		require.NoError(t, err)
 		pat = w.dial("pat")
 		defer pat.ws.CloseNow()
@@ -507,7 +507,7 @@ func TestResumePositions(t *testing.T) {
 		w := newWorld(t, store, nil)
 		defer w.close()
 		for i := range 3 {
-			_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k" + strconv.Itoa(i), Text: "x", Priority: PriorityInfo})
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k" + strconv.Itoa(i), Text: "x", Priority: PriorityInfo})
 			require.NoError(t, err)
 		}
 		heads, err := store.Heads(t.Context(), []string{"p1"})
@@ -552,7 +552,7 @@ func TestPageIsKeptWhenTheQueueOverflows(t *testing.T) {
 		w := newWorld(t, s, &Options{MaxOutboxBytes: 2000})
 		defer w.close()
 		raise := func(patient, key string) {
-			_, err := w.hub.Raise(t.Context(), Alert{Patient: patient, Key: key, Text: "x", Priority: PriorityInfo})
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: patient, Key: key, Text: "x", Priority: PriorityInfo})
 			require.NoError(t, err)
 		}
 		for i := range 3 {
@@ -605,7 +605,7 @@ func TestNotMuchIsReadForAStuckClient(t *testing.T) {
 				patients += `,"` + p + `"`
 			}
 			for k := range 5 {
-				_, err := w.hub.Raise(t.Context(), Alert{Patient: p, Key: "k" + strconv.Itoa(k), Text: text, Priority: PriorityInfo})
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: p, Key: "k" + strconv.Itoa(k), Text: text, Priority: PriorityInfo})
 				require.NoError(t, err)
 			}
 		}

@@ -271,7 +271,7 @@ func TestOpenAlerts(t *testing.T) {
 		require.Equal(t, "ok", raise("p1", "k1", "g1")["type"], "one that is open")
 		require.Equal(t, "ok", raise("p1", "k0", "e0")["type"], "one that was raised before")
 		require.Equal(t, "ok", raise("p2", "k0", "h0")["type"], "another patient's")
-		_, err = w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "h", Text: "x", Priority: PriorityLow})
+		_, err = w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "h", Text: "x", Priority: PriorityLow})
 		require.NoError(t, err, "the host's")
 		for _, key := range []string{"k0", "h"} {
 			_, err = w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: key}, Answer{Do: AnswerClose, Force: true, Reason: "x"})

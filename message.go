@@ -18,24 +18,26 @@ const SystemPatient = "@system"
 // An Alert is identified by Patient and Key. Each time it is raised after it
 // has ended a new occurrence begins, with an ID and escalation levels of its own.
 //
+// What one raises is a Raise; an Alert is what one reads.
+//
 // An Alert shows nothing of itself under fmt's verbs and in slog: only its
 // JSON holds the data.
 type Alert struct {
-	Patient  string // whose, or System; required to raise
-	Key      string // names the condition; "": the ID
+	Patient  string // whose, or SystemPatient
+	Key      string // names the condition
 	ID       string // alert_id: the event ID that opened this occurrence
 	Rev      uint64 // counts changes by the source and by people
 	Code     string // a code for the condition
 	System   string // the code's system
-	Text     string // what people read; required to raise
+	Text     string // what people read
 	Priority Priority
-	Kind     AlertKind // "" is physiological
-	Test     bool      // pages nobody but Options.TestRecipients
+	Kind     AlertKind
+	Test     bool // pages nobody but Options.TestRecipients
 
 	NoLatch    bool // it ends with its condition, though nobody has accepted; technical and advisory alerts only
 	Unpausable bool // a Pause does not hold it back
 
-	Audience Audience // zero: staff
+	Audience Audience
 	To       []string // whom it is addressed to: person:ID, group:ID, role:NAME, patient
 	Source   Source   // why it was raised, as the leading source says
 	// Sources are all who say that the condition is present, if more than one does;
@@ -357,46 +359,6 @@ func validAddressee(to string) bool {
 		return knownRole[Role(name)]
 	}
 	return to == "patient"
-}
-
-// Validate reports what is wrong with a, as one that is to be raised, as a
-// *ValidationError; nil if nothing is.
-func (a *Alert) Validate() error {
-	switch {
-	case !validPatient(a.Patient):
-		return invalid("patient", "must be an ID")
-	case a.Key != "" && !validID(a.Key):
-		return invalid("key", "must be an ID")
-	case a.ID != "" && !validID(a.ID):
-		return invalid("event_id", "must be an ID")
-	case a.Code != "" && !validCode(a.Code):
-		return invalid("code", "must be a code")
-	case a.System != "" && !validCode(a.System):
-		return invalid("system", "must be a code system")
-	case a.Text == "" || !validText(a.Text, maxText):
-		return invalid("text", "must be printable text of 1 to 4000 bytes")
-	case a.Priority.rank() == 0:
-		return invalid("priority", "must be high, medium, low or info")
-	case a.Kind != "" && a.Kind != AlertPhysiological && a.Kind != AlertTechnical && a.Kind != AlertAdvisory:
-		return invalid("kind", "must be physiological, technical or advisory")
-	case a.NoLatch && a.Kind != AlertTechnical && a.Kind != AlertAdvisory:
-		return invalid("latch", "must be true for physiological alerts")
-	case a.Audience > AudienceNamed:
-		return invalid("audience", "must be staff, all or named")
-	case !validTime(a.Onset):
-		return invalid("onset", "out of range")
-	case !validText(a.Source.Rule, 128):
-		return invalid("source.rule", "must be printable text of at most 128 bytes")
-	case !validText(a.Source.Limits, 128):
-		return invalid("source.limits", "must be printable text of at most 128 bytes")
-	case a.Source.Unit != "" && !validCode(a.Source.Unit):
-		return invalid("source.unit", "must be a UCUM code")
-	case a.Source.VitalID != "" && !validID(a.Source.VitalID):
-		return invalid("source.vital_id", "must be an ID")
-	case a.Source.Value != "" && a.Source.Value.check() != nil:
-		return within("source.value", a.Source.Value.check())
-	}
-	return checkTo(a.To, 32)
 }
 
 // Validate reports what is wrong with n as a *ValidationError; nil if nothing is.

@@ -103,7 +103,7 @@ func TestFlickeringAlertEscalates(t *testing.T) {
 			defer w.close()
 			start := time.Now()
 			for time.Since(start) < time.Hour {
-				_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
 				require.NoError(t, err)
 				time.Sleep(20 * time.Second)
 				if flickers {
@@ -136,7 +136,7 @@ func TestLatchedIsToldUntilSomebodyIsReached(t *testing.T) {
 		require.True(t, a.Latched)
 		time.Sleep(time.Hour)
 		require.Equal(t, []string{"10s group:icu"}, p.told(start), "reached at last, and told no more")
-		_, err = w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
+		_, err = w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
 		require.NoError(t, err)
 		time.Sleep(time.Second)
 		require.Equal(t, []string{"1h0m2s group:icu"}, p.told(start), "it goes on where it was")
@@ -159,7 +159,7 @@ func TestHighGoesFirst(t *testing.T) {
 		w := newWorld(t, nil, &Options{Pager: slow, Policy: steps([]string{"person:a"})})
 		defer w.close()
 		raise := func(key string, p Priority) {
-			_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: key, Text: "x", Priority: p})
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: p})
 			require.NoError(t, err)
 		}
 		for i := range 600 {
@@ -229,7 +229,7 @@ func TestHangingRecipientDelaysNobody(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		require.Equal(t, 1, w.hub.Stats().PagersHanging)
-		start, a := time.Now(), Alert{Patient: "p2", Key: "k", Text: "x", Priority: PriorityLow, To: []string{"person:nurse"}}
+		start, a := time.Now(), Raise{Patient: "p2", Key: "k", Text: "x", Priority: PriorityLow, To: []string{"person:nurse"}}
 		_, err := w.hub.Raise(t.Context(), a)
 		require.NoError(t, err)
 		synctest.Wait()
@@ -260,7 +260,7 @@ func TestUnreachedIsComplainedOf(t *testing.T) {
 					})})
 					defer w.close()
 					for i, p := range []Priority{PriorityLow, PriorityMedium, PriorityLow} {
-						_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: p, To: []string{"person:nurse"}, Test: test})
+						_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: p, To: []string{"person:nurse"}, Test: test})
 						require.NoError(t, err)
 						time.Sleep(time.Second)
 					}

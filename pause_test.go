@@ -14,7 +14,7 @@ func TestPause(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		pause Pause
-		alert Alert // raised a minute into the pause
+		alert Raise // raised a minute into the pause
 		do    func(w *world) error
 		want  []string // pages within ten minutes after that
 	}{
@@ -29,11 +29,11 @@ func TestPause(t *testing.T) {
 			_, err := w.hub.Answer(w.t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: "k"}, Answer{Do: AnswerAccept})
 			return err
 		}},
-		{name: "unpausable", alert: Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh, Unpausable: true},
+		{name: "unpausable", alert: Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh, Unpausable: true},
 			want: []string{"1m0s person:nurse", "1m30s person:doctor", "2m30s group:icu", "4m30s group:icu", "8m30s group:icu"}},
-		{name: "a technical alert", alert: Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh, Kind: AlertTechnical},
+		{name: "a technical alert", alert: Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh, Kind: AlertTechnical},
 			want: []string{"1m0s person:nurse", "1m30s person:doctor", "2m30s group:icu", "4m30s group:icu", "8m30s group:icu"}},
-		{name: "another patient", alert: Alert{Patient: "p2", Key: "k", Text: "x", Priority: PriorityHigh},
+		{name: "another patient", alert: Raise{Patient: "p2", Key: "k", Text: "x", Priority: PriorityHigh},
 			want: []string{"1m0s person:nurse", "1m30s person:doctor", "2m30s group:icu", "4m30s group:icu", "8m30s group:icu"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestAlertThatEndsByItself(t *testing.T) {
 	escalating(t, func(w *world, p *pager, start time.Time) {
 		t := w.t
 		p.deaf["person:nurse"] = true
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "lead-off", Text: "x", Priority: PriorityLow, Kind: AlertTechnical, NoLatch: true})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "lead-off", Text: "x", Priority: PriorityLow, Kind: AlertTechnical, NoLatch: true})
 		require.NoError(t, err)
 		time.Sleep(2 * time.Second)
 		a, err := w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "lead-off"})

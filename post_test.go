@@ -192,7 +192,7 @@ func TestPostAnswersRace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		t.Cleanup(w.close)
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "hr", ID: "e1", Text: "x", Priority: PriorityHigh})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "hr", ID: "e1", Text: "x", Priority: PriorityHigh})
 		require.NoError(t, err)
 		replies := make(chan object, 100)
 		for i := range cap(replies) {

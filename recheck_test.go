@@ -250,7 +250,7 @@ func TestUndecidedInboxIsAskedForAgain(t *testing.T) {
 				nurse = w.dial("nurse")
 				require.Equal(t, true, nurse.until("inbox")["done"])
 			}
-			_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow, To: []string{"role:clinician"}})
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow, To: []string{"role:clinician"}})
 			require.NoError(t, err)
 			if !connected {
 				nurse = w.dial("nurse")
@@ -289,7 +289,7 @@ func TestSlowAuthorizerHoldsUpNobodyElse(t *testing.T) {
 				nurse.send(`{"type":"watch","req":"1","patients":["p1"]}`)
 				start := time.Now()
 				for i := range 5 {
-					_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityLow, To: []string{"role:clinician"}})
+					_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityLow, To: []string{"role:clinician"}})
 					require.NoError(t, err)
 					for came := false; !came; { // others come again as they are escalated
 						for _, item := range doctor.until("inbox")["items"].([]any) {

@@ -180,18 +180,18 @@ func (c *conn) may(ctx context.Context, action Action, patient string) error {
 }
 
 func (c *conn) raise(ctx context.Context, r *request) (Alert, error) {
-	if err := c.may(ctx, ActionRaise, r.Alert.Patient); err != nil {
+	if err := c.may(ctx, ActionRaise, r.Raise.Patient); err != nil {
 		return Alert{}, err
 	}
-	if reserved(r.Alert.Patient, cmp.Or(r.Alert.Key, r.Alert.ID)) {
+	if reserved(r.Raise.Patient, cmp.Or(r.Raise.Key, r.Raise.ID)) {
 		return Alert{}, invalid("alert.key", "begins with what carewire gives itself")
 	}
-	if r.Alert.Test {
-		if err := c.may(ctx, ActionTest, r.Alert.Patient); err != nil {
+	if r.Raise.Test {
+		if err := c.may(ctx, ActionTest, r.Raise.Patient); err != nil {
 			return Alert{}, err
 		}
 	}
-	return c.hub.raise(ctx, c.who.ID, r.Alert)
+	return c.hub.raise(ctx, c.who.ID, r.Raise)
 }
 
 func (c *conn) notify(ctx context.Context, n Notice) (Notice, error) {

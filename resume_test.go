@@ -181,7 +181,7 @@ func (w *world) history(r *rand.Rand, n int) {
 		ctx := context.Background()
 		switch r.IntN(6) {
 		case 0:
-			a := Alert{Patient: patient, Key: "k" + strconv.Itoa(r.IntN(3)), Text: "x", Priority: PriorityInfo}
+			a := Raise{Patient: patient, Key: "k" + strconv.Itoa(r.IntN(3)), Text: "x", Priority: PriorityInfo}
 			if r.IntN(2) == 0 {
 				a.Audience = AudienceAll
 			}

@@ -36,7 +36,7 @@ func TestRevokePurgesRepliesToo(t *testing.T) {
 			w := newWorld(t, nil, nil)
 			defer w.close()
 			for _, p := range []string{"p1", "p2"} {
-				_, err := w.hub.Raise(t.Context(), Alert{Patient: p, Key: "k", Text: "secret-" + p, Priority: PriorityInfo})
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: p, Key: "k", Text: "secret-" + p, Priority: PriorityInfo})
 				require.NoError(t, err)
 			}
 			nurse, doctor := w.dial("nurse"), w.dial("doctor")
@@ -105,7 +105,7 @@ func TestNothingComesBetweenDecidedAndRevoked(t *testing.T) {
 					defer nurse.ws.CloseNow()
 					defer doctor.ws.CloseNow()
 					nurse.until("inbox")
-					_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
+					_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
 					require.NoError(t, err)
 					once := false
 					j.rule(func(a Access, patient string) (Decision, error) {
@@ -155,7 +155,7 @@ func TestRevokeASession(t *testing.T) {
 		one, two := w.watching("one", "latest"), w.watching("two", "latest")
 		defer one.ws.CloseNow()
 		defer two.ws.CloseNow()
-		a, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
+		a, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
 		require.NoError(t, err)
 		two.until("alert")
 		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
@@ -186,7 +186,7 @@ func TestRevocationIsAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		defer w.close()
-		a, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
+		a, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityHigh})
 		require.NoError(t, err)
 		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
 		require.NoError(t, err)
@@ -240,7 +240,7 @@ func TestResumeIsAuthorised(t *testing.T) {
 func TestNobodyComesInBeforeTheStoreIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo, To: []string{"role:clinician"}})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo, To: []string{"role:clinician"}})
 		require.NoError(t, err)
 		require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
 		w.close()
@@ -346,7 +346,7 @@ func TestAcceptedAsAccessEnds(t *testing.T) {
 		defer a.close()
 		b := newWorld(t, a.store, nil)
 		defer b.close()
-		x, err := a.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow})
+		x, err := a.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow})
 		require.NoError(t, err)
 		time.Sleep(3200 * time.Millisecond)
 		_, err = b.hub.Answer(t.Context(), people["nurse"], x.Ref(), Answer{Do: AnswerAccept})

@@ -14,7 +14,7 @@ import (
 // read. Its key is made of its rule and of what it is about, and tells no names.
 type complaints struct {
 	*background
-	raise        func(context.Context, Alert) error
+	raise        func(context.Context, Raise) error
 	endCondition func(ctx context.Context, patient, key string, test bool) error
 	open         *openIndex
 	many         int // open alerts of a patient
@@ -58,7 +58,7 @@ func (c *complaints) complainOf(ctx context.Context, a *Alert) error {
 	if had, ok := c.present(rule, a.Test); ok && had.Priority.rank() >= a.Priority.rank() {
 		return nil
 	}
-	return c.raise(ctx, Alert{Patient: SystemPatient, Key: rule, ID: rand.Text(), Kind: AlertTechnical, Priority: a.Priority, Test: a.Test,
+	return c.raise(ctx, Raise{Patient: SystemPatient, Key: rule, ID: rand.Text(), Kind: AlertTechnical, Priority: a.Priority, Test: a.Test,
 		Text: troubleText[rule], Source: Source{Rule: rule}})
 }
 
@@ -115,7 +115,7 @@ func (c *complaints) complain(ctx context.Context, about AlertRef, rule, text st
 	if about.Patient == SystemPatient {
 		return nil
 	}
-	return c.raise(ctx, Alert{Patient: SystemPatient, Key: complaintKey(about, rule), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityHigh,
+	return c.raise(ctx, Raise{Patient: SystemPatient, Key: complaintKey(about, rule), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityHigh,
 		Text: text, Source: Source{Rule: rule}})
 }
 

@@ -18,7 +18,7 @@ type silences struct {
 	open       *openIndex
 	clock      *clock
 	complaints *complaints
-	raise      func(context.Context, Alert) error
+	raise      func(context.Context, Raise) error
 
 	mu    sync.Mutex
 	armed map[openKey]time.Time // patient and device: until when this need not be looked at again
@@ -181,7 +181,7 @@ func (s *silences) act(ctx context.Context, e *Entry) {
 		}
 		return
 	}
-	err = s.raise(ctx, Alert{Patient: e.Patient, Key: noData(device), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityMedium, Test: test,
+	err = s.raise(ctx, Raise{Patient: e.Patient, Key: noData(device), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityMedium, Test: test,
 		Text: "No data from a device that should be sending.", Source: Source{Rule: noDataRule, Limits: wait.String()}})
 	if err == nil {
 		s.forget(k)

@@ -49,7 +49,7 @@ func (a *Alert) crowdedFor(by string) bool {
 }
 
 // says reports whether a is already what by would make it by raising in.
-func (a *Alert) says(in *Alert, by string) bool {
+func (a *Alert) says(in *Raise, by string) bool {
 	list := a.assertions()
 	i := sourceOf(list, by)
 	if i < 0 {
@@ -61,7 +61,7 @@ func (a *Alert) says(in *Alert, by string) bool {
 }
 
 // assertion is what by says when it raises in.
-func (in *Alert) assertion(by string, since time.Time) Assertion {
+func (in *Raise) assertion(by string, since time.Time) Assertion {
 	s := Assertion{Source: in.Source, Code: in.Code, System: in.System, Text: in.Text, Priority: in.Priority, Kind: in.Kind,
 		NoLatch: in.NoLatch, Unpausable: in.Unpausable, Since: since}
 	s.By = by
@@ -72,7 +72,7 @@ func (in *Alert) assertion(by string, since time.Time) Assertion {
 }
 
 // assert puts by's assertion among those of a.
-func (a *Alert) assert(in *Alert, by string, now time.Time) {
+func (a *Alert) assert(in *Raise, by string, now time.Time) {
 	list := a.assertions()
 	i := sourceOf(list, by)
 	switch {

@@ -15,7 +15,7 @@ func TestSources(t *testing.T) {
 	t.Parallel()
 	now := wireTime
 	say := func(a *Alert, by string, p Priority) Alert {
-		return raise(a, Alert{ID: "ev-" + by, Text: by + " says " + string(p), Priority: p, To: []string{"person:" + by}}, by, now)
+		return raise(a, Raise{ID: "ev-" + by, Text: by + " says " + string(p), Priority: p, To: []string{"person:" + by}}, by, now)
 	}
 	a := say(nil, "app", PriorityLow)
 	require.Empty(t, a.Sources, "one alone shows in source")
@@ -27,8 +27,8 @@ func TestSources(t *testing.T) {
 	a = say(&a, "app", PriorityInfo)
 	require.Equal(t, PriorityHigh, a.Priority, "an app cannot lower what a monitor says")
 	require.Equal(t, "monitor says high", a.Text)
-	require.True(t, a.says(&Alert{Text: "app says info", Priority: PriorityInfo}, "app"))
-	require.False(t, a.says(&Alert{Text: "app says info", Priority: PriorityInfo}, "monitor"))
+	require.True(t, a.says(&Raise{Text: "app says info", Priority: PriorityInfo}, "app"))
+	require.False(t, a.says(&Raise{Text: "app says info", Priority: PriorityInfo}, "monitor"))
 	before := text(&a)
 	require.Equal(t, before, text(stored(t, a)), "nothing is lost in a Store")
 	b := unsay(&a, "stranger", now)
@@ -53,14 +53,14 @@ func TestSources(t *testing.T) {
 	c := say(&b, "app", PriorityInfo)
 	require.Equal(t, latched, text(&c), "information does not end what is latched")
 	later := now.Add(time.Hour)
-	c = raise(&b, Alert{Text: "again", Priority: PriorityMedium}, "pump", later)
+	c = raise(&b, Raise{Text: "again", Priority: PriorityMedium}, "pump", later)
 	require.Equal(t, later, c.Onset, "a recurrence has its own onset")
 	require.Equal(t, "pump", c.Source.By)
 	require.Empty(t, c.Sources)
 
 	for i := range sourcesMost {
 		require.False(t, c.crowdedFor(fmt.Sprint("s", i)) && i < sourcesMost-1, i)
-		c = raise(&c, Alert{Text: "x", Priority: PriorityLow}, fmt.Sprint("s", i), later)
+		c = raise(&c, Raise{Text: "x", Priority: PriorityLow}, fmt.Sprint("s", i), later)
 		if len(c.Sources) == sourcesMost {
 			break
 		}
@@ -98,7 +98,7 @@ func TestSourcesOfClients(t *testing.T) {
 		require.Equal(t, "present", shown["condition"])
 		require.Equal(t, "forbidden", pat.ask(`{"type":"clear","req":"1","patient":"p1","key":"spo2-low","alert_id":"e1","event_id":"c2"}`)["code"], "not its own any more")
 
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "spo2-low", Text: "rule", Priority: PriorityMedium})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "spo2-low", Text: "rule", Priority: PriorityMedium})
 		require.NoError(t, err)
 		a, err := w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "spo2-low"})
 		require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestDrillsAndIDs(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	defer w.close()
 	for _, test := range []bool{false, true} {
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow, Test: test})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityLow, Test: test})
 		require.NoError(t, err)
 	}
 	a, err := w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "k", Test: true})
@@ -129,7 +129,7 @@ func TestDrillsAndIDs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, ConditionPresent, real.Condition)
 
-	fixed := Alert{Patient: "p1", Key: "fixed", ID: "always", Text: "x", Priority: PriorityInfo}
+	fixed := Raise{Patient: "p1", Key: "fixed", ID: "always", Text: "x", Priority: PriorityInfo}
 	_, err = w.hub.Raise(t.Context(), fixed)
 	require.NoError(t, err)
 	_, err = w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "fixed"})
@@ -163,7 +163,7 @@ func TestRoomForAlerts(t *testing.T) {
 		require.Equal(t, "limit", refused["code"])
 		require.Equal(t, "later", refused["retry"])
 		for i := range hostRoom + 1 {
-			_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint("h", i), Text: "x", Priority: PriorityLow})
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: fmt.Sprint("h", i), Text: "x", Priority: PriorityLow})
 			require.Equal(t, i == hostRoom, err != nil)
 		}
 	})

@@ -27,7 +27,7 @@ func TestTenantsShareNothing(t *testing.T) {
 		}
 		_, err := one.hub.Publish(t.Context(), HeartRate.Of("p1", 71))
 		require.NoError(t, err)
-		_, err = one.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", ID: "a", Text: "one", Priority: PriorityHigh, To: []string{"person:nurse"}})
+		_, err = one.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", ID: "a", Text: "one", Priority: PriorityHigh, To: []string{"person:nurse"}})
 		require.NoError(t, err)
 		assert.EqualValues(t, 71, here.until("vital")["vital"].(object)["value"])
 		assert.Equal(t, "one", here.until("alert")["alert"].(object)["text"])
@@ -38,7 +38,7 @@ func TestTenantsShareNothing(t *testing.T) {
 		later := two.dial("nurse")
 		defer later.ws.CloseNow()
 		assert.Empty(t, later.until("inbox")["items"])
-		a, err := two.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", ID: "a", Text: "two", Priority: PriorityLow})
+		a, err := two.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", ID: "a", Text: "two", Priority: PriorityLow})
 		require.NoError(t, err, "the same ID with other content is another tenant's affair")
 		assert.EqualValues(t, 1, a.Rev)
 		assert.Equal(t, "two", there.until("alert")["alert"].(object)["text"], "the first alert it sees")

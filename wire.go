@@ -53,7 +53,7 @@ type request struct {
 	Reason    string              // watch
 
 	Vitals  []Vital // publish
-	Alert   Alert   // raise; its ID is event_id
+	Raise   Raise   // its ID is event_id
 	Ref     AlertRef
 	EventID string // clear
 	Answer  Answer
@@ -158,7 +158,7 @@ func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) boo
 		return func(name []byte) bool {
 			switch string(name) {
 			case "alert":
-				r.Alert.decode(s)
+				r.Raise.decode(s)
 			case "event_id":
 				r.EventID = s.str()
 			default:
@@ -407,10 +407,10 @@ func (r *request) check() error {
 			return invalid("vitals", "required")
 		}
 	case reqRaise:
-		if r.Alert.ID = r.EventID; !validID(r.EventID) {
+		if r.Raise.ID = r.EventID; !validID(r.EventID) {
 			return invalid("event_id", "must be an ID")
 		}
-		return within("alert", r.Alert.Validate())
+		return within("alert", r.Raise.Validate())
 	case reqClear, reqAnswer:
 		if !validID(r.EventID) {
 			return invalid("event_id", "must be an ID")

@@ -52,7 +52,7 @@ func TestDecodeRequest(t *testing.T) {
 			{Patient: "p-17", Code: "85354-9", Components: []Component{{Code: "8480-6", Value: "120", Unit: "mm[Hg]"}, {Code: "8462-4", Value: "80.0", Unit: "mm[Hg]"}}},
 			{Patient: "p-17", Code: Consciousness, Coded: &Coding{"snomed", "248234008"}},
 			{Patient: "p-17", Code: "8867-4", Absent: AbsentError}}},
-		"raise": {EventID: "ev-1", Alert: Alert{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Code: "c", System: "s", Text: "SpO2 low", Priority: PriorityHigh,
+		"raise": {EventID: "ev-1", Raise: Raise{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Code: "c", System: "s", Text: "SpO2 low", Priority: PriorityHigh,
 			Kind: AlertPhysiological, Onset: wireTime, Audience: AudienceAll, To: []string{"group:ward-5", "person:dr grey", "role:clinician", "patient"},
 			Source: Source{Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"}, Test: true}},
 		"clear": {Ref: AlertRef{Patient: "p-17", Key: "spo2-low", ID: "ev-1"}, EventID: "ev-2"},
@@ -517,7 +517,7 @@ func TestErrorsHoldNoValue(t *testing.T) {
 // What comes by a Go call is checked as what comes over the wire.
 func TestValidateGoCalls(t *testing.T) {
 	t.Parallel()
-	alert := Alert{Patient: "p", Text: "x", Priority: PriorityLow}
+	alert := Raise{Patient: "p", Text: "x", Priority: PriorityLow}
 	notice := Notice{Patient: "p", Text: "x", To: []string{"patient"}}
 	answer, ref := Answer{Do: AnswerAccept}, AlertRef{Patient: "p", Key: "k", ID: ""}
 	require.NoError(t, alert.Validate())
@@ -831,7 +831,7 @@ func TestStoredAlertKeepsUnknownMembers(t *testing.T) {
 	const stored = `{"patient":"p-17", "mood" : {"a":[1,{"b":null}]},"key":"k","rev":1,"text":"x","n":-1.5e3,"s":"\u00e9\"","x":[]}`
 	var a Alert
 	require.NoError(t, json.Unmarshal([]byte(stored), &a))
-	a = raise(&a, Alert{Text: "y", Priority: PriorityLow}, "src", wireTime)
+	a = raise(&a, Raise{Text: "y", Priority: PriorityLow}, "src", wireTime)
 	b, err := json.Marshal(a)
 	require.NoError(t, err)
 	var got map[string]any

@@ -90,7 +90,7 @@ func (c *carewireHost) spread(patients, first, n int) error {
 
 // raise raises an alert that stays open and of which nobody is paged.
 func (c *carewireHost) raise(patient, number int) error {
-	_, err := c.Raise(context.Background(), carewire.Alert{Patient: patientID(patient), ID: eventID(patient, number, time.Now()),
+	_, err := c.Raise(context.Background(), carewire.Raise{Patient: patientID(patient), ID: eventID(patient, number, time.Now()),
 		Text: "Low oxygen saturation", Priority: carewire.PriorityInfo})
 	return err
 }

@@ -59,7 +59,7 @@ func TestHubOnAFullDisk(t *testing.T) {
 		require.Equal(t, "failing", e.Store)
 		const alerts = 5
 		for i := range alerts {
-			a, err := hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}})
+			a, err := hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}})
 			require.NoError(t, err)
 			require.ErrorIs(t, publish(), carewire.ErrFull)
 			pages.Pages(t, i+1)

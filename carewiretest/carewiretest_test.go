@@ -40,7 +40,7 @@ func TestHostsTest(t *testing.T) {
 		got := carewiretest.Await(t, nurse, carewiretest.OfType(carewire.EventVital))
 		require.Equal(t, carewire.Decimal("72"), got.Vital.Value)
 
-		_, err = hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: "k", Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}})
+		_, err = hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "k", Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}})
 		require.NoError(t, err)
 		require.Equal(t, "person:nurse", pages.Pages(t, 1)[0].To)
 

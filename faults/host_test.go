@@ -55,8 +55,8 @@ func TestSlowCommitsHideAndStallNothing(t *testing.T) {
 	patients := []string{"h-0", "h-1", "h-2", "h-3"}
 	seen := newWitness(t, members[1], slices.Concat(patients, []string{"h-open"})...)
 
-	alert := func(patient, id string) carewire.Alert {
-		return carewire.Alert{Patient: patient, ID: id, Key: id, Text: "x", Priority: carewire.PriorityHigh, Test: true}
+	alert := func(patient, id string) carewire.Raise {
+		return carewire.Raise{Patient: patient, ID: id, Key: id, Text: "x", Priority: carewire.PriorityHigh, Test: true}
 	}
 	open, err := p.Begin(t.Context())
 	require.NoError(t, err)

@@ -224,7 +224,7 @@ func TestSearch(t *testing.T) {
 		v.Time = noon.Add(time.Duration(i) * time.Hour)
 		_, err := w.hub.Publish(t.Context(), v)
 		require.NoError(t, err)
-		_, err = w.hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: "k", Text: "x", Priority: carewire.PriorityInfo})
+		_, err = w.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "k", Text: "x", Priority: carewire.PriorityInfo})
 		require.NoError(t, err)
 	}
 	search := func(q string) (all []string) {
@@ -389,10 +389,10 @@ func TestCommunications(t *testing.T) {
 func TestOpenAlertsByREST(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
-	a, err := w.hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: "k", Code: "q", System: "http://ex.org", Text: "SpO2 low", Priority: carewire.PriorityHigh,
+	a, err := w.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "k", Code: "q", System: "http://ex.org", Text: "SpO2 low", Priority: carewire.PriorityHigh,
 		Source: carewire.Source{Rule: "spo2-low", Value: "84", Unit: "%", Limits: "90-100", VitalID: "m1"}})
 	require.NoError(t, err)
-	_, err = w.hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: "x", Text: "not yours", Priority: carewire.PriorityLow, Audience: carewire.AudienceNamed, To: []string{"person:other"}})
+	_, err = w.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "x", Text: "not yours", Priority: carewire.PriorityLow, Audience: carewire.AudienceNamed, To: []string{"person:other"}})
 	require.NoError(t, err)
 	_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), carewire.Answer{Do: carewire.AnswerAccept})
 	require.NoError(t, err)
@@ -418,7 +418,7 @@ func TestDeviceAlert(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
 	raise := func() carewire.Alert {
-		a, err := w.hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: "k", Text: "SpO2 low", Priority: carewire.PriorityHigh, Source: carewire.Source{VitalID: "m1"}})
+		a, err := w.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "k", Text: "SpO2 low", Priority: carewire.PriorityHigh, Source: carewire.Source{VitalID: "m1"}})
 		require.NoError(t, err)
 		return a
 	}

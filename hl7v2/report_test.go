@@ -273,7 +273,7 @@ func TestReporter(t *testing.T) {
 		hub, err := carewire.New(carewire.AuthenticatorFunc(nil), carewire.NewMemoryStore(nil), &carewire.Options{Logger: silent})
 		require.NoError(t, err)
 		raise := func(patient, key string, p carewire.Priority) carewire.Alert {
-			a, err := hub.Raise(t.Context(), carewire.Alert{Patient: patient, Key: key, Text: key, Priority: p})
+			a, err := hub.Raise(t.Context(), carewire.Raise{Patient: patient, Key: key, Text: key, Priority: p})
 			require.NoError(t, err)
 			return a
 		}

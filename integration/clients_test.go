@@ -144,7 +144,7 @@ func TestClientsDo(t *testing.T) {
 			c.line.cut()
 			_, err = c.hub.Publish(t.Context(), carewire.HeartRate.Of("p-1", 72))
 			require.NoError(t, err)
-			_, err = c.hub.Raise(t.Context(), carewire.Alert{Patient: "p-1", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
+			_, err = c.hub.Raise(t.Context(), carewire.Raise{Patient: "p-1", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
 			require.NoError(t, err)
 			c.line.mend()
 			shows(`^vital 8867-4 72$`)

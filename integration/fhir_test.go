@@ -183,7 +183,7 @@ func everything(t testing.TB) (list []emitted) {
 	}
 
 	w := openFHIR(t)
-	a, err := w.hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: "k", Code: "q", System: "http://ex.org", Text: "SpO2 low", Priority: carewire.PriorityHigh,
+	a, err := w.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "k", Code: "q", System: "http://ex.org", Text: "SpO2 low", Priority: carewire.PriorityHigh,
 		Kind: carewire.AlertTechnical, Test: true, Source: carewire.Source{Rule: "r", Value: "84", Unit: "%", VitalID: "m1"}})
 	require.NoError(t, err)
 	_, err = w.hub.Answer(t.Context(), carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p1"}}, a.Ref(), carewire.Answer{Do: carewire.AnswerAccept})

@@ -58,7 +58,7 @@ func startPython(t testing.TB, args ...string) *process.Run {
 // raise raises an alert as the gateway.
 func raise(t testing.TB, device *carewire.Client, patient, key, text string) carewire.Alert {
 	t.Helper()
-	a, err := device.Raise(t.Context(), carewire.Alert{Patient: patient, Key: key, Text: text, Priority: carewire.PriorityHigh})
+	a, err := device.Raise(t.Context(), carewire.Raise{Patient: patient, Key: key, Text: text, Priority: carewire.PriorityHigh})
 	require.NoError(t, err)
 	return a
 }

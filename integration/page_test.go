@@ -118,10 +118,10 @@ func (s *stage) publish(t *testing.T, v carewire.Vital) {
 	require.NoError(t, got[0].Err)
 }
 
-func (s *stage) raise(t *testing.T, a carewire.Alert) carewire.Alert {
+func (s *stage) raise(t *testing.T, r carewire.Raise) carewire.Alert {
 	t.Helper()
-	a.Priority = carewire.PriorityHigh
-	a, err := s.hub.Raise(t.Context(), a)
+	r.Priority = carewire.PriorityHigh
+	a, err := s.hub.Raise(t.Context(), r)
 	require.NoError(t, err)
 	return a
 }
@@ -171,9 +171,9 @@ func TestBrowserKeepsAlertsApart(t *testing.T) {
 	ada := b.open("ada", s.server.URL+"/#token=ada")
 	ada.shows("#line", "Live")
 
-	s.raise(t, carewire.Alert{Patient: "p-1", ID: "one", Key: "k", Text: "real"})
-	s.raise(t, carewire.Alert{Patient: "p-2", ID: "one", Key: "k", Text: "real too"})
-	s.raise(t, carewire.Alert{Patient: "p-1", ID: "two", Key: "k", Text: "test", Test: true})
+	s.raise(t, carewire.Raise{Patient: "p-1", ID: "one", Key: "k", Text: "real"})
+	s.raise(t, carewire.Raise{Patient: "p-2", ID: "one", Key: "k", Text: "real too"})
+	s.raise(t, carewire.Raise{Patient: "p-1", ID: "two", Key: "k", Text: "test", Test: true})
 	ada.shows("#alerts-title", "(3)")
 	process.Poll(t, process.Patience, func() (bool, string) {
 		return slices.Equal(ada.alerts(), []string{"one", "one", "two"}), "two alerts and a test"
@@ -202,7 +202,7 @@ func TestBrowserForgetsWhoWasTaken(t *testing.T) {
 	ada.shows("#line", "Live")
 	for _, p := range []string{"p-1", "p-2", "p-3"} {
 		s.publish(t, carewire.HeartRate.Of(p, 71))
-		s.raise(t, carewire.Alert{Patient: p, Key: "k", Text: "of " + p})
+		s.raise(t, carewire.Raise{Patient: p, Key: "k", Text: "of " + p})
 		ada.shows("article.alert", "of "+p)
 	}
 

@@ -31,7 +31,7 @@ func TestServerStopsUnderAHub(t *testing.T) {
 	nurse := n.server.Dial("/", door.Token(carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p1"}}))
 	_, err := nurse.Watch(t.Context(), carewire.WatchOptions{Patients: []string{"p1"}})
 	require.NoError(t, err)
-	a, err := n.hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
+	a, err := n.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
 	require.NoError(t, err)
 	require.Equal(t, "person:step-1", n.pages.Pages(t, 1)[0].To)
 	require.Eventually(t, func() bool {

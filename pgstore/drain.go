@@ -88,10 +88,10 @@ func (e *left) read() (patient string, give func(context.Context, *carewire.Hub)
 			return err
 		}, err
 	default:
-		var a carewire.Alert
-		err = json.Unmarshal([]byte(e.event), &a)
-		return a.Patient, func(ctx context.Context, hub *carewire.Hub) error {
-			_, err := hub.Raise(ctx, a)
+		var r carewire.Raise
+		err = json.Unmarshal([]byte(e.event), &r)
+		return r.Patient, func(ctx context.Context, hub *carewire.Hub) error {
+			_, err := hub.Raise(ctx, r)
 			return err
 		}, err
 	}

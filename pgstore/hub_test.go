@@ -78,7 +78,7 @@ func TestTwoNodes(t *testing.T) {
 				require.Equal(t, carewire.Decimal(strconv.Itoa(60+i)), e.Vital.Value)
 			}
 
-			raised, err := one.hub.Raise(t.Context(), carewire.Alert{Patient: "p1", Key: "k", Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}})
+			raised, err := one.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "k", Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}})
 			require.NoError(t, err)
 			carewiretest.Await(t, nurse, func(e carewire.Event) bool { return e.Alert != nil && e.Alert.Escalation.Level >= 3 })
 			_, err = nurse.Answer(t.Context(), raised.Ref(), carewire.Answer{Do: carewire.AnswerAccept})

@@ -17,14 +17,14 @@ import (
 // It is one INSERT and locks nothing. An alert without an ID gets one, by which
 // it is raised once, whoever dies. The error is a *carewire.ValidationError, or
 // the database's; then tx can only be rolled back.
-func (s *Store) RaiseTx(ctx context.Context, tx pgx.Tx, a carewire.Alert) error {
-	return s.leaveAlert(ctx, onPgx(tx), a)
+func (s *Store) RaiseTx(ctx context.Context, tx pgx.Tx, r carewire.Raise) error {
+	return s.leaveAlert(ctx, onPgx(tx), r)
 }
 
 // RaiseSQL is RaiseTx for a transaction of database/sql, with any driver for
 // PostgreSQL.
-func (s *Store) RaiseSQL(ctx context.Context, tx *sql.Tx, a carewire.Alert) error {
-	return s.leaveAlert(ctx, onSQL(tx), a)
+func (s *Store) RaiseSQL(ctx context.Context, tx *sql.Tx, r carewire.Raise) error {
+	return s.leaveAlert(ctx, onSQL(tx), r)
 }
 
 // ClearTx leaves in the host's own transaction that the condition of an alert is
@@ -81,14 +81,14 @@ func onSQL(tx *sql.Tx) execute {
 	}
 }
 
-func (s *Store) leaveAlert(ctx context.Context, in execute, a carewire.Alert) error {
-	if a.ID == "" {
-		a.ID = rand.Text()
+func (s *Store) leaveAlert(ctx context.Context, in execute, r carewire.Raise) error {
+	if r.ID == "" {
+		r.ID = rand.Text()
 	}
-	if err := a.Validate(); err != nil {
+	if err := r.Validate(); err != nil {
 		return err
 	}
-	return s.leaveOne(ctx, in, leftRaise, a)
+	return s.leaveOne(ctx, in, leftRaise, r)
 }
 
 // cleared is an AlertRef as it is left.

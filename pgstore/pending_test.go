@@ -62,8 +62,8 @@ func (d *drained) log(t *testing.T, patient string, kind carewire.Kind) []carewi
 	return log
 }
 
-func fall(id string) carewire.Alert {
-	return carewire.Alert{Patient: "p1", ID: id, Key: "fall", Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}}
+func fall(id string) carewire.Raise {
+	return carewire.Raise{Patient: "p1", ID: id, Key: "fall", Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}}
 }
 
 // What a transaction left is there if it committed, in order and once; a
@@ -200,7 +200,7 @@ func TestLeavingByDatabaseSQL(t *testing.T) {
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	var invalid *carewire.ValidationError
-	require.ErrorAs(t, d.RaiseSQL(t.Context(), tx, carewire.Alert{Patient: "p1"}), &invalid)
+	require.ErrorAs(t, d.RaiseSQL(t.Context(), tx, carewire.Raise{Patient: "p1"}), &invalid)
 	require.ErrorAs(t, d.PublishSQL(t.Context(), tx, carewire.Vital{}), &invalid)
 	require.NoError(t, d.RaiseSQL(t.Context(), tx, fall("")))
 	require.NoError(t, d.PublishSQL(t.Context(), tx, carewire.HeartRate.Of("p1", 60), carewire.HeartRate.Of("p1", 61)))

@@ -120,16 +120,17 @@ func TestSeveralSensors(t *testing.T) {
 }
 
 // alert gives the chart's Case an alert of the log.
-func (h *chart) alert(a carewire.Alert, change func(*carewire.Alert)) {
+func (h *chart) alert(r carewire.Raise, change func(*carewire.Alert)) {
 	h.seq++
+	a := carewire.Alert{Patient: r.Patient, Key: r.Key, ID: r.ID, Text: r.Text, Priority: r.Priority, Kind: r.Kind, To: r.To, Source: r.Source, Onset: r.Onset}
 	a.Source.By, a.Condition, a.Raised, a.Updated = host, carewire.ConditionPresent, h.now, h.now
 	change(&a)
 	h.c.Alert(carewire.Position{Epoch: "e", Seq: h.seq}, &a)
 	h.take()
 }
 
-func (h *chart) force(a carewire.Alert, rev uint64) {
-	h.alert(a, func(a *carewire.Alert) {
+func (h *chart) force(r carewire.Raise, rev uint64) {
+	h.alert(r, func(a *carewire.Alert) {
 		a.Rev, a.Ended = rev, h.now
 		a.Closed = &carewire.Closing{At: h.now, Reason: "known"}
 	})
@@ -368,10 +369,10 @@ func TestWhatCannotBeJudgedIsSaid(t *testing.T) {
 func TestSilenceOfADeviceIsToldOnce(t *testing.T) {
 	h := newChart(t, high(Timing{}))
 	h.rate(time.Second, 70, 70)
-	h.alert(carewire.Alert{Key: "no-data.mon", Kind: carewire.AlertTechnical}, func(*carewire.Alert) {})
+	h.alert(carewire.Raise{Key: "no-data.mon", Kind: carewire.AlertTechnical}, func(*carewire.Alert) {})
 	h.wait(time.Hour)
 	require.Empty(t, h.story())
-	h.alert(carewire.Alert{Key: "no-data.mon", Kind: carewire.AlertTechnical}, func(a *carewire.Alert) { a.Condition = carewire.ConditionOver })
+	h.alert(carewire.Raise{Key: "no-data.mon", Kind: carewire.AlertTechnical}, func(a *carewire.Alert) { a.Condition = carewire.ConditionOver })
 	h.wait(time.Hour)
 	require.Equal(t, "raised", strings.Fields(h.story())[0])
 }

@@ -70,7 +70,7 @@ func (c *Case) lookBlind() (due millis) {
 	switch {
 	case text == "":
 		t.Kind = Cleared
-		t.Alert = carewire.Alert{Patient: c.patient, Key: blindKey, ID: c.blind.known.id}
+		t.Alert = carewire.Raise{Patient: c.patient, Key: blindKey, ID: c.blind.known.id}
 	default:
 		t.Kind = Raised
 		if c.blind.told {
@@ -78,7 +78,7 @@ func (c *Case) lookBlind() (due millis) {
 		}
 		h := fnv.New32a()
 		h.Write([]byte(text))
-		t.Alert = carewire.Alert{Patient: c.patient, Key: blindKey, ID: c.eventID(blindKey, c.seq, fmt.Sprintf("%08x", h.Sum32())),
+		t.Alert = carewire.Raise{Patient: c.patient, Key: blindKey, ID: c.eventID(blindKey, c.seq, fmt.Sprintf("%08x", h.Sum32())),
 			Kind: carewire.AlertTechnical, Priority: carewire.PriorityMedium, To: c.to, Onset: c.now.time(),
 			Text:   clip("Cannot be judged: "+text+".", 4000),
 			Source: carewire.Source{Rule: blindKey + " v1", Limits: "for " + short(c.maxAway.duration())}}

@@ -93,7 +93,7 @@ type Transition struct {
 	Kind   TransitionKind
 	Seq    uint64           // the entry of the log that caused it
 	At     time.Time        // when
-	Alert  carewire.Alert   // what is to be raised, complete; of Cleared, Patient, Key and ID only
+	Alert  carewire.Raise   // what is to be raised, complete; of Cleared, Patient, Key and ID only
 	Vitals []carewire.Vital // of Published
 
 	index int

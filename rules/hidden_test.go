@@ -18,7 +18,7 @@ func TestNothingShowsInLogs(t *testing.T) {
 	for _, x := range []any{
 		Settings{Limits: map[string]LimitSetting{canary: limit}, Off: map[string]Off{canary: {Reason: canary}}}, limit,
 		Standing{Rule: "r", State: StandingUnknown, Detail: canary, Limits: canary}, Finding{Text: canary, Unknown: canary},
-		Transition{Rule: "r", Alert: carewire.Alert{Patient: canary, Text: canary}}, ReportQuery{Patients: []string{canary}},
+		Transition{Rule: "r", Alert: carewire.Raise{Patient: canary, Text: canary}}, ReportQuery{Patients: []string{canary}},
 	} {
 		var log bytes.Buffer
 		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "value", x)

@@ -170,7 +170,7 @@ func (s *Set) check(a *About) error {
 	if a.Priority == "" {
 		a.Priority = carewire.PriorityMedium
 	}
-	probe := carewire.Alert{Patient: "p", Key: a.Key, Text: a.Text, Priority: a.Priority, Kind: a.Kind, To: a.To,
+	probe := carewire.Raise{Patient: "p", Key: a.Key, Text: a.Text, Priority: a.Priority, Kind: a.Kind, To: a.To,
 		Source: carewire.Source{Rule: a.Key + " " + a.Version}}
 	switch {
 	case a.Key == "" || len(a.Key) > 24:

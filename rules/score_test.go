@@ -228,7 +228,7 @@ func TestNEWS2RaisesByBands(t *testing.T) {
 		h := chartWith(t, adult, NEWS2())
 		h.observe(wellOnAir(c.o))
 		h.wait(time.Minute)
-		got, last := "", carewire.Alert{}
+		got, last := "", carewire.Raise{}
 		for _, f := range h.found {
 			if f.Kind != Published {
 				got, last = string(f.Kind)+" "+string(f.Alert.Priority), f.Alert

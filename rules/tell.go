@@ -26,7 +26,7 @@ func (c *Case) tell(i int, st *state) {
 	}
 	t := Transition{Rule: r.Key, Kind: kind, Seq: seq, At: c.now.time(), index: i, level: st.level}
 	if kind == Cleared {
-		t.Alert = carewire.Alert{Patient: c.patient, Key: r.Key, ID: st.known.id}
+		t.Alert = carewire.Raise{Patient: c.patient, Key: r.Key, ID: st.known.id}
 	} else {
 		t.Alert = c.alertOf(i, st)
 		t.Alert.ID = c.eventID(r.Key, seq, fmt.Sprintf("r%d", st.level))
@@ -49,10 +49,10 @@ func (c *Case) eventID(key string, seq uint64, what string) string {
 }
 
 // alertOf returns the alert of rule i, as it explains itself.
-func (c *Case) alertOf(i int, st *state) carewire.Alert {
+func (c *Case) alertOf(i int, st *state) carewire.Raise {
 	r := &c.set.rules[i]
 	l := r.levels(&r.About)[st.level-1]
-	a := carewire.Alert{Patient: c.patient, Key: r.Key, Text: l.text, Priority: l.priority, Kind: r.Kind, To: c.to, Onset: c.onset(st),
+	a := carewire.Raise{Patient: c.patient, Key: r.Key, Text: l.text, Priority: l.priority, Kind: r.Kind, To: c.to, Onset: c.onset(st),
 		Source: carewire.Source{Rule: r.Key + " v" + r.Version, Limits: clip(r.explain(c, st), 128)}}
 	if a.To == nil || r.To != nil {
 		a.To = r.To

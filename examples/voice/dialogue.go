@@ -58,7 +58,7 @@ func (w *ward) only(bed int) (a carewire.Alert, ok bool) {
 // An answerer carries out what was said. *carewire.Client is one.
 type answerer interface {
 	Answer(context.Context, carewire.AlertRef, carewire.Answer) (carewire.Alert, error)
-	Raise(context.Context, carewire.Alert) (carewire.Alert, error)
+	Raise(context.Context, carewire.Raise) (carewire.Alert, error)
 }
 
 // A dialogue is one command and its confirmation.
@@ -106,7 +106,7 @@ func (d *dialogue) confirm(ctx context.Context, h Heard) (say string, err error)
 	}
 	by := fmt.Sprintf("by speech (%s), confidence %.2f", recogniser, d.heard.Confidence)
 	if d.asked.verb == "call" {
-		_, err = d.client.Raise(ctx, carewire.Alert{Patient: d.caller, Key: "call", Text: "Nurse called", Priority: carewire.PriorityMedium, Kind: carewire.AlertAdvisory,
+		_, err = d.client.Raise(ctx, carewire.Raise{Patient: d.caller, Key: "call", Text: "Nurse called", Priority: carewire.PriorityMedium, Kind: carewire.AlertAdvisory,
 			Source: carewire.Source{Rule: by}})
 		return "The nurses have been called.", err
 	}

@@ -117,7 +117,7 @@ func hospital(ctx context.Context) (*carewire.Client, *ward, func(), error) {
 	go server.Serve(l)
 	stop := func() { hub.Shutdown(ctx); server.Close() }
 	_, err1 := hub.Publish(ctx, carewire.HeartRate.Of("p-2", 72), carewire.OxygenSaturation.Of("p-4", 84))
-	_, err2 := hub.Raise(ctx, carewire.Alert{Patient: "p-4", Key: "spo2", Text: "SpO2 84 % < 90 %", Priority: carewire.PriorityHigh})
+	_, err2 := hub.Raise(ctx, carewire.Raise{Patient: "p-4", Key: "spo2", Text: "SpO2 84 % < 90 %", Priority: carewire.PriorityHigh})
 	client, err3 := carewire.Dial(ctx, "ws://"+l.Addr().String(), &carewire.DialOptions{Token: func(context.Context) (string, error) { return "nurse", nil }})
 	if err := errors.Join(err1, err2, err3); err != nil {
 		stop()

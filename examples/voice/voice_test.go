@@ -36,9 +36,9 @@ func (m *microphone) Answer(_ context.Context, ref carewire.AlertRef, a carewire
 	return carewire.Alert{}, nil
 }
 
-func (m *microphone) Raise(_ context.Context, a carewire.Alert) (carewire.Alert, error) {
-	m.calls = append(m.calls, a.Key)
-	return a, nil
+func (m *microphone) Raise(_ context.Context, r carewire.Raise) (carewire.Alert, error) {
+	m.calls = append(m.calls, r.Key)
+	return carewire.Alert{Key: r.Key}, nil
 }
 
 // fullWard has one open alert in each bed.

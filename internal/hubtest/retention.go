@@ -68,7 +68,7 @@ func (w *ward) publish(vitals ...carewire.Vital) {
 
 func (w *ward) raise(key string) carewire.Alert {
 	w.t.Helper()
-	a, err := w.hub.Raise(w.t.Context(), carewire.Alert{Patient: "p1", Key: key, Text: "x", Priority: carewire.PriorityInfo})
+	a, err := w.hub.Raise(w.t.Context(), carewire.Raise{Patient: "p1", Key: key, Text: "x", Priority: carewire.PriorityInfo})
 	w.must(err)
 	return a
 }

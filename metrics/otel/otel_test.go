@@ -56,7 +56,7 @@ func TestSpans(t *testing.T) {
 	pager := &carewiretest.Recorder{Fail: func(carewire.Page) error { return errors.New("canary gateway") }}
 	hub, err := carewire.New(&carewiretest.Door{}, carewire.NewMemoryStore(nil), &carewire.Options{Trace: otel.Trace(provider), Pager: pager})
 	require.NoError(t, err)
-	_, err = hub.Raise(t.Context(), carewire.Alert{Patient: "canary-p", Key: "canary", Text: "canary", Priority: carewire.PriorityHigh, To: []string{"person:canary"}})
+	_, err = hub.Raise(t.Context(), carewire.Raise{Patient: "canary-p", Key: "canary", Text: "canary", Priority: carewire.PriorityHigh, To: []string{"person:canary"}})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		for _, s := range spans.GetSpans() {

@@ -1,0 +1,129 @@
+package carewire
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// A Raise says that a condition of a patient is present: it opens an alert, or
+// updates the one that is open under the same Patient and Key, as far as its
+// sender is concerned. What becomes of it is an Alert.
+//
+// A Raise shows nothing of itself under fmt's verbs and in slog: only its JSON
+// holds the data.
+type Raise struct {
+	Patient  string    // whose, or SystemPatient; required
+	Key      string    // names the condition; "": the ID
+	ID       string    // event ID of this very raise; "": a new one. If it opens an occurrence, it is Alert.ID
+	Code     string    // a code for the condition
+	System   string    // the code's system
+	Text     string    // what people read; required
+	Priority Priority  // required
+	Kind     AlertKind // "" is physiological
+	Test     bool      // pages nobody but Options.TestRecipients
+
+	NoLatch    bool // the alert ends with its condition, though nobody has accepted; technical and advisory alerts only
+	Unpausable bool // a Pause does not hold it back
+
+	Audience Audience  // zero: staff
+	To       []string  // whom it is addressed to: person:ID, group:ID, role:NAME, patient
+	Source   Source    // why it is raised; By is set by the Hub
+	Onset    time.Time // when the condition began; zero, or in the future: now
+}
+
+// Validate reports what is wrong with r as a *ValidationError; nil if nothing is.
+func (r *Raise) Validate() error {
+	switch {
+	case !validPatient(r.Patient):
+		return invalid("patient", "must be an ID")
+	case r.Key != "" && !validID(r.Key):
+		return invalid("key", "must be an ID")
+	case r.ID != "" && !validID(r.ID):
+		return invalid("event_id", "must be an ID")
+	case r.Code != "" && !validCode(r.Code):
+		return invalid("code", "must be a code")
+	case r.System != "" && !validCode(r.System):
+		return invalid("system", "must be a code system")
+	case r.Text == "" || !validText(r.Text, maxText):
+		return invalid("text", "must be printable text of 1 to 4000 bytes")
+	case r.Priority.rank() == 0:
+		return invalid("priority", "must be high, medium, low or info")
+	case r.Kind != "" && r.Kind != AlertPhysiological && r.Kind != AlertTechnical && r.Kind != AlertAdvisory:
+		return invalid("kind", "must be physiological, technical or advisory")
+	case r.NoLatch && r.Kind != AlertTechnical && r.Kind != AlertAdvisory:
+		return invalid("latch", "must be true for physiological alerts")
+	case r.Audience > AudienceNamed:
+		return invalid("audience", "must be staff, all or named")
+	case !validTime(r.Onset):
+		return invalid("onset", "out of range")
+	case !validText(r.Source.Rule, 128):
+		return invalid("source.rule", "must be printable text of at most 128 bytes")
+	case !validText(r.Source.Limits, 128):
+		return invalid("source.limits", "must be printable text of at most 128 bytes")
+	case r.Source.Unit != "" && !validCode(r.Source.Unit):
+		return invalid("source.unit", "must be a UCUM code")
+	case r.Source.VitalID != "" && !validID(r.Source.VitalID):
+		return invalid("source.vital_id", "must be an ID")
+	case r.Source.Value != "" && r.Source.Value.check() != nil:
+		return within("source.value", r.Source.Value.check())
+	}
+	return checkTo(r.To, 32)
+}
+
+// Again returns what raises a once more, as its leading source has said it, under
+// a new event ID: to change some of it, or to say that it is still so. If the
+// condition is over, it begins anew.
+func (a *Alert) Again() Raise {
+	r := a.asRaise()
+	r.ID, r.Source.By = "", ""
+	if a.Condition == ConditionOver || !a.Open() {
+		r.Onset = time.Time{}
+	}
+	return r
+}
+
+// asRaise returns what of a can be raised.
+func (a *Alert) asRaise() Raise {
+	return Raise{Patient: a.Patient, Key: a.Key, ID: a.ID, Code: a.Code, System: a.System, Text: a.Text, Priority: a.Priority, Kind: a.Kind, Test: a.Test,
+		NoLatch: a.NoLatch, Unpausable: a.Unpausable, Audience: a.Audience, To: slices.Clone(a.To), Source: a.Source, Onset: a.Onset}
+}
+
+// alert returns the alert of which r says that it is present, without what the
+// Hub sets.
+func (r *Raise) alert() Alert {
+	a := Alert{Patient: r.Patient, Key: r.Key, ID: r.ID, Code: r.Code, System: r.System, Text: r.Text, Priority: r.Priority, Kind: r.Kind, Test: r.Test,
+		NoLatch: r.NoLatch, Unpausable: r.Unpausable, Audience: r.Audience, To: slices.Clone(r.To), Source: r.Source, Onset: r.Onset}
+	a.Source.By = ""
+	return a
+}
+
+// decode reads r from s. A strict scanner takes only what a raise may carry.
+func (r *Raise) decode(s *scanner) {
+	var a Alert
+	a.decode(s)
+	*r = a.asRaise()
+}
+
+func (r *Raise) encode(e *encoder) {
+	a := r.alert()
+	a.encode(e)
+}
+
+// MarshalJSON writes r as the wire has the alert that it would open.
+func (r Raise) MarshalJSON() ([]byte, error) { return r.alert().MarshalJSON() }
+
+// UnmarshalJSON reads r leniently, from the JSON of an Alert too. It does not
+// validate.
+func (r *Raise) UnmarshalJSON(b []byte) error {
+	s := scanner{b: b, open: true}
+	r.decode(&s)
+	return s.err
+}
+
+// Format writes nothing of r but its type.
+func (r Raise) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Raise{…}") }
+
+// LogValue hides r from logs.
+func (r Raise) LogValue() slog.Value { return slog.StringValue("carewire.Raise{…}") }
