@@ -374,7 +374,7 @@ func TestReporterPages(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- r.Follow(ctx, hub, carewire.WatchOptions{Patients: []string{"p"}}) }()
 		synctest.Wait()
-		raised, err := hub.Raise(t.Context(), carewire.Alert{Patient: "p", Key: "apnoea", Text: "Apnoea", Priority: carewire.PriorityHigh})
+		raised, err := hub.Raise(t.Context(), carewire.Raise{Patient: "p", Key: "apnoea", Text: "Apnoea", Priority: carewire.PriorityHigh})
 		require.NoError(t, err)
 		conn, err := ln.Accept()
 		require.NoError(t, err)

@@ -144,22 +144,22 @@ func withoutValue(err error) error {
 
 // raise raises an alert.
 func (t *tool) raise(ctx context.Context, args []string) error {
-	a := carewire.Alert{Priority: carewire.PriorityMedium}
-	t.flags.StringVar(&a.Key, "key", "", "names the condition: raising it again updates the alert; without one it is new each time")
-	t.flags.StringVar((*string)(&a.Priority), "priority", string(a.Priority), "high, medium, low or info")
-	t.flags.StringVar((*string)(&a.Kind), "kind", string(carewire.AlertPhysiological), "physiological, technical or advisory")
-	t.flags.StringVar(&a.Code, "code", "", "a code for the condition")
-	t.flags.Var((*list)(&a.To), "to", "whom it is `addressed` to, as person:ID, group:ID or role:NAME; may be given several times")
-	t.flags.BoolVar(&a.Test, "test", false, "it is a drill")
+	r := carewire.Raise{Priority: carewire.PriorityMedium}
+	t.flags.StringVar(&r.Key, "key", "", "names the condition: raising it again updates the alert; without one it is new each time")
+	t.flags.StringVar((*string)(&r.Priority), "priority", string(r.Priority), "high, medium, low or info")
+	t.flags.StringVar((*string)(&r.Kind), "kind", string(carewire.AlertPhysiological), "physiological, technical or advisory")
+	t.flags.StringVar(&r.Code, "code", "", "a code for the condition")
+	t.flags.Var((*list)(&r.To), "to", "whom it is `addressed` to, as person:ID, group:ID or role:NAME; may be given several times")
+	t.flags.BoolVar(&r.Test, "test", false, "it is a drill")
 	rest, err := t.parse(args, 2, 2)
 	if err != nil {
 		return err
 	}
-	a.Patient, a.Text = rest[0], rest[1]
-	if err := a.Validate(); err != nil {
+	r.Patient, r.Text = rest[0], rest[1]
+	if err := r.Validate(); err != nil {
 		return err
 	}
-	return t.alert(ctx, func(ctx context.Context, c *carewire.Client) (carewire.Alert, error) { return c.Raise(ctx, a) })
+	return t.alert(ctx, func(ctx context.Context, c *carewire.Client) (carewire.Alert, error) { return c.Raise(ctx, r) })
 }
 
 // clear says that an alert's condition is over.
