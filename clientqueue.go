@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"container/list"
+	"slices"
 	"time"
 )
 
@@ -22,7 +23,7 @@ func (b *backlog) push(ev Event) { b.events.PushBack(&ev) }
 func (b *backlog) pushVital(ev Event) {
 	key := keyOf(&ev)
 	if old := b.newest[key]; old != nil {
-		if orderedBy(ev.Vital).Before(orderedBy(old.Value.(*Event).Vital)) { // a late one, which replaces nothing
+		if !TakesPlace(orderedBy(ev.Vital), ev.Vital.Received, orderedBy(old.Value.(*Event).Vital)) { // a late one, which replaces nothing
 			b.push(ev)
 			return
 		}
@@ -33,7 +34,7 @@ func (b *backlog) pushVital(ev Event) {
 
 // orderedBy is the time that tells which of two vitals is the newer.
 func orderedBy(v *Vital) time.Time {
-	if !v.Received.IsZero() && v.Time.After(v.Received) {
+	if !v.Received.IsZero() && (v.Time.After(v.Received) || slices.Contains(v.Quality, QualityClock)) {
 		return v.Received
 	}
 	return v.Time

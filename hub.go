@@ -99,6 +99,7 @@ func (h *Hub) connect() {
 		return err
 	}
 	h.clock = newClock(h.store.Store, h.log)
+	h.store.now = h.now
 	h.open = newOpenIndex(h.background, h.store)
 	h.logs = &logs{store: h.store, now: h.now, append: h.append}
 	h.tickets = newTickets(h.logs, h.opt.TicketsInStore)

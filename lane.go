@@ -34,8 +34,8 @@ type lane struct {
 
 	cursors map[string]*cursor // the appender's: the patients watched
 	rest    []string           // the appender's: of whom the heads are still to be compared
-	keys    map[string]map[string]bool
-	failed  bool // the last append's outcome is unknown
+	charts  map[string]*chart  // the appender's: what is known of patients' vitals
+	failed  bool               // the last append's outcome is unknown
 
 	batches chan []delivery
 	watches map[string]*watchers // the fan-out's
@@ -49,6 +49,8 @@ type job struct {
 	at    int64              // when it came, in ticks; the lane's
 	quiet bool               // to watchers it is a gap
 	done  func(AppendResult) // called by the fan-out; must not block
+
+	replaces bool // entry is a vital that corrects or withdraws another
 
 	attach, detach *watch
 }
@@ -83,7 +85,7 @@ type watchers struct {
 }
 
 func newLane(h *Hub) *lane {
-	return &lane{hub: h, wake: make(chan struct{}, 1), cursors: make(map[string]*cursor), keys: make(map[string]map[string]bool),
+	return &lane{hub: h, wake: make(chan struct{}, 1), cursors: make(map[string]*cursor), charts: make(map[string]*chart),
 		batches: make(chan []delivery, 1), watches: make(map[string]*watchers)}
 }
 
@@ -209,7 +211,7 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 		if j.entry == nil {
 			continue
 		}
-		first, err := l.room(ctx, j.entry)
+		first, err := l.admit(ctx, &jobs[i])
 		if err != nil {
 			out = append(out, delivery{done: j.done, result: AppendResult{Err: err}})
 			continue
@@ -229,7 +231,7 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 	}
 	for _, k := range fresh {
 		if err != nil || results[k].Err != nil {
-			delete(l.keys, entries[k].Patient) // to be read again
+			delete(l.charts, entries[k].Patient) // to be read again
 		}
 	}
 	if err != nil {
@@ -240,6 +242,7 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 		return out
 	}
 	for k, i := range at {
+		l.appended(&entries[k], results[k])
 		out = l.number(ctx, out, &jobs[i], results[k])
 	}
 	return out
@@ -384,39 +387,4 @@ func (l *lane) join(ctx context.Context, jobs []job, out []delivery) []delivery 
 		}
 	}
 	return out
-}
-
-const keysOf = 20000 // patients whose keys of vitals are kept in mind
-
-// room refuses a vital of one key too many for its patient. It reports whether
-// it is the first of its key.
-func (l *lane) room(ctx context.Context, e *Entry) (first bool, err error) {
-	if e.Kind != KindVital {
-		return false, nil
-	}
-	known := l.keys[e.Patient]
-	if known == nil {
-		latest, _, err := l.hub.store.Latest(ctx, e.Patient)
-		if err != nil {
-			return false, ErrUnavailable
-		}
-		known = make(map[string]bool)
-		for _, v := range latest {
-			if v.Kind == KindVital {
-				known[v.Key] = true
-			}
-		}
-		if len(l.keys) >= keysOf {
-			clear(l.keys)
-		}
-		l.keys[e.Patient] = known
-	}
-	if known[e.Key] {
-		return false, nil
-	}
-	if len(known) >= l.hub.opt.MaxKeys {
-		return false, errLimit
-	}
-	known[e.Key] = true
-	return true, nil
 }

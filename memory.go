@@ -132,7 +132,7 @@ func (s *MemoryStore) append(e *Entry) AppendResult {
 	if e.Key != "" {
 		l.keys[e.Key] = key
 		key.rev = max(key.rev, e.Rev)
-		if key.newest == nil || e.Kind != KindVital || !e.Time.Before(key.newest.Time) {
+		if key.newest == nil || e.Kind != KindVital || TakesPlace(e.Time, e.Received, key.newest.Time) {
 			s.setNewest(key, e)
 		}
 	}

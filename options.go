@@ -114,6 +114,10 @@ type Options struct {
 	MaxNotices int
 	// MaxKeys bounds the different vitals of one patient. The default is 256.
 	MaxKeys int
+	// KeyLife is how long a vital's key that is not heard keeps its place when a
+	// patient has MaxKeys of them. One that is not heard for seven days is no
+	// longer among the newest vitals in any case. The default is 24 hours.
+	KeyLife time.Duration
 
 	// Limits on what waits for clients.
 
@@ -217,6 +221,7 @@ func (o *Options) withDefaults() Options {
 			*d = 1 << 60
 		}
 	}
+	duration(&c.KeyLife, 24*time.Hour)
 	duration(&c.AlertLag, 30*time.Second)
 	duration(&c.CallTimeout, 5*time.Second)
 	duration(&c.MaxHold.High, time.Hour)

@@ -386,7 +386,7 @@ func (w *watch) replace(f *frame) bool {
 			continue
 		}
 		w.out.hub.stats.replaced.Add(1)
-		if f.entry.Time.Before(q.entry.Time) {
+		if !TakesPlace(f.entry.Time, f.entry.Received, q.entry.Time) {
 			return false
 		}
 		w.out.bytes -= len(w.bytesOf(q))

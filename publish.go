@@ -75,7 +75,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 			submit()
 			to = l
 		}
-		jobs = append(jobs, job{entry: &e, done: func(a AppendResult) {
+		jobs = append(jobs, job{entry: &e, replaces: vitals[i].Replaces != "", done: func(a AppendResult) {
 			if a.Err == nil && !a.Repeated {
 				h.stats.in.Add(1)
 			}

@@ -61,9 +61,18 @@ type Entry struct {
 	ID     string   // the sender's own ID of the event; "" is never compared
 	Sum    [16]byte // digest of the request, by which a retry is told from a reuse of ID
 
-	Time     time.Time // when it was measured or happened: decides the newest vital of a Key, and ReadQuery's From and To
+	Time     time.Time // when it was measured or happened: decides the newest vital of a Key (TakesPlace), and ReadQuery's From and To
 	Received time.Time // when the Hub took it in: decides retention
 	Data     []byte    // the event's object as JSON
+}
+
+// TakesPlace reports whether a vital of that Time and Received takes the place of
+// the newest of its key, which has the Time newest: unless it was measured before
+// that, and came after. What came before the newest is said to have been measured
+// comes by a clock that was set back meanwhile: then it is the newest. A zero
+// Received says nothing.
+func TakesPlace(at, received, newest time.Time) bool {
+	return !at.Before(newest) || newest.After(received) && !received.IsZero()
 }
 
 // AppendResult says what became of one entry of an Append.
@@ -156,14 +165,14 @@ type Store interface {
 	// after.Seq has been pruned, whatever else q says.
 	Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error)
 
-	// Latest returns, from one consistent view, the newest vital of each key
-	// (the greatest Time, then the greatest Seq) and the newest revision of
-	// every key whose newest revision is open, in order of Seq, and the head.
-	// Timers are left out.
+	// Latest returns, from one consistent view, the newest vital of each key and
+	// the newest revision of every key whose newest revision is open, in order of
+	// Seq, and the head. Timers are left out. A vital becomes the newest of its key
+	// when it is appended, if TakesPlace says so; else it joins the log and no more.
 	Latest(ctx context.Context, patient string) ([]Entry, Head, error)
 
-	// Get returns the newest state of a key, ended ones too: for vitals by Time
-	// then Seq, for all others the greatest Seq. ErrNotFound if there is none.
+	// Get returns the newest state of a key, ended ones too: of vitals the newest
+	// as for Latest, of all others the greatest Seq. ErrNotFound if there is none.
 	Get(ctx context.Context, patient, key string) (Entry, error)
 
 	// Heads returns the head of each patient, in the order asked for.

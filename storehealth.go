@@ -25,6 +25,7 @@ const (
 type guardedStore struct {
 	Store
 	trace   Trace
+	now     func() time.Time // set before it is used
 	mu      sync.Mutex
 	calls   map[*time.Time]struct{} // when the calls under way began
 	failed  bool                    // the last call to end had failed
@@ -178,7 +179,7 @@ func (g *guardedStore) readAsked(ctx context.Context, patient string, after Posi
 func (g *guardedStore) Latest(ctx context.Context, patient string) (e []Entry, h Head, err error) {
 	defer g.begin()(&err)
 	e, h, err = g.Store.Latest(ctx, patient)
-	return sinceDischarge(sound(e)), h, err
+	return shown(sinceDischarge(sound(e)), g.now()), h, err
 }
 
 func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, err error) {

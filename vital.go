@@ -76,7 +76,7 @@ func (a AbsentReason) known() bool {
 // Quality is a flag on a Vital, after the HL7 device profiles (uv/pocd).
 type Quality string
 
-// The flags. The Hub itself sets QualityQuestionable, QualityFuture and QualityLate.
+// The flags. The Hub itself sets QualityQuestionable, QualityFuture, QualityLate and QualityClock.
 const (
 	QualityInvalid      Quality = "invalid"
 	QualityQuestionable Quality = "questionable" // outside the plausible range, or diastolic above systolic
@@ -88,6 +88,7 @@ const (
 	QualityAlarmOff     Quality = "alarm-off"
 	QualityFuture       Quality = "future" // the device's clock is ahead of the Hub's
 	QualityLate         Quality = "late"   // measured long before it was received, or the device's clock is behind
+	QualityClock        Quality = "clock"  // the device's clock was set back: Received orders this reading, and Time says little
 )
 
 // VitalStatus says what a Vital is to the record.
@@ -277,7 +278,7 @@ func (v *Vital) accept(now time.Time, age AgeClass) (at time.Time, err error) {
 	}
 	v.Time = v.Time.UTC().Truncate(time.Millisecond)
 	v.Quality = slices.DeleteFunc(slices.Clone(v.Quality), func(q Quality) bool {
-		return q == QualityFuture || q == QualityLate
+		return q == QualityFuture || q == QualityLate || q == QualityClock
 	})
 	flag := func(set bool, q Quality) {
 		if set && !slices.Contains(v.Quality, q) {
@@ -307,7 +308,7 @@ func (v *Vital) key() string {
 }
 
 var knownQuality = map[Quality]bool{QualityInvalid: true, QualityQuestionable: true, QualityCalibration: true, QualityValidated: true,
-	QualityEarly: true, QualityBusy: true, QualityInAlarm: true, QualityAlarmOff: true, QualityFuture: true, QualityLate: true}
+	QualityEarly: true, QualityBusy: true, QualityInAlarm: true, QualityAlarmOff: true, QualityFuture: true, QualityLate: true, QualityClock: true}
 
 // decode reads v from s; received is the server's to set and only an open
 // scanner takes it.

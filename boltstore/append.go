@@ -24,7 +24,7 @@ type item struct {
 	kind                     carewire.Kind
 	open                     bool
 	rev                      uint64
-	due, time                time.Time
+	due, time, received      time.Time
 	sum                      [16]byte
 	digest                   digest // if there is an ID
 	encoded                  []byte
@@ -50,7 +50,7 @@ func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewir
 	for i := range entries {
 		e := &entries[i]
 		it := &r.items[i]
-		*it = item{e.Patient, e.Key, e.Sender, e.ID, e.Kind, e.Open, e.Rev, e.Due, e.Time, e.Sum, digest{}, encodeEntry(e)}
+		*it = item{e.Patient, e.Key, e.Sender, e.ID, e.Kind, e.Open, e.Rev, e.Due, e.Time, e.Received, e.Sum, digest{}, encodeEntry(e)}
 		if e.ID != "" {
 			it.digest = digestOf(e.Sender, e.ID)
 		}
@@ -299,7 +299,7 @@ func (f *flush) write(p *patient, st liveState, it *item) carewire.AppendResult 
 	seq := p.advance(epoch, class)
 	place(it.encoded, epoch, seq, p.must(), p.counts[class])
 	if it.key != "" {
-		st.now.take(it.kind, seq, it.rev, it.open, it.due, it.time)
+		st.now.take(it.kind, seq, it.rev, it.open, it.due, it.time, it.received)
 		p.states[it.key] = st
 	}
 	if class == vitals {

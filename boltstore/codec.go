@@ -306,9 +306,9 @@ func parseState(b []byte) (state, error) {
 }
 
 // take makes an entry the newest state, if it is.
-func (s *state) take(kind carewire.Kind, seq, rev uint64, open bool, due, time time.Time) {
+func (s *state) take(kind carewire.Kind, seq, rev uint64, open bool, due, time, received time.Time) {
 	s.rev = max(s.rev, rev)
-	if s.seq == 0 || kind != carewire.KindVital || !time.Before(s.time) {
+	if s.seq == 0 || kind != carewire.KindVital || carewire.TakesPlace(time, received, s.time) {
 		s.seq, s.kind, s.open, s.due, s.time = seq, kind, open, due.UTC(), time.UTC()
 	}
 }

@@ -260,7 +260,7 @@ func (s *Store) replayEntry(v view, encoded []byte, journal uint64) error {
 			return err
 		}
 		if r.seq > st.now.seq { // else the state knows of it
-			st.now.take(r.kind, r.seq, r.rev, r.open, r.due, r.time)
+			st.now.take(r.kind, r.seq, r.rev, r.open, r.due, r.time, r.received)
 		}
 		p.states[key] = st
 	}

@@ -49,12 +49,12 @@ func Observation(v carewire.Vital) ([]byte, error) {
 }
 
 // Unsaid lists the members of v that an Observation cannot say, by their names on
-// carewire's wire: "every", and the qualities late and future.
+// carewire's wire: "every", and the qualities late, future and clock.
 func Unsaid(v carewire.Vital) (members []string) {
 	if v.Every != 0 {
 		members = append(members, "every")
 	}
-	for _, q := range []carewire.Quality{carewire.QualityLate, carewire.QualityFuture} {
+	for _, q := range []carewire.Quality{carewire.QualityLate, carewire.QualityFuture, carewire.QualityClock} {
 		if slices.Contains(v.Quality, q) {
 			members = append(members, "quality "+string(q))
 		}

@@ -345,7 +345,7 @@ func (f *flush) take(it *item) carewire.AppendResult {
 
 // take makes an entry the newest state, if it is.
 func (st *state) take(it *item) {
-	newest := st.seq == 0 || it.Kind != carewire.KindVital || !it.Time.Before(st.time)
+	newest := st.seq == 0 || it.Kind != carewire.KindVital || carewire.TakesPlace(it.Time, it.Received, st.time)
 	st.moved = st.moved || newest || it.Rev > st.rev
 	st.rev = max(st.rev, it.Rev)
 	if newest {

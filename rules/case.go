@@ -233,6 +233,9 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 	}
 	r.id.set(v.ID)
 	measured := min(millisOf(v.Time), c.now)
+	if slices.Contains(v.Quality, carewire.QualityClock) {
+		measured = c.now
+	}
 	if lag := c.now - measured; !s.taken || lag < s.lag {
 		s.lag = lag
 	}

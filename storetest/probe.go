@@ -209,11 +209,11 @@ var t0 = time.Date(2026, time.March, 1, 8, 0, 0, 123_456_000, time.UTC)
 
 const day = 24 * time.Hour
 
-// vital is a measurement taken at t0 + at.
+// vital is a measurement taken at t0 + at, which came a minute later.
 func vital(patient, key string, at time.Duration) carewire.Entry {
 	return carewire.Entry{
 		Patient: patient, Kind: carewire.KindVital, Key: key, Audience: carewire.AudienceAll, Sender: "monitor-1",
-		Time: t0.Add(at), Received: t0.Add(at), Data: fmt.Appendf(nil, `{"at":"%v"}`, at),
+		Time: t0.Add(at), Received: t0.Add(at + time.Minute), Data: fmt.Appendf(nil, `{"at":"%v"}`, at),
 	}
 }
 

@@ -99,7 +99,7 @@ var readRules = []rule{
 
 // stateRules are about Latest, Get and Heads.
 var stateRules = []rule{
-	{"late vital", "the newest vital of a key is the one with the greatest Time: what comes late joins the log and no more", func(p *probe) {
+	{"late vital", "a vital becomes the newest of its key if TakesPlace says so: what comes late joins the log and no more", func(p *probe) {
 		added := p.add(vital("a", "hr", 2*time.Second), vital("a", "hr", time.Second))
 		late := p.add(vital("a", "hr", 0))
 		got, _ := p.latest("a")
@@ -108,6 +108,15 @@ var stateRules = []rule{
 		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), append(added, late...))
 		newer := p.add(vital("a", "hr", 3*time.Second))
 		p.same("Get", []carewire.Entry{p.get("a", "hr")}, newer)
+	}},
+	{"clock set back", "a vital that came before the newest is said to have been measured is the newest: the clock was set back", func(p *probe) {
+		p.add(vital("a", "hr", time.Hour), vital("b", "hr", time.Hour))
+		back := p.add(vital("a", "hr", 0), vital("b", "hr", time.Second), vital("b", "hr", 2*time.Second))
+		got, _ := p.latest("a")
+		p.same("Latest", got, back[:1])
+		p.same("Get", []carewire.Entry{p.get("b", "hr")}, back[2:])
+		p.add(vital("b", "hr", time.Second))
+		p.same("Get after a late one", []carewire.Entry{p.get("b", "hr")}, back[2:])
 	}},
 	{"vitals of one time", "of vitals with the same Time the one with the greatest Seq is the newest", func(p *probe) {
 		p.add(vital("a", "hr", 0))
@@ -161,7 +170,7 @@ var stateRules = []rule{
 		}
 		p.together(writer, reader, reader)
 	}},
-	{"get", "Get returns the newest state of a key, ended ones too: for vitals by Time then Seq, for all others the greatest Seq; ErrNotFound if there is none", func(p *probe) {
+	{"get", "Get returns the newest state of a key, ended ones too: of vitals the newest as for Latest, of all others the greatest Seq; ErrNotFound if there is none", func(p *probe) {
 		early := ended("a", "x", 2)
 		early.Time = t0.Add(-time.Hour)
 		all := p.add(alert("a", "x", 1, 0), early, timer("a", "t", 1, 0), vital("a", "hr", 0), vital("b", "bp", 0), notice("a"))

@@ -87,8 +87,9 @@ export class Patient {
   /** @param {HeldVital} v */
   #takeVital(v) {
     const key = [v.code, v.system ?? "loinc", v.device, v.site, v.test].join(" "), old = this.vitals.get(key);
-    v.at = Math.min(Date.parse(v.time ?? ""), Date.parse(v.received ?? ""));
-    if (!old || v.at >= old.at) this.vitals.set(key, v); // a late one does not take the place of a newer one
+    const received = Date.parse(v.received ?? "");
+    v.at = v.quality?.includes("clock") ? received : Math.min(Date.parse(v.time ?? ""), received);
+    if (!old || v.at >= old.at || old.at > received) this.vitals.set(key, v); // a late one does not take the place of a newer one
   }
 
   /** @param {import("./types.js").Alert} a */

@@ -1,0 +1,228 @@
+package carewire
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	chartsMost   = 20000              // patients whose charts a lane keeps
+	snapshotLife = 7 * 24 * time.Hour // a key that is not heard for so long is no longer shown
+	chartLife    = time.Minute        // a chart that others have written to is read again after that
+	clockStep    = time.Second        // what a device's clock may be off without being taken for one that was set back
+)
+
+// A chart is what a lane keeps in mind of the vitals of one patient.
+type chart struct {
+	series map[string]*series      // by key
+	clocks map[string]*deviceClock // by device
+	last   uint64                  // the number of the last entry that this Hub has appended; 0: none yet
+	read   int64                   // when it was read from the Store, in ticks
+	stale  bool                    // others have written to the log
+}
+
+// A series is the vitals of one key.
+type series struct {
+	clock *deviceClock
+	heard time.Time     // when the last one was received
+	time  time.Time     // when the newest was measured, by its device's clock
+	lag   time.Duration // how long after that it was received
+	// The first of those that are older than the newest, and when it was received;
+	// zero: there is none.
+	odd, oddHeard time.Time
+}
+
+// A deviceClock is the clock of a device, as its readings show it.
+type deviceClock struct {
+	back bool // it was set back: what it says orders nothing
+}
+
+// place returns the time by which a reading is ordered that was measured at a time
+// by its device's clock. back says that this is when it was received, because the
+// clock was set back.
+//
+// A reading from before the one before it may come late, or by a clock that was set
+// back. Such a clock goes on from there as fast as time does. What was kept during
+// an outage comes faster than it was measured, or between newer readings.
+func (s *series) place(at, received time.Time) (by time.Time, back bool) {
+	s.heard = received
+	lag := received.Sub(at)
+	behind := lag > s.lag+clockStep
+	switch {
+	case behind && s.clock.back:
+		return received, true
+	case !behind || !at.Before(s.time):
+		s.clock.back, s.time, s.lag, s.odd = false, at, lag, time.Time{}
+		return at, false
+	case s.odd.IsZero():
+		s.odd, s.oddHeard = at, received
+		return at, false
+	}
+	went, took := at.Sub(s.odd), received.Sub(s.oddHeard)
+	switch {
+	case took < clockStep: // too early to tell
+		return at, false
+	case went > 0 && (went-took).Abs() <= max(clockStep, took/4):
+		s.clock.back = true
+		return received, true
+	}
+	s.odd, s.oddHeard = at, received
+	return at, false
+}
+
+// readChart reads what is known of a patient's vitals from the Store.
+func (l *lane) readChart(ctx context.Context, patient string) (*chart, error) {
+	latest, _, err := l.hub.store.Latest(ctx, patient)
+	if err != nil {
+		return nil, ErrUnavailable
+	}
+	c := &chart{series: make(map[string]*series), clocks: make(map[string]*deviceClock), read: l.hub.ticks()}
+	for i := range latest {
+		e := &latest[i]
+		if e.Kind != KindVital {
+			continue
+		}
+		s := c.begin(e.Key)
+		s.heard, s.time, s.lag = e.Received, e.Time, e.Received.Sub(e.Time)
+		if hasQuality(e, QualityClock) {
+			s.clock.back = true
+		}
+	}
+	return c, nil
+}
+
+// begin adds a series.
+func (c *chart) begin(key string) *series {
+	s := &series{}
+	c.series[key] = s
+	device := deviceOf(key)
+	if s.clock = c.clocks[device]; s.clock == nil {
+		s.clock = &deviceClock{}
+		if device != "" {
+			c.clocks[device] = s.clock
+		}
+	}
+	return s
+}
+
+// deviceOf returns the device that a key of vitals names, with what tells test
+// data apart; "": none.
+func deviceOf(key string) string {
+	prefix, _, _ := strings.Cut(key, "/")
+	if parts := strings.SplitN(key, " ", 4); len(parts) == 4 && parts[2] != "" {
+		return prefix + "/" + parts[2]
+	}
+	return ""
+}
+
+// makeRoom lets the key give its place up that has not been heard for the longest
+// time, if that is longer than life.
+func (c *chart) makeRoom(now time.Time, life time.Duration) bool {
+	oldest := ""
+	for key, s := range c.series {
+		if oldest == "" || s.heard.Before(c.series[oldest].heard) {
+			oldest = key
+		}
+	}
+	if oldest == "" || now.Sub(c.series[oldest].heard) < life {
+		return false
+	}
+	delete(c.series, oldest)
+	return true
+}
+
+// chartOf returns the chart of a patient; nil if the Store cannot be read.
+func (l *lane) chartOf(ctx context.Context, patient string) (*chart, error) {
+	old := l.charts[patient]
+	if old != nil && !old.stale {
+		return old, nil
+	}
+	c, err := l.readChart(ctx, patient)
+	if err != nil {
+		return nil, err
+	}
+	for key, s := range c.series {
+		if old != nil && old.series[key] != nil {
+			s.odd, s.oddHeard = old.series[key].odd, old.series[key].oddHeard
+		}
+	}
+	if len(l.charts) >= chartsMost {
+		clear(l.charts)
+	}
+	l.charts[patient] = c
+	return c, nil
+}
+
+// admit refuses a vital of one key too many for its patient, and puts others in
+// their place by the clock that counts. It reports whether it is the first of its key.
+func (l *lane) admit(ctx context.Context, j *job) (first bool, err error) {
+	e := j.entry
+	if e.Kind != KindVital || e.Key == "" {
+		return false, nil
+	}
+	c, err := l.chartOf(ctx, e.Patient)
+	if err != nil {
+		return false, err
+	}
+	s := c.series[e.Key]
+	if first = s == nil; first {
+		for len(c.series) >= l.hub.opt.MaxKeys {
+			if !c.makeRoom(e.Received, l.hub.opt.KeyLife) {
+				return false, errLimit
+			}
+		}
+		s = c.begin(e.Key)
+		s.time = e.Time
+	}
+	if j.replaces {
+		return first, nil
+	}
+	by, back := s.place(e.Time, e.Received)
+	if e.Time = by; back {
+		flagClock(e)
+	}
+	return first, nil
+}
+
+// appended notes that this Hub has appended an entry. A chart that others have
+// written to as well is read again before long.
+func (l *lane) appended(e *Entry, r AppendResult) {
+	c := l.charts[e.Patient]
+	if c == nil || r.Err != nil || r.Repeated {
+		return
+	}
+	foreign := c.last > 0 && r.Seq != c.last+1
+	c.last = r.Seq
+	c.stale = c.stale || foreign && time.Duration(l.hub.ticks()-c.read) > chartLife
+}
+
+// shown leaves out of the newest entries of a patient the vitals whose key has not
+// been heard for long.
+func shown(entries []Entry, now time.Time) []Entry {
+	return slices.DeleteFunc(entries, func(e Entry) bool { return e.Kind == KindVital && now.Sub(e.Received) > snapshotLife })
+}
+
+// hasQuality reports whether the vital of e has a flag, which only the Hub sets.
+func hasQuality(e *Entry, q Quality) bool {
+	if !bytes.Contains(e.Data, []byte(`"`+string(q)+`"`)) {
+		return false
+	}
+	var v Vital
+	return v.UnmarshalJSON(e.Data) == nil && slices.Contains(v.Quality, q)
+}
+
+// flagClock says in the vital of e that its device's clock was set back: whether it
+// is late then is not known.
+func flagClock(e *Entry) {
+	var v Vital
+	if v.UnmarshalJSON(e.Data) != nil {
+		return
+	}
+	v.Quality = append(slices.DeleteFunc(v.Quality, func(q Quality) bool { return q == QualityLate }), QualityClock)
+	var w encoder
+	v.encode(&w)
+	e.Data = w.b
+}
