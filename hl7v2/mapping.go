@@ -33,6 +33,11 @@ type Mapping struct {
 type Reading struct {
 	Vital carewire.Vital
 	OBX   []int // the observations it was made of, each counted from 1 in the message
+	// Status is corrected or entered-in-error if OBX-11 says that this corrects (C)
+	// or withdraws (D, W) an earlier one, which the message does not name: that is to
+	// be looked up, and Vital.Status and Replaces are then to be set. Of a withdrawal
+	// Vital says what was withdrawn, and perhaps its value. Else it is "".
+	Status carewire.VitalStatus
 }
 
 // Readings returns the vitals of an ORU^R01, in order, and what was refused. A
@@ -105,6 +110,7 @@ type pressure struct {
 	at    int    // its place in readings
 	v     carewire.Vital
 	obx   int
+	is    carewire.VitalStatus
 }
 
 func (r *reader) refuse(field int, code, reason string) {
@@ -121,7 +127,7 @@ func (r *reader) observe(s Segment) {
 		r.refuse(3, codeNotFound, reason)
 		return
 	}
-	if !found && r.mapping.Other == nil || s.Field(2).Raw() == "NA" || s.Field(2).Raw() == "ED" {
+	if !found && r.mapping.Other == nil || s.Field(2).Raw() == "NA" || s.Field(2).Raw() == "ED" || empty(s) {
 		return
 	}
 	if !r.whose() {
@@ -148,8 +154,18 @@ func (r *reader) observe(s Segment) {
 		r.refuse(field, codeDataType, reason)
 		return
 	}
-	r.take(v, s)
+	r.take(v, s, statuses[s.Field(11).String()])
 }
+
+// empty reports whether an OBX says nothing of a value by its OBX-11: the order is
+// only described (O), or what was sent as preliminary is now final (U).
+func empty(s Segment) bool {
+	status := s.Field(11).String()
+	return s.Field(5).Empty() && (status == "O" || status == "U")
+}
+
+// statuses are the letters of OBX-11 (HL7 table 0085) by which a vital replaces another.
+var statuses = map[string]carewire.VitalStatus{"C": carewire.VitalCorrected, "D": carewire.VitalEnteredInError, "W": carewire.VitalEnteredInError}
 
 // whose says whether it is known whose observation this is; if not, that is
 // reported once for the patient.
@@ -196,17 +212,18 @@ func (r *reader) vital(s Segment, t target) (v carewire.Vital, ok bool) {
 		v.Method = method
 	}
 	f, status := readFlags(s.Field(8)), s.Field(11).String()
-	if status == "D" || status == "W" {
-		r.refuse(11, codeNotFound, "a withdrawal names no vital")
-		return v, false
-	}
 	v.Quality = f.quality
 	field := s.Field(5)
 	nothing := field.Null() || strings.Trim(field.Raw(), " "+string(r.visit.Message.seps.Component)) == ""
 	if f.none || nothing || slices.Contains(r.mapping.NoValue, field.Component(1).String()) {
 		v.Absent = carewire.AbsentUnknown
-		if status == "X" {
+		switch status {
+		case "X":
 			v.Absent = carewire.AbsentError
+		case "I": // pending
+			v.Absent = carewire.AbsentTemporary
+		case "N": // not sought
+			v.Absent = carewire.AbsentNotPerformed
 		}
 		if f.absent != "" {
 			v.Absent = f.absent

@@ -104,6 +104,11 @@ func TestReadings(t *testing.T) {
 				v.Code, v.Value, v.Unit, v.Coded = "80288-4", "", "", &carewire.Coding{System: "snomed", Code: "248234008"}
 			})},
 
+		{"pending", "OBX|1|NM|" + hr + "||||||||I|||" + minute, absent("temp-unknown")},
+		{"not sought", "OBX|1|NM|" + hr + "||||||||N|||" + minute, absent("not-performed")},
+
+		{"final now, sent before", "OBX|1|NM|" + hr + "||||||||U|||" + minute, nil},
+		{"an order without a result", "OBX|1|NM|" + hr + "||||||||O|||" + minute, nil},
 		{"a device", "OBX|1||69965^MDC_DEV_MON_PHYSIO_MULTI_PARAM_MDS^MDC|1.0.0.0|||||||X", nil},
 		{"a code that nothing is known of", "OBX|1|TX|x^Bowel movement^99X||Yes||||||F", nil},
 		{"a wave", "OBX|1|NA|150452^MDC_PULS_OXIM_PLETH^MDC||1^2^3||||||R", nil},
@@ -142,7 +147,6 @@ func TestReadingsRefused(t *testing.T) {
 		{"an unknown comparator", "OBX|1|SN|" + hr + "||<>^72|" + bpm + "|||||R|||" + minute, "OBX[1]: comparator: unknown"},
 		{"a time without zone", "OBX|1|NM|" + hr + "||72|" + bpm + "|||||R|||20260105120000", "OBX[1]-14: must have a zone"},
 		{"no time", "OBX|1|NM|" + hr + "||72|" + bpm + "|||||R|||20260105", "OBX[1]-14: must be a time, to the minute at least"},
-		{"withdrawn", "OBX|1|NM|" + hr + "||72|" + bpm + "|||||D|||" + minute, "OBX[1]-11: a withdrawal names no vital"},
 		{"consciousness in a house's own words", "OBX|1|CWE|80288-4^x^LN||A^Alert^99X||||||F|||" + minute, "OBX[1]-5: must be a code of SNOMED CT or LOINC"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

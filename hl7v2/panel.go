@@ -9,9 +9,9 @@ import (
 )
 
 // take adds a vital, or keeps it back if it is a pressure of a panel.
-func (r *reader) take(v carewire.Vital, s Segment) {
+func (r *reader) take(v carewire.Vital, s Segment, is carewire.VitalStatus) {
 	parts := []string{carewire.SystolicPressure.Code, carewire.DiastolicPressure.Code, carewire.MeanPressure.Code}
-	r.readings = append(r.readings, Reading{v, []int{r.index}})
+	r.readings = append(r.readings, Reading{v, []int{r.index}, is})
 	if !slices.Contains(parts, v.Code) || v.System != carewire.LOINC || v.Comparator != "" {
 		return
 	}
@@ -19,7 +19,24 @@ func (r *reader) take(v carewire.Vital, s Segment) {
 	place := s.Field(4).String()
 	place = place[:max(0, strings.LastIndexByte(place, '.'))]
 	group := strings.Join([]string{place, v.Site, v.Method, v.Device, v.Time.String(), strconv.FormatBool(v.Test)}, "\x00")
-	r.pressures = append(r.pressures, pressure{group, len(r.readings) - 1, v, r.index})
+	r.pressures = append(r.pressures, pressure{group, len(r.readings) - 1, v, r.index, is})
+}
+
+// join adds a part with its status to a panel, which is withdrawn if all its parts
+// are, and corrected if any is corrected or withdrawn.
+func (r *Reading) join(part carewire.Component, is carewire.VitalStatus) {
+	const withdrawn = carewire.VitalEnteredInError
+	added := []carewire.Component{part}
+	if is != r.Status {
+		switch {
+		case is == withdrawn:
+			failed(added)
+		case r.Status == withdrawn:
+			failed(r.Vital.Components)
+		}
+		r.Status = carewire.VitalCorrected
+	}
+	r.Vital.Components = append(r.Vital.Components, added...)
 }
 
 // flush makes panels of the pressures of an order. A panel takes the place of
@@ -33,7 +50,7 @@ func (r *reader) flush() {
 		if begun {
 			panel := &r.readings[at]
 			if !slices.ContainsFunc(panel.Vital.Components, func(c carewire.Component) bool { return c.Code == part.Code }) {
-				panel.Vital.Components = append(panel.Vital.Components, part)
+				panel.join(part, p.is)
 				panel.OBX = append(panel.OBX, p.obx)
 				for _, q := range p.v.Quality {
 					if !slices.Contains(panel.Vital.Quality, q) {

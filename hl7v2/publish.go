@@ -19,32 +19,75 @@ const perPublish = 100
 // all is sent again, and what was stored is recognised.
 func (s *Server) publish(ctx context.Context, m *Message) []*Error {
 	readings, errs := s.opt.Mapping.Readings(m, func(v Visit) (string, error) { return s.opt.Patient(ctx, v) })
-	vitals := make([]carewire.Vital, len(readings))
-	for i, r := range readings {
-		vitals[i] = r.Vital
-		vitals[i].ID = vitalID(m, r)
-	}
-	for from := 0; from < len(vitals); from += perPublish {
-		batch := vitals[from:min(from+perPublish, len(vitals))]
-		results, _ := s.sink.Publish(ctx, batch...) // each result has its own error
-		if len(results) != len(batch) {
-			return []*Error{errLater}
+	recall, _ := s.sink.(Recall)
+	var batch []Reading
+	for i := range readings {
+		r := &readings[i]
+		r.Vital.ID = vitalID(m, *r)
+		if r.Status != "" && recall != nil {
+			// It may mean one of this message.
+			more, ok := s.store(ctx, batch)
+			batch, errs = batch[:0], append(errs, more...)
+			if !ok {
+				return []*Error{errLater}
+			}
+			known, err := correct(ctx, recall, r)
+			if err != nil && !errors.Is(err, carewire.ErrGap) {
+				return []*Error{errLater}
+			}
+			if known {
+				r.Status = ""
+			}
 		}
-		for i, result := range results {
-			switch {
-			case result.Err == nil:
-				s.stats.vitals.Add(1)
-			case lasting(result.Err):
-				field, reason := validation(result.Err)
-				for _, obx := range readings[from+i].OBX {
-					errs = append(errs, &Error{Segment: "OBX", Index: obx, Field: field, Code: codeDataType, Reason: reason})
-				}
-			default:
+		if r.Status == carewire.VitalEnteredInError {
+			for _, obx := range r.OBX {
+				errs = append(errs, &Error{Segment: "OBX", Index: obx, Field: 11, Code: codeNotFound, Reason: "withdraws what is not known here"})
+			}
+			continue
+		}
+		if batch = append(batch, *r); len(batch) == perPublish {
+			more, ok := s.store(ctx, batch)
+			batch, errs = batch[:0], append(errs, more...)
+			if !ok {
 				return []*Error{errLater}
 			}
 		}
 	}
-	return errs
+	more, ok := s.store(ctx, batch)
+	if !ok {
+		return []*Error{errLater}
+	}
+	return append(errs, more...)
+}
+
+// store publishes vitals and returns what was refused; ok is false if the outcome
+// of any is unknown.
+func (s *Server) store(ctx context.Context, readings []Reading) (errs []*Error, ok bool) {
+	if len(readings) == 0 {
+		return nil, true
+	}
+	vitals := make([]carewire.Vital, len(readings))
+	for i, r := range readings {
+		vitals[i] = r.Vital
+	}
+	results, _ := s.sink.Publish(ctx, vitals...) // each result has its own error
+	if len(results) != len(vitals) {
+		return nil, false
+	}
+	for i, result := range results {
+		switch {
+		case result.Err == nil:
+			s.stats.vitals.Add(1)
+		case lasting(result.Err):
+			field, reason := validation(result.Err)
+			for _, obx := range readings[i].OBX {
+				errs = append(errs, &Error{Segment: "OBX", Index: obx, Field: field, Code: codeDataType, Reason: reason})
+			}
+		default:
+			return nil, false
+		}
+	}
+	return errs, true
 }
 
 // lasting reports whether a refusal will be the same when the vital comes again.
@@ -62,7 +105,7 @@ func vitalID(m *Message, r Reading) string {
 		return "" // it is not valid, and the Hub will refuse it
 	}
 	h := sha256.New()
-	for _, part := range []string{m.Header(3).Raw(), m.Header(4).Raw(), m.Header(10).Raw(), strconv.Itoa(r.OBX[0]), string(b)} {
+	for _, part := range []string{m.Header(3).Raw(), m.Header(4).Raw(), m.Header(10).Raw(), strconv.Itoa(r.OBX[0]), string(b) + string(r.Status)} {
 		h.Write([]byte(strconv.Itoa(len(part)) + ":" + part))
 	}
 	return "hl7." + hex.EncodeToString(h.Sum(nil)[:16])
