@@ -234,20 +234,20 @@ func (sub *subscription) version() string {
 
 // An interval says which events are asked for; both ends are included.
 type interval struct {
-	since, until   uint64
-	sinceAt, endAt time.Time
+	Since, Until   uint64
+	SinceAt, EndAt time.Time
 }
 
 func readInterval(q url.Values) (v interval, err error) {
-	v.since, v.until = 1, ^uint64(0)
-	for name, to := range map[string]*uint64{"eventsSinceNumber": &v.since, "eventsUntilNumber": &v.until} {
+	v.Since, v.Until = 1, ^uint64(0)
+	for name, to := range map[string]*uint64{"eventsSinceNumber": &v.Since, "eventsUntilNumber": &v.Until} {
 		if text := q.Get(name); text != "" {
 			if *to, err = strconv.ParseUint(text, 10, 64); err != nil {
 				return v, &failure{status: http.StatusBadRequest, code: "invalid", text: "must be a number", expression: name}
 			}
 		}
 	}
-	for name, to := range map[string]*time.Time{"eventsSinceInstant": &v.sinceAt, "eventsUntilInstant": &v.endAt} {
+	for name, to := range map[string]*time.Time{"eventsSinceInstant": &v.SinceAt, "eventsUntilInstant": &v.EndAt} {
 		if text := q.Get(name); text != "" {
 			at, exact, ok := parseDateTime(text)
 			if !ok || !exact {
@@ -256,8 +256,21 @@ func readInterval(q url.Values) (v interval, err error) {
 			*to = at
 		}
 	}
-	v.since = max(v.since, 1)
+	v.Since = max(v.Since, 1)
 	return v, nil
+}
+
+// asked returns the subscription of c's with the ID, and the parameters with which
+// its events are asked for.
+func (s *Server) asked(c *caller, id string) (sub *subscription, q url.Values, v interval, err error) {
+	if sub, err = s.own(c, id); err != nil {
+		return nil, nil, v, err
+	}
+	if q, err = c.operation(); err != nil {
+		return nil, nil, v, err
+	}
+	v, err = readInterval(q)
+	return sub, q, v, err
 }
 
 var errEnough = errors.New("fhir: enough")
@@ -269,13 +282,13 @@ func (s *Server) events(ctx context.Context, sub *subscription, v interval, who 
 	if err != nil {
 		return nil, 0, err
 	}
-	if v.since <= v.until {
-		_, err = s.subscriptions.count(ctx, sub, s.subscriptions.before(sub, v.since), func(ev carewire.Event, n uint64) error {
-			if n > v.until || len(list) == eventsMost {
+	if v.Since <= v.Until {
+		_, err = s.subscriptions.count(ctx, sub, s.subscriptions.before(sub, v.Since), func(ev carewire.Event, n uint64) error {
+			if n > v.Until || len(list) == eventsMost {
 				return errEnough
 			}
 			h := sub.happened(ev, n, who)
-			if n >= v.since && !h.at.Before(v.sinceAt) && (v.endAt.IsZero() || !h.at.After(v.endAt)) {
+			if n >= v.Since && !h.at.Before(v.SinceAt) && (v.EndAt.IsZero() || !h.at.After(v.EndAt)) {
 				list = append(list, h)
 			}
 			return nil
@@ -297,15 +310,7 @@ func (s *Server) events(ctx context.Context, sub *subscription, v interval, who 
 }
 
 func (s *Server) subscriptionEvents(c *caller, args []string) (*response, error) {
-	sub, err := s.own(c, args[0])
-	if err != nil {
-		return nil, err
-	}
-	q, err := c.operation()
-	if err != nil {
-		return nil, err
-	}
-	v, err := readInterval(q)
+	sub, q, v, err := s.asked(c, args[0])
 	if err != nil {
 		return nil, err
 	}
@@ -321,47 +326,6 @@ func (s *Server) subscriptionEvents(c *caller, args []string) (*response, error)
 		}
 	}
 	return &response{resource: s.notification(sub, sub.version(), m)}, nil
-}
-
-// resendEvents sends events on the channel again: to the sockets of this server
-// that the subscription is bound on, or to its endpoint.
-func (s *Server) resendEvents(c *caller, args []string) (*response, error) {
-	sub, err := s.own(c, args[0])
-	if err != nil {
-		return nil, err
-	}
-	q, err := c.operation()
-	if err != nil {
-		return nil, err
-	}
-	v, err := readInterval(q)
-	if err != nil {
-		return nil, err
-	}
-	list, _, err := s.events(c.r.Context(), sub, v, c.who)
-	if err != nil {
-		return nil, err
-	}
-	var to []*binding
-	for _, k := range s.sockets.list() {
-		if b := k.binding(sub.ID); b != nil {
-			to = append(to, &binding{s: s, sub: sub, who: b.who, to: b.to, version: b.version})
-		}
-	}
-	if sub.Channel == channelHook {
-		to = append(to, &binding{s: s, sub: sub, who: c.who, to: s.opt.Hooks.teller(s), version: sub.version()})
-	}
-	if len(to) == 0 {
-		return nil, fail(http.StatusConflict, "conflict", "it is not bound here")
-	}
-	for _, b := range to {
-		for _, h := range list {
-			if err := b.to.tell(c.r.Context(), b, message{kind: typeEvent, status: statusActive, count: h.number, content: sub.Content, events: []happened{h}}); err != nil {
-				break
-			}
-		}
-	}
-	return &response{resource: &operationOutcome{"OperationOutcome", []issue{{Severity: "information", Code: "informational", Diagnostics: "sent again: " + strconv.Itoa(len(list))}}}}, nil
 }
 
 // bindingToken gives a token with which to bind subscriptions on a socket once,

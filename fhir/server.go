@@ -74,6 +74,7 @@ type Server struct {
 
 	subscriptions subscriptions
 	sockets       sockets
+	resends       resends
 	stats         counters
 }
 
@@ -91,6 +92,7 @@ func New(hub *carewire.Hub, store carewire.Store, o *Options) (*Server, error) {
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.subscriptions.init(s)
 	s.sockets.init(s)
+	s.resends.init(s)
 	if opt.Hooks != nil {
 		if err := opt.Hooks.check(); err != nil {
 			return nil, err

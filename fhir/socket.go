@@ -335,6 +335,7 @@ func (k *socket) bindOne(id string, who carewire.Principal, version string) erro
 	k.bindings[id] = b
 	k.mu.Unlock()
 	k.s.sockets.bound(k)
+	k.s.resends.once.Do(func() { k.s.wg.Go(k.s.resends.follow) })
 	k.wg.Go(func() {
 		defer close(b.done)
 		defer cancel()

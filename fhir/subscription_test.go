@@ -680,6 +680,102 @@ func TestCutAHundredTimesOverTwoNodes(t *testing.T) {
 	})
 }
 
+// $resend reaches the socket whichever node is asked, once for each request, and
+// nobody else's.
+func TestResendOverTwoNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := carewire.NewMemoryStore(nil)
+		one, two := newWorld(t, store, nil, nil), newWorld(t, store, nil, nil)
+		defer one.close()
+		defer two.close()
+		dial := one.listen()
+		id := one.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+		l := dial()
+		l.say("bind-with-token " + one.token("nurse", id))
+		l.next("handshake")
+		for i := range 4 {
+			_, err := two.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", float64(70+i)))
+			require.NoError(t, err)
+			require.Equal(t, []int{i + 1}, l.next(typeEvent).numbers)
+		}
+		for _, asked := range []*world{two, one, two} {
+			answered := make(chan result, 1) // the network in memory has no buffers
+			go func() {
+				answered <- asked.do("nurse", "GET", "Subscription/"+id+"/$resend?eventsSinceNumber=2&eventsUntilNumber=3", "")
+			}()
+			require.Equal(t, []int{2}, l.next(typeEvent).numbers)
+			require.Equal(t, []int{3}, l.next(typeEvent).numbers)
+			r := <-answered
+			require.Equal(t, 200, r.Code, r.Body)
+		}
+		require.Equal(t, 404, two.do("gateway", "GET", "Subscription/"+id+"/$resend", "").Code)
+		time.Sleep(5 * resendLook)
+		_, err := two.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 80))
+		require.NoError(t, err)
+		require.Equal(t, []int{5}, l.next(typeEvent).numbers, "nothing more was sent again")
+	})
+}
+
+// restored is a Store whose logs have been set back: another epoch.
+type restored struct {
+	carewire.Store
+	epoch atomic.Pointer[string]
+}
+
+func (s *restored) Heads(ctx context.Context, patients []string) ([]carewire.Head, error) {
+	heads, err := s.Store.Heads(ctx, patients)
+	for i := range heads {
+		if epoch := s.epoch.Load(); epoch != nil {
+			heads[i].Epoch = *epoch
+		}
+	}
+	return heads, err
+}
+
+// A log that was restored to an older state begins a new epoch, in which numbers
+// mean other events: the subscription is in error, at whichever node, until it is
+// reactivated, and then counts anew.
+func TestRestoredSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &restored{Store: carewire.NewMemoryStore(nil)}
+		one, two := newWorld(t, store, nil, nil), newWorld(t, store, nil, nil)
+		defer one.close()
+		defer two.close()
+		publish := func() {
+			_, err := one.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 70))
+			require.NoError(t, err)
+		}
+		publish()
+		body := wish("vitals", "Observation?patient=Patient/p1", "id-only")
+		id := one.subscribe("nurse", body)
+		l := one.listen()()
+		l.say("bind-with-token " + one.token("nurse", id))
+		l.next("handshake")
+		publish()
+		require.Equal(t, []int{1}, l.next(typeEvent).numbers)
+		epoch := "another"
+		store.epoch.Store(&epoch)
+		publish()
+		n := l.next(typeHeartbeat)
+		require.Equal(t, []string{statusError, failedRestored}, []string{n.status, n.failure})
+		r := two.do("nurse", "GET", "Subscription/"+id+"/$events", "")
+		require.Equal(t, 410, r.Code, r.Body)
+		status := two.do("nurse", "GET", "Subscription/"+id+"/$status", "").json()
+		require.Contains(t, fmt.Sprint(status), failedRestored)
+		refused := two.listen()()
+		refused.say("bind-with-token " + two.token("nurse", id))
+		require.Contains(t, refused.text(), failureTexts[failedRestored])
+
+		again := strings.Replace(body, `"resourceType":"Subscription",`, `"resourceType":"Subscription","id":"`+id+`",`, 1)
+		require.Equal(t, 200, two.do("nurse", "PUT", "Subscription/"+id, again).Code)
+		l = two.listen()()
+		l.say("bind-with-token " + two.token("nurse", id))
+		require.Zero(t, l.next("handshake").count)
+		publish()
+		require.Equal(t, []int{1}, l.next(typeEvent).numbers)
+	})
+}
+
 // What strangers send on a socket harms nobody.
 func FuzzSocketText(f *testing.F) {
 	for _, s := range []string{"bind-with-token x", "bind-with-token: x.y", `{"type":"bind-with-token","payload":{"token":"x.y"}}`, "bind x", `{"type":"ping"}`, "", "{"} {

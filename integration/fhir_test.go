@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -82,18 +83,23 @@ func (l *cutListener) cut() {
 
 func openFHIR(t testing.TB) *fhirWard {
 	t.Helper()
+	return serveFHIR(t, carewire.NewMemoryStore(&carewire.MemoryOptions{Vitals: -1, Others: -1}))
+}
+
+// serveFHIR is a node of a ward on a store that may have others.
+func serveFHIR(t testing.TB, store carewire.Store) *fhirWard {
+	t.Helper()
 	people := map[string]carewire.Principal{
 		"nurse":   {ID: "nurse", Name: "Nora", Role: carewire.RoleClinician, Patients: []string{"p1"}},
 		"gateway": {ID: "gateway", Role: carewire.RoleService, Patients: []string{"p1"}},
 	}
-	store := carewire.NewMemoryStore(&carewire.MemoryOptions{Vitals: -1, Others: -1})
 	hub, err := carewire.New(carewire.AuthenticatorFunc(func(r *http.Request) (carewire.Principal, error) {
 		p, ok := people[carewire.Token(r)]
 		if !ok {
 			return p, carewire.ErrUnauthenticated
 		}
 		return p, nil
-	}), store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+	}), store, &carewire.Options{Logger: slog.New(slog.DiscardHandler), TicketsInStore: true})
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -109,7 +115,7 @@ func openFHIR(t testing.TB) *fhirWard {
 		srv.Close()
 		cutting.cut()
 		w.server.Close()
-		hub.Shutdown(t.Context())
+		hub.Shutdown(context.Background())
 	})
 	return w
 }

@@ -1,0 +1,138 @@
+package fhir
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+const (
+	resendKey    = "fhir/resend"
+	resendLook   = time.Second      // how often a node looks for what other nodes were asked
+	resendWithin = 30 * time.Second // of which it does what it sees
+	resendMost   = 100              // requests that are kept for other nodes
+)
+
+// A resend is a client's request to send events of a subscription again, which the
+// node that it came to shares with the others: any may have its socket.
+type resend struct {
+	ID, Node, Subscription string
+	At                     time.Time
+	Events                 interval
+}
+
+// resends shares such requests by the Store.
+type resends struct {
+	s    *Server
+	node string
+	once sync.Once
+}
+
+func (x *resends) init(s *Server) { x.s, x.node = s, rand.Text() }
+
+// resendEvents sends events on the channel again: to the sockets that the
+// subscription is bound on, at whichever node, or to its endpoint.
+func (s *Server) resendEvents(c *caller, args []string) (*response, error) {
+	sub, _, v, err := s.asked(c, args[0])
+	if err != nil {
+		return nil, err
+	}
+	ctx := c.r.Context()
+	list, _, err := s.events(ctx, sub, v, c.who)
+	if err != nil {
+		return nil, err
+	}
+	said := fmt.Sprintf("sent again: %d", len(list))
+	if sub.Channel == channelHook {
+		b := &binding{s: s, sub: sub, who: c.who, to: s.opt.Hooks.teller(s), version: sub.version()}
+		b.tellAgain(ctx, list)
+	} else {
+		if err := s.resends.share(ctx, sub.ID, v); err != nil {
+			return nil, err
+		}
+		said += fmt.Sprintf(" on %d sockets of this node; other nodes do so within seconds", s.resends.deliver(ctx, sub, v))
+	}
+	return &response{resource: &operationOutcome{"OperationOutcome", []issue{{Severity: "information", Code: "informational", Diagnostics: said}}}}, nil
+}
+
+// share tells the other nodes.
+func (x *resends) share(ctx context.Context, id string, v interval) error {
+	now := time.Now().UTC()
+	for {
+		var list []resend
+		rev, err := x.s.subscriptions.load(ctx, resendKey, &list)
+		if err != nil {
+			return err
+		}
+		kept := []resend{{rand.Text(), x.node, id, now, v}}
+		for _, r := range list {
+			if now.Sub(r.At) < resendWithin && len(kept) < resendMost {
+				kept = append(kept, r)
+			}
+		}
+		if err := x.s.subscriptions.save(ctx, resendKey, rev, kept); !errors.Is(err, carewire.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// follow does what other nodes were asked, from the first binding here on.
+func (x *resends) follow() {
+	look := time.NewTicker(resendLook)
+	defer look.Stop()
+	done := make(map[string]bool)
+	for {
+		select {
+		case <-look.C:
+		case <-x.s.ctx.Done():
+			return
+		}
+		var list []resend
+		if _, err := x.s.subscriptions.load(x.s.ctx, resendKey, &list); err != nil {
+			continue
+		}
+		seen := make(map[string]bool)
+		for _, r := range list {
+			if seen[r.ID] = true; r.Node == x.node || done[r.ID] || time.Since(r.At) > resendWithin {
+				continue
+			}
+			x.s.wg.Go(func() {
+				if sub, err := x.s.subscriptions.get(x.s.ctx, r.Subscription); err == nil {
+					x.deliver(x.s.ctx, sub, r.Events)
+				}
+			})
+		}
+		done = seen
+	}
+}
+
+// deliver sends events again to the sockets of this node that a subscription is
+// bound on, as each may see them, and returns how many sockets those are.
+func (x *resends) deliver(ctx context.Context, sub *subscription, v interval) (sockets int) {
+	for _, k := range x.s.sockets.list() {
+		b := k.binding(sub.ID)
+		if b == nil {
+			continue
+		}
+		if list, _, err := x.s.events(ctx, sub, v, b.who); err == nil {
+			again := &binding{s: x.s, sub: sub, who: b.who, to: b.to, version: b.version}
+			again.tellAgain(ctx, list)
+			sockets++
+		}
+	}
+	return sockets
+}
+
+// tellAgain sends events, each by itself, until the teller fails.
+func (b *binding) tellAgain(ctx context.Context, list []happened) {
+	for _, h := range list {
+		if b.to.tell(ctx, b, message{kind: typeEvent, status: statusActive, count: h.number, content: b.sub.Content, events: []happened{h}}) != nil {
+			return
+		}
+	}
+}
