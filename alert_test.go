@@ -901,9 +901,9 @@ func TestSecondsAreRounded(t *testing.T) {
 // What a client does not know is no error; what it cannot read of a page is.
 func TestUnknownAndUnreadableEvents(t *testing.T) {
 	t.Parallel()
-	ev, _, err := decodeEvent([]byte(`{"type":"wave","patient":"p","code":"8867-4","seq":"x"}`))
+	ev, _, err := decodeEvent([]byte(`{"type":"batch","patient":"p","code":"8867-4","seq":"x"}`))
 	require.NoError(t, err)
-	require.Equal(t, Event{Type: "wave"}, ev)
+	require.Equal(t, Event{Type: "batch"}, ev)
 	_, _, err = decodeEvent([]byte(`{"type":"ok","req":"1","events":[{"type":"vital","seq":-1},{"type":"gap","seq":2}]}`))
 	require.Error(t, err)
 }

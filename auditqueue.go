@@ -387,18 +387,30 @@ type tally struct {
 func (t *tally) add(now int64, vitals []Vital, results []PublishResult) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.done+t.refused == 0 {
-		t.patient, t.since = vitals[0].Patient, now
-	}
 	for i := range results {
-		if vitals[i].Patient != t.patient {
-			t.patient = ""
-		}
-		if results[i].Err == nil {
-			t.done++
-		} else {
-			t.refused++
-		}
+		t.one(now, vitals[i].Patient, results[i].Err)
+	}
+}
+
+// count counts what became of one thing that was sent.
+func (t *tally) count(now int64, patient string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.one(now, patient, err)
+}
+
+// one is count under t.mu.
+func (t *tally) one(now int64, patient string, err error) {
+	if t.done+t.refused == 0 {
+		t.patient, t.since = patient, now
+	}
+	if patient != t.patient {
+		t.patient = ""
+	}
+	if err == nil {
+		t.done++
+	} else {
+		t.refused++
 	}
 }
 

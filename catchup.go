@@ -7,7 +7,7 @@ import (
 )
 
 // undroppable are the kinds that every watcher is owed.
-var undroppable = []Kind{KindAlert, KindNotice, KindReceipt, KindAccess}
+var undroppable = []Kind{KindAlert, KindNotice, KindReceipt, KindAccess, KindStrip}
 
 const pageSize = 200 // entries read at a time
 

@@ -123,6 +123,10 @@ func (o *DialOptions) withDefaults() DialOptions {
 // way; the reader sees it as another EventSync. An inbox that finds no room is
 // fetched again by connecting anew.
 //
+// Waves. Chunks of live signals (EventWave) that WatchOptions.Waves asks for come
+// after all other events that wait. Of each signal forty wait at most, ten seconds;
+// then the oldest goes, which Wave.Follows shows.
+//
 // Completeness. Events carry how many undroppable ones there are in the log up
 // to them (Event.Must), and the server tells the count of quiet patients
 // several times a minute. Where the Client's own count differs it resumes that
@@ -146,14 +150,15 @@ type Client struct {
 
 	attempts int // the run loop's: failed or short connections in a row
 
-	mu     sync.Mutex
-	err    error // why the Client ended
-	link   *link // nil while not connected
-	limits Limits
-	lastID uint64
-	calls  map[string]*call // without a reply yet, by req
-	ready  []*call          // to be sent now
-	view                    // what is watched, and what waits for the reader
+	mu       sync.Mutex
+	err      error // why the Client ended
+	link     *link // nil while not connected
+	limits   Limits
+	lastID   uint64
+	calls    map[string]*call // without a reply yet, by req
+	ready    []*call          // to be sent now
+	wavesOut wavesOut         // to be sent after these
+	view                      // what is watched, and what waits for the reader
 }
 
 // Dial connects to a Hub at a wss:// URL, or a ws:// URL if it is on loopback.
@@ -198,7 +203,7 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 			c.mu.Lock()
 			ev, ok := c.queue.pop()
 			err := c.err
-			if c.queue.len() > 0 {
+			if c.queue.len()+c.queue.waves.Len() > 0 {
 				signal(c.came) // for another reader
 			}
 			if c.queue.len() == c.o.Buffer/2 {
@@ -232,7 +237,7 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 // patients may be watched or not; those that were refused are in WatchResult.
 func (c *Client) Watch(ctx context.Context, o WatchOptions) (WatchResult, error) {
 	o.Patients, o.Groups = slices.Clone(o.Patients), slices.Clone(o.Groups)
-	o.Since = maps.Clone(o.Since)
+	o.Since, o.Waves = maps.Clone(o.Since), slices.Clone(o.Waves)
 	r, err := c.call(ctx, reqWatch, o.encode, func(r *reply) { c.watched(&o, r) })
 	if err != nil {
 		return WatchResult{}, err
@@ -538,6 +543,7 @@ func (o *WatchOptions) encode(e *encoder) {
 		})
 	}
 	e.str("delivery", string(o.Delivery))
+	e.strings("waves", o.Waves)
 	e.bool("emergency", o.Emergency)
 	e.str("reason", o.Reason)
 }

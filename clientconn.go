@@ -317,6 +317,7 @@ func (c *Client) attach(l *link) {
 	c.link, c.limits = l, l.welcome.Welcome.Limits
 	c.push(Event{Type: EventLive})
 	c.push(l.welcome)
+	c.wavesOut.count, c.wavesOut.done = 0, 0
 	c.resumeAll()
 	for _, k := range c.calls {
 		if !k.waiting {
@@ -450,7 +451,7 @@ func (c *Client) nextFrame() []byte {
 			return k.frame
 		}
 	}
-	return nil
+	return c.nextWaves()
 }
 
 // renewBefore has the token renewed when four fifths of its life have passed.

@@ -10,6 +10,9 @@ import (
 type backlog struct {
 	events list.List
 	newest map[vitalKey]*list.Element
+
+	waves   list.List      // chunks of waves, which come after all else
+	waiting map[string]int // how many of each signal
 }
 
 type vitalKey struct{ patient, key string }
@@ -54,7 +57,7 @@ func (b *backlog) replace(ev Event) {
 func (b *backlog) pop() (Event, bool) {
 	e := b.events.Front()
 	if e == nil {
-		return Event{}, false
+		return b.popWave()
 	}
 	return *b.remove(e), true
 }
@@ -78,9 +81,18 @@ func (b *backlog) purge(patient string) {
 		}
 		e = next
 	}
+	for e := b.waves.Front(); e != nil; {
+		next := e.Next()
+		if e.Value.(*Event).Patient == patient {
+			b.removeWave(e)
+		}
+		e = next
+	}
 }
 
 func (b *backlog) clear() {
 	b.events.Init()
+	b.waves.Init()
 	clear(b.newest)
+	clear(b.waiting)
 }

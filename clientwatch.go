@@ -1,9 +1,11 @@
 package carewire
 
 import (
+	"cmp"
 	"container/list"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -50,6 +52,11 @@ type watchSpec struct {
 	delivery  Delivery
 	emergency bool
 	reason    string
+	waves     string // codes of signals, with spaces between
+}
+
+func (o *WatchOptions) spec() watchSpec {
+	return watchSpec{o.Delivery, o.Emergency, o.Reason, strings.Join(o.Waves, " ")}
 }
 
 // follow is what a Client knows of one patient that it watches.
@@ -129,6 +136,7 @@ func (v *view) groupSpec() watchSpec {
 	var best watchSpec
 	for _, w := range v.groups {
 		if best == (watchSpec{}) || w.delivery == DeliverEvery || best.delivery == DeliverAlerts {
+			w.waves = cmp.Or(w.waves, best.waves)
 			best = w
 		}
 	}
@@ -138,7 +146,7 @@ func (v *view) groupSpec() watchSpec {
 // take is told of every event the server sends.
 func (c *Client) take(ev Event) {
 	f := c.follows[ev.Patient]
-	if f != nil {
+	if f != nil && ev.Type != EventWave { // which says nothing of the log
 		c.hear(f)
 	}
 	switch ev.Type {
@@ -184,6 +192,13 @@ func (c *Client) take(ev Event) {
 		c.push(ev)
 	case EventInbox, EventGranted, EventHeartbeat:
 		c.push(ev)
+	case EventWave:
+		if f != nil && f.spec.waves != "" {
+			c.queue.pushWave(ev)
+			signal(c.came)
+		}
+	case EventWaves:
+		c.wavesTaken(ev.waves)
 	}
 }
 
@@ -351,12 +366,12 @@ func (c *Client) askGroups() {
 // ask watches patients, or groups with patients as their members, from where
 // they stand. It returns how many patients found room in the request.
 func (c *Client) ask(w watchSpec, patients, groups []string) int {
-	o := &WatchOptions{Groups: groups, Since: make(map[string]Position), Delivery: w.delivery, Emergency: w.emergency, Reason: w.reason}
+	o := &WatchOptions{Groups: groups, Since: make(map[string]Position), Delivery: w.delivery, Waves: strings.Fields(w.waves), Emergency: w.emergency, Reason: w.reason}
 	room := 32 << 10
 	if c.limits.Frame > 0 {
 		room = c.limits.Frame
 	}
-	room -= 512 + 6*len(w.reason)
+	room -= 512 + 6*len(w.reason) + 2*len(w.waves)
 	for _, g := range groups {
 		room -= len(g) + 3
 	}
@@ -404,7 +419,7 @@ func (c *Client) resumed(o *WatchOptions, r *reply) {
 		if byGroup := len(o.Groups) > 0; byGroup && named || !byGroup && c.follows[p] == nil {
 			continue // its own request says it; it is not watched any more
 		}
-		if f := c.follow(p, watchSpec{o.Delivery, o.Emergency, o.Reason}); f.state == waiting {
+		if f := c.follow(p, o.spec()); f.state == waiting {
 			f.confirm()
 		}
 	}
@@ -459,7 +474,7 @@ func passing(code ErrorCode) bool {
 
 // watched takes the ok to a Watch.
 func (c *Client) watched(o *WatchOptions, r *reply) {
-	w := watchSpec{o.Delivery, o.Emergency, o.Reason}
+	w := o.spec()
 	refused := make(map[Refusal]bool)
 	for _, x := range r.Refused {
 		refused[Refusal{Patient: x.Patient, Group: x.Group}] = true

@@ -39,6 +39,7 @@ type conn struct {
 	first   keptRequest     // the request it began with, for renewed tokens
 	out     outbox
 	inbox   inboxFeed
+	waves   waveSender // the reader's
 
 	mu       sync.Mutex
 	watches  map[string]*watched
@@ -282,7 +283,7 @@ func (c *conn) read() {
 		if cap(*b) <= 16<<10 {
 			readBuffers.Put(b)
 		}
-		if typ != reqPublish {
+		if typ != reqPublish && typ != reqWave {
 			go c.read()
 			return
 		}
@@ -506,8 +507,9 @@ func (c *conn) welcome() {
 		durable = d.Durable()
 	}
 	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
-		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause"},
-		Limits:   Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory}}
+		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause", "waves"},
+		Limits: Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory,
+			Signals: h.opt.MaxSignals, Waves: wavesAhead}}
 	c.out.send(welcomeFrame(&w))
 	if state, since := h.store.state(); state != storeOK {
 		c.out.send(statusFrame(state, since))

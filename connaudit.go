@@ -12,12 +12,7 @@ func (c *conn) record(r Record, err error) { c.hub.audit.record(c.signed(r.faile
 
 // counted counts what became of c's vitals.
 func (c *conn) counted(vitals []Vital, results []PublishResult) {
-	t := c.sent.Load()
-	if t == nil {
-		c.sent.CompareAndSwap(nil, new(tally))
-		t = c.sent.Load()
-	}
-	t.add(c.hub.ticks(), vitals, results)
+	c.tally().add(c.hub.ticks(), vitals, results)
 	for i := range results {
 		if results[i].Err == errLimit {
 			c.hub.stats.limits.keys.Add(1)
@@ -25,7 +20,20 @@ func (c *conn) counted(vitals []Vital, results []PublishResult) {
 	}
 }
 
-// recordSent records c's vitals of the last minute, if it is over.
+// countedWave counts what became of a chunk of a patient's waves.
+func (c *conn) countedWave(patient string, err error) {
+	c.tally().count(c.hub.ticks(), patient, err)
+}
+
+// tally is what c has sent and is not recorded yet.
+func (c *conn) tally() *tally {
+	if c.sent.Load() == nil {
+		c.sent.CompareAndSwap(nil, new(tally))
+	}
+	return c.sent.Load()
+}
+
+// recordSent records c's vitals and waves of the last minute, if it is over.
 func (c *conn) recordSent(least time.Duration) {
 	if t := c.sent.Load(); t != nil {
 		if r, ok := t.take(c.hub.ticks(), least); ok {

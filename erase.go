@@ -13,7 +13,7 @@ import (
 // Open notices are closed first. While an alert or a break-glass grant of the
 // patient is open, Erase changes nothing and returns ErrConflict. What clients
 // show of the patient goes when their access does (see Revoke) or when they
-// connect again. errors.ErrUnsupported: the Store is no [Eraser]. If Erase
+// connect again; waves that are in memory are forgotten. errors.ErrUnsupported: the Store is no [Eraser]. If Erase
 // fails, some of it may be gone; call it again.
 func (h *Hub) Erase(ctx context.Context, patient string) error {
 	err := h.erase(ctx, patient)
@@ -29,6 +29,7 @@ func (h *Hub) erase(ctx context.Context, patient string) (err error) {
 	if err := h.closeNotices(ctx, patient); err != nil {
 		return err
 	}
+	h.signals.forget(patient)
 	defer h.store.begin()(&err)
 	return eraser.Erase(ctx, patient)
 }

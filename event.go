@@ -19,6 +19,9 @@ const (
 	EventNotice    EventType = "notice"    // Notice
 	EventReceipt   EventType = "receipt"   // Receipt
 	EventAccess    EventType = "access"    // a right was given or taken
+	EventWave      EventType = "wave"      // Wave: a chunk of a live signal; it is in no log
+	EventStrip     EventType = "strip"     // Strip: seconds of waves that were kept with an alert; in pages of the log only
+	EventWaves     EventType = "waves"     // Taken: what became of the waves that one has sent; the Client's own business
 	EventGap       EventType = "gap"       // an entry that is not for you
 	EventHead      EventType = "head"      // Heads: where the logs end
 	EventSync      EventType = "sync"      // catching up with a patient begins; Recovered
@@ -47,6 +50,8 @@ type Event struct {
 	Notice    *Notice       // notice
 	Receipt   *Receipt      // receipt
 	Access    *AccessChange // access
+	Wave      *Wave         // wave
+	Strip     *Strip        // strip
 	Heads     []Head        // head, without Epochs
 	Items     []InboxItem   // inbox
 	Done      bool          // inbox: the last page of what was open when connecting
@@ -56,6 +61,8 @@ type Event struct {
 	Open      int           // heartbeat: the number of my open entries
 	Welcome   *Welcome      // welcome
 	Code      CloseCode     // lost and closed: why
+
+	waves *wavesTaken // waves
 }
 
 // InboxItem is one entry of an inbox: an alert or a notice.
@@ -103,6 +110,8 @@ type Limits struct {
 	Patients int // watched by one connection
 	Keys     int // of vitals, for one patient
 	History  int // entries in one page
+	Signals  int // waves of one patient
+	Waves    int // chunks of waves that may be sent ahead of the last acknowledgement
 }
 
 func (c *AccessChange) encode(e *encoder) {
@@ -158,6 +167,8 @@ func kindName(k Kind) string {
 		return "receipt"
 	case KindAccess:
 		return "access"
+	case KindStrip:
+		return "strip"
 	}
 	return ""
 }
@@ -182,6 +193,9 @@ func (e *Entry) event() (Event, error) {
 	case KindAccess:
 		ev.Access = new(AccessChange)
 		ev.Access.decode(&s)
+	case KindStrip:
+		ev.Strip = new(Strip)
+		ev.Strip.decode(&s)
 	}
 	return ev, s.err
 }
@@ -253,6 +267,23 @@ func (ev *Event) decode(s *scanner, typ string) error {
 		case "access":
 			ev.Access = new(AccessChange)
 			ev.Access.decode(s)
+		case "wave":
+			ev.Wave = new(Wave)
+			ev.Wave.decode(s)
+			ev.Patient = ev.Wave.Patient
+		case "strip":
+			ev.Strip = new(Strip)
+			ev.Strip.decode(s)
+		case "count":
+			if ev.Type != EventWaves {
+				return false
+			}
+			ev.taken().count = s.uint()
+		case "refused":
+			if ev.Type != EventWaves {
+				return false
+			}
+			s.array(func(int) { ev.taken().refused = append(ev.taken().refused, decodeWaveRefusal(s)) })
 		case "heads":
 			s.array(func(int) { ev.Heads = append(ev.Heads, decodeHead(s)) })
 		case "items":
@@ -284,7 +315,7 @@ func (ev *Event) decode(s *scanner, typ string) error {
 // sent are the events that servers of this version send.
 var sent = map[EventType]bool{EventWelcome: true, EventVital: true, EventAlert: true, EventNotice: true, EventReceipt: true, EventAccess: true,
 	EventGap: true, EventHead: true, EventSync: true, EventSynced: true, EventInbox: true, EventGranted: true, EventRevoked: true,
-	EventStatus: true, EventHeartbeat: true, EventClosed: true}
+	EventStatus: true, EventHeartbeat: true, EventClosed: true, EventWave: true, EventStrip: true, EventWaves: true}
 
 func decodeHead(s *scanner) (h Head) {
 	s.object(func(name []byte) bool {
@@ -350,6 +381,10 @@ func (w *Welcome) decodeMember(s *scanner, name []byte) bool {
 				w.Limits.Keys = n()
 			case "history":
 				w.Limits.History = n()
+			case "signals":
+				w.Limits.Signals = n()
+			case "waves":
+				w.Limits.Waves = n()
 			default:
 				return false
 			}
@@ -380,6 +415,8 @@ func (w *Welcome) encode(e *encoder) {
 		e.count("patients", uint64(w.Limits.Patients))
 		e.count("keys", uint64(w.Limits.Keys))
 		e.count("history", uint64(w.Limits.History))
+		e.uint("signals", uint64(w.Limits.Signals))
+		e.uint("waves", uint64(w.Limits.Waves))
 	})
 	e.name("features")
 	e.b = append(e.b, '[')
@@ -424,6 +461,7 @@ type WatchOptions struct {
 	Groups    []string            // all patients of these, now and as they come and go
 	Since     map[string]Position // where to resume; a patient without one begins with a snapshot
 	Delivery  Delivery            // "": DeliverLatest
+	Waves     []string            // codes of the signals to get besides, live; "*": all; none: no waves
 	Emergency bool                // break-glass: the host's Authorizer may grant what it otherwise would not
 	Reason    string              // required for an emergency
 }

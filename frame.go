@@ -19,10 +19,10 @@ type frame struct {
 	at        int64 // when it was handed in, in ticks; 0: elsewhere
 }
 
-// hidden reports whether e is a gap to everybody: a timer, the note that a
-// notice has been read by all, or what a Store has damaged.
+// hidden reports whether e is a gap to everybody who watches: a timer, a strip, the
+// note that a notice has been read by all, or what a Store has damaged.
 func (e *Entry) hidden() bool {
-	return len(e.Data) == 0 || e.Kind == KindTimer || e.Kind == KindNotice && e.Rev > 1
+	return len(e.Data) == 0 || e.Kind == KindTimer || e.Kind == KindStrip || e.Kind == KindNotice && e.Rev > 1
 }
 
 // newFrameOf makes the frame of an entry. A quiet one is a gap to everybody.

@@ -18,7 +18,7 @@ var fieldPath = regexp.MustCompile(`^[a-z_]*(\[\d+\])*(\.[a-z_]+(\[\d+\])*)*$`)
 // wireNames are all member names that a Field may be made of.
 var wireNames = strings.Fields(`type req patients groups since epoch seq delivery emergency reason vitals alert event_id patient key alert_id do to for_s force rev
 	notice_id stage notice token kinds from cursor limit code system value unit comparator coded components absent quality status replaces vital_id time device
-	site method every test text priority kind onset audience source rule limits replies_to`)
+	site method every test text priority kind onset audience source rule limits replies_to waves device rate n data factor origin`)
 
 // Whatever a stranger sends, decoding does not panic; an error is made of the
 // protocol's words; what is taken is JSON, and stays the same when it is
@@ -27,7 +27,7 @@ func FuzzDecodeRequest(f *testing.F) {
 	for _, frame := range goodRequests {
 		f.Add([]byte(frame))
 	}
-	for _, frame := range []string{``, `{}`, `[]`, `{"type":"wave","req":"1"}`, `{"type":"wave","req":"1","x":1e5}`, `{"":[[`, `{"type":"token","req":"1","token":"x","token":"y"}`,
+	for _, frame := range []string{``, `{}`, `[]`, `{"type":"batch","req":"1"}`, `{"type":"batch","req":"1","x":1e5}`, `{"type":"wave","waves":[{"patient":"p","data":"AAEC"}]}`, `{"":[[`, `{"type":"token","req":"1","token":"x","token":"y"}`,
 		`{"type":"watch","req":"1","patients":["*"]}`, `{"type":"publish","req":"1","vitals":[{"value":1e400}]}`,
 		`{"type":"publish","req":"1","vitals":[{"every":1.005,"time":"2026-03-01T08:00:00.0005Z","value":-0.0}]}`,
 		`{"type":"raise","req":"1","event_id":"e","alert":{"patient":"p","text":"\ud83d\ude00\ud83d","priority":"low"}}`,
@@ -51,13 +51,19 @@ func FuzzDecodeRequest(f *testing.F) {
 		}
 		require.True(t, json.Valid(frame), "what is taken is JSON")
 		require.True(t, utf8.Valid(frame))
-		require.True(t, validText(r.Req, 64) && r.Req != "")
+		require.True(t, validText(r.Req, 64) && (r.Req == "") == (r.Type == reqWave))
 		for _, v := range r.Vitals {
 			v.Every = v.Every.Round(time.Second) // fractions are not exact
 			var back Vital
 			readAgain(t, written(v.encode), back.decode)
 			require.Equal(t, written(v.encode), written(back.encode))
 			_, _ = v.accept(vitalNow, AgeAdult)
+		}
+		for _, w := range r.Chunks {
+			var back Wave
+			readAgain(t, written(w.encode), back.decode)
+			require.Equal(t, written(w.encode), written(back.encode))
+			_ = w.Validate()
 		}
 		a := r.Raise
 		a.ID = "" // in a request it is the event_id
@@ -237,7 +243,8 @@ func FuzzDecodeEvent(f *testing.F) {
 		`{"type":"notice","notice":{"patient":"p","to":["patient"],"audience":"family"}}`, `{"type":"receipt","receipt":{"by":{},"level":3}}`,
 		`{"type":"access","access":{"kind":"revoked","patients":["p"]}}`, `{"type":"head","heads":[{"patient":"p","seq":18446744073709551615}]}`,
 		`{"type":"inbox","items":[{"alert":{}},{"notice":{}}],"done":true}`, `{"type":"status","store":"ok","since":"2026-03-01T08:00:00Z"}`,
-		`{"type":"wave","samples":[1,2,3]}`, `{"type":"closed","code":70000}`, `{"type":"gap","seq":-1}`,
+		`{"type":"batch","samples":[1,2,3]}`, `{"type":"wave","wave":{"patient":"p","code":"c","rate":250,"n":1,"data":"AAEC"}}`, `{"type":"strip","strip":{"waves":[{"data":"AA=="}]}}`,
+		`{"type":"waves","count":3,"refused":[{"n":1,"error":{"code":"busy"}}]}`, `{"type":"closed","code":70000}`, `{"type":"gap","seq":-1}`,
 		`{"type":"ok","req":"1","results":[{"seq":1},{"error":{"code":"invalid"}}],"watching":["p"],"refused":[{"group":"g"}],"next":4}`,
 		`{"type":"ok","req":"1","events":[{"type":"gap"},{"type":"ok","events":[{"type":"vital"}]}],"alert":{"patient":"p"}}`,
 		`{"type":"error","req":"1","code":"busy","retry":"later","retry_ms":1000,"alert":{}}`} {

@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"slices"
 )
 
 const (
@@ -53,9 +54,11 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 	}
 	s := ReadQuery{Kinds: q.Kinds, From: q.From, To: q.To, Limit: limit}
 	if len(s.Kinds) == 0 {
-		s.Kinds = append([]Kind{KindVital}, undroppable...)
+		s.Kinds = []Kind{KindVital, KindAlert, KindNotice, KindReceipt, KindAccess}
 	}
-	if q.Key != "" {
+	if q.Key != "" && slices.Equal(q.Kinds, []Kind{KindStrip}) {
+		s.Key = stripKey(q.Key, false)
+	} else if q.Key != "" {
 		s.Key = alertKey(q.Key, false)
 	}
 	if s.Key != "" || !s.From.IsZero() || !s.To.IsZero() {
@@ -72,7 +75,7 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 			return list, next, nil
 		}
 		next = e.Seq
-		if !e.hidden() && (p == nil || p.sees(e)) {
+		if (!e.hidden() || e.Kind == KindStrip && len(e.Data) > 0) && (p == nil || p.sees(e)) {
 			list = append(list, *e)
 		}
 	}

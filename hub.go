@@ -39,6 +39,7 @@ type Hub struct {
 	complaints *complaints
 	receipts   *receipts
 	pauses     *pauses
+	signals    *signals
 	clinicians *clinicians
 	silences   *silences
 	escalator  *escalator
@@ -100,6 +101,7 @@ func (h *Hub) connect() {
 	}
 	h.clock = newClock(h.store.Store, h.log)
 	h.store.now = h.now
+	h.signals = newSignals(h.opt.MaxSignals, h.now, h.ticks, h.keepStrip)
 	h.open = newOpenIndex(h.background, h.store)
 	h.logs = &logs{store: h.store, now: h.now, append: h.append}
 	h.tickets = newTickets(h.logs, h.opt.TicketsInStore)
@@ -142,6 +144,7 @@ func (h *Hub) took(e *Entry, fresh bool) {
 	}
 	if fresh {
 		h.complaints.relieveBy(e)
+		h.signals.alerted(e, h.opt.Strips)
 	}
 	h.changes.disown(e)
 }
@@ -164,6 +167,7 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 			e.Position, e.Must = a.Position, a.Must
 			if h.open.note(e, quiet) {
 				h.complaints.relieveBy(&e)
+				h.signals.alerted(&e, h.opt.Strips)
 			}
 		}
 		done <- a
@@ -462,6 +466,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 			c.cut()
 		}
 	}
+	h.signals.close()
 	for _, l := range h.lanes {
 		l.close()
 	}

@@ -78,13 +78,14 @@ func (h *Hub) follow(ctx context.Context, o WatchOptions, next func(text []byte)
 	defer close(s.gone)
 	for p := range patients {
 		h.audit.recordHost(Record{Event: AuditWatch, Patient: p}, nil)
-		w := &watch{out: out, patient: p, delivery: o.Delivery, lane: h.lane(p)}
+		w := &watch{out: out, patient: p, delivery: o.Delivery, waves: o.Waves, lane: h.lane(p)}
 		if since, ok := o.Since[p]; ok {
 			w.since = &since
 		}
 		if err := w.lane.submit(job{attach: w}); err != nil {
 			return err
 		}
+		h.signals.join(w)
 		defer func() {
 			w.end()
 			w.lane.submit(job{detach: w})
@@ -112,7 +113,7 @@ func (h *Hub) follow(ctx context.Context, o WatchOptions, next func(text []byte)
 
 // hostPatients validates o and lists the patients it means.
 func (h *Hub) hostPatients(ctx context.Context, o *WatchOptions) (map[string]bool, error) {
-	r := request{Type: reqWatch, Patients: o.Patients, Groups: o.Groups, Since: o.Since, Delivery: o.Delivery}
+	r := request{Type: reqWatch, Patients: o.Patients, Groups: o.Groups, Since: o.Since, Delivery: o.Delivery, Waves: o.Waves}
 	if err := r.check(); err != nil {
 		return nil, err
 	}

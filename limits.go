@@ -29,6 +29,7 @@ type LimitCounts struct {
 	Requests     uint64 // requests answered busy: MaxRequests
 	Publishes    uint64 // times that a client was not read from: MaxPublishes
 	Keys         uint64 // clients' vitals refused: MaxKeys
+	Waves        uint64 // chunks of waves refused, and strips not kept: MaxSignals, a signal's pace, four strips at once
 	Alerts       uint64 // alerts refused: MaxAlerts
 	Notices      uint64 // notices refused: MaxNotices
 	Outboxes     uint64 // times that a client was sent on to the Store, or ended (1013): MaxOutboxBytes, MaxTotalOutboxBytes

@@ -118,6 +118,9 @@ type Options struct {
 	// patient has MaxKeys of them. One that is not heard for seven days is no
 	// longer among the newest vitals in any case. The default is 24 hours.
 	KeyLife time.Duration
+	// MaxSignals bounds the waves of one patient that are live. A chunk of a
+	// further one is refused with limit. The default is 32.
+	MaxSignals int
 
 	// Limits on what waits for clients.
 
@@ -168,6 +171,10 @@ type Options struct {
 
 	// The rest.
 
+	// Strips is the least priority of physiological alerts with which a Strip is
+	// kept of patients whose waves this Hub gets, of up to 40 KB. The default is
+	// medium; NoStrips keeps none.
+	Strips Priority
 	// Retention says what a Store that is a Pruner may forget. Vitals are kept
 	// for 30 days by default, everything else for ever; a negative value means
 	// for ever. The Hub says it in the log when it starts.
@@ -211,6 +218,10 @@ func (o *Options) withDefaults() Options {
 	number(&c.MaxNotices, 100)
 	number(&c.MaxTotalOutboxBytes, 512<<20)
 	number(&c.MaxKeys, 256)
+	number(&c.MaxSignals, 32)
+	if c.Strips.rank() == 0 && c.Strips != NoStrips {
+		c.Strips = PriorityMedium
+	}
 	number(&c.MaxOutboxBytes, 1<<20)
 	number(&c.MaxReplay, 10000)
 	number(&c.Lanes, runtime.GOMAXPROCS(0))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/carewire/carewire/internal/wsconn"
 )
@@ -31,6 +32,7 @@ type directSink interface {
 
 // An outbox holds what waits for one client. Its unit is the patient: a turn
 // writes all that one patient has, in log order, patients with an alert first.
+// Waves come last.
 // A goroutine runs only while something waits.
 type outbox struct {
 	hub  *Hub
@@ -46,18 +48,23 @@ type outbox struct {
 	held    int           // bytes in control
 	room    chan struct{} // closed when held falls below roomAt; nil: nobody waits
 	roomAt  int
-	bytes   int       // bytes in all queues of patients
-	counted int       // of these, of held and of read, those that the Hub knows of
-	urgent  watchList // watches with something undroppable to write
-	normal  watchList // watches with something to write
-	waiting watchList // watches whose log is to be read next
-	reads   bool      // catchUp is reading for one
-	read    int       // bytes in all pages that were read and are not written
-	closing []byte    // the close frame: the last element
-	busy    bool      // run is running
-	done    bool      // nothing more is taken
-	slow    bool      // writes are small
-	runs    func()    // run; kept, so that starting it makes no garbage
+	bytes   int          // bytes in all queues of patients
+	counted int          // of these, of held and of read, those that the Hub knows of
+	urgent  watchList    // watches with something undroppable to write
+	normal  watchList    // watches with something to write
+	waiting watchList    // watches whose log is to be read next
+	reads   bool         // catchUp is reading for one
+	read    int          // bytes in all pages that were read and are not written
+	waves   []*waveQueue // signals with chunks to write, after all else
+	closing []byte       // the close frame: the last element
+	busy    bool         // run is running
+	done    bool         // nothing more is taken
+	slow    bool         // writes are small
+	runs    func()       // run; kept, so that starting it makes no garbage
+
+	waveBytes int         // in all waves
+	waveTimer *time.Timer // has the waves written; nil before the first
+	gathering bool        // waveTimer runs
 
 	wrote   atomic.Int64 // when something but pings and pongs was last written, in ticks
 	writing atomic.Int64 // when the write under way began, in ticks; 0: none is
@@ -68,6 +75,7 @@ type watch struct {
 	out      *outbox
 	patient  string
 	delivery Delivery
+	waves    []string  // the codes of the signals that are wanted; "*": all
 	since    *Position // where the client resumes; nil: with a snapshot
 
 	lane   *lane
@@ -271,6 +279,7 @@ func (o *outbox) dropQueue(w *watch) {
 }
 
 func (o *outbox) dropAll() {
+	o.dropWaves(nil)
 	for _, l := range []*watchList{&o.urgent, &o.normal, &o.waiting} {
 		for l.first != nil {
 			o.drop(l.first)
@@ -285,16 +294,21 @@ func (o *outbox) stop() {
 	o.done = true
 	o.control, o.held = nil, 0
 	o.dropAll()
+	if o.waveTimer != nil {
+		o.waveTimer.Stop()
+	}
 	o.account()
 	o.giveRoom()
 }
 
 // end purges w: nothing that waits for it is written any more.
 func (w *watch) end() {
+	w.out.hub.signals.leave(w)
 	w.out.mu.Lock()
 	defer w.out.mu.Unlock()
 	w.ended = true
 	w.out.drop(w)
+	w.out.dropWaves(w)
 }
 
 // bytesOf returns what w's client gets of f: the event, a gap or, for what
@@ -369,7 +383,7 @@ func (o *outbox) crowded(n int) bool {
 // account tells the Hub how much waits, in steps so coarse that it costs
 // nothing. Under o.mu.
 func (o *outbox) account() {
-	n := (o.bytes + o.held + o.read) / smallOutbox * smallOutbox
+	n := (o.bytes + o.held + o.read + o.waveBytes) / smallOutbox * smallOutbox
 	if n != o.counted {
 		o.hub.stats.waiting.Add(int64(n - o.counted))
 		o.counted = n

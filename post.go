@@ -183,7 +183,7 @@ func (c *conn) fits(t requestType) error {
 	switch {
 	case posted && t == reqWatch:
 		return invalid("type", "needs a connection, or a POST that accepts text/event-stream")
-	case posted && (t == reqUnwatch || t == reqToken):
+	case posted && (t == reqUnwatch || t == reqToken || t == reqWave):
 		return invalid("type", "needs a connection")
 	case !posted && t == reqTicket:
 		return invalid("type", "needs a POST")

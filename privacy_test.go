@@ -52,6 +52,8 @@ var secrets = []string{
 	`{"type":"history","req":"1","patient":"canary-patient","key":"canary-key","from":"2026-03-01T08:00:00Z","cursor":71937193,"limit":71937193}`,
 	`{"type":"token","req":"1","token":"canary-token"}`,
 	`{"type":"ticket","req":"1"}`,
+	`{"type":"wave","waves":[{"patient":"canary-patient","code":"canary-code","system":"canary-system","device":"canary-device","site":"canary-site","unit":"canary-unit",
+		"factor":71937.193,"origin":71937193,"rate":719.37193,"n":71937193,"time":"2026-03-01T08:00:00Z","data":"canary=="}]}`,
 	`{"type":"canary","req":"1","canary":{"canary":71937193}}`,
 }
 

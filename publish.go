@@ -96,17 +96,9 @@ func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) m
 	var patients, tests []string
 	for i := range vitals {
 		v := &vitals[i]
-		if h.opt.Resolve != nil {
-			c := *v // the call may still have it when it was given up
-			resolved, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (Vital, error) {
-				err := h.opt.Resolve(ctx, *p, &c)
-				return c, err
-			})
-			if err != nil {
-				v.Patient = "" // unknown
-				continue
-			}
-			*v = resolved
+		if h.resolve(ctx, p, v) != nil {
+			v.Patient = "" // unknown
+			continue
 		}
 		if !slices.Contains(patients, v.Patient) {
 			patients = append(patients, v.Patient)
@@ -122,6 +114,22 @@ func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) m
 		}
 	}
 	return rights
+}
+
+// resolve has the host name the patient of v, if it wants to.
+func (h *Hub) resolve(ctx context.Context, p *Principal, v *Vital) error {
+	if h.opt.Resolve == nil {
+		return nil
+	}
+	c := *v // the call may still have it when it was given up
+	resolved, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (Vital, error) {
+		err := h.opt.Resolve(ctx, *p, &c)
+		return c, err
+	})
+	if err == nil {
+		*v = resolved
+	}
+	return err
 }
 
 // vitalEntry makes the entry of a vital, or says why it is refused.

@@ -29,7 +29,7 @@ func (c *conn) recheck(ctx context.Context) {
 				continue
 			}
 			if fresh[p] == nil {
-				fresh[p] = c.newWatch(p, m.delivery)
+				fresh[p] = c.newWatch(p, m.delivery, m.waves)
 				patients = append(patients, p)
 			}
 			fresh[p].groups = append(fresh[p].groups, g)
@@ -97,6 +97,7 @@ func (c *conn) recheck(ctx context.Context) {
 type grouped struct {
 	patients map[string]bool
 	delivery Delivery
+	waves    []string
 }
 
 // members resolves the groups that c watches; undecided if not all could be.
@@ -111,7 +112,7 @@ func (c *conn) members(ctx context.Context) (members map[string]grouped, undecid
 			undecided = true
 			continue
 		}
-		members[g] = grouped{patients, o.Delivery}
+		members[g] = grouped{patients, o.Delivery, o.Waves}
 	}
 	return members, undecided
 }

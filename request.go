@@ -33,6 +33,9 @@ func (c *conn) handle(b []byte) requestType {
 	case reqPublish:
 		c.publish(ctx, r)
 		return r.Type
+	case reqWave:
+		c.takeWaves(ctx, r.Chunks)
+		return r.Type
 	}
 	members, a, err := c.carryOut(ctx, r)
 	if err == errOtherPrincipal {

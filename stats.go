@@ -17,6 +17,10 @@ type Stats struct {
 	EventsOut   uint64 // delivered to clients, each counted for each
 	Replaced    uint64 // vitals that a newer one replaced on the way to a slow client
 	Skipped     uint64 // times that a client was farther behind than Options.MaxReplay
+	Signals     int    // waves that are live now
+	WavesIn     uint64 // chunks of waves that were taken in
+	WavesOut    uint64 // delivered to clients, each counted for each
+	WavesLost   uint64 // dropped because a client was slow, each counted for each
 	SlowClients uint64 // connections ended because the client was too slow
 	ReadErrors  uint64 // reads of the Store that failed while catching up
 	Panics      uint64 // of the host's code
@@ -113,9 +117,11 @@ func (h *Hub) Stats() Stats {
 		Watches: int(c.watches.Load()), EventsIn: c.in.Load(), EventsOut: uint64(c.out.Load()), Replaced: c.replaced.Load(),
 		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(),
 	}
+	s.Signals, s.WavesIn, s.WavesOut, s.WavesLost = h.signals.count(), h.signals.in.Load(), h.signals.out.Load(), h.signals.dropped.Load()
 	hs := &s.Handshakes
 	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed
 	s.Limits, s.OutboxBytes = c.limits.snapshot(), int(c.waiting.Load())
+	s.Limits.Waves = h.signals.refused.Load()
 	s.AuditFailed, s.AuditLost, s.AuditRejected = h.audit.failed.Load(), h.audit.lost.Load(), h.audit.rejected.Load()
 	s.AuditWaiting = h.audit.length()
 	s.Connections = h.registry.count()

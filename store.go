@@ -18,6 +18,7 @@ const (
 	KindReceipt                 // somebody got or read an alert or notice
 	KindAccess                  // a right was given or taken
 	KindTimer                   // a deadline; nobody sees it
+	KindStrip                   // seconds of waves, kept with an alert; watchers get a gap
 )
 
 // Droppable reports whether a newer entry of the same key may take the place

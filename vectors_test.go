@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire/internal/wsconn"
 )
 
 // vector is one frame of testdata/vectors and what becomes of it, as section
@@ -81,10 +83,10 @@ func TestClientVectors(t *testing.T) {
 	}
 }
 
-var requestTypes = []requestType{reqWatch, reqUnwatch, reqPublish, reqRaise, reqClear, reqAnswer, reqReceipt, reqNotify, reqHistory, reqToken, reqTicket, reqHandover, reqPause, reqUnpause}
+var requestTypes = []requestType{reqWatch, reqUnwatch, reqPublish, reqRaise, reqClear, reqAnswer, reqReceipt, reqNotify, reqHistory, reqToken, reqTicket, reqHandover, reqPause, reqUnpause, reqWave}
 
 var eventTypes = []EventType{EventWelcome, EventVital, EventAlert, EventNotice, EventReceipt, EventAccess, EventGap, EventHead, EventSync, EventSynced,
-	EventInbox, EventGranted, EventRevoked, EventStatus, EventHeartbeat, EventClosed}
+	EventInbox, EventGranted, EventRevoked, EventStatus, EventHeartbeat, EventClosed, EventWave, EventWaves, EventStrip}
 
 // judgeVitals checks what becomes of each vital of a publish.
 func judgeVitals(t *testing.T, r *request, v vector) {
@@ -176,7 +178,9 @@ func encodeEvent(ev *Event, m map[string]json.RawMessage) string {
 	}
 	e.b = append(e.b, '{')
 	e.str("type", string(ev.Type))
-	e.str("patient", ev.Patient)
+	if ev.Wave == nil { // else it is in there
+		e.str("patient", ev.Patient)
+	}
 	e.str("epoch", ev.Epoch)
 	optional := func(name string, write func()) {
 		if m[name] != nil {
@@ -194,6 +198,18 @@ func encodeEvent(ev *Event, m map[string]json.RawMessage) string {
 	if ev.Access != nil {
 		e.name("access")
 		ev.Access.encode(&e)
+	}
+	if ev.Wave != nil {
+		e.name("wave")
+		ev.Wave.encode(&e)
+	}
+	if ev.Strip != nil {
+		e.name("strip")
+		ev.Strip.encode(&e)
+	}
+	if ev.waves != nil {
+		_, text, _ := wsconn.CutFrame(wavesFrame(ev.waves))
+		return string(text)
 	}
 	optional("heads", func() {
 		e.name("heads")

@@ -131,6 +131,7 @@ func (h *Hub) visitAll() {
 		h.audit.recordTallies(tallyEvery)
 		if n%(5*visits/int(visitEvery/time.Second)) == 0 { // every five seconds
 			h.compare(nil)
+			h.signals.sweep()
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		return
 	}
 	generation := c.hub.access.generation.Load()
-	o := &opening{conn: c, o: WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Emergency: r.Emergency, Reason: r.Reason}}
+	o := &opening{conn: c, o: WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Waves: r.Waves, Emergency: r.Emergency, Reason: r.Reason}}
 	o.resolve(ctx)
 	o.rights = c.hub.access.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: o.patients, Emergency: r.Emergency, Reason: r.Reason})
 	o.limit()
@@ -129,14 +129,14 @@ func (o *opening) followGroups() {
 			if c.groups == nil {
 				c.groups = make(map[string]WatchOptions)
 			}
-			c.groups[g] = WatchOptions{Delivery: o.o.Delivery}
+			c.groups[g] = WatchOptions{Delivery: o.o.Delivery, Waves: o.o.Waves}
 		}
 	}
 }
 
 // newWatch makes the watch of a patient.
 func (o *opening) newWatch(p string) *watched {
-	w := o.conn.newWatch(p, o.o.Delivery)
+	w := o.conn.newWatch(p, o.o.Delivery, o.o.Waves)
 	if s, ok := o.o.Since[p]; ok {
 		w.since = &s
 	}
@@ -175,8 +175,8 @@ func (c *conn) open(ctx context.Context, patients []string, rights map[string]ri
 	}
 }
 
-func (c *conn) newWatch(patient string, d Delivery) *watched {
-	return &watched{watch: &watch{out: &c.out, patient: patient, delivery: d, lane: c.hub.lane(patient)}}
+func (c *conn) newWatch(patient string, d Delivery, waves []string) *watched {
+	return &watched{watch: &watch{out: &c.out, patient: patient, delivery: d, waves: waves, lane: c.hub.lane(patient)}}
 }
 
 // begin attaches watches of patients that were granted under generation.
@@ -227,6 +227,11 @@ func (c *conn) groupPatients(ctx context.Context, group string) (map[string]bool
 func (c *conn) attach(w *watched, until time.Time) {
 	if old := c.watches[w.patient]; old != nil {
 		w.alone = w.alone || old.alone
+		for _, code := range old.waves {
+			if !slices.Contains(w.waves, code) {
+				w.waves = append(slices.Clip(w.waves), code)
+			}
+		}
 		for _, g := range old.groups {
 			if !slices.Contains(w.groups, g) {
 				w.groups = append(w.groups, g)
@@ -242,6 +247,10 @@ func (c *conn) attach(w *watched, until time.Time) {
 	delete(c.left, w.patient)
 	c.setUntil(w, until)
 	w.lane.submit(job{attach: w.watch})
+	if len(w.waves) > 0 && c.net != nil {
+		c.net.Slow() // what is in the kernel's hands already cannot let an alert pass
+	}
+	c.hub.signals.join(w.watch)
 }
 
 // detach ends a watch; why is "" if the client wants it. Under c.mu.

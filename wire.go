@@ -27,6 +27,7 @@ const (
 	reqHandover requestType = "handover"
 	reqPause    requestType = "pause"
 	reqUnpause  requestType = "unpause"
+	reqWave     requestType = "wave"
 )
 
 // Delivery is what a watcher is owed while it is slow or away. Alerts,
@@ -49,11 +50,13 @@ type request struct {
 	Groups    []string            // watch, unwatch
 	Since     map[string]Position // watch
 	Delivery  Delivery            // watch
+	Waves     []string            // watch: codes of signals
 	Emergency bool                // watch
 	Reason    string              // watch
 
 	Vitals  []Vital // publish
 	Raise   Raise   // its ID is event_id
+	Chunks  []Wave  // wave
 	Ref     AlertRef
 	EventID string // clear
 	Answer  Answer
@@ -123,7 +126,7 @@ func decodeRequest(b []byte, maxVitals int) (r *request, err error) {
 	if s.err != nil {
 		return r, s.err
 	}
-	if r.Req == "" {
+	if r.Req == "" && r.Type != reqWave {
 		return r, invalid("req", "required")
 	}
 	if !known {
@@ -225,6 +228,21 @@ func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) boo
 		return func(name []byte) bool { return r.pauseMember(s, name) }, true
 	case reqTicket:
 		return func([]byte) bool { return false }, true
+	case reqWave:
+		return func(name []byte) bool {
+			if string(name) != "waves" {
+				return false
+			}
+			s.array(func(i int) {
+				if i >= chunksMost {
+					s.fail("too many")
+					return
+				}
+				r.Chunks = append(r.Chunks, Wave{})
+				r.Chunks[i].decode(s)
+			})
+			return true
+		}, true
 	}
 	return nil, false
 }
@@ -252,6 +270,8 @@ func (r *request) watchOnlyMember(s *scanner, name []byte) bool {
 		})
 	case "delivery":
 		r.Delivery = Delivery(s.str())
+	case "waves":
+		r.Waves = s.strings(signalsWanted)
 	case "emergency":
 		r.Emergency = s.bool()
 	case "reason":
@@ -362,8 +382,8 @@ func (q *HistoryQuery) member(s *scanner, name []byte) bool {
 }
 
 func kindNamed(name string) Kind {
-	for k := KindVital; k <= KindAccess; k++ {
-		if kindName(k) == name {
+	for k := KindVital; k <= KindStrip; k++ {
+		if name != "" && kindName(k) == name {
 			return k
 		}
 	}
@@ -399,8 +419,20 @@ func (r *request) check() error {
 		default:
 			return invalid("delivery", "must be latest, every or alerts")
 		}
+		for i, code := range r.Waves {
+			if !validCode(code) {
+				return invalid(indexed("waves", i), "must be a code")
+			}
+		}
 		if !validText(r.Reason, 1000) || r.Emergency && r.Reason == "" {
 			return invalid("reason", "must be printable text, and is required for an emergency")
+		}
+	case reqWave:
+		switch {
+		case r.Req != "":
+			return invalid("req", "must be left out: a wave has no reply")
+		case len(r.Chunks) == 0:
+			return invalid("waves", "required")
 		}
 	case reqPublish:
 		if len(r.Vitals) == 0 {

@@ -286,7 +286,7 @@ func TestStrictObject(t *testing.T) {
 		"duplicate type":          `{"type":"token","type":"watch","req":"1","token":"x"}`,
 		"duplicate req":           `{"type":"token","req":"1","req":"1","token":"x"}`,
 		"duplicate by escape":     `{"type":"token","req":"1","token":"x","\u0074oken":"y"}`,
-		"duplicate, unknown type": `{"type":"wave","req":"1","a":1,"a":2}`,
+		"duplicate, unknown type": `{"type":"batch","req":"1","a":1,"a":2}`,
 		"case twice":              `{"type":"token","req":"1","token":"x","TOKEN":"y"}`,
 		"empty name":              `{"type":"token","req":"1","token":"x","":1}`,
 		"bad UTF-8 in a name":     "{\"type\":\"token\",\"req\":\"1\",\"tok\xffen\":\"x\"}",
@@ -322,7 +322,7 @@ func TestStrictObject(t *testing.T) {
 func TestDepth(t *testing.T) {
 	t.Parallel()
 	nested := func(n int) []byte {
-		return []byte(`{"type":"wave","req":"1","x":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}`)
+		return []byte(`{"type":"batch","req":"1","x":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}`)
 	}
 	_, err := decodeRequest(nested(maxDepth-1), 100)
 	require.Equal(t, CodeUnknownType, requestError(err).Code)
@@ -469,7 +469,7 @@ func TestHugeFrames(t *testing.T) {
 	}
 	_, err := decodeRequest([]byte(changed(t, "publish", "vitals", list(`{}`, 100))), 100)
 	require.NoError(t, err, "exactly as many as are allowed")
-	_, err = decodeRequest([]byte(`{"type":"wave","req":"1"`+keys.String()+`,"k0":1}`), 100)
+	_, err = decodeRequest([]byte(`{"type":"batch","req":"1"`+keys.String()+`,"k0":1}`), 100)
 	require.ErrorContains(t, err, "duplicate")
 }
 
@@ -742,7 +742,7 @@ func TestEventsRoundTrip(t *testing.T) {
 	}
 	for _, w := range []Welcome{
 		{Session: "s-1", Principal: Person{"ann", "Ann", RoleClinician}, Expires: wireTime, Time: wireTime, Heartbeat: 20 * time.Second, Durable: true,
-			Features: []string{"history"}, Limits: Limits{1, 2, 3, 4, 5}},
+			Features: []string{"history"}, Limits: Limits{1, 2, 3, 4, 5, 6, 7}},
 		{Principal: Person{ID: "x"}},
 	} {
 		var e encoder

@@ -166,7 +166,11 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 			o.schedule(w, false)
 		}
 	}
-	if text || events > 0 {
+	waves := 0
+	if o.urgent.first == nil && o.normal.first == nil {
+		b, waves = o.takeWaves(b)
+	}
+	if text || events+waves > 0 {
 		o.wrote.Store(now)
 		o.hub.stats.out.Add(int64(events))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/examples/javascript"
 	"github.com/carewire/carewire/internal/process"
 	"github.com/carewire/carewire/js/client"
 )
@@ -55,6 +56,8 @@ func openStage(t *testing.T, patients ...string) *stage {
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir("../examples/ward/page")))
 	mux.Handle("/client.js", client.Handler())
+	mux.Handle("/waves.js", client.Waves())
+	mux.HandleFunc("/wave", func(w http.ResponseWriter, _ *http.Request) { w.Write(javascript.Wave) })
 	mux.Handle("/carewire", hub)
 	mux.HandleFunc("GET /pages", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("[]")) })
 	mux.HandleFunc("GET /ward", func(w http.ResponseWriter, r *http.Request) {

@@ -1,11 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"compress/gzip"
 	_ "embed"
-	"encoding/binary"
-	"io"
 	"sync"
 )
 
@@ -17,21 +13,7 @@ var ecgFile []byte
 const ecgRate = 360 // samples a second, each in 1/200 mV
 
 // ecg returns the samples of the record.
-var ecg = sync.OnceValue(func() []int16 {
-	r, err := gzip.NewReader(bytes.NewReader(ecgFile))
-	if err != nil {
-		panic(err)
-	}
-	raw, err := io.ReadAll(r)
-	if err != nil {
-		panic(err)
-	}
-	samples := make([]int16, len(raw)/2)
-	for i := range samples {
-		samples[i] = int16(binary.LittleEndian.Uint16(raw[2*i:]))
-	}
-	return samples
-})
+var ecg = sync.OnceValue(func() []int16 { return unpack(ecgFile) })
 
 // A beatFinder finds heart beats in an electrocardiogram, sample by sample, by
 // the energy of its slope (after Pan and Tompkins, 1985): the slope is steep

@@ -40,6 +40,7 @@ const every = 2 * time.Second
 type monitor struct {
 	patient string
 	hasECG  bool // its heart rate comes from the record instead
+	hasICU  bool // it sends three recorded waves besides
 	rng     *rand.Rand
 	normal  numbers
 	drift   numbers
@@ -52,7 +53,7 @@ type monitor struct {
 // newMonitor returns the monitor of the i-th patient. To have something to
 // look at, the third and the seventh have their first episode soon.
 func newMonitor(patient string, i int, seed uint64) *monitor {
-	m := &monitor{patient: patient, hasECG: i == 0, rng: rand.New(rand.NewPCG(seed, uint64(i))), offset: i * 14 % 60 / 2 * 2}
+	m := &monitor{patient: patient, hasECG: i == 0, hasICU: i == 1, rng: rand.New(rand.NewPCG(seed, uint64(i))), offset: i * 14 % 60 / 2 * 2}
 	between := func(low, high float64) float64 { return low + m.rng.Float64()*(high-low) }
 	m.normal = numbers{spo2: between(96, 98), hr: between(62, 88), rr: between(13, 17), temp: between(36.4, 37.2),
 		systolic: between(112, 134), diastolic: between(66, 80)}
@@ -138,6 +139,9 @@ func (g *gateway) run(ctx context.Context) {
 		if m.hasECG {
 			wg.Go(func() { g.sendBeats(ctx, client, m) })
 		}
+		if m.hasICU {
+			wg.Go(func() { g.sendLeads(ctx, client, m.patient) })
+		}
 	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -192,18 +196,21 @@ func (g *gateway) send(ctx context.Context, client *carewire.Client, list []care
 	}
 }
 
-// sendBeats plays the electrocardiogram as it was recorded, over and over, and
-// sends the heart rate at each beat. Where the electrode was knocked no beat
+// sendBeats plays the electrocardiogram as it was recorded, over and over: it sends
+// the wave, and the heart rate at each beat. Where the electrode was knocked no beat
 // is found, and the monitor says that it has no rate.
 func (g *gateway) sendBeats(ctx context.Context, client *carewire.Client, m *monitor) {
 	const step = ecgRate / 10
 	var find beatFinder
 	var rate pulse
+	wave := newPlayer(m.patient, carewire.Wave{Code: "131330", System: carewire.MDC, Unit: "mV", Factor: "0.005"}, ecgRate)
 	ticker := time.NewTicker(time.Second / 10)
 	defer ticker.Stop()
 	for n, last := 0, 0; ; {
 		for range step {
-			if found := find.add(ecg()[n%len(ecg())]); found {
+			sample := ecg()[n%len(ecg())]
+			wave.add(client, sample)
+			if found := find.add(sample); found {
 				last = n
 				if r := rate.beat(n); r > 0 {
 					v := carewire.HeartRate.Of(m.patient, math.Round(r))

@@ -19,6 +19,12 @@ func (w *ward) servePage(mux *http.ServeMux) {
 	mux.Handle("/", secured("default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "+
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", http.FileServerFS(page.Files)))
 	mux.Handle("GET /client.js", client.Handler())
+	mux.Handle("GET /waves.js", client.Waves())
+	mux.Handle("GET /wave", secured("default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
+		http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+			rw.Write(javascript.Wave)
+		})))
 	mux.Handle("GET /simple", secured("default-src 'none'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
 		http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Type", "text/html; charset=utf-8")

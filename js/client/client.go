@@ -16,10 +16,18 @@ import (
 //go:embed client.min.js
 var module []byte
 
+//go:embed waves.js
+var waves []byte
+
 // Handler serves the client as one ES module, to GET and HEAD at whatever path
 // it is mounted. Its ETag is that of the content: a browser asks each time, and
 // is answered 304 while it has the present one. It may be used concurrently.
-func Handler() http.Handler {
+func Handler() http.Handler { return serve(module) }
+
+// Waves is Handler for the module waves.js, which reads and draws waves.
+func Waves() http.Handler { return serve(waves) }
+
+func serve(module []byte) http.Handler {
 	sum := sha256.Sum256(module)
 	tag := hex.EncodeToString(sum[:12])
 	var packed bytes.Buffer

@@ -19,6 +19,7 @@ import {call} from "./wire.js";
  * @property {[notice: import("./types.js").Notice, context: Context]} notice
  * @property {[receipt: import("./types.js").Receipt, context: Context]} receipt
  * @property {[access: import("./types.js").Access, context: Context]} access
+ * @property {[wave: import("./types.js").Wave]} wave a chunk of a live signal; `waves.js` reads its samples
  * @property {[patient: string]} forget what is held of a patient is discarded; it comes again
  * @property {[patient: string]} granted somebody came to a group
  * @property {[patient: string]} revoked somebody is not to be seen any more; what is held is gone

@@ -103,4 +103,35 @@
  * @property {string} [reason]
  */
 
+/**
+ * A chunk of a live signal, such as a quarter of a second of an electrocardiogram.
+ * @typedef {object} Wave
+ * @property {string} patient
+ * @property {string} code
+ * @property {string} system
+ * @property {string} [device]
+ * @property {string} [site]
+ * @property {string} unit of UCUM
+ * @property {number} [factor] left out: 1
+ * @property {number} [origin] left out: 0
+ * @property {number} rate samples a second
+ * @property {number} n counts the chunks of the signal: one that is missing was lost
+ * @property {string} time of the first sample, by the device's clock
+ * @property {string} data `samples` of waves.js reads it
+ * @property {string} [received] set by the server
+ * @property {boolean} [test]
+ */
+
+/**
+ * What the waves of a patient were when an alert was raised. `history({patient, kinds: ["strip"], key})` gives it.
+ * @typedef {object} Strip
+ * @property {string} patient
+ * @property {string} key
+ * @property {string} alert_id
+ * @property {string} raised
+ * @property {Wave[]} waves piece by piece, without `patient`
+ * @property {boolean} [dropped] there was not room for all signals
+ * @property {boolean} [test]
+ */
+
 export {};

@@ -7,6 +7,7 @@
  * @property {string[]} [groups]
  * @property {string[]} [patients]
  * @property {"latest" | "every" | "alerts"} [delivery] latest if left out. All watches of a client get the most that one of them asks for
+ * @property {string[]} [waves] codes of the signals that come besides, by `on("wave")`; "*": all
  * @property {boolean} [emergency] break-glass; needs `reason`
  * @property {string} [reason]
  */
@@ -57,10 +58,10 @@ export class Watch {
    * @param {number} limit
    */
   requests(groups, names, since, delivery, limit) {
-    const {emergency, reason} = this.spec;
-    const rest = {delivery, ...(emergency && {emergency, reason})};
+    const {emergency, reason, waves} = this.spec;
+    const rest = {delivery, ...(waves?.length && {waves}), ...(emergency && {emergency, reason})};
     const make = () => ({type: "watch", ...rest, patients: /** @type {string[]} */ ([]), since: /** @type {typeof since} */ ({})});
-    let room = limit - 500 - 6 * (reason?.length ?? 0);
+    let room = limit - 1000 - 6 * (reason?.length ?? 0);
     /** @type {Frame[]} */
     const list = groups.length ? [{...make(), groups}] : [];
     const size = (/** @type {string} */ id) => 2 * id.length + (since[id]?.epoch?.length ?? 0) + 60;

@@ -71,6 +71,8 @@ export class Watching {
     if (f.type === "granted") {
       for (const w of this.#all.keys()) if (w.spec.groups?.length) this.#begin(w, f.patient);
       this.#host.telling.emit("granted", f.patient);
+    } else if (f.type === "wave") {
+      if (this.patients.has(f.wave.patient)) this.#host.telling.emit("wave", f.wave);
     } else if (f.type === "revoked") {
       this.#leave(f.patient);
     } else if (f.type === "head" || logEvents.includes(f.type) && this.patients.has(f.patient)) {

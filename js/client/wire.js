@@ -29,6 +29,7 @@ const forms = {
   inbox: (f) => Array.isArray(f.items) && f.items.every((/** @type {Frame} */ x) => isObject(x.alert ?? x.notice)),
   welcome: (f) => isTime(f.time) && isObject(f.principal),
   heartbeat: (f) => isTime(f.time),
+  wave: (f) => isObject(f.wave) && isText(f.wave.data) && isCount(f.wave.n) && isTime(f.wave.time) && f.wave.rate > 0,
   granted: (f) => isText(f.patient), revoked: (f) => isText(f.patient),
   closed: (f) => isCount(f.code),
   ok: (f) => isText(f.req),

@@ -1,0 +1,257 @@
+package carewire
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	stripAfter = 10 * time.Second // of waves that are kept after an alert
+	stripWait  = time.Second      // for chunks that are on their way
+	stripBytes = 40 << 10         // of one strip in the log
+	stripsMost = 4                // in the making for one patient
+	stripsDone = 64               // alerts of a patient that are known
+)
+
+// NoStrips in Options.Strips keeps none.
+const NoStrips Priority = "none"
+
+// Strip is what the waves of a patient were when an alert was raised: the ten
+// seconds before and after, as far as they came. It is one entry of the patient's
+// log, of KindStrip, for those who may see the alert, and is read with History:
+// by Kinds and by Key, the alert's.
+//
+// A Strip shows nothing of itself under fmt's verbs and in slog: only its JSON
+// holds the data.
+type Strip struct {
+	Patient string
+	Key     string    // the alert's
+	AlertID string    // which occurrence
+	Test    bool      // of a test alert: the signals are those of tests
+	Raised  time.Time // when the Hub took the alert in
+	// Waves are the signals, piece by piece in the order of time: chunks that follow
+	// one another are one Wave, with the number of the first and no Patient. Between two
+	// pieces of a signal there is a gap.
+	Waves   []Wave
+	Dropped bool // there was not room for all signals
+}
+
+// A stripping is a Strip in the making. Under signals.mu.
+type stripping struct {
+	alert    Alert
+	audience Audience
+	to       []string
+	chunks   []*waveChunk
+	timer    *time.Timer
+}
+
+// take adds a chunk if it is one of the alert's.
+func (s *stripping) take(c *waveChunk) {
+	if c.Test == s.alert.Test {
+		s.chunks = append(s.chunks, c)
+	}
+}
+
+// alerted begins a strip if e is a new alert of somebody whose waves come in here.
+// Alerts that are not physiological, or less urgent than least, have none.
+func (x *signals) alerted(e *Entry, least Priority) {
+	if e.Kind != KindAlert || !e.Open || least == NoStrips {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	b := x.bedsides[e.Patient]
+	if b == nil || len(b.signals) == 0 || x.closed {
+		return
+	}
+	a, err := decodeAlert(e)
+	if err != nil || a.Priority.rank() < least.rank() || a.Kind != "" && a.Kind != AlertPhysiological ||
+		x.now().Sub(a.Raised) > waveMemory || slices.Contains(b.done, a.ID) {
+		return
+	}
+	if b.done = append(b.done, a.ID); len(b.done) > stripsDone {
+		b.done = slices.Delete(b.done, 0, 1)
+	}
+	if len(b.strips) >= stripsMost {
+		x.refused.Add(1)
+		return
+	}
+	s := &stripping{alert: *a, audience: e.Audience, to: slices.Clone(e.To)}
+	for _, live := range b.signals {
+		for _, c := range live.recent {
+			s.take(c)
+		}
+	}
+	b.strips = append(b.strips, s)
+	s.timer = time.AfterFunc(stripAfter+stripWait, func() { x.finish(s) })
+}
+
+// finish keeps a strip of which all has come.
+func (x *signals) finish(s *stripping) {
+	x.mu.Lock()
+	b := x.bedsides[s.alert.Patient]
+	i := -1
+	if b != nil {
+		i = slices.Index(b.strips, s)
+	}
+	if i >= 0 {
+		b.strips = slices.Delete(b.strips, i, i+1)
+		x.tidy(s.alert.Patient, b)
+	}
+	x.mu.Unlock()
+	if i >= 0 {
+		x.keep(s)
+	}
+}
+
+// close takes no more waves, and keeps what strips in the making have.
+func (x *signals) close() {
+	x.mu.Lock()
+	x.closed = true
+	var left []*stripping
+	for _, b := range x.bedsides {
+		for _, s := range b.strips {
+			s.timer.Stop()
+			left = append(left, s)
+		}
+		b.strips = nil
+	}
+	x.mu.Unlock()
+	for _, s := range left {
+		x.keep(s)
+	}
+}
+
+// strip makes the Strip.
+func (s *stripping) strip() *Strip {
+	a := &s.alert
+	strip := &Strip{Patient: a.Patient, Key: a.Key, AlertID: a.ID, Test: a.Test, Raised: a.Raised}
+	slices.SortStableFunc(s.chunks, func(a, b *waveChunk) int { return strings.Compare(a.signal(), b.signal()) })
+	var last *Wave
+	size := 0
+	for _, c := range s.chunks {
+		if size += len(c.frame) / 2; size > stripBytes && (last == nil || c.signal() != last.signal()) || size > 2*stripBytes {
+			strip.Dropped = true
+			break
+		}
+		if last != nil && c.Follows(last) {
+			piece := &strip.Waves[len(strip.Waves)-1]
+			piece.Samples = append(piece.Samples, c.Samples...)
+		} else {
+			piece := c.Wave.clone()
+			piece.Patient, piece.Received, piece.Test = "", time.Time{}, false
+			strip.Waves = append(strip.Waves, piece)
+		}
+		last = &c.Wave
+	}
+	return strip
+}
+
+// entry returns the entry of the strip; the last signals are left out if they find
+// no room.
+func (s *stripping) entry(now time.Time) Entry {
+	strip := s.strip()
+	var e encoder
+	for strip.encode(&e); len(e.b) > stripBytes && len(strip.Waves) > 1; strip.encode(&e) {
+		e.b, strip.Dropped = nil, true
+		last := strip.Waves[len(strip.Waves)-1].signal()
+		if strip.Waves[0].signal() == last {
+			strip.Waves = strip.Waves[:len(strip.Waves)-1]
+		} else {
+			strip.Waves = slices.DeleteFunc(strip.Waves, func(w Wave) bool { return w.signal() == last })
+		}
+	}
+	return Entry{Patient: strip.Patient, Kind: KindStrip, Key: stripKey(strip.Key, strip.Test), Audience: s.audience, To: s.to,
+		Sender: host, ID: rand.Text(), Sum: digest(e.b), Time: strip.Raised, Received: now, Data: e.b}
+}
+
+func stripKey(key string, test bool) string {
+	return "s" + strings.TrimPrefix(alertKey(key, test), "a")
+}
+
+// keepStrip puts a strip into the log, unless the Store has no room but for alerts.
+func (h *Hub) keepStrip(s *stripping) {
+	if len(s.chunks) == 0 || h.store.onlyFull() {
+		return
+	}
+	e := s.entry(h.now())
+	h.insist(h.ctx, "strip/"+e.ID, func(ctx context.Context) error {
+		if _, err := h.append(ctx, e, false); !errors.Is(err, ErrFull) {
+			return err
+		}
+		return nil
+	})
+}
+
+// encode appends s to e as a JSON object.
+func (s *Strip) encode(e *encoder) {
+	e.b = append(e.b, '{')
+	e.str("patient", s.Patient)
+	e.str("key", s.Key)
+	e.str("alert_id", s.AlertID)
+	e.bool("test", s.Test)
+	e.time("raised", s.Raised)
+	e.bool("dropped", s.Dropped)
+	e.name("waves")
+	e.b = append(e.b, '[')
+	for i := range s.Waves {
+		e.comma()
+		s.Waves[i].encode(e)
+	}
+	e.b = append(e.b, "]}"...)
+}
+
+func (s *Strip) decode(r *scanner) {
+	r.object(func(name []byte) bool {
+		switch string(name) {
+		case "patient":
+			s.Patient = r.str()
+		case "key":
+			s.Key = r.str()
+		case "alert_id":
+			s.AlertID = r.str()
+		case "test":
+			s.Test = r.bool()
+		case "raised":
+			s.Raised = r.time()
+		case "dropped":
+			s.Dropped = r.bool()
+		case "waves":
+			r.array(func(int) {
+				var w Wave
+				w.decode(r)
+				s.Waves = append(s.Waves, w)
+			})
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+// MarshalJSON writes s as the wire has it.
+func (s Strip) MarshalJSON() ([]byte, error) {
+	var e encoder
+	s.encode(&e)
+	return e.b, nil
+}
+
+// UnmarshalJSON reads s leniently: members it does not know are ignored.
+func (s *Strip) UnmarshalJSON(b []byte) error {
+	r := scanner{b: b, open: true}
+	*s = Strip{}
+	s.decode(&r)
+	return r.err
+}
+
+// Format writes nothing of s but its type.
+func (s Strip) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Strip{…}") }
+
+// LogValue hides s from logs.
+func (s Strip) LogValue() slog.Value { return slog.StringValue("carewire.Strip{…}") }

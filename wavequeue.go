@@ -1,0 +1,140 @@
+package carewire
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	waveLag    = 2 * time.Second       // that a chunk waits for a client that is slow
+	waveGather = 40 * time.Millisecond // that a chunk waits for others to be written with it
+)
+
+// A waveQueue is what waits of one signal for one client. Nothing of it is written
+// while an event of a patient's log is ready, and while the client is slow the oldest
+// chunk goes: the newest are worth the most. Under the outbox's lock.
+type waveQueue struct {
+	watch  *watch
+	chunks []waitingChunk // the oldest first
+	listed bool           // in the outbox's list
+}
+
+type waitingChunk struct {
+	*waveChunk
+	since int64 // in ticks
+}
+
+// begin hands over what is in memory of a signal that the client has begun to watch.
+func (q *waveQueue) begin(recent []*waveChunk) {
+	o := q.watch.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range recent {
+		if !o.roomForWave(len(c.frame)) {
+			return
+		}
+		q.add(c)
+	}
+}
+
+// push hands over the next chunk, and returns how many were dropped for it.
+func (q *waveQueue) push(c *waveChunk) (dropped int) {
+	o := q.watch.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if q.watch.ended || o.done || o.closing != nil {
+		return 0
+	}
+	now := o.hub.ticks()
+	for len(q.chunks) > 0 && (time.Duration(now-q.chunks[0].since) >= waveLag || !o.roomForWave(len(c.frame))) {
+		q.drop()
+		dropped++
+	}
+	if !o.roomForWave(len(c.frame)) {
+		return dropped + 1
+	}
+	q.add(c)
+	return dropped
+}
+
+// add puts a chunk in line, and sees to it that it is written soon. Under out.mu.
+func (q *waveQueue) add(c *waveChunk) {
+	o := q.watch.out
+	if q.watch.ended || o.done || o.closing != nil {
+		return
+	}
+	q.chunks = append(q.chunks, waitingChunk{c, o.hub.ticks()})
+	o.waveBytes += len(c.frame)
+	if !q.listed {
+		q.listed = true
+		o.waves = append(o.waves, q)
+	}
+	o.account()
+	if o.busy || o.gathering {
+		return
+	}
+	o.gathering = true
+	if o.waveTimer == nil {
+		o.waveTimer = time.AfterFunc(waveGather, o.gathered)
+	} else {
+		o.waveTimer.Reset(waveGather)
+	}
+}
+
+// drop forgets the oldest chunk. Under out.mu.
+func (q *waveQueue) drop() {
+	c := q.chunks[0]
+	q.chunks[0] = waitingChunk{}
+	q.chunks = q.chunks[1:]
+	q.watch.out.waveBytes -= len(c.frame)
+}
+
+// roomForWave reports whether n more bytes of waves may wait. Under o.mu.
+func (o *outbox) roomForWave(n int) bool {
+	return o.waveBytes+n <= o.hub.opt.MaxOutboxBytes && !o.crowded(o.bytes+o.waveBytes+n)
+}
+
+// gathered has the waves written that have come for a while.
+func (o *outbox) gathered() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gathering = false
+	if len(o.waves) > 0 {
+		o.start()
+	}
+}
+
+// takeWaves appends chunks to b, signal by signal, until it has the size of a small
+// write: what is more urgent waits behind no more than that. Under o.mu.
+func (o *outbox) takeWaves(b []byte) (_ []byte, n int) {
+	for len(o.waves) > 0 && len(b) < slowWrite {
+		q := o.waves[0]
+		if len(q.chunks) == 0 {
+			q.listed = false
+			o.waves = slices.Delete(o.waves, 0, 1)
+			continue
+		}
+		b = append(b, q.chunks[0].frame...)
+		q.drop()
+		n++
+	}
+	if len(o.waves) == 0 {
+		o.waves = nil
+	}
+	o.hub.signals.out.Add(uint64(n))
+	return b, n
+}
+
+// dropWaves forgets the waves of one watch; nil: of all. Under o.mu.
+func (o *outbox) dropWaves(of *watch) {
+	o.waves = slices.DeleteFunc(o.waves, func(q *waveQueue) bool {
+		if of != nil && q.watch != of {
+			return false
+		}
+		for len(q.chunks) > 0 {
+			q.drop()
+		}
+		q.listed = false
+		return true
+	})
+}
