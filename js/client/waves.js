@@ -56,7 +56,11 @@ export class Sweep {
   /** The newest chunk. @type {Wave | undefined} */ last;
   /** @type {HTMLCanvasElement} */ #canvas;
   /** @type {{at: number, value: number, joined: boolean}[]} what is still to be drawn, in ms of the device's time */ #points = [];
-  #seconds; #low; #high; #fixed; #behind = Infinity; #heard = -Infinity; #frame = 0;
+  /** @type {number} */ #seconds;
+  /** @type {number} */ #low;
+  /** @type {number} */ #high;
+  /** @type {boolean} */ #fixed;
+  #behind = Infinity; #heard = -Infinity; #frame = 0;
   #drawn = -Infinity; #x = -1; #y = 0;
 
   /**
