@@ -163,7 +163,7 @@ func TestSlowClientSeesTheGap(t *testing.T) {
 		for n := 1; n <= 400; n++ {
 			require.NoError(t, w.hub.PublishWaves(chunk(n, began)))
 			if n == 200 {
-				_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo, Audience: AudienceAll})
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo, Audience: AudienceAll})
 				require.NoError(t, err)
 			}
 			time.Sleep(250 * time.Millisecond)
@@ -202,7 +202,7 @@ func TestWavesComeLast(t *testing.T) {
 		}
 		_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 72))
 		require.NoError(t, err)
-		_, err = w.hub.Raise(t.Context(), Alert{Patient: "p1", Text: "x", Priority: PriorityInfo, Audience: AudienceAll})
+		_, err = w.hub.Raise(t.Context(), Raise{Patient: "p1", Text: "x", Priority: PriorityInfo, Audience: AudienceAll})
 		require.NoError(t, err)
 		synctest.Wait()
 		var order []EventType
@@ -352,7 +352,7 @@ func TestStrips(t *testing.T) {
 	bedsideTest(t, nil, func(t *testing.T, w *world, dial func() net.Conn) {
 		nurse := watchWaves(join(t, dial(), "nurse"))
 		began := time.Now()
-		raise := func(a Alert) {
+		raise := func(a Raise) {
 			a.Patient, a.Text = "p1", "x"
 			_, err := w.hub.Raise(t.Context(), a)
 			require.NoError(t, err)
@@ -368,11 +368,11 @@ func TestStrips(t *testing.T) {
 			switch n {
 			case 60:
 				raised = time.Now()
-				raise(Alert{Key: "asystole", Priority: PriorityHigh, To: []string{"person:nurse"}, Audience: AudienceNamed})
-				raise(Alert{Key: "asystole", Priority: PriorityHigh, To: []string{"person:nurse"}, Audience: AudienceNamed})
-				raise(Alert{Key: "leads", Priority: PriorityMedium, Kind: AlertTechnical})
-				raise(Alert{Key: "info", Priority: PriorityInfo})
-				raise(Alert{Key: "tried", Priority: PriorityHigh, Test: true})
+				raise(Raise{Key: "asystole", Priority: PriorityHigh, To: []string{"person:nurse"}, Audience: AudienceNamed})
+				raise(Raise{Key: "asystole", Priority: PriorityHigh, To: []string{"person:nurse"}, Audience: AudienceNamed})
+				raise(Raise{Key: "leads", Priority: PriorityMedium, Kind: AlertTechnical})
+				raise(Raise{Key: "info", Priority: PriorityInfo})
+				raise(Raise{Key: "tried", Priority: PriorityHigh, Test: true})
 			}
 			time.Sleep(250 * time.Millisecond)
 		}
@@ -428,7 +428,7 @@ func TestStripsAreBounded(t *testing.T) {
 			time.Sleep(250 * time.Millisecond)
 		}
 		for i := range stripsMost + 3 {
-			_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityHigh})
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityHigh})
 			require.NoError(t, err)
 		}
 		synctest.Wait()
