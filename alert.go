@@ -168,6 +168,16 @@ func (a *Alert) settle() {
 	}
 }
 
+// dismissed ends an alert whose condition has ended as was to be expected: nobody
+// needs to be told.
+func dismissed(prev *Alert, now time.Time) Alert {
+	a := *prev
+	a.Condition, a.Sources = ConditionOver, nil
+	a.end(now)
+	a.changed(now)
+	return a
+}
+
 // discharged ends an alert because its patient has left.
 func discharged(prev *Alert, now time.Time) Alert {
 	a := *prev

@@ -12,7 +12,10 @@ const (
 	chartsMost   = 20000              // patients whose charts a lane keeps
 	snapshotLife = 7 * 24 * time.Hour // a key that is not heard for so long is no longer shown
 	chartLife    = time.Minute        // a chart that others have written to is read again after that
-	clockStep    = time.Second        // what a device's clock may be off without being taken for one that was set back
+	paceOver     = 10                 // intervals over which a pace is learned
+	paceFrom     = 100 * time.Millisecond
+	paceTo       = 5 * time.Minute
+	clockStep    = time.Second // what a device's clock may be off without being taken for one that was set back
 )
 
 // A chart is what a lane keeps in mind of the vitals of one patient.
@@ -33,6 +36,11 @@ type series struct {
 	// The first of those that are older than the newest, and when it was received;
 	// zero: there is none.
 	odd, oddHeard time.Time
+
+	intervals [paceOver]time.Duration // between the last ones
+	count     int                     // of intervals, all
+	pace      time.Duration           // 0: it has none
+	listened  time.Time               // until when the device need not be listened for again
 }
 
 // A deviceClock is the clock of a device, as its readings show it.
@@ -48,6 +56,7 @@ type deviceClock struct {
 // back. Such a clock goes on from there as fast as time does. What was kept during
 // an outage comes faster than it was measured, or between newer readings.
 func (s *series) place(at, received time.Time) (by time.Time, back bool) {
+	s.keep(received)
 	s.heard = received
 	lag := received.Sub(at)
 	behind := lag > s.lag+clockStep
@@ -71,6 +80,30 @@ func (s *series) place(at, received time.Time) (by time.Time, back bool) {
 	}
 	s.odd, s.oddHeard = at, received
 	return at, false
+}
+
+// keep notes the interval to a reading that is received, and learns the pace: ten
+// intervals, none of which is longer or shorter than their median by more than half.
+func (s *series) keep(received time.Time) {
+	took := received.Sub(s.heard)
+	if s.heard.IsZero() || took > 2*paceTo { // it begins
+		s.count = 0
+		return
+	}
+	s.intervals[s.count%paceOver] = took
+	if s.count++; s.count%paceOver != 0 {
+		return
+	}
+	sorted := s.intervals
+	slices.Sort(sorted[:])
+	was := s.pace
+	s.pace = 0
+	if m := sorted[paceOver/2]; m >= paceFrom && m <= paceTo && sorted[0] >= m/2 && sorted[paceOver-1] <= m+m/2 {
+		s.pace = m
+	}
+	if was == 0 && s.pace > 0 {
+		s.listened = time.Time{}
+	}
 }
 
 // readChart reads what is known of a patient's vitals from the Store.
@@ -134,6 +167,15 @@ func (c *chart) makeRoom(now time.Time, life time.Duration) bool {
 	return true
 }
 
+// goOn takes over from what was known of a series what the Store does not hold.
+func (s *series) goOn(old *series) {
+	s.odd, s.oddHeard, s.listened = old.odd, old.oddHeard, old.listened
+	s.intervals, s.count, s.pace = old.intervals, old.count, old.pace
+	if s.heard.Before(old.heard) {
+		s.heard = old.heard
+	}
+}
+
 // chartOf returns the chart of a patient; nil if the Store cannot be read.
 func (l *lane) chartOf(ctx context.Context, patient string) (*chart, error) {
 	old := l.charts[patient]
@@ -146,7 +188,7 @@ func (l *lane) chartOf(ctx context.Context, patient string) (*chart, error) {
 	}
 	for key, s := range c.series {
 		if old != nil && old.series[key] != nil {
-			s.odd, s.oddHeard = old.series[key].odd, old.series[key].oddHeard
+			s.goOn(old.series[key])
 		}
 	}
 	if len(l.charts) >= chartsMost {
@@ -177,7 +219,8 @@ func (l *lane) admit(ctx context.Context, j *job) (first bool, err error) {
 		s = c.begin(e.Key)
 		s.time = e.Time
 	}
-	if j.replaces {
+	j.series = s
+	if j.vital == nil || j.vital.Replaces != "" {
 		return first, nil
 	}
 	by, back := s.place(e.Time, e.Received)
@@ -189,7 +232,10 @@ func (l *lane) admit(ctx context.Context, j *job) (first bool, err error) {
 
 // appended notes that this Hub has appended an entry. A chart that others have
 // written to as well is read again before long.
-func (l *lane) appended(e *Entry, r AppendResult) {
+func (l *lane) appended(j *job, e *Entry, r AppendResult) {
+	if j.vital != nil && r.Err == nil { // what is refused was not heard
+		l.hub.silences.hear(j.vital, j.series, e, r.Repeated)
+	}
 	c := l.charts[e.Patient]
 	if c == nil || r.Err != nil || r.Repeated {
 		return

@@ -23,20 +23,20 @@ type hostCall struct {
 }
 
 // hostCalls are the kinds of calls that a Hub makes.
-type hostCalls struct{ authenticate, authorize, directory, policy, withdraw, person, resolve, age, audit *hostCall }
+type hostCalls struct{ authenticate, authorize, directory, policy, withdraw, person, resolve, age, silence, audit *hostCall }
 
 func newHostCalls(o *Options, c *counters) hostCalls {
 	n := func(name string, n int) *hostCall {
 		return &hostCall{name: name, trace: o.Trace, places: make(chan struct{}, n), timeout: o.CallTimeout, log: o.Logger, noPlace: &c.limits.host, panics: &c.panics}
 	}
 	return hostCalls{n("authenticate", o.MaxAuthenticating), n("authorize", o.MaxAuthorizing), n("directory", 32), n("policy", 64), n("withdraw", 32), n("person", 32),
-		n("resolve", 256), n("age", 256), n("audit", 64)}
+		n("resolve", 256), n("age", 256), n("silence", 32), n("audit", 64)}
 }
 
 // Trace is told when the Hub begins to append to the Store or to call the
 // host's code, and returns the context for that and a function that is called
 // with its error, or nil, when it has ended. The operation is append,
-// authenticate, authorize, directory, policy, page, withdraw, person, resolve, age or audit. It
+// authenticate, authorize, directory, policy, page, withdraw, person, resolve, age, silence or audit. It
 // gets no health data and no IDs. It must be safe for concurrent use, be quick,
 // and not panic. Module metrics/otel has one for OpenTelemetry.
 type Trace func(ctx context.Context, operation string) (context.Context, func(error))

@@ -111,7 +111,7 @@ func (h *Hub) connect() {
 	h.receipts = newReceipts(h.logs, h.alerts, h.open)
 	h.complaints = &complaints{background: h.background, raise: raise, endCondition: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
 	h.silences = &silences{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, clock: h.clock, complaints: h.complaints, raise: raise,
-		armed: make(map[openKey]time.Time)}
+		priority: h.opt.SilencePriority, priorityCalls: h.calls.silence, promisedOnly: h.opt.PromisedOnly, armed: make(map[openKey]armed), verdicts: make(map[sourceKey]*outage)}
 	h.access = &accessControl{authorizer: h.opt.Authorizer, call: h.calls.authorize, now: h.now, groups: newGroups(h.opt.Directory, h.calls.directory),
 		revoked: newRevocations(), emergencies: newEmergencies(h.logs, h.audit.recordHost)}
 	h.changes = &accessChanges{background: h.background, access: h.access, registry: h.registry, logs: h.logs, alerts: h.alerts, open: h.open,

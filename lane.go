@@ -50,7 +50,8 @@ type job struct {
 	quiet bool               // to watchers it is a gap
 	done  func(AppendResult) // called by the fan-out; must not block
 
-	replaces bool // entry is a vital that corrects or withdraws another
+	vital  *Vital  // what entry was made of
+	series *series // of vital; the appender's
 
 	attach, detach *watch
 }
@@ -242,7 +243,7 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 		return out
 	}
 	for k, i := range at {
-		l.appended(&entries[k], results[k])
+		l.appended(&jobs[i], &entries[k], results[k])
 		out = l.number(ctx, out, &jobs[i], results[k])
 	}
 	return out

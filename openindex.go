@@ -435,6 +435,18 @@ func (x *openIndex) all(patients ...string) (list []Entry) {
 	return list
 }
 
+// withKey returns what is open under a key, of all patients.
+func (x *openIndex) withKey(key string) (list []Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, of := range x.open {
+		if o := of[key]; o != nil {
+			list = append(list, o.Entry)
+		}
+	}
+	return list
+}
+
 // of returns the open entries of a patient.
 func (x *openIndex) of(patient string) (list []Entry) {
 	x.mu.Lock()

@@ -39,6 +39,14 @@ type Options struct {
 	// means undecided. Nil means that a person is as their last session on this node
 	// said.
 	Person func(ctx context.Context, id string) (Principal, error)
+	// SilencePriority says how urgent it is that a device of a patient is not heard,
+	// or a gateway with devices of several. promised says that the device has said
+	// when it sends (Vital.Every); else it has kept a pace. Nil, "" or an error means
+	// medium for the first and low for the second.
+	SilencePriority func(ctx context.Context, patient string, promised bool) (Priority, error)
+	// PromisedOnly turns off that a device which has kept a regular pace is expected
+	// to go on: then only those are expected whose vitals have Every.
+	PromisedOnly bool
 	// TestRecipients are paged for test alerts, as person:ID, group:ID or
 	// role:NAME. None means that nobody is paged for them.
 	TestRecipients []string

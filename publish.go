@@ -75,12 +75,9 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 			submit()
 			to = l
 		}
-		jobs = append(jobs, job{entry: &e, replaces: vitals[i].Replaces != "", done: func(a AppendResult) {
+		jobs = append(jobs, job{entry: &e, vital: &vitals[i], done: func(a AppendResult) {
 			if a.Err == nil && !a.Repeated {
 				h.stats.in.Add(1)
-			}
-			if a.Err == nil && vitals[i].Every > 0 { // only then: what is refused costs nothing further
-				h.silences.listen(&vitals[i], now)
 			}
 			finish(i, PublishResult{Seq: a.Seq, Repeated: a.Repeated, Err: a.Err})
 		}})

@@ -10,18 +10,29 @@ import (
 )
 
 // silences notices devices that are not heard: for each that promises its next
-// vital there is a timer in the patient's log.
+// vital, or has kept a pace, there is a timer in the patient's log.
 type silences struct {
 	*background
-	logs       *logs
-	alerts     *alertLog
-	open       *openIndex
-	clock      *clock
-	complaints *complaints
-	raise      func(context.Context, Raise) error
+	logs          *logs
+	alerts        *alertLog
+	open          *openIndex
+	clock         *clock
+	complaints    *complaints
+	raise         func(context.Context, Raise) error
+	priority      func(ctx context.Context, patient string, promised bool) (Priority, error) // nil: by default
+	priorityCalls *hostCall
+	promisedOnly  bool
 
-	mu    sync.Mutex
-	armed map[openKey]time.Time // patient and device: until when this need not be looked at again
+	mu       sync.Mutex
+	armed    map[openKey]armed // patient and device
+	verdicts map[sourceKey]*outage
+}
+
+// armed says until when a device need not be looked at again, and whether it has
+// promised when it sends.
+type armed struct {
+	until    time.Time
+	promised bool
 }
 
 func (s *silences) forget(k openKey) {
@@ -35,6 +46,9 @@ const noDataRule = "no-data"
 
 // quietAfter is how long a device that sends every so often may be silent.
 func quietAfter(every time.Duration) time.Duration { return max(3*every, 10*time.Second) }
+
+// quietAfterPace is the same for one that has promised nothing.
+func quietAfterPace(pace time.Duration) time.Duration { return max(3*pace, time.Minute) }
 
 func timerKey(device string, test bool) string {
 	if test {
@@ -52,30 +66,111 @@ func noData(device string) string {
 	return key
 }
 
-// listen sees to it that the silence of v's device is noticed, and ends the
-// alert that says so. The timer is written once; it is put off only when it
-// comes due and the device has been heard since, and brought forward by a vital
+// A deadline is what a timer says: how long a device may be silent.
+type deadline struct {
+	device   string
+	test     bool
+	wait     time.Duration
+	promised bool      // by Vital.Every; else the device has kept a pace
+	sender   string    // who sends for it
+	since    time.Time // when it was first expected at this patient
+}
+
+func (d *deadline) encode() []byte {
+	var e encoder
+	e.b = append(e.b, '{')
+	e.str("device", d.device)
+	e.float("wait_s", d.wait.Seconds())
+	e.bool("test", d.test)
+	e.bool("promised", d.promised)
+	e.str("sender", d.sender)
+	e.time("since", d.since)
+	return append(e.b, '}')
+}
+
+// readDeadline reads a timer; a wait of 0 says that it cannot be read.
+func readDeadline(e *Entry) (d deadline) {
+	s := scanner{b: e.Data, open: true}
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "wait_s":
+			d.wait = s.seconds()
+		case "promised":
+			d.promised = s.bool()
+		case "sender":
+			d.sender = s.str()
+		case "since":
+			d.since = s.time()
+		default:
+			return false
+		}
+		return true
+	})
+	if s.err != nil {
+		d.wait = 0
+	}
+	d.device, d.test = strings.CutSuffix(strings.TrimPrefix(e.Key, "t/"), "!test")
+	return d
+}
+
+// hear takes in that the lane has stored a vital: it sees to it that the silence
+// of its device is noticed, and ends the alert that says so. A vital that was
+// stored before says nothing new, nor does one that is withdrawn.
+func (s *silences) hear(v *Vital, of *series, e *Entry, repeated bool) {
+	d := deadline{device: v.Device, test: v.Test, sender: e.Sender}
+	switch {
+	case v.Status == VitalEnteredInError || of == nil:
+		return
+	case v.Absent == AbsentNotPerformed:
+		if !repeated {
+			of.pace, of.count, of.listened = 0, 0, time.Time{}
+			s.startInsisting("goodbye/"+e.Patient+"/"+timerKey(d.device, d.test), func(ctx context.Context) error { return s.goodbye(ctx, e.Patient, d) })
+		}
+		return
+	case v.Every > 0:
+		d.wait, d.promised = quietAfter(v.Every), true
+	case v.Device == "" || e.Received.Before(of.listened):
+		return
+	default:
+		d.wait = quietAfterPace(of.pace)
+		of.listened = e.Received.Add(d.wait)
+		if of.pace > 0 && !s.promisedOnly {
+			break
+		}
+		if s.open.get(openKey{e.Patient, alertKey(noData(d.device), d.test)}) != nil { // it was expected before this Hub began
+			s.startInsisting("heard/"+e.Patient+"/"+timerKey(d.device, d.test), func(ctx context.Context) error { return s.heard(ctx, e.Patient, d) })
+		}
+		return
+	}
+	s.listen(e.Patient, d, e.Received, !repeated)
+}
+
+// listen has a device's timer written. That is done once; it is put off only when
+// it comes due and the device has been heard since, and brought forward by a vital
 // that promises the next one earlier.
-func (s *silences) listen(v *Vital, now time.Time) {
-	k := openKey{v.Patient, timerKey(v.Device, v.Test)}
+func (s *silences) listen(patient string, d deadline, now time.Time, heard bool) {
+	k := openKey{patient, timerKey(d.device, d.test)}
 	s.mu.Lock()
-	until := s.armed[k]
-	wait := quietAfter(v.Every)
-	due := now.Add(wait)
-	if now.Before(until) && !due.Before(until) {
+	was := s.armed[k]
+	due := now.Add(d.wait)
+	if now.Before(was.until) && (!due.Before(was.until) || was.promised && !d.promised) {
 		s.mu.Unlock()
 		return
 	}
-	s.armed[k] = due
+	s.armed[k] = armed{due, d.promised}
 	s.mu.Unlock()
-	patient, device, test := v.Patient, v.Device, v.Test
 	s.startInsisting("listen/"+patient+"/"+k.key, func(ctx context.Context) error {
 		old, err := s.logs.newest(ctx, patient, k.key)
 		if err != nil {
 			return err
 		}
-		if !old.Open || !old.Due.After(now) || old.Due.After(due) {
-			err = s.arm(ctx, patient, device, test, old.Rev+1, wait, due)
+		was := readDeadline(&old)
+		fresh := !old.Open || was.sender != d.sender
+		if d.since = was.since; fresh || d.since.IsZero() {
+			d.since = now
+		}
+		if !old.Open || !old.Due.After(now) || old.Due.After(due) && (d.promised || !was.promised) {
+			err = s.arm(ctx, patient, d, old.Rev+1, due)
 			if errors.Is(err, ErrConflict) { // with a node that found it due, or heard the device, too
 				return ErrBusy
 			}
@@ -83,108 +178,158 @@ func (s *silences) listen(v *Vital, now time.Time) {
 				return err
 			}
 		}
-		return s.heard(ctx, patient, device, test)
+		if !heard {
+			return nil
+		}
+		if fresh {
+			s.endElsewhere(ctx, patient, d)
+		}
+		return s.heard(ctx, patient, d)
 	})
 }
 
-// heard ends the alert that a device is silent.
-func (s *silences) heard(ctx context.Context, patient, device string, test bool) error {
-	return s.alerts.endCondition(ctx, patient, noData(device), test)
+// heard ends the alerts that a device is silent, and its gateway.
+func (s *silences) heard(ctx context.Context, patient string, d deadline) error {
+	if a := s.outageOf(patient, d); a != nil && a.Condition == ConditionPresent {
+		if err := s.alerts.endCondition(ctx, a.Patient, a.Key, a.Test); maySucceedLater(err) {
+			return err
+		}
+	}
+	return s.alerts.endCondition(ctx, patient, noData(d.device), d.test)
 }
 
-// arm writes the timer by whose Due the device must have been heard.
-func (s *silences) arm(ctx context.Context, patient, device string, test bool, rev uint64, wait time.Duration, due time.Time) error {
+// arm writes the timer by whose due the device must have been heard; a zero due
+// ends it.
+func (s *silences) arm(ctx context.Context, patient string, d deadline, rev uint64, due time.Time) error {
 	now := s.clock.now()
-	var e encoder
-	e.b = append(e.b, '{')
-	e.str("device", device)
-	e.float("wait_s", wait.Seconds())
-	e.bool("test", test)
-	e.b = append(e.b, '}')
-	_, err := s.logs.append(ctx, Entry{Patient: patient, Kind: KindTimer, Key: timerKey(device, test), Rev: rev, Open: !due.IsZero(), Due: due,
-		Audience: AudienceNamed, Sender: host, Time: now, Received: now, Data: e.b}, true)
+	_, err := s.logs.append(ctx, Entry{Patient: patient, Kind: KindTimer, Key: timerKey(d.device, d.test), Rev: rev, Open: !due.IsZero(), Due: due,
+		Audience: AudienceNamed, Sender: host, Time: now, Received: now, Data: d.encode()}, true)
 	return err
+}
+
+// vitalsOf returns a device's vitals among the newest of its patient.
+func vitalsOf(latest []Entry, d deadline) (vitals []*Vital) {
+	for i := range latest {
+		if latest[i].Kind != KindVital {
+			continue
+		}
+		if ev, err := latest[i].event(); err == nil && ev.Vital.Device == d.device && ev.Vital.Test == d.test && ev.Vital.Status != VitalEnteredInError {
+			vitals = append(vitals, ev.Vital)
+		}
+	}
+	return vitals
 }
 
 // lastHeard says when a device was last heard, and how long it may be silent
 // after that, by the shortest Every that it kept until then: what it no longer
 // measures, or less often, promises nothing. 0: nothing was promised.
-func lastHeard(latest []Entry, device string, test bool) (heard time.Time, wait time.Duration) {
-	var vitals []*Vital
-	for i := range latest {
-		if latest[i].Kind != KindVital {
-			continue
-		}
-		if ev, err := latest[i].event(); err == nil && ev.Vital.Device == device && ev.Vital.Test == test {
-			vitals = append(vitals, ev.Vital)
-			if ev.Vital.Received.After(heard) {
-				heard = ev.Vital.Received
-			}
+func lastHeard(vitals []*Vital) (heard time.Time, wait time.Duration) {
+	for _, v := range vitals {
+		if v.Received.After(heard) {
+			heard = v.Received
 		}
 	}
 	for _, v := range vitals {
 		quiet := quietAfter(v.Every)
-		if kept := !v.Received.Add(quiet).Before(heard); v.Every > 0 && kept && (wait == 0 || quiet < wait) {
+		if kept := !v.Received.Add(quiet).Before(heard); v.Every > 0 && v.Absent != AbsentNotPerformed && kept && (wait == 0 || quiet < wait) {
 			wait = quiet
 		}
 	}
 	return heard, wait
 }
 
-// timerWait returns what a timer says of how long its device may be silent; 0 if
-// it cannot be read.
-func timerWait(e *Entry) (wait time.Duration) {
-	s := scanner{b: e.Data, open: true}
-	s.object(func(name []byte) bool {
-		if string(name) == "wait_s" {
-			wait = s.seconds()
-			return true
-		}
-		return false
-	})
-	if s.err != nil {
-		return 0
+// heardLate looks whether what a device has sent last is there, but not among the
+// newest vitals, for it was late.
+func (s *silences) heardLate(ctx context.Context, patient string, d deadline, head Head, heard time.Time) time.Time {
+	const back = 500
+	after := Position{head.Epoch, max(head.Seq, back) - back}
+	list, err := s.logs.store.Read(ctx, patient, after, ReadQuery{Kinds: []Kind{KindVital}, Limit: back})
+	if err != nil {
+		return heard
 	}
-	return wait
+	for _, v := range vitalsOf(list, d) {
+		if v.Received.After(heard) {
+			heard = v.Received
+		}
+	}
+	return heard
 }
 
 // act puts a timer off if its device was heard, and else raises the alert.
 func (s *silences) act(ctx context.Context, e *Entry) {
-	device, test := strings.CutSuffix(strings.TrimPrefix(e.Key, "t/"), "!test")
-	latest, _, err := s.logs.store.Latest(ctx, e.Patient)
+	d := readDeadline(e)
+	latest, head, err := s.logs.store.Latest(ctx, e.Patient)
 	if err != nil {
 		return
 	}
-	heard, wait := lastHeard(latest, device, test)
-	if wait == 0 {
-		if wait = timerWait(e); wait <= 0 {
-			s.complaints.unreadable(ctx, e, "a stored timer cannot be read", "A stored timer cannot be read, and it is not noticed whether a device is silent.")
-			return
-		}
+	heard, wait := lastHeard(vitalsOf(latest, d))
+	if wait > 0 {
+		d.wait, d.promised = wait, true
+	} else if d.wait <= 0 {
+		s.complaints.unreadable(ctx, e, "a stored timer cannot be read", "A stored timer cannot be read, and it is not noticed whether a device is silent.")
+		return
+	}
+	now := s.clock.now()
+	if !heard.Add(d.wait).After(now) {
+		heard = s.heardLate(ctx, e.Patient, d, head, heard)
 	}
 	// While this Hub did not run it could hear nobody: no device is blamed for
 	// that. Nor is a time believed that has not come yet: the clock was set back.
-	now := s.clock.now()
-	again := heard.Add(wait).After(now) && !heard.After(now)
-	if awake := s.clock.awakeSince(); heard.Before(awake) || heard.After(now) {
-		heard = awake
+	again := heard.Add(d.wait).After(now) && !heard.After(now)
+	from := heard
+	if awake := s.clock.awakeSince(); from.Before(awake) || from.After(now) {
+		from = awake
 	}
-	k := openKey{e.Patient, e.Key}
-	if due := heard.Add(wait); due.After(now) {
-		if again && s.open.get(openKey{e.Patient, alertKey(noData(device), test)}) != nil { // raised as it was heard again
-			s.heard(ctx, e.Patient, device, test)
+	if due := from.Add(d.wait); due.After(now) {
+		if again && (s.open.get(openKey{e.Patient, alertKey(noData(d.device), d.test)}) != nil || s.outageOf(e.Patient, d) != nil) { // raised as it was heard again
+			s.heard(ctx, e.Patient, d)
 		}
-		if s.arm(ctx, e.Patient, device, test, e.Rev+1, wait, due) == nil {
-			s.mu.Lock()
-			s.armed[k] = due
-			s.mu.Unlock()
-		}
+		s.putOff(ctx, e, d, due, true)
 		return
 	}
-	err = s.raise(ctx, Raise{Patient: e.Patient, Key: noData(device), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityMedium, Test: test,
-		Text: "No data from a device that should be sending.", Source: Source{Rule: noDataRule, Limits: wait.String()}})
-	if err == nil {
-		s.forget(k)
-		s.arm(ctx, e.Patient, device, test, e.Rev+1, wait, time.Time{})
+	if s.moved(ctx, e, d, heard) {
+		s.stop(ctx, e.Patient, d)
+		return
 	}
+	if due := s.heldBack(ctx, e.Patient, d, heard, now); !due.IsZero() {
+		s.putOff(ctx, e, d, due, false)
+		return
+	}
+	err = s.raise(ctx, Raise{Patient: e.Patient, Key: noData(d.device), ID: rand.Text(), Kind: AlertTechnical, Priority: s.urgency(ctx, e.Patient, d.promised), Test: d.test,
+		Text: "No data from a device that should be sending.", Source: Source{Rule: noDataRule, Limits: d.wait.String()}})
+	if err == nil {
+		s.forget(openKey{e.Patient, e.Key})
+		s.arm(ctx, e.Patient, d, e.Rev+1, time.Time{})
+	}
+}
+
+// putOff makes a timer due later. sure says that the device need not be looked at
+// until then, even if it is heard.
+func (s *silences) putOff(ctx context.Context, e *Entry, d deadline, due time.Time, sure bool) {
+	if s.arm(ctx, e.Patient, d, e.Rev+1, due) != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := openKey{e.Patient, e.Key}
+	if sure {
+		s.armed[k] = armed{due, d.promised}
+	} else {
+		delete(s.armed, k)
+	}
+}
+
+// urgency is the priority of the alert that a device is silent.
+func (s *silences) urgency(ctx context.Context, patient string, promised bool) Priority {
+	var p Priority
+	if s.priority != nil {
+		p, _ = callHost(ctx, s.priorityCalls, func(ctx context.Context) (Priority, error) { return s.priority(ctx, patient, promised) })
+	}
+	switch {
+	case p.rank() > 0:
+		return p
+	case promised:
+		return PriorityMedium
+	}
+	return PriorityLow
 }

@@ -1,0 +1,184 @@
+package carewire
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The limits of what is taken for the outage of a gateway.
+const (
+	outageDevices = 3 // of its devices that are silent
+	outagePrefix  = noDataRule + "-from."
+	outageSlack   = 2 * time.Second  // the devices of one gateway fall silent within
+	outageLook    = 30 * time.Second // a device that is held back is looked at again after, at least
+	verdictLife   = 2 * time.Second
+	bedsListed    = 100
+)
+
+// A sourceKey names who sends for devices, and whether that is a test.
+type sourceKey struct {
+	sender string
+	test   bool
+}
+
+// A waitingDevice is a device that is expected to send.
+type waitingDevice struct {
+	*Entry // its timer
+	deadline
+}
+
+// An outage is what was found out about a gateway a moment ago.
+type outage struct {
+	at       int64 // in ticks
+	devices  []waitingDevice
+	silent   int       // of the devices
+	heard    time.Time // when any of them was
+	promised bool      // one of the silent ones has promised to send
+}
+
+// outageKey is the key of the alert that a gateway is silent.
+func outageKey(sender string) string {
+	if key := outagePrefix + sender; validID(key) {
+		return key
+	}
+	return outagePrefix + hexOf(digest([]byte(sender)))
+}
+
+// waiting returns all devices that are expected to send.
+func (s *silences) waiting(ctx context.Context) (list []waitingDevice) {
+	entries, err := s.logs.store.Waiting(ctx, s.clock.now().AddDate(100, 0, 0), 1<<30)
+	if err != nil {
+		return nil
+	}
+	for i := range entries {
+		if e := &entries[i]; e.Kind == KindTimer {
+			list = append(list, waitingDevice{e, readDeadline(e)})
+		}
+	}
+	return list
+}
+
+// outageOf returns the open alert that the gateway of a device is silent, as this
+// node knows.
+func (s *silences) outageOf(patient string, d deadline) *Alert {
+	for _, p := range []string{SystemPatient, patient} {
+		if o := s.open.get(openKey{p, alertKey(outageKey(d.sender), d.test)}); o != nil && o.alert != nil {
+			return o.alert
+		}
+	}
+	return nil
+}
+
+// heldBack returns until when a silent device's own alert is held back, because
+// its gateway is silent, or was until a moment ago; zero: it is not.
+func (s *silences) heldBack(ctx context.Context, patient string, d deadline, heard, now time.Time) time.Time {
+	if d.sender == "" {
+		return time.Time{}
+	}
+	again := now.Add(max(d.wait, outageLook))
+	if a := s.outageOf(patient, d); a != nil && a.Condition == ConditionPresent {
+		return again
+	}
+	for _, p := range []string{SystemPatient, patient} { // it is back: its devices have their time anew
+		a, err := s.alerts.newest(ctx, change{patient: p, key: outageKey(d.sender), test: d.test})
+		if err == nil && a != nil && a.Condition == ConditionOver && a.Updated.After(heard) && a.Updated.Add(d.wait).After(now) {
+			return a.Updated.Add(d.wait)
+		}
+	}
+	o := s.verdict(ctx, d, now)
+	if o == nil || o.heard.After(heard.Add(outageSlack)) || o.silent < min(outageDevices, max(2, len(o.devices))) {
+		return time.Time{}
+	}
+	if s.raise(ctx, s.outageAlert(ctx, d, o)) != nil {
+		return time.Time{}
+	}
+	return again
+}
+
+// verdict finds out what is heard from the sender of a device. It stops at the first
+// of its devices that was heard while d was not.
+func (s *silences) verdict(ctx context.Context, d deadline, now time.Time) *outage {
+	k := sourceKey{d.sender, d.test}
+	s.mu.Lock()
+	known := s.verdicts[k]
+	s.mu.Unlock()
+	if known != nil && time.Duration(s.clock.ticks()-known.at) < verdictLife {
+		return known
+	}
+	o := &outage{at: s.clock.ticks()}
+	newest := make(map[string][]Entry)
+	for _, x := range s.waiting(ctx) {
+		if x.sender != d.sender || x.test != d.test {
+			continue
+		}
+		if _, ok := newest[x.Patient]; !ok {
+			latest, _, err := s.logs.store.Latest(ctx, x.Patient)
+			if err != nil {
+				return nil
+			}
+			newest[x.Patient] = latest
+		}
+		heard, wait := lastHeard(vitalsOf(newest[x.Patient], x.deadline))
+		if wait > 0 {
+			x.wait, x.promised = wait, true
+		}
+		o.devices = append(o.devices, x)
+		if heard.After(o.heard) {
+			o.heard = heard
+		}
+		if o.heard.Add(d.wait).After(now.Add(outageSlack)) { // it sends
+			break
+		}
+		if !heard.Add(x.wait).After(now.Add(outageSlack)) {
+			o.silent++
+			o.promised = o.promised || x.promised
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.verdicts) > 1000 {
+		clear(s.verdicts)
+	}
+	s.verdicts[k] = o
+	return o
+}
+
+// outageAlert is the alert that a gateway is silent. It stands in the log of the
+// system, or of the patient if there is but one.
+func (s *silences) outageAlert(ctx context.Context, d deadline, o *outage) Raise {
+	var beds []string
+	for _, x := range o.devices {
+		if !slices.Contains(beds, x.Patient) {
+			beds = append(beds, x.Patient)
+		}
+	}
+	slices.Sort(beds)
+	patient := SystemPatient
+	if len(beds) == 1 {
+		patient = beds[0]
+	}
+	listed, more := beds, ""
+	if len(beds) > bedsListed {
+		listed, more = beds[:bedsListed], fmt.Sprintf(" and %d more", len(beds)-bedsListed)
+	}
+	var p Priority
+	for _, bed := range listed {
+		if q := s.urgency(ctx, bed, o.promised); q.rank() > p.rank() {
+			p = q
+		}
+		if s.priority == nil {
+			break
+		}
+	}
+	name := d.sender
+	if len(name) > 64 {
+		name = name[:64] + "…"
+	}
+	return Raise{Patient: patient, Key: outageKey(d.sender), ID: rand.Text(), Kind: AlertTechnical, Priority: p, Test: d.test,
+		Text:   "No data from " + strings.ToValidUTF8(name, "") + ", which sends for " + strings.Join(listed, ", ") + more + ".",
+		Source: Source{Rule: noDataRule, Limits: d.wait.String()}}
+}
