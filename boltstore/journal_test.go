@@ -218,7 +218,7 @@ func TestManyIDs(t *testing.T) {
 	for i := range n {
 		all = append(all, vital("a", i))
 	}
-	const newest = 7
+	const newest = n - 1 // it is kept, however old
 	all[newest].Time = start.AddDate(0, 1, 0)
 	for i := 0; i < n; i += each {
 		add(t, s, all[i:i+each]...)
