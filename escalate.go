@@ -45,7 +45,9 @@ type escalator struct {
 }
 
 // escalationCounters are the escalator's part of Stats.
-type escalationCounters struct{ unreached, badAddressees, policyFailed, pagesFailed atomic.Uint64 }
+type escalationCounters struct {
+	unreached, badAddressees, policyFailed, pagesSent, pagesFailed, pagesMoot atomic.Uint64
+}
 
 // run looks every second, and when something is raised, for what is due.
 func (x *escalator) run() {

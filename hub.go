@@ -63,7 +63,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	}
 	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(), registry: newRegistry()}
 	h.log = h.opt.Logger
-	h.store = newGuardedStore(store, h.opt.Trace)
+	h.store = newGuardedStore(store, h.opt.Trace, &h.stats.append)
 	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats = newSeats()
 	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, h.opt.CallTimeout)
@@ -123,7 +123,7 @@ func (h *Hub) connect() {
 		return
 	}
 	h.escalator.paging = &paging{pager: h.opt.Pager, timeout: h.opt.CallTimeout, log: h.log, trace: h.opt.Trace, places: newPlaces(pagesAtOnce), noPlace: &h.stats.limits.host,
-		panics: &h.stats.panics, failed: &h.stats.escalation.pagesFailed}
+		panics: &h.stats.panics, counts: &h.stats.escalation}
 	if w, ok := h.opt.Pager.(PageWithdrawer); ok {
 		h.escalator.withdrawer, h.escalator.withdrawCalls, h.alerts.moot = w, h.calls.withdraw, h.escalator.withdraw
 	}

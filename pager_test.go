@@ -465,3 +465,33 @@ func TestReceiptOfWhoWasNotTold(t *testing.T) {
 		require.Equal(t, []string{"5s person:doctor"}, p.told(start), "the nurse was not reached")
 	})
 }
+
+// A page is counted as sent, failed or moot, and an append by how long it took.
+func TestPagesAndAppendsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fault error
+		w := newWorld(t, nil, &Options{Pager: pagerFunc(func(context.Context, Page) error { return fault })})
+		defer w.close()
+		needed := func(context.Context) bool { return false }
+		page := func(n int) Page { return Page{Key: fmt.Sprint(n), To: "person:nurse"} }
+		require.NoError(t, w.hub.escalator.paging.page(t.Context(), page(1), needed))
+		require.ErrorIs(t, w.hub.escalator.paging.page(t.Context(), page(2), func(context.Context) bool { return true }), errMoot)
+		fault = errors.New("down")
+		for n := range 3 {
+			require.Error(t, w.hub.escalator.paging.page(t.Context(), page(n), needed))
+		}
+		s := w.hub.Stats()
+		require.Equal(t, [3]uint64{1, 3, 1}, [3]uint64{s.PagesSent, s.PagesFailed, s.PagesMoot})
+		before := total(s.Append)
+		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
+		require.NoError(t, err)
+		require.Greater(t, total(w.hub.Stats().Append), before)
+	})
+}
+
+func total(h Histogram) (n uint64) {
+	for _, c := range h.Counts {
+		n += c
+	}
+	return n
+}

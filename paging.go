@@ -102,7 +102,7 @@ type paging struct {
 	places  *places
 	noPlace *atomic.Uint64 // counts pages that found no place in time
 	panics  *atomic.Uint64
-	failed  *atomic.Uint64 // counts pages that were not sent
+	counts  *escalationCounters
 
 	mu   sync.Mutex
 	hung map[string]int // recipient: calls that were given up and have not come back
@@ -118,8 +118,13 @@ var (
 // not be sent.
 func (d *paging) page(ctx context.Context, p Page, moot func(context.Context) bool) error {
 	err := d.try(ctx, p, moot)
-	if err != nil && err != errMoot {
-		d.failed.Add(1)
+	switch err {
+	case nil:
+		d.counts.pagesSent.Add(1)
+	case errMoot:
+		d.counts.pagesMoot.Add(1)
+	default:
+		d.counts.pagesFailed.Add(1)
 		d.log.Warn("carewire: a page could not be sent", "page", sealedKey(p.Key), "cause", causeOf(err))
 	}
 	return err

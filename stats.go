@@ -37,7 +37,9 @@ type Stats struct {
 	AlertsOverdue int // open, and due for longer than five seconds
 
 	LevelsUnreached uint64 // levels of alerts that were told to nobody
+	PagesSent       uint64 // pages that the Pager took
 	PagesFailed     uint64 // pages that the Pager did not take
+	PagesMoot       uint64 // pages that were not sent, because nobody needed to be told any more when it was their turn
 	PolicyFailed    uint64 // calls of the Policy that failed
 	BadAddressees   uint64 // addressees that a Policy named in an unknown form
 	PagersHanging   int    // recipients for whom the Pager does not come back
@@ -54,6 +56,8 @@ type Stats struct {
 	// Delay is how long events took from being received to being written to a
 	// client, of the oldest event of each write.
 	Delay Histogram
+	// Append is how long the Store took for each append, those that failed too.
+	Append Histogram
 }
 
 // HandshakeCounts counts WebSocket handshakes and requests by POST: Tried is the sum
@@ -105,7 +109,7 @@ type counters struct {
 	limits                                                             limitCounters
 	escalation                                                         escalationCounters
 	out, watches, waiting                                              atomic.Int64
-	delay                                                              histogram
+	delay, append                                                      histogram
 }
 
 // Stats returns a snapshot of the Hub's numbers.
@@ -115,7 +119,7 @@ func (h *Hub) Stats() Stats {
 		Handshakes: HandshakeCounts{Accepted: c.accepted.Load(), BadRequest: c.badRequest.Load(), Unauthenticated: c.unauthenticated.Load(),
 			Forbidden: c.forbidden.Load(), TooMany: c.tooMany.Load(), Failed: c.refused.Load()},
 		Watches: int(c.watches.Load()), EventsIn: c.in.Load(), EventsOut: uint64(c.out.Load()), Replaced: c.replaced.Load(),
-		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(),
+		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(), Append: c.append.snapshot(),
 	}
 	s.Signals, s.WavesIn, s.WavesOut, s.WavesLost = h.signals.count(), h.signals.in.Load(), h.signals.out.Load(), h.signals.dropped.Load()
 	hs := &s.Handshakes
@@ -127,7 +131,8 @@ func (h *Hub) Stats() Stats {
 	s.Connections = h.registry.count()
 	s.AlertsOpen, s.AlertsOverdue = h.open.count(h.now().Add(-5 * time.Second))
 	x := &c.escalation
-	s.LevelsUnreached, s.PagesFailed, s.PolicyFailed, s.BadAddressees = x.unreached.Load(), x.pagesFailed.Load(), x.policyFailed.Load(), x.badAddressees.Load()
+	s.LevelsUnreached, s.PolicyFailed, s.BadAddressees = x.unreached.Load(), x.policyFailed.Load(), x.badAddressees.Load()
+	s.PagesSent, s.PagesFailed, s.PagesMoot = x.pagesSent.Load(), x.pagesFailed.Load(), x.pagesMoot.Load()
 	if h.escalator.paging != nil {
 		s.PagersHanging = h.escalator.paging.hanging()
 	}

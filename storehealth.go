@@ -26,6 +26,7 @@ type guardedStore struct {
 	Store
 	trace   Trace
 	now     func() time.Time // set before it is used
+	took    *histogram // of appends
 	mu      sync.Mutex
 	calls   map[*time.Time]struct{} // when the calls under way began
 	failed  bool                    // the last call to end had failed
@@ -36,8 +37,8 @@ type guardedStore struct {
 	since time.Time
 }
 
-func newGuardedStore(s Store, trace Trace) *guardedStore {
-	return &guardedStore{Store: s, trace: trace, calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
+func newGuardedStore(s Store, trace Trace, took *histogram) *guardedStore {
+	return &guardedStore{Store: s, trace: trace, took: took, calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
 // begin notes that a call begins, and returns what ends it and puts its error
@@ -128,7 +129,9 @@ func (g *guardedStore) onlyFull() bool {
 func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []AppendResult, err error) {
 	defer g.begin()(&err)
 	ctx, end := g.trace.start(ctx, "append")
+	began := time.Now()
 	a, err = g.Store.Append(ctx, entries)
+	g.took.observe(time.Since(began))
 	end(err)
 	for i := range a {
 		a[i].Err = plain(a[i].Err)

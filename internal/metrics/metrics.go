@@ -3,12 +3,15 @@
 package metrics
 
 import (
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/rules"
 )
 
 // Kind is what a number is.
@@ -34,34 +37,55 @@ type Metric struct {
 
 // help describes a field of Stats. A field that is not here is described by its name.
 var help = map[string]string{
-	"Handshakes":    "WebSocket handshakes and requests by POST, by result.",
-	"Limits":        "How often each limit was met.",
-	"Connections":   "Open connections, event streams among them.",
-	"Watches":       "Patients that are watched, each counted for each client.",
-	"EventsIn":      "Events taken in.",
-	"EventsOut":     "Events delivered to clients, each counted for each.",
-	"Replaced":      "Vitals that a newer one replaced on the way to a slow client.",
-	"Skipped":       "Times that a client was farther behind than MaxReplay.",
-	"Signals":       "Waves that are live.",
-	"WavesIn":       "Chunks of waves taken in.",
-	"WavesOut":      "Chunks of waves delivered to clients, each counted for each.",
-	"WavesLost":     "Chunks of waves dropped because a client was slow, each counted for each.",
-	"SlowClients":   "Connections ended because the client was too slow.",
-	"ReadErrors":    "Reads of the Store that failed while a client caught up.",
-	"Panics":        "Panics of the host's code.",
-	"OutboxBytes":   "Bytes that wait for all clients together.",
-	"AuditWaiting":  "Audit records that wait for the Auditor.",
-	"AuditFailed":   "Calls of the Auditor that failed.",
-	"AuditLost":     "Audit records that were lost.",
-	"AuditRejected": "Audit records that the Auditor has refused again and again.",
-	"AlertsOpen":    "Open alerts.",
-	"AlertsOverdue": "Open alerts that have been due for more than five seconds.",
-	"StoreState":    "1 for the state that the Store is in.",
-	"StoreSince":    "When the Store's state last changed, as Unix time.",
-	"StoreBytes":    "Bytes of the Store that hold what was written.",
-	"StoreGrowth":   "Bytes a day by which the Store grows.",
-	"StoreFullIn":   "Seconds until vitals find no room, as the Store grows now; 0: not known, or it does not grow.",
-	"Delay":         "Seconds from taking an event in to writing it to a client.",
+	"Handshakes":      "WebSocket handshakes and requests by POST, by result.",
+	"Limits":          "How often each limit was met.",
+	"Connections":     "Open connections, event streams among them.",
+	"Watches":         "Patients that are watched, each counted for each client.",
+	"EventsIn":        "Events taken in.",
+	"EventsOut":       "Events delivered to clients, each counted for each.",
+	"Replaced":        "Vitals that a newer one replaced on the way to a slow client.",
+	"Skipped":         "Times that a client was farther behind than MaxReplay.",
+	"Signals":         "Waves that are live.",
+	"WavesIn":         "Chunks of waves taken in.",
+	"WavesOut":        "Chunks of waves delivered to clients, each counted for each.",
+	"WavesLost":       "Chunks of waves dropped because a client was slow, each counted for each.",
+	"SlowClients":     "Connections ended because the client was too slow.",
+	"ReadErrors":      "Reads of the Store that failed while a client caught up.",
+	"Panics":          "Panics of the host's code.",
+	"OutboxBytes":     "Bytes that wait for all clients together.",
+	"AuditWaiting":    "Audit records that wait for the Auditor.",
+	"AuditFailed":     "Calls of the Auditor that failed.",
+	"AuditLost":       "Audit records that were lost.",
+	"AuditRejected":   "Audit records that the Auditor has refused again and again.",
+	"AlertsOpen":      "Open alerts.",
+	"AlertsOverdue":   "Open alerts that have been due for more than five seconds.",
+	"LevelsUnreached": "Levels of alerts that were told to nobody.",
+	"PagesSent":       "Pages that the Pager took.",
+	"PagesFailed":     "Pages that the Pager did not take.",
+	"PagesMoot":       "Pages that were not sent, because nobody needed to be told any more.",
+	"PolicyFailed":    "Calls of the Policy that failed.",
+	"BadAddressees":   "Addressees that a Policy named in an unknown form.",
+	"PagersHanging":   "Recipients for whom the Pager does not come back.",
+	"AlertsUnheard":   "Open alerts whose present level has reached nobody, or that nobody is to be told of.",
+	"Append":          "Seconds that the Store took for each append.",
+	"StoreState":      "1 for the state that the Store is in.",
+	"StoreSince":      "When the Store's state last changed, as Unix time.",
+	"StoreBytes":      "Bytes of the Store that hold what was written.",
+	"StoreGrowth":     "Bytes a day by which the Store grows.",
+	"StoreFullIn":     "Seconds until vitals find no room, as the Store grows now; 0: not known, or it does not grow.",
+	"Delay":           "Seconds from taking an event in to writing it to a client.",
+}
+
+// helpOfRules describes a field of rules.Counts.
+var helpOfRules = map[string]string{
+	"Raised":       "Occurrences of a rule's alert.",
+	"Accepted":     "Occurrences that a person has accepted.",
+	"Rejected":     "Answers that rejected an alert of the rule.",
+	"Closed":       "Occurrences that a person has closed without having accepted.",
+	"SelfEnded":    "Occurrences that were over before anybody accepted.",
+	"FlapsHeld":    "Alerts that were raised so often that they had to stay.",
+	"LevelsPaged":  "Times that people were told, all levels.",
+	"ToAcceptance": "Seconds from being raised to being accepted, of all alerts of the rule together.",
 }
 
 var storeStates = []string{"ok", "slow", "failing"}
@@ -69,6 +93,27 @@ var storeStates = []string{"ok", "slow", "failing"}
 // Of lists the numbers of s, in the order of its fields.
 func Of(s carewire.Stats) []Metric {
 	return structure(nil, "carewire", reflect.ValueOf(s))
+}
+
+// OfRules lists the numbers of a rules.Judge, and those of each rule by its key.
+func OfRules(s rules.Stats) []Metric {
+	list := []Metric{
+		{Name: "carewire_rules_vitals_total", Help: "Vitals that were judged.", Kind: Counter, Number: float64(s.Vitals)},
+		{Name: "carewire_rules_patients", Help: "Patients that are judged here.", Kind: Gauge, Number: float64(s.Patients)},
+		{Name: "carewire_rules_failed_total", Help: "Times that an alert or a score of a rule could not be written just then.", Kind: Counter, Number: float64(s.Failed)},
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Rules)) {
+		v := reflect.ValueOf(s.Rules[key])
+		for i := range v.NumField() {
+			field := v.Type().Field(i)
+			first := len(list)
+			list = value(list, "carewire_rule_"+snake(field.Name), helpOfRules[field.Name], v.Field(i))
+			for n := range list[first:] {
+				list[first+n].Label, list[first+n].Value = "rule", key
+			}
+		}
+	}
+	return list
 }
 
 func structure(list []Metric, prefix string, v reflect.Value) []Metric {
@@ -129,8 +174,6 @@ func value(list []Metric, name, help string, v reflect.Value) []Metric {
 			return labelled(list, name+"_total", help, v)
 		}
 		return structure(list, name, v)
-	case reflect.Map:
-		return mapped(list, name, help, v)
 	}
 	return list
 }
@@ -151,25 +194,6 @@ func labelled(list []Metric, name, help string, v reflect.Value) []Metric {
 	for i := range v.NumField() {
 		if f := v.Type().Field(i).Name; f != "Tried" {
 			list = append(list, Metric{Name: name, Help: help, Kind: Counter, Label: "kind", Value: snake(f), Number: float64(v.Field(i).Uint())})
-		}
-	}
-	return list
-}
-
-// mapped gives the numbers of a map, by its keys, which the host has chosen.
-func mapped(list []Metric, name, help string, v reflect.Value) []Metric {
-	for each := v.MapRange(); each.Next(); {
-		var own []Metric
-		if x := each.Value(); x.Kind() == reflect.Struct {
-			own = structure(own, name, x)
-		} else {
-			own = value(own, name, help, x)
-		}
-		for _, m := range own {
-			if m.Label == "" {
-				m.Label, m.Value = "name", each.Key().String()
-				list = append(list, m)
-			}
 		}
 	}
 	return list

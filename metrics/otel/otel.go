@@ -17,6 +17,7 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/internal/metrics"
+	"github.com/carewire/carewire/rules"
 )
 
 const scope = "github.com/carewire/carewire"
@@ -30,10 +31,20 @@ type Source interface{ Stats() carewire.Stats }
 //
 // Each number of carewire.Stats becomes a metric with the name that module
 // metrics/prom gives it. No attribute holds health data or an ID of a person.
-func Producer(hub Source) sdk.Producer { return &producer{hub: hub, began: time.Now()} }
+func Producer(hub Source) sdk.Producer {
+	return &producer{of: func() []metrics.Metric { return metrics.Of(hub.Stats()) }, began: time.Now()}
+}
+
+// A RulesSource has numbers of rules. *rules.Judge is one.
+type RulesSource interface{ Stats() rules.Stats }
+
+// RulesProducer returns a producer of a Judge's metrics, as Producer does of a Hub's.
+func RulesProducer(judge RulesSource) sdk.Producer {
+	return &producer{of: func() []metrics.Metric { return metrics.OfRules(judge.Stats()) }, began: time.Now()}
+}
 
 type producer struct {
-	hub   Source
+	of    func() []metrics.Metric
 	began time.Time
 }
 
@@ -42,7 +53,7 @@ func (p *producer) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 	now := time.Now()
 	var list []metricdata.Metrics
 	byName := map[string]int{}
-	for _, m := range metrics.Of(p.hub.Stats()) {
+	for _, m := range p.of() {
 		var attrs attribute.Set
 		if m.Label != "" {
 			attrs = attribute.NewSet(attribute.String(m.Label, m.Value))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/internal/metrics"
+	"github.com/carewire/carewire/rules"
 )
 
 // A Source has numbers. *carewire.Hub is one.
@@ -18,15 +19,27 @@ type Source interface{ Stats() carewire.Stats }
 //
 // Register it once for each Hub; with several Hubs in one process wrap the
 // registerer by prometheus.WrapRegistererWith and a label for the Hub.
-func Collector(hub Source) prometheus.Collector { return collector{hub} }
+func Collector(hub Source) prometheus.Collector {
+	return collector(func() []metrics.Metric { return metrics.Of(hub.Stats()) })
+}
 
-type collector struct{ hub Source }
+// A RulesSource has numbers of rules. *rules.Judge is one.
+type RulesSource interface{ Stats() rules.Stats }
+
+// RulesCollector returns a collector for a Judge. The numbers of rules.Stats
+// begin with carewire_rules_, and those of each rule with carewire_rule_; their
+// label rule is the rule's key. It is used as Collector is.
+func RulesCollector(judge RulesSource) prometheus.Collector {
+	return collector(func() []metrics.Metric { return metrics.OfRules(judge.Stats()) })
+}
+
+type collector func() []metrics.Metric
 
 // Describe sends nothing: which labels there are depends on the Hub.
 func (collector) Describe(chan<- *prometheus.Desc) {}
 
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	for _, m := range metrics.Of(c.hub.Stats()) {
+	for _, m := range c() {
 		var names, values []string
 		if m.Label != "" {
 			names, values = []string{m.Label}, []string{m.Value}
