@@ -483,7 +483,7 @@ func TestPagesAndAppendsAreCounted(t *testing.T) {
 		s := w.hub.Stats()
 		require.Equal(t, [3]uint64{1, 3, 1}, [3]uint64{s.PagesSent, s.PagesFailed, s.PagesMoot})
 		before := total(s.Append)
-		_, err := w.hub.Raise(t.Context(), Alert{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", Text: "x", Priority: PriorityInfo})
 		require.NoError(t, err)
 		require.Greater(t, total(w.hub.Stats().Append), before)
 	})

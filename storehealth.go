@@ -26,7 +26,7 @@ type guardedStore struct {
 	Store
 	trace   Trace
 	now     func() time.Time // set before it is used
-	took    *histogram // of appends
+	took    *histogram       // of appends
 	mu      sync.Mutex
 	calls   map[*time.Time]struct{} // when the calls under way began
 	failed  bool                    // the last call to end had failed
