@@ -29,32 +29,87 @@ type accessChanges struct {
 	log        *slog.Logger
 }
 
-func (x *accessChanges) revokeEverywhere(ctx context.Context, r Revocation) error {
-	if !validName(r.Principal) {
-		return invalid("principal", "required")
+// take ends access here and on every node: until r.Until for what was issued
+// before, or, suspended, altogether.
+func (x *accessChanges) take(ctx context.Context, r Revocation, suspended bool) error {
+	if err := r.validate(); err != nil {
+		return err
 	}
-	for i, p := range r.Patients {
-		if !validPatient(p) {
-			return invalid(indexed("patients", i), "must be an ID")
-		}
+	kind := "revoked"
+	if suspended {
+		kind = "suspended"
 	}
 	now := x.logs.now()
-	x.revoke(r)
 	var err error
 	for _, p := range scopes(r.Patients) {
-		c := &AccessChange{Kind: "revoked", Principal: r.Principal, Session: r.Session, Until: r.Until}
+		s := revokedScope{r.Session, p, suspended}
+		x.access.revoked.add(r.Principal, s, revoked{until: r.Until, at: now}, now)
+		x.carryOut(r.Principal, s, now)
+	}
+	for _, p := range scopes(r.Patients) {
+		s := revokedScope{r.Session, p, suspended}
+		c := &AccessChange{Kind: kind, Principal: r.Principal, Session: r.Session, Until: r.Until}
 		if p != "" {
 			c.Patients = []string{p}
 		}
-		err = errors.Join(err, x.tellNodes(ctx, c, "revoked/"+seal(r.Principal, r.Session, p), now))
+		rev, failed := x.tellNodes(ctx, c, s.key(r.Principal), now)
+		if err = errors.Join(err, failed); failed == nil {
+			x.access.revoked.set(r.Principal, s, revoked{r.Until, now, rev}, now)
+		}
 	}
 	if r.Session == "" {
 		for _, p := range r.Patients {
-			err = errors.Join(err, x.showAccess(ctx, p, &AccessChange{Kind: "revoked", Principal: r.Principal, Until: r.Until}, now))
+			err = errors.Join(err, x.showAccess(ctx, p, &AccessChange{Kind: kind, Principal: r.Principal, Until: r.Until}, now))
 		}
 		err = errors.Join(err, x.access.emergencies.endAll(ctx, r.Principal, r.Patients))
 	}
 	return errors.Join(err, x.loseAlerts(ctx, r))
+}
+
+// restore lifts what take has ended, here and on every node.
+func (x *accessChanges) restore(ctx context.Context, r Revocation) error {
+	if err := r.validate(); err != nil {
+		return err
+	}
+	now := x.logs.now()
+	var err error
+	for _, p := range scopes(r.Patients) {
+		lifted := false
+		for _, suspended := range []bool{false, true} {
+			s := revokedScope{r.Session, p, suspended}
+			rev, failed := x.lift(ctx, r.Principal, s, now)
+			if err = errors.Join(err, failed); failed == nil && rev > 0 {
+				x.access.revoked.set(r.Principal, s, revoked{rev: rev}, now)
+				x.access.revoked.unseal(s.key(r.Principal))
+				lifted = true
+			}
+		}
+		if lifted && p != "" && r.Session == "" {
+			err = errors.Join(err, x.showAccess(ctx, p, &AccessChange{Kind: "restored", Principal: r.Principal}, now))
+		}
+	}
+	return err
+}
+
+// lift ends the entry of a revocation or suspension; rev is 0 if there is none.
+func (x *accessChanges) lift(ctx context.Context, principal string, s revokedScope, now time.Time) (rev uint64, err error) {
+	key := s.key(principal)
+	e, _, err := x.logs.revise(ctx, false, func() (Entry, error) { return x.logs.newest(ctx, SystemPatient, key) }, func(old *Entry, _ time.Time) (Entry, error) {
+		if !old.Open {
+			return Entry{}, errUnchanged
+		}
+		c := &AccessChange{Kind: "restored", Principal: principal, Session: s.session}
+		if s.patient != "" {
+			c.Patients = []string{s.patient}
+		}
+		var e encoder
+		c.encode(&e)
+		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Audience: AudienceStaff, Sender: host, Time: now, Data: e.b}, nil
+	})
+	if errors.Is(err, errUnchanged) {
+		return 0, nil
+	}
+	return e.Rev, err
 }
 
 // showAccess writes an access event into a patient's log, for the team to see.
@@ -69,19 +124,16 @@ func (x *accessChanges) showAccess(ctx context.Context, patient string, c *Acces
 	return err
 }
 
-// revoke carries a revocation out on this node.
-func (x *accessChanges) revoke(r Revocation) {
-	x.access.revoked.add(r, x.logs.now())
+// carryOut ends on this node what s, as of at, takes from a principal.
+func (x *accessChanges) carryOut(principal string, s revokedScope, at time.Time) {
 	x.access.generation.Add(1)
-	for _, c := range x.registry.of(r.Principal) {
-		if r.Session != "" && c.who.Session != r.Session {
-			continue
-		}
-		if len(r.Patients) == 0 {
+	for _, c := range x.registry.of(principal) {
+		switch {
+		case !s.ends(c.principal(), at):
+		case s.patient == "":
 			c.forbid()
-		}
-		for _, p := range r.Patients {
-			c.revokePatient(p)
+		default:
+			c.revokePatient(s.patient)
 		}
 	}
 }
@@ -167,23 +219,19 @@ func (x *accessChanges) disown(e *Entry) {
 		return
 	}
 	r := Revocation{Principal: a.Responsibility.By.ID, Patients: []string{e.Patient}}
-	if x.access.revoked.covers(&Principal{ID: r.Principal}, e.Patient, x.logs.now()) {
+	if x.access.revoked.covers(&Principal{ID: r.Principal, Issued: a.Responsibility.At}, e.Patient, x.logs.now()) {
 		x.startInsisting(loseKey(r.Principal, r.Patients), func(ctx context.Context) error { return x.loseAlerts(ctx, r) })
 	}
 }
 
 // tellNodes writes an access entry into the system's log, where every node sees it.
-func (x *accessChanges) tellNodes(ctx context.Context, c *AccessChange, key string, now time.Time) error {
-	key = "x/" + key
-	_, _, err := x.logs.revise(ctx, false, func() (Entry, error) { return x.logs.newest(ctx, SystemPatient, key) }, func(old *Entry, _ time.Time) (Entry, error) {
-		if c.Kind == "revoked" && old.Open && old.Due.After(c.Until) { // the longer one counts
-			c.Until = old.Due
-		}
+func (x *accessChanges) tellNodes(ctx context.Context, c *AccessChange, key string, now time.Time) (rev uint64, err error) {
+	e, _, err := x.logs.revise(ctx, false, func() (Entry, error) { return x.logs.newest(ctx, SystemPatient, key) }, func(*Entry, time.Time) (Entry, error) {
 		var e encoder
 		c.encode(&e)
 		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Open: true, Due: c.Until, Audience: AudienceStaff, Sender: host, Time: now, Data: e.b}, nil
 	})
-	return err
+	return e.Rev, err
 }
 
 // scopes lists patients one by one; "" stands for everything.
@@ -204,7 +252,7 @@ func (x *accessChanges) regroup(ctx context.Context, group string) error {
 	x.access.generation.Add(1)
 	var wg sync.WaitGroup
 	for _, c := range x.registry.list() {
-		if x.access.authorizer != nil || slices.Contains(c.who.Groups, group) {
+		if x.access.authorizer != nil || slices.Contains(c.principal().Groups, group) {
 			wg.Go(func() { c.recheck(ctx) })
 		}
 	}
@@ -222,10 +270,8 @@ func (x *accessChanges) apply(e *Entry) {
 	switch c := ev.Access; c.Kind {
 	case "emergency", "emergency_ended":
 		x.access.emergencies.note(e, c)
-	case "revoked":
-		if e.Open {
-			x.revoke(Revocation{Principal: c.Principal, Session: c.Session, Patients: c.Patients, Until: c.Until})
-		}
+	case "revoked", "suspended", "restored":
+		x.applyRevoked(e, c)
 	case "pause", "pause_ended":
 		x.pauses.note(e, c)
 	case "discharged":
@@ -237,12 +283,29 @@ func (x *accessChanges) apply(e *Entry) {
 	}
 }
 
+// applyRevoked carries out a revocation or a suspension, or that it has ended.
+func (x *accessChanges) applyRevoked(e *Entry, c *AccessChange) {
+	if e.Patient != SystemPatient {
+		return // it is only shown there
+	}
+	now := x.logs.now()
+	for _, p := range scopes(c.Patients) {
+		s := revokedScope{c.Session, p, strings.HasPrefix(e.Key, suspendedKey)}
+		v := revoked{rev: e.Rev}
+		if e.Open {
+			v.until, v.at = c.Until, e.Time
+		}
+		if x.access.revoked.set(c.Principal, s, v, now) && e.Open {
+			x.carryOut(c.Principal, s, e.Time)
+		}
+	}
+}
+
 // applyUnreadable is for an access entry that the Store has damaged. A grant is
 // not given then, and groups are asked for anyway. A revocation counts by its
 // key, which says no name, but can be compared with any.
 func (x *accessChanges) applyUnreadable(e *Entry) {
-	key, ok := strings.CutPrefix(e.Key, "x/revoked/")
-	if !ok || !e.Open || e.Patient != SystemPatient {
+	if !strings.HasPrefix(e.Key, revokedKey) && !strings.HasPrefix(e.Key, suspendedKey) || !e.Open || e.Patient != SystemPatient {
 		return
 	}
 	x.log.Error("carewire: a stored revocation cannot be read; it counts by its key")
@@ -250,11 +313,11 @@ func (x *accessChanges) applyUnreadable(e *Entry) {
 	x.startInsisting("unreadable/"+e.Key, func(ctx context.Context) error {
 		return x.complaints.complain(ctx, about, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
 	})
-	x.access.revoked.addSealed(key, e.Due, x.logs.now())
+	x.access.revoked.addSealed(e.Key, e.Due, x.logs.now())
 	x.access.generation.Add(1)
 	open := x.open.all()
 	for _, c := range x.registry.list() {
-		if x.access.revoked.covers(c.who, "", x.logs.now()) {
+		if x.access.revoked.covers(c.principal(), "", x.logs.now()) {
 			c.forbid()
 			continue
 		}
@@ -266,7 +329,7 @@ func (x *accessChanges) applyUnreadable(e *Entry) {
 		}
 		slices.Sort(patients)
 		for _, p := range slices.Compact(patients) {
-			if x.access.revoked.covers(c.who, p, x.logs.now()) {
+			if x.access.revoked.covers(c.principal(), p, x.logs.now()) {
 				c.revokePatient(p)
 			}
 		}

@@ -42,7 +42,9 @@ const (
 	AuditNotice         AuditEvent = "notice"          // a notice was sent
 	AuditEscalation     AuditEvent = "escalation"      // an alert's Level was told: To
 	AuditPage           AuditEvent = "page"            // the Pager was asked to tell To
-	AuditRevocation     AuditEvent = "revocation"      // About's access was taken
+	AuditRevocation     AuditEvent = "revocation"      // About's sessions were ended: Session, Patient
+	AuditSuspension     AuditEvent = "suspension"      // About is kept out
+	AuditRestoration    AuditEvent = "restoration"     // and no more
 	AuditEmergency      AuditEvent = "emergency"       // break-glass: access is given until Until for Reason
 	AuditEmergencyEnded AuditEvent = "emergency_ended" // and has ended, of About
 	AuditDischarge      AuditEvent = "discharge"       // Patient has left: all that was open of them was ended

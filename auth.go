@@ -27,6 +27,10 @@ type Principal struct {
 	Groups   []string  // wards and care teams, resolved by Options.Directory
 	Expires  time.Time // when the token ends; zero: never
 
+	// Issued is when the token was issued, or the session began. What was issued
+	// after Hub.Revoke is good again; zero counts as issued before.
+	Issued time.Time
+
 	// Actions narrows what the principal may do, as the scopes of a token do,
 	// whatever the default rules or the Authorizer allow. Nil means no
 	// narrowing; an empty list that is not nil allows nothing.

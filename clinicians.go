@@ -3,9 +3,14 @@ package carewire
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 const cliniciansKept = 20000
+
+// noToken is when a Principal was issued that stands for a person, not for a token
+// of theirs: that sessions are ended does not concern it.
+var noToken = time.Date(9998, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // clinicians remembers the last Principal that was seen of each clinician, from
 // connections and answers: rights are asked for them when they are not there.
@@ -46,6 +51,7 @@ func (x *clinicians) find(ctx context.Context, id string) (Principal, error) {
 		if err != nil || p.ID != id || !p.valid() {
 			return Principal{}, ErrUndecided
 		}
+		p.Issued = noToken
 		return p, nil
 	}
 	x.mu.Lock()

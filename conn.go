@@ -30,7 +30,7 @@ const (
 // A conn is one client: its handshake, its requests and what it watches.
 type conn struct {
 	hub     *Hub
-	who     *Principal
+	token   atomic.Pointer[Principal] // what the client is let in with; the ID and role never change
 	session string
 	address netip.Addr
 	line    line
@@ -135,10 +135,14 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func newConn(h *Hub, g *guest, r *http.Request) *conn {
-	c := &conn{hub: h, who: g.who, address: g.at, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
+	c := &conn{hub: h, address: g.at, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
 	c.inbox.conn = c
+	c.token.Store(g.who)
 	return c
 }
+
+// principal returns who is on the line, as the newest token says.
+func (c *conn) principal() *Principal { return c.token.Load() }
 
 // start makes c, whose client is at the end of l, one of the Hub's
 // connections; false if the Hub is closing: c has ended then.
@@ -146,14 +150,14 @@ func (c *conn) start(l line, g *guest) bool {
 	h := c.hub
 	g.seated = false // the seats are c's, until it ends
 	c.line = l
-	c.out = outbox{hub: h, sink: l, who: c.who, fail: c.afterWriting, full: c.tooSlow}
+	c.out = outbox{hub: h, sink: l, who: c.principal(), fail: c.afterWriting, full: c.tooSlow}
 	if c.net != nil && c.net.CanTry() {
 		c.out.direct = c.net
 	}
 	c.alive.Store(h.ticks()) // before the Hub's clock sees it
 	c.out.wrote.Store(h.ticks())
 	c.checkAt.Store(later(h.ticks(), h.opt.Recheck))
-	h.clinicians.see(c.who)
+	h.clinicians.see(c.principal())
 	c.welcome()
 	c.record(Record{Event: AuditConnect}, nil)
 	if !h.registry.join(c, g) {
@@ -250,11 +254,11 @@ func (h *Hub) authenticate(r *http.Request) (Principal, error) {
 
 // greet gives the client what is its own without asking.
 func (c *conn) greet() {
-	c.expireAt(c.who.Expires)
+	c.expireAt(c.principal().Expires)
 	c.busy.Store(true)
 	c.inbox.begin()
 	c.busy.Store(false)
-	if c.hub.access.revoked.covers(c.who, "", c.hub.now()) { // revoked while it was being set up
+	if c.hub.access.revoked.covers(c.principal(), "", c.hub.now()) { // revoked while it was being set up
 		c.forbid()
 	}
 }
@@ -394,7 +398,7 @@ func (c *conn) end() {
 	c.recordSent(0)
 	c.record(Record{Event: AuditDisconnect, Close: CloseCode(c.code.Load())}, nil)
 	c.hub.registry.leave(c)
-	c.hub.seats.leave(c.address, c.who.ID)
+	c.hub.seats.leave(c.address, c.principal().ID)
 	if c.ws != nil {
 		c.ws.CloseNow() // lets go of what the library holds; the connection is ours
 	}
@@ -506,7 +510,7 @@ func (c *conn) welcome() {
 	if d, ok := h.store.Store.(Durable); ok {
 		durable = d.Durable()
 	}
-	w := Welcome{Session: c.session, Principal: c.who.person(), Expires: c.who.Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
+	w := Welcome{Session: c.session, Principal: c.principal().person(), Expires: c.principal().Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
 		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause", "waves"},
 		Limits: Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory,
 			Signals: h.opt.MaxSignals, Waves: wavesAhead}}

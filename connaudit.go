@@ -4,7 +4,7 @@ import "time"
 
 // signed is a record of what c's client has done.
 func (c *conn) signed(r Record) Record {
-	r.Who, r.Session, r.Conn, r.Address = c.who.person(), c.who.Session, c.session, addressText(c.address)
+	r.Who, r.Session, r.Conn, r.Address = c.principal().person(), c.principal().Session, c.session, addressText(c.address)
 	return r
 }
 
@@ -59,7 +59,7 @@ func (c *conn) recordRequest(r *request, a *Alert, err error) {
 			rec.Event = AuditClose
 		}
 	case reqPause:
-		rec = r.Pause.record(c.who)
+		rec = r.Pause.record(c.principal())
 	case reqUnpause:
 		rec.Event, rec.Patient = AuditPauseEnded, r.Pause.Patient
 	case reqReceipt:

@@ -73,11 +73,11 @@ type InboxItem struct {
 
 // AccessChange is what an access event tells.
 type AccessChange struct {
-	Kind      string    // revoked, members, emergency, emergency_ended, discharged, pause, pause_ended
+	Kind      string    // revoked, suspended, restored, members, emergency, emergency_ended, discharged, pause, pause_ended
 	Principal string    // whose access
 	Session   string    // only this session's
 	Group     string    // members: the group that changed
-	Patients  []string  // revoked: only for these; none: altogether
+	Patients  []string  // revoked, suspended, restored: only for these; none: altogether
 	Until     time.Time // how long it is kept in mind; emergency and pause: when it ends by itself
 	Reason    string    // emergency and pause: why
 	Silence   bool      // pause: of devices that are not heard too

@@ -110,7 +110,7 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 		return invalid("group", "must be an ID")
 	}
 	now := h.now()
-	if err := h.changes.tellNodes(ctx, &AccessChange{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "members/"+group, now); err != nil {
+	if _, err := h.changes.tellNodes(ctx, &AccessChange{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "x/members/"+group, now); err != nil {
 		return err
 	}
 	return h.changes.regroup(ctx, group)

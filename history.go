@@ -22,14 +22,14 @@ func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), er
 	if err := c.hub.audit.recordFirst(ctx, []Record{c.signed(rec)})[0]; err != nil {
 		return nil, err
 	}
-	giveBack, ok := c.hub.readers.take(ctx, c.who.ID)
+	giveBack, ok := c.hub.readers.take(ctx, c.principal().ID)
 	if !ok {
 		return nil, ErrBusy
 	}
 	defer giveBack()
 	ctx, cancel := context.WithTimeout(ctx, c.hub.opt.CallTimeout)
 	defer cancel()
-	list, next, err := c.hub.historyPage(ctx, q, c.who)
+	list, next, err := c.hub.historyPage(ctx, q, c.principal())
 	if err != nil {
 		return nil, err
 	}

@@ -174,7 +174,7 @@ func (f *inboxFeed) step() bool {
 // collect lists what is open and may be seen.
 func (f *inboxFeed) collect(generation uint64) {
 	c := f.conn
-	keys := c.who.keys()
+	keys := c.principal().keys()
 	patients, undecided := f.patients(c.hub.open.patientsTo(keys))
 	list := c.hub.open.itemsTo(keys, patients)
 	f.askLater(c.hub.open.itemsTo(keys, undecided))
@@ -235,7 +235,7 @@ func (f *inboxFeed) next() (news, old []*openItem) {
 			news = append(news, item)
 		case last >= 0:
 			item = open.get(openKey{f.list[last].Patient, f.list[last].Key})
-			if item == nil || !f.conn.who.sees(&item.Entry) {
+			if item == nil || !f.conn.principal().sees(&item.Entry) {
 				f.list = f.list[:last]
 				continue
 			}
@@ -257,7 +257,7 @@ func (f *inboxFeed) next() (news, old []*openItem) {
 // watched is not shown.
 func (f *inboxFeed) entitled(items []*openItem) (shown, undecided []*openItem) {
 	c := f.conn
-	items = slices.DeleteFunc(slices.Clone(items), func(i *openItem) bool { return i.hidden() || !c.who.sees(&i.Entry) || c.watching(i.Patient) })
+	items = slices.DeleteFunc(slices.Clone(items), func(i *openItem) bool { return i.hidden() || !c.principal().sees(&i.Entry) || c.watching(i.Patient) })
 	var patients []string
 	for _, i := range items {
 		if !slices.Contains(patients, i.Patient) {
@@ -287,7 +287,7 @@ func (f *inboxFeed) patients(list []string) (allowed, undecided []string) {
 			ask = append(ask, p)
 		}
 	}
-	rights := c.hub.access.decide(c.hub.ctx, c.who, ActionWatch, ask)
+	rights := c.hub.access.decide(c.hub.ctx, c.principal(), ActionWatch, ask)
 	for _, p := range ask {
 		if err := rights[p]; err == nil {
 			allowed = append(allowed, p)
@@ -327,7 +327,7 @@ func (f *inboxFeed) askLater(items []*openItem) {
 // Options.Recheck.
 func (f *inboxFeed) count(ctx context.Context) int {
 	c := f.conn
-	keys, now := c.who.keys(), c.hub.ticks()
+	keys, now := c.principal().keys(), c.hub.ticks()
 	stamps, generation := c.hub.open.stamps(keys), c.hub.access.generation.Load()
 	f.mu.Lock()
 	known := f.countedAt != 0 && f.countedOf == generation && slices.Equal(f.stamps, stamps) && time.Duration(now-f.countedAt) < c.hub.opt.Recheck

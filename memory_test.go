@@ -152,6 +152,8 @@ func BenchmarkMemoryStoreWaiting(b *testing.B) {
 	}
 }
 
+func TestAccessEnds(t *testing.T) { hubtest.Access(t, carewire.NewMemoryStore(nil)) }
+
 func TestRetention(t *testing.T) {
 	hubtest.Retention(t, func(*testing.T) hubtest.Keeper { return carewire.NewMemoryStore(nil) })
 }

@@ -157,8 +157,8 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *gu
 		c.recordSent(0)
 		g.leave()
 	}}
-	c.line, c.pace = l, c.hub.posters.pace(c.who.ID, c.hub.opt.MaxRequests)
-	c.out = outbox{hub: c.hub, sink: l, who: c.who, fail: func() {}, full: func() {}}
+	c.line, c.pace = l, c.hub.posters.pace(c.principal().ID, c.hub.opt.MaxRequests)
+	c.out = outbox{hub: c.hub, sink: l, who: c.principal(), fail: func() {}, full: func() {}}
 	if c.hub.registry.isClosing() || !c.hub.start(func() { c.handle(body) }) {
 		g.leave()
 		c.hub.refuse(w, r, g.who, http.StatusServiceUnavailable, &c.hub.stats.refused)

@@ -15,7 +15,7 @@ const askBefore = 15 * time.Second // before access ends by itself it is asked f
 // the groups. What is undecided stays as it is, and is asked for again soon.
 func (c *conn) recheck(ctx context.Context) {
 	h := c.hub
-	if h.opt.Authorizer == nil && len(c.who.Groups) == 0 {
+	if h.opt.Authorizer == nil && len(c.principal().Groups) == 0 {
 		return // what the default rules say does not change
 	}
 	asked, generation := h.access.questions.Add(1), h.access.generation.Load()
@@ -37,7 +37,7 @@ func (c *conn) recheck(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	slices.Sort(patients)
-	rights := h.access.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
+	rights := h.access.rights(ctx, Access{Principal: *c.principal(), Action: ActionWatch, Patients: patients})
 	c.mu.Lock()
 	var lost, came []string
 	for _, p := range patients {
@@ -84,8 +84,8 @@ func (c *conn) recheck(ctx context.Context) {
 	}
 	c.begin(ctx, came, rights, generation, func(p string) *watched { return fresh[p] })
 	if len(lost) > 0 {
-		h.insist(ctx, loseKey(c.who.ID, lost), func(ctx context.Context) error {
-			return errors.Join(h.access.emergencies.endAll(ctx, c.who.ID, lost), h.changes.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost}))
+		h.insist(ctx, loseKey(c.principal().ID, lost), func(ctx context.Context) error {
+			return errors.Join(h.access.emergencies.endAll(ctx, c.principal().ID, lost), h.changes.loseAlerts(ctx, Revocation{Principal: c.principal().ID, Patients: lost}))
 		})
 	}
 	if undecided {
@@ -178,8 +178,8 @@ func (c *conn) lapsed() {
 		}
 	}
 	if len(lost) > 0 {
-		c.hub.startInsisting(loseKey(c.who.ID, lost), func(ctx context.Context) error {
-			return c.hub.changes.loseAlerts(ctx, Revocation{Principal: c.who.ID, Patients: lost})
+		c.hub.startInsisting(loseKey(c.principal().ID, lost), func(ctx context.Context) error {
+			return c.hub.changes.loseAlerts(ctx, Revocation{Principal: c.principal().ID, Patients: lost})
 		})
 	}
 }

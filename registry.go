@@ -56,7 +56,7 @@ func (r *registry) join(c *conn, g *guest) bool {
 	c.slot = r.joined % visits
 	r.joined++
 	r.slots[c.slot][c] = struct{}{}
-	for _, k := range c.who.keys() {
+	for _, k := range c.principal().keys() {
 		if r.addressed[k] == nil {
 			r.addressed[k] = make(map[*conn]struct{})
 		}
@@ -74,7 +74,7 @@ func (r *registry) leave(c *conn) {
 	}
 	delete(r.all, c)
 	delete(r.slots[c.slot], c)
-	for _, k := range c.who.keys() {
+	for _, k := range c.principal().keys() {
 		if delete(r.addressed[k], c); len(r.addressed[k]) == 0 {
 			delete(r.addressed, k)
 		}

@@ -78,20 +78,20 @@ func (c *conn) carryOut(ctx context.Context, r *request) (members func(*encoder)
 	case reqRaise:
 		a, err = c.raise(ctx, r)
 	case reqClear:
-		a, err = c.hub.clear(ctx, c.who, c.who.ID, r.Ref, r.EventID)
+		a, err = c.hub.clear(ctx, c.principal(), c.principal().ID, r.Ref, r.EventID)
 	case reqAnswer:
-		a, err = c.hub.answer(ctx, c.who, r.Ref, r.Answer)
+		a, err = c.hub.answer(ctx, c.principal(), r.Ref, r.Answer)
 	case reqHandover:
 		var handed []Alert
-		handed, err = c.hub.handover(ctx, c.who, r.Answer, func(rec Record, err error) { c.record(rec, err) })
+		handed, err = c.hub.handover(ctx, c.principal(), r.Answer, func(rec Record, err error) { c.record(rec, err) })
 		members = func(e *encoder) { e.count("count", uint64(len(handed))) }
 	case reqPause:
-		err = c.hub.pause(ctx, c.who, r.Pause)
+		err = c.hub.pause(ctx, c.principal(), r.Pause)
 	case reqUnpause:
-		err = c.hub.unpause(ctx, c.who, r.Pause.Patient)
+		err = c.hub.unpause(ctx, c.principal(), r.Pause.Patient)
 	case reqReceipt:
 		if err = c.may(ctx, ActionWatch, r.Receipt.Patient); err == nil {
-			err = c.hub.receipts.take(ctx, c.who, r.Receipt)
+			err = c.hub.receipts.take(ctx, c.principal(), r.Receipt)
 		}
 	case reqNotify:
 		var n Notice
@@ -124,7 +124,7 @@ func (c *conn) ticket(ctx context.Context) (func(*encoder), error) {
 	if err != nil {
 		return nil, err
 	}
-	text, until, err := c.hub.tickets.give(ctx, c.who, first.Header.Get("Origin"))
+	text, until, err := c.hub.tickets.give(ctx, c.principal(), first.Header.Get("Origin"))
 	return func(e *encoder) {
 		e.str("ticket", text)
 		e.time("expires", until)
@@ -155,7 +155,7 @@ func (c *conn) publish(ctx context.Context, r *request) {
 		c.hub.stats.limits.publishes.Add(1)
 		c.inFlight <- struct{}{}
 	}
-	c.hub.publish(ctx, c.who, r.Vitals, func(results []PublishResult) {
+	c.hub.publish(ctx, c.principal(), r.Vitals, func(results []PublishResult) {
 		<-c.inFlight
 		c.counted(r.Vitals, results)
 		c.out.send(okFrame(r.Req, func(e *encoder) {
@@ -179,7 +179,7 @@ func (c *conn) publish(ctx context.Context, r *request) {
 
 // may reports why c's principal may not do something for a patient.
 func (c *conn) may(ctx context.Context, action Action, patient string) error {
-	return c.hub.access.decide(ctx, c.who, action, []string{patient})[patient]
+	return c.hub.access.decide(ctx, c.principal(), action, []string{patient})[patient]
 }
 
 func (c *conn) raise(ctx context.Context, r *request) (Alert, error) {
@@ -194,14 +194,14 @@ func (c *conn) raise(ctx context.Context, r *request) (Alert, error) {
 			return Alert{}, err
 		}
 	}
-	return c.hub.raise(ctx, c.who.ID, r.Raise)
+	return c.hub.raise(ctx, c.principal().ID, r.Raise)
 }
 
 func (c *conn) notify(ctx context.Context, n Notice) (Notice, error) {
 	if err := c.may(ctx, ActionNotify, n.Patient); err != nil {
 		return Notice{}, err
 	}
-	return c.hub.notify(ctx, c.who.ID, n)
+	return c.hub.notify(ctx, c.principal().ID, n)
 }
 
 var errOtherPrincipal = errors.New("carewire: another principal's token")
@@ -221,12 +221,24 @@ func (c *conn) renew(token string) (Principal, error) {
 		return p, ErrForbidden
 	case err != nil:
 		return p, ErrUndecided
-	case p.ID != c.who.ID || p.Role != c.who.Role:
+	case p.ID != c.principal().ID || p.Role != c.principal().Role:
 		return p, errOtherPrincipal
 	case c.hub.access.revoked.covers(&p, "", c.hub.now()):
 		return p, ErrForbidden
 	}
-	c.hub.clinicians.see(&p)
-	c.expireAt(p.Expires)
+	c.use(&p)
 	return p, nil
+}
+
+// use goes on with a renewed token: its session, its times, and what it may do.
+// Whom the principal may see stays as it was when the connection began.
+func (c *conn) use(p *Principal) {
+	renewed := *c.principal()
+	renewed.Session, renewed.Issued, renewed.Expires, renewed.Actions = p.Session, p.Issued, p.Expires, p.Actions
+	c.token.Store(&renewed)
+	c.hub.clinicians.see(&renewed)
+	c.expireAt(p.Expires)
+	if c.hub.access.revoked.covers(&renewed, "", c.hub.now()) { // revoked just now
+		c.forbid()
+	}
 }

@@ -6,43 +6,82 @@ import (
 	"time"
 )
 
-// revocations are those that still count, by whose access they end.
+// revocations are those that still count, by whose access they end, with the
+// suspensions.
 type revocations struct {
 	mu     sync.RWMutex
-	by     map[string]map[revokedScope]time.Time // until when
-	sealed map[string]time.Time                  // those that cannot be read, by their seal: until when
-	n      int                                   // how many there are in by
-	swept  int                                   // and how many there were when those that are over were last looked for
+	by     map[string]map[revokedScope]revoked
+	sealed map[string]time.Time // those that cannot be read, by their key: until when
+	n      int                  // how many there are in by
+	swept  int                  // and how many there were when those that are over were last looked for
 }
 
-// A revokedScope is what a revocation ends: of a session ("": of all), for a
-// patient ("": for all).
-type revokedScope struct{ session, patient string }
+// A revokedScope is what is ended: of a session ("": of all), for a patient ("":
+// for all); of what was issued before, or, of a person who is suspended, altogether.
+type revokedScope struct {
+	session, patient string
+	suspended        bool
+}
+
+type revoked struct {
+	until time.Time
+	at    time.Time // what was issued up to then has ended
+	rev   uint64    // of the log's entry; 0: it is not known to be there
+}
 
 func newRevocations() *revocations {
-	return &revocations{by: make(map[string]map[revokedScope]time.Time), sealed: make(map[string]time.Time)}
+	return &revocations{by: make(map[string]map[revokedScope]revoked), sealed: make(map[string]time.Time)}
 }
 
-// add takes a revocation in. Of two of the same scope the longer one counts.
-func (r *revocations) add(v Revocation, now time.Time) {
+// ends reports whether s, as of at, ends what p has.
+func (s revokedScope) ends(p *Principal, at time.Time) bool {
+	switch {
+	case s.session != "":
+		return s.session == p.Session
+	case s.suspended, p.Issued.IsZero():
+		return true
+	}
+	return !p.Issued.Truncate(time.Millisecond).After(at) // at is to the millisecond
+}
+
+// add takes in what is not in the log yet: it only makes longer what is known.
+func (r *revocations) add(principal string, s revokedScope, v revoked, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	old := r.by[principal][s]
+	if v.rev = old.rev; v.until.Before(old.until) {
+		v.until = old.until
+	}
+	if v.at.Before(old.at) {
+		v.at = old.at
+	}
+	r.put(principal, s, v, now)
+}
+
+// set takes in a revision of the log, unless a later one is known. It reports
+// whether it has; a zero v.until lifts.
+func (r *revocations) set(principal string, s revokedScope, v revoked, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by[principal][s].rev > v.rev {
+		return false
+	}
+	r.put(principal, s, v, now)
+	return true
+}
+
+// put is under r.mu.
+func (r *revocations) put(principal string, s revokedScope, v revoked, now time.Time) {
 	r.sweep(now)
-	of := r.by[v.Principal]
+	of := r.by[principal]
 	if of == nil {
-		of = make(map[revokedScope]time.Time)
-		r.by[v.Principal] = of
+		of = make(map[revokedScope]revoked)
+		r.by[principal] = of
 	}
-	for _, p := range scopes(v.Patients) {
-		s := revokedScope{v.Session, p}
-		until, known := of[s]
-		if !known {
-			r.n++
-		}
-		if until.Before(v.Until) {
-			of[s] = v.Until
-		}
+	if _, known := of[s]; !known {
+		r.n++
 	}
+	of[s] = v
 }
 
 // sweep forgets those that are over, each time that there are twice as many as
@@ -53,7 +92,7 @@ func (r *revocations) sweep(now time.Time) {
 	}
 	r.n = 0
 	for principal, of := range r.by {
-		maps.DeleteFunc(of, func(_ revokedScope, until time.Time) bool { return until.Before(now) })
+		maps.DeleteFunc(of, func(_ revokedScope, v revoked) bool { return v.until.Before(now) })
 		if r.n += len(of); len(of) == 0 {
 			delete(r.by, principal)
 		}
@@ -61,12 +100,19 @@ func (r *revocations) sweep(now time.Time) {
 	r.swept = r.n
 }
 
-// addSealed takes in a revocation of which only the seal is known.
-func (r *revocations) addSealed(seal string, until, now time.Time) {
+// addSealed takes in a revocation of which only the key is known.
+func (r *revocations) addSealed(key string, until, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.DeleteFunc(r.sealed, func(_ string, until time.Time) bool { return until.Before(now) })
-	r.sealed[seal] = until
+	r.sealed[key] = until
+}
+
+// unseal forgets a revocation of which only the key is known.
+func (r *revocations) unseal(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sealed, key)
 }
 
 // any reports whether there are revocations at all.
@@ -84,9 +130,10 @@ func (r *revocations) covers(p *Principal, patient string, now time.Time) bool {
 	if len(of)+len(r.sealed) == 0 {
 		return false
 	}
-	for _, session := range [2]string{"", p.Session} {
-		for _, scope := range [2]string{"", patient} {
-			if of[revokedScope{session, scope}].After(now) || len(r.sealed) > 0 && r.sealed[seal(p.ID, session, scope)].After(now) {
+	for _, about := range [2]string{"", patient} {
+		for _, s := range [3]revokedScope{{"", about, false}, {p.Session, about, false}, {"", about, true}} {
+			v, known := of[s]
+			if known && v.until.After(now) && s.ends(p, v.at) || len(r.sealed) > 0 && r.sealed[s.key(p.ID)].After(now) {
 				return true
 			}
 		}
@@ -94,7 +141,17 @@ func (r *revocations) covers(p *Principal, patient string, now time.Time) bool {
 	return false
 }
 
-// seal names a revocation without saying whose it is. patient is "" for everything.
-func seal(principal, session, patient string) string {
-	return hexOf(digest([]byte(principal + "\x00" + session + "\x00" + patient)))
+// The keys of revocations and suspensions in the log of the system.
+const (
+	revokedKey   = "x/revoked/"
+	suspendedKey = "x/suspended/"
+)
+
+// key returns the key of s in the log of the system, which does not say whose it is.
+func (s revokedScope) key(principal string) string {
+	k := hexOf(digest([]byte(principal + "\x00" + s.session + "\x00" + s.patient)))
+	if s.suspended {
+		return suspendedKey + k
+	}
+	return revokedKey + k
 }

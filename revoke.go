@@ -8,19 +8,38 @@ import (
 	"github.com/carewire/carewire/internal/wsconn"
 )
 
-// A Revocation ends access that was given. Principal is required.
+// A Revocation says whose access ends, is suspended, or is given back. Principal
+// is required.
 type Revocation struct {
 	Principal string
-	Session   string    // "": all sessions
-	Patients  []string  // none: everything; the connections are closed (3003)
-	Until     time.Time // until when the old tokens are refused; zero: for a day
+	Session   string    // only this session's, and for good; "": of all sessions
+	Patients  []string  // only to these; none: to everything, and the connections are closed (3003)
+	Until     time.Time // how long it counts; zero: Revoke says
 }
 
-// Revoke ends access at once: what is still queued, events as well as replies,
-// is not delivered; the principal is refused until the old tokens have run out,
-// on every node; and alerts that the principal had accepted are escalated
-// again, unless only a session ends. What a write to the socket has taken
-// already, 64 KB and what the kernel holds, is out of reach. The logs of the
+func (r *Revocation) validate() error {
+	if !validName(r.Principal) {
+		return invalid("principal", "required")
+	}
+	for i, p := range r.Patients {
+		if !validPatient(p) {
+			return invalid(indexed("patients", i), "must be an ID")
+		}
+	}
+	return nil
+}
+
+// Revoke ends sessions, not people: it ends at once what a principal has by
+// tokens that were issued until now (Principal.Issued), or by one session, and
+// refuses these until Until (zero: for a day), which should be when the last of
+// them has run out. What is still queued, events as well as replies, is not
+// delivered. A session that begins afterwards is good. Alerts that the principal
+// had accepted are escalated again, unless only a session ends, and their
+// emergencies end. Suspend keeps a person out.
+//
+// It counts on every node, and after a restart. Calling it again begins it anew, so
+// that another Until counts, a shorter one too. What a write to the socket has
+// taken already, 64 KB and what the kernel holds, is out of reach. The logs of the
 // patients named get an access event that shows it to the team, unless only a
 // session ends.
 //
@@ -31,11 +50,42 @@ func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 	if r.Until.IsZero() {
 		r.Until = h.now().Add(24 * time.Hour)
 	}
-	err := h.changes.revokeEverywhere(ctx, r)
-	for _, p := range scopes(r.Patients) {
-		h.audit.recordHost(Record{Event: AuditRevocation, About: r.Principal, Session: r.Session, Patient: p, Until: r.Until}, err)
-	}
+	err := h.changes.take(ctx, r, false)
+	h.recordAccess(AuditRevocation, r, err)
 	return err
+}
+
+// Suspend keeps a person out until Until (zero: until Restore), whatever tokens
+// they have or get; with Patients, away from these. r.Session must be empty. All
+// else is as with Revoke.
+func (h *Hub) Suspend(ctx context.Context, r Revocation) error {
+	if r.Session != "" {
+		return invalid("session", "must be empty: a person is suspended")
+	}
+	if r.Until.IsZero() {
+		r.Until = h.now().AddDate(100, 0, 0)
+	}
+	err := h.changes.take(ctx, r, true)
+	h.recordAccess(AuditSuspension, r, err)
+	return err
+}
+
+// Restore lifts the revocation and the suspension with the same Principal, Session
+// and Patients, on every node; r.Until is not looked at. Those of other patients
+// stay. Tokens that were revoked, and have not run out, are good again; what had
+// ended, such as acceptances, does not come back. That there is nothing to lift is
+// no error. The errors are those of Revoke; it may be called again.
+func (h *Hub) Restore(ctx context.Context, r Revocation) error {
+	r.Until = time.Time{}
+	err := h.changes.restore(ctx, r)
+	h.recordAccess(AuditRestoration, r, err)
+	return err
+}
+
+func (h *Hub) recordAccess(event AuditEvent, r Revocation, err error) {
+	for _, p := range scopes(r.Patients) {
+		h.audit.recordHost(Record{Event: event, About: r.Principal, Session: r.Session, Patient: p, Until: r.Until}, err)
+	}
 }
 
 // forbid ends the connection of somebody whose access has ended. Nothing that

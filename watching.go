@@ -35,7 +35,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 	generation := c.hub.access.generation.Load()
 	o := &opening{conn: c, o: WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Waves: r.Waves, Emergency: r.Emergency, Reason: r.Reason}}
 	o.resolve(ctx)
-	o.rights = c.hub.access.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: o.patients, Emergency: r.Emergency, Reason: r.Reason})
+	o.rights = c.hub.access.rights(ctx, Access{Principal: *c.principal(), Action: ActionWatch, Patients: o.patients, Emergency: r.Emergency, Reason: r.Reason})
 	o.limit()
 	c.open(ctx, o.patients, o.rights, r.Reason)
 	o.sort()
@@ -169,7 +169,7 @@ func (c *conn) open(ctx context.Context, patients []string, rights map[string]ri
 	}
 	for _, p := range patients {
 		if r := rights[p]; r.err == nil && r.emergency {
-			r.err = c.hub.access.emergencies.begin(ctx, c.who, p, reason, r.until)
+			r.err = c.hub.access.emergencies.begin(ctx, c.principal(), p, reason, r.until)
 			rights[p] = r
 		}
 	}
@@ -202,7 +202,7 @@ func (c *conn) begin(ctx context.Context, patients []string, rights map[string]r
 		}
 		c.mu.Unlock()
 		generation = c.hub.access.generation.Load()
-		rights = c.hub.access.rights(ctx, Access{Principal: *c.who, Action: ActionWatch, Patients: patients})
+		rights = c.hub.access.rights(ctx, Access{Principal: *c.principal(), Action: ActionWatch, Patients: patients})
 	}
 }
 
@@ -216,7 +216,7 @@ func (c *conn) follows(group string) (ok bool, room int) {
 
 // groupPatients resolves a group that c's principal belongs to.
 func (c *conn) groupPatients(ctx context.Context, group string) (map[string]bool, error) {
-	if c.hub.opt.Authorizer == nil && !slices.Contains(c.who.Groups, group) {
+	if c.hub.opt.Authorizer == nil && !slices.Contains(c.principal().Groups, group) {
 		return nil, ErrForbidden
 	}
 	return c.hub.access.groups.members(ctx, group)

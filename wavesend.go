@@ -101,7 +101,7 @@ func (c *conn) askWave(ctx context.Context, w *Wave) waveRight {
 	h := c.hub
 	again := func(d time.Duration) int64 { return later(h.ticks(), d) }
 	v := Vital{Patient: w.Patient, Code: w.Code, System: w.System, Device: w.Device, Site: w.Site, Test: w.Test}
-	if err := h.resolve(ctx, c.who, &v); err != nil || v.Patient == "" {
+	if err := h.resolve(ctx, c.principal(), &v); err != nil || v.Patient == "" {
 		return waveRight{err: invalid("patient", "must be an ID"), askAt: again(askAgain)}
 	}
 	actions := []Action{ActionPublish}
@@ -110,7 +110,7 @@ func (c *conn) askWave(ctx context.Context, w *Wave) waveRight {
 	}
 	r := waveRight{patient: v.Patient, askAt: again(min(h.opt.Recheck, time.Minute))}
 	for _, action := range actions {
-		got := h.access.rights(ctx, Access{Principal: *c.who, Action: action, Patients: []string{v.Patient}})[v.Patient]
+		got := h.access.rights(ctx, Access{Principal: *c.principal(), Action: action, Patients: []string{v.Patient}})[v.Patient]
 		if got.err != nil {
 			r.err, r.askAt = got.err, again(askAgain)
 			return r

@@ -669,6 +669,8 @@ func TestTimeKeysSort(t *testing.T) {
 	}
 }
 
+func TestAccessEnds(t *testing.T) { hubtest.Access(t, open(t, newPath(t), small())) }
+
 func TestRetention(t *testing.T) {
 	hubtest.Retention(t, func(t *testing.T) hubtest.Keeper { return open(t, newPath(t), small()) })
 }

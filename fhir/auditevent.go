@@ -101,6 +101,8 @@ var auditForms = map[carewire.AuditEvent]auditForm{
 	carewire.AuditEscalation:     {coding{systemLifecycle, "transmit", "Transmit Record Lifecycle Event"}, coding{systemOwnAudit, "escalation", ""}, "E", "", "Flag"},
 	carewire.AuditPage:           {coding{systemLifecycle, "transmit", "Transmit Record Lifecycle Event"}, coding{systemOwnAudit, "page", ""}, "E", "", "Flag"},
 	carewire.AuditRevocation:     {securityAlert, coding{systemDICOM, "110137", "User security Attributes Changed"}, "E", "", ""},
+	carewire.AuditSuspension:     {securityAlert, coding{systemDICOM, "110137", "User security Attributes Changed"}, "E", "", ""},
+	carewire.AuditRestoration:    {securityAlert, coding{systemDICOM, "110137", "User security Attributes Changed"}, "E", "", ""},
 	carewire.AuditEmergency:      {securityAlert, coding{systemDICOM, "110127", "Emergency Override Started"}, "E", "", ""},
 	carewire.AuditEmergencyEnded: {securityAlert, coding{systemDICOM, "110138", "Emergency Override Stopped"}, "E", "", ""},
 	carewire.AuditErasure:        {rest, restful("delete"), "D", "PatientDelete", ""},

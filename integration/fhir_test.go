@@ -222,7 +222,7 @@ var measuresOfAll = []carewire.Measure{carewire.HeartRate, carewire.RespiratoryR
 var allAuditEvents = map[carewire.AuditEvent]bool{carewire.AuditConnect: true, carewire.AuditRefusal: true, carewire.AuditDisconnect: true, carewire.AuditWatch: true,
 	carewire.AuditWatchEnded: true, carewire.AuditHistory: true, carewire.AuditPublish: true, carewire.AuditRaise: true, carewire.AuditClear: true,
 	carewire.AuditAnswer: true, carewire.AuditClose: true, carewire.AuditReceipt: true, carewire.AuditNotice: true, carewire.AuditEscalation: true,
-	carewire.AuditPage: true, carewire.AuditRevocation: true, carewire.AuditEmergency: true, carewire.AuditEmergencyEnded: true, carewire.AuditErasure: true}
+	carewire.AuditPage: true, carewire.AuditRevocation: true, carewire.AuditSuspension: true, carewire.AuditRestoration: true, carewire.AuditEmergency: true, carewire.AuditEmergencyEnded: true, carewire.AuditErasure: true}
 
 // Everything that carewire writes passes @medplum/core's validateResource, with
 // the vital-signs profile of each Observation, and the npm package fhir. That they

@@ -166,6 +166,10 @@ func TestListeningNeedsBeforeConnect(t *testing.T) {
 	require.Eventually(t, open(t, pool, nil).hearing.Load, process.Patience, 10*time.Millisecond)
 }
 
+func TestAccessEnds(t *testing.T) {
+	hubtest.Access(t, open(t, connect(t, pgtest.Database(t), 8), nil))
+}
+
 func TestRetention(t *testing.T) {
 	hubtest.Retention(t, func(t *testing.T) hubtest.Keeper { return open(t, connect(t, pgtest.Database(t), 8), nil) })
 }

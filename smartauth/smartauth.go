@@ -271,6 +271,9 @@ func (a *Authenticator) Authenticate(r *http.Request) (carewire.Principal, error
 	if p.Expires.IsZero() {
 		p.Expires = c.Expires
 	}
+	if p.Issued.IsZero() {
+		p.Issued = c.Issued
+	}
 	if p.Actions == nil {
 		p.Actions = actions(c.Scopes, a.opt.Grants)
 	}

@@ -94,7 +94,7 @@
 
 /**
  * @typedef {object} Access
- * @property {"revoked" | "members" | "emergency" | "emergency_ended" | "discharged"} kind
+ * @property {"revoked" | "suspended" | "restored" | "members" | "emergency" | "emergency_ended" | "discharged"} kind
  * @property {string} principal
  * @property {string} [session]
  * @property {string[]} [patients]
