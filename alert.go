@@ -71,7 +71,7 @@ func open(prev *Alert, in Raise, by string, now time.Time) Alert {
 		a.Rev = prev.Rev
 	}
 	a.Onset = onset(a.Onset, now)
-	a.Source.By = by
+	a.Source.By, a.Source.Inputs = by, slices.Clone(in.Source.Inputs)
 	a.fillDefaults()
 	a.changed(now)
 	a.restart(now)

@@ -146,6 +146,15 @@ func (src *Source) member(s *scanner, name []byte) bool {
 		src.Unit = s.str()
 	case "vital_id":
 		src.VitalID = s.str()
+	case "inputs":
+		s.array(func(i int) {
+			if i >= inputsMost {
+				s.fail("too many")
+				return
+			}
+			src.Inputs = append(src.Inputs, SourceInput{})
+			src.Inputs[i].decode(s)
+		})
 	case "by":
 		if !s.open {
 			return false
@@ -363,16 +372,31 @@ func (x *Escalation) encode(e *encoder) {
 }
 
 func (src *Source) encode(e *encoder) {
-	if *src != (Source{}) {
-		e.object("source", func() {
-			e.str("by", src.By)
-			e.str("rule", src.Rule)
-			e.str("limits", src.Limits)
-			e.raw("value", []byte(src.Value))
-			e.str("unit", src.Unit)
-			e.str("vital_id", src.VitalID)
-		})
+	if src.empty() {
+		return
 	}
+	e.object("source", func() {
+		e.str("by", src.By)
+		e.str("rule", src.Rule)
+		e.str("limits", src.Limits)
+		e.raw("value", []byte(src.Value))
+		e.str("unit", src.Unit)
+		e.str("vital_id", src.VitalID)
+		if len(src.Inputs) == 0 {
+			return
+		}
+		e.name("inputs")
+		e.b = append(e.b, '[')
+		for i := range src.Inputs {
+			e.comma()
+			src.Inputs[i].encode(e)
+		}
+		e.b = append(e.b, ']')
+	})
+}
+
+func (src *Source) empty() bool {
+	return src.By == "" && src.Rule == "" && src.Limits == "" && src.Value == "" && src.Unit == "" && src.VitalID == "" && len(src.Inputs) == 0
 }
 
 func (e *encoder) person(name string, p Person) {

@@ -113,7 +113,24 @@ type Source struct {
 	Value   Decimal // the value that broke them
 	Unit    string  // its UCUM code
 	VitalID string  // the measurement
+	// Inputs are what the rule has looked at, at most 16. Of several sources only
+	// the leading one tells them.
+	Inputs []SourceInput
 }
+
+// SourceInput is a number or a code that a rule has looked at.
+type SourceInput struct {
+	Code    string        // of the number; required
+	System  string        // of Code; "" is LOINC
+	Value   Decimal       // as it was measured; "" if it is Coded
+	Unit    string        // its UCUM code
+	Coded   Coding        // the value, if it is a code
+	VitalID string        // the measurement
+	Age     time.Duration // how old it was then; at most 366 days
+}
+
+// inputsMost is how many Inputs a Source can have.
+const inputsMost = 16
 
 // Person is who did something.
 type Person struct {

@@ -68,6 +68,13 @@ func (r *Raise) Validate() error {
 		return invalid("source.vital_id", "must be an ID")
 	case r.Source.Value != "" && r.Source.Value.check() != nil:
 		return within("source.value", r.Source.Value.check())
+	case len(r.Source.Inputs) > inputsMost:
+		return invalid("source.inputs", "must be at most 16")
+	}
+	for i := range r.Source.Inputs {
+		if err := r.Source.Inputs[i].check(); err != nil {
+			return within(fmt.Sprintf("source.inputs[%d]", i), err)
+		}
 	}
 	return checkTo(r.To, 32)
 }
@@ -77,7 +84,7 @@ func (r *Raise) Validate() error {
 // condition is over, it begins anew.
 func (a *Alert) Again() Raise {
 	r := a.asRaise()
-	r.ID, r.Source.By = "", ""
+	r.ID, r.Source.By, r.Source.Inputs = "", "", slices.Clone(r.Source.Inputs)
 	if a.Condition == ConditionOver || !a.Open() {
 		r.Onset = time.Time{}
 	}

@@ -43,6 +43,20 @@ func (r Receipt) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Receipt{
 // LogValue hides r from logs but for its stage.
 func (r Receipt) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }
 
+// Format writes nothing of s but for how many inputs there are.
+func (s Source) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "carewire.Source{%d inputs}", len(s.Inputs))
+}
+
+// LogValue hides s from logs but for how many inputs there are.
+func (s Source) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(s)) }
+
+// Format writes nothing of i.
+func (i SourceInput) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.SourceInput{…}") }
+
+// LogValue hides i from logs.
+func (i SourceInput) LogValue() slog.Value { return slog.StringValue("carewire.SourceInput{…}") }
+
 // Format writes nothing of p but for the role.
 func (p Person) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Person{%s}", p.Role) }
 

@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"reflect"
 	"slices"
 	"time"
 )
@@ -28,7 +29,11 @@ func (a *Alert) assertions() []Assertion {
 	case !a.Open() || a.Condition == ConditionOver:
 		return nil
 	case len(a.Sources) > 0:
-		return slices.Clone(a.Sources)
+		list := slices.Clone(a.Sources)
+		if i := sourceOf(list, a.Source.By); i >= 0 {
+			list[i].Inputs = a.Source.Inputs // which Sources do not keep
+		}
+		return list
 	}
 	return []Assertion{{Source: a.Source, Code: a.Code, System: a.System, Text: a.Text, Priority: a.Priority, Kind: a.Kind,
 		NoLatch: a.NoLatch, Unpausable: a.Unpausable, Since: a.Onset}}
@@ -56,7 +61,8 @@ func (a *Alert) says(in *Raise, by string) bool {
 		return false
 	}
 	want := in.assertion(by, list[i].Since)
-	return list[i] == want && (len(list) > 1 && !slices.ContainsFunc(in.To, func(t string) bool { return !slices.Contains(a.To, t) }) ||
+	list[i].Inputs, want.Inputs = nil, nil // which are another each time
+	return reflect.DeepEqual(list[i], want) && (len(list) > 1 && !slices.ContainsFunc(in.To, func(t string) bool { return !slices.Contains(a.To, t) }) ||
 		len(list) == 1 && slices.Equal(a.To, in.To) && (a.Audience == in.Audience || in.Audience == 0 && a.Audience == AudienceStaff))
 }
 
@@ -64,7 +70,7 @@ func (a *Alert) says(in *Raise, by string) bool {
 func (in *Raise) assertion(by string, since time.Time) Assertion {
 	s := Assertion{Source: in.Source, Code: in.Code, System: in.System, Text: in.Text, Priority: in.Priority, Kind: in.Kind,
 		NoLatch: in.NoLatch, Unpausable: in.Unpausable, Since: since}
-	s.By = by
+	s.By, s.Inputs = by, slices.Clone(in.Source.Inputs)
 	if s.Kind == "" {
 		s.Kind = AlertPhysiological
 	}
@@ -115,6 +121,9 @@ func (a *Alert) show(list []Assertion) {
 	a.Source, a.Code, a.System, a.Text, a.Priority, a.Kind = lead.Source, lead.Code, lead.System, lead.Text, lead.Priority, lead.Kind
 	a.NoLatch, a.Unpausable, a.Sources = noLatch, unpausable, nil
 	if len(list) > 1 {
+		for i := range list {
+			list[i].Inputs = nil
+		}
 		a.Sources = list
 	}
 }

@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,4 +168,36 @@ func TestRoomForAlerts(t *testing.T) {
 			require.Equal(t, i == hostRoom, err != nil)
 		}
 	})
+}
+
+// The leading source tells its inputs, however often others say the same; those
+// of the others are not kept, and an age that has grown is no news.
+func TestInputsOfSources(t *testing.T) {
+	t.Parallel()
+	now := wireTime
+	inputs := []SourceInput{{Code: "8867-4", Value: "131", Unit: "/min", VitalID: "m-7", Age: time.Second},
+		{Code: "80288-4", Coded: Coding{"http://snomed.info/sct", "248234008"}}}
+	say := func(a *Alert, by string, p Priority, in ...SourceInput) Alert {
+		return raise(a, Raise{ID: "ev-" + by, Text: "x", Priority: p, Source: Source{Rule: "r", Inputs: in}}, by, now)
+	}
+	a := say(nil, "judge", PriorityMedium, inputs...)
+	inputs[0].Value = "7"
+	require.EqualValues(t, "131", a.Source.Inputs[0].Value, "it shares nothing with what was raised")
+	require.Equal(t, text(&a), text(stored(t, a)))
+	a = say(&a, "app", PriorityLow, SourceInput{Code: "8867-4"})
+	a = *stored(t, a)
+	require.Equal(t, "judge", a.Source.By)
+	require.Len(t, a.Source.Inputs, 2)
+	older := slices.Clone(a.Source.Inputs)
+	older[0].Age += time.Minute
+	require.True(t, a.says(&Raise{Text: "x", Priority: PriorityMedium, Source: Source{Rule: "r", Inputs: older}}, "judge"))
+	require.False(t, a.says(&Raise{Text: "y", Priority: PriorityMedium, Source: Source{Rule: "r", Inputs: older}}, "judge"))
+	a = say(&a, "app", PriorityInfo)
+	require.Len(t, a.Source.Inputs, 2, "what another says takes nothing away")
+	b := unsay(&a, "judge", now)
+	require.Equal(t, "app", b.Source.By)
+	require.Empty(t, b.Source.Inputs)
+	b = unsay(&a, "app", now)
+	require.Equal(t, "judge", b.Source.By)
+	require.Len(t, b.Source.Inputs, 2)
 }

@@ -328,18 +328,7 @@ func (v *Vital) decode(s *scanner) {
 		case "comparator":
 			v.Comparator = Comparator(s.str())
 		case "coded":
-			v.Coded = new(Coding)
-			s.object(func(name []byte) bool {
-				switch string(name) {
-				case "system":
-					v.Coded.System = s.str()
-				case "code":
-					v.Coded.Code = s.str()
-				default:
-					return false
-				}
-				return true
-			})
+			v.Coded = new(decodeCoding(s))
 		case "components":
 			s.array(func(int) { v.Components = append(v.Components, decodeComponent(s)) })
 		case "absent":
@@ -376,6 +365,21 @@ func (v *Vital) decode(s *scanner) {
 		}
 		return true
 	})
+}
+
+func decodeCoding(s *scanner) (c Coding) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "system":
+			c.System = s.str()
+		case "code":
+			c.Code = s.str()
+		default:
+			return false
+		}
+		return true
+	})
+	return c
 }
 
 func decodeComponent(s *scanner) (c Component) {

@@ -340,7 +340,7 @@ func TestNothingShows(t *testing.T) {
 	v := Vital{Patient: canary, Code: canary, System: canary, Value: canary, Unit: canary, Coded: &Coding{canary, canary}, Device: canary,
 		Components: []Component{{canary, canary, canary, canary}}, Site: canary, Method: canary, ID: canary, Quality: []Quality{canary}}
 	who := Person{canary, canary, RoleClinician}
-	a := Alert{Patient: canary, Key: canary, ID: canary, Text: canary, Code: canary, To: []string{canary}, Source: Source{canary, canary, canary, canary, canary, canary},
+	a := Alert{Patient: canary, Key: canary, ID: canary, Text: canary, Code: canary, To: []string{canary}, Source: Source{canary, canary, canary, canary, canary, canary, []SourceInput{{Code: canary, Value: canary, VitalID: canary}}},
 		Responsibility: Responsibility{By: who}, Answers: []Answered{{By: who, To: canary, Reason: canary}}, Closed: &Closing{By: who, Reason: canary},
 		Escalation: Escalation{told: []string{canary}}, extra: []byte(canary)}
 	n := Notice{Patient: canary, ID: canary, From: canary, To: []string{canary}, Text: canary, RepliesTo: canary}
@@ -361,7 +361,7 @@ func TestNothingShows(t *testing.T) {
 	}
 	at := Position{"epoch", 7}
 	e := Entry{Patient: canary, Position: at, Kind: KindAlert, Key: canary, To: []string{canary}, Sender: canary, ID: canary, Sum: [16]byte([]byte(canary + canary + canary)), Data: []byte(canary)}
-	made := []any{e, &e, Head{Patient: canary, Position: at, Epochs: []Position{at}}, Event{Type: EventVital, Patient: canary, Vital: &v, Heads: []Head{{Patient: canary}}, Welcome: &Welcome{Principal: who}},
+	made := []any{a.Source, a.Source.Inputs[0], Assertion{Source: a.Source, Text: canary}, e, &e, Head{Patient: canary, Position: at, Epochs: []Position{at}}, Event{Type: EventVital, Patient: canary, Vital: &v, Heads: []Head{{Patient: canary}}, Welcome: &Welcome{Principal: who}},
 		InboxItem{Alert: &a}, Receipt{Patient: canary, Key: canary, AlertID: canary, NoticeID: canary, By: who}, who, &who, Page{Key: canary, To: canary, Alert: a}, a.Ref(),
 		Answer{To: canary, Reason: canary, ID: canary}, Refusal{Patient: canary, Group: canary}, WatchResult{Patients: []string{canary}, Refused: []Refusal{{Patient: canary}}},
 		WatchOptions{Patients: []string{canary}, Groups: []string{canary}, Since: map[string]Position{canary: at}, Reason: canary}, HistoryQuery{Patient: canary, Key: canary},

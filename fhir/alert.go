@@ -87,8 +87,8 @@ func newDetectedIssue(a *carewire.Alert) *detectedIssue {
 	case carewire.PriorityMedium:
 		d.Severity = "moderate"
 	}
-	if a.Source.VitalID != "" {
-		d.Implicated = []*reference{named("Observation", a.Source.VitalID, "")}
+	for _, id := range measurementsOf(a) {
+		d.Implicated = append(d.Implicated, named("Observation", id, ""))
 	}
 	for _, w := range a.Answers {
 		d.Mitigation = append(d.Mitigation, mitigation{Action: concept{Text: string(w.Do)}, Date: instant(w.At), Author: personOf(w.By)})
@@ -127,6 +127,17 @@ func personOf(p carewire.Person) *reference {
 		return named("Device", p.ID, p.Name)
 	}
 	return named("Practitioner", p.ID, p.Name)
+}
+
+// measurementsOf are the IDs of what an alert's rule has looked at.
+func measurementsOf(a *carewire.Alert) (ids []string) {
+	list := append([]carewire.SourceInput{{VitalID: a.Source.VitalID}}, a.Source.Inputs...)
+	for _, in := range list {
+		if in.VitalID != "" && !slices.Contains(ids, in.VitalID) {
+			ids = append(ids, in.VitalID)
+		}
+	}
+	return ids
 }
 
 // explain is an alert's explanation of itself in words; "" if it has none.
@@ -197,8 +208,8 @@ func DeviceAlert(a carewire.Alert) []byte {
 	if r := a.Responsibility; r.State == carewire.ResponsibilityAccepted {
 		d.Acknowledged, d.AcknowledgedBy = true, personOf(r.By)
 	}
-	if a.Source.VitalID != "" {
-		d.DerivedFrom = []derivedFrom{{named("Observation", a.Source.VitalID, "")}}
+	for _, id := range measurementsOf(&a) {
+		d.DerivedFrom = append(d.DerivedFrom, derivedFrom{named("Observation", id, "")})
 	}
 	d.Signal = []deviceSignal{signalOf(&a)}
 	return encode(d)

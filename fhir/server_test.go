@@ -390,7 +390,8 @@ func TestOpenAlertsByREST(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
 	a, err := w.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "k", Code: "q", System: "http://ex.org", Text: "SpO2 low", Priority: carewire.PriorityHigh,
-		Source: carewire.Source{Rule: "spo2-low", Value: "84", Unit: "%", Limits: "90-100", VitalID: "m1"}})
+		Source: carewire.Source{Rule: "spo2-low", Value: "84", Unit: "%", Limits: "90-100", VitalID: "m1",
+			Inputs: []carewire.SourceInput{{Code: "59408-5", VitalID: "m1"}, {Code: "8867-4", VitalID: "m2"}, {Code: "9279-1"}}}})
 	require.NoError(t, err)
 	_, err = w.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "x", Text: "not yours", Priority: carewire.PriorityLow, Audience: carewire.AudienceNamed, To: []string{"person:other"}})
 	require.NoError(t, err)
@@ -408,6 +409,8 @@ func TestOpenAlertsByREST(t *testing.T) {
 	assert.Equal(t, "final", at(issue, "status"))
 	assert.Equal(t, "spo2-low 84 % (90-100)", at(issue, "detail"))
 	assert.Equal(t, "nurse", at(issue, "mitigation", 0, "author", "identifier", "value"))
+	require.Len(t, at(issue, "implicated"), 2, "each measurement that the rule has looked at")
+	assert.Equal(t, "m2", at(issue, "implicated", 1, "identifier", "value"))
 	assert.Equal(t, 404, w.do("nobody", "GET", "Flag/"+at(flag, "id").(string), "").Code)
 	assert.Equal(t, 403, w.do("nobody", "GET", "Flag?patient=p1", "").Code)
 	assert.Empty(t, w.do("viewer", "GET", "Flag?patient=p1&status=inactive", "").json()["entry"])

@@ -2,6 +2,7 @@ package hl7v2
 
 import (
 	"crypto/rand"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func PhaseOf(prev *carewire.Alert, a *carewire.Alert) Phase {
 	case !present && wasPresent:
 		return PhaseUpdate
 	}
-	same := prev.Text == a.Text && prev.Code == a.Code && prev.System == a.System && prev.Kind == a.Kind && prev.Source == a.Source &&
+	same := prev.Text == a.Text && prev.Code == a.Code && prev.System == a.System && prev.Kind == a.Kind && reflect.DeepEqual(prev.Source, a.Source) &&
 		prev.Responsibility.State == a.Responsibility.State && prev.Responsibility.By == a.Responsibility.By && prev.AnswerCount == a.AnswerCount
 	switch {
 	case !same:

@@ -58,6 +58,9 @@ func (m *changeMachine) see(c *Case, st *state, r *reading) {
 		return
 	}
 	s := seriesOf(st)
+	if s.keep = keepLowest; m.rule.Direction == Fall {
+		s.keep = keepHighest
+	}
 	if !s.add(c, r, v, span(m.rule.Within)) {
 		return
 	}

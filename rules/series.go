@@ -12,7 +12,17 @@ type series struct {
 	seq    uint64
 	sensor int32
 	heard  millis
+	keep   keep
 }
+
+// keep says which reading of each step is told as an input.
+type keep int8
+
+const (
+	keepFirst keep = iota
+	keepLowest
+	keepHighest
+)
 
 const seriesMax = 64
 
@@ -22,6 +32,9 @@ type step struct {
 	min, max  float64
 	sum, sumT float64 // of values, and of times since from in seconds
 	n         int32
+	id        small   // of the reading that is told as an input: keep says which
+	idAt      millis  // when that was measured
+	kept      float64 // its value
 }
 
 // at returns step k, 0 is the oldest.
@@ -49,6 +62,9 @@ func (s *series) add(c *Case, r *reading, value float64, window millis) bool {
 		s.undo = *s.at(s.count - 1)
 	}
 	p := s.at(s.count - 1)
+	if s.grown || s.keep == keepLowest && value < p.kept || s.keep == keepHighest && value > p.kept {
+		p.id, p.idAt, p.kept = r.id, r.at, value
+	}
 	p.at, p.min, p.max = r.at, min(p.min, value), max(p.max, value)
 	p.sum += value
 	p.sumT += float64(r.at-p.from) / 1000

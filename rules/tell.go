@@ -54,6 +54,7 @@ func (c *Case) alertOf(i int, st *state) carewire.Raise {
 	l := r.levels(&r.About)[st.level-1]
 	a := carewire.Raise{Patient: c.patient, Key: r.Key, Text: l.text, Priority: l.priority, Kind: r.Kind, To: c.to, Onset: c.onset(st),
 		Source: carewire.Source{Rule: r.Key + " v" + r.Version, Limits: clip(r.explain(c, st), 128)}}
+	a.Source.Inputs = c.inputsOf(i)
 	if a.To == nil || r.To != nil {
 		a.To = r.To
 	}

@@ -29,6 +29,18 @@
  */
 
 /**
+ * A number or code that a rule has looked at.
+ * @typedef {object} SourceInput
+ * @property {string} code
+ * @property {string} [system]
+ * @property {string | number} [value]
+ * @property {string} [unit]
+ * @property {{system: string, code: string}} [coded]
+ * @property {string} [vital_id]
+ * @property {number} [age_s] how old it was then
+ */
+
+/**
  * What an alert is raised with.
  * @typedef {object} NewAlert
  * @property {string} patient
@@ -41,7 +53,7 @@
  * @property {string} [onset]
  * @property {"staff" | "all" | "named"} [audience]
  * @property {string[]} [to]
- * @property {{rule?: string, limits?: string, value?: string | number, unit?: string, vital_id?: string, by?: string}} [source]
+ * @property {{rule?: string, limits?: string, value?: string | number, unit?: string, vital_id?: string, by?: string, inputs?: SourceInput[]}} [source]
  * @property {boolean} [test]
  */
 

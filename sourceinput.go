@@ -1,0 +1,71 @@
+package carewire
+
+import "time"
+
+const ageMost = 366 * 24 * time.Hour
+
+// check reports what is wrong with in.
+func (in *SourceInput) check() error {
+	switch {
+	case !validCode(in.Code):
+		return invalid("code", "must be a code")
+	case in.System != "" && !validCode(in.System):
+		return invalid("system", "must be a code system")
+	case in.Value != "" && in.Value.check() != nil:
+		return within("value", in.Value.check())
+	case in.Unit != "" && !validCode(in.Unit):
+		return invalid("unit", "must be a UCUM code")
+	case in.Coded != (Coding{}) && (!validCode(in.Coded.System) || !validCode(in.Coded.Code)):
+		return invalid("coded", "must be a code of a system")
+	case in.Value != "" && in.Coded != (Coding{}):
+		return invalid("value", "must not stand beside coded")
+	case in.VitalID != "" && !validID(in.VitalID):
+		return invalid("vital_id", "must be an ID")
+	case in.Age < 0 || in.Age > ageMost:
+		return invalid("age_s", "must be at most 366 days")
+	}
+	return nil
+}
+
+// decode reads in from s.
+func (in *SourceInput) decode(s *scanner) {
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "code":
+			in.Code = s.str()
+		case "system":
+			in.System = s.str()
+		case "value":
+			in.Value = s.number()
+		case "unit":
+			in.Unit = s.str()
+		case "coded":
+			in.Coded = decodeCoding(s)
+		case "vital_id":
+			in.VitalID = s.str()
+		case "age_s":
+			in.Age = s.seconds()
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+// encode appends in to e as a JSON object.
+func (in *SourceInput) encode(e *encoder) {
+	e.b = append(e.b, '{')
+	e.str("code", in.Code)
+	e.str("system", in.System)
+	e.raw("value", []byte(in.Value))
+	e.str("unit", in.Unit)
+	if in.Coded != (Coding{}) {
+		e.object("coded", func() {
+			e.str("system", in.Coded.System)
+			e.str("code", in.Coded.Code)
+		})
+	}
+	e.str("vital_id", in.VitalID)
+	e.float("age_s", in.Age.Seconds())
+	e.b = append(e.b, '}')
+}
