@@ -109,7 +109,7 @@ func TestSchemaObjects(t *testing.T) {
 	panel.Time, panel.Received = now, now
 	alert := carewire.Alert{Patient: "p-17", Key: "spo2-low", ID: "a-1", Rev: 3, Code: "59408-5", System: carewire.LOINC, Text: "SpO2 low", Priority: carewire.PriorityHigh,
 		Kind: carewire.AlertPhysiological, Test: true, Audience: carewire.AudienceStaff, To: []string{"patient", "group:ward-5"},
-		Source:    carewire.Source{By: "mon-4", Rule: "spo2", Limits: "90-100", Value: "84", Unit: "%", VitalID: "m-7", Inputs: []carewire.SourceInput{
+		Source: carewire.Source{By: "mon-4", Rule: "spo2", Limits: "90-100", Value: "84", Unit: "%", VitalID: "m-7", Inputs: []carewire.SourceInput{
 			{Code: "59408-5", System: carewire.LOINC, Value: "84", Unit: "%", VitalID: "m-7", Age: 1500 * time.Millisecond},
 			{Code: "80288-4", Coded: carewire.Coding{System: carewire.SNOMED, Code: "248234008"}}}},
 		Condition: carewire.ConditionOver, Latched: true, Onset: now, Raised: now, Updated: now, Ended: now,
