@@ -31,6 +31,10 @@ var sections = []section{
 		[]string{"idle-*"}, []figure{{"settled_idle_kb", "settled KB"}, {"idle_kb", "soon KB"}, {"settled_burst_kb", "settled after a burst KB"}, {"burst_kb", "soon after a burst KB"}}, false},
 	{"Ward", "500 patients, each with a device that publishes once a second on its own connection; 50 clinicians watch 40 patients each. From the device's sending to the clinician's receipt, through the Store.",
 		[]string{"ward"}, []figure{{"p99_ms", "p99 ms"}, {"p50_ms", "p50 ms"}, {"p999_ms", "p99.9 ms"}, {"cpu_us", "CPU µs/event"}}, false},
+	{"Waves", "50 patients, each with two electrocardiograms of 250 samples a second (waves-100; none in waves-0), which ten gateways send in chunks of a quarter of a second, and with a vital each second. Twenty clinicians watch all of it, " +
+		"so that each lead goes to twenty; twenty others watch the same patients without waves. Two alerts a second are raised besides. The share of one core is that of all of the server's work together, for 20 s.",
+		[]string{"waves-*"}, []figure{{"core_pct", "% of a core"}, {"chunks_per_s", "chunks delivered/s"}, {"alert_p50_ms alert_p99_ms", "alerts p50 / p99 ms"}, {"plain_alert_p50_ms plain_alert_p99_ms", "without waves"},
+			{"p50_ms p99_ms", "vitals p50 / p99 ms"}, {"plain_p50_ms plain_p99_ms", "without waves"}}, false},
 	{"Stuck clients", "50 clients, 1,500 events a second. Then a tenth of the clients stops reading, half of them wholly, half but for one byte a second, for 4 s and 6,000 events. " +
 		"The others' latency beside that of before; what the others lost; what is held for each stuck client, in the server and in the kernel (both ends of the socket). Then they read again: how many events they are " +
 		"given that are older than a second, and how many were left out for them. carewire's stuck clients watch as screens do (`latest`).",
@@ -276,6 +280,7 @@ var aims = []aim{
 	{"postgres-64", "carewire-pgstore", "answers_per_s", "floor-pgstore", 0.3, 0},
 	{"postgres-512", "carewire-pgstore", "answers_per_s", "floor-pgstore", 0.3, 0},
 	{"stuck", "carewire", "p99_ratio", "", 0, 1.2},
+	{"waves-100", "carewire", "core_pct", "", 0, 15},
 }
 
 // aimed compares the aims with what was measured.

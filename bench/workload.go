@@ -84,6 +84,8 @@ var workloads = slices.Concat(
 		{"ward", stores, func(s settings, z scale) (values, error) {
 			return ward(s, z.of(500, 40), z.of(50, 4), z.of(40, 10), z.of(4, 1))
 		}},
+		{"waves-0", alone, func(s settings, z scale) (values, error) { return withWaves(s, z.of(50, 10), 0, z.of(20, 2)) }},
+		{"waves-100", alone, func(s settings, z scale) (values, error) { return withWaves(s, z.of(50, 10), 2, z.of(20, 2)) }},
 		{"stuck", queued, func(s settings, z scale) (values, error) {
 			return withStuck(s, z.of(50, 20), z.of(6000, 60), float64(z.of(1500, 300)))
 		}},

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +20,7 @@ import (
 const clientDir = "../js/client"
 
 var needClientPackages = needed{"the packages of js/client (npm ci)", func() error {
-	for _, dir := range []string{"ws", "playwright-core", "fake-indexeddb", "typescript", "esbuild", "publint"} {
+	for _, dir := range []string{"ws", "playwright-core", "fake-indexeddb", "typescript", "esbuild", "publint", "vite"} {
 		if _, err := os.Stat(filepath.Join(clientDir, "node_modules", dir)); err != nil {
 			return err
 		}
@@ -52,7 +53,7 @@ func TestJSClient(t *testing.T) {
 	require.NotEmpty(t, files)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".test.js"), func(t *testing.T) {
-			if filepath.Base(file) == "browser.test.js" {
+			if slices.Contains([]string{"browser.test.js", "package.test.js"}, filepath.Base(file)) {
 				need(t, needChromium)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)

@@ -112,3 +112,16 @@ export async function notify(c, notice) {
   if (done.state !== "done") throw new Error(`notifying: ${done.state} ${done.code}`);
   return done.reply.notice;
 }
+
+/** A quarter of a second of lead II, as a device sends it: chunk n of its signal. */
+export const wave = (n) => ({patient: "p-1", code: "131330", system: "mdc", device: "monitor", unit: "mV", factor: 0.005, rate: 20, n,
+  time: new Date(Date.UTC(2026, 2, 1) + 250 * n).toISOString(), data: "AAID2gSvCQ=="});
+
+/** Connects a device, and returns what sends its waves. */
+export async function waveSender(t, hub) {
+  const socket = new WebSocket(hub.url, ["carewire.v1"], {headers: {Authorization: "Bearer " + token(monitor)}});
+  t.after(() => socket.terminate());
+  socket.on("error", () => {});
+  await once(socket, "message");
+  return (...waves) => socket.send(JSON.stringify({type: "wave", waves}));
+}

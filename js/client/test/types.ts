@@ -1,5 +1,6 @@
 // What a user's TypeScript makes of the types: it is compiled, never run.
 import {createClient, RequestError, type Alert, type Command, type State, type Vital, type WatchSpec} from "@carewire/client";
+import {follows, Sweep, values} from "@carewire/client/waves.js";
 
 const spec: WatchSpec = {groups: ["ward-5"], delivery: "every"};
 const client = createClient({url: "/carewire", token: async () => "t", storage: "ada"});
@@ -19,6 +20,12 @@ client.raise({patient: "p-1", text: "help", priority: "medium"});
 client.publish([{patient: "p-1", code: "8867-4", value: 72, unit: "/min"}]);
 for await (const e of client.history({patient: "p-1"})) console.log(e.type);
 client.request({type: "unwatch"}).catch((e: RequestError) => console.log(e.code, e.field));
+
+const sweep = new Sweep(document.createElement("canvas"), {seconds: 8});
+client.on("wave", (w) => {
+  if (!sweep.last || follows(w, sweep.last)) sweep.push(w);
+  console.log(values(w)[0].toFixed(), sweep.old, w.rate / 2);
+});
 
 // @ts-expect-error an alert is no text
 client.accept("alert");
