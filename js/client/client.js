@@ -15,6 +15,8 @@ export {keyOf, newID};
 /** @typedef {import("./types.js").Alert} Alert */
 /** @typedef {import("./types.js").Notice} Notice */
 /** @typedef {import("./types.js").Vital} Vital */
+/** @typedef {import("./types.js").Receipt} Receipt */
+/** @typedef {import("./types.js").Wave} Wave */
 /** @typedef {import("./watch.js").WatchSpec} WatchSpec */
 /** @typedef {import("./types.js").Person} Person */
 /** @typedef {import("./telling.js").Events} Events */
@@ -161,7 +163,8 @@ export class Client {
   /**
    * Takes responsibility.
    * @param {Alert} alert as it was shown
-   * @param {{forSeconds?: number, reason?: string, expireAfter?: number}} [o] expireAfter is in seconds; 15 if left out
+   * @param {{forSeconds?: number, reason?: string, force?: boolean, expireAfter?: number}} [o] expireAfter is in seconds; 15 if left out. `force`, with
+   *   a reason, takes over what somebody else has
    */
   accept(alert, {forSeconds, ...o} = {}) { return this.#answer(alert, "accept", {...o, ...(forSeconds && {for_s: forSeconds})}); }
   /** Not me. @param {Alert} alert @param {{reason?: string, expireAfter?: number}} [o] */
@@ -170,6 +173,8 @@ export class Client {
   release(alert, o) { return this.#answer(alert, "release", o); }
   /** Has somebody told next. @param {Alert} alert @param {string} to person:ID, group:ID or role:NAME @param {{reason?: string, expireAfter?: number}} [o] */
   assign(alert, to, o) { return this.#answer(alert, "assign", {...o, to}); }
+  /** Offers what one has accepted. @param {Alert} alert @param {string} to person:ID or group:ID @param {{reason?: string, expireAfter?: number}} [o] */
+  handover(alert, to, o) { return this.#answer(alert, "handover", {...o, to}); }
   /** Ends the alert: with force and a reason also while its condition is present. @param {Alert} alert @param {{reason?: string, force?: boolean, expireAfter?: number}} [o] */
   close(alert, o) { return this.#answer(alert, "close", o); }
 

@@ -15,6 +15,7 @@ export class Patient {
   /** The last 200, by notice_id. @type {Map<string, import("./types.js").Notice>} */ notices = new Map();
   /** By notice_id, or by alert_id of what is open. @type {Map<string, import("./types.js").Receipt[]>} */ receipts = new Map();
   /** Who has access for an emergency, by principal. @type {Map<string, import("./types.js").Access>} */ emergencies = new Map();
+  /** Who has paused the telling of the alerts, until when and why. @type {import("./types.js").Access | undefined} */ pause;
   /** @type {() => number} */ #now;
   /** @type {() => boolean} */ #current;
 
@@ -57,11 +58,12 @@ export class Patient {
   frames() {
     const events = (/** @type {string} */ type, /** @type {Iterable<any>} */ items) => [...items].map((x) => ({type, patient: this.id, [type]: x}));
     return [...events("vital", this.vitals.values()), ...events("alert", this.alerts.values()), ...events("notice", this.notices.values()),
-      ...events("receipt", [...this.receipts.values()].flat()), ...events("access", this.emergencies.values())];
+      ...events("receipt", [...this.receipts.values()].flat()), ...events("access", this.emergencies.values()), ...events("access", this.pause ? [this.pause] : [])];
   }
 
   clear() {
     for (const held of [this.vitals, this.alerts, this.notices, this.receipts, this.emergencies]) held.clear();
+    this.pause = undefined;
   }
 
   /** @param {Frame} f an event of this patient's log */
@@ -81,6 +83,8 @@ export class Patient {
     case "access":
       if (f.access.kind === "emergency") this.emergencies.set(f.access.principal, f.access);
       if (f.access.kind === "emergency_ended") this.emergencies.delete(f.access.principal);
+      if (f.access.kind === "pause") this.pause = f.access;
+      if (f.access.kind === "pause_ended") this.pause = undefined;
     }
   }
 

@@ -58,7 +58,7 @@
  */
 
 /** @typedef {{do: string, by: Person, at: string, until?: string, to?: string, reason?: string}} Answer */
-/** @typedef {{state: "undefined" | "accepted" | "rejected", by?: Person, at?: string, until?: string}} Responsibility */
+/** @typedef {{state: "undefined" | "accepted" | "rejected", by?: Person, at?: string, until?: string, to?: string}} Responsibility `to`: to whom it is offered */
 /** @typedef {{level: number, step: number, state: string, due?: string, told?: string[]}} Escalation */
 
 /**
@@ -106,7 +106,7 @@
 
 /**
  * @typedef {object} Access
- * @property {"revoked" | "suspended" | "restored" | "members" | "emergency" | "emergency_ended" | "discharged"} kind
+ * @property {"revoked" | "suspended" | "restored" | "members" | "emergency" | "emergency_ended" | "discharged" | "pause" | "pause_ended"} kind
  * @property {string} principal
  * @property {string} [session]
  * @property {string[]} [patients]
