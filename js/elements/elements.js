@@ -3,6 +3,7 @@ import {AlertsElement} from "./alerts.js";
 import {BannerElement} from "./banner.js";
 import {CallElement} from "./call.js";
 import {CountsElement} from "./counts.js";
+import {HandoverElement} from "./handover.js";
 import {HistoryElement} from "./history.js";
 import {HubElement} from "./hub.js";
 import {LineElement, TroubleElement} from "./line.js";
@@ -18,14 +19,14 @@ import {WaveElement} from "./wave.js";
 
 export {createClient} from "@carewire/client";
 export {useWords, Words} from "./words.js";
-export {AlertsElement, BannerElement, CallElement, CountsElement, HistoryElement, HubElement, LineElement, MessagesElement, News2Element, NumberElement, PatientElement, PatientsElement,
+export {AlertsElement, BannerElement, CallElement, CountsElement, HandoverElement, HistoryElement, HubElement, LineElement, MessagesElement, News2Element, NumberElement, PatientElement, PatientsElement,
   PauseElement, SoundElement, TrendElement, TroubleElement, WallElement, WaveElement};
 
 /** All elements by the names under which they are defined. @type {Record<string, CustomElementConstructor>} */
 export const all = {
   "cw-hub": HubElement, "cw-line": LineElement, "cw-trouble": TroubleElement, "cw-counts": CountsElement, "cw-sound": SoundElement, "cw-banner": BannerElement, "cw-alerts": AlertsElement,
   "cw-patient": PatientElement, "cw-patients": PatientsElement, "cw-number": NumberElement, "cw-news2": News2Element, "cw-trend": TrendElement, "cw-wave": WaveElement, "cw-history": HistoryElement,
-  "cw-pause": PauseElement, "cw-call": CallElement, "cw-messages": MessagesElement, "cw-wall": WallElement,
+  "cw-pause": PauseElement, "cw-handover": HandoverElement, "cw-call": CallElement, "cw-messages": MessagesElement, "cw-wall": WallElement,
 };
 
 for (const [name, element] of globalThis.customElements ? Object.entries(all) : []) if (!customElements.get(name)) customElements.define(name, element);

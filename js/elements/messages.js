@@ -96,7 +96,7 @@ class MessageItem {
     const to = (n.to ?? []).map((t) => t === "patient" ? client.me?.role === "patient" ? words.say("you") : patient.name : context.addressee(t, words)).join(", ");
     text(this.#head, words.say("from", {who: context.person({id: n.from}), to, time: words.time(n.time, client.now())}) + (client.me?.role === "patient" ? "" : " · " + [patient.bed, patient.name].filter(Boolean).join(" ")));
     text(this.#body, n.text);
-    text(this.#state, mine ? "" : r ? words.say("readBy", {who: context.person(r.by), time: words.time(r.at, client.now())}) : words.say("unread"));
+    text(this.#state, r ? words.say("readBy", {who: context.person(r.by), time: words.time(r.at, client.now())}) : mine ? "" : words.say("unread"));
     show(this.#read, mine && !r);
     show(this.#reply, mine);
     for (const [b, key] of /** @type {const} */ ([[this.#read, "read"], [this.#reply, "reply"]])) {

@@ -14,10 +14,10 @@ export const bursts = {
 
 const pause = 120; // seconds at most
 
-/** `<cw-sound>`: sounds while somebody is needed. It is off until somebody turns it on, and its state is always to be seen. Event: `cw-sound` {priority}, for each burst, which may be called off. Parts: sound. */
+/** `<cw-sound>`: sounds while somebody is needed. It is off until somebody turns it on, and its state is always to be seen. Event: `cw-sound` {priority}, for each burst, which may be called off. Parts: sound, note. */
 export class SoundElement extends CarewireElement {
   static styles = ":host { display: inline-block; } div { display: flex; gap: .6rem; align-items: center; flex-wrap: wrap; } .off { font-weight: 650; } small { font-size: .875rem; color: var(--soft); }";
-  #state = h("span", {role: "status"}); #switch = button("", () => this.#turn()); #pause = button("", () => this.#hush()); #note = h("small");
+  #state = h("span", {role: "status"}); #switch = button("", () => this.#turn()); #pause = button("", () => this.#hush()); #note = h("small", {part: "note"});
   /** @type {AudioContext | undefined} */ #audio;
   /** Bursts of a priority, in ms of performance.now(). @type {{priority: string, next: number}} */ #due = {priority: "", next: 0};
   #until = 0; #quietOf = 0;

@@ -30,6 +30,7 @@ export default {
 
   noReading: "kein Wert", noSignal: "kein Signal", notValid: "ungültig", old: "{age} alt", questionable: "fraglich", noScore: "kein Score",
   "mark.closed": "geschlossen, noch außerhalb", patients: "Patienten", open: "{who} öffnen", pausedUntil: "Alarme pausiert bis {time} von {who}: {reason}",
+  youHaveN: "Sie haben {n} Alarme.", handoverAll: "Alle meine übergeben", offeredN: "{n} angeboten: {who}. Sie bleiben Ihre, bis jeder übernommen ist.",
   pause: "Alarme pausieren", unpause: "Pause beenden", minutes: "Minuten", pausedShort: "pausiert bis {time}",
   score: "Score", inputs: "Aus",
 

@@ -30,6 +30,7 @@ export default {
 
   noReading: "no reading", noSignal: "no signal", notValid: "not valid", old: "{age} old", questionable: "questionable", noScore: "no score",
   "mark.closed": "closed, still out", patients: "Patients", open: "Open {who}", pausedUntil: "alerts paused until {time} by {who}: {reason}",
+  youHaveN: "You have {n} alerts.", handoverAll: "Hand over all I have", offeredN: "{n} offered to {who}. They are yours until each is accepted.",
   pause: "Pause alerts", unpause: "End the pause", minutes: "Minutes", pausedShort: "paused until {time}",
   score: "Score", inputs: "From",
 
