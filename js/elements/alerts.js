@@ -67,6 +67,7 @@ export class AlertsElement extends CarewireElement {
   }
 
   #drop() {
+    text(this.#said, "");
     for (const [id, row] of this.#rows) if (!this.client?.patients.has(row.alert.patient)) this.#forget(id);
     this.redraw();
   }

@@ -7,7 +7,7 @@ import {unreadOf} from "./notice.js";
 /** `<cw-counts>`: how many alerts of each priority nobody has, technical ones, and messages that are not read. Parts: count. */
 export class CountsElement extends CarewireElement {
   static styles = `
-    :host { display: inline-block; } ul { display: flex; flex-wrap: wrap; gap: .4rem; } li { display: inline-flex; gap: .35em; padding: .15rem .55rem; border-radius: .5rem; border: 1px solid var(--edge); color: var(--soft); white-space: nowrap; }
+    :host { display: inline-block; } ul { display: flex; flex-wrap: wrap; gap: .3rem; } li { display: inline-flex; gap: .35em; padding: .15rem .45rem; border-radius: .5rem; border: 1px solid var(--edge); color: var(--soft); white-space: nowrap; }
     li.some { color: var(--ink); font-weight: 650; } li.filled { color: var(--on-tone); } b { min-width: 1ch; text-align: end; }`;
   /** @type {Map<string, {li: HTMLElement, word: HTMLElement, n: HTMLElement}>} */ #counts = new Map();
   #list = h("ul", {role: "list"});

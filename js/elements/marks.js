@@ -26,11 +26,11 @@ export class Marks {
     const held = this.#client.patients.get(patient);
     let worst;
     for (const a of held?.alerts.values() ?? []) {
-      if (a.condition === "present" && belongs(a.code, code) && (!worst || rank[a.priority] > rank[worst.priority])) worst = a;
+      if (a.condition === "present" && this.#about(a, code) && (!worst || rank[a.priority] > rank[worst.priority])) worst = a;
     }
     if (worst) return this.#mark(/** @type {Alert} */ (worst), false);
     for (const [key, a] of this.#closed) {
-      if (a.patient !== patient || !belongs(a.code, code)) continue;
+      if (a.patient !== patient || !this.#about(a, code)) continue;
       if (this.#out(a, code)) return this.#mark(a, true);
       this.#closed.delete(key);
     }
@@ -41,6 +41,11 @@ export class Marks {
   #take(a) {
     const key = `${a.patient} ${a.key} ${a.test ?? ""}`;
     if (a.ended && a.closed && a.condition === "present") this.#closed.set(key, a); else this.#closed.delete(key);
+  }
+
+  /** Whether an alert is about one number: a rule that says no limit has judged several. @param {import("@carewire/client").Alert} a @param {string} code */
+  #about(a, code) {
+    return belongs(a.code, code) && (!a.source?.rule || against(a.source.limits, Number(a.source.value)) !== undefined);
   }
 
   /** Whether the newest value is still out of the limit. @param {Alert} a @param {string} code */

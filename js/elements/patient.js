@@ -22,7 +22,7 @@ export class PatientElement extends CarewireElement {
     header { display: flex; gap: .5rem; align-items: baseline; justify-content: space-between; } h3 { font-size: 1rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
     h3 button { min-height: 0; border: 0; padding: 0; background: none; font-weight: 650; text-align: start; } h3 button::after { content: ""; position: absolute; inset: 0; }
     .bed { font-weight: 700; white-space: nowrap; } .state { display: flex; gap: .3rem; align-items: center; min-height: 1.6rem; overflow: hidden; white-space: nowrap; font-size: .9rem; } .state .badge { overflow: hidden; text-overflow: ellipsis; display: inline-block; max-width: 100%; }
-    dl { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .1rem .2rem; } dl > .number { --cw-number-size: 1.4rem; min-height: 4.1rem; }
+    dl { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .1rem .2rem; } dl > .number { --cw-number-size: 1.4rem; min-height: 4.1rem; } dl > .number[data-code="85354-9"] { --cw-number-size: 1.15rem; }
     :host { position: relative; }`;
   #box = h("article", {part: "tile"}); #bed = h("span", {className: "bed"}); #open = h("button", {type: "button"}); #badge = h("span", {className: "badge"}); #away = h("span", {className: "soft"}); #list = h("dl");
   /** @type {NumberView[]} */ #views = [];

@@ -16,7 +16,7 @@ export const rowStyles = `
   .outcome { font-weight: 650; color: var(--ink); }
   .panel { padding-block: .6rem; } .panel p { overflow-wrap: anywhere; white-space: pre-line; } .long { max-height: 12rem; overflow: auto; margin-bottom: .5rem; }
   .panel form { display: grid; gap: .5rem; margin-top: .5rem; } .acts > .ended { align-self: center; }
-  @container (max-width: 28rem) { .line { grid-template-columns: minmax(0, 1fr); } .acts .accept { flex: 1; } .line p { white-space: normal; } }`;
+  @container (max-width: 28rem) { .line { grid-template-columns: minmax(0, 1fr); } .acts .accept { flex: 1; } .line p { white-space: normal; display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; } }`;
 
 export class Row {
   /** @type {Alert} */ alert;

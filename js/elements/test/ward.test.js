@@ -27,6 +27,9 @@ test("A number that is out is marked with its limit, also after somebody has clo
   assert.equal(await tile(page, "p-2").locator(".marked").count(), 0);
   await publish(monitor, spo2(95));
   await number.and(page.locator(":not(.marked)")).getByText("95").waitFor();
+  await raise(service, {patient: "p-2", key: "score", code: "9279-1", text: "Score high", source: {rule: "score v1", limits: "total of seven"}});
+  await tile(page, "p-2").locator(".badge", {hasText: "Score high"}).waitFor();
+  assert.equal(await tile(page, "p-2").locator(".number.marked").count(), 0, "a score is no limit of its first number");
   assert.deepEqual(page.said, []);
 });
 
@@ -253,14 +256,14 @@ test("Sound is off until it is turned on, says so, and a pause ends with what is
 test("Who is taken away is gone from all of it", async (t) => {
   const {hub, open} = await openScreens(t), {monitor, service} = sources(hub), page = await open(ward);
   await publish(monitor, heartRate("p-2", 71));
-  await raise(service, {patient: "p-2", key: "k", text: "hers"});
-  await row(page, "hers").waitFor();
-  await row(page, "hers").locator(".accept").hover();
+  await raise(service, {patient: "p-2", key: "k", text: "of p-2 alone"});
+  await row(page, "of p-2 alone").waitFor();
+  await row(page, "of p-2 alone").locator(".accept").hover();
   await hub.control({Members: {ward: ["p-1"]}});
-  await row(page, "hers").waitFor({state: "detached"});
+  await row(page, "of p-2 alone").waitFor({state: "detached"});
   await tile(page, "p-2").waitFor({state: "detached"});
   await page.locator("cw-banner", {hasText: "Nothing waits"}).waitFor();
-  assert.equal(await page.getByText("hers").count(), 0);
+  assert.equal(await page.getByText("of p-2 alone").count(), 0);
 });
 
 test("German, another language from a file, and from right to left at 390 pixels and 200 %", async (t) => {
