@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	github.com/carewire/carewire v0.0.0
 	github.com/carewire/carewire/boltstore v0.0.0
-	github.com/carewire/carewire/metrics/prom v0.0.0-00010101000000-000000000000
+	github.com/carewire/carewire/metrics/prom v0.0.0
 	github.com/coder/websocket v1.8.15
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3

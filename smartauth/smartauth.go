@@ -62,6 +62,10 @@ type Options struct {
 	Principal func(Claims) (carewire.Principal, error)
 	// Grants says which actions each scope brings. Nil means DefaultGrants.
 	Grants []Grant
+	// IgnoreScopes leaves what a person may do to their role and the Authorizer:
+	// for an OpenID Connect issuer that gives no SMART scopes. The default is that
+	// a token without scopes may do nothing.
+	IgnoreScopes bool
 	// Client makes the requests to the issuer. Nil means a client with a timeout
 	// of five seconds.
 	Client *http.Client
@@ -274,7 +278,7 @@ func (a *Authenticator) Authenticate(r *http.Request) (carewire.Principal, error
 	if p.Issued.IsZero() {
 		p.Issued = c.Issued
 	}
-	if p.Actions == nil {
+	if p.Actions == nil && !a.opt.IgnoreScopes {
 		p.Actions = actions(c.Scopes, a.opt.Grants)
 	}
 	a.sessions.note(p.Session, p.ID)

@@ -151,6 +151,18 @@ func TestPrincipals(t *testing.T) {
 	require.ErrorIs(t, err, carewire.ErrForbidden)
 }
 
+// An issuer that knows no scopes leaves all to roles, if the host says so.
+func TestIgnoreScopes(t *testing.T) {
+	i := newIssuer(t)
+	for ignore, want := range map[bool][]carewire.Action{true: nil, false: {}} {
+		o := i.options()
+		o.IgnoreScopes = ignore
+		p, err := i.new(o).Authenticate(request(i.sign(i.claims(map[string]any{"scope": nil}))))
+		require.NoError(t, err)
+		require.Equal(t, want, p.Actions)
+	}
+}
+
 func TestParseScope(t *testing.T) {
 	for s, want := range map[string]Scope{
 		"patient/Observation.rs":                     {"patient", "Observation", "rs", ""},

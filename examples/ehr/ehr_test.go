@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/oauth2-proxy/mockoidc"
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/carewiretest"
+	"github.com/carewire/carewire/hl7v2"
+	"github.com/carewire/carewire/pgstore"
+	"github.com/carewire/carewire/pgstore/pgtest"
+)
+
+// A house is the host as it runs, with what it talks to.
+type house struct {
+	*host
+	t        *testing.T
+	provider *mockoidc.MockOIDC
+	web      *httptest.Server
+	paged    chan string
+}
+
+func open(t *testing.T, store carewire.Store) *house {
+	t.Helper()
+	provider, err := newProvider()
+	require.NoError(t, err)
+	t.Cleanup(func() { provider.Shutdown() })
+	x := &house{t: t, provider: provider, paged: make(chan string, 100)}
+	secret := []byte("a secret of the test's own, long enough")
+	gateway := httptest.NewServer(newGateway(secret, paged(x.paged)))
+	t.Cleanup(gateway.Close)
+	x.web = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { as(provider, x.handler()).ServeHTTP(w, r) }))
+	x.host, err = newHost(context.Background(), settings{base: "http://" + x.web.Listener.Addr().String(), issuer: provider.Issuer(), clientID: provider.ClientID,
+		clientSecret: provider.ClientSecret, gateway: gateway.URL, secret: secret, step: time.Second, demo: true, log: slog.New(slog.DiscardHandler)}, store)
+	require.NoError(t, err)
+	x.web.Start()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		require.NoError(t, x.shutdown(ctx))
+		x.web.Close()
+	})
+	return x
+}
+
+type paged chan string
+
+func (p paged) Write(b []byte) (int, error) {
+	p <- string(b)
+	return len(b), nil
+}
+
+// signedIn is a browser in which a person has signed in at the provider.
+func (x *house) signedIn(who string) *http.Client {
+	x.t.Helper()
+	jar, err := cookiejar.New(nil)
+	require.NoError(x.t, err)
+	browser := &http.Client{Jar: jar}
+	resp, err := browser.Get(x.base + "/login?as=" + who)
+	require.NoError(x.t, err)
+	resp.Body.Close()
+	require.Equal(x.t, http.StatusOK, resp.StatusCode)
+	return browser
+}
+
+// connect connects as the browser's pages do.
+func (x *house) connect(browser *http.Client) (*websocket.Conn, *http.Response) {
+	ws, resp, _ := websocket.Dial(x.t.Context(), x.base+"/carewire", &websocket.DialOptions{HTTPClient: browser, HTTPHeader: http.Header{"Origin": {x.base}},
+		Subprotocols: []string{carewire.Protocol}})
+	return ws, resp
+}
+
+func (x *house) await(ws *websocket.Conn, text string) string {
+	x.t.Helper()
+	for {
+		_, b, err := ws.Read(x.t.Context())
+		require.NoError(x.t, err, "%q did not come", text)
+		if strings.Contains(string(b), text) {
+			return string(b)
+		}
+	}
+}
+
+func (x *house) send(ws *websocket.Conn, frame string) {
+	require.NoError(x.t, ws.Write(x.t.Context(), websocket.MessageText, []byte(frame)))
+}
+
+func (x *house) get(browser *http.Client, path string) (int, string) {
+	resp, err := browser.Get(x.base + path)
+	require.NoError(x.t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(x.t, err)
+	return resp.StatusCode, string(b)
+}
+
+// Who signs in at the provider watches their ward; logging out ends it at once.
+func TestSignInAndOut(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	status, _ := x.get(http.DefaultClient, "/me")
+	require.Equal(t, http.StatusUnauthorized, status)
+	ada := x.signedIn("ada")
+	_, me := x.get(ada, "/me")
+	require.Contains(t, me, `"ward-5"`)
+	ws, _ := x.connect(ada)
+	require.NotNil(t, ws)
+	x.send(ws, `{"type":"watch","req":"1","groups":["ward-5","ward-6"]}`)
+	require.Contains(t, x.await(ws, `"req":"1"`), `"refused"`)
+	_, err := x.hub.Publish(t.Context(), carewire.HeartRate.Of("p-17", 71))
+	require.NoError(t, err)
+	x.await(ws, `"value":71`)
+
+	other, _ := x.connect(x.signedIn("ada"))
+	resp, err := ada.Post(x.base+"/logout", "", nil)
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	for err == nil {
+		_, _, err = ws.Read(t.Context())
+	}
+	require.Equal(t, websocket.StatusCode(carewire.CloseForbidden), websocket.CloseStatus(err))
+	ws, resp = x.connect(ada)
+	require.Nil(t, ws)
+	require.Contains(t, []int{401, 403}, resp.StatusCode)
+	x.send(other, `{"type":"watch","req":"2","patients":["p-18"]}`)
+	x.await(other, `"req":"2"`) // the other session goes on
+
+	stranger := &http.Client{}
+	stranger.Jar, _ = cookiejar.New(nil)
+	status, _ = x.get(stranger, "/login?as=mallory")
+	require.Equal(t, http.StatusForbidden, status)
+}
+
+// A nurse of another ward sees a patient by break-glass only, and the log shows it.
+func TestBreakGlass(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	ws, _ := x.connect(x.signedIn("ben"))
+	x.send(ws, `{"type":"watch","req":"1","patients":["p-17"]}`)
+	require.Contains(t, x.await(ws, `"req":"1"`), "forbidden")
+	x.send(ws, `{"type":"watch","req":"2","patients":["p-17"],"emergency":true,"reason":"cardiac arrest"}`)
+	require.NotContains(t, x.await(ws, `"req":"2"`), "forbidden")
+	require.Contains(t, x.await(ws, `"type":"access"`), "cardiac arrest")
+	x.send(ws, `{"type":"watch","req":"3","patients":["p-99"],"emergency":true,"reason":"nobody"}`)
+	require.Contains(t, x.await(ws, `"req":"3"`), "forbidden")
+}
+
+// What is measured too low is paged: to those on duty, then to more, without
+// health data.
+func TestRulesAndPages(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	_, err := x.hub.Publish(t.Context(), carewire.SpO2.Of("p-61", 80))
+	require.NoError(t, err)
+	require.Contains(t, <-x.paged, `"to":"person:ben"`)
+	for page := ""; !strings.Contains(page, `person:coordinator`); {
+		page = <-x.paged
+		require.NotContains(t, page, "p-61")
+		require.NotContains(t, page, "SpO2")
+	}
+	_, open := x.get(x.signedIn("ben"), "/open")
+	require.Contains(t, open, `"key":"spo2-low"`)
+	_, open = x.get(x.signedIn("ada"), "/open")
+	require.NotContains(t, open, "spo2-low")
+	_, numbers := x.get(http.DefaultClient, "/metrics")
+	require.Contains(t, numbers, `carewire_rule_raised_total{rule="spo2-low"} 1`)
+	require.NotContains(t, numbers, "p-61")
+}
+
+// Who moves to another ward is watched there, and no longer here.
+func TestWardsChange(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	ws, _ := x.connect(x.signedIn("ada"))
+	x.send(ws, `{"type":"watch","req":"1","groups":["ward-5"]}`)
+	x.await(ws, `"req":"1"`)
+	movement := func(event, id, patient, ward string) {
+		text := fmt.Sprintf("MSH|^~\\&|ADT|H|EHR|H|20260301080000+0000||ADT^%s^ADT_A01|%s|P|2.6\rEVN||20260301080000+0000\rPID|1||%s^^^H^MR||Doe^Jo\rPV1|1|I|%s^1^1\r", event, id, patient, ward)
+		require.Contains(t, string(x.hl7.Handle(t.Context(), hl7v2.Peer{}, []byte(text))), "MSA|AA|")
+	}
+	movement("A01", "1", "p-70", "5")
+	x.await(ws, `"p-70"`)
+	movement("A02", "2", "p-70", "6")
+	x.await(ws, `"type":"revoked"`)
+	movement("A03", "3", "p-61", "6")
+}
+
+// A service sends an Observation by FHIR, with a token of the provider.
+func TestFHIR(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	ws, _ := x.connect(x.signedIn("ada"))
+	x.send(ws, `{"type":"watch","req":"1","patients":["p-17"]}`)
+	x.await(ws, `"req":"1"`)
+	body := `{"resourceType":"Observation","status":"final","subject":{"reference":"Patient/p-17"},"effectiveDateTime":"` + time.Now().UTC().Format(time.RFC3339) +
+		`","code":{"coding":[{"system":"http://loinc.org","code":"8867-4"}]},"valueQuantity":{"value":66,"unit":"/min","system":"http://unitsofmeasure.org","code":"/min"}}`
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, x.base+"/fhir/Observation", strings.NewReader(body))
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "application/fhir+json")
+	r.Header.Set("Authorization", "Bearer "+x.token("lab"))
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	said, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	require.Equal(t, http.StatusCreated, resp.StatusCode, "%s", said)
+	x.await(ws, `"value":66`)
+}
+
+// token is an access token of the provider.
+func (x *house) token(who string) string {
+	s, err := x.provider.SessionStore.NewSession("openid", "", &mockoidc.MockUser{Subject: who}, "", "")
+	require.NoError(x.t, err)
+	token, err := s.AccessToken(x.provider.Config(), x.provider.Keypair, time.Now())
+	require.NoError(x.t, err)
+	return token
+}
+
+// On PostgreSQL an alert comes of the host's own transaction if, and only if, that
+// commits.
+func TestPostgreSQL(t *testing.T) {
+	pool, err := pgxpool.New(t.Context(), pgtest.Database(t))
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	require.NoError(t, pgstore.Migrate(t.Context(), pool, ""))
+	store, err := pgstore.Open(t.Context(), pool, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { store.Close() })
+	x := open(t, store)
+	go store.Drain(t.Context(), x.hub)
+	for _, commit := range []bool{false, true} {
+		tx, err := pool.Begin(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, store.RaiseTx(t.Context(), tx, carewire.Raise{Patient: "p-61", Key: "potassium", Text: "Potassium is 6.9 mmol/L", Priority: carewire.PriorityHigh}))
+		if commit {
+			require.NoError(t, tx.Commit(t.Context()))
+		} else {
+			require.NoError(t, tx.Rollback(t.Context()))
+		}
+	}
+	require.Contains(t, <-x.paged, `"to":"person:ben"`)
+	a, err := x.hub.Alert(t.Context(), "p-61", "potassium")
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), a.Rev)
+}
+
+// A host's own part is tested in memory, with a clock of the test's.
+func TestPolicy(t *testing.T) {
+	w := &wards{of: map[string]string{"p-17": "ward-5"}}
+	var pager carewiretest.Recorder
+	hub, err := carewire.New(&carewiretest.Door{}, carewire.NewMemoryStore(nil), &carewire.Options{Policy: w.policy(time.Second), Pager: &pager, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer hub.Shutdown(context.Background())
+	_, err = hub.Raise(t.Context(), carewire.Raise{Patient: "p-17", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
+	require.NoError(t, err)
+	require.Equal(t, "group:ward-5", pager.Pages(t, 1)[0].To)
+}

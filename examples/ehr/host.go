@@ -1,0 +1,197 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/oauth2"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/fhir"
+	"github.com/carewire/carewire/hl7v2"
+	"github.com/carewire/carewire/metrics/prom"
+	"github.com/carewire/carewire/rules"
+	"github.com/carewire/carewire/smartauth"
+)
+
+// settings are what a house chooses.
+type settings struct {
+	base         string // where people reach the host, such as https://ehr.example
+	issuer       string // the identity provider
+	clientID     string
+	clientSecret string
+	gateway      string // takes pages by webhook
+	secret       []byte // signs them
+	step         time.Duration
+	demo         bool // plain HTTP, for trying out
+	log          *slog.Logger
+}
+
+// host is all of it: the Hub, and what stands around it.
+type host struct {
+	settings
+	hub    *carewire.Hub
+	wards  *wards
+	people *signIn
+	judge  *rules.Judge
+	fhir   *fhir.Server
+	hl7    *hl7v2.Server
+	cancel context.CancelFunc
+}
+
+// newHost puts the parts together on a Store, which stays the caller's.
+func newHost(ctx context.Context, s settings, store carewire.Store) (*host, error) {
+	h := &host{settings: s, wards: &wards{of: map[string]string{"p-17": "ward-5", "p-18": "ward-5", "p-61": "ward-6"}}}
+	ctx, h.cancel = context.WithCancel(ctx)
+	tokens, err := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{s.clientID}, Principal: known, IgnoreScopes: true, AllowPlaintext: s.demo, Logger: s.log})
+	if err != nil {
+		return nil, err
+	}
+	h.people = &signIn{tokens: tokens, secure: !s.demo, sessions: make(map[string]carewire.Principal), oauth: oauth2.Config{
+		ClientID: s.clientID, ClientSecret: s.clientSecret, RedirectURL: s.base + "/callback", Scopes: []string{"openid"},
+		Endpoint: oauth2.Endpoint{AuthURL: s.issuer + "/authorize", TokenURL: s.issuer + "/token"}}}
+	pager, err := h.pager(s.gateway, s.secret)
+	if err != nil {
+		return nil, err
+	}
+	rights := &access{ready: make(chan struct{}), wards: h.wards}
+	h.hub, err = carewire.New(h.people, store, &carewire.Options{
+		Authorizer: rights, Directory: h.wards, Person: person, Policy: h.wards.policy(s.step), Pager: pager, Logger: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	rights.hub, h.wards.changed = h.hub, h.hub.MembersChanged
+	close(rights.ready)
+	return h, cmp.Or(h.addRules(ctx), h.addInterfaces(store))
+}
+
+// addRules has vitals judged: by NEWS2, and by a limit.
+func (h *host) addRules(ctx context.Context) error {
+	set, err := rules.NewSet(rules.NEWS2(), rules.Limit{
+		About: rules.About{Key: "spo2-low", Text: "SpO2 is low", Priority: carewire.PriorityHigh},
+		Code:  carewire.SpO2.Code, Unit: "%", Side: rules.Below, At: 88, Margin: 2})
+	if err != nil {
+		return err
+	}
+	if h.judge, err = rules.New(h.hub, set, &rules.Options{Patients: h.wards.all, Logger: h.log}); err != nil {
+		return err
+	}
+	go func() {
+		if err := h.judge.Run(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, carewire.ErrClosed) {
+			h.log.Error("the rules have ended", "error", err)
+		}
+	}()
+	return nil
+}
+
+// addInterfaces lets others in by FHIR and by HL7 version 2.
+func (h *host) addInterfaces(store carewire.Store) (err error) {
+	if h.fhir, err = fhir.New(h.hub, store, &fhir.Options{Base: h.base + "/fhir", Logger: h.log}); err != nil {
+		return err
+	}
+	h.hl7, err = hl7v2.NewServer(h.hub, &hl7v2.ServerOptions{Mapping: &hl7v2.Mapping{Zone: time.UTC}, Census: h, Logger: h.log})
+	return err
+}
+
+// handler serves everything that comes by HTTP.
+func (h *host) handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prom.Collector(h.hub), prom.RulesCollector(h.judge))
+	r := chi.NewRouter()
+	r.Handle("/carewire", h.hub)
+	r.Mount("/fhir", http.StripPrefix("/fhir", h.fhir))
+	r.Get("/login", h.people.login)
+	r.Get("/callback", h.people.callback)
+	r.Post("/logout", h.people.logout(h.hub))
+	r.Method("POST", "/backchannel-logout", h.people.tokens.BackChannelLogout(h.hub))
+	r.Method("GET", "/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{})) // a real host serves it inside only
+	r.Get("/readyz", h.ready)
+	r.Get("/open", h.open)
+	r.Get("/me", h.me)
+	r.Handle("/*", pages())
+	return r
+}
+
+func (h *host) ready(w http.ResponseWriter, _ *http.Request) {
+	if err := h.hub.Ready(); err != nil {
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+	}
+}
+
+//go:embed web
+var web embed.FS
+
+// pages serves the pages, which load nothing from elsewhere.
+func pages() http.Handler {
+	files, err := fs.Sub(web, "web")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		http.FileServerFS(files).ServeHTTP(w, r)
+	})
+}
+
+// me says who the caller is.
+func (h *host) me(w http.ResponseWriter, r *http.Request) {
+	p, err := h.people.Authenticate(r)
+	if err != nil {
+		http.Error(w, "sign in", http.StatusUnauthorized)
+		return
+	}
+	answer(w, map[string]any{"id": p.ID, "groups": p.Groups})
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// open lists what is open on the caller's wards: a handler of the host's own,
+// with the Hub's decisions.
+func (h *host) open(w http.ResponseWriter, r *http.Request) {
+	p, err := h.people.Authenticate(r)
+	if err != nil {
+		http.Error(w, "sign in", http.StatusUnauthorized)
+		return
+	}
+	alerts := []*carewire.Alert{}
+	for _, group := range p.Groups {
+		items, _, err := h.hub.Open(r.Context(), carewire.OpenQuery{Group: group})
+		if err != nil {
+			http.Error(w, "try again", http.StatusServiceUnavailable)
+			return
+		}
+		for _, it := range items {
+			if it.Alert == nil {
+				continue
+			}
+			if _, err := h.hub.Disclose(r.Context(), carewire.Access{Principal: p, Action: carewire.ActionWatch, Patients: []string{it.Alert.Patient}}); err == nil {
+				alerts = append(alerts, it.Alert)
+			}
+		}
+	}
+	answer(w, alerts)
+}
+
+// shutdown ends what brings data in, then what takes it.
+func (h *host) shutdown(ctx context.Context) error {
+	h.cancel()
+	err := h.hl7.Shutdown(ctx)
+	h.fhir.Close()
+	return errors.Join(err, h.hub.Shutdown(ctx))
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers"
+)
+
+// policy says whom to tell: those on duty on the patient's ward, then the
+// physicians too, then the coordinator as well. The last step is told again and again.
+func (w *wards) policy(step time.Duration) carewire.Policy {
+	return func(_ context.Context, a carewire.Alert, n int) (carewire.Step, error) {
+		if a.Patient == carewire.SystemPatient {
+			return carewire.Step{To: []string{"person:ops"}, After: step}, nil
+		}
+		to := []string{"group:" + w.ward(a.Patient), "group:physicians", "person:coordinator"}
+		if n > len(to) {
+			return carewire.Step{}, carewire.ErrNoStep
+		}
+		return carewire.Step{To: to[:n], After: step}, nil
+	}
+}
+
+// rota says who is on duty. A real one reads shifts from a table, or from a
+// calendar by pagers/ical.
+func rota() (*pagers.Rota, error) {
+	zone, err := time.LoadLocation("Europe/London")
+	if err != nil {
+		return nil, err
+	}
+	every := []time.Weekday{time.Sunday, time.Monday, time.Tuesday, time.Wednesday, time.Thursday, time.Friday, time.Saturday}
+	r := &pagers.Rota{Zone: zone, Handover: 15 * time.Minute, Weekly: []pagers.Weekly{
+		{Group: "ward-5", Person: "ada", Days: every, From: "07:00", To: "19:30"},
+		{Group: "ward-5", Person: "eve", Days: every, From: "19:00", To: "07:30"},
+		{Group: "ward-6", Person: "ben", Days: every, From: "00:00", To: "00:00"},
+		{Group: "physicians", Person: "eve", Days: every, From: "00:00", To: "00:00"},
+	}}
+	return r, r.Validate()
+}
+
+// pager turns groups into the people on duty, and tells them by the gateway. What
+// the gateway replies at once is an answer of that person.
+func (h *host) pager(gateway string, secret []byte) (carewire.Pager, error) {
+	r, err := rota()
+	if err != nil {
+		return nil, err
+	}
+	webhook := &pagers.Webhook{URL: gateway, Secret: secret, OnReply: func(ctx context.Context, p carewire.Page, reply pagers.Reply) error {
+		by, err := person(ctx, reply.By)
+		if err != nil {
+			return err
+		}
+		_, err = h.hub.Answer(ctx, by, p.Alert.Ref(), carewire.Answer{Do: reply.Do})
+		return err
+	}}
+	return &pagers.OnCall{Rota: func() *pagers.Rota { return r }, Next: pagers.NewChain(webhook)}, nil
+}

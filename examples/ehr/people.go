@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/hl7v2"
+)
+
+// staff are the people of the house, by their subject at the identity provider. A
+// real host asks its own tables.
+var staff = map[string]carewire.Principal{
+	"ada": {ID: "ada", Name: "Nurse Ada", Role: carewire.RoleClinician, Groups: []string{"ward-5"}},
+	"ben": {ID: "ben", Name: "Nurse Ben", Role: carewire.RoleClinician, Groups: []string{"ward-6"}},
+	"eve": {ID: "eve", Name: "Dr Eve", Role: carewire.RoleClinician, Groups: []string{"ward-5", "ward-6"}},
+	"ops": {ID: "ops", Name: "Operations", Role: carewire.RoleViewer, Patients: []string{carewire.SystemPatient}},
+	"lab": {ID: "lab", Role: carewire.RoleService, Groups: []string{"ward-5", "ward-6"}},
+}
+
+// person finds somebody who may not be signed in.
+func person(_ context.Context, id string) (carewire.Principal, error) {
+	if p, ok := staff[id]; ok {
+		return p, nil
+	}
+	return carewire.Principal{}, carewire.ErrForbidden
+}
+
+// wards says who lies where. It is the Hub's Directory, and the census of HL7. Its
+// methods are safe for concurrent use.
+type wards struct {
+	changed func(ctx context.Context, group string) error // Hub.MembersChanged
+
+	mu sync.Mutex
+	of map[string]string // the ward's group, by patient
+}
+
+// Patients implements carewire.Directory.
+func (w *wards) Patients(_ context.Context, group string) ([]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var list []string
+	for patient, ward := range w.of {
+		if ward == group {
+			list = append(list, patient)
+		}
+	}
+	return list, nil
+}
+
+func (w *wards) all(context.Context) ([]string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.of)), nil
+}
+
+func (w *wards) ward(patient string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.of[patient]
+}
+
+// move puts a patient into a ward ("": into none), and tells the Hub of both.
+func (w *wards) move(ctx context.Context, patient, to string) error {
+	w.mu.Lock()
+	from := w.of[patient]
+	if delete(w.of, patient); to != "" {
+		w.of[patient] = to
+	}
+	w.mu.Unlock()
+	for _, group := range []string{from, to} {
+		if group == "" || from == to {
+			continue
+		}
+		if err := w.changed(ctx, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Admit implements hl7v2.Census.
+func (h *host) Admit(ctx context.Context, m hl7v2.Movement) error {
+	return h.wards.move(ctx, m.Patient, "ward-"+m.To.Ward)
+}
+
+// Transfer implements hl7v2.Census.
+func (h *host) Transfer(ctx context.Context, m hl7v2.Movement) error { return h.Admit(ctx, m) }
+
+// Discharge ends what is open of a patient who leaves.
+func (h *host) Discharge(ctx context.Context, m hl7v2.Movement) error {
+	if err := h.wards.move(ctx, m.Patient, ""); err != nil {
+		return err
+	}
+	return h.hub.Discharge(ctx, m.Patient)
+}
+
+// access decides by the default rules, and lets clinicians break the glass for an hour.
+type access struct {
+	ready chan struct{} // closed once hub is set
+	hub   *carewire.Hub
+	wards *wards
+}
+
+// Authorize implements carewire.Authorizer.
+func (x *access) Authorize(ctx context.Context, a carewire.Access) ([]carewire.Decision, error) {
+	select {
+	case <-x.ready:
+	case <-ctx.Done():
+		return nil, carewire.ErrUndecided
+	}
+	decisions, err := x.hub.DefaultDecision(ctx, a)
+	if err != nil || !a.Emergency || a.Principal.Role != carewire.RoleClinician {
+		return decisions, err
+	}
+	for i, patient := range a.Patients {
+		if !decisions[i].Allow && x.wards.ward(patient) != "" {
+			decisions[i] = carewire.Decision{Allow: true, Until: x.hub.Now().Add(time.Hour)}
+		}
+	}
+	return decisions, nil
+}
