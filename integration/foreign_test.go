@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func TestPythonExamples(t *testing.T) {
 	w := openWard(t, "-quiet")
 	const patient = "p-13"
 	bell, gateway := dial(t, w.url(), "dr-bell"), dial(t, w.url(), "gateway-1")
-	watch(t, bell, carewire.WatchOptions{Patients: []string{patient}})
+	watch(t, bell, carewire.WatchOptions{Patients: []string{patient}, Waves: []string{"150452"}})
 
 	clinician := startPython(t, "../examples/python/clinician.py", "--url", w.url(), "--patient", patient)
 	clinician.Out.Await(t, 0, `^watching p-13 refused \[\]$`)
@@ -87,6 +88,9 @@ func TestPythonExamples(t *testing.T) {
 	_, cn := clinician.Out.Await(t, 0, `^\S+ p-13 8867-4 `+published[1]+` /min$`)
 	await(t, bell, "the value of the device", func(e *carewire.Event) bool {
 		return e.Vital != nil && e.Vital.Device == "python" && string(e.Vital.Value) == published[1] && strconv.FormatUint(e.Seq, 10) == published[2]
+	})
+	await(t, bell, "a wave of the device", func(e *carewire.Event) bool {
+		return e.Wave != nil && e.Wave.Device == "python" && e.Wave.Number > 1 && len(e.Wave.Samples) == 31 && slices.Max(e.Wave.Samples) > 0
 	})
 
 	raised := raise(t, gateway, patient, "spo2-low", "SpO2 low")
