@@ -43,12 +43,18 @@ type Reading struct {
 // Readings returns the vitals of an ORU^R01, in order, and what was refused. A
 // fault of one OBX refuses that one only. Systolic, diastolic and mean pressure
 // of one measurement are one Vital. What is no vital sign is left out without a
-// word: notes, devices, waves, codes that nothing is known of.
+// word: notes, devices, codes that nothing is known of, and waves, which a Server reads.
 //
 // patient names the patient in carewire; its error refuses all of that patient.
 // Nil is [FirstIdentifier].
 func (p *Mapping) Readings(m *Message, patient func(Visit) (string, error)) ([]Reading, []*Error) {
-	r := reader{mapping: p, patient: patient, visit: Visit{Message: m}}
+	r := p.read(m, patient, false)
+	return r.readings, r.errs
+}
+
+// read goes through an ORU^R01; waves says whether they are wanted.
+func (p *Mapping) read(m *Message, patient func(Visit) (string, error), waves bool) *reader {
+	r := &reader{mapping: p, patient: patient, visit: Visit{Message: m}, wanted: waves}
 	if p == nil {
 		r.mapping = new(Mapping)
 	}
@@ -61,19 +67,19 @@ func (p *Mapping) Readings(m *Message, patient func(Visit) (string, error)) ([]R
 			r.flush()
 			r.visit = Visit{Message: m, PID: s}
 			r.pids++
-			r.known, r.refused, r.obr, r.device = false, false, Segment{}, ""
+			r.known, r.refused, r.obr, r.device, r.wave = false, false, Segment{}, "", nil
 		case "PV1":
 			r.visit.PV1 = s
 		case "OBR":
 			r.flush()
-			r.obr, r.device = s, ""
+			r.obr, r.device, r.wave = s, "", nil
 		case "OBX":
 			r.index++
 			r.observe(s)
 		}
 	}
 	r.flush()
-	return r.readings, r.errs
+	return r
 }
 
 // FirstIdentifier names a patient by the first of their identifiers. It must be
@@ -101,6 +107,9 @@ type reader struct {
 
 	pressures []pressure // of this order, not yet made panels
 	readings  []Reading
+	wanted    bool // waves are
+	waves     []*wave
+	wave      *wave // the last of this order
 	errs      []*Error
 }
 
@@ -121,6 +130,13 @@ func (r *reader) refuse(field int, code, reason string) {
 func (r *reader) observe(s Segment) {
 	if device := s.Field(18).Component(1).String(); device != "" {
 		r.device = deviceID(device)
+	}
+	switch {
+	case s.Field(2).Raw() == "NA" && r.wanted:
+		r.beginWave(s)
+		return
+	case r.ofWave(s):
+		return
 	}
 	t, found, reason := identify(s.Field(3))
 	if reason != "" {

@@ -331,12 +331,25 @@ func FuzzReadings(f *testing.F) {
 	f.Add("OBX|1|NM|" + hr + "|1.1|72|" + bpm + "||QUES|||R|||" + minute)
 	f.Add("OBX|1|SN|8480-6^x^LN|1.1.1|>^120|mm[Hg]^^UCUM\rOBX|2|NM|150022^^MDC|1.1.2||" + mmhg)
 	f.Add("PID|||2\rOBR|1\rOBX|1|CWE|80288-4^x^LN||1^a^SCT")
+	f.Add("OBX|1|NA|131330^x^MDC|1|1^2.5^^-7|266418^x^MDC|||||R|||" + minute + "\r" + strings.Replace(sampRate, "1.7.6.131330.1", "1.1", 1))
 	f.Fuzz(func(t *testing.T, text string) {
 		m, err := Parse([]byte(msh+"\rPID|||1\r"+text), &ParseOptions{Lenient: true})
 		if err != nil {
 			return
 		}
-		got, errs := (&Mapping{Zone: time.UTC, Other: simulated}).Readings(m, nil)
+		r := (&Mapping{Zone: time.UTC, Other: simulated}).read(m, nil, true)
+		got, errs := r.readings, r.errs
+		for _, w := range r.waves {
+			list, fault := w.chunks()
+			if fault != nil {
+				errs = append(errs, fault)
+			}
+			for _, c := range list {
+				if len(c.Samples) == 0 || float64(len(c.Samples)) > max(c.Rate, 1) || c.Patient == "" || c.Code == "" || c.Unit == "" {
+					t.Fatal("a chunk that is none")
+				}
+			}
+		}
 		for _, r := range got {
 			if err := r.Vital.Validate(); err != nil {
 				t.Fatalf("a reading that the Hub refuses: %v", err)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/carewire/carewire"
@@ -18,7 +19,9 @@ const perPublish = 100
 // outcome of any is unknown, or may be another later, that is errLater alone:
 // all is sent again, and what was stored is recognised.
 func (s *Server) publish(ctx context.Context, m *Message) []*Error {
-	readings, errs := s.opt.Mapping.Readings(m, func(v Visit) (string, error) { return s.opt.Patient(ctx, v) })
+	_, waves := s.sink.(WaveSink)
+	read := s.opt.Mapping.read(m, func(v Visit) (string, error) { return s.opt.Patient(ctx, v) }, waves)
+	readings, errs := read.readings, read.errs
 	recall, _ := s.sink.(Recall)
 	var batch []Reading
 	for i := range readings {
@@ -57,7 +60,7 @@ func (s *Server) publish(ctx context.Context, m *Message) []*Error {
 	if !ok {
 		return []*Error{errLater}
 	}
-	return append(errs, more...)
+	return slices.Concat(errs, more, s.publishWaves(read.waves))
 }
 
 // store publishes vitals and returns what was refused; ok is false if the outcome

@@ -103,7 +103,9 @@ func (o *ServerOptions) withDefaults() ServerOptions {
 type Server struct {
 	sink  Sink
 	opt   ServerOptions
-	stats struct{ connections, refused, messages, vitals, rejected, errors atomic.Uint64 }
+	stats struct{ connections, refused, messages, vitals, waves, lost, rejected, errors atomic.Uint64 }
+
+	numbers numbers // of waves
 
 	mu        sync.Mutex
 	closing   bool
@@ -126,6 +128,8 @@ type ServerStats struct {
 	Refused     uint64 // connections beyond MaxConnections
 	Messages    uint64 // read
 	Vitals      uint64 // stored, repeated ones included
+	Waves       uint64 // chunks of waves taken
+	WavesLost   uint64 // chunks that the Hub did not take
 	Errors      uint64 // messages of which something was refused
 	Rejected    uint64 // messages rejected as a whole
 }
@@ -133,7 +137,7 @@ type ServerStats struct {
 // Stats returns the counts.
 func (s *Server) Stats() ServerStats {
 	c := &s.stats
-	return ServerStats{c.connections.Load(), c.refused.Load(), c.messages.Load(), c.vitals.Load(), c.errors.Load(), c.rejected.Load()}
+	return ServerStats{c.connections.Load(), c.refused.Load(), c.messages.Load(), c.vitals.Load(), c.waves.Load(), c.lost.Load(), c.errors.Load(), c.rejected.Load()}
 }
 
 func (s *Server) zone() *time.Location {
@@ -224,7 +228,7 @@ func (s *Server) safely(ctx context.Context, peer Peer, m *Message) (code AckCod
 		return AckReject, []*Error{fault("MSH", 12, codeVersion, "must be a version 2")}, true
 	}
 	switch kind, event := m.Type(); {
-	case kind == "ORU" && event == "R01":
+	case kind == "ORU" && (event == "R01" || event == "W01"):
 		errs = s.publish(ctx, m)
 	case kind == "ADT":
 		errs = s.move(ctx, m, event)
