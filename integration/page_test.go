@@ -18,6 +18,7 @@ import (
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/examples/javascript"
 	"github.com/carewire/carewire/internal/process"
+	"github.com/carewire/carewire/js/ble"
 	"github.com/carewire/carewire/js/client"
 )
 
@@ -56,6 +57,7 @@ func openStage(t *testing.T, patients ...string) *stage {
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir("../examples/ward/page")))
 	mux.Handle("/client.js", client.Handler())
+	mux.Handle("/ble.js", ble.Handler())
 	mux.Handle("/waves.js", client.Waves())
 	mux.HandleFunc("/wave", func(w http.ResponseWriter, _ *http.Request) { w.Write(javascript.Wave) })
 	mux.Handle("/carewire", hub)
@@ -271,4 +273,32 @@ func TestBrowserWhoseClockIsSetBack(t *testing.T) {
 	ada.shows(card("p-1", "Heart rate"), "now")
 	ada.run("const real = Date.now; Date.now = () => real() - 3600000")
 	ada.shows(card("p-1", "Heart rate"), "⚠ old, ")
+}
+
+// A patient measures with a Bluetooth device, behind a button. The device is one in
+// the page's memory that sends a recorded value: DevTools' BluetoothEmulation answers
+// reads, writes and subscriptions, but cannot have an emulated device notify.
+func TestBrowserMeasuresByBluetooth(t *testing.T) {
+	b := openBrowser(t)
+	s := openStage(t, "pat")
+	pat := b.open("pat", s.server.URL+"/#token=pat")
+	pat.shows("#line", "Live")
+	pat.run(`
+		const heart = Object.assign(new EventTarget(), {uuid: "00002a37-0000-1000-8000-00805f9b34fb", async startNotifications() {
+			this.value = new DataView(Uint8Array.from([0x06, 72]).buffer); // a heart rate of 72, with contact to the skin
+			setTimeout(() => this.dispatchEvent(new Event("characteristicvaluechanged")));
+		}});
+		const server = {getPrimaryServices: async () => [{getCharacteristics: async () => [heart]}]};
+		Object.defineProperty(navigator, "bluetooth", {configurable: true, value: {requestDevice: async ({filters}) => {
+			if (!filters.some((f) => f.services[0] === 0x180D)) throw new DOMException("none", "NotFoundError");
+			return {id: "strap/1", gatt: {connect: async () => server, disconnect() {}}};
+		}}})`)
+	pat.draw()
+	pat.click("#measure")
+	pat.shows(card("pat", "Heart rate"), "72")
+	events, _, err := s.hub.Latest(t.Context(), "pat")
+	require.NoError(t, err)
+	require.Len(t, events, 1)
+	require.Equal(t, []string{"8867-4", "72", "strap-1"}, []string{events[0].Vital.Code, string(events[0].Vital.Value), events[0].Vital.Device})
+	require.Empty(t, pat.said())
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/examples/javascript"
 	"github.com/carewire/carewire/examples/ward/page"
+	"github.com/carewire/carewire/js/ble"
 	"github.com/carewire/carewire/js/client"
 	"github.com/carewire/carewire/rules"
 )
@@ -20,6 +21,7 @@ func (w *ward) servePage(mux *http.ServeMux) {
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", http.FileServerFS(page.Files)))
 	mux.Handle("GET /client.js", client.Handler())
 	mux.Handle("GET /waves.js", client.Waves())
+	mux.Handle("GET /ble.js", ble.Handler())
 	mux.Handle("GET /wave", secured("default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
 		http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -155,6 +155,17 @@ async function write(p, to, replies_to) {
 }
 const read = (n) => request(client.read(n));
 
+// measure publishes what a Bluetooth device of the patient's choice measures, for as long as the page is open.
+async function measure(p) {
+  const failed = (e) => { if (e.name !== "NotFoundError") text($("failed"), "The device cannot be read: " + e.message); }; // nothing was chosen
+  try {
+    const {listen} = await import("./ble.js");
+    await listen({patient: p.id, zone: "local"}, (vitals) => request(client.publish(vitals)).then((ok) => ok && say("Measured. Your nurses can see it.")), failed);
+  } catch (e) {
+    failed(e);
+  }
+}
+
 function feel(p, code) {
   const vital = {patient: p.id, code: "feeling", system: "ward-example", coded: {system: "ward-example", code}};
   request(client.publish([vital])).then((ok) => ok && say("Thank you, your nurses can see it."));
@@ -286,6 +297,8 @@ function drawNotices() {
     $("call").disabled = patient(own.id).held.alerts.get("call-nurse")?.condition === "present";
     $("call").onclick = () => callNurse(own);
     $("write").onclick = () => write(own, "group:" + own.group);
+    $("measure").hidden = !navigator.bluetooth;
+    $("measure").onclick = () => measure(own);
   }
   const all = everybody().flatMap((p) => [...p.held.notices.values()].map((n) => ({p, n})));
   all.sort((x, y) => y.n.time.localeCompare(x.n.time));
