@@ -1,7 +1,10 @@
 package integration
 
 import (
+	"context"
+	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/carewire/carewire/hl7v2"
 	"github.com/carewire/carewire/internal/process"
 )
 
@@ -54,4 +58,64 @@ func TestGatewayReadme(t *testing.T) {
 	require.Equal(t, 2, strings.Count(history, `"fullUrl"`), history)
 	require.Contains(t, history, `"value":72`)
 	require.Contains(t, history, `"value":75`)
+}
+
+// The pages of two wards look the same, whether their measurements come by HL7
+// version 2 or by FHIR.
+func TestGatewaysLookTheSame(t *testing.T) {
+	b := openBrowser(t)
+	at := time.Now().UTC().Truncate(time.Second)
+	hl7 := []string{"147842^MDC_ECG_HEART_RATE^MDC|1.1.1|72|264864^MDC_DIM_BEAT_PER_MIN^MDC", "150456^MDC_PULS_OXIM_SAT_O2^MDC|1.1.2|88|262688^MDC_DIM_PERCENT^MDC",
+		"150344^MDC_TEMP^MDC|1.1.3|36.80|268192^MDC_DIM_DEGC^MDC", "150021^MDC_PRESS_BLD_NONINV_SYS^MDC|1.2.1.1|121|266016^MDC_DIM_MMHG^MDC",
+		"150022^MDC_PRESS_BLD_NONINV_DIA^MDC|1.2.1.2|79|266016^MDC_DIM_MMHG^MDC"}
+	number := func(loinc, value, unit string) string {
+		return fmt.Sprintf(`"code":{"coding":[{"system":"http://loinc.org","code":%q}]},"valueQuantity":{"value":%s,"system":"http://unitsofmeasure.org","code":%q}`, loinc, value, unit)
+	}
+	observations := []string{number("8867-4", "72", "/min"), number("59408-5", "88", "%"), number("8310-5", "36.80", "Cel"),
+		`"code":{"coding":[{"system":"http://loinc.org","code":"85354-9"}]},"component":[{` + number("8480-6", "121", "mm[Hg]") + `},{` + number("8462-4", "79", "mm[Hg]") + `}]`}
+
+	var pages []tab
+	for _, language := range []string{"hl7", "fhir"} {
+		addr, mllp := process.FreeAddr(t), process.FreeAddr(t)
+		r := process.Start(t, exec.Command(program(t, "gateway"), "-addr", addr, "-mllp", mllp, "-data", t.TempDir()))
+		r.Log.Await(t, 0, "open the page")
+		client, err := hl7v2.NewClient(hl7v2.ClientOptions{Dial: func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", mllp) }})
+		require.NoError(t, err)
+		defer client.Close()
+		send := func(kind, id string, segments ...string) {
+			t.Helper()
+			header := `MSH|^~\&|X|ICU|CW|HOSP|` + at.Format("20060102150405") + "+0000||" + kind + "|" + id + "|P|2.6\rPID|||p-17^^^HOSP^MR\r"
+			_, err := client.Send(t.Context(), []byte(header+strings.Join(segments, "\r")+"\r"))
+			require.NoError(t, err)
+		}
+		send("ADT^A01", "1", "PV1||I|5^1^B-4")
+		if language == "hl7" {
+			segments := []string{"OBR|1|||x|||" + at.Format("20060102150405") + "+0000"}
+			for i, obx := range hl7 {
+				segments = append(segments, fmt.Sprintf("OBX|%d|NM|%s|||||R", i+1, obx))
+			}
+			send("ORU^R01^ORU_R01", "2", segments...)
+		} else {
+			for _, o := range observations {
+				r, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+addr+"/fhir/Observation", strings.NewReader(
+					`{"resourceType":"Observation","status":"final","subject":{"reference":"Patient/p-17"},"effectiveDateTime":"`+at.Format(time.RFC3339)+`",`+o+"}"))
+				require.NoError(t, err)
+				r.Header.Set("Authorization", "Bearer ehr")
+				r.Header.Set("Content-Type", "application/fhir+json")
+				answer, err := http.DefaultClient.Do(r)
+				require.NoError(t, err)
+				answer.Body.Close()
+				require.Equal(t, http.StatusCreated, answer.StatusCode)
+			}
+		}
+		page := b.open(language, "http://"+addr+"/#token=nurse-ada")
+		page.shows(card("p-17", "Pressure"), "121/79")
+		page.shows("article.alert", "Oxygen saturation low")
+		pages = append(pages, page)
+	}
+	for _, find := range []string{"article.patient h3", "article.patient dt", "article.patient dd > span", "article.alert h3"} {
+		one, two := pages[0].texts(find), pages[1].texts(find)
+		require.NotEmpty(t, one, find)
+		require.Equal(t, one, two, find)
+	}
 }
