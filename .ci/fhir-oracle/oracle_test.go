@@ -66,7 +66,7 @@ func TestGoogleFHIRReadsWhatWeWrite(t *testing.T) {
 	read("detected issue", fhir.DetectedIssue(a))
 	read("communication", fhir.Communication(carewire.Notice{Patient: "p1", ID: "n", Text: "x", To: []string{"patient", "person:kim"}, Time: now, From: "nurse"}))
 	for _, event := range []carewire.AuditEvent{carewire.AuditConnect, carewire.AuditRefusal, carewire.AuditWatch, carewire.AuditHistory, carewire.AuditPublish,
-		carewire.AuditRaise, carewire.AuditAnswer, carewire.AuditNotice, carewire.AuditPage, carewire.AuditRevocation, carewire.AuditEmergency, carewire.AuditErasure, carewire.AuditDischarge, carewire.AuditPause} {
+		carewire.AuditRaise, carewire.AuditAnswer, carewire.AuditNotice, carewire.AuditPage, carewire.AuditRevocation, carewire.AuditEmergency, carewire.AuditErasure} {
 		read(string(event), fhir.AuditEvent(carewire.Record{Time: now, Event: event, Who: carewire.Person{ID: "nurse"}, Patient: "p1", Address: "192.0.2.7"}, fhir.Site{}))
 	}
 	served(t, read)
