@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -292,7 +293,7 @@ func TestResolveNamesThePatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{Resolve: func(_ context.Context, _ Principal, v *Vital) error {
 			if v.Device != "bed-7" {
-				return errors.New("no such bed")
+				return ErrNotFound
 			}
 			v.Patient = "p2"
 			return nil
@@ -302,7 +303,7 @@ func TestResolveNamesThePatient(t *testing.T) {
 		defer device.ws.CloseNow()
 		results := device.ask(`{"type":"publish","req":"1","vitals":[{"device":"bed-7","code":"8867-4","value":72,"unit":"/min"},{"device":"bed-8","code":"8867-4","value":72,"unit":"/min"}]}`)["results"].([]any)
 		require.EqualValues(t, 1, results[0].(object)["seq"])
-		require.Equal(t, "invalid", results[1].(object)["error"].(object)["code"])
+		require.Equal(t, "forbidden", results[1].(object)["error"].(object)["code"])
 		_, err := w.store.Get(t.Context(), "p2", "v/ 8867-4 bed-7 ")
 		require.NoError(t, err)
 	})
@@ -409,4 +410,61 @@ func TestActionsNarrow(t *testing.T) {
 			w.close()
 		}
 	})
+}
+
+// What the host cannot resolve now is undecided, and is tried again; what it does
+// not know is refused. Both for vitals and for all that is done to alerts.
+func TestResolveFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		err     error
+		code    string
+		counted bool
+	}{
+		"cannot say":  {errors.New("canary"), "undecided", true},
+		"panics":      {nil, "undecided", true},
+		"no such bed": {ErrNotFound, "forbidden", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var good atomic.Bool
+				name := func(patient *string) error {
+					if !good.Load() {
+						if c.err == nil {
+							panic("canary")
+						}
+						return c.err
+					}
+					*patient = "p1"
+					return nil
+				}
+				book := &logbook{}
+				w := newWorld(t, nil, &Options{Logger: book.logger(), Resolve: func(_ context.Context, _ Principal, v *Vital) error { return name(&v.Patient) },
+					ResolveAlert: func(_ context.Context, _ Principal, ref *AlertRef) error { return name(&ref.Patient) }})
+				defer w.close()
+				device, nurse := w.dial("device"), w.dial("nurse")
+				defer device.ws.CloseNow()
+				defer nurse.ws.CloseNow()
+				results := func() object {
+					reply := device.ask(`{"type":"publish","req":"1","vitals":[{"device":"bed-7","vital_id":"v","code":"8867-4","value":72,"unit":"/min"}]}`)
+					return reply["results"].([]any)[0].(object)
+				}
+				raise := `{"type":"raise","req":"2","event_id":"e","alert":{"patient":"bed-7","key":"k","text":"x","priority":"high"}}`
+				clear := `{"type":"clear","req":"3","event_id":"c","patient":"bed-7","key":"k","alert_id":"e"}`
+				answer := `{"type":"answer","req":"4","event_id":"a","patient":"bed-7","key":"k","alert_id":"e","do":"accept"}`
+				require.Equal(t, c.code, results()["error"].(object)["code"])
+				for _, reply := range []object{device.ask(raise), nurse.ask(answer), device.ask(clear)} {
+					require.Equal(t, c.code, reply["code"])
+					require.Equal(t, map[bool]string{true: "later", false: "never"}[c.counted], reply["retry"])
+				}
+				require.Equal(t, map[bool]uint64{true: 4}[c.counted], w.hub.Stats().Unresolved)
+				require.Equal(t, map[bool]int{true: 4}[c.counted], strings.Count(book.String(), "could not be resolved"))
+				require.NotContains(t, book.String(), "canary")
+				good.Store(true)
+				require.EqualValues(t, 1, results()["seq"])
+				for _, reply := range []object{device.ask(raise), nurse.ask(answer), device.ask(clear)} {
+					require.Equal(t, "p1", reply["alert"].(object)["patient"])
+				}
+			})
+		})
+	}
 }

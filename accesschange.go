@@ -25,6 +25,7 @@ type accessChanges struct {
 	complaints *complaints
 	pauses     *pauses
 	clinicians *clinicians
+	hosts      bells // of the host's own watching
 	untold     func(Alert) Alert
 	log        *slog.Logger
 }
@@ -250,6 +251,7 @@ func (x *accessChanges) regroup(ctx context.Context, group string) error {
 		return err
 	}
 	x.access.generation.Add(1)
+	x.hosts.ring()
 	var wg sync.WaitGroup
 	for _, c := range x.registry.list() {
 		if x.access.authorizer != nil || slices.Contains(c.principal().Groups, group) {

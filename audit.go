@@ -124,7 +124,7 @@ func (r Record) failed(err error) Record {
 }
 
 // NewSlogAuditor returns an Auditor that writes one slog record for each Record,
-// at level Info, with the message "carewire: audit". IDs, keys, sessions and
+// at level Info, with the message "carewire: audit" and the Record's time. IDs, keys, sessions and
 // addresses are written as keyed hashes only, names and reasons not at all: the
 // same key makes the same hashes. A nil log is slog.Default(), an empty key a
 // random one. It never fails, whatever becomes of the log. It is what
@@ -149,7 +149,7 @@ func (s *slogAuditor) Record(ctx context.Context, r Record) error {
 	if !s.log.Enabled(ctx, slog.LevelInfo) {
 		return nil
 	}
-	list := []slog.Attr{slog.Time("at", r.Time), slog.String("event", string(r.Event)), slog.String("outcome", string(r.Outcome))}
+	list := []slog.Attr{slog.String("event", string(r.Event)), slog.String("outcome", string(r.Outcome))}
 	text := func(name, v string) {
 		if v != "" {
 			list = append(list, slog.String(name, v))
@@ -193,7 +193,9 @@ func (s *slogAuditor) Record(ctx context.Context, r Record) error {
 	if r.Test {
 		list = append(list, slog.Bool("test", true))
 	}
-	s.log.LogAttrs(ctx, slog.LevelInfo, "carewire: audit", list...)
+	line := slog.NewRecord(r.Time, slog.LevelInfo, "carewire: audit", 0)
+	line.AddAttrs(list...)
+	_ = s.log.Handler().Handle(ctx, line)
 	return nil
 }
 

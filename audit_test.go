@@ -284,6 +284,14 @@ func TestSlogAuditor(t *testing.T) {
 	}
 }
 
+// A line has one time, the Record's.
+func TestSlogAuditorWritesOneTime(t *testing.T) {
+	var b lockedBuffer
+	a := NewSlogAuditor(slog.New(slog.NewTextHandler(&b, nil)), nil)
+	require.NoError(t, a.Record(t.Context(), Record{Event: AuditConnect, Outcome: OutcomeDone, Time: wireTime}))
+	require.Equal(t, "time="+wireTime.Format("2006-01-02T15:04:05.000Z07:00")+` level=INFO msg="carewire: audit" event=connect outcome=done`+"\n", b.String())
+}
+
 // Vitals are recorded once a minute, for each connection.
 func TestPublishesAreCountedByTheMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -236,7 +236,7 @@ func (h *Hub) authenticate(r *http.Request) (Principal, error) {
 		return h.auth.Authenticate(r)
 	})
 	if err != nil {
-		if !errors.Is(err, ErrUnauthenticated) && h.authLogs.Allow() {
+		if !errors.Is(err, ErrUnauthenticated) && h.hostLogs.Allow() {
 			h.log.Warn("carewire: the Authenticator lets somebody not in", "forbidden", errors.Is(err, ErrForbidden), "cause", causeOf(err))
 		}
 		return Principal{}, err

@@ -51,7 +51,7 @@ type Hub struct {
 	registry   *registry
 	readers    *sharedPlaces[string]     // of history, by principal
 	doors      *sharedPlaces[netip.Addr] // of the Authenticator, by address
-	authLogs   *rate.Limiter             // of what the log says of the Authenticator
+	hostLogs   *rate.Limiter             // of what the log says of the host's code
 	janitor    *janitor
 }
 
@@ -67,7 +67,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats = newSeats()
 	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, h.opt.CallTimeout)
-	h.authLogs = rate.NewLimiter(rate.Every(time.Second), 10)
+	h.hostLogs = rate.NewLimiter(rate.Every(time.Second), 10)
 	h.doors = newSharedPlaces[netip.Addr](h.opt.MaxAuthenticating/8, 0, h.opt.CallTimeout)
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
 	h.connect()

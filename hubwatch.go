@@ -5,13 +5,17 @@ import (
 	"errors"
 	"iter"
 	"maps"
+	"sync"
+	"time"
 
 	"github.com/carewire/carewire/internal/wsconn"
 )
 
 // Watch follows patients within the host's process, with everything that is in
-// their logs; the host itself is not authorised. Groups are resolved once. It
-// keeps no more than a client's outbox does: while the loop's body is slow,
+// their logs; the host itself is not authorised. Groups are followed as clients
+// follow them: who comes to one is watched after EventGranted, of who leaves it
+// EventRevoked is the last. The Directory is asked again every Options.Recheck, and
+// at MembersChanged; what it cannot say stays as it is. It keeps no more than a client's outbox does: while the loop's body is slow,
 // vitals are replaced by newer ones (with DeliverLatest), and what no longer
 // fits is read from the Store. The loop ends with an error when ctx ends or
 // the Hub is shut down. Each call is a watch of its own.
@@ -64,33 +68,39 @@ func (d *borrower) next(text []byte) bool {
 	return true
 }
 
+// A following is the host's watching of patients and groups.
+type following struct {
+	hub     *Hub
+	o       WatchOptions
+	out     *outbox
+	watches map[string]*watch
+}
+
 // follow watches o's patients, and calls next with each event until it returns
 // false, ctx ends or the Hub does. The text is next's until it returns.
 func (h *Hub) follow(ctx context.Context, o WatchOptions, next func(text []byte) bool) error {
+	again, forget := h.changes.hosts.listen()
+	defer forget()
 	patients, err := h.hostPatients(ctx, &o)
 	if err != nil {
 		return err
 	}
 	s := &hostSink{frames: make(chan []byte), taken: make(chan struct{}), gone: make(chan struct{})}
 	failed := make(chan struct{})
-	out := &outbox{hub: h, sink: s, fail: func() { close(failed) }}
-	defer out.stop()
+	o.Since = maps.Clone(o.Since)
+	f := &following{hub: h, o: o, out: &outbox{hub: h, sink: s, fail: func() { close(failed) }}, watches: make(map[string]*watch)}
+	defer f.out.stop()
 	defer close(s.gone)
+	defer f.end()
 	for p := range patients {
-		h.audit.recordHost(Record{Event: AuditWatch, Patient: p}, nil)
-		w := &watch{out: out, patient: p, delivery: o.Delivery, waves: o.Waves, lane: h.lane(p)}
-		if since, ok := o.Since[p]; ok {
-			w.since = &since
-		}
-		if err := w.lane.submit(job{attach: w}); err != nil {
+		if err := f.begin(p); err != nil {
 			return err
 		}
-		h.signals.join(w)
-		defer func() {
-			w.end()
-			w.lane.submit(job{detach: w})
-			h.audit.recordHost(Record{Event: AuditWatchEnded, Patient: p}, nil)
-		}()
+	}
+	members := make(chan map[string]bool)
+	if len(o.Groups) > 0 {
+		asked := WatchOptions{Patients: o.Patients, Groups: o.Groups, Delivery: o.Delivery}
+		h.start(func() { h.askMembers(ctx, asked, again, members, s.gone) })
 	}
 	for {
 		select {
@@ -101,6 +111,10 @@ func (h *Hub) follow(ctx context.Context, o WatchOptions, next func(text []byte)
 				}
 			}
 			s.taken <- struct{}{}
+		case now := <-members:
+			if more, err := f.change(now, next); !more {
+				return err
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-failed:
@@ -108,6 +122,128 @@ func (h *Hub) follow(ctx context.Context, o WatchOptions, next func(text []byte)
 		case <-h.quit:
 			return ErrClosed
 		}
+	}
+}
+
+// askMembers says who is to be watched, now and then and when a group has
+// changed, until the loop is gone. It is beside the loop, which waits for no
+// Directory.
+func (h *Hub) askMembers(ctx context.Context, o WatchOptions, again <-chan struct{}, members chan<- map[string]bool, gone <-chan struct{}) {
+	tick := time.NewTicker(h.opt.Recheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-again:
+		case <-gone:
+			return
+		case <-h.quit:
+			return
+		}
+		now, err := h.hostPatients(ctx, &o)
+		if err != nil {
+			continue // undecided: all stays as it is
+		}
+		select {
+		case members <- now:
+		case <-gone:
+			return
+		case <-h.quit:
+			return
+		}
+	}
+}
+
+// change watches those in now, and no others.
+func (f *following) change(now map[string]bool, next func(text []byte) bool) (more bool, err error) {
+	tell := func(typ EventType, p string) bool {
+		for text := range wsconn.Texts(patientFrame(typ, p)) {
+			if !next(text) {
+				return false
+			}
+		}
+		return true
+	}
+	for p := range f.watches {
+		if !now[p] {
+			if f.leave(p); !tell(EventRevoked, p) {
+				return false, nil
+			}
+		}
+	}
+	for p := range now {
+		if f.watches[p] != nil {
+			continue
+		}
+		if !tell(EventGranted, p) {
+			return false, nil
+		}
+		if err := f.begin(p); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// begin watches a patient.
+func (f *following) begin(p string) error {
+	h := f.hub
+	w := &watch{out: f.out, patient: p, delivery: f.o.Delivery, waves: f.o.Waves, lane: h.lane(p)}
+	if since, ok := f.o.Since[p]; ok {
+		w.since = &since
+		delete(f.o.Since, p) // it counts once
+	}
+	if err := w.lane.submit(job{attach: w}); err != nil {
+		return err
+	}
+	h.audit.recordHost(Record{Event: AuditWatch, Patient: p}, nil)
+	h.signals.join(w)
+	f.watches[p] = w
+	return nil
+}
+
+// leave ends the watching of a patient: nothing of them that waits is told.
+func (f *following) leave(p string) {
+	w := f.watches[p]
+	delete(f.watches, p)
+	w.end()
+	w.lane.submit(job{detach: w})
+	f.hub.audit.recordHost(Record{Event: AuditWatchEnded, Patient: p}, nil)
+}
+
+func (f *following) end() {
+	for p := range f.watches {
+		f.leave(p)
+	}
+}
+
+// bells wake those who wait for something to change.
+type bells struct {
+	mu  sync.Mutex
+	all map[chan struct{}]bool
+}
+
+// listen returns a bell and a function that gives it back.
+func (b *bells) listen() (bell chan struct{}, forget func()) {
+	bell = make(chan struct{}, 1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.all == nil {
+		b.all = make(map[chan struct{}]bool)
+	}
+	b.all[bell] = true
+	return bell, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.all, bell)
+	}
+}
+
+func (b *bells) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for bell := range b.all {
+		signal(bell)
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -68,4 +71,64 @@ func TestWatchEachMakesNoGarbage(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(100, func() { d.next(text) }))
 	require.Equal(t, 72.0, rate)
 	require.Equal(t, time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), d.vital.Received)
+}
+
+// The host's own watching follows a group, as a client's does: on every node, and
+// also when nobody says that it has changed.
+func TestHostFollowsGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := &wards{list: map[string][]string{"icu": {"g1", "g2"}}}
+		w := newWorld(t, nil, &Options{Directory: dir})
+		defer w.close()
+		other := newWorld(t, w.store, &Options{Directory: dir})
+		defer other.close()
+		ctx, cancel := context.WithCancel(t.Context())
+		var mu sync.Mutex
+		var seen []string
+		since := func() []string {
+			mu.Lock()
+			defer mu.Unlock()
+			list := seen
+			seen = nil
+			slices.Sort(list)
+			return list
+		}
+		done := make(chan error, 1)
+		go func() {
+			for e, err := range other.hub.Watch(ctx, WatchOptions{Groups: []string{"icu"}, Delivery: DeliverEvery}) {
+				if err != nil {
+					done <- err
+					return
+				}
+				if e.Type != EventSync && e.Type != EventSynced {
+					mu.Lock()
+					seen = append(seen, string(e.Type)+" "+e.Patient)
+					mu.Unlock()
+				}
+			}
+		}()
+		publish := func() {
+			for _, p := range []string{"g1", "g2", "g3"} {
+				_, err := w.hub.Publish(t.Context(), HeartRate.Of(p, 60))
+				require.NoError(t, err)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		time.Sleep(time.Second)
+		publish()
+		require.Equal(t, []string{"vital g1", "vital g2"}, since())
+		dir.set("icu", "g2", "g3")
+		require.NoError(t, w.hub.MembersChanged(t.Context(), "icu"))
+		time.Sleep(10 * time.Second)
+		require.Equal(t, []string{"granted g3", "revoked g1", "vital g3"}, since(), "with what the newcomer has already")
+		publish()
+		require.Equal(t, []string{"vital g2", "vital g3"}, since())
+		dir.set("icu", "g1")
+		time.Sleep(3 * time.Minute)
+		require.Equal(t, []string{"granted g1", "revoked g2", "revoked g3", "vital g1"}, since(), "nobody has said so")
+		publish()
+		require.Equal(t, []string{"vital g1"}, since())
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	})
 }

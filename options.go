@@ -26,9 +26,15 @@ type Options struct {
 	// Auditor keeps the audit trail. Nil means NewSlogAuditor(Logger, nil).
 	Auditor Auditor
 	// Resolve names the patient of a Vital that a gateway knows by its bed or
-	// device. It is called before the Vital is validated. Nil means that every
-	// Vital names its patient itself.
+	// device. It is called before the Vital is validated. ErrNotFound, or
+	// ErrForbidden, means that there is no such patient; any other error that this
+	// cannot be said now: the Vital is then undecided, its sender tries again, and it
+	// is logged and counted (Stats.Unresolved). Nil means that every Vital names its
+	// patient itself.
 	Resolve func(context.Context, Principal, *Vital) error
+	// ResolveAlert does the same for alerts that clients raise, clear and answer: it
+	// may change ref.Patient, which is an ID, and nothing else of ref counts.
+	ResolveAlert func(ctx context.Context, p Principal, ref *AlertRef) error
 	// AgeClass says how old a patient is, which decides what is plausible of their
 	// vitals. It is called once for each patient of a publish. Nil, or an error,
 	// means AgeAdult.

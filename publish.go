@@ -49,7 +49,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 			done(results)
 		}
 	}
-	rights := h.publishRights(ctx, p, vitals)
+	rights, unresolved := h.publishRights(ctx, p, vitals)
 	ages := h.ageClasses(ctx, vitals, rights)
 	now := h.now()
 	var to *lane
@@ -66,7 +66,10 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 		jobs = jobs[:0]
 	}
 	for i := range vitals {
-		e, err := h.vitalEntry(p, &vitals[i], rights, ages, now)
+		e, err := Entry{}, unresolved[i]
+		if err == nil {
+			e, err = h.vitalEntry(p, &vitals[i], rights, ages, now)
+		}
 		if err != nil {
 			finish(i, PublishResult{Err: err})
 			continue
@@ -85,16 +88,20 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 	submit()
 }
 
-// publishRights resolves and authorises the patients of vitals.
-func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) map[string]error {
+// publishRights resolves and authorises the patients of vitals. unresolved holds
+// why a vital's patient is not known, by its place.
+func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) (rights map[string]error, unresolved map[int]error) {
 	if p == nil {
-		return nil
+		return nil, nil
 	}
 	var patients, tests []string
 	for i := range vitals {
 		v := &vitals[i]
-		if h.resolve(ctx, p, v) != nil {
-			v.Patient = "" // unknown
+		if err := h.resolve(ctx, p, v); err != nil {
+			if unresolved == nil {
+				unresolved = make(map[int]error)
+			}
+			unresolved[i], v.Patient = err, ""
 			continue
 		}
 		if !slices.Contains(patients, v.Patient) {
@@ -104,13 +111,13 @@ func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) m
 			tests = append(tests, v.Patient)
 		}
 	}
-	rights := h.access.decide(ctx, p, ActionPublish, patients)
+	rights = h.access.decide(ctx, p, ActionPublish, patients)
 	if len(tests) > 0 {
 		for patient, err := range h.access.decide(ctx, p, ActionTest, tests) {
 			rights[patient] = errors.Join(rights[patient], err)
 		}
 	}
-	return rights
+	return rights, unresolved
 }
 
 // resolve has the host name the patient of v, if it wants to.
@@ -118,15 +125,45 @@ func (h *Hub) resolve(ctx context.Context, p *Principal, v *Vital) error {
 	if h.opt.Resolve == nil {
 		return nil
 	}
-	c := *v // the call may still have it when it was given up
-	resolved, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (Vital, error) {
-		err := h.opt.Resolve(ctx, *p, &c)
-		return c, err
-	})
+	resolved, err := resolved(ctx, h, p, *v, h.opt.Resolve)
 	if err == nil {
 		*v = resolved
 	}
 	return err
+}
+
+// resolveAlert has the host name the patient of an alert that is raised, cleared
+// or answered by a client, if it wants to.
+func (h *Hub) resolveAlert(ctx context.Context, p *Principal, ref AlertRef) (patient string, err error) {
+	if h.opt.ResolveAlert == nil {
+		return ref.Patient, nil
+	}
+	ref, err = resolved(ctx, h, p, ref, h.opt.ResolveAlert)
+	if err == nil && !validPatient(ref.Patient) {
+		err = ErrForbidden
+	}
+	return ref.Patient, err
+}
+
+// resolved calls f, which is the host's code, with a copy of v. The error is
+// ErrForbidden if f says so or ErrNotFound, else ErrUndecided.
+func resolved[T any](ctx context.Context, h *Hub, p *Principal, v T, f func(context.Context, Principal, *T) error) (T, error) {
+	v, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (T, error) {
+		c := v // the call may still have it when it was given up
+		err := f(ctx, *p, &c)
+		return c, err
+	})
+	switch {
+	case err == nil:
+		return v, nil
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrForbidden):
+		return v, ErrForbidden
+	}
+	h.stats.unresolved.Add(1)
+	if h.hostLogs.Allow() {
+		h.log.Error("carewire: it could not be resolved whose something is", "cause", causeOf(err))
+	}
+	return v, ErrUndecided
 }
 
 // vitalEntry makes the entry of a vital, or says why it is refused.

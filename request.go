@@ -73,6 +73,15 @@ func (c *conn) mistake(r *request, err error) {
 // and the alert that the request was about, as it is now.
 func (c *conn) carryOut(ctx context.Context, r *request) (members func(*encoder), a Alert, err error) {
 	switch r.Type {
+	case reqRaise:
+		r.Raise.Patient, err = c.hub.resolveAlert(ctx, c.principal(), AlertRef{Patient: r.Raise.Patient, Key: r.Raise.Key, Test: r.Raise.Test})
+	case reqClear, reqAnswer:
+		r.Ref.Patient, err = c.hub.resolveAlert(ctx, c.principal(), r.Ref)
+	}
+	if err != nil {
+		return nil, Alert{}, err
+	}
+	switch r.Type {
 	case reqUnwatch:
 		c.unwatch(r.Patients, r.Groups)
 	case reqRaise:

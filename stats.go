@@ -42,6 +42,7 @@ type Stats struct {
 	PagesMoot       uint64 // pages that were not sent, because nobody needed to be told any more when it was their turn
 	PolicyFailed    uint64 // calls of the Policy that failed
 	BadAddressees   uint64 // addressees that a Policy named in an unknown form
+	Unresolved      uint64 // vitals and alerts of which Resolve and ResolveAlert could not say whose they are
 	PagersHanging   int    // recipients for whom the Pager does not come back
 	AlertsUnheard   int    // open alerts whose present level has reached nobody, or that nobody is to be told of
 
@@ -105,7 +106,7 @@ func (h *histogram) snapshot() Histogram {
 // counters are the numbers behind Stats.
 type counters struct {
 	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
-	in, replaced, skipped, slow, readErrors, panics                    atomic.Uint64
+	in, replaced, skipped, slow, readErrors, panics, unresolved        atomic.Uint64
 	limits                                                             limitCounters
 	escalation                                                         escalationCounters
 	out, watches, waiting                                              atomic.Int64
@@ -119,7 +120,7 @@ func (h *Hub) Stats() Stats {
 		Handshakes: HandshakeCounts{Accepted: c.accepted.Load(), BadRequest: c.badRequest.Load(), Unauthenticated: c.unauthenticated.Load(),
 			Forbidden: c.forbidden.Load(), TooMany: c.tooMany.Load(), Failed: c.refused.Load()},
 		Watches: int(c.watches.Load()), EventsIn: c.in.Load(), EventsOut: uint64(c.out.Load()), Replaced: c.replaced.Load(),
-		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Delay: c.delay.snapshot(), Append: c.append.snapshot(),
+		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Unresolved: c.unresolved.Load(), Delay: c.delay.snapshot(), Append: c.append.snapshot(),
 	}
 	s.Signals, s.WavesIn, s.WavesOut, s.WavesLost = h.signals.count(), h.signals.in.Load(), h.signals.out.Load(), h.signals.dropped.Load()
 	hs := &s.Handshakes

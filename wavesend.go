@@ -101,7 +101,9 @@ func (c *conn) askWave(ctx context.Context, w *Wave) waveRight {
 	h := c.hub
 	again := func(d time.Duration) int64 { return later(h.ticks(), d) }
 	v := Vital{Patient: w.Patient, Code: w.Code, System: w.System, Device: w.Device, Site: w.Site, Test: w.Test}
-	if err := h.resolve(ctx, c.principal(), &v); err != nil || v.Patient == "" {
+	if err := h.resolve(ctx, c.principal(), &v); err != nil {
+		return waveRight{err: err, askAt: again(askAgain)}
+	} else if v.Patient == "" {
 		return waveRight{err: invalid("patient", "must be an ID"), askAt: again(askAgain)}
 	}
 	actions := []Action{ActionPublish}

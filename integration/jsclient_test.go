@@ -19,7 +19,7 @@ import (
 // clientDir is where the client for browsers is, a package of npm's.
 const clientDir = "../js/client"
 
-var needClientPackages = needed{"the packages of js/client (npm ci)", func() error {
+var needClientPackages = needed{"Node with its packages (npm ci in js/client)", func() error {
 	for _, dir := range []string{"ws", "playwright-core", "fake-indexeddb", "typescript", "esbuild", "publint", "vite"} {
 		if _, err := os.Stat(filepath.Join(clientDir, "node_modules", dir)); err != nil {
 			return err

@@ -182,6 +182,14 @@ ws.addEventListener("message", (m) => { const f = JSON.parse(m.data); console.lo
 	})
 }
 
+// The host serves a page of its own, at the address that it is given.
+func TestQuickstartPage(t *testing.T) {
+	need(t, needChromium)
+	r := process.Start(t, exec.Command(program(t, "quickstart"), "-addr", "127.0.0.1:0"))
+	match, _ := r.Log.Await(t, 0, `open (http://127\.0\.0\.1:\d+/)$`)
+	openBrowser(t).open("page", match[1]).shows("output", "72")
+}
+
 // And so does curl, without WebSocket.
 func TestReadmeCurl(t *testing.T) {
 	need(t, needed{"curl", func() error { _, err := exec.LookPath("curl"); return err }})

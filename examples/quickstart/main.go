@@ -1,10 +1,13 @@
 // Quickstart is the shortest complete host: it knows two people, keeps events
-// in memory, and publishes a heart rate each second.
+// in memory, publishes a heart rate each second, and serves a page that shows it.
 package main
 
 import (
 	"context"
+	"flag"
+	"io"
 	"log"
+	"net"
 	"net/http"
 	"time"
 
@@ -23,7 +26,15 @@ func authenticate(r *http.Request) (carewire.Principal, error) {
 	return carewire.Principal{}, carewire.ErrUnauthenticated
 }
 
+const page = `<!doctype html><meta charset="utf-8"><title>p-17</title><h1>p-17: <output>…</output> /min</h1><script type="module">
+const ws = new WebSocket(location.origin.replace("http", "ws") + "/carewire", ["carewire.v1", "carewire.bearer.bnVyc2UtdG9rZW4"]); // nurse-token
+ws.onopen = () => ws.send(JSON.stringify({type: "watch", req: "1", patients: ["p-17"]}));
+ws.onmessage = (m) => { const f = JSON.parse(m.data); if (f.vital) document.querySelector("output").value = f.vital.value; };
+</script>`
+
 func main() {
+	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
+	flag.Parse()
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil), nil)
 	if err != nil {
 		log.Fatal(err)
@@ -34,6 +45,12 @@ func main() {
 		}
 	}()
 	http.Handle("/carewire", hub)
-	server := http.Server{Addr: "127.0.0.1:8080", ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
-	log.Fatal(server.ListenAndServe())
+	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, page) })
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Printf("open http://%s/", listener.Addr())
+	server := http.Server{ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	log.Fatal(server.Serve(listener))
 }

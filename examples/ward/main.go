@@ -41,6 +41,11 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 0, "makes the simulated values reproducible; 0: other ones each time")
 	flag.BoolVar(&o.quiet, "quiet", false, "simulate no monitors")
 	flag.Float64Var(&step, "step", 30, "seconds until an alert that nobody accepts goes on to the next step")
+	flag.Func("audit", "file that the audit trail is appended to; without one it is not written", func(file string) error {
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		o.audit = carewire.NewSlogAuditor(slog.New(slog.NewTextHandler(f, nil)), nil)
+		return err
+	})
 	flag.Parse()
 	if o.seed == 0 {
 		o.seed = rand.Uint64()

@@ -32,7 +32,7 @@ type options struct {
 	quiet    bool
 	step     time.Duration
 	log      *slog.Logger
-	audit    carewire.Auditor // nil: into the log
+	audit    carewire.Auditor // nil: nowhere
 }
 
 // A ward is the whole host: a hospital's backend around a carewire.Hub.
@@ -53,7 +53,7 @@ type ward struct {
 func openWard(o options) (*ward, error) {
 	w := &ward{options: o, people: newPeople(o.patients), pager: &pager{log: o.log}}
 	if w.audit == nil {
-		w.audit = carewire.NewSlogAuditor(o.log, nil)
+		w.audit = carewire.NewSlogAuditor(slog.New(slog.DiscardHandler), nil)
 	}
 	store, err := w.openStore()
 	if err != nil {

@@ -63,6 +63,7 @@ var help = map[string]string{
 	"PagesSent":       "Pages that the Pager took.",
 	"PagesFailed":     "Pages that the Pager did not take.",
 	"PagesMoot":       "Pages that were not sent, because nobody needed to be told any more.",
+	"Unresolved":      "Vitals and alerts of which the host could not say whose they are.",
 	"PolicyFailed":    "Calls of the Policy that failed.",
 	"BadAddressees":   "Addressees that a Policy named in an unknown form.",
 	"PagersHanging":   "Recipients for whom the Pager does not come back.",
