@@ -9,9 +9,9 @@ replace (
 )
 
 require (
-	github.com/carewire/carewire v0.0.0
-	github.com/carewire/carewire/boltstore v0.0.0
-	github.com/carewire/carewire/pgstore v0.0.0
+	github.com/carewire/carewire v0.1.0
+	github.com/carewire/carewire/boltstore v0.1.0
+	github.com/carewire/carewire/pgstore v0.1.0
 	github.com/centrifugal/centrifuge v0.40.1
 	github.com/coder/websocket v1.8.15
 	github.com/gorilla/websocket v1.5.3

@@ -3,7 +3,7 @@ module github.com/carewire/carewire/boltstore
 go 1.26.0
 
 require (
-	github.com/carewire/carewire v0.0.0
+	github.com/carewire/carewire v0.1.0
 	github.com/stretchr/testify v1.12.1
 	go.etcd.io/bbolt v1.5.0
 )

@@ -3,9 +3,9 @@ module github.com/carewire/carewire/cmd
 go 1.26.0
 
 require (
-	github.com/carewire/carewire v0.0.0
-	github.com/carewire/carewire/boltstore v0.0.0
-	github.com/carewire/carewire/metrics/prom v0.0.0
+	github.com/carewire/carewire v0.1.0
+	github.com/carewire/carewire/boltstore v0.1.0
+	github.com/carewire/carewire/metrics/prom v0.1.0
 	github.com/coder/websocket v1.8.15
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3

@@ -3,9 +3,9 @@ module github.com/carewire/carewire/integration
 go 1.26.0
 
 require (
-	github.com/carewire/carewire v0.0.0
-	github.com/carewire/carewire/metrics/prom v0.0.0
-	github.com/carewire/carewire/pgstore v0.0.0
+	github.com/carewire/carewire v0.1.0
+	github.com/carewire/carewire/metrics/prom v0.1.0
+	github.com/carewire/carewire/pgstore v0.1.0
 	github.com/coder/websocket v1.8.15
 	github.com/gin-gonic/gin v1.12.0
 	github.com/go-chi/chi/v5 v5.5.0

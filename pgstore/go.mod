@@ -3,7 +3,7 @@ module github.com/carewire/carewire/pgstore
 go 1.26.0
 
 require (
-	github.com/carewire/carewire v0.0.0
+	github.com/carewire/carewire v0.1.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/stretchr/testify v1.12.1
 )

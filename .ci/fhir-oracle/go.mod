@@ -3,7 +3,7 @@ module github.com/carewire/carewire/fhir-oracle
 go 1.26.0
 
 require (
-	github.com/carewire/carewire v0.0.0
+	github.com/carewire/carewire v0.1.0
 	github.com/google/fhir/go v0.7.4
 )
 

@@ -3,11 +3,11 @@ module github.com/carewire/carewire/examples/ehr
 go 1.26.0
 
 require (
-	github.com/carewire/carewire v0.0.0
-	github.com/carewire/carewire/boltstore v0.0.0
-	github.com/carewire/carewire/metrics/prom v0.0.0
-	github.com/carewire/carewire/pgstore v0.0.0
-	github.com/carewire/carewire/smartauth v0.0.0
+	github.com/carewire/carewire v0.1.0
+	github.com/carewire/carewire/boltstore v0.1.0
+	github.com/carewire/carewire/metrics/prom v0.1.0
+	github.com/carewire/carewire/pgstore v0.1.0
+	github.com/carewire/carewire/smartauth v0.1.0
 	github.com/coder/websocket v1.8.15
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/jackc/pgx/v5 v5.13.0

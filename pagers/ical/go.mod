@@ -3,7 +3,7 @@ module github.com/carewire/carewire/pagers/ical
 go 1.26.0
 
 require (
-	github.com/carewire/carewire v0.0.0
+	github.com/carewire/carewire v0.1.0
 	github.com/emersion/go-ical v0.0.0-20250329121855-f41e73efc392
 	github.com/stretchr/testify v1.12.1
 	github.com/teambition/rrule-go v1.8.2
