@@ -308,8 +308,8 @@ func TestBalancedNodes(t *testing.T) {
 		var tabs []tab
 		for _, f := range fronts {
 			p := b.open(f.name, f.http()+"/#token=nurse-ada")
-			p.shows("#line", "Live")
-			p.shows("article.alert", "Everybody sees this")
+			p.shows(lineWord, "Live")
+			p.shows("#alerts li.row", "Everybody sees this")
 			tabs = append(tabs, p)
 		}
 		for _, w := range nodes[:2] { // the third goes on
@@ -317,8 +317,8 @@ func TestBalancedNodes(t *testing.T) {
 		}
 		raise(t, gateway, balanced, "after-kills", "One node is left")
 		for _, p := range tabs {
-			p.shows("article.alert", "One node is left")
-			p.shows("#line", "Live")
+			p.shows("#alerts li.row", "One node is left")
+			p.shows(lineWord, "Live")
 			p.shoot(p.name)
 		}
 	})

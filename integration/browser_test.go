@@ -97,10 +97,7 @@ func (p tab) shows(find, want string) {
 // alerts returns the IDs of the alerts that are shown, in order.
 func (p tab) alerts() (ids []string) {
 	p.t.Helper()
-	p.do(map[string]string{"do": "values", "tab": p.name, "find": "article.alert", "name": "data-id"}, &ids)
-	for i := range ids { // the patient's stands behind it
-		ids[i], _, _ = strings.Cut(ids[i], " ")
-	}
+	p.do(map[string]string{"do": "values", "tab": p.name, "find": "#alerts li.row", "name": "data-id"}, &ids)
 	slices.Sort(ids)
 	return ids
 }
@@ -147,10 +144,22 @@ func (p tab) shoot(name string) {
 	require.NotZero(p.t, info.Size())
 }
 
-// card finds the part of a patient's card that shows a vital sign.
+// The codes of what tiles show.
+var codes = map[string]string{"Heart rate": "8867-4", "SpO₂": "59408-5", "Pressure": "85354-9", "Temperature": "8310-5", "NEWS2": "1104051000000101"}
+
+// card finds the part of a patient's tile that shows a vital sign.
 func card(patient, label string) string {
-	return fmt.Sprintf(`article.patient[data-id="%s"] .vitals > div:has(dt:text-is("%s")) dd`, patient, label)
+	return fmt.Sprintf(`cw-patients cw-patient[patient="%s"] [data-code="%s"]`, patient, codes[label])
 }
+
+// row finds an alert in the list by what it says.
+func row(text string) string { return fmt.Sprintf(`#alerts li.row:has(.line2:text-is("%s"))`, text) }
+
+// The parts of the page that say how the line is.
+const (
+	lineWord = "#line p"
+	trouble  = "#trouble .bar"
+)
 
 // Two clinicians have the ward's page open in two tabs: numbers change, an alert
 // appears, one accepts it and the other sees who.
@@ -160,42 +169,52 @@ func TestBrowserTwoClinicians(t *testing.T) {
 	gateway := dial(t, w.url(), "gateway-1")
 	const patient = "p-13" // who has no simulated monitor
 	simple := b.open("simple", w.http()+"/simple#token=nurse-ada")
+	plain := b.open("plain", w.http()+"/elements#token=nurse-ada")
 	ada := b.open("ada", w.http()+"/#token=nurse-ada")
 	bell := b.open("bell", w.http()+"/#token=dr-bell")
 	for _, p := range []tab{ada, bell} {
-		p.shows("#line", "Live")
+		p.shows(lineWord, "Live")
 	}
 	ada.shows("#who", "Nurse Ada · clinician")
 	bell.shows("#who", "Dr. Bell · clinician")
 
 	publish(t, gateway, carewire.HeartRate.Of(patient, 71))
-	ada.shows(card(patient, "Heart rate"), "71 /min")
+	ada.shows(card(patient, "Heart rate"), "71")
 	publish(t, gateway, carewire.HeartRate.Of(patient, 72))
 	temp := carewire.BodyTemperature.Of(patient, 37)
 	temp.Value = "37.0"
 	publish(t, gateway, temp)
 	for _, p := range []tab{ada, bell} {
-		p.shows(card(patient, "Heart rate"), "72 /min")
-		p.shows(card(patient, "Temperature"), "37.0 °C")
+		p.shows(card(patient, "Heart rate"), "72")
+		p.shows(card(patient, "Temperature"), "37.0")
 		p.shows(card("p-01", "Heart rate"), "/min") // of the simulated monitor
 	}
 
 	// A pressure that is too high: the ward raises an alert.
 	publish(t, gateway, carewire.BloodPressure.Of(patient, 200, 110))
-	const alert = `article.alert:has(h3:text-is("Blood pressure high")):has-text("Max Ortiz")`
+	alert := row("BP sys 200 > 180 mmHg") + `:has-text("Max Ortiz")`
 	for _, p := range []tab{ada, bell} {
-		p.shows(alert, "200 mmHg, limit ≤ 180 mmHg, well at 170")
-		p.shows(alert, "Nobody has it")
-		p.shows(alert, "Told: Nurse Ada (level 1)")
+		p.shows(alert+" .accept", "Accept")
+		p.shows(alert, "told Nurse Ada")
+		p.shows("cw-banner section", "BP sys 200 > 180 mmHg")
+		p.shows(card(patient, "Pressure"), "> 180")
 	}
 	ada.shoot("alert")
-	ada.click(alert + ` button:text-is("Accept")`)
-	bell.shows(alert, "Nurse Ada has it, until ")
-	ada.shows(alert, "Nurse Ada has it, until ")
-	ada.shows(alert+" .buttons", "Release")
+	ada.click(alert + " .accept")
+	bell.shows(alert, "Nurse Ada has it until ")
+	ada.shows(alert, "You have it until ")
+	ada.shows(alert+" .accept", "Give back")
 	require.NotContains(t, strings.Join(bell.texts(alert+" button"), " "), "Accept", "Dr. Bell is offered what somebody else has")
-	ada.shows("#pages", "Nurse Ada, level 1: Blood pressure high (Max Ortiz)")
+	ada.click("#pageside summary")
+	ada.shows("#pages", "Nurse Ada, level 1: Blood pressure high")
 	ada.shoot("accepted")
+
+	// The page of 40 lines shows the same.
+	plain.shows("cw-line p", "Live")
+	plain.shows(card(patient, "Temperature"), "37.0")
+	plain.shows(`cw-alerts li.row:has-text("Max Ortiz")`, "You have it until ")
+	plain.shoot("elements")
+	require.Empty(t, plain.said())
 
 	// It is over, and goes from both screens.
 	publish(t, gateway, carewire.BloodPressure.Of(patient, 120, 80))
@@ -209,8 +228,8 @@ func TestBrowserTwoClinicians(t *testing.T) {
 		need(t, needPython)
 		device := startPython(t, "../examples/python/device.py", "--url", w.url(), "--patient", patient)
 		process.Poll(t, process.Patience, func() (bool, string) { // the screen may be behind
-			said, got := device.Out.String(), bell.texts(card(patient, "Heart rate"))
-			shown, _, _ := strings.Cut(strings.Join(got, ""), " /min")
+			said, got := device.Out.String(), bell.texts(card(patient, "Heart rate")+" .value")
+			shown := strings.Join(got, "")
 			return shown != "72" && strings.Contains("\n"+said, "\n"+shown+" /min is number"), fmt.Sprintf("%q, and the device says\n%s", got, said)
 		})
 	})
@@ -237,16 +256,20 @@ func TestBrowserPatient(t *testing.T) {
 	rosa := b.open("rosa", w.http()+"/#token=rosa")
 	ada := b.open("ada", w.http()+"/#token=nurse-ada")
 	rosa.shows("#who", "Rosa Alvarez · patient")
-	require.Equal(t, 1, len(rosa.texts("article.patient")), "a patient sees others")
-	rosa.click(`#feelings button:text-is("In pain")`)
-	rosa.click(`#call`)
-	ada.shows(card("p-01", "Feels"), "In pain")
-	const call = `article.alert:has(h3:text-is("Patient calls a nurse"))`
+	require.Empty(t, rosa.texts("cw-patient article"), "a patient sees others")
+	rosa.click(`#call [data-feel="pain"]`)
+	rosa.shows("#call .ask", "Shall I call a nurse?")
+	rosa.click("#call [data-yes]")
+	rosa.shows("#call .status", "The nurses have been called")
+	ada.click(`cw-patient[patient="p-01"] h3 button`)
+	ada.shows(`#drawer cw-number[code="feeling"] dl`, "In pain")
+	call := row("Patient is in pain and calls a nurse")
 	ada.shows(call, "Rosa Alvarez")
-	ada.click(call + ` button:text-is("Accept")`)
-	rosa.shows(call, "Nurse Ada has it")
+	ada.click(call + " .accept")
+	rosa.shows("#call .status", "Nurse Ada is coming.")
 	rosa.shoot("patient")
-	rosa.click(call + ` button:text-is("I am fine now")`)
+	ada.shoot("drawer")
+	rosa.click("#call .off")
 	for _, p := range []tab{rosa, ada} {
 		process.Poll(t, process.Patience, func() (bool, string) { texts := p.texts(call); return len(texts) == 0, fmt.Sprint(texts) })
 		require.Empty(t, p.said(), "%s wrote to its console", p.name)
@@ -341,10 +364,10 @@ func (p *proxy) mend() {
 func TestBrowserComesBack(t *testing.T) {
 	b := openBrowser(t)
 	w := openWard(t, "-quiet")
-	line := openProxy(t, "tcp", w.addr)
+	way := openProxy(t, "tcp", w.addr)
 	gateway := dial(t, w.url(), "gateway-1")
-	bell := b.open("bell", "http://"+line.listener.Addr().String()+"/#token=dr-bell")
-	bell.shows("#line", "Live")
+	bell := b.open("bell", "http://"+way.listener.Addr().String()+"/#token=dr-bell")
+	bell.shows(lineWord, "Live")
 
 	var open []string
 	raised := func(n int) {
@@ -367,28 +390,28 @@ func TestBrowserComesBack(t *testing.T) {
 			got := bell.alerts()
 			return slices.Equal(got, open), fmt.Sprintf("shown are %v, open %v", got, open)
 		})
-		bell.shows("#alerts-title", fmt.Sprintf("(%d)", len(open)))
+		bell.shows("#alerts h3", fmt.Sprintf("(%d)", len(open)))
 	}
 	raised(3)
 	same()
 	for range 3 {
-		line.cut()
-		bell.shows("#stale", "The connection is lost")
+		way.cut()
+		bell.shows(trouble, "The connection is lost")
 		raised(4)
 		publish(t, gateway, carewire.HeartRate.Of("p-13", float64(60+len(open))))
-		line.mend()
-		bell.shows("#line", "Live")
-		bell.shows(card("p-13", "Heart rate"), fmt.Sprintf("%d /min", 60+len(open)))
+		way.mend()
+		bell.shows(lineWord, "Live")
+		bell.shows(card("p-13", "Heart rate"), fmt.Sprint(60+len(open)))
 		same()
-		process.Poll(t, process.Patience, func() (bool, string) { return len(bell.texts("#stale")) == 0, "the warning goes" })
-		require.Empty(t, bell.texts(".notcurrent"))
+		process.Poll(t, process.Patience, func() (bool, string) { return len(bell.texts(trouble)) == 0, "the warning goes" })
+		require.Empty(t, bell.texts("cw-patient article.away"))
 	}
-	line.cut() // and at once again, in the midst of raising
+	way.cut() // and at once again, in the midst of raising
 	raised(2)
-	line.mend()
+	way.mend()
 	raised(2)
-	line.cut()
-	line.mend()
+	way.cut()
+	way.mend()
 	raised(2)
 	same()
 	bell.shoot("back")

@@ -48,12 +48,12 @@ func TestGatewayReadme(t *testing.T) {
 	}
 	page := openBrowser(t).open("page", "http://"+addr+"/#token=nurse-ada")
 	require.Contains(t, run(0), "MSA|AA|1\r")
-	page.shows("main", "p-17")
+	page.shows("cw-patients article", "p-17")
 	require.Contains(t, run(1), "MSA|AA|2\r")
-	page.shows("main", "72")
+	page.shows("cw-patients article", "72")
 	require.Contains(t, run(1), "MSA|AA|2\r", "the same again")
 	require.Contains(t, run(2), "201 Created")
-	page.shows("main", "75")
+	page.shows("cw-patients article", "75")
 	history := run(3)
 	require.Equal(t, 2, strings.Count(history, `"fullUrl"`), history)
 	require.Contains(t, history, `"value":72`)
@@ -110,10 +110,10 @@ func TestGatewaysLookTheSame(t *testing.T) {
 		}
 		page := b.open(language, "http://"+addr+"/#token=nurse-ada")
 		page.shows(card("p-17", "Pressure"), "121/79")
-		page.shows("article.alert", "Oxygen saturation low")
+		page.shows("#alerts .line2", "SpO₂ 88 < 90")
 		pages = append(pages, page)
 	}
-	for _, find := range []string{"article.patient h3", "article.patient dt", "article.patient dd > span", "article.alert h3"} {
+	for _, find := range []string{"cw-patients h3", "cw-patients dt", "cw-patients .value", "#alerts .line2"} {
 		one, two := pages[0].texts(find), pages[1].texts(find)
 		require.NotEmpty(t, one, find)
 		require.Equal(t, one, two, find)

@@ -18,13 +18,16 @@ func TestBrowserLimits(t *testing.T) {
 	w := openWard(t, "-seed", "1", "-quiet", "-step", "600")
 	gateway := dial(t, w.url(), "gateway-1")
 	const patient, dialog, high = "p-13", "#limits", `#limits [data-rule="bp-high"]`
-	button := func(id string) string { return `article.patient[data-id="` + id + `"] button:text-is("Limits")` }
+	limits := func(p tab, id string) {
+		p.click(`cw-patient[patient="` + id + `"] h3 button`)
+		p.click("#drawer-limits")
+	}
 	ada := b.open("ada", w.http()+"/#token=nurse-ada")
 	bell := b.open("bell", w.http()+"/#token=dr-bell")
-	screen := b.open("screen", w.http()+"/#token=screen-5")
+	screen := b.open("screen", w.http()+"/?view=desk#token=screen-5")
 	rosa := b.open("rosa", w.http()+"/#token=rosa")
 
-	ada.click(button(patient))
+	limits(ada, patient)
 	ada.shows("#limits-title", "Limits of Max Ortiz")
 	ada.shows(high+" summary", "◆ Medium above 180 mmHg")
 	ada.shows(high+" summary", "As usual")
@@ -53,17 +56,18 @@ func TestBrowserLimits(t *testing.T) {
 	ada.click(`#limits button:text-is("Done")`)
 
 	// A colleague sees whose it is, and the alert explains itself.
-	bell.click(button(patient))
+	limits(bell, patient)
 	bell.shows(high+" summary", "◆ Medium above 150 mmHg")
 	bell.shows(high+" summary", ": after surgery")
 	bell.click(`#limits button:text-is("Done")`)
 	process.Poll(t, process.Patience, func() (bool, string) { // it counts within seconds
 		publish(t, gateway, carewire.BloodPressure.Of(patient, 160, 80))
-		texts := bell.texts(`article.alert`)
+		texts := bell.texts("#alerts li.row")
 		return len(texts) > 0, "the alert"
 	})
-	bell.shows("article.alert h3", "Blood pressure high (limit of this patient, set by Nurse Ada: after surgery)")
-	bell.shows("article.alert", "160 mmHg, limit ≤ 150 mmHg, well at 140")
+	bell.click(row("BP sys 160 > 150 mmHg") + " .more")
+	bell.shows("#alerts .long", "Blood pressure high (limit of this patient, set by Nurse Ada: after surgery)")
+	bell.shows("#alerts .long", "≤ 150 mmHg, well at 140")
 
 	// The tile says why there is no score.
 	for _, p := range []tab{ada, screen} {
@@ -77,16 +81,16 @@ func TestBrowserLimits(t *testing.T) {
 	ada.shoot("scores")
 
 	// A screen shows limits, and has no form; a patient has neither.
-	screen.click(button("p-01"))
+	limits(screen, "p-01")
 	screen.shows(dialog+` [data-rule="bp-high"] summary`, "180 mmHg")
 	screen.click(dialog + ` [data-rule="bp-high"] summary`)
 	require.Empty(t, screen.texts("#limits-list form"))
-	rosa.shows("#line", "Live")
-	rosa.shows("article.patient", "Heart rate")
-	require.Empty(t, rosa.texts(button("p-01")))
+	rosa.shows(lineWord, "Live")
+	rosa.shows("#own dl", "Heart rate")
+	require.Empty(t, rosa.texts("#drawer-limits"))
 
 	// Back to what is usual, with a reason.
-	bell.click(button(patient))
+	limits(bell, patient)
 	bell.click(high + " summary")
 	bell.fill(high+" .reason", "well again")
 	bell.click(high + ` button:text-is("As usual")`)

@@ -18,8 +18,10 @@ import (
 func (p tab) shown() string {
 	p.t.Helper()
 	var patients []string
-	p.do(map[string]string{"do": "values", "tab": p.name, "find": "article.patient", "name": "data-id"}, &patients)
-	return fmt.Sprint(patients, p.texts("article.patient dd span"), p.alerts(), p.texts("article.alert h3 ~ p:nth-of-type(3)"), p.texts("#notices li p:nth-of-type(2)"))
+	p.do(map[string]string{"do": "values", "tab": p.name, "find": "cw-patients cw-patient", "name": "patient"}, &patients)
+	alerts := p.texts("#alerts .line2")
+	slices.Sort(alerts) // what is mine for one is another's for the other
+	return fmt.Sprint(patients, p.texts("cw-patient .value"), p.alerts(), alerts, p.texts("#notices li p:nth-child(2)"))
 }
 
 // same waits until two pages show the same, which is never nothing.
@@ -66,34 +68,33 @@ func TestBrowserTwoWards(t *testing.T) {
 	bell := b.open("bell", two.http()+"/#token=dr-bell")
 	rosa := b.open("rosa", two.http()+"/#token=rosa")
 	for _, p := range []tab{ada, bell, rosa} {
-		p.shows("#line", "Live")
+		p.shows(lineWord, "Live")
 	}
 	same(t, ada, bell)
 
 	// An alert through one ward, an answer at the other.
 	gateway := dial(t, two.url(), "gateway-1")
 	publish(t, gateway, carewire.BloodPressure.Of("p-13", 200, 110))
-	const pressure = `article.alert:has(h3:text-is("Blood pressure high")):has-text("Max Ortiz")`
+	pressure := row("BP sys 200 > 180 mmHg") + `:has-text("Max Ortiz")`
 	for _, p := range []tab{ada, bell} {
-		p.shows(pressure, "Nobody has it")
+		p.shows(pressure+" .accept", "Accept")
 	}
 	same(t, ada, bell)
-	ada.click(pressure + ` button:text-is("Accept")`)
-	for _, p := range []tab{ada, bell} {
-		p.shows(pressure, "Nurse Ada has it, until ")
-	}
+	ada.click(pressure + " .accept")
+	ada.shows(pressure, "You have it until ")
+	bell.shows(pressure, "Nurse Ada has it until ")
 
 	// A patient writes, and is read.
-	rosa.click("#write")
-	rosa.fill("#ask-text", "May I get up?")
-	rosa.click("#ask-yes")
+	rosa.fill("#own-messages textarea", "May I get up?")
+	rosa.click("#own-messages button[type=submit]")
 	for _, p := range []tab{ada, bell} {
 		p.shows("#notices li", "May I get up?")
 	}
 	ada.click(`#notices li:has-text("May I get up?") button:text-is("Read")`)
-	for _, p := range []tab{ada, bell, rosa} {
-		p.shows("#notices li", "Read by Nurse Ada")
+	for _, p := range []tab{ada, bell} {
+		p.shows("#notices li", "read by Nurse Ada")
 	}
+	rosa.shows("#own-messages li", "read by Nurse Ada")
 	same(t, ada, bell)
 
 	// One ward simulates the monitors, with a gateway for each group, not both.
@@ -113,13 +114,13 @@ func TestBrowserTwoWards(t *testing.T) {
 	// The first ward, which has the monitors, is killed while nobody accepts.
 	open := raise(t, gateway, "p-12", "unaccepted", "Nobody accepts this")
 	one.kill()
-	ada.shows("#stale", "The connection is lost")
+	ada.shows(trouble, "The connection is lost")
 	ada.shoot("killed")
 	process.Poll(t, process.Patience, func() (bool, string) { return gateways(two) == 3, "the second ward takes over the monitors" })
-	bell.shows("article.alert h3", "Nobody accepts this")
-	bell.shows("#line", "Live")
-	require.Empty(t, bell.texts("#stale"))
-	require.Empty(t, bell.texts(".notcurrent"))
+	bell.shows("#alerts .line2", "Nobody accepts this")
+	bell.shows(lineWord, "Live")
+	require.Empty(t, bell.texts(trouble))
+	require.Empty(t, bell.texts("cw-patient article.away"))
 	reader := dial(t, two.url(), "nurse-ada")
 	told := map[int]int{} // how often a level is recorded as told
 	reaches := func(want int) {
@@ -140,12 +141,14 @@ func TestBrowserTwoWards(t *testing.T) {
 
 	// It comes back, and its page by itself.
 	one.start()
-	ada.shows("#line", "Live")
-	process.Poll(t, process.Patience, func() (bool, string) { return len(ada.texts("#stale, .notcurrent")) == 0, "the warning goes" })
+	ada.shows(lineWord, "Live")
+	process.Poll(t, process.Patience, func() (bool, string) {
+		return len(ada.texts(trouble+", cw-patient article.away")) == 0, "the warning goes"
+	})
 	same(t, ada, bell)
 	reaches(3)
-	bell.click(`article.alert:has(h3:text-is("Nobody accepts this")) button:text-is("Accept")`)
-	ada.shows(`article.alert:has(h3:text-is("Nobody accepts this"))`, "Dr. Bell has it, until ")
+	bell.click(row("Nobody accepts this") + " .accept")
+	ada.shows(row("Nobody accepts this"), "Dr. Bell has it until ")
 	same(t, ada, bell)
 	ada.shoot("two-wards")
 	bell.resize(390)

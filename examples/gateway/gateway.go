@@ -12,7 +12,7 @@ import (
 	"github.com/carewire/carewire/examples/ward/page"
 	"github.com/carewire/carewire/fhir"
 	"github.com/carewire/carewire/hl7v2"
-	"github.com/carewire/carewire/js/client"
+	"github.com/carewire/carewire/js/elements"
 	"github.com/carewire/carewire/rules"
 )
 
@@ -123,7 +123,7 @@ func (g *gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/carewire", g.hub)
 	mux.Handle("/fhir/", http.StripPrefix("/fhir", g.fhir))
-	mux.Handle("GET /client.js", client.Handler())
+	mux.Handle("GET /elements.js", elements.Handler())
 	mux.Handle("/", secured(http.FileServerFS(page.Files)))
 	mux.HandleFunc("GET /ward", known(func(u carewire.Principal) any {
 		return map[string]any{"me": u.ID, "groups": u.Groups, "patients": g.census.all(), "names": map[string]string{}, "system": u.Role == carewire.RoleClinician}
@@ -143,8 +143,8 @@ func (g *gateway) handler() http.Handler {
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		h := rw.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "+
-			"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
+			"manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		next.ServeHTTP(rw, r)

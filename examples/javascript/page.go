@@ -1,5 +1,5 @@
-// Package javascript holds two pages: the four steps of a client in a browser,
-// which the ward example serves at /simple, and one that uses the client.
+// Package javascript holds pages that the ward example serves: the four steps of a
+// client in a browser at /simple, one that uses the client, and one of elements.
 package javascript
 
 import _ "embed"
@@ -14,3 +14,8 @@ var Page []byte
 //
 //go:embed wave.html
 var Wave []byte
+
+// Ward is a ward of nothing but elements. The ward example serves it at /elements.
+//
+//go:embed ward.html
+var Ward []byte

@@ -141,6 +141,6 @@ func (w *ward) greet(out io.Writer, host string) {
 	say(`  curl --silent --no-buffer --include --http1.1 --max-time 3 --output - -H "Authorization: Bearer nurse-ada" \
     -H "Connection: Upgrade" -H "Upgrade: websocket" -H "Sec-WebSocket-Version: 13" \
     -H "Sec-WebSocket-Key: $(head -c 16 /dev/urandom | base64)" http://%s/carewire`, host)
-	say("  open http://%s/simple for the shortest page, /wave#token=nurse-ada for an electrocardiogram\n", host)
+	say("  open http://%s/simple for the shortest page, /wave#token=nurse-ada for an electrocardiogram, /elements#token=nurse-ada for a ward of 40 lines\n", host)
 	say("Ctrl-C ends it.")
 }

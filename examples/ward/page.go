@@ -11,27 +11,26 @@ import (
 	"github.com/carewire/carewire/examples/ward/page"
 	"github.com/carewire/carewire/js/ble"
 	"github.com/carewire/carewire/js/client"
+	"github.com/carewire/carewire/js/elements"
 	"github.com/carewire/carewire/rules"
 )
 
 // servePage serves the page, and the little it needs beside the Hub: the names
 // of those its user may see, and the pages that went out.
 func (w *ward) servePage(mux *http.ServeMux) {
-	mux.Handle("/", secured("default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "+
-		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'", http.FileServerFS(page.Files)))
+	mux.Handle("/", secured("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
+		"manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", http.FileServerFS(page.Files)))
 	mux.Handle("GET /client.js", client.Handler())
+	mux.Handle("GET /elements.js", elements.Handler())
 	mux.Handle("GET /waves.js", client.Waves())
 	mux.Handle("GET /ble.js", ble.Handler())
-	mux.Handle("GET /wave", secured("default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
-		http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			rw.Header().Set("Content-Type", "text/html; charset=utf-8")
-			rw.Write(javascript.Wave)
-		})))
-	mux.Handle("GET /simple", secured("default-src 'none'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
-		http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			rw.Header().Set("Content-Type", "text/html; charset=utf-8")
-			rw.Write(javascript.Page)
-		})))
+	for path, text := range map[string][]byte{"/simple": javascript.Page, "/wave": javascript.Wave, "/elements": javascript.Ward} {
+		mux.Handle("GET "+path, secured("default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'",
+			http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Content-Type", "text/html; charset=utf-8")
+				rw.Write(text)
+			})))
+	}
 	mux.HandleFunc("GET /ward", w.known(func(_ *http.Request, u carewire.Principal) (any, error) {
 		return map[string]any{"me": u.ID, "groups": append([]string{}, u.Groups...), "patients": w.people.of(u), "names": w.people.names(u),
 			"system": slices.Contains(u.Patients, carewire.SystemPatient), "limits": u.Role == carewire.RoleClinician || u.Role == carewire.RoleViewer}, nil

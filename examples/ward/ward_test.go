@@ -208,8 +208,8 @@ func TestWardServes(t *testing.T) {
 		holds       string
 	}{
 		{"/", "", 200, "<title>Ward</title>"},
-		{"/page.js", "", 200, "client.js"},
-		{"/client.js", "", 200, "createClient"},
+		{"/page.js", "", 200, "elements.js"},
+		{"/elements.js", "", 200, "cw-alerts"},
 		{"/simple", "", 200, "new WebSocket"},
 		{"/healthz", "", 200, ""},
 		{"/readyz", "", 200, ""},

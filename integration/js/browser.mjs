@@ -36,7 +36,10 @@ async function carry(c) {
   }
   case "texts": return await tab.page.locator(c.find).filter({visible: true}).allInnerTexts();
   case "values": return await tab.page.locator(c.find).evaluateAll((all, name) => all.map((e) => e.getAttribute(name) ?? ""), c.name);
-  case "click": return await tab.page.locator(c.find).click();
+  case "click": {
+    await tab.page.locator(c.find).click();
+    return await tab.page.mouse.move(0, 0); // a list holds its rows while a pointer is in it
+  }
   case "fill": return await tab.page.locator(c.find).fill(c.text);
   case "run": return void await tab.page.addScriptTag({content: c.script});
   case "said": return tab.said;

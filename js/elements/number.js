@@ -7,6 +7,7 @@ export const numberStyles = `
   .number { position: relative; min-width: 0; padding: .1rem .3rem; border-radius: .35rem; border: 2px solid transparent; }
   .number dt { font-size: var(--cw-label-size, .875rem); color: var(--soft); white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
   .number dd { font-size: var(--cw-number-size, 1.5rem); line-height: 1.15; font-weight: 620; white-space: nowrap; }
+  .number dd > span:first-child { position: absolute; inset-block-start: 0; inset-inline-end: .3rem; font-size: 1.1rem; }
   .number .unit { font-size: .8em; font-weight: 400; color: var(--soft); margin-inline-start: .2em; }
   .number small { display: block; font-size: .875rem; font-weight: 600; color: var(--soft); white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
   .number.marked { background: var(--tone); color: var(--on-tone); } .number.marked :is(dt, .unit, small) { color: inherit; }

@@ -5,5 +5,5 @@ import "embed"
 
 // Files are what a browser asks for.
 //
-//go:embed *.html *.css *.js
+//go:embed *.html *.css *.js *.json *.svg
 var Files embed.FS
