@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/carewire/carewire v0.1.0
+	github.com/carewire/carewire/examples v0.1.0
 	github.com/carewire/carewire/metrics/prom v0.1.0
 	github.com/carewire/carewire/pgstore v0.1.0
 	github.com/coder/websocket v1.8.15
@@ -53,7 +54,7 @@ require (
 	golang.org/x/arch v0.22.0 // indirect
 	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/net v0.59.0 // indirect
-	golang.org/x/sync v0.22.0 // indirect
+	golang.org/x/sync v0.23.0 // indirect
 	golang.org/x/sys v0.48.0 // indirect
 	golang.org/x/text v0.42.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
@@ -62,6 +63,8 @@ require (
 
 replace (
 	github.com/carewire/carewire => ../
+	github.com/carewire/carewire/boltstore => ../boltstore
+	github.com/carewire/carewire/examples => ../examples
 	github.com/carewire/carewire/metrics/prom => ../metrics/prom
 	github.com/carewire/carewire/pgstore => ../pgstore
 )
