@@ -694,7 +694,7 @@ func TestResendOverTwoNodes(t *testing.T) {
 		l.say("bind-with-token " + one.token("nurse", id))
 		l.next("handshake")
 		for i := range 4 {
-			_, err := two.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", float64(70+i)))
+			_, err := one.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", float64(70+i)))
 			require.NoError(t, err)
 			require.Equal(t, []int{i + 1}, l.next(typeEvent).numbers)
 		}
@@ -710,7 +710,7 @@ func TestResendOverTwoNodes(t *testing.T) {
 		}
 		require.Equal(t, 404, two.do("gateway", "GET", "Subscription/"+id+"/$resend", "").Code)
 		time.Sleep(5 * resendLook)
-		_, err := two.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 80))
+		_, err := one.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 80))
 		require.NoError(t, err)
 		require.Equal(t, []int{5}, l.next(typeEvent).numbers, "nothing more was sent again")
 	})
