@@ -42,6 +42,7 @@ type host struct {
 	settings
 	hub    *carewire.Hub
 	wards  *wards
+	rights *access
 	people *signIn
 	judge  *rules.Judge
 	fhir   *fhir.Server
@@ -60,19 +61,19 @@ func newHost(ctx context.Context, s settings, store carewire.Store) (*host, erro
 	h.people = &signIn{tokens: tokens, secure: !s.demo, sessions: make(map[string]carewire.Principal), oauth: oauth2.Config{
 		ClientID: s.clientID, ClientSecret: s.clientSecret, RedirectURL: s.base + "/callback", Scopes: []string{"openid"},
 		Endpoint: oauth2.Endpoint{AuthURL: s.issuer + "/authorize", TokenURL: s.issuer + "/token"}}}
+	h.rights = &access{ready: make(chan struct{}), wards: h.wards}
 	pager, err := h.pager(s.gateway, s.secret)
 	if err != nil {
 		return nil, err
 	}
-	rights := &access{ready: make(chan struct{}), wards: h.wards}
 	h.hub, err = carewire.New(h.people, store, &carewire.Options{
-		Authorizer: rights, Directory: h.wards, Person: person, Policy: h.wards.policy(s.step), Pager: pager, Logger: s.log,
+		Authorizer: h.rights, Directory: h.wards, Person: person, Policy: h.wards.policy(s.step), Pager: pager, Logger: s.log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	rights.hub, h.wards.changed = h.hub, h.hub.MembersChanged
-	close(rights.ready)
+	h.rights.hub, h.wards.changed = h.hub, h.hub.MembersChanged
+	close(h.rights.ready)
 	return h, cmp.Or(h.addRules(ctx), h.addInterfaces(store))
 }
 

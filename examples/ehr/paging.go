@@ -48,6 +48,11 @@ func (h *host) pager(gateway string, secret []byte) (carewire.Pager, error) {
 		return nil, err
 	}
 	webhook := &pagers.Webhook{URL: gateway, Secret: secret, OnReply: func(ctx context.Context, p carewire.Page, reply pagers.Reply) error {
+		select {
+		case <-h.rights.ready: // what was open before is paged while the Hub is being made
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		by, err := person(ctx, reply.By)
 		if err != nil {
 			return err
