@@ -25,6 +25,10 @@ func (b *backlog) push(ev Event) { b.events.PushBack(&ev) }
 // pushVital is push; an older vital of the same key goes.
 func (b *backlog) pushVital(ev Event) {
 	key := keyOf(&ev)
+	if old := b.newest[key]; ev.Vital.Replaces != "" && (old == nil || old.Value.(*Event).Vital.ID != ev.Vital.Replaces) {
+		b.push(ev)
+		return
+	}
 	if old := b.newest[key]; old != nil {
 		if !TakesPlace(orderedBy(ev.Vital), ev.Vital.Received, orderedBy(old.Value.(*Event).Vital)) { // a late one, which replaces nothing
 			b.push(ev)

@@ -101,7 +101,8 @@ func openCursor(e *Entry) string { return e.Patient + " " + e.Key }
 // not authorised.
 //
 // The errors are a *ValidationError, and ErrUnavailable if the Store cannot be
-// read. What the Store has damaged is left out.
+// read. What the Store has damaged is left out, and so is a vital that was
+// withdrawn.
 func (h *Hub) Latest(ctx context.Context, patient string) ([]Event, Head, error) {
 	if !validPatient(patient) {
 		return nil, Head{}, invalid("patient", "must be an ID")
@@ -120,5 +121,5 @@ func (h *Hub) Latest(ctx context.Context, patient string) ([]Event, Head, error)
 			events = append(events, ev)
 		}
 	}
-	return events, head, nil
+	return withoutWithdrawn(events), head, nil
 }

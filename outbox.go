@@ -394,7 +394,7 @@ func (o *outbox) account() {
 // if it is f that is the older one, and not worth sending any more. What is being
 // written stays: else what comes late in a turn would never get its turn.
 func (w *watch) replace(f *frame) bool {
-	for i := w.turn; i < len(w.queue); i++ {
+	for i := w.turn; i < len(w.queue) && f.entry.Key != ""; i++ {
 		q := w.queue[i]
 		if !q.droppable || q.entry.Key != f.entry.Key {
 			continue

@@ -66,9 +66,12 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 		jobs = jobs[:0]
 	}
 	for i := range vitals {
+		if vitals[i].Replaces != "" {
+			submit() // it may replace one of those before it
+		}
 		e, err := Entry{}, unresolved[i]
 		if err == nil {
-			e, err = h.vitalEntry(p, &vitals[i], rights, ages, now)
+			e, err = h.vitalEntry(ctx, p, &vitals[i], rights, ages, now)
 		}
 		if err != nil {
 			finish(i, PublishResult{Err: err})
@@ -167,7 +170,7 @@ func resolved[T any](ctx context.Context, h *Hub, p *Principal, v T, f func(cont
 }
 
 // vitalEntry makes the entry of a vital, or says why it is refused.
-func (h *Hub) vitalEntry(p *Principal, v *Vital, rights map[string]error, ages map[string]AgeClass, now time.Time) (Entry, error) {
+func (h *Hub) vitalEntry(ctx context.Context, p *Principal, v *Vital, rights map[string]error, ages map[string]AgeClass, now time.Time) (Entry, error) {
 	sender := host
 	if p != nil {
 		sender = p.ID
@@ -184,12 +187,23 @@ func (h *Hub) vitalEntry(p *Principal, v *Vital, rights map[string]error, ages m
 		v.encode(&e)
 		sum = digest(e.b)
 	}
+	made := Entry{Patient: v.Patient, Kind: KindVital, Audience: AudienceAll, Sender: sender, ID: v.ID, Sum: sum, Received: now}
+	if v.Replaces == "" {
+		made.Key = v.key()
+	} else if err := v.Validate(); err != nil {
+		return Entry{}, err
+	} else if err := h.replacing(ctx, sender, v, &made); err != nil {
+		return Entry{}, err
+	}
 	at, err := v.accept(now, ages[v.Patient])
 	if err != nil {
 		return Entry{}, err
 	}
+	if made.Time.IsZero() {
+		made.Time = at
+	}
 	e := encoder{b: make([]byte, 0, 224)}
 	v.encode(&e)
-	return Entry{Patient: v.Patient, Kind: KindVital, Key: v.key(), Audience: AudienceAll, Sender: sender, ID: v.ID, Sum: sum,
-		Time: at, Received: now, Data: e.b}, nil
+	made.Data = e.b
+	return made, nil
 }

@@ -26,7 +26,7 @@ type Vital struct {
 	Absent     AbsentReason  // why there is no value
 	Quality    []Quality     // what is known against or for it
 	Status     VitalStatus   // "" is final
-	Replaces   string        // the ID of the Vital that this one corrects or withdraws
+	Replaces   string        // the ID of the Vital that this one corrects or withdraws; the same sender's, of the same patient, and there
 	ID         string        // vital_id: the sender's own ID of this measurement; by it a retry is recognised
 	Time       time.Time     // when it was measured, by the device's clock; zero: when received
 	Received   time.Time     // when the Hub took it in; set by the Hub

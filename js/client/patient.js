@@ -93,7 +93,9 @@ export class Patient {
     const key = [v.code, v.system ?? "loinc", v.device, v.site, v.test].join(" "), old = this.vitals.get(key);
     const received = Date.parse(v.received ?? "");
     v.at = v.quality?.includes("clock") ? received : Math.min(Date.parse(v.time ?? ""), received);
-    if (!old || v.at >= old.at || old.at > received) this.vitals.set(key, v); // a late one does not take the place of a newer one
+    const replaces = v.replaces && (old?.vital_id === v.replaces || old?.replaces === v.replaces);
+    if (old && !replaces && v.at < old.at && old.at <= received) return; // a late one does not take the place of a newer one
+    if (v.status === "entered-in-error") this.vitals.delete(key); else this.vitals.set(key, v);
   }
 
   /** @param {import("./types.js").Alert} a */

@@ -1,0 +1,70 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// replacing finds the vital that v corrects or withdraws, of the same sender. It
+// completes v and the entry that is made of it: v takes the place of the newest of
+// its key if that is the one, and else joins the log as the state of nothing.
+func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e *Entry) error {
+	if err := h.wasSent(ctx, v.Patient, sender, v.Replaces); err != nil {
+		return err
+	}
+	latest, _, err := h.store.Latest(ctx, v.Patient)
+	if err != nil {
+		return unavailable(err)
+	}
+	for i := range latest {
+		n := &latest[i]
+		if n.Kind != KindVital {
+			continue
+		}
+		var was Vital
+		replaced := n.Sender == sender && was.UnmarshalJSON(n.Data) == nil && (was.ID == v.Replaces || was.Replaces == v.Replaces)
+		switch {
+		case replaced && n.Key != v.key():
+			return invalid("replaces", "is of another measurement")
+		case replaced:
+			e.Key, e.Time = n.Key, n.Time
+			if v.Time.IsZero() {
+				v.Time = was.Time
+			}
+			return nil
+		case n.Key == v.key() && !v.Time.IsZero() && v.Time.After(n.Time):
+			return invalid("time", "is later than that of the newest, which is another one")
+		}
+	}
+	if v.Time.IsZero() {
+		return invalid("time", "required, for it is not the newest that is replaced")
+	}
+	return nil
+}
+
+// wasSent reports with nil that a patient's log holds an event of a sender with an
+// ID. The Store looks at IDs before revisions: an entry with a revision that cannot
+// be is never appended, and refused for its ID if that is known.
+func (h *Hub) wasSent(ctx context.Context, patient, sender, id string) error {
+	_, err := h.append(ctx, Entry{Patient: patient, Kind: KindVital, Rev: 1 << 40, Audience: AudienceNamed, Sender: sender, ID: id,
+		Time: time.Unix(0, 0), Received: h.now(), Data: []byte("{}")}, true)
+	switch {
+	case err == nil, errors.Is(err, ErrIDReused):
+		return nil
+	case errors.Is(err, ErrConflict):
+		return invalid("replaces", "names no vital of this sender")
+	}
+	return err
+}
+
+// withoutWithdrawn leaves out the vitals that were withdrawn.
+func withoutWithdrawn(events []Event) []Event {
+	kept := events[:0]
+	for _, e := range events {
+		if e.Vital == nil || e.Vital.Status != VitalEnteredInError {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
