@@ -46,6 +46,7 @@ type conn struct {
 	groups   map[string]WatchOptions // watched as groups
 	left     map[string]bool         // patients of these groups that the client does not want; nil: none
 	expiry   *time.Timer
+	renewal  *time.Timer // when a Renewer is asked; nil: it is not
 	lapse    *time.Timer // when the first Until of what is watched has come
 	lapseAt  int64       // in ticks
 	ended    bool
@@ -383,7 +384,7 @@ func (c *conn) end() {
 	c.ended = true
 	watches := c.watches
 	c.watches, c.groups = nil, nil
-	for _, t := range []*time.Timer{c.expiry, c.lapse} {
+	for _, t := range []*time.Timer{c.expiry, c.renewal, c.lapse} {
 		if t != nil {
 			t.Stop()
 		}
@@ -484,23 +485,30 @@ func (c *conn) mayControl() bool {
 	return true
 }
 
-// expireAt ends the connection when its token does.
+// expireAt ends the connection when its token does, unless a Renewer prolongs it.
 func (c *conn) expireAt(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.expiry != nil {
-		c.expiry.Stop()
-		c.expiry = nil
+	for _, timer := range []*time.Timer{c.expiry, c.renewal} {
+		if timer != nil {
+			timer.Stop()
+		}
 	}
-	if !t.IsZero() && !c.ended {
-		c.expiry = time.AfterFunc(t.Sub(c.hub.now()), func() {
-			c.mu.Lock()
-			for _, w := range c.watches {
-				w.end()
-			}
-			c.mu.Unlock()
-			c.close(CloseUnauthorized)
-		})
+	c.expiry, c.renewal = nil, nil
+	if t.IsZero() || c.ended {
+		return
+	}
+	left := t.Sub(c.hub.now())
+	c.expiry = time.AfterFunc(left, func() {
+		c.mu.Lock()
+		for _, w := range c.watches {
+			w.end()
+		}
+		c.mu.Unlock()
+		c.close(CloseUnauthorized)
+	})
+	if r, ok := c.hub.auth.(Renewer); ok {
+		c.renewBy(r, t, left)
 	}
 }
 

@@ -1,0 +1,130 @@
+// Package sessions lets clients in by the cookie of sessions that the host has
+// already: for pages of the host's own origin. A connection lives for as long as
+// the session does, also one that slides; logging out ends it on every node.
+//
+// The Hub takes a cookie from pages of Options.Origins and of its own origin only.
+package sessions
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// Find says whose session it is, by the value of its cookie. Expires says when it
+// ends unless it is prolonged, Issued when it began; Session is set by Cookies.
+// carewire.ErrUnauthenticated means that there is no such session, or no more. It
+// must be safe for concurrent use, and does not prolong the session itself.
+type Find func(ctx context.Context, value string) (carewire.Principal, error)
+
+// Cookies is a carewire.Authenticator and carewire.Renewer for sessions whose
+// cookie has a name. It is safe for concurrent use.
+type Cookies struct {
+	name string
+	find Find
+
+	mu    sync.Mutex
+	live  map[string]session // by Principal.Session
+	swept int
+}
+
+// A session is one that somebody has come in by.
+type session struct {
+	value string // of its cookie
+	until time.Time
+}
+
+// New returns an Authenticator for cookies of the given name.
+func New(name string, find Find) *Cookies {
+	return &Cookies{name: name, find: find, live: make(map[string]session)}
+}
+
+// ID returns what Principal.Session is for a cookie's value: its SHA-256, for
+// what lets somebody in is not to stand in an audit trail.
+func ID(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return hex.EncodeToString(sum[:])
+}
+
+// Authenticate implements carewire.Authenticator. Without the cookie it is
+// carewire.ErrUnauthenticated; errors of Find are passed on.
+func (c *Cookies) Authenticate(r *http.Request) (carewire.Principal, error) {
+	cookie, err := r.Cookie(c.name)
+	if err != nil || cookie.Value == "" {
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	}
+	return c.look(r.Context(), cookie.Value)
+}
+
+// Renew implements carewire.Renewer: a session that the host has ended ends the
+// connection.
+func (c *Cookies) Renew(ctx context.Context, p carewire.Principal) (carewire.Principal, error) {
+	c.mu.Lock()
+	s, ok := c.live[p.Session]
+	c.mu.Unlock()
+	if !ok {
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	}
+	now, err := c.look(ctx, s.value)
+	if errors.Is(err, carewire.ErrUnauthenticated) {
+		err = carewire.ErrForbidden
+	}
+	return now, err
+}
+
+func (c *Cookies) look(ctx context.Context, value string) (carewire.Principal, error) {
+	p, err := c.find(ctx, value)
+	if err != nil {
+		return carewire.Principal{}, err
+	}
+	p.Session = ID(value)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.live) >= 2*max(c.swept, 100) {
+		for id, s := range c.live {
+			if !s.until.IsZero() && time.Since(s.until) > time.Minute {
+				delete(c.live, id)
+			}
+		}
+		c.swept = len(c.live)
+	}
+	c.live[p.Session] = session{value, p.Expires}
+	return p, nil
+}
+
+// A Revoker ends sessions. *carewire.Hub is one.
+type Revoker interface {
+	Revoke(context.Context, carewire.Revocation) error
+}
+
+// Logout ends the connections of the session that r's cookie names, on every node.
+// The host calls it before it ends the session itself, and clears the cookie. That
+// there is no such session is no error; the others are those of Find and of
+// Hub.Revoke.
+//
+// To log somebody out everywhere the host ends all of their sessions and calls
+// Hub.Revoke with Principal only: a session that begins afterwards is good.
+func (c *Cookies) Logout(r *http.Request, hub Revoker) error {
+	p, err := c.Authenticate(r)
+	if errors.Is(err, carewire.ErrUnauthenticated) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	delete(c.live, p.Session)
+	c.mu.Unlock()
+	return hub.Revoke(r.Context(), carewire.Revocation{Principal: p.ID, Session: p.Session, Until: p.Expires})
+}
+
+var (
+	_ carewire.Authenticator = (*Cookies)(nil)
+	_ carewire.Renewer       = (*Cookies)(nil)
+)
