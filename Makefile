@@ -8,7 +8,7 @@ NODES = 10m
 
 # The long form of the fault suite; docs/reliability.md says what it prints.
 soak:
-	go test ./faults -run 'TestSoak|TestNodesAreBrokenAtRandom|TestBadLinesOfClients' -v -count=1 -timeout 150m -faults.kills $(KILLS) -faults.alerts $(ALERTS) -faults.deadlines $(DEADLINES) -faults.restarts $(RESTARTS) -faults.nodes $(NODES)
+	go test ./faults -run 'TestSoak|TestNodesAreBrokenAtRandom|TestBadLinesOfClients|TestJudge' -v -count=1 -timeout 150m -faults.kills $(KILLS) -faults.alerts $(ALERTS) -faults.deadlines $(DEADLINES) -faults.restarts $(RESTARTS) -faults.nodes $(NODES)
 
 # Puts each of the faults of faults/mutants_test.go in, and requires that the suite notices.
 mutants:

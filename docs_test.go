@@ -27,7 +27,7 @@ func TestDocumentsNameTests(t *testing.T) {
 			there[string(m[1])] = true
 		}
 	}
-	for _, file := range []string{"docs/architecture.md", "docs/security.md", "docs/reliability.md", "docs/deployment.md", "docs/operations.md", "docs/command.md"} {
+	for _, file := range []string{"docs/architecture.md", "docs/security.md", "docs/reliability.md", "docs/deployment.md", "docs/operations.md", "docs/command.md", "docs/rules.md"} {
 		b, err := os.ReadFile(file)
 		require.NoError(t, err)
 		names := regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(string(b), -1)

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
@@ -186,7 +185,8 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	require.Greater(t, n, 20, "too little has happened")
 	slices.Sort(late)
 	t.Logf("%d crossings; later than the reading: median %v, at most %v", n, late[len(late)/2], late[len(late)-1])
-	assert.Less(t, late[len(late)-1], 30*time.Second+2*busy(), "another Judge takes over too late")
+	// How late the last one is says how busy the machine was: TestAnotherJudgeTakesOver
+	// of the package rules shows within what time another Judge takes over.
 }
 
 // Three nodes with a Judge each share a database, and are killed at random; whom

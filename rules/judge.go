@@ -70,6 +70,7 @@ type Judge struct {
 
 	mu      sync.Mutex
 	beds    map[string]*bed
+	left    millis     // up to when the patients were judged whom others are still taking over; never: there are none
 	news    [][]string // whose Settings have changed, not told to the other nodes yet
 	running bool
 }
@@ -80,7 +81,7 @@ func New(hub *carewire.Hub, set *Set, o *Options) (*Judge, error) {
 		return nil, errors.New("rules: a Hub, a Set and Options.Patients are required")
 	}
 	j := &Judge{hub: hub, set: set, opt: *o, log: o.Logger, began: time.Now(), again: make(chan struct{}, 1),
-		beds: make(map[string]*bed)}
+		beds: make(map[string]*bed), left: never}
 	j.opt.Poll = cmp.Or(o.Poll, 30*time.Second)
 	j.opt.MaxBlind = cmp.Or(o.MaxBlind, defaultBlind)
 	j.opt.Node = cmp.Or(o.Node, rand.Text())
@@ -191,6 +192,7 @@ func (j *Judge) drop(mine map[string]bool) {
 	for p, b := range j.beds {
 		if !mine[p] {
 			b.ended.Store(true)
+			j.left = min(j.left, millis(b.judged.Load()))
 			delete(j.beds, p)
 			b.row.left()
 		}
@@ -228,13 +230,14 @@ func (j *Judge) refresh(patients []string, all bool) {
 	}
 }
 
-// judgedUpTo is the time before which all entries of this node's patients are judged.
-func (j *Judge) judgedUpTo() millis {
+// judgedUpTo is the time before which all entries of this node's patients are
+// judged: of those that it has, and with those whom others are still taking over.
+func (j *Judge) judgedUpTo() (own, all millis) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	least := millisOf(j.hub.Now().Add(-inFlight))
+	own = millisOf(j.hub.Now().Add(-inFlight))
 	for _, b := range j.beds {
-		least = min(least, millis(b.judged.Load()))
+		own = min(own, millis(b.judged.Load()))
 	}
-	return least
+	return own, min(own, j.left)
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -227,4 +228,66 @@ func TestChangedIsToldToAllNodes(t *testing.T) {
 			require.Equal(t, carewire.ConditionOver, w.alerts("hr-high")[0].Condition)
 		}
 	})
+}
+
+// An unheard Store takes no alerts while it is cut.
+type unheard struct {
+	carewire.Store
+	cut atomic.Bool
+}
+
+func (s *unheard) Append(ctx context.Context, e []carewire.Entry) ([]carewire.AppendResult, error) {
+	if s.cut.Load() && e[0].Kind == carewire.KindAlert {
+		return nil, errCut
+	}
+	return s.Store.Append(ctx, e)
+}
+
+// A node that is behind gives a patient up to one that has just come, which goes
+// before it has judged anything. What the first one still owed is not lost.
+func TestGivenUpWhileBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		store := &unheard{Store: w.store}
+		w.run(w.hubOn(store), Options{Node: "a"}, high(Timing{}))
+		other := "b"
+		for (&roster{Members: map[string]member{"a": {}, other: {}}}).owner("p1") != other {
+			other += "b"
+		}
+		store.cut.Store(true)
+		w.rate(100, 200, 100)
+		time.Sleep(20 * time.Second)
+		_, err := w.hub.Share(t.Context(), rosterKey, func(old []byte) []byte {
+			now := millisOf(w.hub.Now())
+			b, err := json.Marshal(report(old, other, now, now-10_000, now-10_000, 0))
+			require.NoError(t, err)
+			return b
+		})
+		require.NoError(t, err)
+		time.Sleep(20 * time.Second)
+		store.cut.Store(false)
+		time.Sleep(20 * time.Second)
+		list := w.alerts("hr-high")
+		require.Len(t, list, 1, "a crossing is lost")
+		require.Equal(t, carewire.ConditionOver, list[0].Condition)
+	})
+}
+
+// What was given up is held to until others have judged on from there.
+func TestTakenOver(t *testing.T) {
+	for _, c := range []struct {
+		members map[string]member
+		want    bool
+	}{
+		{map[string]member{"me": {Generation: 7}}, true},
+		{map[string]member{"me": {Generation: 6}}, false},
+		{map[string]member{"me": {Generation: 7}, "b": {Generation: 6, Own: 200}}, false},
+		{map[string]member{"me": {Generation: 7}, "b": {Generation: 7, Own: 100}}, false},
+		{map[string]member{"me": {Generation: 7}, "b": {Generation: 7, Own: 101, Judged: 50}}, true},
+		{map[string]member{"me": {Generation: 7}, "b": {Generation: 7, Own: 101}, "c": {Generation: 7, Own: 99}}, false},
+	} {
+		r := roster{Generation: 7, Members: c.members}
+		require.Equal(t, c.want, r.takenOver("me", 100), "%v", c.members)
+	}
 }

@@ -70,11 +70,12 @@ func (r *roster) changed(after uint64) (patients []string, all bool) {
 type member struct {
 	Until      millis `json:"until"`      // alive until then
 	Judged     millis `json:"judged"`     // all entries of its patients that were received before this are judged
+	Own        millis `json:"own"`        // the same without the patients whom others are still taking over from it
 	Generation uint64 `json:"generation"` // with the patients of this list
 }
 
 // report says that me is alive, and returns the roster as it is then.
-func report(old []byte, me string, now, judged millis, generation uint64) roster {
+func report(old []byte, me string, now, own, judged millis, generation uint64) roster {
 	var r roster
 	if json.Unmarshal(old, &r) != nil {
 		r = roster{}
@@ -95,9 +96,9 @@ func report(old []byte, me string, now, judged millis, generation uint64) roster
 		generation = 0
 	}
 	if old, ok := r.Members[me]; ok && generation == 0 { // of a life before this one
-		judged = min(judged, old.Judged)
+		own, judged = min(own, old.Judged), min(judged, old.Judged)
 	}
-	r.Members[me] = member{Until: now + span(stale), Judged: judged, Generation: generation}
+	r.Members[me] = member{Until: now + span(stale), Judged: judged, Own: own, Generation: generation}
 	for name, g := range r.Gone {
 		if r.caughtUp(g) {
 			delete(r.Gone, name)
@@ -120,7 +121,18 @@ func (r *roster) leave(name string, m member) {
 // caughtUp reports whether all members have taken over what one who is gone has left.
 func (r *roster) caughtUp(g member) bool {
 	for _, m := range r.Members {
-		if m.Generation < g.Generation || m.Judged <= g.Judged {
+		if m.Generation < g.Generation || m.Own <= g.Judged {
+			return false
+		}
+	}
+	return true
+}
+
+// takenOver reports whether all that me has given up, judged up to left, is with
+// others who have judged on from there.
+func (r *roster) takenOver(me string, left millis) bool {
+	for name, m := range r.Members {
+		if m.Generation < r.Generation || name != me && m.Own <= left {
 			return false
 		}
 	}
@@ -166,13 +178,14 @@ func mix(x uint64) uint64 {
 // beat reports to the other nodes. away takes this node off the list.
 func (j *Judge) beat(ctx context.Context, away bool) error {
 	began := time.Now()
-	now, judged := millisOf(j.hub.Now()), j.judgedUpTo()
+	now := millisOf(j.hub.Now())
+	own, judged := j.judgedUpTo()
 	j.mu.Lock()
 	news := j.news
 	j.mu.Unlock()
 	var r roster
 	_, err := j.hub.Share(ctx, rosterKey, func(old []byte) []byte {
-		r = report(old, j.opt.Node, now, judged, j.generation)
+		r = report(old, j.opt.Node, now, own, judged, j.generation)
 		if away {
 			r.leave(j.opt.Node, r.Members[j.opt.Node])
 		}
@@ -187,6 +200,9 @@ func (j *Judge) beat(ctx context.Context, away bool) error {
 	}
 	j.mu.Lock()
 	j.news = j.news[len(news):]
+	if r.takenOver(j.opt.Node, j.left) {
+		j.left = never
+	}
 	j.mu.Unlock()
 	if j.generation > 0 {
 		j.refresh(r.changed(j.seen))

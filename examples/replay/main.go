@@ -24,11 +24,11 @@ func main() {
 	ruleFile := flag.String("rules", "", "a JSON file of rules; none: those of house.json")
 	asJSON := flag.Bool("json", false, "print JSON instead of a table")
 	svg := flag.String("svg", "", "write a timeline to this file")
-	bolt := flag.String("bolt", "", "read the history of a boltstore file, of -patients, instead of CSV")
+	bolt := flag.String("bolt", "", "read the history of a boltstore file, of -patients, instead of files")
 	patients := flag.String("patients", "", "with -bolt: whose, with commas")
 	operators := flag.Float64("operators", 1, "people who share the alerts")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "replay [flags] FILE.csv …")
+		fmt.Fprintln(flag.CommandLine.Output(), "replay [flags] FILE.csv or FILE.hl7 …")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -48,7 +48,7 @@ func run(ruleFile, bolt, patients string, files []string, operators float64, asJ
 	case bolt != "":
 		recordings, err = fromBolt(bolt, strings.Split(patients, ","))
 	case len(files) == 0:
-		return fmt.Errorf("name a CSV file, or -bolt")
+		return fmt.Errorf("name a CSV or HL7 file, or -bolt")
 	default:
 		recordings, err = fromFiles(files)
 	}

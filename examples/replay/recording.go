@@ -48,11 +48,23 @@ var columns = map[string]column{
 // recorded is when recordings begin, for they do not say.
 var recorded = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// fromFiles reads CSV files, each of one patient: the first column is the time
+// fromFiles reads files of HL7 v2 messages, and CSV files, each of one patient: the first column is the time
 // in seconds, an empty cell is nothing, and 0 the monitor's word for nothing.
 func fromFiles(files []string) ([]recording, error) {
 	var list []recording
 	for _, file := range files {
+		if filepath.Ext(file) == ".hl7" {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			of, err := fromHL7(string(text))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			list = append(list, of...)
+			continue
+		}
 		f, err := os.Open(file)
 		if err != nil {
 			return nil, err

@@ -60,6 +60,35 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// The simulated hospital's messages, one of each of 24 patients: without a delay
+// what is beyond a limit raises, and with one nothing does, for nothing lasts.
+func TestMessages(t *testing.T) {
+	r, got := alerts(t, "data/simhospital-vital-signs.hl7")
+	if len(r.Patients) != 24 {
+		t.Errorf("%d patients", len(r.Patients))
+	}
+	for rule, want := range map[string]int{"spo2-low": 23, "hr-high": 14, "bp-low": 6, "bp-high": 6} {
+		if got[rule]["plain"] != want || got[rule]["both"] != 0 {
+			t.Errorf("%s: got %v", rule, got[rule])
+		}
+	}
+	if _, err := fromHL7("MSH|^~\\&|A\r\n\r\nnot HL7"); err == nil {
+		t.Error("what is no message is accepted")
+	}
+}
+
+// The bedside monitor called asystole in this recording. The electrocardiogram
+// has beats all the time: the few that the beat finder misses raise nothing that
+// has a delay.
+func TestFalseAsystole(t *testing.T) {
+	_, got := alerts(t, "data/icu-a103l-rate.csv")
+	for variant, want := range map[string]int{"plain": 3, "hysteresis": 2, "delay": 0, "both": 0} {
+		if n := got["hr-low"][variant]; n != want {
+			t.Errorf("%s: %d alerts of a slow heart", variant, n)
+		}
+	}
+}
+
 // What the table says of one rule is what its episodes say.
 func TestMeasures(t *testing.T) {
 	r, _ := alerts(t, "data/icu-numerics-s00001n.csv")

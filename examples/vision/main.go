@@ -11,6 +11,7 @@ package main
 import (
 	"bufio"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -18,8 +19,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -74,11 +73,28 @@ func bedExit() rules.Func {
 	}
 }
 
+// The camera program and the scenes that it can look at are part of this one, so
+// that it finds them wherever it is started.
+var (
+	//go:embed bedexit.py
+	bedexitPy string
+	//go:embed draw.py
+	drawPy string
+)
+
+// start makes the module draw of the first argument, and runs the second.
+const start = `
+import sys, types
+draw = types.ModuleType("draw")
+exec(sys.argv.pop(1), draw.__dict__)
+sys.modules["draw"] = draw
+exec(sys.argv.pop(1))
+`
+
 // camera runs the camera program on drawn scenes, such as "leaves:1", and calls
 // seen for each frame.
 func camera(ctx context.Context, scenes []string, seen func(sight) error) error {
-	_, file, _, _ := runtime.Caller(0)
-	cmd := exec.CommandContext(ctx, "/usr/bin/python3", append([]string{filepath.Join(filepath.Dir(file), "bedexit.py"), "draw"}, scenes...)...)
+	cmd := exec.CommandContext(ctx, "/usr/bin/python3", append([]string{"-c", start, drawPy, bedexitPy, "draw"}, scenes...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -1,6 +1,50 @@
 package main
 
-import "testing"
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write examples/replay/data/icu-a103l-rate.csv anew")
+
+// The rate from beat to beat that examples/replay judges is the beat finder's, of
+// lead II of record a103l, brought to the finder's samples and units.
+func TestRateOfA103l(t *testing.T) {
+	lead := icu()
+	at := func(i int) float64 { return float64(lead[i*len(leads)]) / 7247 * 200 }
+	var find beatFinder
+	text, last := "seconds,rate\n", 0
+	for n := 0; ; n++ {
+		x := float64(n) * icuRate / ecgRate
+		i := int(x)
+		if (i+2)*len(leads) > len(lead) {
+			break
+		}
+		if !find.add(int16(at(i) + (at(i+1)-at(i))*(x-float64(i)))) {
+			continue
+		}
+		if gap := float64(find.beat-last) / ecgRate; last > 0 && gap <= 3 {
+			text += fmt.Sprintf("%.3f,%.1f\n", float64(find.beat)/ecgRate, 60/gap)
+		}
+		last = find.beat
+	}
+	const file = "../replay/data/icu-a103l-rate.csv"
+	if *update {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text != string(want) || strings.Count(text, "\n") < 200 {
+		t.Errorf("%d beats, not those of %s", strings.Count(text, "\n")-1, file)
+	}
+}
 
 // Record 208 has about 98 beats a minute. Some cannot be seen in this excerpt,
 // where the electrode was knocked.
