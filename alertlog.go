@@ -83,7 +83,7 @@ func (l *alertLog) refuse(ctx context.Context, c change, prev *Alert, rev uint64
 	switch {
 	case why == errUnchanged:
 		return *prev, nil
-	case prev != nil && why != ErrForbidden:
+	case prev != nil && why != ErrForbidden && why != ErrUndecided:
 		why = &alertError{why, prev}
 	}
 	return Alert{}, why

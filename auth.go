@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -207,10 +208,26 @@ func originAllowed(r *http.Request, origins []string) bool {
 		return true
 	}
 	u, err := url.Parse(origin)
-	if err != nil || origin != u.Scheme+"://"+u.Host || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
+	if err != nil || origin != u.Scheme+"://"+u.Host || u.Host == "" || !strings.EqualFold(withoutPort(u.Scheme, u.Host), withoutPort(u.Scheme, r.Host)) {
 		return false
 	}
-	return u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (loopback(u.Hostname()) || r.TLS == nil && private(u.Hostname()))
+}
+
+// withoutPort leaves out the port that a scheme has by itself.
+func withoutPort(scheme, host string) string {
+	port := ":443"
+	if scheme == "http" {
+		port = ":80"
+	}
+	return strings.TrimSuffix(host, port)
+}
+
+// private reports whether a host is an address of a network of its own, where no
+// name is certified.
+func private(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && (a.IsPrivate() || a.IsLinkLocalUnicast())
 }
 
 // validPrincipal reports whether an Authenticator's answer can be used.

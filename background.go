@@ -83,23 +83,30 @@ func (b *background) insist(ctx context.Context, key string, f func(context.Cont
 	if !maySucceedLater(f(ctx)) {
 		return
 	}
+	b.keep(key, f, pollEvery)
+}
+
+// startInsisting is insist for those who do not wait for the first call, which
+// comes after those for the same key that are under way or to be tried again.
+func (b *background) startInsisting(key string, f func(context.Context) error) { b.keep(key, f, 0) }
+
+// keep has f called after a pause, and again until it need not be. There is one
+// goroutine for a key, however often that is asked for.
+func (b *background) keep(key string, f func(context.Context) error, pause time.Duration) {
 	b.mu.Lock()
 	_, running := b.retries[key]
 	b.retries[key] = &retry{f}
 	b.mu.Unlock()
-	if !running {
-		b.start(func() { b.retry(key) })
+	if !running && !b.start(func() { b.retry(key, pause) }) {
+		b.mu.Lock()
+		delete(b.retries, key)
+		b.mu.Unlock()
 	}
 }
 
-// startInsisting is insist for those who do not wait for the first call.
-func (b *background) startInsisting(key string, f func(context.Context) error) {
-	b.start(func() { b.insist(b.ctx, key, f) })
-}
-
 // retry tries what key names until it need not be tried again.
-func (b *background) retry(key string) {
-	for pause := pollEvery; ; pause = min(2*pause, claimFor) {
+func (b *background) retry(key string, pause time.Duration) {
+	for {
 		select {
 		case <-time.After(pause):
 		case <-b.quit:
@@ -109,8 +116,10 @@ func (b *background) retry(key string) {
 		r := b.retries[key]
 		b.mu.Unlock()
 		if maySucceedLater(r.do(b.ctx)) {
+			pause = min(max(2*pause, pollEvery), claimFor)
 			continue
 		}
+		pause = 0 // for another one that has come meanwhile
 		b.mu.Lock()
 		last := b.retries[key] == r
 		if last {

@@ -118,7 +118,8 @@ func (h *Hub) connect() {
 		complaints: h.complaints, pauses: h.pauses, clinicians: h.clinicians, untold: func(a Alert) Alert { return h.escalator.untold(a) }, log: h.log}
 	h.escalator = &escalator{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, receipts: h.receipts, complaints: h.complaints, pauses: h.pauses,
 		policy: h.opt.Policy, policyCalls: h.calls.policy, testTo: h.opt.TestRecipients, present: h.present, record: h.audit.recordHost, log: h.log,
-		counts: &h.stats.escalation, act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end}}
+		counts: &h.stats.escalation, act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end,
+			KindNotice: func(ctx context.Context, e *Entry) { h.closeEntry(ctx, *e) }}}
 	if h.opt.Pager == nil {
 		return
 	}
@@ -257,12 +258,17 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 			return Alert{}, err
 		}
 	}
-	others := p == nil || h.access.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient] == nil
+	var mayOthers error
+	if p != nil {
+		mayOthers = h.access.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient]
+	}
 	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil:
 			return Alert{}, ErrNotFound
-		case !others && !prev.asserted(sender) && prev.Source.By != sender:
+		case errors.Is(mayOthers, ErrUndecided) && !prev.asserted(sender) && prev.Source.By != sender:
+			return Alert{}, ErrUndecided
+		case mayOthers != nil && !prev.asserted(sender) && prev.Source.By != sender:
 			return Alert{}, ErrForbidden
 		case ref.ID != "" && ref.ID != prev.ID:
 			return *prev, ErrEnded
@@ -394,6 +400,9 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	}
 	n.From, n.Time = sender, h.now()
 	entry := noticeEntry(&n, 1)
+	if life := h.opt.NoticeLife; entry.Open && life < 1<<60 {
+		entry.Due = n.Time.Add(life)
+	}
 	entry.Sender, entry.ID, entry.Sum = sender, n.ID, sum
 	a, err := h.append(ctx, entry, false)
 	switch {

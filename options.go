@@ -126,6 +126,10 @@ type Options struct {
 	// MaxNotices bounds the open notices from one client's principal to one
 	// addressee. A further one is refused with limit. The default is 100.
 	MaxNotices int
+	// NoticeLife is how long a notice stays open that not everyone addressed has
+	// read: they may have left. The log keeps it. The default is 7 days; a negative
+	// value means for ever.
+	NoticeLife time.Duration
 	// MaxKeys bounds the different vitals of one patient. The default is 256.
 	MaxKeys int
 	// KeyLife is how long a vital's key that is not heard keeps its place when a
@@ -247,6 +251,7 @@ func (o *Options) withDefaults() Options {
 		}
 	}
 	duration(&c.KeyLife, 24*time.Hour)
+	duration(&c.NoticeLife, 7*24*time.Hour)
 	duration(&c.AlertLag, 30*time.Second)
 	duration(&c.CallTimeout, 5*time.Second)
 	duration(&c.MaxHold.High, time.Hour)

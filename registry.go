@@ -27,6 +27,18 @@ func newRegistry() *registry {
 	return r
 }
 
+// anyAnswers reports whether anybody is connected who may answer alerts.
+func (r *registry) anyAnswers() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.all {
+		if c.principal().mayAnswer() {
+			return true
+		}
+	}
+	return false
+}
+
 // arrive takes a place for a request, which join or depart gives back. It
 // returns how many there were before, and whether nobody is let in any more.
 func (r *registry) arrive() (before int, closing bool) {

@@ -45,6 +45,9 @@ type Stats struct {
 	Unresolved      uint64 // vitals and alerts of which Resolve and ResolveAlert could not say whose they are
 	PagersHanging   int    // recipients for whom the Pager does not come back
 	AlertsUnheard   int    // open alerts whose present level has reached nobody, or that nobody is to be told of
+	// NobodyToTell says that alerts reach nobody: there is no Pager, and nobody is
+	// connected to this Hub who may answer.
+	NobodyToTell bool
 
 	StoreState string    // ok, slow or failing
 	StoreSince time.Time // since when
@@ -136,6 +139,8 @@ func (h *Hub) Stats() Stats {
 	s.PagesSent, s.PagesFailed, s.PagesMoot = x.pagesSent.Load(), x.pagesFailed.Load(), x.pagesMoot.Load()
 	if h.escalator.paging != nil {
 		s.PagersHanging = h.escalator.paging.hanging()
+	} else {
+		s.NobodyToTell = !h.registry.anyAnswers()
 	}
 	s.AlertsUnheard = h.open.troubled(troubleUnreached, false) + h.open.troubled(troubleNobody, false)
 	s.StoreState, s.StoreSince = h.store.state()
