@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,5 +215,296 @@ func TestHandshakesWithMoreThanOneMeaning(t *testing.T) {
 		spoil(r)
 		status, _ := checkUpgrade(r)
 		require.Equal(t, http.StatusBadRequest, status, name)
+	}
+}
+
+// However many devices of one patient fall silent, people are told a few times
+// only; when all are heard again nothing of it stays.
+func TestSilentDevicesAreGrouped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		send := func(from, to int) {
+			var list []Vital
+			for i := from; i < to; i++ {
+				v := HeartRate.Of("p1", 60)
+				v.Device, v.Every = fmt.Sprint("d", i), time.Second
+				list = append(list, v)
+			}
+			_, err := w.hub.Publish(t.Context(), list...)
+			require.NoError(t, err)
+		}
+		const n = 100
+		send(0, n)
+		for range 60 {
+			send(n-10, n) // their gateway is there
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, noDataMost+1, w.hub.open.alertsOf("p1"))
+		condition := func() Condition {
+			a, err := w.hub.Alert(t.Context(), "p1", noDataMore)
+			require.NoError(t, err)
+			return a.Condition
+		}
+		require.Equal(t, ConditionPresent, condition())
+		for range 20 {
+			send(0, n/2)
+			send(n-10, n)
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, ConditionPresent, condition(), "others are still silent")
+		for range 20 {
+			send(0, n)
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, ConditionOver, condition())
+		for i := range n {
+			if a, err := w.hub.Alert(t.Context(), "p1", noData(fmt.Sprint("d", i))); err == nil {
+				require.Equal(t, ConditionOver, a.Condition)
+			}
+		}
+	})
+}
+
+// An alert does not wait while it is read what is known of the patients of vitals
+// beside it.
+func TestAlertsDoNotWaitForUnknownPatients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &seam{Store: NewMemoryStore(nil), reading: func() { time.Sleep(50 * time.Millisecond) }}
+		w := newWorld(t, store, &Options{Lanes: 1})
+		defer w.close()
+		const n = 500
+		var published sync.WaitGroup
+		for i := range n {
+			published.Go(func() {
+				for value := range 3 {
+					_, err := w.hub.Publish(t.Context(), HeartRate.Of(fmt.Sprint("unknown", i), float64(60+value)))
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		synctest.Wait()
+		begun := time.Now()
+		_, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		require.Zero(t, time.Since(begun))
+		published.Wait()
+		require.Positive(t, time.Since(begun), "the vitals have waited")
+		for i := range n {
+			list, err := store.Store.Read(t.Context(), fmt.Sprint("unknown", i), Position{}, ReadQuery{})
+			require.NoError(t, err)
+			require.Len(t, list, 3)
+		}
+	})
+}
+
+// Vitals of a patient whose keys are being read stay in order, and are refused
+// when they cannot be.
+func TestVitalsOfUnknownPatientsStayInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var failing atomic.Bool
+		inner := NewMemoryStore(&MemoryOptions{Vitals: -1})
+		store := &latestFails{Store: inner, failing: &failing}
+		w := newWorld(t, store, &Options{Lanes: 1})
+		defer w.close()
+		const n = 3000
+		done := make(chan []PublishResult, n)
+		for i := range n {
+			v := HeartRate.Of("p1", 60)
+			v.ID = fmt.Sprint(i)
+			w.hub.publish(t.Context(), nil, []Vital{v}, func(r []PublishResult) { done <- r })
+			if i%1000 == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		for range n {
+			require.NoError(t, (<-done)[0].Err)
+		}
+		list, err := inner.Read(t.Context(), "p1", Position{}, ReadQuery{Limit: 10000})
+		require.NoError(t, err)
+		require.Len(t, list, n)
+		for i, e := range list {
+			require.Equal(t, fmt.Sprint(i), e.ID)
+		}
+		failing.Store(true)
+		_, err = w.hub.Publish(t.Context(), HeartRate.Of("p2", 60))
+		require.ErrorIs(t, err, ErrUnavailable)
+		failing.Store(false)
+		_, err = w.hub.Publish(t.Context(), HeartRate.Of("p2", 60))
+		require.NoError(t, err)
+	})
+}
+
+// latestFails is a Store of which Latest is slow, and may fail.
+type latestFails struct {
+	Store
+	failing *atomic.Bool
+}
+
+func (s *latestFails) Latest(ctx context.Context, patient string) ([]Entry, Head, error) {
+	time.Sleep(20 * time.Millisecond)
+	if s.failing.Load() {
+		return nil, Head{}, errInjected
+	}
+	return s.Store.Latest(ctx, patient)
+}
+
+// Notices of which many come at once do not delay an alert by more than one append.
+func TestAlertsGoBeforeNotices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var largest atomic.Int64
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
+			time.Sleep(time.Duration(len(entries)) * time.Millisecond)
+			largest.Store(max(largest.Load(), int64(len(entries))))
+			return next.Append(ctx, entries)
+		}}
+		w := newWorld(t, store, &Options{Lanes: 1})
+		defer w.close()
+		var sent sync.WaitGroup
+		for i := range 5000 {
+			sent.Go(func() {
+				w.hub.Notify(t.Context(), Notice{Patient: "p1", ID: fmt.Sprint("n", i), To: []string{"person:x"}, Text: "x"})
+			})
+		}
+		synctest.Wait()
+		begun := time.Now()
+		_, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		require.LessOrEqual(t, time.Since(begun), 2*(batchMax+1)*time.Millisecond)
+		sent.Wait()
+		require.LessOrEqual(t, largest.Load(), int64(batchMax+10))
+	})
+}
+
+// Whatever is asked for and given up is no fault of the Store.
+func TestWhatIsAskedForIsNoFaultOfTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &slowReads{Store: NewMemoryStore(nil)}
+		w := newWorld(t, store, &Options{Recheck: -1})
+		defer w.close()
+		_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 60))
+		require.NoError(t, err)
+		store.slow.Store(true)
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.send(`{"type":"watch","req":"w","patients":["p1"]}`)
+		for i := range 40 {
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				if i%2 == 0 {
+					w.hub.History(ctx, HistoryQuery{Patient: "p1"})
+				} else {
+					w.hub.Latest(ctx, "p1")
+				}
+			}()
+		}
+		for range 30 {
+			time.Sleep(time.Second)
+			require.NoError(t, w.hub.Ready())
+			require.Equal(t, storeOK, w.hub.Stats().StoreState)
+			_, err := w.hub.Raise(t.Context(), high("k"))
+			require.NoError(t, err)
+		}
+	})
+}
+
+// slowReads is a Store whose logs take a minute to be read.
+type slowReads struct {
+	Store
+	slow atomic.Bool
+}
+
+func (s *slowReads) wait(ctx context.Context) error {
+	if !s.slow.Load() {
+		return nil
+	}
+	select {
+	case <-time.After(time.Minute):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *slowReads) Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error) {
+	if err := s.wait(ctx); err != nil {
+		return nil, err
+	}
+	return s.Store.Read(ctx, patient, after, q)
+}
+
+func (s *slowReads) Latest(ctx context.Context, patient string) ([]Entry, Head, error) {
+	if err := s.wait(ctx); err != nil {
+		return nil, Head{}, err
+	}
+	return s.Store.Latest(ctx, patient)
+}
+
+// What is read for clients takes some places only, and what is urgent goes first.
+func TestReadsForClientsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &slowReads{Store: NewMemoryStore(nil)}
+		store.slow.Store(true)
+		r := askedReads{store, time.Now, newPlaces(askedAtOnce)}
+		for range 3 * askedAtOnce {
+			go r.latest(t.Context(), 0, "p1")
+		}
+		synctest.Wait()
+		r.places.mu.Lock()
+		require.Less(t, r.places.taken, askedAtOnce)
+		r.places.mu.Unlock()
+		begun := time.Now()
+		_, _, err := r.latest(t.Context(), PriorityHigh.rank(), "p1")
+		require.NoError(t, err)
+		require.Equal(t, time.Minute, time.Since(begun), "it has waited for none of them")
+	})
+}
+
+// A connection that watches a group that is larger than MaxPatients stays when
+// the group is asked for again, and one that watches all of a large group is told
+// so in frames of a bounded size.
+func TestLargeGroupsStayWatched(t *testing.T) {
+	var ward []string
+	for i := range 20000 {
+		ward = append(ward, fmt.Sprintf("patient-of-a-large-ward-with-a-long-name-%05d", i))
+	}
+	for _, most := range []int{500, 30000} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil, &Options{MaxPatients: most, Directory: directoryFunc(func(context.Context, string) ([]string, error) { return ward, nil })})
+			defer w.close()
+			nurse := w.dial("nurse")
+			defer nurse.ws.CloseNow()
+			nurse.send(`{"type":"watch","req":"1","groups":["icu"],"delivery":"alerts"}`)
+			watching, synced, largest := make(map[string]bool), make(map[string]bool), 0
+			for begun := time.Now(); time.Since(begun) < 4*time.Minute; {
+				_, b, err := nurse.ws.Read(t.Context())
+				require.NoError(t, err, "%d watched, %d synced", len(watching), len(synced))
+				largest = max(largest, len(b))
+				typ := peekType(b)
+				switch typ {
+				case "ok":
+					r, err := decodeReply(b, typ)
+					require.NoError(t, err)
+					for _, p := range r.Watching {
+						watching[p] = true
+					}
+				case "granted", "synced":
+					ev, _, err := decodeEvent(b)
+					require.NoError(t, err)
+					if typ == "granted" {
+						watching[ev.Patient] = true
+					} else {
+						require.True(t, watching[ev.Patient])
+						synced[ev.Patient] = true
+					}
+				}
+			}
+			require.Len(t, watching, min(most, len(ward)))
+			require.Equal(t, watching, synced)
+			require.LessOrEqual(t, largest, 64<<10)
+		})
 	}
 }

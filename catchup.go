@@ -64,7 +64,7 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	c := w.catch
 	more := false
 	if w.cursor.Seq < c.target.Seq {
-		entries, err := o.hub.store.Read(ctx, w.patient, w.cursor, ReadQuery{Kinds: c.kinds, Limit: pageSize})
+		entries, err := o.hub.asked.read(ctx, w.urgency(), w.patient, w.cursor, ReadQuery{Kinds: c.kinds, Limit: pageSize})
 		if errors.Is(err, ErrGap) { // pruned meanwhile
 			w.catch = nil
 			o.mu.Lock()
@@ -115,7 +115,7 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	o.mu.Lock()
 	since, live := w.since, w.live
 	o.mu.Unlock()
-	entries, latest, err := o.hub.store.Latest(ctx, w.patient)
+	entries, latest, err := o.hub.asked.latest(ctx, w.urgency(), w.patient)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 			c.kinds = nil
 		}
 	}
-	if _, err := o.hub.store.Read(ctx, w.patient, from, ReadQuery{Kinds: c.kinds, Limit: 1}); errors.Is(err, ErrGap) {
+	if _, err := o.hub.asked.read(ctx, w.urgency(), w.patient, from, ReadQuery{Kinds: c.kinds, Limit: 1}); errors.Is(err, ErrGap) {
 		return w.snapshot(entries, latest), nil
 	} else if err != nil {
 		return nil, err
@@ -162,6 +162,16 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	}
 	w.cursor, w.catch = from, c
 	return b, nil
+}
+
+// urgency is that of reading for w: something undroppable goes before vitals.
+func (w *watch) urgency() int {
+	w.out.mu.Lock()
+	defer w.out.mu.Unlock()
+	if w.urgent != 0 {
+		return PriorityHigh.rank()
+	}
+	return PriorityInfo.rank()
 }
 
 // snapshot returns sync with recovered false and all that is newest or open.

@@ -176,39 +176,23 @@ func (s *series) goOn(old *series) {
 	}
 }
 
-// chartOf returns the chart of a patient; nil if the Store cannot be read.
-func (l *lane) chartOf(ctx context.Context, patient string) (*chart, error) {
-	old := l.charts[patient]
-	if old != nil && !old.stale {
-		return old, nil
+// chartOf returns the chart of a patient; nil if it is to be read.
+func (l *lane) chartOf(patient string) *chart {
+	if c := l.charts[patient]; c != nil && !c.stale {
+		return c
 	}
-	c, err := l.readChart(ctx, patient)
-	if err != nil {
-		return nil, err
-	}
-	for key, s := range c.series {
-		if old != nil && old.series[key] != nil {
-			s.goOn(old.series[key])
-		}
-	}
-	if len(l.charts) >= chartsMost {
-		clear(l.charts)
-	}
-	l.charts[patient] = c
-	return c, nil
+	return nil
 }
 
 // admit refuses a vital of one key too many for its patient, and puts others in
-// their place by the clock that counts. It reports whether it is the first of its key.
-func (l *lane) admit(ctx context.Context, j *job) (first bool, err error) {
+// their place by the clock that counts. Its patient's chart is known. It reports
+// whether it is the first of its key.
+func (l *lane) admit(j *job) (first bool, err error) {
 	e := j.entry
 	if e.Kind != KindVital || e.Key == "" {
 		return false, nil
 	}
-	c, err := l.chartOf(ctx, e.Patient)
-	if err != nil {
-		return false, err
-	}
+	c := l.charts[e.Patient]
 	s := c.series[e.Key]
 	if first = s == nil; first {
 		for len(c.series) >= l.hub.opt.MaxKeys {

@@ -164,7 +164,10 @@ func inboxFrame(items []*openItem, done bool) []byte {
 	return textFrame(e.b)
 }
 
-const headSize = 32 << 10 // bytes of one head frame, about
+const (
+	headSize  = 32 << 10 // bytes of one head frame, about
+	headAbout = 200      // bytes of one head in it, at most
+)
 
 // headFrames tells where logs end, in as many frames as that takes.
 func headFrames(heads []Head) (frames [][]byte) {

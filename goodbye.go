@@ -38,17 +38,18 @@ func (s *silences) stop(ctx context.Context, patient string, d deadline) error {
 			return err
 		}
 		s.forget(k)
-		if !e.Open {
+		was := readDeadline(&e)
+		if !e.Open && !was.grouped {
 			break
 		}
-		was := readDeadline(&e)
+		was.grouped = false
 		if err := s.arm(ctx, patient, was, e.Rev+1, time.Time{}); err == nil {
 			break
 		} else if !errors.Is(err, ErrConflict) {
 			return err
 		}
 	}
-	return s.dismiss(ctx, patient, d)
+	return errors.Join(s.dismiss(ctx, patient, d), s.endGroup(ctx, patient, d.test))
 }
 
 // dismiss ends the alert that a device is silent: that was to be expected, and

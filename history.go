@@ -64,7 +64,7 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 	if s.Key != "" || !s.From.IsZero() || !s.To.IsZero() {
 		s.Last = max(q.Cursor+historyNumbers, q.Cursor)
 	}
-	entries, err := h.store.readAsked(ctx, q.Patient, Position{Seq: q.Cursor}, s)
+	entries, err := h.asked.read(ctx, 0, q.Patient, Position{Seq: q.Cursor}, s)
 	if err != nil {
 		return nil, 0, unavailable(err)
 	}
@@ -91,7 +91,7 @@ func (h *Hub) beyond(ctx context.Context, patient string, last uint64) (uint64, 
 	if last == 0 {
 		return 0, nil
 	}
-	heads, err := h.store.Heads(ctx, []string{patient})
+	heads, err := h.asked.heads(ctx, []string{patient})
 	if err != nil {
 		return 0, unavailable(err)
 	}

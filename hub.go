@@ -23,6 +23,7 @@ import (
 type Hub struct {
 	auth  Authenticator
 	store *guardedStore
+	asked askedReads
 	opt   Options
 	log   *slog.Logger
 	*background
@@ -64,6 +65,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(), registry: newRegistry()}
 	h.log = h.opt.Logger
 	h.store = newGuardedStore(store, h.opt.Trace, &h.stats.append)
+	h.asked = askedReads{store, h.now, newPlaces(askedAtOnce)}
 	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats = newSeats()
 	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, h.opt.CallTimeout)
@@ -111,7 +113,7 @@ func (h *Hub) connect() {
 	h.receipts = newReceipts(h.logs, h.alerts, h.open)
 	h.complaints = &complaints{background: h.background, raise: raise, endCondition: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
 	h.silences = &silences{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, clock: h.clock, complaints: h.complaints, raise: raise,
-		priority: h.opt.SilencePriority, priorityCalls: h.calls.silence, promisedOnly: h.opt.PromisedOnly, armed: make(map[openKey]armed), verdicts: make(map[sourceKey]*outage)}
+		priority: h.opt.SilencePriority, priorityCalls: h.calls.silence, promisedOnly: h.opt.PromisedOnly, armed: make(map[openKey]armed), verdicts: make(map[sourceKey]*outage), raising: make(map[string]int)}
 	h.access = &accessControl{authorizer: h.opt.Authorizer, call: h.calls.authorize, now: h.now, groups: newGroups(h.opt.Directory, h.calls.directory),
 		revoked: newRevocations(), emergencies: newEmergencies(h.logs, h.audit.recordHost)}
 	h.changes = &accessChanges{background: h.background, access: h.access, registry: h.registry, logs: h.logs, alerts: h.alerts, open: h.open,

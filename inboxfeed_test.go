@@ -268,3 +268,62 @@ func TestRefusalsOfALargeGroup(t *testing.T) {
 		require.EqualValues(t, len(ward)-10-refusalsShown, ok["more"])
 	})
 }
+
+// 100,000 open alerts and notices arrive over a slow line, the alerts first, and
+// little of them waits at any time.
+func TestInboxOfManyThousandsArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const alerts, notices = 20000, 80000
+		store := NewMemoryStore(nil)
+		now := time.Now()
+		var batch []Entry
+		put := func(e Entry) {
+			if batch = append(batch, e); len(batch) == 1000 {
+				_, err := store.Append(t.Context(), batch)
+				require.NoError(t, err)
+				batch = nil
+			}
+		}
+		for i := range alerts + notices {
+			if i%5 > 0 {
+				put(noticeEntry(&Notice{Patient: "p1", ID: fmt.Sprint("n", i), From: fmt.Sprint("family", i), To: []string{"role:clinician"}, Audience: AudienceNamed, Text: "x", Time: now}, 1))
+				continue
+			}
+			in := Raise{Patient: "p2", Key: fmt.Sprint("k", i), ID: fmt.Sprint("e", i), Text: "x", Priority: PriorityLow, Test: true, To: []string{"role:clinician"}}
+			a := raise(nil, in, "device", now)
+			a.stop() // nobody is to be paged
+			e := alertEntry(&a, now)
+			e.Rev = 1
+			put(e)
+		}
+		w := newWorld(t, store, nil)
+		defer w.close()
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		var c *conn
+		seenAlerts, seenNotices := 0, 0
+		for done := false; !done; {
+			_, b, err := nurse.ws.Read(t.Context())
+			require.NoError(t, err, "%d alerts, %d notices", seenAlerts, seenNotices)
+			if c == nil {
+				synctest.Wait()
+				c = w.hub.registry.of("nurse")[0]
+			}
+			c.out.mu.Lock()
+			held := c.out.held
+			c.out.mu.Unlock()
+			require.LessOrEqual(t, held, inboxAhead+2*inboxPage, "what waits is bounded")
+			if peekType(b) != "inbox" {
+				continue
+			}
+			n := strings.Count(string(b), `{"alert":{`)
+			require.True(t, n == 0 || seenNotices == 0, "an alert behind a notice")
+			seenAlerts += n
+			seenNotices += strings.Count(string(b), `{"notice":{`)
+			done = strings.Contains(string(b), `"done":true`)
+			time.Sleep(20 * time.Millisecond) // a slow line: 800 KB a second
+		}
+		require.Equal(t, alerts, seenAlerts)
+		require.Equal(t, notices, seenNotices)
+	})
+}

@@ -24,13 +24,15 @@ const (
 type lane struct {
 	hub *Hub
 
-	mu     sync.Mutex
-	closed bool
-	first  []job // alerts and other undroppable entries, and what concerns watches
-	vitals []job
-	all    bool            // the heads of all watched patients are to be compared with the Store's
-	grown  map[string]bool // and those of these in any case
-	wake   chan struct{}
+	mu      sync.Mutex
+	closed  bool
+	first   []job // alerts, and what concerns watches
+	others  []job // other entries that cannot be dropped
+	vitals  []job
+	charted newCharts
+	all     bool            // the heads of all watched patients are to be compared with the Store's
+	grown   map[string]bool // and those of these in any case
+	wake    chan struct{}
 
 	cursors map[string]*cursor // the appender's: the patients watched
 	rest    []string           // the appender's: of whom the heads are still to be compared
@@ -105,15 +107,18 @@ func (l *lane) submit(jobs ...job) error {
 			vitals++
 		}
 	}
-	if vitals > 0 && len(l.vitals)+vitals > intakeMax {
+	if vitals > 0 && len(l.vitals)+l.charted.waiting()+vitals > intakeMax {
 		return ErrBusy
 	}
 	for i := range jobs {
 		j := &jobs[i]
 		j.at = now
-		if j.droppable() {
+		switch {
+		case j.droppable():
 			l.vitals = append(l.vitals, *j)
-		} else {
+		case j.entry != nil && j.entry.Kind != KindAlert:
+			l.others = append(l.others, *j)
+		default:
 			l.first = append(l.first, *j)
 		}
 	}
@@ -164,26 +169,11 @@ func (l *lane) append(ctx context.Context) {
 	defer close(l.batches)
 	for range l.wake {
 		for {
-			l.mu.Lock()
-			n := min(len(l.vitals), batchMax)
-			jobs := l.first
-			if n == len(l.vitals) && len(jobs) == 0 {
-				jobs, l.vitals = l.vitals, nil
-			} else {
-				jobs = append(jobs, l.vitals[:n]...)
-				l.vitals = append([]job(nil), l.vitals[n:]...)
+			jobs, grown, over := l.next()
+			if over {
+				return
 			}
-			l.first = nil
-			if l.all && len(l.rest) == 0 {
-				l.all, l.rest = false, slices.Collect(maps.Keys(l.cursors))
-			}
-			grown, closed := l.grown, l.closed
-			l.grown = nil
-			l.mu.Unlock()
-			if len(jobs) == 0 && (closed || len(grown)+len(l.rest) == 0) {
-				if closed {
-					return
-				}
+			if len(jobs)+len(grown)+len(l.rest) == 0 {
 				break
 			}
 			if out := l.do(ctx, jobs, grown); len(out) > 0 {
@@ -191,6 +181,37 @@ func (l *lane) append(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// next takes what is to be done at once: all alerts, and some of what else has
+// come in. over says that nothing is left, nor will come.
+func (l *lane) next() (jobs []job, grown map[string]bool, over bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	jobs, l.first = l.first, nil
+	jobs, l.others = takeSome(jobs, l.others, batchMax)
+	room := batchMax - min(len(l.charted.ready), batchMax)
+	jobs, l.charted.ready = takeSome(jobs, l.charted.ready, batchMax)
+	jobs, l.vitals = takeSome(jobs, l.vitals, room)
+	l.takeCharts()
+	if l.all && len(l.rest) == 0 {
+		l.all, l.rest = false, slices.Collect(maps.Keys(l.cursors))
+	}
+	grown, l.grown = l.grown, nil
+	return jobs, grown, l.closed && len(jobs)+l.charted.waiting() == 0
+}
+
+// takeSome moves at most n jobs from the front of one list to the end of another.
+func takeSome(to, from []job, n int) (_, rest []job) {
+	switch {
+	case len(from) == 0 || n == 0:
+		return to, from
+	case len(from) > n:
+		return append(to, from[:n]...), slices.Clone(from[n:])
+	case len(to) == 0:
+		return from, nil
+	}
+	return append(to, from...), nil
 }
 
 // do carries out one batch and says what the fan-out is to do.
@@ -212,7 +233,11 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 		if j.entry == nil {
 			continue
 		}
-		first, err := l.admit(ctx, &jobs[i])
+		if e := j.entry; e.Kind == KindVital && e.Key != "" && l.chartOf(e.Patient) == nil {
+			l.findChart(j)
+			continue
+		}
+		first, err := l.admit(&jobs[i])
 		if err != nil {
 			out = append(out, delivery{done: j.done, result: AppendResult{Err: err}})
 			continue

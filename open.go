@@ -107,7 +107,7 @@ func (h *Hub) Latest(ctx context.Context, patient string) ([]Event, Head, error)
 	if !validPatient(patient) {
 		return nil, Head{}, invalid("patient", "must be an ID")
 	}
-	entries, head, err := h.store.Latest(ctx, patient)
+	entries, head, err := h.asked.latest(ctx, 0, patient)
 	if err != nil {
 		return nil, Head{}, unavailable(err)
 	}

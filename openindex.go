@@ -334,6 +334,18 @@ func (x *openIndex) alertsOf(patient string) int {
 	return x.alerts[patient]
 }
 
+// withPrefix returns how many open keys of a patient begin so.
+func (x *openIndex) withPrefix(patient, prefix string) (n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for key := range x.open[patient] {
+		if strings.HasPrefix(key, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
 // claimAlert takes a place among the at most so many open alerts of a patient from
 // one source, of one priority, for one that is to be raised. It is given back when
 // that has been noted, or has failed.

@@ -52,7 +52,8 @@ type outbox struct {
 	counted int          // of these, of held and of read, those that the Hub knows of
 	urgent  watchList    // watches with something undroppable to write
 	normal  watchList    // watches with something to write
-	waiting watchList    // watches whose log is to be read next
+	pressed watchList    // watches whose log is to be read next, for something undroppable
+	waiting watchList    // watches whose log is to be read then
 	reads   bool         // catchUp is reading for one
 	read    int          // bytes in all pages that were read and are not written
 	waves   []*waveQueue // signals with chunks to write, after all else
@@ -148,6 +149,9 @@ func (o *outbox) schedule(w *watch, urgent bool) {
 	case w.listed == &o.normal && to == &o.urgent:
 		o.normal.remove(w)
 		to.push(w)
+	case w.listed == &o.waiting && to == &o.urgent:
+		o.waiting.remove(w)
+		o.pressed.push(w)
 	}
 }
 
@@ -155,15 +159,12 @@ func (o *outbox) schedule(w *watch, urgent bool) {
 // undroppable first, if none is being read for and not much of what was read is
 // still to be written. Under o.mu.
 func (o *outbox) fetch() {
-	w := o.waiting.first
-	for u := w; u != nil; u = u.next {
-		if u.urgent != 0 {
-			w = u
-			break
-		}
+	w := o.pressed.first
+	if w == nil {
+		w = o.waiting.first
 	}
 	if w != nil && !o.reads && o.read < readAhead {
-		o.waiting.remove(w)
+		w.listed.remove(w)
 		o.reads, w.fetched = true, true
 		go o.catchUp(w)
 	}
@@ -217,8 +218,7 @@ func (o *outbox) roomy(n int) bool {
 }
 
 // waitForRoom waits until fewer bytes of replies than n, which is the same in
-// all calls, wait to be written. It reports false if none will be any more. One
-// goroutine at a time may wait.
+// all calls, wait to be written. It reports false if none will be any more.
 func (o *outbox) waitForRoom(ctx context.Context, n int) bool {
 	o.mu.Lock()
 	if o.done || o.closing != nil || o.held < n {
@@ -226,8 +226,10 @@ func (o *outbox) waitForRoom(ctx context.Context, n int) bool {
 		o.mu.Unlock()
 		return ok
 	}
-	room := make(chan struct{})
-	o.room, o.roomAt = room, n
+	if o.room == nil {
+		o.room, o.roomAt = make(chan struct{}), n
+	}
+	room := o.room
 	o.mu.Unlock()
 	select {
 	case <-room:
@@ -236,7 +238,7 @@ func (o *outbox) waitForRoom(ctx context.Context, n int) bool {
 	return o.roomy(n)
 }
 
-// giveRoom wakes who waits for room, if there is. Under o.mu.
+// giveRoom wakes those who wait for room, if there is. Under o.mu.
 func (o *outbox) giveRoom() {
 	if o.room != nil && (o.done || o.closing != nil || o.held < o.roomAt) {
 		close(o.room)
@@ -280,7 +282,7 @@ func (o *outbox) dropQueue(w *watch) {
 
 func (o *outbox) dropAll() {
 	o.dropWaves(nil)
-	for _, l := range []*watchList{&o.urgent, &o.normal, &o.waiting} {
+	for _, l := range []*watchList{&o.urgent, &o.normal, &o.pressed, &o.waiting} {
 		for l.first != nil {
 			o.drop(l.first)
 		}

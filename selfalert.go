@@ -121,7 +121,7 @@ func (c *complaints) complain(ctx context.Context, about AlertRef, rule, text st
 
 // reserved reports whether a key is one that carewire gives its own alerts.
 func reserved(patient, key string) bool {
-	if strings.HasPrefix(key, noDataRule+".") || strings.HasPrefix(key, outagePrefix) {
+	if strings.HasPrefix(key, noDataRule+".") || strings.HasPrefix(key, outagePrefix) || key == noDataMore {
 		return true
 	}
 	rule, _, _ := strings.Cut(key, ".")

@@ -2,7 +2,6 @@ package carewire
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"strings"
 	"sync"
@@ -26,6 +25,7 @@ type silences struct {
 	mu       sync.Mutex
 	armed    map[openKey]armed // patient and device
 	verdicts map[sourceKey]*outage
+	raising  map[string]int // alerts about devices of a patient that are being raised
 }
 
 // armed says until when a device need not be looked at again, and whether it has
@@ -74,6 +74,7 @@ type deadline struct {
 	promised bool      // by Vital.Every; else the device has kept a pace
 	sender   string    // who sends for it
 	since    time.Time // when it was first expected at this patient
+	grouped  bool      // it is silent, and the alert about several devices says so
 }
 
 func (d *deadline) encode() []byte {
@@ -85,6 +86,7 @@ func (d *deadline) encode() []byte {
 	e.bool("promised", d.promised)
 	e.str("sender", d.sender)
 	e.time("since", d.since)
+	e.bool("grouped", d.grouped)
 	return append(e.b, '}')
 }
 
@@ -101,6 +103,8 @@ func readDeadline(e *Entry) (d deadline) {
 			d.sender = s.str()
 		case "since":
 			d.since = s.time()
+		case "grouped":
+			d.grouped = s.bool()
 		default:
 			return false
 		}
@@ -195,7 +199,11 @@ func (s *silences) heard(ctx context.Context, patient string, d deadline) error 
 			return err
 		}
 	}
-	return s.alerts.endCondition(ctx, patient, noData(d.device), d.test)
+	err := s.alerts.endCondition(ctx, patient, noData(d.device), d.test)
+	if maySucceedLater(err) {
+		return err
+	}
+	return s.endGroup(ctx, patient, d.test)
 }
 
 // arm writes the timer by whose due the device must have been heard; a zero due
@@ -281,7 +289,7 @@ func (s *silences) act(ctx context.Context, e *Entry) {
 		from = awake
 	}
 	if due := from.Add(d.wait); due.After(now) {
-		if again && (s.open.get(openKey{e.Patient, alertKey(noData(d.device), d.test)}) != nil || s.outageOf(e.Patient, d) != nil) { // raised as it was heard again
+		if again && (s.open.get(openKey{e.Patient, alertKey(noData(d.device), d.test)}) != nil || s.outageOf(e.Patient, d) != nil || d.grouped) { // raised as it was heard again
 			s.heard(ctx, e.Patient, d)
 		}
 		s.putOff(ctx, e, d, due, true)
@@ -295,9 +303,7 @@ func (s *silences) act(ctx context.Context, e *Entry) {
 		s.putOff(ctx, e, d, due, false)
 		return
 	}
-	err = s.raise(ctx, Raise{Patient: e.Patient, Key: noData(d.device), ID: rand.Text(), Kind: AlertTechnical, Priority: s.urgency(ctx, e.Patient, d.promised), Test: d.test,
-		Text: "No data from a device that should be sending.", Source: Source{Rule: noDataRule, Limits: d.wait.String()}})
-	if err == nil {
+	if d.grouped, err = s.tell(ctx, e.Patient, d); err == nil {
 		s.forget(openKey{e.Patient, e.Key})
 		s.arm(ctx, e.Patient, d, e.Rev+1, time.Time{})
 	}

@@ -42,8 +42,8 @@ func newGuardedStore(s Store, trace Trace, took *histogram) *guardedStore {
 }
 
 // begin notes that a call begins, and returns what ends it and puts its error
-// into our own words.
-func (g *guardedStore) begin() func(*error) {
+// into our own words. That a caller's own time has run out is no fault of the Store.
+func (g *guardedStore) begin(ctx context.Context) func(*error) {
 	at := time.Now()
 	g.mu.Lock()
 	g.calls[&at] = struct{}{}
@@ -51,7 +51,7 @@ func (g *guardedStore) begin() func(*error) {
 	return func(e *error) {
 		err := *e
 		*e = plain(err)
-		bad := err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrGap) && !errors.Is(err, context.Canceled)
+		bad := err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrGap) && !errors.Is(err, context.Canceled) && ctx.Err() == nil
 		g.mu.Lock()
 		delete(g.calls, &at)
 		g.failed = bad
@@ -127,7 +127,7 @@ func (g *guardedStore) onlyFull() bool {
 }
 
 func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []AppendResult, err error) {
-	defer g.begin()(&err)
+	defer g.begin(ctx)(&err)
 	ctx, end := g.trace.start(ctx, "append")
 	began := time.Now()
 	a, err = g.Store.Append(ctx, entries)
@@ -167,26 +167,19 @@ func (g *guardedStore) note(entries []Entry, a []AppendResult, err error) {
 }
 
 func (g *guardedStore) Read(ctx context.Context, patient string, after Position, q ReadQuery) (e []Entry, err error) {
-	defer g.begin()(&err)
+	defer g.begin(ctx)(&err)
 	e, err = g.Store.Read(ctx, patient, after, q)
 	return sound(e), err
 }
 
-// readAsked is Read for what a caller has asked for: how long that takes, or that
-// it is given up, says nothing of the Store's health.
-func (g *guardedStore) readAsked(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error) {
-	e, err := g.Store.Read(ctx, patient, after, q)
-	return sound(e), plain(err)
-}
-
 func (g *guardedStore) Latest(ctx context.Context, patient string) (e []Entry, h Head, err error) {
-	defer g.begin()(&err)
+	defer g.begin(ctx)(&err)
 	e, h, err = g.Store.Latest(ctx, patient)
 	return shown(sinceDischarge(sound(e)), g.now()), h, err
 }
 
 func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, err error) {
-	defer g.begin()(&err)
+	defer g.begin(ctx)(&err)
 	e, err = g.Store.Get(ctx, patient, key)
 	return sound([]Entry{e})[0], err
 }
@@ -194,7 +187,7 @@ func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, e
 // states looks up many keys: at once, if the Store can.
 func (g *guardedStore) states(ctx context.Context, keys []StateKey) (found []Entry, err error) {
 	if r, ok := g.Store.(StateReader); ok {
-		defer g.begin()(&err)
+		defer g.begin(ctx)(&err)
 		found, err = r.States(ctx, keys)
 		return sound(found), err
 	}
@@ -210,18 +203,18 @@ func (g *guardedStore) states(ctx context.Context, keys []StateKey) (found []Ent
 }
 
 func (g *guardedStore) Heads(ctx context.Context, patients []string) (h []Head, err error) {
-	defer g.begin()(&err)
+	defer g.begin(ctx)(&err)
 	return g.Store.Heads(ctx, patients)
 }
 
 func (g *guardedStore) Changed(ctx context.Context, mark string, limit int) (e []Entry, next string, err error) {
-	defer g.begin()(&err)
+	defer g.begin(ctx)(&err)
 	e, next, err = g.Store.Changed(ctx, mark, limit)
 	return sound(e), next, err
 }
 
 func (g *guardedStore) Waiting(ctx context.Context, due time.Time, limit int) (e []Entry, err error) {
-	defer g.begin()(&err)
+	defer g.begin(ctx)(&err)
 	e, err = g.Store.Waiting(ctx, due, limit)
 	return sound(e), err
 }

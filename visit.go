@@ -56,21 +56,23 @@ func (c *conn) heartbeat(now time.Time) []byte {
 	return heartbeatFrame(now, c.inbox.count(c.hub.ctx))
 }
 
-// heads sends the heads of all patients that have been quiet.
+// heads sends the heads of all patients that have been quiet, as far as there is room.
 // It reports false if something undroppable has been waiting for too long.
 func (c *conn) heads(now int64) bool {
 	var heads []Head
 	c.mu.Lock()
 	c.out.mu.Lock()
+	size := c.out.held
 	for _, w := range c.watches {
 		if w.urgent != 0 && time.Duration(now-w.urgent) > c.hub.opt.AlertLag {
 			c.out.mu.Unlock()
 			c.mu.Unlock()
 			return false
 		}
-		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || w.shared.stale(now) {
+		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || w.shared.stale(now) || size > controlSize/2 { // the rest at the next visit
 			continue
 		}
+		size += headAbout
 		w.wrote = now
 		heads = append(heads, Head{Patient: w.patient, Position: w.last, Must: w.must})
 	}

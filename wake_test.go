@@ -115,6 +115,8 @@ func TestComparingManyDelaysNobody(t *testing.T) {
 			for range w.hub.Watch(ctx, WatchOptions{Patients: patients}) {
 			}
 		}()
+		_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 60)) // the keys of its vitals are known then
+		require.NoError(t, err)
 		synctest.Wait()
 		shared.since()
 

@@ -11,6 +11,7 @@ import (
 const (
 	askAgain      = 5 * time.Second // for what could not be decided
 	refusalsShown = 500             // of patients of groups; further ones are counted
+	grantsShown   = 40 << 10        // bytes of patients in a reply; further ones of groups are told one by one
 )
 
 // An opening is one watch request on its way: who is wanted, who may be watched.
@@ -40,7 +41,14 @@ func (c *conn) watch(ctx context.Context, r *request) {
 	c.open(ctx, o.patients, o.rights, r.Reason)
 	o.sort()
 	o.followGroups()
-	c.out.send(watchedFrame(r.Req, o.granted, o.refused, o.more))
+	shown, later := o.split()
+	c.out.send(watchedFrame(r.Req, shown, o.refused, o.more))
+	for _, p := range later {
+		if !c.out.waitForRoom(ctx, inboxAhead) {
+			return
+		}
+		c.out.send(patientFrame(EventGranted, p))
+	}
 	c.begin(ctx, o.granted, o.rights, generation, o.newWatch)
 }
 
@@ -117,6 +125,20 @@ func (o *opening) sort() {
 			o.conn.record(rec, err)
 		}
 	}
+}
+
+// split tells the patients who are named in the reply from those of groups who
+// are told after it: no frame grows with a group.
+func (o *opening) split() (shown, later []string) {
+	size := 0
+	for _, p := range o.granted {
+		if size += len(p) + len(`"",`); size < grantsShown || slices.Contains(o.wanted[p], "") {
+			shown = append(shown, p)
+		} else {
+			later = append(later, p)
+		}
+	}
+	return shown, later
 }
 
 // followGroups has the groups that were not refused followed from now on.

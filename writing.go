@@ -149,7 +149,11 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		o.read -= len(w.page)
 		w.page = nil
 		if w.reading { // its next page is read while others are written
-			o.waiting.push(w)
+			if w.urgent != 0 {
+				o.pressed.push(w)
+			} else {
+				o.waiting.push(w)
+			}
 			continue
 		}
 		w.wrote = now

@@ -1,0 +1,87 @@
+package carewire
+
+const chartReaders = 8 // patients of one lane whose charts are read at once
+
+// newCharts are the charts that a lane does not have yet: they are read beside it,
+// so that alerts, and the vitals of others, do not wait for that. The vitals of
+// these patients wait here, in order.
+type newCharts struct {
+	jobs    map[string][]job  // of the patients whose charts are being read, or are to be
+	queue   []string          // patients whose charts are to be read
+	readers int               // goroutines that read
+	found   map[string]*chart // what was read, for the appender
+	ready   []job             // of patients whose charts were found
+	parked  int               // in jobs
+}
+
+// waiting returns how many vitals wait.
+func (n *newCharts) waiting() int { return n.parked + len(n.ready) }
+
+// takeCharts takes the charts that were found. Under l.mu.
+func (l *lane) takeCharts() {
+	for patient, c := range l.charted.found {
+		if l.chartOf(patient) != nil {
+			continue // read once more, for a vital that came just then
+		}
+		old := l.charts[patient]
+		for key, s := range c.series {
+			if old != nil && old.series[key] != nil {
+				s.goOn(old.series[key])
+			}
+		}
+		if len(l.charts) >= chartsMost {
+			clear(l.charts)
+		}
+		l.charts[patient] = c
+	}
+	clear(l.charted.found)
+}
+
+// findChart has the chart of a vital's patient read; the vital waits until it is.
+func (l *lane) findChart(j job) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, patient := &l.charted, j.entry.Patient
+	if n.jobs == nil {
+		n.jobs, n.found = make(map[string][]job), make(map[string]*chart)
+	}
+	if n.parked++; n.jobs[patient] == nil {
+		n.queue = append(n.queue, patient)
+	}
+	n.jobs[patient] = append(n.jobs[patient], j)
+	if n.readers < chartReaders {
+		n.readers++
+		go l.readCharts()
+	}
+}
+
+// readCharts reads charts until there are none to be read.
+func (l *lane) readCharts() {
+	n := &l.charted
+	for {
+		l.mu.Lock()
+		if len(n.queue) == 0 {
+			n.readers--
+			l.mu.Unlock()
+			return
+		}
+		patient := n.queue[0]
+		n.queue = n.queue[1:]
+		l.mu.Unlock()
+		c, err := l.readChart(l.hub.ctx, patient)
+		l.mu.Lock()
+		jobs := n.jobs[patient]
+		delete(n.jobs, patient)
+		n.parked -= len(jobs)
+		if err == nil {
+			n.found[patient] = c
+			n.ready = append(n.ready, jobs...)
+			jobs = nil
+		}
+		signal(l.wake)
+		l.mu.Unlock()
+		for _, j := range jobs {
+			j.done(AppendResult{Err: ErrUnavailable})
+		}
+	}
+}
