@@ -15,6 +15,7 @@ import (
 
 const (
 	recordsMax   = 1 << 16                // records that may wait for the Auditor
+	recordsSpare = 1 << 12                // of these, for those who come while others wait for room
 	recordAgain  = 100 * time.Millisecond // after a failure, doubled up to
 	recordAtMost = 30 * time.Second
 	recordTries  = 10          // of one record, before it is looked whether others are taken
@@ -40,6 +41,7 @@ type auditQueue struct {
 
 	mu      sync.Mutex
 	waiting []Record
+	room    chan struct{} // closed when one more fits; nil: nobody waits for that
 	ended   bool
 	wake    chan struct{}
 	down    atomic.Int64 // when a Record last failed, in ticks; 0: not since one succeeded
@@ -80,6 +82,37 @@ func (a *auditQueue) record(r Record) {
 	}
 	a.waiting = append(a.waiting, r)
 	signal(a.wake)
+}
+
+// waitForRoom has somebody wait whose records come faster than the Auditor takes
+// them, until there is room for more: of what was refused, or of all. It waits no
+// longer than a call of the Auditor may take, and not at all while that fails.
+func (a *auditQueue) waitForRoom(ctx context.Context, refused bool) {
+	most := recordsMax - recordsSpare
+	if refused {
+		most /= 2
+	}
+	patience := time.NewTimer(a.call.timeout)
+	defer patience.Stop()
+	for {
+		a.mu.Lock()
+		if a.ended || len(a.waiting) < most || a.down.Load() != 0 {
+			a.mu.Unlock()
+			return
+		}
+		if a.room == nil {
+			a.room = make(chan struct{})
+		}
+		room := a.room
+		a.mu.Unlock()
+		select {
+		case <-room:
+		case <-patience.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // recordHost hands in a record of what the host has done, or carewire itself.
@@ -302,6 +335,10 @@ func (a *auditQueue) remove(i int) Record {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.waiting[i]
+	if a.room != nil {
+		close(a.room)
+		a.room = nil
+	}
 	switch {
 	case len(a.waiting) == 1:
 		a.waiting = nil

@@ -222,16 +222,16 @@ func (h *Hub) identify(r *http.Request) (Principal, error) {
 }
 
 // authenticate asks the host who is calling.
-func (h *Hub) authenticate(r *http.Request) (Principal, error) {
+func (h *Hub) authenticate(r *http.Request) (p Principal, err error) {
 	if at := h.address(r); at.IsValid() { // no address takes all places
-		giveBack, ok := h.doors.take(r.Context(), whose(at))
+		leave, ok := h.doors.enter(r.Context(), at)
 		if !ok {
 			h.stats.limits.host.Add(1)
 			return Principal{}, ErrBusy
 		}
-		defer giveBack()
+		defer func() { leave(err) }()
 	}
-	p, err := callHost(r.Context(), h.calls.authenticate, func(ctx context.Context) (Principal, error) {
+	p, err = callHost(r.Context(), h.calls.authenticate, func(ctx context.Context) (Principal, error) {
 		r := r.WithContext(ctx)
 		r.Body = http.NoBody // a POST's is ours to read
 		return h.auth.Authenticate(r)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -50,9 +49,10 @@ type Hub struct {
 	tickets    *tickets
 	stats      counters
 	registry   *registry
-	readers    *sharedPlaces[string]     // of history, by principal
-	doors      *sharedPlaces[netip.Addr] // of the Authenticator, by address
-	hostLogs   *rate.Limiter             // of what the log says of the host's code
+	readers    *sharedPlaces[string] // of history, by principal
+	doors      *doors
+	accounts   posters       // the pace of principals, over all their connections
+	hostLogs   *rate.Limiter // of what the log says of the host's code
 	janitor    *janitor
 }
 
@@ -70,7 +70,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.seats = newSeats()
 	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, h.opt.CallTimeout)
 	h.hostLogs = rate.NewLimiter(rate.Every(time.Second), 10)
-	h.doors = newSharedPlaces[netip.Addr](h.opt.MaxAuthenticating/8, 0, h.opt.CallTimeout)
+	h.doors = newDoors(h.opt.MaxAuthenticating, h.opt.CallTimeout)
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
 	h.connect()
 	for range h.opt.Lanes {

@@ -173,7 +173,7 @@ func (p *posters) pace(id string, most int) pace {
 
 // tooFast says how long the client has to wait before its next request; 0 if
 // this one may be carried out. Who does not wait is cut off in the end.
-func (c *conn) tooFast() time.Duration {
+func (c *conn) tooFast(cost int) time.Duration {
 	most := c.hub.opt.MaxRequests
 	if c.pace.requests == nil {
 		c.pace.requests = rate.NewLimiter(rate.Limit(most), 2*most)
@@ -181,7 +181,12 @@ func (c *conn) tooFast() time.Duration {
 	r := c.pace.requests.Reserve()
 	wait := r.Delay()
 	if wait == 0 {
-		return 0
+		own := c.hub.accounts.pace(c.principal().ID, accountMost*most).requests.Reserve()
+		if wait = own.Delay(); wait == 0 {
+			c.charge(cost - 1)
+			return 0
+		}
+		own.Cancel()
 	}
 	r.Cancel()
 	c.hub.stats.limits.requests.Add(1)
@@ -195,6 +200,39 @@ func (c *conn) tooFast() time.Duration {
 		c.close(ClosePolicy)
 	}
 	return max(wait, busyAtLeast)
+}
+
+const (
+	accountMost   = 4  // connections of one principal that may be as fast as one
+	chargedNames  = 20 // names in a request that cost as much as one more
+	chargedVitals = 10 // vitals that were refused, likewise
+)
+
+// cost is how many requests one counts as: a list costs what is done for each of
+// its names.
+func (r *request) cost() int {
+	return 1 + (len(r.Patients)+len(r.Groups)+len(r.Since))/chargedNames
+}
+
+// charge has what was done count as so many further requests, of c and of its
+// principal: the next ones wait for it.
+func (c *conn) charge(n int) {
+	if n <= 0 {
+		return
+	}
+	most := c.hub.opt.MaxRequests
+	for _, l := range []*rate.Limiter{c.pace.requests, c.hub.accounts.pace(c.principal().ID, accountMost*most).requests} {
+		l.ReserveN(time.Now(), min(n, l.Burst()))
+	}
+}
+
+func refusedOf(results []PublishResult) (n int) {
+	for i := range results {
+		if results[i].Err != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // The room for open alerts of one source, in units of Options.MaxAlerts.

@@ -99,7 +99,9 @@ type Options struct {
 	// the connection with 1009. The default is 65,536.
 	MaxFrame int
 	// MaxRequests is the sustained number of requests per second of one
-	// connection, or of one principal by POST. Bursts of twice that are allowed.
+	// connection, or of one principal by POST; all connections of a principal
+	// together have four times that. Bursts of twice that are allowed. A list of
+	// names, and vitals that are refused, count as more than one request.
 	// Excess requests get busy; a client that goes on is ended with 1008.
 	// The default is 1,000.
 	MaxRequests int

@@ -158,7 +158,7 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *gu
 		g.leave()
 	}}
 	c.line, c.pace = l, c.hub.posters.pace(c.principal().ID, c.hub.opt.MaxRequests)
-	c.out = outbox{hub: c.hub, sink: l, who: c.principal(), fail: func() {}, full: func() {}}
+	c.out = c.replyTo(l, body)
 	if c.hub.registry.isClosing() || !c.hub.start(func() { c.handle(body) }) {
 		g.leave()
 		c.hub.refuse(w, r, g.who, http.StatusServiceUnavailable, &c.hub.stats.refused)
@@ -175,6 +175,14 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *gu
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Write(text)
+}
+
+// replyTo returns the outbox of a request by POST. A reply that finds no room is
+// replaced by one that says so.
+func (c *conn) replyTo(l *replyLine, body []byte) outbox {
+	return outbox{hub: c.hub, sink: l, who: c.principal(), fail: func() {}, full: func() {
+		l.WriteFrames(errorFrame(reqOf(body), ErrUnknownOutcome), false)
+	}}
 }
 
 // fits says why a request cannot be made in the way in which it came.

@@ -13,7 +13,7 @@ import (
 // goes on after handle has returned; everything else is done in order.
 func (c *conn) handle(b []byte) requestType {
 	r, err := decodeRequest(b, c.hub.opt.MaxVitals)
-	if wait := c.tooFast(); wait > 0 {
+	if wait := c.tooFast(r.cost()); wait > 0 {
 		c.out.send(errorFrame(r.Req, &RequestError{Code: CodeBusy, Retry: RetryLater, RetryAfter: wait}))
 		return r.Type
 	}
@@ -28,6 +28,7 @@ func (c *conn) handle(b []byte) requestType {
 	ctx, generation := c.hub.ctx, c.hub.access.generation.Load()
 	switch r.Type {
 	case reqWatch:
+		c.hub.audit.waitForRoom(ctx, true)
 		c.watch(ctx, r)
 		return r.Type
 	case reqPublish:
@@ -42,6 +43,7 @@ func (c *conn) handle(b []byte) requestType {
 		c.close(ClosePolicy)
 		return r.Type
 	}
+	c.hub.audit.waitForRoom(ctx, err != nil) // it is done: an alert waits for no record
 	c.recordRequest(r, &a, err)
 	switch {
 	case err != nil:
@@ -60,12 +62,17 @@ func (c *conn) mistake(r *request, err error) {
 	c.out.send(errorFrame(r.Req, err))
 	var f *ValidationError
 	if errors.As(err, &f) && f.Field == "" || err == errUnknownType {
-		if c.errors == nil {
-			c.errors = rate.NewLimiter(rate.Every(10*time.Second), mistakes)
-		}
-		if !c.errors.Allow() {
-			c.close(ClosePolicy)
-		}
+		c.wrong()
+	}
+}
+
+// wrong counts something that no good client does; of too many the connection is ended.
+func (c *conn) wrong() {
+	if c.errors == nil {
+		c.errors = rate.NewLimiter(rate.Every(10*time.Second), mistakes)
+	}
+	if !c.errors.Allow() {
+		c.close(ClosePolicy)
 	}
 }
 
@@ -167,6 +174,7 @@ func (c *conn) publish(ctx context.Context, r *request) {
 	c.hub.publish(ctx, c.principal(), r.Vitals, func(results []PublishResult) {
 		<-c.inFlight
 		c.counted(r.Vitals, results)
+		c.charge(refusedOf(results) / chargedVitals)
 		c.out.send(okFrame(r.Req, func(e *encoder) {
 			e.name("results")
 			e.b = append(e.b, '[')
@@ -225,6 +233,7 @@ func (c *conn) renew(token string) (Principal, error) {
 	p, err := c.hub.authenticate(r)
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
+		c.wrong()
 		return p, ErrUnauthenticated
 	case errors.Is(err, ErrForbidden):
 		return p, ErrForbidden
