@@ -10,6 +10,7 @@
 //   {"do": "said", "tab": NAME}                              what the page has written to its console
 //   {"do": "resize", "tab": NAME, "width": TEXT}             in pixels
 //   {"do": "wide", "tab": NAME}                              whether the page is wider than its window
+//   {"do": "look", "tab": NAME, "width": TEXT, "height": TEXT, "scheme": "light" or "dark", "file": PATH}   a picture of the window
 //   {"do": "shoot", "tab": NAME, "file": PATH}
 //   {"do": "close", "tab": NAME}
 import {createInterface} from "node:readline";
@@ -45,6 +46,11 @@ async function carry(c) {
   case "said": return tab.said;
   case "resize": return await tab.page.setViewportSize({width: Number(c.width), height: 900});
   case "wide": return await tab.page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+  case "look":
+    await tab.page.setViewportSize({width: Number(c.width), height: Number(c.height)});
+    await tab.page.emulateMedia({colorScheme: c.scheme});
+    await tab.page.waitForTimeout(1500); // it has drawn
+    return void await tab.page.screenshot({path: c.file});
   case "shoot": return void await tab.page.screenshot({path: c.file, fullPage: true});
   case "close": return await tab.page.close();
   }
