@@ -9,13 +9,13 @@ import (
 // replacing finds the vital that v corrects or withdraws, of the same sender. It
 // completes v and the entry that is made of it: v takes the place of the newest of
 // its key if that is the one, and else joins the log as the state of nothing.
-func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e *Entry) error {
+func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e Entry) (Entry, error) {
 	if err := h.wasSent(ctx, v.Patient, sender, v.Replaces); err != nil {
-		return err
+		return e, err
 	}
 	latest, _, err := h.store.Latest(ctx, v.Patient)
 	if err != nil {
-		return unavailable(err)
+		return e, unavailable(err)
 	}
 	for i := range latest {
 		n := &latest[i]
@@ -26,21 +26,21 @@ func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e *Entry) 
 		replaced := n.Sender == sender && was.UnmarshalJSON(n.Data) == nil && (was.ID == v.Replaces || was.Replaces == v.Replaces)
 		switch {
 		case replaced && n.Key != v.key():
-			return invalid("replaces", "is of another measurement")
+			return e, invalid("replaces", "is of another measurement")
 		case replaced:
 			e.Key, e.Time = n.Key, n.Time
 			if v.Time.IsZero() {
 				v.Time = was.Time
 			}
-			return nil
+			return e, nil
 		case n.Key == v.key() && !v.Time.IsZero() && v.Time.After(n.Time):
-			return invalid("time", "is later than that of the newest, which is another one")
+			return e, invalid("time", "is later than that of the newest, which is another one")
 		}
 	}
 	if v.Time.IsZero() {
-		return invalid("time", "required, for it is not the newest that is replaced")
+		return e, invalid("time", "required, for it is not the newest that is replaced")
 	}
-	return nil
+	return e, nil
 }
 
 // wasSent reports with nil that a patient's log holds an event of a sender with an

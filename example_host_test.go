@@ -242,7 +242,7 @@ func ExampleHub_Notify() {
 	// [person:ada patient] Your scan is at three.
 }
 
-// Open lists what is open of all patients, page by page.
+// Open lists what is open, page by page.
 func ExampleHub_Open() {
 	ctx := context.Background()
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil), nil)
@@ -255,7 +255,7 @@ func ExampleHub_Open() {
 			panic(err)
 		}
 	}
-	q := carewire.OpenQuery{Limit: 2}
+	q := carewire.OpenQuery{Patients: []string{"p-17"}, Limit: 2}
 	for more := true; more; more = q.After != "" {
 		items, next, err := hub.Open(ctx, q)
 		if err != nil {

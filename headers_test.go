@@ -85,5 +85,5 @@ func TestExamplesBoundHeaders(t *testing.T) {
 			assert.Contains(t, server, "MaxHeaderBytes: 64 << 10", file)
 		}
 	}
-	assert.Equal(t, 5, servers, fmt.Sprint(files))
+	assert.Equal(t, 7, servers, fmt.Sprint(files))
 }

@@ -190,10 +190,14 @@ func (h *Hub) vitalEntry(ctx context.Context, p *Principal, v *Vital, rights map
 	made := Entry{Patient: v.Patient, Kind: KindVital, Audience: AudienceAll, Sender: sender, ID: v.ID, Sum: sum, Received: now}
 	if v.Replaces == "" {
 		made.Key = v.key()
-	} else if err := v.Validate(); err != nil {
-		return Entry{}, err
-	} else if err := h.replacing(ctx, sender, v, &made); err != nil {
-		return Entry{}, err
+	} else {
+		if err := v.Validate(); err != nil {
+			return Entry{}, err
+		}
+		var err error
+		if made, err = h.replacing(ctx, sender, v, made); err != nil {
+			return Entry{}, err
+		}
 	}
 	at, err := v.accept(now, ages[v.Patient])
 	if err != nil {

@@ -103,7 +103,7 @@ type ward struct {
 // It is stopped with the test.
 func openWard(t testing.TB, args ...string) *ward {
 	t.Helper()
-	w := &ward{t: t, addr: process.FreeAddr(t), args: append([]string{"-data", t.TempDir()}, args...)}
+	w := &ward{t: t, addr: process.FreeAddr(t), args: append([]string{"-data", t.TempDir(), "-audit", "/dev/stderr"}, args...)}
 	t.Cleanup(w.check)
 	w.start()
 	return w
