@@ -129,8 +129,8 @@ func (g *gateway) handler() http.Handler {
 		return map[string]any{"me": u.ID, "groups": u.Groups, "patients": g.census.all(), "names": map[string]string{}, "system": u.Role == carewire.RoleClinician}
 	}))
 	nothing := known(func(carewire.Principal) any { return []string{} })
-	mux.HandleFunc("GET /pages", nothing)           // there is no pager here
-	mux.HandleFunc("GET /rules/{patient}", nothing) // no score is counted
+	mux.HandleFunc("GET /pages", nothing)  // there is no pager here
+	mux.HandleFunc("POST /rules", nothing) // no score is counted
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
 		if err := g.hub.Ready(); err != nil {
 			http.Error(rw, "not ready", http.StatusServiceUnavailable)

@@ -228,16 +228,24 @@ func (w *ward) mayKnow(u carewire.Principal, id string) bool {
 // serveRules serves where the rules stand with a patient, the patient's limits,
 // and changes of them.
 func (w *ward) serveRules(mux *http.ServeMux) {
+	// The body names the patient, since URLs stand in logs.
 	ofPatient := func(answer func(*http.Request, string) (any, error)) http.HandlerFunc {
 		return w.known(func(r *http.Request, u carewire.Principal) (any, error) {
-			if id := r.PathValue("patient"); w.mayKnow(u, id) {
-				return answer(r, id)
+			var of struct{ Patient string }
+			if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 4096)).Decode(&of); err != nil || !w.mayKnow(u, of.Patient) {
+				return nil, carewire.ErrForbidden
 			}
-			return nil, carewire.ErrForbidden
+			return answer(r, of.Patient)
 		})
 	}
-	mux.HandleFunc("GET /rules/{patient}", ofPatient(func(_ *http.Request, id string) (any, error) { return w.judge.Explain(id) }))
-	mux.HandleFunc("GET /limits/{patient}", ofPatient(func(r *http.Request, id string) (any, error) { return w.limits(r.Context(), id) }))
+	mux.HandleFunc("POST /rules", ofPatient(func(_ *http.Request, id string) (any, error) {
+		list, err := w.judge.Explain(id)
+		if errors.Is(err, rules.ErrNotHere) { // another node judges the patient, and knows
+			return []rules.Standing{}, nil
+		}
+		return list, err
+	}))
+	mux.HandleFunc("POST /limits", ofPatient(func(r *http.Request, id string) (any, error) { return w.limits(r.Context(), id) }))
 	mux.HandleFunc("PUT /limits", w.known(func(r *http.Request, u carewire.Principal) (any, error) {
 		var n newLimit
 		d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 4096))

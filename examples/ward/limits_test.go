@@ -93,7 +93,7 @@ func TestLimitOfAPatient(t *testing.T) {
 		return e.Alert != nil && e.Alert.Key == "bp-high" && strings.Contains(e.Alert.Text, "set by Nurse Ada: after surgery")
 	})
 	stop()
-	status, text := ask(t, "GET", url+"/rules/p-13", "nurse-ada", "")
+	status, text := ask(t, "POST", url+"/rules", "nurse-ada", `{"patient":"p-13"}`)
 	var list []rules.Standing
 	if err := json.Unmarshal([]byte(text), &list); status != http.StatusOK || err != nil {
 		t.Fatal(status, text, err)
@@ -108,11 +108,11 @@ func TestLimitOfAPatient(t *testing.T) {
 	if s := found["news2"]; s.State != rules.StandingUnknown || !strings.Contains(s.Detail, "temperature is missing") {
 		t.Errorf("news2: %+v", s)
 	}
-	status, text = ask(t, "GET", url+"/limits/p-13", "screen-5", "")
+	status, text = ask(t, "POST", url+"/limits", "screen-5", `{"patient":"p-13"}`)
 	if status != http.StatusForbidden { // another ward's
 		t.Errorf("screen-5: %d %s", status, text)
 	}
-	status, text = ask(t, "GET", url+"/limits/p-13", "dr-bell", "")
+	status, text = ask(t, "POST", url+"/limits", "dr-bell", `{"patient":"p-13"}`)
 	var limits []shownLimit
 	if err := json.Unmarshal([]byte(text), &limits); status != http.StatusOK || err != nil {
 		t.Fatal(status, text, err)
@@ -132,8 +132,8 @@ func TestLimitOfAPatient(t *testing.T) {
 		t.Errorf("bp-low: %+v", l)
 	}
 	for _, token := range []string{"rosa", "gateway-1"} {
-		for _, path := range []string{"/rules/p-01", "/limits/p-01"} {
-			if status, _ := ask(t, "GET", url+path, token, ""); status != http.StatusForbidden {
+		for _, path := range []string{"/rules", "/limits"} {
+			if status, _ := ask(t, "POST", url+path, token, `{"patient":"p-01"}`); status != http.StatusForbidden {
 				t.Errorf("%s %s: %d", token, path, status)
 			}
 		}

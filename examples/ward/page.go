@@ -12,7 +12,6 @@ import (
 	"github.com/carewire/carewire/js/ble"
 	"github.com/carewire/carewire/js/client"
 	"github.com/carewire/carewire/js/elements"
-	"github.com/carewire/carewire/rules"
 )
 
 // servePage serves the page, and the little it needs beside the Hub: the names
@@ -68,8 +67,6 @@ func (w *ward) known(answer func(*http.Request, carewire.Principal) (any, error)
 		switch {
 		case errors.Is(err, carewire.ErrForbidden):
 			http.Error(rw, "forbidden or unknown", http.StatusForbidden)
-		case errors.Is(err, rules.ErrNotHere):
-			http.Error(rw, "not judged here", http.StatusNotFound)
 		case errors.As(err, new(badLimit)):
 			http.Error(rw, err.Error(), http.StatusBadRequest)
 		case errors.Is(err, errChanged):

@@ -7,7 +7,7 @@ export async function showLimits(p, mayChange, ask, signs, human) {
   $("limits-said").textContent = "";
   $("limits-list").replaceChildren();
   const load = async (open) => {
-    const answer = await ask("GET", "limits/" + p.id).catch(() => undefined);
+    const answer = await ask("POST", "limits", JSON.stringify({patient: p.id})).catch(() => undefined);
     if (!answer?.ok) return void ($("limits-said").textContent = "The limits cannot be had now. Try again.");
     $("limits-list").replaceChildren(...(await answer.json()).map((l) => one(l, l.rule === open)));
   };

@@ -105,7 +105,7 @@ async function askScores() {
   for (const p of ward.patients) {
     const v = client.patients.get(p.id)?.newest(news2);
     if (v && !v.absent) { unscored.delete(p.id); continue; }
-    const answer = await get("rules/" + p.id).catch(() => undefined);
+    const answer = await ask("POST", "rules", JSON.stringify({patient: p.id})).catch(() => undefined);
     const why = answer?.ok && (await answer.json()).find((r) => r.rule === "news2")?.detail;
     if (why) unscored.set(p.id, why); else unscored.delete(p.id);
   }
