@@ -104,7 +104,7 @@ func (w *Wave) Validate() error {
 		return invalid("n", "must be a whole number, 1 at least")
 	case w.Time.IsZero() || !validTime(w.Time):
 		return invalid("time", "required")
-	case len(w.Samples) == 0 || len(w.Samples) > waveSamplesMost || w.Duration() > waveLongest:
+	case len(w.Samples) == 0 || len(w.Samples) > waveSamplesMost || float64(len(w.Samples)) > w.Rate*waveLongest.Seconds():
 		return invalid("data", "must be 1 to 4000 samples of at most two seconds")
 	}
 	return nil

@@ -94,7 +94,7 @@ func TestWaveValidate(t *testing.T) {
 		require.ErrorAs(t, w.Validate(), &v, field)
 		assert.Equal(t, field, v.Field)
 	}
-	for _, w := range []Wave{{Rate: 2000, Samples: make([]int32, 4001)}, {Rate: 1, Samples: make([]int32, 3)}} {
+	for _, w := range []Wave{{Rate: 2000, Samples: make([]int32, 4001)}, {Rate: 1, Samples: make([]int32, 3)}, {Rate: 1e-12, Samples: make([]int32, 1)}} {
 		bad := good
 		bad.Rate, bad.Samples = w.Rate, w.Samples
 		require.Error(t, bad.Validate(), "%v samples at %v", len(w.Samples), w.Rate)
