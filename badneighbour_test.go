@@ -586,6 +586,8 @@ func TestKnownAddressesHavePlaces(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 4*time.Second, took)
 		time.Sleep(time.Minute)
+		w.hub.doors.places.mu.Lock()
+		defer w.hub.doors.places.mu.Unlock()
 		require.Empty(t, w.hub.doors.places.by)
 		require.Empty(t, w.hub.doors.strangers)
 	})

@@ -151,14 +151,14 @@ func (h *Hub) resolveAlert(ctx context.Context, p *Principal, ref AlertRef) (pat
 // resolved calls f, which is the host's code, with a copy of v. The error is
 // ErrForbidden if f says so or ErrNotFound, else ErrUndecided.
 func resolved[T any](ctx context.Context, h *Hub, p *Principal, v T, f func(context.Context, Principal, *T) error) (T, error) {
-	v, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (T, error) {
+	done, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (T, error) {
 		c := v // the call may still have it when it was given up
 		err := f(ctx, *p, &c)
 		return c, err
 	})
 	switch {
 	case err == nil:
-		return v, nil
+		return done, nil
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrForbidden):
 		return v, ErrForbidden
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -98,7 +99,7 @@ func TestFailingStoreGathersNoGoroutines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var refused atomic.Bool
 		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
-			if refused.Load() && entries[0].Kind == KindTimer {
+			if refused.Load() && !slices.ContainsFunc(entries, func(e Entry) bool { return e.Kind != KindTimer }) {
 				return nil, errInjected
 			}
 			return next.Append(ctx, entries)
