@@ -167,7 +167,7 @@ func TestBrowserShowsValuesAsTheyAre(t *testing.T) {
 	s.publish(t, carewire.Vital{Patient: "p-1", Code: "8867-4", Value: "72", Unit: "/min", ID: "v"})
 	ada.shows(card("p-1", "Heart rate"), "72")
 	s.publish(t, carewire.Vital{Patient: "p-1", Code: "8867-4", Value: "72", Unit: "/min", Status: carewire.VitalEnteredInError, Replaces: "v"})
-	ada.shows(card("p-1", "Heart rate"), "not valid")
+	ada.shows(card("p-1", "Heart rate"), "–")
 	require.NotContains(t, ada.texts(card("p-1", "Heart rate"))[0], "72")
 }
 
