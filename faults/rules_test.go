@@ -185,6 +185,7 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	require.Greater(t, n, 20, "too little has happened")
 	slices.Sort(late)
 	t.Logf("%d crossings; later than the reading: median %v, at most %v", n, late[len(late)/2], late[len(late)-1])
+	require.Less(t, late[len(late)-1], 30*time.Second+2*busy(), "a reading is judged too late")
 	// How late the last one is says how busy the machine was: TestAnotherJudgeTakesOver
 	// of the package rules shows within what time another Judge takes over.
 }
