@@ -5,95 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"iter"
-	"log/slog"
 	"maps"
-	mathrand "math/rand/v2"
-	"net/http"
 	"net/url"
 	"slices"
 	"sync"
 	"time"
 	"unicode/utf8"
 )
-
-// DialOptions are the options of Dial, which copies them. All fields may be left zero.
-type DialOptions struct {
-	// Token returns a bearer token. It is called for every attempt to connect
-	// and, when a token is about to expire, to renew it on the connection: it
-	// should return a fresh one each time. An error is tried again, but one
-	// that matches ErrUnauthenticated ends the Client once it is needed to
-	// connect. Token must heed its context and must not call Close.
-	// Default: none is sent, and a refusal with 401 ends the Client.
-	Token func(context.Context) (string, error)
-
-	// Header is sent with every handshake. Default: none.
-	Header http.Header
-
-	// HTTPClient makes the handshakes: by its Transport TLS, proxies and dialling
-	// can be chosen. Redirects are not followed. Default: http.DefaultClient.
-	HTTPClient *http.Client
-
-	// AllowPlaintext allows ws:// to hosts other than loopback, where anybody on
-	// the way can read health data and tokens. Default: it is refused.
-	AllowPlaintext bool
-
-	// Buffer is how many events wait for a slow reader; see Client. Default, and
-	// if negative: 1024.
-	Buffer int
-
-	// Outstanding is how many calls may await their answer; further ones wait
-	// their turn. Default, and if negative: 64, as many as a server carries out
-	// at a time.
-	Outstanding int
-
-	// MinBackoff and MaxBackoff bound the pause before connecting again: it is
-	// drawn between nothing and MinBackoff, doubled with each attempt up to
-	// MaxBackoff. The doubling begins anew after a connection that lasted
-	// MaxBackoff. Default, and if negative: half a second and 30 s.
-	MinBackoff, MaxBackoff time.Duration
-
-	// Logger is told of lost connections and of events that had to be fetched
-	// again, without any health data. Default: slog.Default().
-	Logger *slog.Logger
-
-	random func() float64 // 0 ≤ r < 1; tests replace it
-}
-
-func (o *DialOptions) withDefaults() DialOptions {
-	var d DialOptions
-	if o != nil {
-		d = *o
-	}
-	d.Header = d.Header.Clone()
-	if d.Header == nil {
-		d.Header = make(http.Header)
-	}
-	if d.HTTPClient == nil {
-		d.HTTPClient = http.DefaultClient
-	}
-	hc := *d.HTTPClient
-	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	d.HTTPClient = &hc
-	if d.Buffer <= 0 {
-		d.Buffer = 1024
-	}
-	if d.Outstanding <= 0 {
-		d.Outstanding = 64
-	}
-	if d.MinBackoff <= 0 {
-		d.MinBackoff = 500 * time.Millisecond
-	}
-	if d.MaxBackoff <= 0 {
-		d.MaxBackoff = 30 * time.Second
-	}
-	if d.Logger == nil {
-		d.Logger = slog.Default()
-	}
-	if d.random == nil {
-		d.random = mathrand.Float64
-	}
-	return d
-}
 
 // A Client is a connection to a Hub that mends itself: for services, device
 // gateways and programs that watch. All its methods may be called concurrently.
@@ -492,7 +410,7 @@ func (c *Client) Err() error {
 // nil. Closing again, or after the Client has ended by itself, does nothing.
 func (c *Client) Close() error {
 	c.cancel()
-	cut := time.AfterFunc(closeGrace, func() {
+	cut := time.AfterFunc(clientCloseGrace, func() {
 		c.mu.Lock()
 		l := c.link
 		c.mu.Unlock()

@@ -850,7 +850,7 @@ func TestClientCloseStalled(t *testing.T) {
 				}
 				start := time.Now()
 				require.NoError(t, c.Close())
-				require.Equal(t, closeGrace, time.Since(start))
+				require.Equal(t, clientCloseGrace, time.Since(start))
 			})
 		})
 	}

@@ -6,13 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -20,14 +18,14 @@ import (
 )
 
 const (
-	connectTimeout = 30 * time.Second // token, handshake and welcome together
-	renewTimeout   = 30 * time.Second // for Token, on a connection
-	writeTimeout   = 9 * time.Second  // for one frame; a server takes ten for abuse
-	closeGrace     = 2 * time.Second  // for taking leave
-	silence        = 50 * time.Second // without a frame the line is dead
-	patience       = time.Minute      // for anything of a patient, and for a sync
-	tick           = 10 * time.Second
-	readLimit      = 1 << 20 // servers send up to 64 KB
+	clientConnectTimeout = 30 * time.Second // token, handshake and welcome together
+	clientRenewTimeout   = 30 * time.Second // for Token, on a connection
+	clientWriteTimeout   = 9 * time.Second  // for one frame; a server takes ten for abuse
+	clientCloseGrace     = 2 * time.Second  // for taking leave
+	clientSilence        = 50 * time.Second // without a frame the line is dead
+	clientPatience       = time.Minute      // for anything of a patient, and for a sync
+	clientTick           = 10 * time.Second
+	clientReadLimit      = 1 << 20 // servers send up to 64 KB
 )
 
 // link is one connection of a Client.
@@ -81,7 +79,7 @@ func (l *link) read(ctx context.Context, buf *bytes.Buffer) ([]byte, error) {
 
 // connect makes one attempt, up to and including the welcome.
 func (c *Client) connect(ctx context.Context) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, clientConnectTimeout)
 	defer cancel()
 	header := c.o.Header.Clone()
 	if c.o.Token != nil {
@@ -91,7 +89,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		}
 		header.Set("Authorization", "Bearer "+token)
 	}
-	l := &link{done: make(chan struct{}), quiet: silence}
+	l := &link{done: make(chan struct{}), quiet: clientSilence}
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		l.rawMu.Lock()
 		l.raw = info.Conn
@@ -110,7 +108,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		}
 		return nil, fmt.Errorf("carewire: connecting: %w", err)
 	}
-	ws.SetReadLimit(readLimit)
+	ws.SetReadLimit(clientReadLimit)
 	l.ws = ws
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if err := c.greeted(ctx, l); err != nil {
@@ -131,14 +129,6 @@ func (c *Client) token(ctx context.Context) (string, error) {
 	return token, nil
 }
 
-// tokenError is what DialOptions.Token says. It is not for a log: it may quote
-// the answer of whoever issues tokens.
-type tokenError struct{ err error }
-
-func (e *tokenError) Error() string        { return "carewire: no token: " + e.err.Error() }
-func (e *tokenError) Unwrap() error        { return e.err }
-func (e *tokenError) LogValue() slog.Value { return slog.StringValue("carewire: no token") }
-
 // greeted reads the welcome.
 func (c *Client) greeted(ctx context.Context, l *link) error {
 	if l.ws.Subprotocol() != Protocol {
@@ -158,64 +148,8 @@ func (c *Client) greeted(ctx context.Context, l *link) error {
 		return errors.New("carewire: the server's first frame is no welcome")
 	}
 	l.welcome, l.began = ev, time.Now()
-	l.quiet = max(silence, ev.Welcome.Heartbeat*5/2)
+	l.quiet = max(clientSilence, ev.Welcome.Heartbeat*5/2)
 	return nil
-}
-
-// handshakeError is a refusal before the upgrade.
-type handshakeError struct {
-	status int
-	after  time.Duration // what the server asks to wait
-}
-
-func refusal(resp *http.Response) error {
-	e := &handshakeError{status: resp.StatusCode}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-		e.after = time.Duration(min(s, 300)) * time.Second
-	}
-	return e
-}
-
-func (e *handshakeError) Error() string {
-	return "carewire: the handshake was refused with status " + strconv.Itoa(e.status)
-}
-
-func (e *handshakeError) Unwrap() error {
-	switch e.status {
-	case http.StatusUnauthorized:
-		return ErrUnauthenticated
-	case http.StatusForbidden:
-		return ErrForbidden
-	case http.StatusTooManyRequests:
-		return ErrBusy
-	case http.StatusServiceUnavailable:
-		return ErrUnavailable
-	}
-	return nil
-}
-
-// closedError is a close code that ended the Client.
-type closedError struct{ code CloseCode }
-
-func (e *closedError) Error() string {
-	return fmt.Sprintf("carewire: the server closed the connection for good: %d %s", e.code, e.code.reason())
-}
-
-func (e *closedError) Unwrap() error {
-	if e.code == CloseForbidden {
-		return ErrForbidden
-	}
-	return nil
-}
-
-// closeCode is the code that is in an error of reading.
-func closeCode(err error) CloseCode {
-	switch code := websocket.CloseStatus(err); code {
-	case -1, websocket.StatusNoStatusRcvd:
-		return CloseAbnormal
-	default:
-		return CloseCode(code)
-	}
 }
 
 // final reports whether a failed attempt is the last.
@@ -393,7 +327,7 @@ func (c *Client) reading(l *link) {
 // serve writes to a connection until it ends.
 func (c *Client) serve(l *link) {
 	defer c.detach(l)
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(clientTick)
 	defer ticker.Stop()
 	for c.ctx.Err() == nil {
 		c.mu.Lock()
@@ -409,7 +343,7 @@ func (c *Client) serve(l *link) {
 			return
 		}
 		if frame != nil {
-			ctx, cancel := context.WithTimeout(l.ctx, writeTimeout)
+			ctx, cancel := context.WithTimeout(l.ctx, clientWriteTimeout)
 			err := l.ws.Write(ctx, websocket.MessageText, frame)
 			cancel()
 			if err != nil {
@@ -480,7 +414,7 @@ func (c *Client) renewToken(l *link) {
 	l.renewing = true
 	c.mu.Unlock()
 
-	ctx, cancel := context.WithTimeout(l.ctx, renewTimeout)
+	ctx, cancel := context.WithTimeout(l.ctx, clientRenewTimeout)
 	token, err := c.token(ctx)
 	cancel()
 	if err != nil && l.ctx.Err() == nil {

@@ -100,3 +100,33 @@ func (b *backlog) clear() {
 	clear(b.newest)
 	clear(b.waiting)
 }
+
+func (c *Client) room() bool { return c.queue.len() < c.o.Buffer }
+
+// push has an event wait for the reader. Events of a patient's log were let in
+// by their callers; of the others there is a bounded number.
+func (c *Client) push(ev Event) {
+	switch ev.Type {
+	case EventVital:
+		if f := c.follows[ev.Patient]; ev.Vital != nil && f != nil && !f.every() {
+			c.queue.pushVital(ev)
+		} else {
+			c.queue.push(ev)
+		}
+	case EventInbox:
+		if c.queue.len() >= 2*c.o.Buffer {
+			c.inboxMissed = true
+			return
+		}
+		c.queue.push(ev)
+	case EventWelcome, EventLive, EventLost, EventStale, EventStatus, EventHeartbeat, EventGranted, EventRevoked:
+		if c.room() {
+			c.queue.push(ev)
+		} else {
+			c.queue.replace(ev)
+		}
+	default:
+		c.queue.push(ev)
+	}
+	signal(c.came)
+}

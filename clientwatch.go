@@ -47,75 +47,6 @@ func newView() view {
 		queue: backlog{newest: make(map[vitalKey]*list.Element)}}
 }
 
-// watchSpec is how something is watched.
-type watchSpec struct {
-	delivery  Delivery
-	emergency bool
-	reason    string
-	waves     string // codes of signals, with spaces between
-}
-
-func (o *WatchOptions) spec() watchSpec {
-	return watchSpec{o.Delivery, o.Emergency, o.Reason, strings.Join(o.Waves, " ")}
-}
-
-// follow is what a Client knows of one patient that it watches.
-type follow struct {
-	patient string
-	spec    watchSpec // as the server was asked last
-	state   followState
-	at      Position // of the last event queued for the reader
-	known   bool     // at is a position to resume from
-	must    uint64   // undroppable entries up to at
-	counted bool     // must is known
-	heard   time.Time
-	stale   bool // the reader was told
-
-	due       time.Time // waiting: not to be asked for before
-	asked     time.Time // waiting: when it was asked for; zero: not yet
-	confirmed bool      // waiting: the server said ok, sync comes next
-	leaving   bool      // waiting: the server is asked to stop sending
-
-	misses   int // in a row
-	lastMiss time.Time
-}
-
-type followState uint8
-
-const (
-	waiting  followState = iota // for a sync; what comes before it is not taken
-	catching                    // after a recovered sync
-	snapshot                    // after one that was not recovered
-	live                        // after synced
-)
-
-// await makes f wait for the next sync.
-func (f *follow) await() {
-	f.state, f.asked, f.confirmed = waiting, time.Time{}, false
-}
-
-// confirm notes that the server has said ok.
-func (f *follow) confirm() { f.asked, f.confirmed = time.Now(), true }
-
-func (f *follow) needs(now time.Time) bool {
-	return f.state == waiting && f.asked.IsZero() && !f.leaving && !now.Before(f.due)
-}
-
-func (f *follow) every() bool { return f.spec.delivery == DeliverEvery }
-
-// next reports whether ev is what comes after f's position.
-func (f *follow) next(ev *Event) bool {
-	grown := ev.Must - f.must
-	right := grown == 1
-	switch ev.Type {
-	case EventVital:
-		right = grown == 0
-	case EventGap:
-		right = grown <= 1
-	}
-	return (right || !f.counted) && (!f.known || ev.Seq > f.at.Seq && (!f.every() || ev.Seq == f.at.Seq+1))
-}
-
 // follow returns what is known of a patient who is watched from now on.
 func (v *view) follow(patient string, w watchSpec) *follow {
 	f := v.follows[patient]
@@ -159,25 +90,25 @@ func (c *Client) take(ev Event) {
 			f.heard = time.Now()
 		}
 		switch {
-		case f == nil, f.state == waiting && !f.confirmed: // of a watch that is over
+		case f == nil, f.state == followWaiting && !f.confirmed: // of a watch that is over
 		case !c.room():
 			c.behind(f)
 		case !ev.Recovered:
-			f.state, f.known, f.counted = snapshot, false, false
+			f.state, f.known, f.counted = followSnapshot, false, false
 			c.push(ev)
 		case !f.known: // recovered from where? what is held may be part of a snapshot
 			c.miss(f)
 		default:
-			f.state = catching
+			f.state = followCatching
 			c.push(ev)
 		}
 	case EventSynced:
 		switch {
-		case f == nil || f.state == waiting:
-		case f.state == catching && (f.counted && ev.Must != f.must || f.every() && ev.Seq != f.at.Seq):
+		case f == nil || f.state == followWaiting:
+		case f.state == followCatching && (f.counted && ev.Must != f.must || f.every() && ev.Seq != f.at.Seq):
 			c.miss(f)
 		default:
-			f.state, f.at, f.must, f.known, f.counted, f.stale = live, ev.Position, ev.Must, true, true, false
+			f.state, f.at, f.must, f.known, f.counted, f.stale = followLive, ev.Position, ev.Must, true, true, false
 			c.push(ev)
 		}
 	case EventHead:
@@ -205,8 +136,8 @@ func (c *Client) take(ev Event) {
 // takeEntry takes an event of a patient's log if it is the next one.
 func (c *Client) takeEntry(f *follow, ev Event) {
 	switch {
-	case f == nil || f.state == waiting:
-	case f.state == snapshot:
+	case f == nil || f.state == followWaiting:
+	case f.state == followSnapshot:
 		c.push(ev)
 	case !f.next(&ev):
 		c.miss(f)
@@ -222,7 +153,7 @@ func (c *Client) takeEntry(f *follow, ev Event) {
 // before our position was read before our last event came.
 func (c *Client) takeHead(h Head) {
 	f := c.follows[h.Patient]
-	if f == nil || f.state != live {
+	if f == nil || f.state != followLive {
 		return
 	}
 	c.hear(f)
@@ -234,7 +165,7 @@ func (c *Client) takeHead(h Head) {
 // hear notes a sign of life of one patient.
 func (c *Client) hear(f *follow) {
 	f.heard = time.Now()
-	if f.stale && f.state == live {
+	if f.stale && f.state == followLive {
 		f.stale = false
 		c.push(Event{Type: EventLive, Patient: f.patient})
 	}
@@ -277,7 +208,7 @@ func (c *Client) behind(f *follow) {
 	}
 	f.leaving = true
 	c.post(c.own(reqUnwatch, func(e *encoder) { e.strings("patients", []string{f.patient}) }, func(*reply) {
-		if f.leaving = false; f.state != waiting || !f.asked.IsZero() { // a Watch came in between
+		if f.leaving = false; f.state != followWaiting || !f.asked.IsZero() { // a Watch came in between
 			f.await()
 		}
 		c.planDue = true
@@ -419,7 +350,7 @@ func (c *Client) resumed(o *WatchOptions, r *reply) {
 		if byGroup := len(o.Groups) > 0; byGroup && named || !byGroup && c.follows[p] == nil {
 			continue // its own request says it; it is not watched any more
 		}
-		if f := c.follow(p, o.spec()); f.state == waiting {
+		if f := c.follow(p, o.spec()); f.state == followWaiting {
 			f.confirm()
 		}
 	}
@@ -447,7 +378,7 @@ func (c *Client) resumed(o *WatchOptions, r *reply) {
 	}
 	var gone []string
 	for p, f := range c.follows {
-		if _, named := c.patients[p]; !named && f.state == waiting && !f.confirmed && !f.asked.IsZero() {
+		if _, named := c.patients[p]; !named && f.state == followWaiting && !f.confirmed && !f.asked.IsZero() {
 			c.lose(p) // in no group any more
 			gone = append(gone, p)
 		}
@@ -549,9 +480,9 @@ func (c *Client) look() (stuck bool) {
 	well := c.store == "" || c.store == "ok"
 	for _, f := range c.follows {
 		switch {
-		case f.state == waiting:
-			stuck = stuck || well && !f.asked.IsZero() && now.Sub(f.asked) > patience
-		case now.Sub(f.heard) > patience:
+		case f.state == followWaiting:
+			stuck = stuck || well && !f.asked.IsZero() && now.Sub(f.asked) > clientPatience
+		case now.Sub(f.heard) > clientPatience:
 			if c.tellStale(f); well {
 				c.miss(f)
 			}
@@ -563,34 +494,4 @@ func (c *Client) look() (stuck bool) {
 // refetch reports whether it is time to connect anew for the inbox.
 func (c *Client) refetch() bool {
 	return c.inboxMissed && c.queue.len() <= c.o.Buffer/2
-}
-
-func (c *Client) room() bool { return c.queue.len() < c.o.Buffer }
-
-// push has an event wait for the reader. Events of a patient's log were let in
-// by their callers; of the others there is a bounded number.
-func (c *Client) push(ev Event) {
-	switch ev.Type {
-	case EventVital:
-		if f := c.follows[ev.Patient]; ev.Vital != nil && f != nil && !f.every() {
-			c.queue.pushVital(ev)
-		} else {
-			c.queue.push(ev)
-		}
-	case EventInbox:
-		if c.queue.len() >= 2*c.o.Buffer {
-			c.inboxMissed = true
-			return
-		}
-		c.queue.push(ev)
-	case EventWelcome, EventLive, EventLost, EventStale, EventStatus, EventHeartbeat, EventGranted, EventRevoked:
-		if c.room() {
-			c.queue.push(ev)
-		} else {
-			c.queue.replace(ev)
-		}
-	default:
-		c.queue.push(ev)
-	}
-	signal(c.came)
 }

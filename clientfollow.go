@@ -1,0 +1,75 @@
+package carewire
+
+import (
+	"strings"
+	"time"
+)
+
+// watchSpec is how something is watched.
+type watchSpec struct {
+	delivery  Delivery
+	emergency bool
+	reason    string
+	waves     string // codes of signals, with spaces between
+}
+
+func (o *WatchOptions) spec() watchSpec {
+	return watchSpec{o.Delivery, o.Emergency, o.Reason, strings.Join(o.Waves, " ")}
+}
+
+// follow is what a Client knows of one patient that it watches.
+type follow struct {
+	patient string
+	spec    watchSpec // as the server was asked last
+	state   followState
+	at      Position // of the last event queued for the reader
+	known   bool     // at is a position to resume from
+	must    uint64   // undroppable entries up to at
+	counted bool     // must is known
+	heard   time.Time
+	stale   bool // the reader was told
+
+	due       time.Time // waiting: not to be asked for before
+	asked     time.Time // waiting: when it was asked for; zero: not yet
+	confirmed bool      // waiting: the server said ok, sync comes next
+	leaving   bool      // waiting: the server is asked to stop sending
+
+	misses   int // in a row
+	lastMiss time.Time
+}
+
+type followState uint8
+
+const (
+	followWaiting  followState = iota // for a sync; what comes before it is not taken
+	followCatching                    // after a recovered sync
+	followSnapshot                    // after one that was not recovered
+	followLive                        // after synced
+)
+
+// await makes f wait for the next sync.
+func (f *follow) await() {
+	f.state, f.asked, f.confirmed = followWaiting, time.Time{}, false
+}
+
+// confirm notes that the server has said ok.
+func (f *follow) confirm() { f.asked, f.confirmed = time.Now(), true }
+
+func (f *follow) needs(now time.Time) bool {
+	return f.state == followWaiting && f.asked.IsZero() && !f.leaving && !now.Before(f.due)
+}
+
+func (f *follow) every() bool { return f.spec.delivery == DeliverEvery }
+
+// next reports whether ev is what comes after f's position.
+func (f *follow) next(ev *Event) bool {
+	grown := ev.Must - f.must
+	right := grown == 1
+	switch ev.Type {
+	case EventVital:
+		right = grown == 0
+	case EventGap:
+		right = grown <= 1
+	}
+	return (right || !f.counted) && (!f.known || ev.Seq > f.at.Seq && (!f.every() || ev.Seq == f.at.Seq+1))
+}
