@@ -288,6 +288,43 @@ func TestAbsent(t *testing.T) {
 	require.Equal(t, "raised 1m0s medium", never.story())
 }
 
+// A part of a panel that is absent is no number, and not 0 either.
+func TestAbsentPartOfAPanel(t *testing.T) {
+	low := Limit{About: About{Key: "sys-low", Text: "Systolic low"}, Code: carewire.SystolicPressure.Code, Unit: "mm[Hg]", Side: Below, At: 90}
+	h := newChart(t, low)
+	panel := func(diastolic carewire.Component) carewire.Vital {
+		return carewire.Vital{Code: carewire.BloodPressure.Code, ID: "m1", Components: []carewire.Component{
+			diastolic, {Code: carewire.SystolicPressure.Code, Absent: carewire.AbsentError}}}
+	}
+	for _, part := range []carewire.Component{{Code: carewire.DiastolicPressure.Code, Value: "60", Unit: "mm[Hg]"},
+		{Code: carewire.DiastolicPressure.Code, Absent: carewire.AbsentError}} {
+		h.vital(panel(part))
+		h.wait(time.Minute)
+		require.Empty(t, h.story())
+	}
+	h.vital(carewire.BloodPressure.Of("p1", 80, 60))
+	require.Equal(t, "raised 2m0s medium", h.story())
+	h.vital(panel(carewire.Component{Code: carewire.DiastolicPressure.Code, Absent: carewire.AbsentError}))
+	require.Empty(t, h.story(), "nor is it within the limit")
+
+	h = newChart(t, Absent{About: About{Key: "sys-off", Text: "No systolic"}, Code: carewire.SystolicPressure.Code, For: time.Minute})
+	h.vital(carewire.BloodPressure.Of("p1", 120, 60))
+	for range 12 {
+		h.vital(panel(carewire.Component{Code: carewire.DiastolicPressure.Code, Value: "60", Unit: "mm[Hg]"}))
+		h.wait(10 * time.Second)
+	}
+	require.Equal(t, "raised 1m0s medium", h.story())
+
+	h = newChart(t, low)
+	was := carewire.BloodPressure.Of("p1", 120, 60)
+	was.ID = "m0"
+	h.vital(was)
+	corrected := panel(carewire.Component{Code: carewire.DiastolicPressure.Code, Value: "60", Unit: "mm[Hg]"})
+	corrected.Status, corrected.Replaces = carewire.VitalCorrected, "m0"
+	h.vital(corrected)
+	require.Empty(t, h.story())
+}
+
 func TestFunc(t *testing.T) {
 	var given int
 	var says Finding

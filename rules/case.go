@@ -131,8 +131,12 @@ func (c *Case) Vital(p carewire.Position, v *carewire.Vital) {
 	case len(v.Components) > 0:
 		for i := range v.Components {
 			part := &v.Components[i]
+			fault := bad
+			if fault == faultNone && part.Absent != "" {
+				fault = faultAbsent
+			}
 			if n, ok := c.set.codes[keyOf(v.System, part.Code)]; ok {
-				c.number(n, v, part.Value, part.Unit, bad)
+				c.number(n, v, part.Value, part.Unit, fault)
 			}
 		}
 	case bad == faultAbsent:
@@ -350,7 +354,7 @@ func (c *Case) replace(v *carewire.Vital) {
 		value, unit := v.Value, v.Unit
 		if len(v.Components) > 0 {
 			k := slices.IndexFunc(v.Components, func(p carewire.Component) bool { return keyOf(v.System, p.Code) == c.set.names[s.code] })
-			if k < 0 {
+			if k < 0 || v.Components[k].Absent != "" {
 				continue
 			}
 			value, unit = v.Components[k].Value, v.Components[k].Unit

@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -95,7 +96,7 @@ func (b *bed) lookBack(snapshot []carewire.Event) (from time.Time) {
 	s := b.row.judge.set
 	for i := range snapshot {
 		v := snapshot[i].Vital
-		if v == nil || v.Test || faultOf(v) == faultNone && v.Replaces == "" {
+		if v == nil || v.Test || faultOf(v) == faultNone && v.Replaces == "" && !slices.ContainsFunc(v.Components, isAbsent) {
 			continue
 		}
 		codes := append([]string{v.Code}, partsOf[v.Code]...)
@@ -112,6 +113,8 @@ func (b *bed) lookBack(snapshot []carewire.Event) (from time.Time) {
 	}
 	return from
 }
+
+func isAbsent(c carewire.Component) bool { return c.Absent != "" }
 
 // flapped notes the alerts of the last hour, and what people have closed.
 func (b *bed) flapped(from time.Time) error {

@@ -1,7 +1,8 @@
 // The objects of docs/protocol.md, section 9, as types. There is nothing to run here.
 
 /** @typedef {{id: string, name?: string, role?: string}} Person */
-/** @typedef {{code: string, value: string | number, unit: string}} Component */
+/** @typedef {"error" | "temp-unknown" | "not-performed" | "unknown"} Absent why there is no value */
+/** @typedef {{code: string, value?: string | number, unit?: string, absent?: Absent}} Component a value with its unit, or absent */
 
 /**
  * One measurement. A value is the text of a decimal, as it came: "37.0". To be sent it may be a number as well.
@@ -14,7 +15,7 @@
  * @property {"<" | ">"} [comparator]
  * @property {{system: string, code: string}} [coded]
  * @property {Component[]} [components]
- * @property {"error" | "temp-unknown" | "not-performed" | "unknown"} [absent]
+ * @property {Absent} [absent]
  * @property {string[]} [quality]
  * @property {"final" | "corrected" | "entered-in-error"} [status]
  * @property {string} [replaces]

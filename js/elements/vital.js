@@ -35,8 +35,11 @@ export const human = (unit) => units[unit ?? ""] ?? unit ?? "";
 /** Whether a code is another one, or part of it. @param {string | undefined} code @param {string} of */
 export const belongs = (code, of) => code === of || (panels[of]?.includes(code ?? "") ?? false);
 
+/** Whether nothing was measured, of a panel no part. @param {HeldVital} v */
+const missing = (v) => v.absent !== undefined || (v.components?.every((c) => c.absent !== undefined) ?? false);
+
 /** Whether a vital is not to be used. @param {HeldVital} v */
-const unusable = (v) => v.absent !== undefined || v.status === "entered-in-error" || (v.quality?.includes("invalid") ?? false);
+const unusable = (v) => missing(v) || v.status === "entered-in-error" || (v.quality?.includes("invalid") ?? false);
 
 /**
  * How the newest vital of a code is to be shown.
@@ -53,7 +56,7 @@ export function look(patient, code, now, coded = (c) => c) {
   if (!v || !patient) return none;
   const old = code === news2 ? !patient.current : patient.stale(code), age = Math.max(0, (now - v.at) / 1000), test = v.test ?? false;
   const late = old || v.every !== undefined && age > Math.max(10, 2 * v.every);
-  if (unusable(v)) return {...none, state: "invalid", note: v.absent ? code === news2 ? "noScore" : "noSignal" : "notValid", test, ...(late && {age})};
+  if (unusable(v)) return {...none, state: "invalid", note: missing(v) ? code === news2 ? "noScore" : "noSignal" : "notValid", test, ...(late && {age})};
   return {...none, ...textOf(v, code, coded), state: old ? "old" : "ok", note: "", doubt: v.quality?.includes("questionable") ?? false, test, ...(late && {age})};
 }
 

@@ -216,6 +216,10 @@ test("A number says what it is: old, invalid, questionable, absent", async (t) =
   await n("59408-5").getByText("no signal").waitFor();
   await publish(monitor, {patient: "p-1", code: "85354-9", components: [{code: "8478-0", value: 93, unit: "mm[Hg]"}, {code: "8462-4", value: 80, unit: "mm[Hg]"}, {code: "8480-6", value: 120, unit: "mm[Hg]"}]});
   await n("85354-9").getByText("120/80").waitFor();
+  await publish(monitor, {patient: "p-1", code: "85354-9", components: [{code: "8480-6", value: 121, unit: "mm[Hg]"}, {code: "8462-4", absent: "error"}]});
+  await n("85354-9").getByText("121/–").waitFor();
+  await publish(monitor, {patient: "p-1", code: "85354-9", components: [{code: "8480-6", absent: "error"}, {code: "8462-4", absent: "error"}]});
+  await n("85354-9").getByText("no signal").waitFor();
   await publish(monitor, heartRate("p-1", "72.0"));
   await n("8867-4").getByText("72.0").waitFor();
   assert.deepEqual(await violations(page), []);
