@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -65,6 +66,18 @@ func TestAuditEventForm(t *testing.T) {
    "detail":[{"type":"event","valueString":"watch"},{"type":"role","valueString":"clinician"}]},
   {"what":{"reference":"Patient/p1"},"type":{"system":"http://terminology.hl7.org/CodeSystem/audit-entity-type","code":"1","display":"Person"},
    "role":{"system":"http://terminology.hl7.org/CodeSystem/object-role","code":"1","display":"Patient"}}]}`, string(AuditEvent(r, Site{"hub", "https://ehr.test"})))
+}
+
+// Every event that audit.go names has a form of its own.
+func TestEveryRecordHasItsForm(t *testing.T) {
+	source, err := os.ReadFile("../audit.go")
+	require.NoError(t, err)
+	events := regexp.MustCompile(`(?m)^\tAudit\w+ +AuditEvent = "(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	require.NotEmpty(t, events)
+	for _, e := range events {
+		assert.Contains(t, auditForms, carewire.AuditEvent(e[1]))
+	}
+	assert.Len(t, events, len(auditForms))
 }
 
 // What BALP and R4 demand of every record.

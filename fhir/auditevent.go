@@ -105,6 +105,9 @@ var auditForms = map[carewire.AuditEvent]auditForm{
 	carewire.AuditRestoration:    {securityAlert, coding{systemDICOM, "110137", "User security Attributes Changed"}, "E", "", ""},
 	carewire.AuditEmergency:      {securityAlert, coding{systemDICOM, "110127", "Emergency Override Started"}, "E", "", ""},
 	carewire.AuditEmergencyEnded: {securityAlert, coding{systemDICOM, "110138", "Emergency Override Stopped"}, "E", "", ""},
+	carewire.AuditDischarge:      {rest, restful("update"), "U", "PatientUpdate", "Flag"},
+	carewire.AuditPause:          {rest, restful("update"), "U", "PatientUpdate", "Flag"},
+	carewire.AuditPauseEnded:     {rest, restful("update"), "U", "PatientUpdate", "Flag"},
 	carewire.AuditErasure:        {rest, restful("delete"), "D", "PatientDelete", ""},
 }
 

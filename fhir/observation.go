@@ -29,8 +29,9 @@ type observation struct {
 }
 
 type observationComponent struct {
-	Code     concept   `json:"code"`
-	Quantity *quantity `json:"valueQuantity"`
+	Code             concept   `json:"code"`
+	Quantity         *quantity `json:"valueQuantity,omitempty"`
+	DataAbsentReason *concept  `json:"dataAbsentReason,omitempty"`
 }
 
 // Observation returns v as an Observation of R4, in the vital-signs profile of
@@ -40,7 +41,8 @@ type observationComponent struct {
 // Vital.ID is the identifier, and Replaces a second one with the use "old".
 // SpO2 gets both codings that US Core demands; what a device has measured gets
 // its code of IEEE 11073 too, where that is known. Time is effectiveDateTime, in
-// UTC, and Received is issued.
+// UTC and to the millisecond, and Received is issued. Quality is a set: its order is
+// not kept.
 func Observation(v carewire.Vital) ([]byte, error) {
 	if err := v.Validate(); err != nil {
 		return nil, err
@@ -77,14 +79,19 @@ func newObservation(v *carewire.Vital, id string) *observation {
 	}
 	switch {
 	case v.Absent != "":
-		reason := oneCoding(systemAbsent, string(v.Absent), "")
-		o.DataAbsentReason = &reason
+		o.DataAbsentReason = absenceOf(v.Absent)
 	case v.Coded != nil:
 		value := oneCoding(systemURI(v.Coded.System), v.Coded.Code, "")
 		o.Concept = &value
 	case len(v.Components) > 0:
 		for _, c := range v.Components {
-			o.Component = append(o.Component, observationComponent{concept{Coding: []coding{codingOf(v.System, c.Code)}}, quantityOf(c.Value, c.Unit, "")})
+			part := observationComponent{Code: concept{Coding: []coding{codingOf(v.System, c.Code)}}}
+			if c.Absent != "" {
+				part.DataAbsentReason = absenceOf(c.Absent)
+			} else {
+				part.Quantity = quantityOf(c.Value, c.Unit, "")
+			}
+			o.Component = append(o.Component, part)
 		}
 	default:
 		o.Quantity = quantityOf(v.Value, v.Unit, v.Comparator)
@@ -106,8 +113,8 @@ func newObservation(v *carewire.Vital, id string) *observation {
 func judgement(v *carewire.Vital) (*meta, []concept) {
 	var m meta
 	var list []concept
-	if s := signs[v.Code]; s.profile != "" && systemURI(v.System) == systemLOINC {
-		m.Profile = []string{profileBase + s.profile}
+	if p := profileOf(v); p != "" {
+		m.Profile = []string{profileBase + p}
 	}
 	for _, f := range flags {
 		if !slices.Contains(v.Quality, f.quality) {
@@ -124,6 +131,26 @@ func judgement(v *carewire.Vital) (*meta, []concept) {
 		m.Security = append(m.Security, coding{System: systemActReason, Code: "HTEST", Display: "test health data"})
 	}
 	return m.orNil(), list
+}
+
+// profileOf names the profile of R4 that v keeps to; "" if there is none. That of
+// blood pressures demands both parts, measured or absent.
+func profileOf(v *carewire.Vital) string {
+	has := func(m carewire.Measure) bool {
+		return slices.ContainsFunc(v.Components, func(c carewire.Component) bool { return c.Code == m.Code })
+	}
+	switch {
+	case systemURI(v.System) != systemLOINC:
+		return ""
+	case v.Code == carewire.BloodPressure.Code && !(has(carewire.SystolicPressure) && has(carewire.DiastolicPressure)):
+		return "vitalsigns"
+	}
+	return signs[v.Code].profile
+}
+
+func absenceOf(reason carewire.AbsentReason) *concept {
+	c := oneCoding(systemAbsent, string(reason), "")
+	return &c
 }
 
 // codeOf returns the codings of what v measures.

@@ -81,40 +81,33 @@ func partID(id, code string) string {
 // readPanel reads the components of an Observation without a value of its own.
 func (r *observationReader) readPanel(components []*element) {
 	v := r.v
-	var absent carewire.AbsentReason
-	measured := -1
-	for i, part := range components {
-		if q := part.get("valueQuantity"); q != nil {
-			system, code, _ := codeFrom(part.get("code"), part.path+".code", unitOf(part), part.doc)
-			if systemURI(system) != systemURI(v.System) {
-				part.untake() // a part is named in the system of the whole
-				continue
-			}
-			value, unit, comparator := q.quantity()
-			if comparator != "" {
-				part.doc.fail(q.path+".comparator", "cannot be said of a component")
-			}
-			v.Components = append(v.Components, carewire.Component{Code: code, Value: value, Unit: unit})
-			measured = i
+	for _, part := range components {
+		q, reason := part.get("valueQuantity"), part.get("dataAbsentReason")
+		if q == nil && reason == nil {
+			part.untake()
 			continue
 		}
-		if reason := part.get("dataAbsentReason"); reason != nil && absent == "" {
-			absent = r.absence(reason)
+		system, code, _ := codeFrom(part.get("code"), part.path+".code", unitOf(part), part.doc)
+		if systemURI(system) != systemURI(v.System) {
+			part.untake() // a part is named in the system of the whole
+			continue
 		}
-		part.untake()
+		c := carewire.Component{Code: code}
+		switch {
+		case q != nil && reason != nil:
+			part.doc.fail(q.path, "excludes dataAbsentReason")
+		case reason != nil:
+			c.Absent = r.absence(reason)
+		default:
+			var comparator carewire.Comparator
+			if c.Value, c.Unit, comparator = q.quantity(); comparator != "" {
+				part.doc.fail(q.path+".comparator", "cannot be said of a component")
+			}
+		}
+		v.Components = append(v.Components, c)
 	}
-	_, known := signs[v.Code]
-	switch n := len(v.Components); {
-	case n == 0 && absent != "":
-		v.Absent = absent
-	case n == 0:
+	if len(v.Components) == 0 {
 		r.e.doc.fail("component", "no component has a valueQuantity or a dataAbsentReason that can be said")
-	case n == 1 && known && systemURI(v.System) == systemLOINC:
-		c := v.Components[0]
-		v.Code, v.Value, v.Unit, v.Components = c.Code, c.Value, c.Unit, nil
-		r.unsaid = append(r.unsaid, "code")
-		r.list, r.parts = append(r.list, v), append(r.parts, measured)
-		return
 	}
 	r.list = append(r.list, v)
 }

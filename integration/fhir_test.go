@@ -169,6 +169,13 @@ func everything(t testing.TB) (list []emitted) {
 		}
 	}
 	vital("pressure", carewire.BloodPressure.Of("p1", 120, 80))
+	for name, parts := range map[string][]carewire.Component{
+		"one part":       {{Code: carewire.MeanPressure.Code, Value: "90", Unit: "mm[Hg]"}},
+		"an absent part": {{Code: carewire.SystolicPressure.Code, Value: "120", Unit: "mm[Hg]"}, {Code: carewire.DiastolicPressure.Code, Absent: carewire.AbsentError}},
+		"only absent":    {{Code: carewire.SystolicPressure.Code, Absent: carewire.AbsentError}, {Code: carewire.DiastolicPressure.Code, Absent: carewire.AbsentUnknown}},
+	} {
+		vital("pressure of "+name, carewire.Vital{Patient: "p1", Code: carewire.BloodPressure.Code, Components: parts})
+	}
 	vital("averaged pressure", carewire.AveragedBloodPressure.Of("p1", 120, 80))
 	vital("coded", carewire.Vital{Patient: "p1", Code: carewire.Consciousness, Coded: &carewire.Coding{System: "http://snomed.info/sct", Code: "248234008"}})
 	vital("odd IDs", carewire.HeartRate.Of("p_1:x", 72))
