@@ -316,7 +316,7 @@ func TestVitalsOfUnknownPatientsStayInOrder(t *testing.T) {
 		for i := range n {
 			v := HeartRate.Of("p1", 60)
 			v.ID = fmt.Sprint(i)
-			w.hub.publish(t.Context(), nil, []Vital{v}, func(r []PublishResult) { done <- r })
+			w.hub.publish(t.Context(), nil, []Vital{v}, nil, func(r []PublishResult) { done <- r })
 			if i%1000 == 0 {
 				time.Sleep(time.Millisecond)
 			}

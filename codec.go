@@ -141,7 +141,7 @@ func (src *Source) member(s *scanner, name []byte) bool {
 	case "limits":
 		src.Limits = s.str()
 	case "value":
-		src.Value = s.number()
+		src.Value = s.measured().rounded()
 	case "unit":
 		src.Unit = s.str()
 	case "vital_id":

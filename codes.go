@@ -54,6 +54,25 @@ func DecimalOf(f float64) Decimal {
 	return Decimal(strconv.FormatFloat(f, 'f', -1, 64))
 }
 
+// rounded returns d without what is too much for the wire: digits beyond the
+// 15th, and places beyond the 22nd. What is no number, and what has more than 15
+// digits before its point, it returns as it is.
+func (d Decimal) rounded() Decimal {
+	if len(d) <= 15 {
+		return d
+	}
+	f, err := strconv.ParseFloat(string(d), 64)
+	if err != nil || d.check() == nil || strings.Trim(string(d), "-.0123456789") != "" {
+		return d
+	}
+	short := strconv.FormatFloat(f, 'e', 14, 64) // with the exponent that rounding leaves
+	exponent, err := strconv.Atoi(short[strings.IndexByte(short, 'e')+1:])
+	if err != nil || exponent > 14 {
+		return d
+	}
+	return Decimal(strconv.FormatFloat(f, 'f', min(14-exponent, 22), 64))
+}
+
 // check says whether d has the form of the wire.
 func (d Decimal) check() error {
 	text := strings.TrimPrefix(string(d), "-")

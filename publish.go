@@ -14,7 +14,7 @@ import (
 func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, error) {
 	ch := make(chan []PublishResult, 1)
 	vitals = slices.Clone(vitals)
-	h.publish(ctx, nil, vitals, func(p []PublishResult) {
+	h.publish(ctx, nil, vitals, nil, func(p []PublishResult) {
 		if len(p) > 0 {
 			h.audit.host.add(h.ticks(), vitals, p)
 		}
@@ -33,9 +33,10 @@ func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, er
 	}
 }
 
-// publish submits vitals of p (nil: the host) and calls done, which must not
-// block, once it is known what became of all of them.
-func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done func([]PublishResult)) {
+// publish submits vitals of p (nil: the host), but for those that are refused
+// already, by their places, and calls done, which must not block, once it is known
+// what became of all of them.
+func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, refused map[int]error, done func([]PublishResult)) {
 	results := make([]PublishResult, len(vitals))
 	if len(vitals) == 0 {
 		done(results)
@@ -49,7 +50,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 			done(results)
 		}
 	}
-	rights, unresolved := h.publishRights(ctx, p, vitals)
+	rights, refused := h.publishRights(ctx, p, vitals, refused)
 	ages := h.ageClasses(ctx, vitals, rights)
 	now := h.now()
 	var to *lane
@@ -69,7 +70,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 		if vitals[i].Replaces != "" {
 			submit() // it may replace one of those before it
 		}
-		e, err := Entry{}, unresolved[i]
+		e, err := Entry{}, refused[i]
 		if err == nil {
 			e, err = h.vitalEntry(ctx, p, &vitals[i], rights, ages, now)
 		}
@@ -91,20 +92,23 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, done fu
 	submit()
 }
 
-// publishRights resolves and authorises the patients of vitals. unresolved holds
-// why a vital's patient is not known, by its place.
-func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) (rights map[string]error, unresolved map[int]error) {
+// publishRights resolves and authorises the patients of vitals that are not
+// refused. It adds to refused why a vital's patient is not known, by its place.
+func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital, refused map[int]error) (rights map[string]error, all map[int]error) {
 	if p == nil {
-		return nil, nil
+		return nil, refused
 	}
 	var patients, tests []string
 	for i := range vitals {
 		v := &vitals[i]
+		if refused[i] != nil {
+			continue
+		}
 		if err := h.resolve(ctx, p, v); err != nil {
-			if unresolved == nil {
-				unresolved = make(map[int]error)
+			if refused == nil {
+				refused = make(map[int]error)
 			}
-			unresolved[i], v.Patient = err, ""
+			refused[i], v.Patient = err, ""
 			continue
 		}
 		if !slices.Contains(patients, v.Patient) {
@@ -120,7 +124,7 @@ func (h *Hub) publishRights(ctx context.Context, p *Principal, vitals []Vital) (
 			rights[patient] = errors.Join(rights[patient], err)
 		}
 	}
-	return rights, unresolved
+	return rights, refused
 }
 
 // resolve has the host name the patient of v, if it wants to.

@@ -171,7 +171,7 @@ func (c *conn) publish(ctx context.Context, r *request) {
 		c.hub.stats.limits.publishes.Add(1)
 		c.inFlight <- struct{}{}
 	}
-	c.hub.publish(ctx, c.principal(), r.Vitals, func(results []PublishResult) {
+	c.hub.publish(ctx, c.principal(), r.Vitals, r.Unread, func(results []PublishResult) {
 		<-c.inFlight
 		c.counted(r.Vitals, results)
 		c.charge(refusedOf(results) / chargedVitals)

@@ -1,6 +1,8 @@
 package carewire
 
 import (
+	"bytes"
+	"encoding/json"
 	"math"
 	"strconv"
 	"strings"
@@ -322,6 +324,18 @@ func (s *scanner) hex4() rune {
 // number reads a decimal number and keeps its text. The strict form has at
 // most 15 significant digits and no exponent; the open one is JSON's.
 func (s *scanner) number() Decimal {
+	d := s.measured()
+	if s.err == nil && !s.open {
+		if err := d.check(); err != nil {
+			s.fail(err.(*ValidationError).Reason)
+			return ""
+		}
+	}
+	return d
+}
+
+// measured is number for what was measured, which may have any number of digits.
+func (s *scanner) measured() Decimal {
 	s.space()
 	start := s.i
 	digits := func() int {
@@ -358,14 +372,7 @@ func (s *scanner) number() Decimal {
 		s.fail("must be a number")
 		return ""
 	}
-	d := Decimal(s.text(s.b[start:s.i]))
-	if !s.open {
-		if err := d.check(); err != nil {
-			s.fail(err.(*ValidationError).Reason)
-			return ""
-		}
-	}
-	return d
+	return Decimal(s.text(s.b[start:s.i]))
 }
 
 func (s *scanner) float() float64 {
@@ -463,4 +470,15 @@ func (s *scanner) seconds() time.Duration {
 		return 0
 	}
 	return time.Duration(math.Round(f * float64(time.Second)))
+}
+
+// endOfValue returns where the JSON value at the beginning of b ends, by the
+// grammar alone; -1 if it is broken, or not UTF-8.
+func endOfValue(b []byte) int {
+	d := json.NewDecoder(bytes.NewReader(b))
+	var v json.RawMessage
+	if d.Decode(&v) != nil || !utf8.Valid(v) {
+		return -1
+	}
+	return int(d.InputOffset())
 }

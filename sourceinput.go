@@ -36,7 +36,7 @@ func (in *SourceInput) decode(s *scanner) {
 		case "system":
 			in.System = s.str()
 		case "value":
-			in.Value = s.number()
+			in.Value = s.measured().rounded()
 		case "unit":
 			in.Unit = s.str()
 		case "coded":

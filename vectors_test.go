@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -97,7 +98,7 @@ func judgeVitals(t *testing.T, r *request, v vector) {
 	}
 	require.Len(t, v.Results, len(r.Vitals))
 	for i := range r.Vitals {
-		err := r.Vitals[i].Validate()
+		err := cmp.Or(r.Unread[i], r.Vitals[i].Validate())
 		if v.Results[i] == nil {
 			require.NoError(t, err, "vital %d", i)
 			continue

@@ -1,8 +1,6 @@
 package carewire
 
 import (
-	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 )
@@ -76,7 +74,7 @@ func (a AbsentReason) known() bool {
 // Quality is a flag on a Vital, after the HL7 device profiles (uv/pocd).
 type Quality string
 
-// The flags. The Hub itself sets QualityQuestionable, QualityFuture, QualityLate and QualityClock.
+// The flags. The Hub itself sets QualityQuestionable, QualityFuture, QualityLate, QualityClock and QualityRounded.
 const (
 	QualityInvalid      Quality = "invalid"
 	QualityQuestionable Quality = "questionable" // outside the plausible range, or diastolic above systolic
@@ -86,9 +84,10 @@ const (
 	QualityBusy         Quality = "busy"  // measurement under way
 	QualityInAlarm      Quality = "in-alarm"
 	QualityAlarmOff     Quality = "alarm-off"
-	QualityFuture       Quality = "future" // the device's clock is ahead of the Hub's
-	QualityLate         Quality = "late"   // measured long before it was received, or the device's clock is behind
-	QualityClock        Quality = "clock"  // the device's clock was set back: Received orders this reading, and Time says little
+	QualityFuture       Quality = "future"  // the device's clock is ahead of the Hub's
+	QualityLate         Quality = "late"    // measured long before it was received, or the device's clock is behind
+	QualityClock        Quality = "clock"   // the device's clock was set back: Received orders this reading, and Time says little
+	QualityRounded      Quality = "rounded" // it came with more than 15 digits
 )
 
 // VitalStatus says what a Vital is to the record.
@@ -251,7 +250,7 @@ func (v *Vital) judgeComponents(panel Panel, known, named bool, age AgeClass) (u
 }
 
 func judgeNumber(value Decimal, unit string, measure Measure, known bool, age AgeClass) (unlikely bool, err error) {
-	if err := value.check(); err != nil {
+	if err := value.rounded().check(); err != nil {
 		return false, within("value", err)
 	}
 	if known {
@@ -286,12 +285,27 @@ func (v *Vital) accept(now time.Time, age AgeClass) (at time.Time, err error) {
 		}
 	}
 	flag(unlikely, QualityQuestionable)
+	flag(v.round(), QualityRounded)
 	flag(v.Time.After(now.Add(futureBy)), QualityFuture)
 	flag(v.Time.Before(now.Add(-lateBy)), QualityLate)
 	if v.Time.After(now) {
 		return now, nil
 	}
 	return v.Time, nil
+}
+
+// round takes the digits beyond the 15th from v, and reports whether there were any.
+func (v *Vital) round() (changed bool) {
+	if d := v.Value.rounded(); d != v.Value {
+		v.Value, changed = d, true
+	}
+	for i := range v.Components {
+		if d := v.Components[i].Value.rounded(); d != v.Components[i].Value {
+			v.Components = slices.Clone(v.Components) // which may be the caller's
+			v.Components[i].Value, changed = d, true
+		}
+	}
+	return changed
 }
 
 // key names what v is the newest state of: system, code, device and site, of
@@ -308,185 +322,4 @@ func (v *Vital) key() string {
 }
 
 var knownQuality = map[Quality]bool{QualityInvalid: true, QualityQuestionable: true, QualityCalibration: true, QualityValidated: true,
-	QualityEarly: true, QualityBusy: true, QualityInAlarm: true, QualityAlarmOff: true, QualityFuture: true, QualityLate: true, QualityClock: true}
-
-// decode reads v from s; received is the server's to set and only an open
-// scanner takes it.
-func (v *Vital) decode(s *scanner) {
-	s.object(func(name []byte) bool {
-		switch string(name) {
-		case "patient":
-			v.Patient = s.str()
-		case "code":
-			v.Code = s.str()
-		case "system":
-			v.System = s.str()
-		case "value":
-			v.Value = s.number()
-		case "unit":
-			v.Unit = s.str()
-		case "comparator":
-			v.Comparator = Comparator(s.str())
-		case "coded":
-			v.Coded = new(decodeCoding(s))
-		case "components":
-			s.array(func(int) { v.Components = append(v.Components, decodeComponent(s)) })
-		case "absent":
-			v.Absent = AbsentReason(s.str())
-		case "quality":
-			for _, q := range s.strings(16) {
-				v.Quality = append(v.Quality, Quality(q))
-			}
-		case "status":
-			v.Status = VitalStatus(s.str())
-		case "replaces":
-			v.Replaces = s.str()
-		case "vital_id":
-			v.ID = s.str()
-		case "time":
-			v.Time = s.time()
-		case "device":
-			v.Device = s.str()
-		case "site":
-			v.Site = s.str()
-		case "method":
-			v.Method = s.str()
-		case "every":
-			v.Every = s.seconds()
-		case "test":
-			v.Test = s.bool()
-		case "received":
-			if !s.open {
-				return false
-			}
-			v.Received = s.time()
-		default:
-			return false
-		}
-		return true
-	})
-}
-
-func decodeCoding(s *scanner) (c Coding) {
-	s.object(func(name []byte) bool {
-		switch string(name) {
-		case "system":
-			c.System = s.str()
-		case "code":
-			c.Code = s.str()
-		default:
-			return false
-		}
-		return true
-	})
-	return c
-}
-
-func decodeComponent(s *scanner) (c Component) {
-	s.object(func(name []byte) bool {
-		switch string(name) {
-		case "code":
-			c.Code = s.str()
-		case "value":
-			c.Value = s.number()
-		case "unit":
-			c.Unit = s.str()
-		case "absent":
-			c.Absent = AbsentReason(s.str())
-		default:
-			return false
-		}
-		return true
-	})
-	return c
-}
-
-// encode appends v to e as a JSON object.
-func (v *Vital) encode(e *encoder) {
-	e.b = append(e.b, '{')
-	e.str("patient", v.Patient)
-	e.str("code", v.Code)
-	e.str("system", v.System)
-	e.raw("value", []byte(v.Value))
-	e.str("unit", v.Unit)
-	e.str("comparator", string(v.Comparator))
-	if v.Coded != nil {
-		e.object("coded", func() {
-			e.str("system", v.Coded.System)
-			e.str("code", v.Coded.Code)
-		})
-	}
-	if len(v.Components) > 0 {
-		e.name("components")
-		e.b = append(e.b, '[')
-		for _, c := range v.Components {
-			e.comma()
-			e.b = append(e.b, '{')
-			e.str("code", c.Code)
-			e.raw("value", []byte(c.Value))
-			e.str("unit", c.Unit)
-			e.str("absent", string(c.Absent))
-			e.b = append(e.b, '}')
-		}
-		e.b = append(e.b, ']')
-	}
-	e.str("absent", string(v.Absent))
-	if len(v.Quality) > 0 {
-		e.name("quality")
-		e.b = append(e.b, '[')
-		for _, q := range v.Quality {
-			e.comma()
-			e.b = appendString(e.b, string(q))
-		}
-		e.b = append(e.b, ']')
-	}
-	e.str("status", string(v.Status))
-	e.str("replaces", v.Replaces)
-	e.str("vital_id", v.ID)
-	e.time("time", v.Time)
-	e.time("received", v.Received)
-	e.str("device", v.Device)
-	e.str("site", v.Site)
-	e.str("method", v.Method)
-	e.float("every", v.Every.Seconds())
-	e.bool("test", v.Test)
-	e.b = append(e.b, '}')
-}
-
-// MarshalJSON writes v as the wire has it.
-func (v Vital) MarshalJSON() ([]byte, error) {
-	if v.Value != "" {
-		if err := v.Value.check(); err != nil {
-			return nil, within("value", err)
-		}
-	}
-	for i, c := range v.Components {
-		if c.Absent != "" && c.Value == "" {
-			continue
-		}
-		if err := c.Value.check(); err != nil {
-			return nil, within(indexed("components", i), within("value", err))
-		}
-	}
-	var e encoder
-	v.encode(&e)
-	return e.b, nil
-}
-
-// UnmarshalJSON reads v leniently: members it does not know are ignored. It
-// does not validate.
-func (v *Vital) UnmarshalJSON(b []byte) error {
-	s := scanner{b: b, open: true}
-	*v = Vital{}
-	v.decode(&s)
-	return s.err
-}
-
-// Format writes nothing of v but its type.
-func (v Vital) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Vital{…}") }
-
-// LogValue hides v from logs.
-func (v Vital) LogValue() slog.Value { return slog.StringValue("carewire.Vital{…}") }
-
-// Format writes nothing of c but its type.
-func (c Component) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Component{…}") }
+	QualityEarly: true, QualityBusy: true, QualityInAlarm: true, QualityAlarmOff: true, QualityFuture: true, QualityLate: true, QualityClock: true, QualityRounded: true}

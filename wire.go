@@ -1,10 +1,6 @@
 package carewire
 
-import (
-	"errors"
-	"fmt"
-	"time"
-)
+import "errors"
 
 // Protocol is the WebSocket subprotocol that carewire speaks.
 const Protocol = "carewire.v1"
@@ -54,9 +50,10 @@ type request struct {
 	Emergency bool                // watch
 	Reason    string              // watch
 
-	Vitals  []Vital // publish
-	Raise   Raise   // its ID is event_id
-	Chunks  []Wave  // wave
+	Vitals  []Vital       // publish
+	Unread  map[int]error // publish: why some of the vitals cannot be read, by place
+	Raise   Raise         // its ID is event_id
+	Chunks  []Wave        // wave
 	Ref     AlertRef
 	EventID string // clear
 	Answer  Answer
@@ -153,7 +150,12 @@ func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) boo
 					return
 				}
 				r.Vitals = append(r.Vitals, Vital{})
-				r.Vitals[i].decode(s)
+				if err := r.Vitals[i].decodeAlone(s); err != nil {
+					if r.Unread == nil {
+						r.Unread = make(map[int]error)
+					}
+					r.Unread[i] = err
+				}
 			})
 			return true
 		}, true
@@ -491,70 +493,3 @@ func (r *request) check() error {
 	}
 	return nil
 }
-
-// failure appends the members that describe an error.
-func (e *encoder) failure(err error) {
-	f := requestError(err)
-	e.str("code", string(f.Code))
-	e.str("retry", string(f.Retry))
-	e.uint("retry_ms", uint64(f.RetryAfter.Milliseconds()))
-	e.str("field", f.Field)
-	e.str("reason", f.Reason)
-	if f.Alert != nil {
-		e.name("alert")
-		f.Alert.encode(e)
-	}
-}
-
-// requestError says how an error is put on the wire: in fixed words.
-func requestError(err error) *RequestError {
-	var f *RequestError
-	if errors.As(err, &f) {
-		return f
-	}
-	f = &RequestError{Code: CodeInternal, Retry: RetryLater}
-	var v *ValidationError
-	var a *alertError
-	switch {
-	case errors.As(err, &v):
-		f.Code, f.Retry, f.Field, f.Reason = CodeInvalid, RetryNever, v.Field, v.Reason
-		if v.Field == "" {
-			f.Code = CodeMalformed
-		}
-		return f
-	case err == errUnknownType:
-		f.Code, f.Retry = CodeUnknownType, RetryNever
-		return f
-	case errors.Is(err, ErrNotFound): // unknown and forbidden look the same
-		f.Code, f.Retry = CodeForbidden, RetryNever
-		return f
-	case errors.As(err, &a):
-		f.Alert = a.alert
-	}
-	for sentinel, code := range codeOf {
-		if errors.Is(err, sentinel) {
-			f.Code = code
-		}
-	}
-	switch f.Code {
-	case CodeForbidden, CodeIDReused, CodeEnded, CodeRefused, CodeConflict, CodeGap:
-		f.Retry = RetryNever
-	case CodeUnauthorized:
-		f.Retry = RetryReauth
-	case CodeBusy, CodeFull, CodeUnavailable, CodeUndecided:
-		f.RetryAfter = time.Second
-	}
-	return f
-}
-
-// alertError is a refusal that shows the alert as it is.
-type alertError struct {
-	err   error
-	alert *Alert
-}
-
-func (e *alertError) Error() string { return e.err.Error() }
-func (e *alertError) Unwrap() error { return e.err }
-
-// Format shows the error and nothing of the alert.
-func (e *alertError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.err) }

@@ -51,12 +51,12 @@ func Observation(v carewire.Vital) ([]byte, error) {
 }
 
 // Unsaid lists the members of v that an Observation cannot say, by their names on
-// carewire's wire: "every", and the qualities late, future and clock.
+// carewire's wire: "every", and the qualities late, future, clock and rounded.
 func Unsaid(v carewire.Vital) (members []string) {
 	if v.Every != 0 {
 		members = append(members, "every")
 	}
-	for _, q := range []carewire.Quality{carewire.QualityLate, carewire.QualityFuture, carewire.QualityClock} {
+	for _, q := range []carewire.Quality{carewire.QualityLate, carewire.QualityFuture, carewire.QualityClock, carewire.QualityRounded} {
 		if slices.Contains(v.Quality, q) {
 			members = append(members, "quality "+string(q))
 		}
