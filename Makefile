@@ -22,4 +22,8 @@ fhir-oracle:
 full:
 	BOLTSTORE_LONG=1 go test ./boltstore -run TestFullDiskMatrix -v -count=1 -timeout 60m
 
-.PHONY: soak mutants fhir-oracle full
+# The whole contract of a Store on one, three and seven members, files and PostgreSQL servers.
+spread:
+	BOLTSTORE_LONG=1 PGSTORE_LONG=1 go test ./spread ./boltstore ./pgstore -run TestSpread -v -count=1 -timeout 60m
+
+.PHONY: soak mutants fhir-oracle full spread
