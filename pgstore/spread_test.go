@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
@@ -15,23 +14,21 @@ import (
 	"github.com/carewire/carewire/storetest"
 )
 
-// Several servers as one Store. The long form has one and seven of them, too.
+// Several schemas as one Store. The long form has one and seven of them, too.
 func TestSpread(t *testing.T) {
 	counts := []int{3}
 	if os.Getenv("PGSTORE_LONG") != "" {
 		counts = []int{1, 3, 7}
 	}
+	server := pgtest.Start(t, "fsync=off") // what it keeps is tested here, not whether it survives
+	var schemas atomic.Int64
 	for _, n := range counts {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			pools := make([]*pgxpool.Pool, n)
-			for i := range pools {
-				pools[i] = connect(t, pgtest.Start(t, "fsync=off").DSN(), 8) // only what it keeps is tested here, not whether it survives
-			}
-			var tenants atomic.Int64
-			open := func(t *testing.T, tenant string) carewire.Store {
+			pool := connect(t, server.DSN(), 40)
+			open := func(t *testing.T, schemas []string) carewire.Store {
 				members := make([]spread.Member, n)
-				for i, pool := range pools {
-					members[i] = spread.Member{Name: fmt.Sprint(i), Store: open(t, pool, &Options{Schema: tenant, NoListen: true, Volatile: true})}
+				for i, schema := range schemas {
+					members[i] = spread.Member{Name: fmt.Sprint(i), Store: open(t, pool, &Options{Schema: schema, NoListen: true, Volatile: true})}
 				}
 				s, err := spread.Open(t.Context(), members, nil)
 				require.NoError(t, err)
@@ -39,14 +36,19 @@ func TestSpread(t *testing.T) {
 				return s
 			}
 			storetest.Run(t, func(t *testing.T) carewire.Store {
-				return open(t, fmt.Sprint("tenant", tenants.Add(1)))
+				names := make([]string, n)
+				for i := range names {
+					names[i] = fmt.Sprint("member", schemas.Add(1))
+				}
+				return open(t, names)
 			}, &storetest.Options{Reopen: func(t *testing.T, s carewire.Store) carewire.Store {
+				var names []string
 				require.NoError(t, s.(*spread.Store).Close())
-				members := s.(*spread.Store).Members()
-				for _, m := range members {
+				for _, m := range s.(*spread.Store).Members() {
+					names = append(names, m.Store.(*Store).schema)
 					require.NoError(t, m.Store.(*Store).Close())
 				}
-				return open(t, members[0].Store.(*Store).schema)
+				return open(t, names)
 			}})
 		})
 	}
