@@ -8,9 +8,10 @@ import (
 )
 
 // Absent raises an alert when a number has not been measured for a time while
-// others of the same patient come: a probe is off. When nothing comes at all, the
-// Hub's own alert says so, and this one does not. It is over with the next
-// reading that can be used.
+// others of the same patient come, in the second half of that time at least: a
+// probe is off. When nothing comes at all, the Hub's own alert says so, and this
+// one does not; when others come again, the number has a quarter of For, and at
+// least a second, to come too. It is over with the next reading that can be used.
 type Absent struct {
 	About
 	Code, System string        // of the number; System "" is LOINC
@@ -40,9 +41,12 @@ type absentMachine struct {
 	time Timing
 }
 
-// absentState is since when a number is missing: its last reading, or the first
-// of another number; 0: nothing has come yet.
-type absentState struct{ since millis }
+// absentState is what an Absent keeps of a patient.
+type absentState struct {
+	since  millis // the number's last reading, or the first of another number; 0: nothing has come yet
+	others bool   // other numbers have come in the second half of the time
+	again  millis // if they have not: when they came again
+}
 
 func (m *absentMachine) timing() *Timing         { return &m.time }
 func (m *absentMachine) levels(a *About) []level { return []level{{a.Priority, a.Text}} }
@@ -55,44 +59,76 @@ func (m *absentMachine) state(st *state) *absentState {
 }
 
 func (m *absentMachine) see(c *Case, st *state, r *reading) {
-	m.state(st).since = r.received
+	*m.state(st) = absentState{since: r.received}
 	st.step(&m.time, sample{at: c.now, received: c.now, seq: r.seq})
 }
 
-// other notes that another number has come. It reports whether that is the first.
+// other notes that another number has come. It reports whether that changes when
+// the rule is to be looked at.
 func (m *absentMachine) other(c *Case, st *state) bool {
 	x := m.state(st)
-	if x.since != 0 || !m.rule.Required {
-		return false
+	switch {
+	case x.since == 0:
+		if m.rule.Required {
+			x.since = c.now
+		}
+		return m.rule.Required
+	case c.now < x.since+span(m.rule.For)/2: // they may all have stopped together
+	case c.now < x.since+span(m.rule.For):
+		was := x.others
+		x.others = true
+		return !was
+	case !x.others && x.again == 0:
+		x.again = c.now
+		return true
 	}
-	x.since = c.now
-	return true
+	return false
 }
 
-// due is when the number will have been missing for long enough; while nothing
-// else comes either, it is looked at again and again.
-func (m *absentMachine) due(c *Case, st *state) millis {
-	x := m.state(st)
-	if x.since == 0 || st.level > 0 {
+// at is when the number has been missing for long enough; never: it cannot be
+// said, for nothing else comes either. After such a silence the number may come
+// a little later than the others.
+func (m *absentMachine) at(x *absentState) millis {
+	switch {
+	case x.since == 0 || !x.others && x.again == 0:
 		return never
+	case !x.others:
+		return x.again + max(span(m.rule.For)/4, 1000)
 	}
-	if at := x.since + span(m.rule.For); at > c.now {
-		return at
+	return x.since + span(m.rule.For)
+}
+
+func (m *absentMachine) due(c *Case, st *state) millis {
+	if at := m.at(m.state(st)); st.level == 0 && at != never {
+		return max(at, c.now, st.gate.until)
 	}
-	return c.now + max(span(m.rule.For)/4, 1000)
+	return never
 }
 
 func (m *absentMachine) tick(c *Case, st *state) {
 	x := m.state(st)
-	if x.since == 0 || st.level > 0 || c.now < x.since+span(m.rule.For) {
-		return
-	}
-	other := c.otherThan(m.code)
-	if other <= x.since || c.now-other > span(m.rule.For) {
+	if st.level > 0 || c.now < m.at(x) {
 		return
 	}
 	st.found = &finding{at: x.since, note: "none for " + ageText((c.now - x.since).duration())}
 	st.step(&m.time, sample{level: 1, keep: 1, at: c.now, received: c.now, seq: c.seq})
+}
+
+// retract goes back to the reading before one that is withdrawn.
+func (m *absentMachine) retract(c *Case, st *state, gone *reading) {
+	x := m.state(st)
+	if x.since != gone.received {
+		return
+	}
+	*x = absentState{others: true}
+	for i := range c.sensors {
+		if s := &c.sensors[i]; s.code == m.code && s.taken {
+			x.since = max(x.since, s.last.received)
+		}
+	}
+	if x.since == 0 && m.rule.Required {
+		x.since = gone.received
+	}
 }
 
 func (m *absentMachine) explain(c *Case, st *state) string {

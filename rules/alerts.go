@@ -52,6 +52,8 @@ func (c *Case) others(i int, a *carewire.Alert, present, fresh bool, seq uint64)
 	switch {
 	case present && st.level == 0 && !st.off: // raised with more in sight than this Case has
 		st.adopt(c, i, a)
+	case present && st.level > 0:
+		st.high = st.high || a.Priority == carewire.PriorityHigh
 	case present || !fresh || st.level == 0:
 	case a.Closed != nil && a.Condition == carewire.ConditionPresent:
 		st.close(c.set.rules[i].timing(), millisOf(a.Closed.At), seq)
@@ -71,7 +73,7 @@ func (st *state) adopt(c *Case, i int, a *carewire.Alert) {
 			st.level = int8(l + 1)
 		}
 	}
-	st.told = st.level
+	st.told, st.high = st.level, a.Priority == carewire.PriorityHigh
 	c.rearm(i, st)
 }
 

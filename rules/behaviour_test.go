@@ -1,8 +1,6 @@
 package rules
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -167,34 +165,6 @@ func TestClearedByOthers(t *testing.T) {
 	require.Equal(t, "raised 1s medium", h.story())
 }
 
-// grafana #7886, alertmanager #204, complaint 17: flapping.
-func TestFlapsAreHeld(t *testing.T) {
-	h := newChart(t, high(Timing{Flaps: 3, Settle: 5 * time.Minute}))
-	h.rate(time.Minute, 200, 100, 200, 100, 200, 100)
-	require.Equal(t, "raised 0s medium, cleared 1m0s, raised 2m0s medium, cleared 3m0s, raised 4m0s medium, cleared 5m0s", h.story())
-	h.rate(time.Minute, 200, 100, 200, 100, 100, 100, 100)
-	require.Contains(t, h.found[0].Alert.Text, "come back often")
-	require.Equal(t, "raised 6m0s medium", h.story())
-	h.rate(time.Minute, 100, 100, 100)
-	require.Equal(t, "cleared 14m0s", h.story())
-	h.wait(2 * time.Hour)
-	h.story()
-	h.rate(time.Minute, 200, 100)
-	require.Contains(t, h.story(), "cleared", "an hour later it is an alert like any other")
-}
-
-// judgement.md: caps and quiet hours blocked the urgent low. Nothing here holds
-// back high: a flapping alert of high priority is raised each time.
-func TestNothingHoldsBackHigh(t *testing.T) {
-	r := high(Timing{Flaps: 1})
-	r.Severe = &Severe{At: 200}
-	h := newChart(t, r)
-	h.rate(time.Minute, 190, 100, 190, 100, 190, 190)
-	h.story()
-	h.rate(time.Minute, 210)
-	require.Equal(t, "updated 6m0s high", h.story())
-}
-
 func TestCombination(t *testing.T) {
 	parts := func(c Combination) []Rule {
 		hr := high(Timing{})
@@ -323,63 +293,6 @@ func TestAbsentPartOfAPanel(t *testing.T) {
 	corrected.Status, corrected.Replaces = carewire.VitalCorrected, "m0"
 	h.vital(corrected)
 	require.Empty(t, h.story())
-}
-
-func TestFunc(t *testing.T) {
-	var given int
-	var says Finding
-	var fails error
-	model := func(_ context.Context, vitals []carewire.Vital) (Finding, error) {
-		given = len(vitals)
-		if says.Text == "panic" {
-			panic("health data")
-		}
-		return says, fails
-	}
-	h := newChart(t, Func{About: About{Key: "sepsis", Text: "Sepsis likely"}, Model: "net", ModelVersion: "1.2", Inputs: []Input{{Code: carewire.HeartRate.Code}},
-		Window: 10 * time.Second, MinConfidence: 0.8, Judge: model})
-	says = Finding{Present: true, Confidence: 0.7}
-	h.rate(time.Second, 70)
-	require.Empty(t, h.story())
-	says = Finding{Present: true, Confidence: 0.93, Priority: carewire.PriorityHigh, Text: "pattern 3"}
-	h.rate(time.Second, 71)
-	require.Equal(t, 2, given)
-	require.Equal(t, "Sepsis likely (pattern 3; net 1.2, confidence 0.93)", h.found[0].Alert.Text)
-	require.Equal(t, "net 1.2, confidence 0.93 of 0.80", h.found[0].Alert.Source.Limits)
-	require.Equal(t, "raised 1s high", h.story())
-	h.rate(time.Second, repeat(30, 72)...)
-	require.Equal(t, 11, given, "the window is ten seconds")
-	// nocturne: rule errors were only logged. One alert, not one a reading.
-	for name, wrong := range map[string]func(){
-		"error": func() { fails = errors.New("health data") }, "panic": func() { says = Finding{Text: "panic"} },
-	} {
-		h.story()
-		wrong()
-		h.rate(time.Second, repeat(20, 73)...)
-		require.Len(t, h.found, 1, name)
-		require.Equal(t, blindKey, h.found[0].Rule)
-		require.NotContains(t, h.found[0].Alert.Text, "health data")
-		require.Contains(t, h.found[0].Alert.Text, "sepsis: the model has")
-		says, fails = Finding{Present: true, Confidence: 0.9}, nil
-		h.story()
-		h.rate(time.Second, 74)
-		require.Contains(t, h.story(), "cleared", name)
-	}
-}
-
-// A model that does not return holds nobody up, and is not called meanwhile.
-func TestFuncThatHangs(t *testing.T) {
-	calls, release := make(chan bool, 10), make(chan bool)
-	h := newChart(t, Func{About: About{Key: "slow", Text: "Slow"}, Model: "m", ModelVersion: "1", Inputs: []Input{{Code: carewire.HeartRate.Code}}, Timeout: time.Millisecond,
-		Judge: func(context.Context, []carewire.Vital) (Finding, error) {
-			calls <- true
-			<-release
-			return Finding{}, nil
-		}})
-	h.rate(time.Second, 70, 70, 70)
-	require.Len(t, calls, 1)
-	require.Contains(t, h.found[0].Alert.Text, "the model takes too long")
-	close(release)
 }
 
 // A rule that cannot judge for longer than it may says so, once, and with what

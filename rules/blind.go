@@ -97,7 +97,9 @@ func (c *Case) missing(i int) string {
 	if m, ok := c.set.rules[i].machine.(interface {
 		missing(*Case, *state) string
 	}); ok {
-		return m.missing(c, st)
+		if why := m.missing(c, st); why != "" {
+			return why
+		}
 	}
 	switch {
 	case st.why != faultNone:

@@ -47,7 +47,7 @@ func Report(ctx context.Context, hub *carewire.Hub, q ReportQuery) ([]Burden, er
 			if days[k] == nil {
 				days[k] = new(counter)
 			}
-			days[k].note(a, strings.Contains(a.Text, flapsText))
+			days[k].note(a, strings.Contains(a.Text, staysText))
 			k.Rule = a.Key
 			if seen[k] == nil {
 				seen[k] = make(map[string]bool)

@@ -3,7 +3,6 @@ package rules
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -63,10 +62,6 @@ func hindered(err error) bool {
 	return false
 }
 
-// AuditSettings is the AuditEvent of a change of one rule for one patient: Key is
-// the rule, Who has changed it, Until and Reason as the Settings say.
-const AuditSettings carewire.AuditEvent = "rule_settings"
-
 // set asks for the patient's Settings, and applies them.
 func (b *bed) set() {
 	j := b.row.judge
@@ -81,11 +76,14 @@ func (b *bed) set() {
 		j.log.Warn("rules: a patient's Settings could not be had", "error", err)
 		return
 	}
-	if b.c.started {
-		j.audit(ctx, b.patient, b.c.settings, s)
+	for _, x := range b.c.renew(s) {
+		j.audit(ctx, b.patient, &x)
 	}
-	b.c.started = true
-	b.c.Apply(s)
+	for key, off := range s.Off {
+		if off.Until.IsZero() {
+			j.log.Warn("rules: a rule judges all the same, for it was switched off without Until", "rule", key)
+		}
+	}
 }
 
 // settings calls the host's code, which may panic.
@@ -96,36 +94,4 @@ func (j *Judge) settings(ctx context.Context, patient string) (s Settings, err e
 		}
 	}()
 	return j.opt.Settings(ctx, patient)
-}
-
-// audit records what has changed between two Settings.
-func (j *Judge) audit(ctx context.Context, patient string, old, now Settings) {
-	for i := range j.set.rules {
-		key := j.set.rules[i].Key
-		r := carewire.Record{Time: j.hub.Now(), Event: AuditSettings, Outcome: carewire.OutcomeDone, Asserted: true, Patient: patient, Key: key}
-		limit, off, scale := now.Limits[key], now.Off[key], now.Scales[key]
-		switch {
-		case !limit.equal(old.Limits[key]):
-			r.Who.ID, r.Reason = limit.By, limit.Reason
-		case off != old.Off[key]:
-			r.Who.ID, r.Reason, r.Until = off.By, off.Reason, off.Until
-		case scale != old.Scales[key]:
-			r.Who.ID = scale.By
-		case slices.Contains(now.On, key) != slices.Contains(old.On, key):
-		default:
-			continue
-		}
-		if r.Who.ID == "" {
-			r.Who.ID = host
-		}
-		if err := j.opt.Auditor.Record(ctx, r); err != nil {
-			j.log.Error("rules: a change of Settings could not be recorded", "error", err)
-		}
-	}
-}
-
-// equal reports whether two limits are the same.
-func (s LimitSetting) equal(o LimitSetting) bool {
-	same := func(a, b *float64) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
-	return same(s.At, o.At) && same(s.Margin, o.Margin) && same(s.Severe, o.Severe) && s.By == o.By && s.Reason == o.Reason
 }

@@ -35,10 +35,9 @@ type Case struct {
 	blind   blindness
 	current *carewire.Vital // being judged
 	reading reading         // a number of it
-	came    [2]other        // the last two kinds of vitals that came, the newest first
 	to      []string
 	maxAway millis // MaxBlind
-	started bool   // the Settings are those of the host, not the first ones
+	unset   bool   // the Settings are still to come
 }
 
 // state is where one rule stands.
@@ -56,7 +55,8 @@ type state struct {
 	blind   bool
 	due     millis
 	known   known
-	data    any // what the machine itself keeps
+	news    []string // changes of Settings that the next alert tells
+	data    any      // what the machine itself keeps
 }
 
 // A finding is what an alert says of why it was raised.
@@ -142,7 +142,7 @@ func (c *Case) Vital(p carewire.Position, v *carewire.Vital) {
 	case bad == faultAbsent:
 		for _, part := range partsOf[v.Code] {
 			if n, ok := c.set.codes[codeKey{"", part}]; ok {
-				c.unusable(n, bad)
+				c.unusable(n, v, bad)
 			}
 		}
 		fallthrough
@@ -153,13 +153,7 @@ func (c *Case) Vital(p carewire.Position, v *carewire.Vital) {
 	}
 }
 
-// other is when a vital of a code came last.
-type other struct {
-	code int // -1: one that no rule reads
-	at   millis
-}
-
-// other notes which numbers come.
+// other tells the rules that wait for another number that one has come.
 func (c *Case) other(v *carewire.Vital) {
 	if len(c.set.others) == 0 {
 		return
@@ -169,26 +163,12 @@ func (c *Case) other(v *carewire.Vital) {
 		code = v.Components[0].Code
 	}
 	n, ok := c.set.codes[keyOf(v.System, code)]
-	if !ok {
-		n = -1
-	}
-	if c.came[0].code != n && c.came[0].at > 0 {
-		c.came[1] = c.came[0]
-	}
-	c.came[0] = other{n, c.now}
 	for _, i := range c.set.others {
-		if m := c.set.rules[i].machine.(*absentMachine); m.code != n && !c.states[i].off && m.other(c, &c.states[i]) {
-			c.rearm(i, &c.states[i])
+		m, st := c.set.rules[i].machine.(*absentMachine), &c.states[i]
+		if (!ok || m.code != n) && !st.off && m.other(c, st) {
+			c.rearm(i, st)
 		}
 	}
-}
-
-// otherThan is when a vital of another code came last.
-func (c *Case) otherThan(code int) millis {
-	if c.came[0].code != code {
-		return c.came[0].at
-	}
-	return c.came[1].at
 }
 
 // partsOf are the components of panels, which are missing when the panel is absent.
@@ -211,7 +191,7 @@ func (c *Case) enter(p carewire.Position, received time.Time) {
 // number judges one number or code of a vital.
 func (c *Case) number(n int, v *carewire.Vital, value carewire.Decimal, unit string, bad fault) {
 	if bad != faultNone {
-		c.unusable(n, bad)
+		c.unusable(n, v, bad)
 		return
 	}
 	c.judge(c.sensorOf(n, v.Device, v.Site), v, value, unit)
@@ -249,12 +229,10 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 	}
 	s.take(r, v.Every)
 	for _, i := range c.set.readBy[r.code] {
-		st := &c.states[i]
-		if st.off {
-			continue
+		if st := &c.states[i]; !st.off {
+			st.before, st.newest = st.gate, r.seq
+			c.see(i, st, r)
 		}
-		st.before, st.newest = st.gate, r.seq
-		c.see(i, st, r)
 	}
 }
 
@@ -287,11 +265,22 @@ func findingOf(r *reading) *finding {
 	return &finding{value: r.text, number: r.value, unit: strings.Clone(r.unit), id: r.id, at: r.at, doubt: r.doubtful}
 }
 
-// unusable notes that a reading of code n cannot be judged.
-func (c *Case) unusable(n int, why fault) {
+// unusable notes that a reading of code n cannot be judged. A model looks at what
+// is absent all the same.
+func (c *Case) unusable(n int, v *carewire.Vital, why fault) {
 	for _, i := range c.set.readBy[n] {
-		c.states[i].unable(c.now, why)
-		c.due = min(c.due, c.states[i].blindAt(c))
+		st := &c.states[i]
+		if m, ok := c.set.rules[i].machine.(interface{ seesAbsent() bool }); ok && why == faultAbsent && m.seesAbsent() {
+			if !st.off {
+				r := reading{code: n, seq: c.seq, at: c.now, received: c.now, doubtful: true, sensor: int32(c.sensorOf(n, v.Device, v.Site))}
+				r.id.set(v.ID)
+				st.before, st.newest = st.gate, r.seq
+				c.see(i, st, &r)
+			}
+			continue
+		}
+		st.unable(c.now, why)
+		c.due = min(c.due, st.blindAt(c))
 	}
 }
 
@@ -306,30 +295,6 @@ func (st *state) unable(now millis, why fault) {
 	if st.heard == 0 {
 		st.heard = now
 	}
-}
-
-// sensorOf returns the place of the sensor of a code.
-func (c *Case) sensorOf(code int, device, site string) int {
-	for i := range c.sensors {
-		s := &c.sensors[i]
-		if s.code == code && s.device == device && s.site == site {
-			return i
-		}
-	}
-	c.sensors = append(c.sensors, sensor{code: code, device: string([]byte(device)), site: string([]byte(site))})
-	return len(c.sensors) - 1
-}
-
-// take makes r the newest reading.
-func (s *sensor) take(r *reading, every time.Duration) {
-	switch gap := r.at - s.last.at; {
-	case every > 0:
-		s.interval, s.promised = span(every), true
-	case s.promised:
-	case s.taken && gap > 0 && (s.interval == 0 || gap < 3*s.interval):
-		s.interval = gap
-	}
-	s.before, s.last, s.taken = s.last, *r, true
 }
 
 // replace takes in a vital that corrects or withdraws another. If that is the
@@ -352,6 +317,7 @@ func (c *Case) replace(v *carewire.Vital) {
 			continue
 		}
 		value, unit := v.Value, v.Unit
+		c.current = v
 		if len(v.Components) > 0 {
 			k := slices.IndexFunc(v.Components, func(p carewire.Component) bool { return keyOf(v.System, p.Code) == c.set.names[s.code] })
 			if k < 0 || v.Components[k].Absent != "" {
@@ -361,6 +327,7 @@ func (c *Case) replace(v *carewire.Vital) {
 		}
 		c.judge(at, v, value, unit)
 	}
+	c.current = nil
 }
 
 // retract puts a rule back to where it was before a reading.

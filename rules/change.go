@@ -81,6 +81,7 @@ func (m *changeMachine) see(c *Case, st *state, r *reading) {
 }
 
 func (m *changeMachine) retract(c *Case, st *state, gone *reading) { seriesOf(st).retract(gone) }
+func (m *changeMachine) forget(c *Case, st *state, sensor int)     { seriesOf(st).forget(sensor) }
 func (m *changeMachine) tick(c *Case, st *state)                   { st.gate.tick(&m.rule.Timing, c.now) }
 
 func (m *changeMachine) explain(c *Case, st *state) string {
@@ -159,10 +160,14 @@ func (m *forecastMachine) see(c *Case, st *state, r *reading) {
 			x.keep = 1
 		}
 	}
+	if r.doubtful {
+		x.keep = max(x.keep, st.level)
+	}
 	st.step(&m.rule.Timing, x)
 }
 
 func (m *forecastMachine) retract(c *Case, st *state, gone *reading) { seriesOf(st).retract(gone) }
+func (m *forecastMachine) forget(c *Case, st *state, sensor int)     { seriesOf(st).forget(sensor) }
 func (m *forecastMachine) tick(c *Case, st *state)                   { st.gate.tick(&m.rule.Timing, c.now) }
 
 func (m *forecastMachine) explain(c *Case, st *state) string {

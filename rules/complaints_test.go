@@ -62,9 +62,11 @@ func TestComplaints5To8(t *testing.T) {
 				for i := range list {
 					list[i].Device, list[i].Every = "gateway", time.Second
 				}
-				_, err := w.hub.Publish(context.Background(), list...)
-				require.NoError(t, err)
-				time.Sleep(time.Second)
+				for _, v := range list { // not all in the same millisecond
+					_, err := w.hub.Publish(context.Background(), v)
+					require.NoError(t, err)
+					time.Sleep(time.Second / 5)
+				}
 			}
 		}
 		technical := func() (open []carewire.Alert) {

@@ -32,6 +32,8 @@ type Standing struct {
 	Limits   string            `json:"limits"`           // as they are for this patient
 	Detail   string            `json:"detail,omitempty"` // "waiting 4 s of 10 s", "temperature is 9 h old"
 	Blind    bool              `json:"blind,omitempty"`  // present, but cannot be judged at the moment
+	Due      time.Time         `json:"due,omitzero"`     // of a Score: when the next measurement is
+	Always   bool              `json:"always,omitempty"` // of a Score: it asks for measuring all the time
 }
 
 // ErrNotHere means that another node judges the patient, or none does yet.
@@ -85,6 +87,12 @@ func (c *Case) Explain(now time.Time) []Standing {
 		case waiting:
 			s.State, s.Detail = StandingWaiting, left
 		}
+		if off, is := c.settings.Off[r.Key]; is && off.Until.IsZero() {
+			s.Detail = strings.TrimSuffix(offForever+"; "+s.Detail, "; ")
+		}
+		if m, ok := r.machine.(*scoreMachine); ok && !st.off {
+			s.Due, s.Always = m.next(c, st)
+		}
 	}
 	return list
 }
@@ -110,15 +118,6 @@ func (c *Case) offText(r *compiled) string {
 	if !is {
 		return "not switched on for this patient"
 	}
-	text := "switched off"
-	if off.By != "" {
-		text += " by " + off.By
-	}
-	if !off.Until.IsZero() {
-		text += " until " + off.Until.UTC().Format("2006-01-02 15:04") + " UTC"
-	}
-	if off.Reason != "" {
-		text += ": " + off.Reason
-	}
+	text := "switched off" + off.told()
 	return strings.Map(printable, clip(text, 300))
 }

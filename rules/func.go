@@ -38,8 +38,10 @@ type Func struct {
 	MinConfidence float64
 	// Judge is given the vitals, the oldest first, which it must not change, and
 	// is called by one goroutine at a time for a patient, by several for several.
-	// An error says that it cannot judge; it is not shown to anybody, for it may
-	// hold health data. Required.
+	// What is absent is among them; what is invalid, late or under calibration is
+	// not. A finding after a vital that is absent or questionable may raise, and
+	// does not clear. An error says that it cannot judge; it is not shown to
+	// anybody, for it may hold health data. Required.
 	Judge func(ctx context.Context, vitals []carewire.Vital) (Finding, error)
 }
 
@@ -49,7 +51,7 @@ type Finding struct {
 	Priority   carewire.Priority // "": as the rule has it
 	Confidence float64           // 0 to 1
 	Text       string            // what else people should know, at most 300 bytes
-	Unknown    string            // not "": it cannot be judged, for this reason, at most 100 bytes
+	Unknown    string            // not "": it cannot be judged, for this reason, which people read; at most 100 bytes
 }
 
 func (r Func) about() *About { return &r.About }
@@ -80,6 +82,7 @@ type funcState struct {
 	vitals     []carewire.Vital
 	called     millis
 	confidence float64
+	unknown    string      // why the model cannot judge, in its words
 	running    atomic.Bool // a call that was given up has not returned
 }
 
@@ -99,6 +102,9 @@ func (m *funcMachine) state(st *state) *funcState {
 	return st.data.(*funcState)
 }
 
+// seesAbsent reports that see is to be called for what is absent too.
+func (m *funcMachine) seesAbsent() bool { return true }
+
 func (m *funcMachine) see(c *Case, st *state, r *reading) {
 	x := m.state(st)
 	if v := c.current; v != nil && (len(x.vitals) == 0 || x.vitals[len(x.vitals)-1].ID != v.ID || v.ID == "") {
@@ -110,24 +116,35 @@ func (m *funcMachine) see(c *Case, st *state, r *reading) {
 		old = len(x.vitals) - 1
 	}
 	x.vitals = slices.Delete(x.vitals, 0, max(old, len(x.vitals)-funcVitals))
-	if x.called != 0 && c.now-x.called < span(m.rule.Every) {
+	if len(x.vitals) == 0 || x.called != 0 && c.now-x.called < span(m.rule.Every) {
 		return
 	}
 	x.called = c.now
 	f, failed := m.call(x)
+	x.unknown = strings.Map(printable, clip(f.Unknown, 100))
 	switch {
 	case failed != "":
 		st.unable(c.now, faultForm)
 		st.failure = failed
 		return
-	case f.Unknown != "":
-		st.unable(c.now, faultForm)
+	case x.unknown != "":
+		st.unable(c.now, faultModel)
+		st.until, st.failure = min(st.until, c.now), ""
 		x.confidence = 0
 		return
 	}
 	st.able(r.received + c.sensors[r.sensor].life())
 	m.take(c, st, r, &f)
 }
+
+// retract takes back a vital that was withdrawn or corrected.
+func (m *funcMachine) retract(c *Case, st *state, gone *reading) {
+	x := m.state(st)
+	x.vitals = slices.DeleteFunc(x.vitals, func(v carewire.Vital) bool { return v.ID == gone.id.String() })
+}
+
+// missing says why the model cannot judge.
+func (m *funcMachine) missing(c *Case, st *state) string { return m.state(st).unknown }
 
 // take holds a finding against the confidence that is asked for.
 func (m *funcMachine) take(c *Case, st *state, r *reading, f *Finding) {
@@ -143,7 +160,9 @@ func (m *funcMachine) take(c *Case, st *state, r *reading, f *Finding) {
 			s.level = 2
 		}
 	}
-	s.keep = s.level
+	if s.keep = s.level; r.doubtful {
+		s.keep = max(s.keep, st.level)
+	}
 	was := st.level
 	st.step(&m.rule.Timing, s)
 	if st.level > was {

@@ -10,20 +10,21 @@ type gate struct {
 	keep    int8   // the level that it is not well under
 	held    int8   // levels up to this a person has closed
 	single  bool   // raised by one reading, for no other came or was due
-	flaps   bool   // raised too often: stays until well for longer
+	flaps   bool   // raised too often
+	high    bool   // has been of high priority: is never held
 	present millis // since when
 	cause   uint64 // the entry that it was raised for
 	until   millis // held until
 	pending [levelsMax]pending
 	well    [levelsMax]millis // well under this level since; 0: not
 
-	at, received, interval millis             // of the newest sample
-	raised                 *[flapsKept]millis // the last alerts, the newest first; nil: none yet
+	at, received, interval millis   // of the newest sample
+	raised                 []millis // the last alerts, the newest first; nil: none yet
 }
 
 const (
 	levelsMax = 3
-	flapsKept = 8
+	flapsMost = 60 // what Timing.Flaps may be
 	hour      = millis(3600_000)
 )
 
@@ -98,29 +99,36 @@ func (g *gate) raise(t *Timing, l int8, cause uint64, now millis, single bool) {
 		g.note(t, now)
 	}
 	g.level, g.cause, g.held, g.until = l, cause, 0, 0
+	g.high = g.high || t.high[l-1]
 }
 
 // note counts an alert, and finds whether they come too often.
 func (g *gate) note(t *Timing, now millis) {
+	if t.Flaps < 0 {
+		return
+	}
 	if g.raised == nil {
-		g.raised = new([flapsKept]millis)
+		g.raised = make([]millis, t.Flaps+1)
 	}
-	copy(g.raised[1:], g.raised[:flapsKept-1])
+	copy(g.raised[1:], g.raised)
 	g.raised[0] = now
-	if n := min(t.Flaps, flapsKept-1); t.Flaps >= 0 {
-		g.flaps = g.raised[n] != 0 && now-g.raised[n] < hour
-	}
+	oldest := g.raised[t.Flaps]
+	g.flaps = oldest != 0 && now-oldest < hour
 }
 
 func (g *gate) fall() {
 	if g.level--; g.level == 0 {
-		g.flaps, g.single = false, false
+		g.flaps, g.single, g.high = false, false, false
 	}
 }
 
+// stays reports whether the alert is held for longer because it flaps. One of
+// high priority never is: it is cleared and raised each time.
+func (g *gate) stays() bool { return g.flaps && !g.high }
+
 // clearing is for how long it must be well under the present level.
 func (g *gate) clearing(t *Timing) millis {
-	if g.flaps && g.level == 1 {
+	if g.stays() && g.level == 1 {
 		return max(span(t.Clear), span(t.Settle))
 	}
 	return span(t.Clear)
@@ -130,7 +138,7 @@ func (g *gate) clearing(t *Timing) millis {
 // was present. What is beyond now may be raised for that entry afterwards.
 func (g *gate) close(t *Timing, at millis, seq uint64) {
 	g.held, g.until = max(g.level, 1), at+span(t.Hold)
-	g.level, g.single, g.flaps = 0, false, false
+	g.level, g.single, g.flaps, g.high = 0, false, false, false
 	for i := range g.pending {
 		if g.pending[i] = (pending{}); g.latest > int8(i) {
 			g.pending[i] = pending{since: g.at, seq: seq, count: int32(t.Readings)}

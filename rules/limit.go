@@ -158,9 +158,6 @@ func (m *limitMachine) see(c *Case, st *state, r *reading) {
 	if !ok {
 		return
 	}
-	if r.doubtful { // it may show that something is wrong, not that all is well
-		s.keep = max(s.keep, st.level)
-	}
 	st.step(&m.rule.Timing, s)
 	st.able(r.received + c.sensors[r.sensor].life())
 }
@@ -176,7 +173,14 @@ func (m *limitMachine) sample(c *Case, st *state, r *reading) (s sample, ok bool
 		return s, false
 	}
 	b := m.bounds(c)
-	level, keep := m.rate(&b, v)
+	rate := func(v float64, r *reading) (level, keep int8) {
+		level, keep = m.rate(&b, v)
+		if r.doubtful { // it may show that something is wrong, not that all is well
+			keep = max(keep, st.level)
+		}
+		return level, keep
+	}
+	level, keep := rate(v, r)
 	if m.rule.Sensors == SensorsAny || m.rule.Sensors == SensorsAll {
 		for i := range c.sensors {
 			other := &c.sensors[i]
@@ -187,7 +191,7 @@ func (m *limitMachine) sample(c *Case, st *state, r *reading) (s sample, ok bool
 			if !ok {
 				continue
 			}
-			l, k := m.rate(&b, v)
+			l, k := rate(v, &other.last)
 			if m.rule.Sensors == SensorsAny {
 				level, keep = max(level, l), max(keep, k)
 			} else {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/carewire/carewire"
@@ -13,17 +14,30 @@ const Published TransitionKind = "published"
 const ownDevice = "rules."
 
 // news reports whether there is something that was not published yet.
-func (m *scoreMachine) news(x *scoreState) bool {
+func (m *scoreMachine) news(c *Case, x *scoreState) bool {
+	scale := m.scale(c)
 	if m.rule.Code != "" && m.worth(x) != x.said {
 		return x.said >= 0 || x.complete || len(m.known(x)) > 0
 	}
+	if m.rule.Code != "" && x.said >= 0 && (x.doubts != 0) != (x.doubted != 0) {
+		return true
+	}
 	for i := range m.rule.Parts {
-		if m.rule.Parts[i].Code != "" && x.points[i] != x.published[i] && (x.published[i] >= 0 || x.points[i] >= 0) {
+		p := &m.rule.Parts[i]
+		if p.Code != "" && (m.newPoints(x, i) || x.published[i] >= 0 && p.codeOf(scale) != p.codeOf(x.scale)) {
 			return true
 		}
 	}
 	return false
 }
+
+// newPoints reports whether the points of a part are not as they were published.
+func (m *scoreMachine) newPoints(x *scoreState, i int) bool {
+	return x.points[i] != x.published[i] && (x.published[i] >= 0 || x.points[i] >= 0) || x.points[i] >= 0 && (x.doubts^x.doubted)>>i&1 != 0
+}
+
+// codeOf is the code of a part's points with a scale.
+func (p *Part) codeOf(scale string) string { return cmp.Or(p.Codes[scale], p.Code) }
 
 // worth is the total, -1 if there is none.
 func (m *scoreMachine) worth(x *scoreState) int {
@@ -35,11 +49,11 @@ func (m *scoreMachine) worth(x *scoreState) int {
 
 // publish owes the total and the points that have changed.
 func (m *scoreMachine) publish(c *Case, st *state, x *scoreState, seq uint64) {
-	if c.now < x.at+span(m.rule.Pause) || !m.news(x) {
+	if c.now < x.at+span(m.rule.Pause) || !m.news(c, x) {
 		return
 	}
 	t := Transition{Rule: m.rule.Key, Kind: Published, Seq: seq, At: c.now.time(), index: c.set.index(m.rule.Key)}
-	add := func(k int, code, system string, points int) {
+	add := func(k int, code, system string, points int, doubt bool) {
 		v := carewire.Vital{Patient: c.patient, Code: code, System: system, Device: ownDevice + m.rule.Key, Time: c.now.time(),
 			ID: c.eventID(m.rule.Key, seq, fmt.Sprintf("v%d.%d", k, points+1))}
 		if points < 0 {
@@ -47,25 +61,33 @@ func (m *scoreMachine) publish(c *Case, st *state, x *scoreState, seq uint64) {
 		} else {
 			v.Value, v.Unit = carewire.DecimalOf(float64(points)), "{score}"
 		}
+		if doubt {
+			v.ID += "q"
+			v.Quality = []carewire.Quality{carewire.QualityQuestionable}
+		}
 		t.Vitals = append(t.Vitals, v)
 	}
-	if m.rule.Code != "" && m.worth(x) != x.said {
-		x.said = m.worth(x)
-		add(0, m.rule.Code, m.rule.System, x.said)
+	if worth := m.worth(x); m.rule.Code != "" && (worth != x.said || worth >= 0 && (x.doubts != 0) != (x.doubted != 0)) {
+		x.said = worth
+		add(0, m.rule.Code, m.rule.System, worth, worth >= 0 && x.doubts != 0)
 	}
-	scale := c.settings.Scales[m.rule.Key].Name
+	scale := m.scale(c)
 	for i := range m.rule.Parts {
 		p := &m.rule.Parts[i]
-		code := p.Code
-		if own := p.Codes[scale]; own != "" {
-			code = own
-		}
-		if code == "" || x.points[i] == x.published[i] || x.points[i] < 0 && x.published[i] < 0 {
+		code := p.codeOf(scale)
+		if code == "" {
 			continue
 		}
-		x.published[i] = x.points[i]
-		add(i+1, code, p.System, int(x.points[i]))
+		if old := p.codeOf(x.scale); old != code && x.published[i] >= 0 { // the other scale's points hold no more
+			add(i+1, old, p.System, -1, false)
+			x.published[i] = -1
+		}
+		if m.newPoints(x, i) {
+			x.published[i] = x.points[i]
+			add(i+1, code, p.System, int(x.points[i]), x.points[i] >= 0 && x.doubts>>i&1 != 0)
+		}
 	}
+	x.scale, x.doubted = scale, x.doubts
 	x.at = c.now
 	c.owed = append(c.owed, t)
 }

@@ -48,28 +48,8 @@ type reading struct {
 	text     small // the value as it was written
 	id       small // vital_id
 	coded    int32 // the number of its code in the Set; 0: a number
-	doubtful bool  // questionable, or an early estimate
+	doubtful bool  // questionable, an early estimate, or absent
 	sensor   int32 // its place in Case.sensors
-}
-
-// A sensor is one source of one number: a device at a site.
-type sensor struct {
-	code         int
-	device, site string
-	last         reading // the newest usable one
-	before       reading // the one before that
-	interval     millis  // how often it measures; 0: nobody knows yet
-	promised     bool    // interval is what the device has promised
-	lag          millis  // what its clock and the way take, at least
-	taken        bool    // last is set
-}
-
-// life is for how long a sensor's newest reading stands for now.
-func (s *sensor) life() millis {
-	if s.interval == 0 {
-		return millis(time.Hour.Milliseconds())
-	}
-	return max(3*s.interval, 60_000)
 }
 
 // A fault says why a reading cannot be judged.
@@ -85,10 +65,11 @@ const (
 	faultLate
 	faultUnit
 	faultForm
+	faultModel
 )
 
 var faultTexts = [...]string{"", "no reading", "not measured", "readings are invalid", "calibration is under way", "a measurement is under way",
-	"readings come late, or the device's clock is behind", "its unit cannot be converted", "not a value that the rule takes"}
+	"readings come late, or the device's clock is behind", "its unit cannot be converted", "not a value that the rule takes", "the model cannot judge"}
 
 // faultOf says why v as a whole cannot be judged. withhold is what may be judged
 // as present, but never as over.

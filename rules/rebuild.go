@@ -31,7 +31,7 @@ var judged = []carewire.Kind{carewire.KindVital, carewire.KindAlert}
 func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 	j := b.row.judge
 	c := NewCase(j.set, b.patient, Settings{})
-	c.maxAway = span(j.opt.MaxBlind)
+	c.maxAway, c.unset = span(j.opt.MaxBlind), true
 	if j.opt.To != nil {
 		c.to = j.opt.To(b.patient)
 	}

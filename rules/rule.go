@@ -55,16 +55,22 @@ type Timing struct {
 	// present stays away, unless its priority rises; 0: 30 minutes. After that it
 	// is raised again if it is still present.
 	Hold time.Duration
-	// Flaps is how many alerts an hour are too many: the next one stays until it
-	// has been well for Settle, and says so. 0: 6; negative: never too many.
+	// Flaps is how many alerts an hour are as many as may be, at most 60: the next
+	// one stays until it has been well for Settle, and says so. One that has been of
+	// high priority never stays: it is raised each time. 0: 6; negative: none stays.
 	Flaps int
 	// Settle; 0: 10 minutes.
 	Settle time.Duration
+
+	high [levelsMax]bool // by level: its priority is high
 }
 
 func (t *Timing) defaults() error {
 	if t.Delay < 0 || t.Clear < 0 || t.Hold < 0 || t.Settle < 0 || t.Readings < 0 {
 		return fmt.Errorf("a time or number must not be negative")
+	}
+	if t.Flaps > flapsMost {
+		return fmt.Errorf("flaps: must be at most %d", flapsMost)
 	}
 	if t.Hold == 0 {
 		t.Hold = 30 * time.Minute
@@ -150,6 +156,9 @@ func NewSet(rules ...Rule) (*Set, error) {
 		}
 		last := &s.rules[i]
 		last.machine = m
+		for l, x := range m.levels(&last.About) {
+			m.timing().high[l] = x.priority == carewire.PriorityHigh
+		}
 		if d, ok := m.(interface{ due(*Case, *state) millis }); ok {
 			last.due = d.due
 		}

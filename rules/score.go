@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -25,11 +24,12 @@ type Score struct {
 	Code, System string
 	// Parts are added up; required.
 	Parts []Part
-	// Bands of the total that raise an alert, at most three with Red, the lowest
-	// first. Text and Priority of the rule itself do not count.
+	// Bands of the total, the lowest first. Those that are not Quiet raise an
+	// alert: at most three with Red. Priority of the rule itself does not count.
 	Bands []Band
 	// Red, if set, is the band of a score with a part of at least RedAt points,
-	// whatever the total. It counts as lower than all Bands.
+	// whatever the total. It counts as lower than all Bands that raise an alert,
+	// and is told beside them.
 	Red   *Band
 	RedAt int
 	// MinAge and MaxAge bound the ages, in years, that the score is for; 0: no
@@ -91,10 +91,11 @@ type Row struct {
 
 // Band is what a total means.
 type Band struct {
-	Min      int // the least total; of Red it does not count
-	Priority carewire.Priority
-	Text     string        // what people read, beside the total
-	Within   time.Duration // until the next measurement; 0: all the time
+	Min      int               // the least total; of Red it does not count
+	Priority carewire.Priority // "" is medium
+	Quiet    bool              // raises nothing: it says how often to measure
+	Text     string            // what people read, beside the total
+	Within   time.Duration     // until the next measurement; 0: all the time
 }
 
 func (r Score) about() *About { return &r.About }
@@ -108,8 +109,13 @@ func (r Score) build(s *Set) (machine, error) {
 		m.bands = append(m.bands, *r.Red)
 		m.bands[0].Min = math.MaxInt
 	}
-	if m.bands = append(m.bands, r.Bands...); len(m.bands) > levelsMax {
-		return nil, fmt.Errorf("bands: at most %d with red", levelsMax)
+	for _, b := range r.Bands {
+		if !b.Quiet {
+			m.bands = append(m.bands, b)
+		}
+	}
+	if len(m.bands) > levelsMax {
+		return nil, fmt.Errorf("bands: at most %d raise an alert, with red", levelsMax)
 	}
 	if m.rule.Pause == 0 {
 		m.rule.Pause = 10 * time.Second
@@ -157,7 +163,7 @@ const partsMax = 12
 
 type scoreMachine struct {
 	rule  Score
-	bands []Band
+	bands []Band    // that raise an alert, Red first
 	codes [][]int   // by part: the inputs
 	coded [][]int32 // by part and row: the coded value
 	air   int       // the part that tells of oxygen; -1: none does
@@ -172,8 +178,12 @@ type scoreState struct {
 	total     int
 	red       bool
 	complete  bool
+	newest    millis // when the newest input was received
+	doubts    uint16 // by part, in bits: its input is questionable
 	published [partsMax]int8
 	said      int    // the total that was published
+	scale     string // the scale with which it was, "": not yet
+	doubted   uint16 // doubts of what was published
 	at        millis // when
 	unfit     string // why the score is not for this patient
 }
@@ -222,6 +232,9 @@ func (m *scoreMachine) retract(c *Case, st *state, r *reading) {
 	m.judge(c, st, c.seq)
 }
 
+// forget looks anew for the inputs, for another sensor has the place of one.
+func (m *scoreMachine) forget(c *Case, st *state, _ int) { m.count(c, m.state(st)) }
+
 func (m *scoreMachine) tick(c *Case, st *state) {
 	st.gate.tick(&m.rule.Timing, c.now)
 	m.count(c, m.state(st))
@@ -235,7 +248,7 @@ func (m *scoreMachine) due(c *Case, st *state) millis {
 	if x.complete || x.expires > c.now {
 		due = x.expires
 	}
-	if m.news(x) {
+	if m.news(c, x) {
 		due = min(due, x.at+span(m.rule.Pause))
 	}
 	return due
@@ -245,7 +258,7 @@ func (m *scoreMachine) due(c *Case, st *state) millis {
 func (m *scoreMachine) judge(c *Case, st *state, seq uint64) {
 	x := m.state(st)
 	if x.unfit = m.unfit(c); x.unfit != "" {
-		x.complete, x.expires, st.until = false, 0, 0
+		x.complete, x.expires, x.doubts, st.until = false, 0, 0, 0
 		if x.unfit == unknownAge {
 			st.unable(c.now, faultForm)
 		}
@@ -266,13 +279,15 @@ func (m *scoreMachine) judge(c *Case, st *state, seq uint64) {
 				s.level = int8(i + 1)
 			}
 		}
-		s.keep = s.level
+		if s.keep = s.level; x.doubts != 0 { // it may show that something is wrong, not that all is well
+			s.keep = max(s.keep, st.level)
+		}
 		st.step(&m.rule.Timing, s)
 	case st.until > 0:
 		st.until = min(st.until, c.now)
 	}
 	if st.level > 0 && st.level != st.told {
-		st.found = &finding{number: float64(x.total), unit: "{score}", at: c.now, note: m.tell(c, x, int(st.level))}
+		st.found = &finding{number: float64(x.total), unit: "{score}", at: c.now, note: m.tell(c, x, int(st.level)), doubt: x.doubts != 0}
 	}
 	m.publish(c, st, x, seq)
 }
@@ -291,7 +306,7 @@ func (m *scoreMachine) count(c *Case, x *scoreState) {
 
 // sum adds the points up.
 func (m *scoreMachine) sum(c *Case, x *scoreState) {
-	x.total, x.red, x.complete, x.expires = 0, false, true, never
+	x.total, x.red, x.complete, x.expires, x.newest, x.doubts = 0, false, true, never, 0, 0
 	for i := range m.rule.Parts {
 		n := x.points[i]
 		if n < 0 {
@@ -300,7 +315,12 @@ func (m *scoreMachine) sum(c *Case, x *scoreState) {
 		}
 		x.total += int(n)
 		x.red = x.red || m.rule.Red != nil && int(n) >= m.rule.RedAt
-		x.expires = min(x.expires, c.sensors[x.input[i]].last.received+span(m.rule.Parts[i].MaxAge))
+		r := &c.sensors[x.input[i]].last
+		x.expires = min(x.expires, r.received+span(m.rule.Parts[i].MaxAge))
+		x.newest = max(x.newest, r.received)
+		if r.doubtful {
+			x.doubts |= 1 << i
+		}
 	}
 }
 
@@ -345,7 +365,7 @@ func (m *scoreMachine) part(c *Case, x *scoreState, i int) {
 		}
 		v = rounded(v-in.Less, p.Step)
 	}
-	air, scale, age := m.airOf(x), cmp.Or(c.settings.Scales[m.rule.Key].Name, "1"), c.age()
+	air, scale, age := m.airOf(x), m.scale(c), c.age()
 	for k := range p.Rows {
 		row := &p.Rows[k]
 		if m.coded[i][k] != r.coded || row.Max != nil && (r.coded != 0 || v > *row.Max) || row.Air != "" && row.Air != air ||
@@ -355,6 +375,19 @@ func (m *scoreMachine) part(c *Case, x *scoreState, i int) {
 		x.points[i] = int8(row.Points)
 		return
 	}
+}
+
+// scale is the one that is prescribed, "1" if none is. It is "", and no row of a
+// scale fits, where it is not said by whom.
+func (m *scoreMachine) scale(c *Case) string {
+	s := c.settings.Scales[m.rule.Key]
+	if s.Name == "" || s.Name == "1" {
+		return "1"
+	}
+	if s.By == "" {
+		return ""
+	}
+	return s.Name
 }
 
 // rounded rounds a value to a step, halves up.
@@ -395,83 +428,4 @@ func (m *scoreMachine) unfit(c *Case) string {
 		return fmt.Sprintf("not for patients of %s and more", number(m.rule.MaxAge))
 	}
 	return ""
-}
-
-// known are the parts that have points.
-func (m *scoreMachine) known(x *scoreState) (list []int) {
-	for i := range m.rule.Parts {
-		if x.points[i] >= 0 {
-			list = append(list, i)
-		}
-	}
-	return list
-}
-
-// missing says which inputs are not there, or too old.
-func (m *scoreMachine) missing(c *Case, st *state) string {
-	x := m.state(st)
-	if x.unfit != "" {
-		return x.unfit
-	}
-	var list []string
-	for i := range m.rule.Parts {
-		if x.points[i] >= 0 {
-			continue
-		}
-		what := m.rule.Parts[i].Name + " is missing"
-		if k := x.input[i]; k >= 0 {
-			what = m.rule.Parts[i].Name + " fits no row"
-			if old := c.now - c.sensors[k].last.received; old >= span(m.rule.Parts[i].MaxAge) {
-				what = fmt.Sprintf("%s is %s old", m.rule.Parts[i].Name, ageText(old.duration()))
-			}
-		}
-		list = append(list, what)
-	}
-	return strings.Join(list, ", ")
-}
-
-// ageText writes an age as people read it: 9 h, 12 min, 40 s.
-func ageText(d time.Duration) string {
-	switch {
-	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	case d >= 2*time.Minute:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	}
-	return fmt.Sprintf("%d s", int(d.Seconds()))
-}
-
-// tell says what a score is made of.
-func (m *scoreMachine) tell(c *Case, x *scoreState, level int) string {
-	text := fmt.Sprintf("total %d", x.total)
-	for i := range m.rule.Parts {
-		r := &c.sensors[x.input[i]].last
-		value := strings.TrimSpace(r.text.String() + " " + r.unit)
-		if value == "" {
-			value = "coded"
-		}
-		text += fmt.Sprintf(", %s %s: %d", m.rule.Parts[i].Name, value, x.points[i])
-		if old := c.now - r.received; old >= 60_000 {
-			text += " (" + ageText(old.duration()) + " old)"
-		}
-	}
-	if level > 0 {
-		b := m.bands[level-1]
-		if b.Text != "" {
-			text = b.Text + ", " + text
-		}
-		if b.Within > 0 {
-			text += ", next measurement by " + c.now.time().Add(b.Within).Format("15:04") + " UTC"
-		} else {
-			text += ", monitor all the time"
-		}
-	}
-	return text
-}
-
-func (m *scoreMachine) explain(c *Case, st *state) string {
-	if s := c.settings.Scales[m.rule.Key]; s.Name != "" {
-		return fmt.Sprintf("scale %s, prescribed by %s", s.Name, s.By)
-	}
-	return "chart as published" + m.rule.Timing.explain()
 }

@@ -103,13 +103,9 @@ func TestNEWS2Boundaries(t *testing.T) {
 				}
 			}
 			o[name] = v.value
-			base := 0
-			if s.Scales != nil && name != "saturation" {
-				base = 0
-			}
 			got := news2Of(t, s, o)
 			require.Equal(t, strconv.Itoa(v.points), got[codes[row]], "%s %s", row, v.value)
-			require.Equal(t, strconv.Itoa(v.points+oxygen+base), got[news2Total], "total with %s %s", row, v.value)
+			require.Equal(t, strconv.Itoa(v.points+oxygen), got[news2Total], "total with %s %s", row, v.value)
 			require.Equal(t, strconv.Itoa(oxygen), got["1104331000000105"], "air or oxygen with %s %s", row, v.value)
 		}
 	}
@@ -140,7 +136,7 @@ func TestNEWS2Totals(t *testing.T) {
 	for range 300 {
 		s, o, want, row := adult, wellOnAir(nil), 0, "scale 1"
 		if random.IntN(2) == 0 {
-			s.Scales = map[string]Scale{"news2": {Name: "2"}}
+			s.Scales = map[string]Scale{"news2": {Name: "2", By: "Dr Gray"}}
 			row = "scale 2 air"
 		}
 		if random.IntN(2) == 0 {

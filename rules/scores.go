@@ -78,7 +78,8 @@ func scale2() []Row {
 // The chart leaves open what is chosen here: values are rounded to its
 // precision first, halves up; an input may be six hours old; oxygen is what a
 // flow of more than 0 L/min, or a coded vital, says, and a patient of whom neither
-// is known has no score; the lowest priority is that of a red score.
+// is known has no score; the lowest priority is that of a red score; of "every 4 to 6
+// hours" the next measurement is due after four.
 func NEWS2() Score {
 	const age = 6 * time.Hour
 	return Score{
@@ -87,6 +88,8 @@ func NEWS2() Score {
 		Red:   &Band{Priority: carewire.PriorityMedium, Text: "three points in one parameter", Within: time.Hour},
 		RedAt: 3,
 		Bands: []Band{
+			{Min: 0, Quiet: true, Text: "routine", Within: 12 * time.Hour},
+			{Min: 1, Quiet: true, Text: "a registered nurse assesses", Within: 4 * time.Hour},
 			{Min: 5, Priority: carewire.PriorityMedium, Text: "urgent response", Within: time.Hour},
 			{Min: 7, Priority: carewire.PriorityHigh, Text: "emergency response"},
 		},

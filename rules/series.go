@@ -92,6 +92,13 @@ func (s *series) retract(gone *reading) {
 	s.seq = 0
 }
 
+// forget begins anew, if the series is of a sensor whose place another has now.
+func (s *series) forget(sensor int) {
+	if int(s.sensor) == sensor {
+		s.count, s.seq = 0, 0
+	}
+}
+
 // span is how long the series is.
 func (s *series) span() millis {
 	if s.count == 0 {

@@ -11,7 +11,7 @@ import (
 type Settings struct {
 	// Limits by the key of the rule.
 	Limits map[string]LimitSetting
-	// Off are rules that do not judge this patient, by their key.
+	// Off are rules that do not judge this patient for a time, by their key.
 	Off map[string]Off
 	// On are the Optional rules that do.
 	On []string
@@ -36,8 +36,11 @@ type LimitSetting struct {
 type Off struct {
 	By     string
 	Reason string
-	Until  time.Time // zero: until it is switched on again
+	Until  time.Time // required: without it the rule judges all the same, and Explain says so
 }
+
+// holds reports whether the rule does not judge at now.
+func (o *Off) holds(now time.Time) bool { return now.Before(o.Until) }
 
 // Scale is a scale of a score that somebody has prescribed, such as "2" for
 // NEWS2's oxygen saturation.
@@ -81,9 +84,10 @@ func printable(r rune) rune {
 }
 
 // Apply makes s the patient's Settings from now on. Alerts of rules that are
-// switched off are cleared; others follow with the next reading.
+// switched off are cleared; others follow with the next reading. The next alert of
+// each rule says what has changed for it since the Case was made.
 func (c *Case) Apply(s Settings) {
-	c.apply(s)
+	c.renew(s)
 }
 
 func (c *Case) apply(s Settings) {
@@ -95,6 +99,9 @@ func (c *Case) apply(s Settings) {
 			c.limits[i] = &own
 		}
 		c.switchRule(i, st)
+		if m, ok := r.machine.(*scoreMachine); ok { // with another scale or age
+			m.count(c, m.state(st))
+		}
 	}
 }
 
@@ -103,9 +110,7 @@ func (c *Case) switchRule(i int, st *state) {
 	r := &c.set.rules[i]
 	off, is := c.settings.Off[r.Key]
 	ends := millisOf(off.Until)
-	if is && ends != 0 && ends <= c.now {
-		is = false
-	}
+	is = is && off.holds(c.now.time())
 	if r.Optional && !slices.Contains(c.settings.On, r.Key) {
 		is, ends = true, 0
 	}
@@ -119,7 +124,10 @@ func (c *Case) switchRule(i int, st *state) {
 			st.due = ends
 		}
 	case st.off:
-		*st = state{due: never, known: st.known, told: st.told, gate: gate{raised: st.raised}}
+		if !off.Until.IsZero() {
+			st.hears("was switched off" + off.told())
+		}
+		*st = state{due: never, known: st.known, told: st.told, news: st.news, gate: gate{raised: st.raised}}
 	default:
 		c.rearm(i, st)
 	}

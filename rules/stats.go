@@ -138,5 +138,5 @@ func (t *tally) note(c *Case, a *carewire.Alert) {
 	if a.Test || a.Source.By != host || i < 0 && a.Key != blindKey {
 		return
 	}
-	t.counter.note(a, i >= 0 && c.states[i].flaps)
+	t.counter.note(a, i >= 0 && c.states[i].stays())
 }

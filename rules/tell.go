@@ -29,6 +29,7 @@ func (c *Case) tell(i int, st *state) {
 		t.Alert = carewire.Raise{Patient: c.patient, Key: r.Key, ID: st.known.id}
 	} else {
 		t.Alert = c.alertOf(i, st)
+		st.news = nil
 		t.Alert.ID = c.eventID(r.Key, seq, fmt.Sprintf("r%d", st.level))
 	}
 	c.owed = append(c.owed, t)
@@ -81,12 +82,16 @@ func (c *Case) alertOf(i int, st *state) carewire.Raise {
 	if st.single {
 		notes = append(notes, "one reading counts: the device measures seldom, or has sent none since")
 	}
-	if st.flaps {
-		notes = append(notes, flapsText+"; it stays until it has been well for "+short(r.timing().Settle))
+	switch {
+	case st.stays():
+		notes = append(notes, flapsText+"; "+staysText+" "+short(r.timing().Settle))
+	case st.flaps:
+		notes = append(notes, flapsText)
 	}
 	if own := c.limits[i]; own != nil {
 		notes = append(notes, own.explain())
 	}
+	notes = append(notes, st.news...)
 	if len(notes) > 0 {
 		a.Text = clip(a.Text+" ("+strings.Join(notes, "; ")+")", 4000)
 	}
@@ -100,8 +105,11 @@ func (c *Case) onset(st *state) time.Time {
 	return st.present.time()
 }
 
-// flapsText says that an alert flaps.
-const flapsText = "it has come back often"
+// flapsText says that an alert flaps, staysText that it is held for that.
+const (
+	flapsText = "it has come back often"
+	staysText = "it stays until it has been well for"
+)
 
 // clip cuts text to at most n bytes, at the end of a character.
 func clip(text string, n int) string {

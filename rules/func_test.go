@@ -1,0 +1,139 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+)
+
+func TestFunc(t *testing.T) {
+	var given int
+	var says Finding
+	var fails error
+	model := func(_ context.Context, vitals []carewire.Vital) (Finding, error) {
+		given = len(vitals)
+		if says.Text == "panic" {
+			panic("health data")
+		}
+		return says, fails
+	}
+	h := newChart(t, Func{About: About{Key: "sepsis", Text: "Sepsis likely"}, Model: "net", ModelVersion: "1.2", Inputs: []Input{{Code: carewire.HeartRate.Code}},
+		Window: 10 * time.Second, MinConfidence: 0.8, Judge: model})
+	says = Finding{Present: true, Confidence: 0.7}
+	h.rate(time.Second, 70)
+	require.Empty(t, h.story())
+	says = Finding{Present: true, Confidence: 0.93, Priority: carewire.PriorityHigh, Text: "pattern 3"}
+	h.rate(time.Second, 71)
+	require.Equal(t, 2, given)
+	require.Equal(t, "Sepsis likely (pattern 3; net 1.2, confidence 0.93)", h.found[0].Alert.Text)
+	require.Equal(t, "net 1.2, confidence 0.93 of 0.80", h.found[0].Alert.Source.Limits)
+	require.Equal(t, "raised 1s high", h.story())
+	h.rate(time.Second, repeat(30, 72)...)
+	require.Equal(t, 11, given, "the window is ten seconds")
+	// nocturne: rule errors were only logged. One alert, not one a reading.
+	for name, wrong := range map[string]func(){
+		"error": func() { fails = errors.New("health data") }, "panic": func() { says = Finding{Text: "panic"} },
+	} {
+		h.story()
+		wrong()
+		h.rate(time.Second, repeat(20, 73)...)
+		require.Len(t, h.found, 1, name)
+		require.Equal(t, blindKey, h.found[0].Rule)
+		require.NotContains(t, h.found[0].Alert.Text, "health data")
+		require.Contains(t, h.found[0].Alert.Text, "sepsis: the model has")
+		says, fails = Finding{Present: true, Confidence: 0.9}, nil
+		h.story()
+		h.rate(time.Second, 74)
+		require.Contains(t, h.story(), "cleared", name)
+	}
+}
+
+// A model that does not return holds nobody up, and is not called meanwhile.
+func TestFuncThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, release := 0, make(chan bool)
+		h := newChart(t, Func{About: About{Key: "slow", Text: "Slow"}, Model: "m", ModelVersion: "1", Inputs: []Input{{Code: carewire.HeartRate.Code}}, Timeout: time.Second,
+			Judge: func(context.Context, []carewire.Vital) (Finding, error) {
+				calls++
+				<-release
+				return Finding{}, nil
+			}})
+		h.rate(time.Second, 70, 70, 70)
+		require.Equal(t, 1, calls)
+		require.Contains(t, h.found[0].Alert.Text, "the model takes too long")
+		close(release)
+		synctest.Wait()
+		h.story()
+		h.rate(time.Second, 70)
+		require.Equal(t, 2, calls)
+		require.Contains(t, h.story(), "cleared")
+	})
+}
+
+// What a model cannot judge is said in its words; it sees what is absent.
+func TestFuncThatCannotJudge(t *testing.T) {
+	camera := func(out float64) carewire.Vital {
+		v := carewire.Vital{Code: "bed-exit", System: "urn:x", Every: time.Second}
+		if out < 0 {
+			v.Absent = carewire.AbsentUnknown
+		} else {
+			v.Value, v.Unit = carewire.DecimalOf(out), "1"
+		}
+		return v
+	}
+	h := newChart(t, Func{About: About{Key: "exit", Text: "Has left the bed"}, Model: "m", ModelVersion: "1", Inputs: []Input{{Code: "bed-exit", System: "urn:x"}},
+		Judge: func(_ context.Context, vitals []carewire.Vital) (Finding, error) {
+			newest := vitals[len(vitals)-1]
+			if newest.Absent != "" {
+				return Finding{Unknown: "it is dark"}, nil
+			}
+			return Finding{Present: newest.Value.Float64() > 0.5, Confidence: 1}, nil
+		}})
+	for name, first := range map[string]float64{"from the beginning": -1, "later": 0} {
+		h.vital(camera(first))
+		for range 400 {
+			h.vital(camera(-1))
+			h.wait(time.Second)
+		}
+		require.Len(t, h.found, 1, name)
+		require.Equal(t, "Cannot be judged: exit: it is dark.", h.found[0].Alert.Text, name)
+		s := h.c.Explain(h.now)[0]
+		require.Equal(t, StandingUnknown, s.State)
+		require.Equal(t, "it is dark", s.Detail)
+		h.story()
+		h.vital(camera(0))
+		require.Contains(t, h.story(), "cleared", name)
+	}
+	h.vital(camera(1))
+	require.Contains(t, h.story(), "raised")
+	h.vital(camera(-1))
+	require.Empty(t, h.story(), "what cannot be seen is not over")
+	h.vital(camera(0))
+	require.Contains(t, h.story(), "cleared")
+}
+
+// A finding after a questionable vital raises, and does not clear.
+func TestFuncHeedsQuality(t *testing.T) {
+	h := newChart(t, Func{About: About{Key: "fast", Text: "Fast"}, Model: "m", ModelVersion: "1", Inputs: []Input{{Code: carewire.HeartRate.Code}},
+		Judge: func(_ context.Context, vitals []carewire.Vital) (Finding, error) {
+			return Finding{Present: vitals[len(vitals)-1].Value.Float64() > 180, Confidence: 1}, nil
+		}})
+	doubtful := flagged(carewire.QualityQuestionable)
+	h.vital(heart(200, doubtful))
+	require.Contains(t, h.found[0].Alert.Text, "the reading is questionable")
+	require.Equal(t, "raised 0s medium", h.story())
+	h.vital(heart(100, doubtful))
+	require.Empty(t, h.story())
+	h.vital(heart(100, flagged(carewire.QualityInvalid)))
+	require.Empty(t, h.story())
+	h.vital(heart(100, nil))
+	require.Equal(t, "cleared 0s", h.story())
+}
+
+func nothing(context.Context, []carewire.Vital) (Finding, error) { return Finding{}, nil }

@@ -1,0 +1,71 @@
+package rules
+
+import (
+	"strings"
+	"time"
+)
+
+// sensorsMost is how many sensors of one code a Case keeps.
+const sensorsMost = 16
+
+// A sensor is one source of one number: a device at a site.
+type sensor struct {
+	code         int
+	device, site string
+	last         reading // the newest usable one
+	before       reading // the one before that
+	interval     millis  // how often it measures; 0: nobody knows yet
+	promised     bool    // interval is what the device has promised
+	lag          millis  // what its clock and the way take, at least
+	taken        bool    // last is set
+}
+
+// life is for how long a sensor's newest reading stands for now.
+func (s *sensor) life() millis {
+	if s.interval == 0 {
+		return millis(time.Hour.Milliseconds())
+	}
+	return max(3*s.interval, 60_000)
+}
+
+// sensorOf returns the place of the sensor of a code. Of too many, the one that
+// was heard last of all gives its place to a new one.
+func (c *Case) sensorOf(code int, device, site string) int {
+	n, oldest := 0, -1
+	for i := range c.sensors {
+		s := &c.sensors[i]
+		if s.code != code {
+			continue
+		}
+		if s.device == device && s.site == site {
+			return i
+		}
+		if n++; oldest < 0 || s.last.received < c.sensors[oldest].last.received {
+			oldest = i
+		}
+	}
+	fresh := sensor{code: code, device: strings.Clone(device), site: strings.Clone(site)}
+	if n < sensorsMost {
+		c.sensors = append(c.sensors, fresh)
+		return len(c.sensors) - 1
+	}
+	c.sensors[oldest] = fresh
+	for i := range c.states {
+		if m, ok := c.set.rules[i].machine.(interface{ forget(*Case, *state, int) }); ok {
+			m.forget(c, &c.states[i], oldest)
+		}
+	}
+	return oldest
+}
+
+// take makes r the newest reading.
+func (s *sensor) take(r *reading, every time.Duration) {
+	switch gap := r.at - s.last.at; {
+	case every > 0:
+		s.interval, s.promised = span(every), true
+	case s.promised:
+	case s.taken && gap > 0 && (s.interval == 0 || gap < 3*s.interval):
+		s.interval = gap
+	}
+	s.before, s.last, s.taken = s.last, *r, true
+}
