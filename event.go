@@ -3,7 +3,6 @@ package carewire
 import (
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 )
 
@@ -89,29 +88,6 @@ func (c AccessChange) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Cha
 // LogValue hides c from logs but for its kind.
 func (c AccessChange) LogValue() slog.Value {
 	return slog.StringValue("carewire.Change{" + c.Kind + "}")
-}
-
-// Welcome is what a server says of itself and of the connection.
-type Welcome struct {
-	Session   string
-	Principal Person
-	Expires   time.Time // when the token ends; zero: never
-	Time      time.Time
-	Heartbeat time.Duration
-	Durable   bool     // whether what is confirmed survives a crash
-	Features  []string // what this server takes beyond carewire.v1's base
-	Limits    Limits
-}
-
-// Limits are the bounds that a server keeps.
-type Limits struct {
-	Frame    int // bytes of a request
-	Vitals   int // in one publish
-	Patients int // watched by one connection
-	Keys     int // of vitals, for one patient
-	History  int // entries in one page
-	Signals  int // waves of one patient
-	Waves    int // chunks of waves that may be sent ahead of the last acknowledgement
 }
 
 func (c *AccessChange) encode(e *encoder) {
@@ -274,16 +250,6 @@ func (ev *Event) decode(s *scanner, typ string) error {
 		case "strip":
 			ev.Strip = new(Strip)
 			ev.Strip.decode(s)
-		case "count":
-			if ev.Type != EventWaves {
-				return false
-			}
-			ev.taken().count = s.uint()
-		case "refused":
-			if ev.Type != EventWaves {
-				return false
-			}
-			s.array(func(int) { ev.taken().refused = append(ev.taken().refused, decodeWaveRefusal(s)) })
 		case "heads":
 			s.array(func(int) { ev.Heads = append(ev.Heads, decodeHead(s)) })
 		case "items":
@@ -301,7 +267,7 @@ func (ev *Event) decode(s *scanner, typ string) error {
 		case "code":
 			ev.Code = CloseCode(s.uint())
 		default:
-			return ev.Welcome != nil && ev.Welcome.decodeMember(s, name)
+			return ev.Welcome != nil && ev.Welcome.decodeMember(s, name) || ev.Type == EventWaves && ev.takenMember(s, name)
 		}
 		return true
 	})
@@ -310,6 +276,19 @@ func (ev *Event) decode(s *scanner, typ string) error {
 		ev.Welcome.Time = ev.Time
 	}
 	return s.err
+}
+
+// takenMember reads what the server says of waves that it has taken.
+func (ev *Event) takenMember(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "count":
+		ev.taken().count = s.uint()
+	case "refused":
+		s.array(func(int) { ev.taken().refused = append(ev.taken().refused, decodeWaveRefusal(s)) })
+	default:
+		return false
+	}
+	return true
 }
 
 // sent are the events that servers of this version send.
@@ -351,83 +330,6 @@ func decodeItem(s *scanner) (it InboxItem) {
 		return true
 	})
 	return it
-}
-
-func (w *Welcome) decodeMember(s *scanner, name []byte) bool {
-	switch string(name) {
-	case "session":
-		w.Session = s.str()
-	case "principal":
-		w.Principal = decodePerson(s)
-	case "expires":
-		w.Expires = s.time()
-	case "heartbeat_s":
-		w.Heartbeat = s.seconds()
-	case "durable":
-		w.Durable = s.bool()
-	case "features":
-		w.Features = s.strings(64)
-	case "limits":
-		s.object(func(name []byte) bool {
-			n := func() int { return int(s.uint()) }
-			switch string(name) {
-			case "frame":
-				w.Limits.Frame = n()
-			case "vitals":
-				w.Limits.Vitals = n()
-			case "patients":
-				w.Limits.Patients = n()
-			case "keys":
-				w.Limits.Keys = n()
-			case "history":
-				w.Limits.History = n()
-			case "signals":
-				w.Limits.Signals = n()
-			case "waves":
-				w.Limits.Waves = n()
-			default:
-				return false
-			}
-			return true
-		})
-	default:
-		return false
-	}
-	return true
-}
-
-// encode appends w as a welcome frame's text.
-func (w *Welcome) encode(e *encoder) {
-	e.b = append(e.b, `{"type":"welcome"`...)
-	e.str("session", w.Session)
-	e.object("principal", func() {
-		e.str("id", w.Principal.ID)
-		e.str("name", w.Principal.Name)
-		e.str("role", string(w.Principal.Role))
-	})
-	e.str("role", string(w.Principal.Role))
-	e.time("expires", w.Expires)
-	e.time("time", w.Time)
-	e.float("heartbeat_s", w.Heartbeat.Seconds())
-	e.object("limits", func() {
-		e.count("frame", uint64(w.Limits.Frame))
-		e.count("vitals", uint64(w.Limits.Vitals))
-		e.count("patients", uint64(w.Limits.Patients))
-		e.count("keys", uint64(w.Limits.Keys))
-		e.count("history", uint64(w.Limits.History))
-		e.uint("signals", uint64(w.Limits.Signals))
-		e.uint("waves", uint64(w.Limits.Waves))
-	})
-	e.name("features")
-	e.b = append(e.b, '[')
-	for _, f := range w.Features {
-		e.comma()
-		e.b = appendString(e.b, f)
-	}
-	e.b = append(e.b, ']')
-	e.name("durable")
-	e.b = strconv.AppendBool(e.b, w.Durable)
-	e.b = append(e.b, '}')
 }
 
 // position appends the members that say where in a patient's log something stands.

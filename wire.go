@@ -1,6 +1,8 @@
 package carewire
 
-import "errors"
+import (
+	"errors"
+)
 
 // Protocol is the WebSocket subprotocol that carewire speaks.
 const Protocol = "carewire.v1"
@@ -140,113 +142,115 @@ func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) boo
 	case reqWatch, reqUnwatch:
 		return func(name []byte) bool { return r.watchMember(s, name) }, true
 	case reqPublish:
-		return func(name []byte) bool {
-			if string(name) != "vitals" {
-				return false
-			}
-			s.array(func(i int) {
-				if i >= maxVitals {
-					s.fail("too many")
-					return
-				}
-				r.Vitals = append(r.Vitals, Vital{})
-				if err := r.Vitals[i].decodeAlone(s); err != nil {
-					if r.Unread == nil {
-						r.Unread = make(map[int]error)
-					}
-					r.Unread[i] = err
-				}
-			})
-			return true
-		}, true
+		return func(name []byte) bool { return string(name) == "vitals" && r.readVitals(s, maxVitals) }, true
 	case reqRaise:
-		return func(name []byte) bool {
-			switch string(name) {
-			case "alert":
-				r.Raise.decode(s)
-			case "event_id":
-				r.EventID = s.str()
-			default:
-				return false
-			}
-			return true
-		}, true
+		return func(name []byte) bool { return r.raiseMember(s, name) }, true
 	case reqClear, reqAnswer:
 		return func(name []byte) bool {
 			return r.refMember(s, name) || r.Type == reqAnswer && r.answerMember(s, name)
 		}, true
 	case reqReceipt:
-		return func(name []byte) bool {
-			c := &r.Receipt
-			switch string(name) {
-			case "patient":
-				c.Patient = s.str()
-			case "key":
-				c.Key = s.str()
-			case "alert_id":
-				c.AlertID = s.str()
-			case "notice_id":
-				c.NoticeID = s.str()
-			case "stage":
-				c.Stage = Stage(s.str())
-			default:
-				return false
-			}
-			return true
-		}, true
+		return func(name []byte) bool { return r.Receipt.refMember(s, name) }, true
 	case reqNotify:
-		return func(name []byte) bool {
-			if string(name) != "notice" {
-				return false
-			}
-			r.Notice.decode(s)
-			return true
-		}, true
+		return func(name []byte) bool { return string(name) == "notice" && r.readNotice(s) }, true
 	case reqHistory:
 		return func(name []byte) bool { return r.History.member(s, name) }, true
 	case reqToken:
-		return func(name []byte) bool {
-			if string(name) != "token" {
-				return false
-			}
-			r.Token = s.str()
-			return true
-		}, true
+		return func(name []byte) bool { return string(name) == "token" && r.readToken(s) }, true
 	case reqHandover:
-		return func(name []byte) bool {
-			switch string(name) {
-			case "event_id":
-				r.EventID = s.str()
-			case "to":
-				r.Answer.To = s.str()
-			case "reason":
-				r.Answer.Reason = s.str()
-			default:
-				return false
-			}
-			return true
-		}, true
+		return func(name []byte) bool { return r.handoverMember(s, name) }, true
 	case reqPause, reqUnpause:
 		return func(name []byte) bool { return r.pauseMember(s, name) }, true
 	case reqTicket:
 		return func([]byte) bool { return false }, true
 	case reqWave:
-		return func(name []byte) bool {
-			if string(name) != "waves" {
-				return false
-			}
-			s.array(func(i int) {
-				if i >= chunksMost {
-					s.fail("too many")
-					return
-				}
-				r.Chunks = append(r.Chunks, Wave{})
-				r.Chunks[i].decode(s)
-			})
-			return true
-		}, true
+		return func(name []byte) bool { return string(name) == "waves" && r.readChunks(s) }, true
 	}
 	return nil, false
+}
+
+func (r *request) readVitals(s *scanner, most int) bool {
+	s.array(func(i int) {
+		if i >= most {
+			s.fail("too many")
+			return
+		}
+		r.Vitals = append(r.Vitals, Vital{})
+		if err := r.Vitals[i].decodeAlone(s); err != nil {
+			if r.Unread == nil {
+				r.Unread = make(map[int]error)
+			}
+			r.Unread[i] = err
+		}
+	})
+	return true
+}
+
+func (r *request) readChunks(s *scanner) bool {
+	s.array(func(i int) {
+		if i >= chunksMost {
+			s.fail("too many")
+			return
+		}
+		r.Chunks = append(r.Chunks, Wave{})
+		r.Chunks[i].decode(s)
+	})
+	return true
+}
+
+func (r *request) readNotice(s *scanner) bool {
+	r.Notice.decode(s)
+	return true
+}
+
+func (r *request) readToken(s *scanner) bool {
+	r.Token = s.str()
+	return true
+}
+
+func (r *request) raiseMember(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "alert":
+		r.Raise.decode(s)
+	case "event_id":
+		r.EventID = s.str()
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *request) handoverMember(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "event_id":
+		r.EventID = s.str()
+	case "to":
+		r.Answer.To = s.str()
+	case "reason":
+		r.Answer.Reason = s.str()
+	default:
+		return false
+	}
+	return true
+}
+
+// refMember reads what a client sends of a receipt.
+func (c *Receipt) refMember(s *scanner, name []byte) bool {
+	switch string(name) {
+	case "patient":
+		c.Patient = s.str()
+	case "key":
+		c.Key = s.str()
+	case "alert_id":
+		c.AlertID = s.str()
+	case "notice_id":
+		c.NoticeID = s.str()
+	case "stage":
+		c.Stage = Stage(s.str())
+	default:
+		return false
+	}
+	return true
 }
 
 func (r *request) watchMember(s *scanner, name []byte) bool {
@@ -390,106 +394,4 @@ func kindNamed(name string) Kind {
 		}
 	}
 	return 0
-}
-
-// check validates what does not belong to one message alone.
-func (r *request) check() error {
-	switch r.Type {
-	case reqWatch, reqUnwatch:
-		if len(r.Patients)+len(r.Groups) == 0 {
-			return invalid("patients", "patients or groups are required")
-		}
-		for i, p := range r.Patients {
-			if !validPatient(p) {
-				return invalid(indexed("patients", i), "must be an ID")
-			}
-		}
-		for i, g := range r.Groups {
-			if !validID(g) {
-				return invalid(indexed("groups", i), "must be an ID")
-			}
-		}
-		for p, pos := range r.Since {
-			if !validPatient(p) || pos.Epoch == "" && pos.Seq != 0 || len(pos.Epoch) > 64 {
-				return invalid("since", "must give epoch and seq for IDs of patients")
-			}
-		}
-		switch r.Delivery {
-		case "":
-			r.Delivery = DeliverLatest
-		case DeliverLatest, DeliverEvery, DeliverAlerts:
-		default:
-			return invalid("delivery", "must be latest, every or alerts")
-		}
-		for i, code := range r.Waves {
-			if !validCode(code) {
-				return invalid(indexed("waves", i), "must be a code")
-			}
-		}
-		if !validText(r.Reason, 1000) || r.Emergency && r.Reason == "" {
-			return invalid("reason", "must be printable text, and is required for an emergency")
-		}
-	case reqWave:
-		switch {
-		case r.Req != "":
-			return invalid("req", "must be left out: a wave has no reply")
-		case len(r.Chunks) == 0:
-			return invalid("waves", "required")
-		}
-	case reqPublish:
-		if len(r.Vitals) == 0 {
-			return invalid("vitals", "required")
-		}
-	case reqRaise:
-		if r.Raise.ID = r.EventID; !validID(r.EventID) {
-			return invalid("event_id", "must be an ID")
-		}
-		return within("alert", r.Raise.Validate())
-	case reqClear, reqAnswer:
-		if !validID(r.EventID) {
-			return invalid("event_id", "must be an ID")
-		}
-		if err := r.Ref.Validate(); err != nil {
-			return err
-		}
-		if r.Ref.ID == "" {
-			return invalid("alert_id", "required")
-		}
-		if r.Type == reqAnswer {
-			r.Answer.ID = r.EventID
-			return r.Answer.validate()
-		}
-	case reqHandover:
-		if !validID(r.EventID) {
-			return invalid("event_id", "must be an ID")
-		}
-		r.Answer.Do, r.Answer.ID = AnswerHandover, r.EventID
-		return r.Answer.validate()
-	case reqPause:
-		return r.Pause.validate()
-	case reqUnpause:
-		if !validID(r.Pause.Patient) {
-			return invalid("patient", "must be an ID")
-		}
-	case reqReceipt:
-		return r.Receipt.validate()
-	case reqNotify:
-		if r.Notice.ID == "" {
-			return invalid("notice.notice_id", "required")
-		}
-		return within("notice", r.Notice.Validate())
-	case reqHistory:
-		q := &r.History
-		if !validPatient(q.Patient) {
-			return invalid("patient", "must be an ID")
-		}
-		if len(q.Key) > 200 || !validText(q.Key, 200) {
-			return invalid("key", "too long")
-		}
-	case reqToken:
-		if r.Token == "" || len(r.Token) > 8192 {
-			return invalid("token", "required, at most 8192 bytes")
-		}
-	}
-	return nil
 }
