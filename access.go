@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// An accessControl decides who may do what: by the Authorizer or the default
-// rules, by emergencies that are running, and never for whom access was taken.
+// An accessControl decides what a principal may do: by the Authorizer or the
+// default rules, and by running emergencies. It always denies revoked access.
 type accessControl struct {
 	authorizer  Authorizer // nil: the default rules
 	call        *hostCall
@@ -113,8 +113,8 @@ func (c *accessControl) byRule(ctx context.Context, p *Principal, action Action,
 	return ErrForbidden
 }
 
-// askEmergency asks again for what the Authorizer has refused, with the reason
-// that the request gives or that of an emergency that is running.
+// askEmergency asks the Authorizer again for refused patients, with the reason
+// of the request or of a running emergency.
 func (c *accessControl) askEmergency(ctx context.Context, a Access, rights map[string]right) {
 	now := c.now()
 	running := c.emergencies.of(a.Principal.ID, now)

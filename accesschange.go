@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// accessChanges carries out what changes access: revocations, groups whose
-// patients change, emergencies that begin and end, here and as other nodes have
-// written it into the log of the system.
+// accessChanges carries out changes of access: revocations, changed groups, and
+// the begin and end of emergencies. It acts on this node's changes and on those
+// that other nodes wrote into the log of the system.
 type accessChanges struct {
 	*background
 	access     *accessControl
@@ -30,8 +30,8 @@ type accessChanges struct {
 	log        *slog.Logger
 }
 
-// take ends access here and on every node: until r.Until for what was issued
-// before, or, suspended, altogether.
+// take ends access here and on every node until r.Until: for older tokens and
+// sessions or, if suspended, for all.
 func (x *accessChanges) take(ctx context.Context, r Revocation, suspended bool) error {
 	if err := r.validate(); err != nil {
 		return err
@@ -167,8 +167,8 @@ func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 	return errors.Join(errs...)
 }
 
-// run asks again and again whether those who have accepted alerts may still
-// answer for the patients, whoever watches them.
+// run checks periodically whether the holders of accepted alerts may still
+// answer for the patients, even if no client watches them.
 func (x *accessChanges) run(every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -182,8 +182,9 @@ func (x *accessChanges) run(every time.Duration) {
 	}
 }
 
-// recheckHolders ends the acceptances of those who may no longer answer. Who was
-// not seen by this node, and whom the host does not name, is left to others.
+// recheckHolders ends the acceptances of persons who may no longer answer. It
+// skips persons whom this node has not seen and the host does not name; other
+// nodes check those.
 func (x *accessChanges) recheckHolders(ctx context.Context) {
 	for person, patients := range x.open.holders() {
 		if !x.clinicians.seen(person) {
@@ -209,8 +210,8 @@ func loseKey(principal string, patients []string) string {
 	return "lose/" + principal + "/" + strings.Join(patients, "/")
 }
 
-// disown makes an alert nobody's whose accepter's access had ended meanwhile, as
-// this node or another has it: who took the access away did not know of it.
+// disown releases an alert whose accepter's access ended meanwhile, on this or
+// another node: the node that ended the access did not know of the acceptance.
 func (x *accessChanges) disown(e *Entry) {
 	if e.Kind != KindAlert || !e.Open || !x.access.revoked.any() {
 		return

@@ -40,7 +40,7 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	g := &guest{hub: h, at: h.address(r), who: &Principal{}}
 	before, closing := h.registry.arrive()
 	no := func(status int, n *atomic.Uint64) *guest {
-		g.leave() // first: who is told may come again at once
+		g.leave() // before the reply: the client may come again at once
 		h.refuse(w, r, g.who, status, n)
 		return nil
 	}

@@ -2,11 +2,12 @@ package carewire
 
 import "context"
 
-// AgeClass is how old a patient is, as far as it matters for what is plausible.
+// AgeClass is the age of a patient, as far as it decides which values are
+// plausible.
 type AgeClass uint8
 
-// The age classes. Where one ends is the host's to decide; usual are 28 days, 1
-// year and 12 years.
+// The age classes. The host decides where each ends; 28 days, 1 year and 12
+// years are usual.
 const (
 	AgeAdult AgeClass = iota
 	AgeChild
@@ -14,8 +15,9 @@ const (
 	AgeNeonate
 )
 
-// ageClasses asks the host how old the patients of vitals are, but for those
-// of whom nothing may be published. Who is not in it counts as an adult.
+// ageClasses asks the host for the age classes of the vitals' patients, except
+// those for whom nothing may be published. A patient without a class counts as
+// an adult.
 func (h *Hub) ageClasses(ctx context.Context, vitals []Vital, rights map[string]error) map[string]AgeClass {
 	if h.opt.AgeClass == nil {
 		return nil

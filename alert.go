@@ -40,7 +40,7 @@ func raise(prev *Alert, in Raise, by string, now time.Time) Alert {
 	a := *prev
 	back := a.Condition == ConditionOver
 	if back && in.Priority == PriorityInfo {
-		return a // no alarm condition: what is latched stays so
+		return a // no alarm condition: a latched alert stays latched
 	}
 	if back {
 		a.Onset = onset(in.Onset, now)
@@ -48,7 +48,7 @@ func raise(prev *Alert, in Raise, by string, now time.Time) Alert {
 	a.assert(&in, by, now)
 	a.fillDefaults()
 	a.changed(now)
-	if back { // who has it is asked anew, the telling goes on where it was
+	if back { // responsibility begins anew, escalation continues
 		a.Condition, a.Latched = ConditionPresent, false
 		a.Responsibility = Responsibility{State: ResponsibilityUndefined}
 	}
@@ -93,8 +93,8 @@ func (a *Alert) changed(now time.Time) {
 	a.Updated = now
 }
 
-// restart makes nobody responsible and begins the steps again. The level runs
-// on, and who was told stays addressed.
+// restart makes nobody responsible and begins the steps again. The level counts
+// on, and the people told before stay addressed.
 func (a *Alert) restart(now time.Time) {
 	a.Responsibility = Responsibility{State: ResponsibilityUndefined}
 	a.Escalation = Escalation{Level: a.Escalation.Level, State: EscalationDue, Due: now, peak: a.Priority, addressed: a.Escalation.addressed}
@@ -286,7 +286,7 @@ func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
 // A telling is what was done about a claimed level.
 type telling struct {
 	to        []string
-	only      []string      // of these, whom to page; nil: all
+	only      []string      // page only these; nil: all
 	step      int           // of the policy; 0: none was asked for
 	after     time.Duration // until the next level
 	within    time.Duration // a level that has reached nobody by then gives way to the next
@@ -307,11 +307,11 @@ const (
 	troubleExhausted = "policy-exhausted" // all steps were told and nobody has accepted
 )
 
-// told records a telling. A level that has reached nobody in time gives way to
-// the next sooner, if there is a next step; one that everybody asked has rejected
-// meanwhile at once. A step that the policy did not say is asked for again soon,
-// and each minute if that goes on. What is told again waits longer and longer.
-// received lists who sent a receipt.
+// told records that a level was told. The next step comes early, if there is
+// one, after a level that reached nobody in time, and at once after a level
+// that everybody asked has rejected. If the Policy fails, the step is retried
+// soon, then once a minute. Repeats come at growing intervals. received lists
+// the principals that sent a receipt.
 func told(prev *Alert, w telling, received []string) Alert {
 	a := *prev
 	x := &a.Escalation

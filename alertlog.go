@@ -172,8 +172,8 @@ func decodeAlert(e *Entry) (*Alert, error) {
 
 var errStored = errors.New("carewire: a stored event cannot be read")
 
-// alertEntry makes the entry of a revision of a. It is addressed to a.To, to all
-// who were told in this occurrence, and to who is told next.
+// alertEntry makes the entry of a revision of a. It is addressed to a.To, to
+// the people told in this occurrence, and to the next addressee.
 func alertEntry(a *Alert, now time.Time) Entry {
 	var e encoder
 	a.encode(&e)

@@ -10,26 +10,28 @@ import (
 	"time"
 )
 
-// Auditor keeps records of who did what and saw whom, for as long as the law
-// asks. Reads (watch, history and emergency) wait for their record, and are
-// refused when Record returns an error; everything else has happened already
-// when its record comes, one at a time in order, and a record that fails is
-// tried again until it succeeds; only one that still fails after a minute, while
-// others are taken, is given up (Stats.AuditRejected, and a line in the log). It
-// must be safe for concurrent use; it is given Options.CallTimeout and may panic
-// without harm.
+// Auditor keeps the audit trail: who did what, and who saw which patient.
+//
+// Reads (watch, history and emergency) wait for their record. If Record returns
+// an error, the read is refused. Records of other actions come after the
+// action, one at a time and in order. Such a record is repeated until Record
+// succeeds. It is given up only if it still fails after a minute while other
+// records succeed; the Hub then logs it and counts it in Stats.AuditRejected.
+//
+// An Auditor must be safe for concurrent use. Each call is bounded by
+// Options.CallTimeout. A panic counts as an error.
 type Auditor interface {
 	Record(ctx context.Context, r Record) error
 }
 
-// AuditEvent is what a Record is about.
+// AuditEvent is the type of a Record.
 type AuditEvent string
 
-// What is recorded.
+// The events of the audit trail.
 const (
 	AuditConnect        AuditEvent = "connect"         // a client has connected; its inbox is shown
 	AuditRefusal        AuditEvent = "refusal"         // handshakes were refused with Status; Count of them
-	AuditDisconnect     AuditEvent = "disconnect"      // a connection has ended, and what it watched: Close
+	AuditDisconnect     AuditEvent = "disconnect"      // a connection and its watches have ended: Close
 	AuditWatch          AuditEvent = "watch"           // a patient is opened
 	AuditWatchEnded     AuditEvent = "watch_ended"     // and not followed any more; Code if that was not the client's wish
 	AuditHistory        AuditEvent = "history"         // a page of a patient's log is read
@@ -53,30 +55,30 @@ const (
 	AuditErasure        AuditEvent = "erasure"         // all that the Store kept of Patient was removed
 )
 
-// Outcome is what became of what a Record is about.
+// Outcome is the result of the recorded event.
 type Outcome string
 
 // The outcomes.
 const (
 	OutcomeDone    Outcome = "done"
 	OutcomeRefused Outcome = "refused" // Code says why
-	OutcomeFailed  Outcome = "failed"  // through no fault of whoever did it
+	OutcomeFailed  Outcome = "failed"  // the cause is not the actor
 	OutcomeUnknown Outcome = "unknown" // the Store failed while writing
 )
 
-// Record is one entry of the audit trail. Which members are set depends on
-// Event; it never holds health data but for Reason and what IDs and keys tell.
-// It hides itself from fmt and slog.
+// Record is one entry of the audit trail. Event decides which members are set.
+// A Record holds no health data, except in Reason and by the meaning of IDs and
+// keys. fmt and slog show only its event and outcome.
 type Record struct {
 	Time    time.Time
 	Event   AuditEvent
 	Outcome Outcome
 	Code    ErrorCode // why not; "" if done
 	Status  int       // of a refusal: the HTTP status
-	Close   CloseCode // of a disconnect: with what the Hub closed; 0: the client did
+	Close   CloseCode // of a disconnect: the Hub's close code; 0: the client closed
 
-	Who      Person // who did it. ID "@host": the host's backend, or carewire itself
-	Asserted bool   // Who is what the host said in a call of its own; false: the Authenticator knew them
+	Who      Person // the actor. ID "@host": the host's backend, or carewire itself
+	Asserted bool   // the host named Who in a call of its own; false: the Authenticator did
 	Session  string // Principal.Session; of a revocation the one that was revoked
 	Conn     string // the connection, as its welcome names it
 	Address  string // the client's network address
@@ -91,18 +93,18 @@ type Record struct {
 	To      []string   // of an escalation and a page
 	About   string     // the principal whose access was revoked, or has ended
 	Until   time.Time
-	Reason  string // of an emergency, in the words of whoever asked
+	Reason  string // of an emergency, in the words of the requester
 	Test    bool
-	Count   int // of a publish, of a refusal, and of what one principal does too often to be recorded singly
+	Count   int // the number of events that this record stands for: of a publish, a refusal, or a flood by one principal
 	Refused int // of a publish
 }
 
-// Format writes nothing of r but its event and outcome.
+// Format writes only the event and outcome of r.
 func (r Record) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "carewire.Record{%s %s}", r.Event, r.Outcome)
 }
 
-// LogValue hides r from logs but for its event and outcome.
+// LogValue returns only the event and outcome of r.
 func (r Record) LogValue() slog.Value {
 	return slog.StringValue("carewire.Record{" + string(r.Event) + " " + string(r.Outcome) + "}")
 }
@@ -123,12 +125,12 @@ func (r Record) failed(err error) Record {
 	return r
 }
 
-// NewSlogAuditor returns an Auditor that writes one slog record for each Record,
-// at level Info, with the message "carewire: audit" and the Record's time. IDs, keys, sessions and
-// addresses are written as keyed hashes only, names and reasons not at all: the
-// same key makes the same hashes. A nil log is slog.Default(), an empty key a
-// random one. It never fails, whatever becomes of the log. It is what
-// Options.Auditor is by default.
+// NewSlogAuditor returns an Auditor that writes one slog record for each
+// Record, at level Info, with the message "carewire: audit" and the Record's
+// time. It writes IDs, keys, sessions and addresses as keyed hashes, and omits
+// names and reasons. The same key gives the same hashes. A nil log means
+// slog.Default(), an empty key a random one. It never returns an error. It is
+// the default of Options.Auditor.
 func NewSlogAuditor(log *slog.Logger, key []byte) Auditor {
 	if log == nil {
 		log = slog.Default()

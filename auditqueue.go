@@ -22,13 +22,13 @@ const (
 	recordLast   = 4           // failures in a row, when the Hub ends
 	auditDown    = time.Second // after a failure reads are refused without being tried
 	tallyEvery   = time.Minute
-	floodRate    = 10      // records a second of what one principal was refused, or stopped watching, singly
+	floodRate    = 10      // single records a second of one principal's refusals and unwatches
 	floodBurst   = 1000    // at once
-	floodsMost   = 1 << 14 // principals of whom this is kept in mind
+	floodsMost   = 1 << 14 // principals whose rate is remembered
 )
 
-// An auditQueue brings records to the Auditor, outside of everything else. What
-// waits is bounded; what finds no room is counted and logged.
+// An auditQueue brings records to the Auditor, asynchronously. The queue is
+// bounded; records that find no room are counted and logged.
 type auditQueue struct {
 	auditor Auditor
 	call    *hostCall
@@ -70,7 +70,7 @@ func (a *auditQueue) record(r Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	most := recordsMax
-	if r.floodable() { // what was done keeps the other half
+	if r.floodable() { // the other half is kept for completed actions
 		if a.tally(&r) {
 			return
 		}
@@ -84,9 +84,10 @@ func (a *auditQueue) record(r Record) {
 	signal(a.wake)
 }
 
-// waitForRoom has somebody wait whose records come faster than the Auditor takes
-// them, until there is room for more: of what was refused, or of all. It waits no
-// longer than a call of the Auditor may take, and not at all while that fails.
+// waitForRoom delays a principal whose records come faster than the Auditor
+// takes them, until the queue has room: for refusals, or for all records. It
+// waits no longer than one call of the Auditor may take, and not at all while
+// the Auditor fails.
 func (a *auditQueue) waitForRoom(ctx context.Context, refused bool) {
 	most := recordsMax - recordsSpare
 	if refused {
@@ -115,7 +116,7 @@ func (a *auditQueue) waitForRoom(ctx context.Context, refused bool) {
 	}
 }
 
-// recordHost hands in a record of what the host has done, or carewire itself.
+// recordHost queues a record of an action of the host, or of carewire itself.
 func (a *auditQueue) recordHost(r Record, err error) {
 	if r.Who.ID == "" {
 		r.Who.ID = host
@@ -171,7 +172,7 @@ func (a *auditQueue) tally(r *Record) bool {
 	return true
 }
 
-// takeFloods returns the records of what was only counted. Under a.mu.
+// takeFloods returns the records of counted floods. Under a.mu.
 func (a *auditQueue) takeFloods(least time.Duration) (list []Record) {
 	now := a.ticks()
 	for _, f := range a.floods {
@@ -288,8 +289,9 @@ func (a *auditQueue) run() {
 	}
 }
 
-// recordRest tries each record once more, since the Hub ends. What the Auditor
-// does not take is lost, and all the rest when it takes nothing any more.
+// recordRest tries each record once more while the Hub ends. It drops a record
+// that the Auditor refuses, and all remaining ones once the Auditor refuses
+// everything.
 func (a *auditQueue) recordRest() {
 	for failed := 0; !a.end(failed == recordLast); {
 		if a.recordAt(0) {
@@ -380,8 +382,8 @@ func (a *auditQueue) recordRefusal(status int, p *Principal, address string) {
 	a.record(rec)
 }
 
-// recordTallies records what was only counted: the host's vitals of the last
-// minute, if it is over, and what of a flood is not recorded yet.
+// recordTallies records the counted events: the host's vitals of the last
+// minute, once that is over, and the unrecorded part of a flood.
 func (a *auditQueue) recordTallies(least time.Duration) {
 	a.complainOfLost(time.Minute)
 	a.mu.Lock()
@@ -451,7 +453,7 @@ func (t *tally) one(now int64, patient string, err error) {
 	}
 }
 
-// take returns the record of what was counted, once it is old enough.
+// take returns the record of the counted events, once it is old enough.
 func (t *tally) take(now int64, least time.Duration) (r Record, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -18,30 +18,32 @@ import (
 	"time"
 )
 
-// Principal is who is on the line. A host's Authenticator makes it from a request.
+// Principal is an authenticated caller. The host's Authenticator makes it from
+// a request.
 type Principal struct {
 	ID       string    // unique and lasting; printable, 1 to 128 bytes; must not begin with @
 	Name     string    // for people to read; optional
 	Role     Role      // decides what the default rules allow
 	Session  string    // the host's session; by it Revoke can end one session; optional
-	Patients []string  // whom the default rules allow; "@system" for the log of the system itself
+	Patients []string  // the patients that the default rules allow; "@system" is the system's own log
 	Groups   []string  // wards and care teams, resolved by Options.Directory
 	Expires  time.Time // when the token ends; zero: never
 
-	// Issued is when the token was issued, or the session began. What was issued
-	// after Hub.Revoke is good again; zero counts as issued before.
+	// Issued is the time at which the token was issued, or the session began.
+	// Hub.Revoke ends only older tokens and sessions. The zero time counts as
+	// older.
 	Issued time.Time
 
-	// Actions narrows what the principal may do, as the scopes of a token do,
-	// whatever the default rules or the Authorizer allow. Nil means no
-	// narrowing; an empty list that is not nil allows nothing.
+	// Actions limits the principal to these actions, as the scopes of a token
+	// do. It never widens the default rules or the Authorizer's decision. Nil
+	// means no limit. An empty list that is not nil allows nothing.
 	Actions []Action
 }
 
-// Format writes nothing of p but its role.
+// Format writes only the role of p.
 func (p Principal) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Principal{%s}", p.Role) }
 
-// LogValue hides p from logs but for its role.
+// LogValue returns only the role of p.
 func (p Principal) LogValue() slog.Value {
 	return slog.StringValue("carewire.Principal{" + string(p.Role) + "}")
 }
@@ -53,11 +55,12 @@ func (p *Principal) staff() bool {
 	return p.Role == RoleClinician || p.Role == RoleViewer || p.Role == RoleService
 }
 
-// Role is what somebody is to carewire.
+// Role is the kind of a principal.
 type Role string
 
-// The roles, with what the default rules allow for the patients a Principal
-// lists, by itself or through its groups. Who lists none may do nothing.
+// The roles. The default rules allow each role some actions for the patients
+// that a Principal lists, directly or through its groups. A principal with
+// neither patients nor groups may do nothing.
 const (
 	RoleDevice    Role = "device"    // publishes, raises and clears its own alerts
 	RolePatient   Role = "patient"   // watches, publishes, raises, reads and writes notices: for themself
@@ -68,10 +71,10 @@ const (
 
 var knownRole = map[Role]bool{RoleDevice: true, RolePatient: true, RoleClinician: true, RoleViewer: true, RoleService: true}
 
-// Action is something that a Principal wants to do for a patient.
+// Action is an action of a Principal for a patient.
 type Action string
 
-// The actions that are authorised.
+// The actions that need authorisation.
 const (
 	ActionWatch   Action = "watch"   // see events, and send receipts for them
 	ActionHistory Action = "history" // read the log
@@ -96,13 +99,19 @@ var allowed = map[Role][]Action{
 // mayAnswer reports whether p is a person who can be responsible.
 func (p *Principal) mayAnswer() bool { return p.Role == RoleClinician }
 
-// Authenticator says who is calling. Authenticate is called for each handshake
-// without a ticket and for each POST, and for each renewed token with a copy of
-// the first request that carries the new one as Authorization. The request has
-// no Body: that of a POST is the Hub's to read. ErrUnauthenticated is answered
-// 401; ErrForbidden, for whom it knows and does not let in, 403; any other error
-// 503. The last two are logged. It must be safe for concurrent use; it is given
-// Options.CallTimeout and may panic without harm.
+// Authenticator identifies callers. The Hub calls Authenticate
+//
+//   - for each handshake without a ticket,
+//   - for each POST,
+//   - for each renewed token, with a copy of the first request that carries the
+//     new token as Authorization.
+//
+// The request has no Body; the Hub reads that of a POST itself. The Hub answers
+// ErrUnauthenticated with 401, ErrForbidden (a known caller that may not
+// connect) with 403, and any other error with 503. It logs the last two.
+//
+// Authenticate must be safe for concurrent use. Each call is bounded by
+// Options.CallTimeout. A panic counts as an error.
 type Authenticator interface {
 	Authenticate(*http.Request) (Principal, error)
 }
@@ -119,46 +128,55 @@ type Access struct {
 	Action    Action
 	Patients  []string // one decision is due for each
 
-	// Emergency is break-glass: the principal has asked to watch what was just
-	// refused without it, for Reason; or does something else while such a grant
-	// is running. It is granted until Decision.Until, or for an hour. Its start
-	// and end are audited, and stand in the patient's log as access events.
+	// Emergency marks a break-glass request. The principal has asked, for
+	// Reason, to watch patients that were refused without it, or acts while
+	// such a grant is running. The grant ends at Decision.Until, or after an
+	// hour if that is zero. Its start and end are audited and appear in the
+	// patient's log as access events.
 	Emergency bool
 	Reason    string
 }
 
-// Decision answers for one patient of an Access.
+// Decision is the answer for one patient of an Access.
 type Decision struct {
 	Allow bool
 	Until time.Time // when what is watched ends by itself; it is asked for again before. Zero: no such time
 }
 
-// Authorizer decides instead of the default rules. It is asked for every
-// request, a client that comes back included, with all patients of the request
-// in one call; for what is watched again every Options.Recheck, when
-// Hub.MembersChanged is called, and before a Decision's Until; and for what is
-// shown in an inbox. It returns one Decision for each patient, in order. An
-// error, and any other number of them, means undecided: nothing new is granted
-// and nothing is taken away, and it is asked again. It must be safe for
-// concurrent use; it is given Options.CallTimeout, and may panic without harm.
+// Authorizer replaces the default rules. The Hub calls it
+//
+//   - for every request, also of a client that reconnects, with all patients of
+//     the request in one call,
+//   - for watched patients: every Options.Recheck, after Hub.MembersChanged,
+//     and before a Decision's Until,
+//   - for the patients of an inbox.
+//
+// Authorize returns one Decision for each patient, in order. An error, or a
+// wrong number of Decisions, means undecided: the Hub grants nothing new, takes
+// nothing away, and asks again.
+//
+// Authorize must be safe for concurrent use. Each call is bounded by
+// Options.CallTimeout. A panic counts as an error.
 type Authorizer interface {
 	Authorize(context.Context, Access) ([]Decision, error)
 }
 
-// Directory says which patients a group has: who lies on ward 5. It must be
-// safe for concurrent use; it is given Options.CallTimeout and may panic
-// without harm. Hub.MembersChanged says that a group has changed.
+// Directory lists the patients of a group, such as the patients on ward 5. Call
+// Hub.MembersChanged after a group has changed. A Directory must be safe for
+// concurrent use. Each call is bounded by Options.CallTimeout. A panic counts
+// as an error.
 type Directory interface {
 	Patients(ctx context.Context, group string) ([]string, error)
 }
 
-// bearerProtocol is the prefix of the subprotocol in which a browser, that
-// cannot set headers, sends its token.
+// bearerProtocol is the prefix of the subprotocol in which a browser sends its
+// token, because it cannot set headers.
 const bearerProtocol = "carewire.bearer."
 
 // Token returns the bearer token of a request: from the Authorization header,
 // or from the subprotocol carewire.bearer.<base64url of the token> that a
-// browser offers. It returns "" if there is none. Cookies are the host's to read.
+// browser offers. It returns "" if there is none. It ignores cookies, which are
+// the host's to read.
 func Token(r *http.Request) string {
 	if h := r.Header.Get("Authorization"); h != "" {
 		scheme, token, _ := strings.Cut(h, " ")
@@ -179,7 +197,7 @@ func Token(r *http.Request) string {
 	return ""
 }
 
-// subprotocols lists what a handshake offers, at most 16 of them.
+// subprotocols lists the subprotocols that a handshake offers, at most 16.
 func subprotocols(r *http.Request) []string {
 	var list []string
 	for _, h := range r.Header.Values("Sec-WebSocket-Protocol") {
@@ -193,8 +211,8 @@ func subprotocols(r *http.Request) []string {
 	return list
 }
 
-// originAllowed applies the Origin rule. A request without Origin comes from no
-// browser and is allowed unless it relies on a cookie.
+// originAllowed applies the Origin rule. A request without Origin does not come
+// from a browser. It is allowed unless it relies on a cookie.
 func originAllowed(r *http.Request, origins []string) bool {
 	headers := r.Header.Values("Origin")
 	if len(headers) == 0 {
@@ -214,7 +232,7 @@ func originAllowed(r *http.Request, origins []string) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && (loopback(u.Hostname()) || r.TLS == nil && private(u.Hostname()))
 }
 
-// withoutPort leaves out the port that a scheme has by itself.
+// withoutPort removes the default port of a scheme.
 func withoutPort(scheme, host string) string {
 	port := ":443"
 	if scheme == "http" {
@@ -223,19 +241,20 @@ func withoutPort(scheme, host string) string {
 	return strings.TrimSuffix(host, port)
 }
 
-// private reports whether a host is an address of a network of its own, where no
-// name is certified.
+// private reports whether a host is an address of a private network, for which
+// there are no certificates.
 func private(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return err == nil && (a.IsPrivate() || a.IsLinkLocalUnicast())
 }
 
-// validPrincipal reports whether an Authenticator's answer can be used.
+// valid reports whether an Authenticator's answer can be used.
 func (p *Principal) valid() bool {
 	return validName(p.ID) && p.ID[0] != '@' && validText(p.Name, 256) && knownRole[p.Role] && validText(p.Session, 256)
 }
 
-// addressed reports whether to names p, as somebody of the given patient's log.
+// addressed reports whether to addresses p, for an entry of the given patient's
+// log.
 func (p *Principal) addressed(to []string, patient string) bool {
 	for _, t := range to {
 		kind, name, _ := strings.Cut(t, ":")
@@ -279,8 +298,9 @@ func loopback(host string) bool {
 	return host == "localhost" || host == "127.0.0.1" || host == "::1"
 }
 
-// A keptRequest is the head of a request without its secrets. Every connection
-// keeps one, so it is kept as text: an http.Request takes several times as much.
+// A keptRequest is the header of a request without its secrets. Every
+// connection keeps one as text, because an http.Request takes several times the
+// memory.
 type keptRequest struct {
 	text   []byte
 	remote string

@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// A background owns what goes on beside the calls of a Hub: its loops, its
-// connections, and what is tried again until it succeeds. All of it ends with
-// Shutdown.
+// A background owns the work that runs beside the calls of a Hub: its loops,
+// its connections, and its retries. All of it ends with Shutdown.
 type background struct {
 	ctx  context.Context // ends last
 	stop context.CancelFunc

@@ -7,16 +7,19 @@ import (
 	"time"
 )
 
-// What a host needs that answers requests of its own beside the Hub, as package
-// fhir does: the same Authenticator, the same rights, the same audit trail.
+// The calls for a host that serves requests of its own beside the Hub, as
+// package fhir does: the same Authenticator, the same rights, the same audit
+// trail.
 
-// Identify says who sends r, as the Hub does for its own clients: by the ticket
-// that a handshake shows, else by the Authenticator, and only if the request came
-// under one of Options.Hosts, from an allowed Origin, and from somebody whose
-// access was not taken. A ticket is used by that. What it refuses is counted in
-// Stats and recorded. No place among the Hub's connections is taken.
+// Identify returns the principal that sent r, as the Hub does for its own
+// clients: by the ticket of a handshake, else by the Authenticator. The request
+// must name one of Options.Hosts and come from an allowed Origin, and the
+// principal's access must not be revoked. A ticket is used up. Identify counts
+// refusals in Stats and records them. It takes no place among the Hub's
+// connections.
 //
-// The errors are ErrUnauthenticated (401), ErrForbidden (403) and ErrUnavailable (503).
+// The errors are ErrUnauthenticated (401), ErrForbidden (403) and
+// ErrUnavailable (503).
 func (h *Hub) Identify(r *http.Request) (Principal, error) {
 	var who Principal
 	refuse := func(status int, err error) (Principal, error) {
@@ -51,28 +54,28 @@ func (h *Hub) Identify(r *http.Request) (Principal, error) {
 
 type principalKey struct{}
 
-// AsPrincipal returns a context in which the Hub takes a request for p's without
-// asking the Authenticator again: for a host that has identified the sender and
-// now calls the Hub's ServeHTTP on their behalf. All else holds as for p's own
-// requests: rights, limits, revocations, the audit trail.
+// AsPrincipal returns a context in which the Hub treats a request as p's,
+// without asking the Authenticator. It is for a host that has identified the
+// sender and calls the Hub's ServeHTTP on their behalf. Rights, limits,
+// revocations and the audit trail apply as for p's own requests.
 func AsPrincipal(ctx context.Context, p Principal) context.Context {
 	return context.WithValue(ctx, principalKey{}, p)
 }
 
 // Authorize decides as the Hub does for its own clients: by Options.Authorizer,
-// else by the default rules, and never for whom access was taken. It returns one
-// Decision for each patient, in order; a nil error means that all are decided,
-// ErrUndecided that some could not be, and those are not allowed. A Hub is an
-// Authorizer, but must not be its own.
+// else by the default rules, and never in favour of revoked access. It returns
+// one Decision for each patient, in order. A nil error means that all are
+// decided. ErrUndecided means that some are not; those are not allowed. A Hub
+// is an Authorizer, but must not be its own.
 func (h *Hub) Authorize(ctx context.Context, a Access) ([]Decision, error) {
 	return decisions(a.Patients, h.access.rights(ctx, a))
 }
 
-// DefaultDecision decides by the default rules, which count where there is no
-// Authorizer: by the role and the patients and groups that the principal lists.
-// An Authorizer that changes little calls it for the rest. Errors and results are
-// as with Authorize; Emergency and Reason are not looked at, nor is whether
-// access was taken, which the Hub does anyway.
+// DefaultDecision decides by the default rules, which apply without an
+// Authorizer: by the role, and by the patients and groups that the principal
+// lists. An Authorizer that changes little can call it for the rest. Errors and
+// results are as with Authorize. It ignores Emergency and Reason, and does not
+// check for revoked access, which the Hub does in any case.
 func (h *Hub) DefaultDecision(ctx context.Context, a Access) ([]Decision, error) {
 	rights := make(map[string]right, len(a.Patients))
 	for _, patient := range a.Patients {
@@ -94,15 +97,17 @@ func decisions(patients []string, rights map[string]right) (list []Decision, err
 	return list, err
 }
 
-// Disclose is asked before something of patients is shown to a.Principal by the
-// host. It decides as Authorize does, and has the Auditor record that they were
-// opened, as AuditWatch or, for ActionHistory, AuditHistory. It returns until when
-// that holds at the longest; zero: until it is asked again, which is due within
-// Options.Recheck for what goes on being shown.
+// Disclose decides, before the host shows data of patients to a.Principal,
+// whether it may. It decides as Authorize does, and has the Auditor record the
+// disclosure as AuditWatch or, for ActionHistory, as AuditHistory. It returns
+// the time until which the decision holds at most. The zero time means until
+// the next call, which is due within Options.Recheck while the data stay
+// visible.
 //
-// ErrForbidden means that one of the patients may not be seen, ErrUndecided that
-// this could not be decided, ErrUnavailable that it could not be recorded.
-// Nothing may be shown then. No emergency begins here: Emergency is not looked at.
+// ErrForbidden means that one of the patients may not be seen, ErrUndecided
+// that there is no decision, ErrUnavailable that the Auditor took no record.
+// The host must then show nothing. Disclose begins no emergency and ignores
+// Emergency.
 func (h *Hub) Disclose(ctx context.Context, a Access) (until time.Time, err error) {
 	a.Emergency, a.Reason = false, ""
 	list, err := h.Authorize(ctx, a)
@@ -134,9 +139,10 @@ func (h *Hub) Disclose(ctx context.Context, a Access) (until time.Time, err erro
 	return until, nil
 }
 
-// Sees reports whether p belongs to the audience of a vital, alert or notice of a
-// patient whom p may watch. It does not decide whether p may. Other entries of a
-// log are for staff; what is no entry of one is for everybody.
+// Sees reports whether p belongs to the audience of a vital, alert or notice of
+// a patient that p may watch. It does not decide whether p may watch the
+// patient. Other entries of a log are for staff. Events that are no log entries
+// are for all.
 func (p Principal) Sees(ev Event) bool {
 	e := Entry{Patient: ev.Patient, Audience: AudienceAll}
 	switch {

@@ -15,15 +15,15 @@ const pageSize = 200 // entries read at a time
 // client stands up to where the log ended when the reading began.
 type catchup struct {
 	target    Head
-	kinds     []Kind  // what is read one by one; nil: everything
+	kinds     []Kind  // kinds that are read one by one; nil: all
 	vitals    []Entry // the newest of each key, where not all are read: those still to be merged in, in order
 	joining   bool    // begins with a sync frame and ends with a synced one
-	recovered bool    // what those say
+	recovered bool    // as the first frames say
 }
 
-// catchUp reads the next page of what w is owed from the Store, for the writer
-// to write. One is read at a time, and none while much of what was read is still
-// to be written: a client's own pace decides how much is read for it.
+// catchUp reads the next page of the events that w is owed from the Store, for
+// the writer. It reads one page at a time, and none while much of the last is
+// unwritten: the client's own pace decides how much is read for it.
 func (o *outbox) catchUp(w *watch) {
 	b, err := w.nextPage(o.hub.ctx)
 	if err != nil {
@@ -107,9 +107,10 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	return b, nil
 }
 
-// begin decides from where w is to be read, and sets w.catch. It returns the
-// frames that come first: sync, and a whole snapshot if w cannot resume. Who is
-// farther behind than Options.MaxReplay gets the newest vitals only, and is told.
+// begin decides where reading for w begins, and sets w.catch. It returns the
+// first frames: sync, and a whole snapshot if w cannot resume. A client that is
+// more than Options.MaxReplay behind gets the newest vitals only, and sync says
+// so.
 func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	o := w.out
 	o.mu.Lock()

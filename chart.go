@@ -15,7 +15,7 @@ const (
 	paceOver     = 10                 // intervals over which a pace is learned
 	paceFrom     = 100 * time.Millisecond
 	paceTo       = 5 * time.Minute
-	clockStep    = time.Second // what a device's clock may be off without being taken for one that was set back
+	clockStep    = time.Second // tolerance of a device's clock before it counts as set back
 )
 
 // A chart is what a lane keeps in mind of the vitals of one patient.
@@ -45,16 +45,17 @@ type series struct {
 
 // A deviceClock is the clock of a device, as its readings show it.
 type deviceClock struct {
-	back bool // it was set back: what it says orders nothing
+	back bool // it was set back: its time orders nothing
 }
 
-// place returns the time by which a reading is ordered that was measured at a time
-// by its device's clock. back says that this is when it was received, because the
-// clock was set back.
+// place returns the time that orders a reading, given its time of measurement
+// by the device's clock. back reports that this is the time of receipt, because
+// the clock was set back.
 //
-// A reading from before the one before it may come late, or by a clock that was set
-// back. Such a clock goes on from there as fast as time does. What was kept during
-// an outage comes faster than it was measured, or between newer readings.
+// A reading from before the previous one came late, or by a clock that was set
+// back. Such a clock continues from there at the pace of real time. Readings
+// kept during an outage come faster than they were measured, or between newer
+// readings.
 func (s *series) place(at, received time.Time) (by time.Time, back bool) {
 	s.keep(received)
 	s.heard = received
@@ -141,8 +142,8 @@ func (c *chart) begin(key string) *series {
 	return s
 }
 
-// deviceOf returns the device that a key of vitals names, with what tells test
-// data apart; "": none.
+// deviceOf returns the device that a key of vitals names, marked if it is test
+// data; "": none.
 func deviceOf(key string) string {
 	prefix, _, _ := strings.Cut(key, "/")
 	if parts := strings.SplitN(key, " ", 4); len(parts) == 4 && parts[2] != "" {
@@ -167,7 +168,7 @@ func (c *chart) makeRoom(now time.Time, life time.Duration) bool {
 	return true
 }
 
-// goOn takes over from what was known of a series what the Store does not hold.
+// goOn takes over from old what the Store does not hold of a series.
 func (s *series) goOn(old *series) {
 	s.odd, s.oddHeard, s.listened = old.odd, old.oddHeard, old.listened
 	s.intervals, s.count, s.pace = old.intervals, old.count, old.pace
@@ -217,7 +218,7 @@ func (l *lane) admit(j *job) (first bool, err error) {
 // appended notes that this Hub has appended an entry. A chart that others have
 // written to as well is read again before long.
 func (l *lane) appended(j *job, e *Entry, r AppendResult) {
-	if j.vital != nil && r.Err == nil { // what is refused was not heard
+	if j.vital != nil && r.Err == nil { // a refused vital was not heard
 		l.hub.silences.hear(j.vital, j.series, e, r.Repeated)
 	}
 	c := l.charts[e.Patient]

@@ -13,49 +13,51 @@ import (
 	"unicode/utf8"
 )
 
-// A Client is a connection to a Hub that mends itself: for services, device
-// gateways and programs that watch. All its methods may be called concurrently.
+// A Client is a connection to a Hub that recovers by itself. It is for
+// services, device gateways and programs that watch. All methods are safe for
+// concurrent use.
 //
-// Lost connections. The Client connects again, with growing random pauses,
-// resumes every watch where it stood and repeats the calls that have no answer
-// yet under the same event IDs, so that nothing is missed and nothing done
-// twice. It ends by itself, with Err saying why, when the server's close code
-// or its refusal says not to come back.
+// Lost connections. The Client reconnects after random, growing pauses, resumes
+// every watch at its last position, and repeats unanswered calls under the same
+// event IDs. So it misses nothing and does nothing twice. It ends by itself if
+// the server's close code or refusal forbids coming back; Err then tells the
+// cause.
 //
-// Calls. A call waits for its answer through lost connections, and while the
-// server says "later" (busy, undecided, store failing, outcome unknown) it is
-// sent again after the time the server asks for. It ends with its context: the
-// error then matches the context's and, if there was an answer, that answer's,
-// and the outcome is unknown: what was sent may have been done, or may be done
-// yet. Give events IDs of your own if you want to send them again after that.
-// Errors of the server are a *RequestError.
+// Calls. A call waits for its answer through lost connections. While the server
+// answers "later" (busy, undecided, store failing, outcome unknown), the Client
+// repeats the call after the time that the server asks for. The call ends with
+// its context. The error then matches the context's error and, if there was an
+// answer, the answer's. The outcome is unknown: the server may have carried out
+// the request, or may still do so. To repeat a call after that, give its events
+// IDs of your own. Errors from the server are a *RequestError.
 //
-// Events. They are read with Events, in the order of each patient's log. The
-// connection is read whether or not they are, so calls are answered even
-// within the loop over Events. While events wait for a slow reader a newer
-// vital takes the place of an older one of the same key, as on the server (not
-// with DeliverEvery). If DialOptions.Buffer events wait nevertheless, the
-// Client takes no more of the patients that send on, and once the reader has
-// come half-way it resumes them where they stopped: the log on the server is
-// the buffer. Alerts, notices, receipts and access events are never lost that
-// way; the reader sees it as another EventSync. An inbox that finds no room is
-// fetched again by connecting anew.
+// Events. Events returns them in the order of each patient's log. The Client
+// reads the connection in any case, so calls are answered even within the loop
+// over Events. While events wait for a slow reader, a newer vital replaces an
+// older one of the same key, as on the server (not with DeliverEvery). If
+// DialOptions.Buffer events wait nevertheless, the Client stops taking events
+// of the patients that send more. Once the reader has consumed half, the Client
+// resumes these patients where they stopped: the log on the server is the
+// buffer. Alerts, notices, receipts and access events are never lost in this
+// way; the reader sees another EventSync. If an inbox finds no room, the Client
+// reconnects to fetch it again.
 //
-// Waves. Chunks of live signals (EventWave) that WatchOptions.Waves asks for come
-// after all other events that wait. Of each signal forty wait at most, ten seconds;
-// then the oldest goes, which Wave.Follows shows.
+// Waves. The chunks of live signals (EventWave) that WatchOptions.Waves
+// requests come after all other waiting events. At most forty chunks of each
+// signal wait, ten seconds of it; then the oldest is dropped, which
+// Wave.Follows shows.
 //
-// Completeness. Events carry how many undroppable ones there are in the log up
-// to them (Event.Must), and the server tells the count of quiet patients
-// several times a minute. Where the Client's own count differs it resumes that
-// patient; where that does not help it begins again with a snapshot.
+// Completeness. Each event carries the number of undroppable entries in the log
+// up to it (Event.Must). For quiet patients the server sends this count several
+// times a minute. If the Client's own count differs, it resumes that patient.
+// If that does not help, it begins again with a snapshot.
 //
-// Silence. If nothing comes from the server for 50 s, or two and a half of its
-// heartbeats if that is longer, the reader gets EventStale, and the Client
-// drops the connection: EventLost. After that each patient is current again
-// from its EventSynced on. An EventStale with Patient says that of one patient,
-// of whom something is missing or nothing has come for a minute: it is current
-// again from its EventSynced or an EventLive with Patient on.
+// Silence. If nothing comes from the server for 50 s, or for two and a half of
+// its heartbeats if that is longer, the reader gets EventStale, and the Client
+// drops the connection: EventLost. After that, each patient is current again
+// from its EventSynced on. An EventStale with Patient concerns that patient
+// only: an event is missing, or nothing has come for a minute. The patient is
+// current again from its EventSynced, or from an EventLive with Patient.
 type Client struct {
 	o      DialOptions
 	url    string
@@ -76,14 +78,14 @@ type Client struct {
 	calls    map[string]*call // without a reply yet, by req
 	ready    []*call          // to be sent now
 	wavesOut wavesOut         // to be sent after these
-	view                      // what is watched, and what waits for the reader
+	view                      // the watches, and the events that wait for the reader
 }
 
-// Dial connects to a Hub at a wss:// URL, or a ws:// URL if it is on loopback.
-// It returns when the connection is set up; ctx bounds only that. It tries
-// once: a refusal is returned as an error, which matches ErrUnauthenticated
-// for 401, ErrForbidden for 403, ErrBusy for 429 and ErrUnavailable for 503.
-// A nil o means defaults. The Client lives until Close.
+// Dial connects to a Hub at a wss:// URL, or at a ws:// URL on loopback. It
+// returns when the connection is set up; ctx bounds only that. Dial tries once.
+// It returns a refusal as an error that matches ErrUnauthenticated for 401,
+// ErrForbidden for 403, ErrBusy for 429 and ErrUnavailable for 503. Nil options
+// mean the defaults. The Client lives until Close.
 func Dial(ctx context.Context, rawURL string, o *DialOptions) (*Client, error) {
 	u, err := url.Parse(rawURL)
 	switch {
@@ -106,15 +108,15 @@ func Dial(ctx context.Context, rawURL string, o *DialOptions) (*Client, error) {
 	return c, nil
 }
 
-// Events returns what the server sends, and EventLive, EventLost and
-// EventStale about the connection; EventHead is the Client's own
-// business and left out. The loop ends when ctx does, or with the Client, after
-// what was still waiting (nothing, after Close); its last pair holds the error
-// and no event. A loop that is left can be begun again and goes on with the
-// next event. Of several loops each event reaches one.
+// Events returns the events of the server, and EventLive, EventLost and
+// EventStale about the connection. It omits EventHead, which the Client handles
+// itself. The loop ends with ctx or with the Client, after the events that
+// still waited (none, after Close). Its last pair holds the error and no event.
+// A later loop continues with the next event. If there are several loops, each
+// event goes to one of them.
 //
-// An EventSync with Recovered false means: forget what you know of this
-// patient, all of it comes again.
+// An EventSync with Recovered false means: discard all state of this patient,
+// because all of it comes again.
 func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for ctx.Err() == nil {
@@ -148,11 +150,11 @@ func (c *Client) Events(ctx context.Context) iter.Seq2[Event, error] {
 	}
 }
 
-// Watch begins to watch patients and groups, in addition to what is watched
-// already; a patient that is watched already is watched as o says from now on,
-// and begins again at o.Since or with a snapshot. The watch is kept up over
-// lost connections until Unwatch or an EventRevoked. An error means that the
-// patients may be watched or not; those that were refused are in WatchResult.
+// Watch watches patients and groups, in addition to those already watched. A
+// patient that is watched already is from now on watched as o says, beginning
+// at o.Since or with a snapshot. The Client keeps the watch over lost
+// connections, until Unwatch or an EventRevoked. After an error, the patients
+// may be watched or not. WatchResult lists refused patients.
 func (c *Client) Watch(ctx context.Context, o WatchOptions) (WatchResult, error) {
 	o.Patients, o.Groups = slices.Clone(o.Patients), slices.Clone(o.Groups)
 	o.Since, o.Waves = maps.Clone(o.Since), slices.Clone(o.Waves)
@@ -163,10 +165,10 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) (WatchResult, error)
 	return WatchResult{Patients: r.Watching, Refused: r.Refused, More: r.More}, nil
 }
 
-// Unwatch ends the watching of patients and groups. What still waits for the
-// reader of them goes at once. Patients whom only these groups had brought are
-// told by EventRevoked. A patient unwatched by name whom a watched group holds
-// goes on being watched, beginning with a snapshot.
+// Unwatch stops watching patients and groups, and discards their waiting
+// events. A patient that came only by these groups gets an EventRevoked. A
+// patient that is unwatched by name but belongs to a watched group stays
+// watched, beginning with a snapshot.
 func (c *Client) Unwatch(ctx context.Context, patients, groups []string) error {
 	patients, groups = slices.Clone(patients), slices.Clone(groups)
 	c.mu.Lock()
@@ -176,22 +178,23 @@ func (c *Client) Unwatch(ctx context.Context, patients, groups []string) error {
 		e.strings("patients", patients)
 		e.strings("groups", groups)
 	}, func(*reply) {
-		// What the remaining groups hold is the server's to say.
+		// The server tells the members of the remaining groups.
 		c.regroup = len(c.groups) > 0
 		c.planDue = true
 	})
 	return err
 }
 
-// Publish sends vitals and returns what became of each, in order. A vital
-// without an ID is given one, so that a repetition is recognised and reported
-// as Repeated; vitals is not changed. Vitals that the server could not take
-// yet are sent again, alone. Set Time, unless the machine's clock is worth
-// nothing: a call waits while the line is cut, and a Vital without Time is
-// taken to be measured when it arrives.
+// Publish sends vitals and returns one result for each, in order. A vital
+// without an ID gets one, so that a repeated vital is recognised and reported
+// as Repeated. Publish does not change vitals. It repeats, alone, the vitals
+// that the server could not take yet. Set Time, unless the machine's clock is
+// worthless: a call waits while the connection is lost, and a Vital without
+// Time counts as measured on arrival.
 //
-// With an error, Err of those vitals that were not accepted says what is known
-// of them. A server takes a limited number at once (Limits.Vitals).
+// If Publish returns an error, Err of each vital that was not accepted tells
+// what is known about it. A server takes a limited number of vitals at once
+// (Limits.Vitals).
 func (c *Client) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, error) {
 	results := make([]PublishResult, len(vitals))
 	texts := make([][]byte, len(vitals))
@@ -263,8 +266,8 @@ func (c *Client) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult,
 	return results, nil
 }
 
-// Raise raises an alert, or updates the one of its patient and key that is
-// open, and returns it as it is then.
+// Raise raises an alert, or updates the open alert of its patient and key, and
+// returns the resulting state.
 func (c *Client) Raise(ctx context.Context, r Raise) (Alert, error) {
 	id := r.ID
 	if id == "" {
@@ -281,15 +284,15 @@ func (c *Client) Raise(ctx context.Context, r Raise) (Alert, error) {
 	})
 }
 
-// Clear says that an alert's condition is over and returns the alert as it is
-// then. Only the source of an alert, or a service, may clear it.
+// Clear ends the condition of an alert and returns the resulting state. Only
+// the source of an alert, or a service, may clear it.
 func (c *Client) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
 	id := rand.Text()
 	return c.alertCall(ctx, reqClear, func(e *encoder) { ref.encode(e, id) })
 }
 
-// Answer says to an alert what a person does about it and returns the alert as
-// it is then. An answer without an ID is given one.
+// Answer sends a person's answer to an alert and returns the resulting state.
+// An answer without an ID gets one.
 func (c *Client) Answer(ctx context.Context, ref AlertRef, a Answer) (Alert, error) {
 	if a.ID == "" {
 		a.ID = rand.Text()
@@ -305,9 +308,9 @@ func (c *Client) Answer(ctx context.Context, ref AlertRef, a Answer) (Alert, err
 	})
 }
 
-// Handover offers all alerts that one has accepted to another person or group
-// (person:ID or group:ID), who must accept them; reason is optional. It returns how
-// many are offered now.
+// Handover offers all alerts that the user has accepted to another person or
+// group (person:ID or group:ID). The addressee must accept them. reason is optional. It
+// returns the number of alerts that are now offered.
 func (c *Client) Handover(ctx context.Context, to, reason string) (int, error) {
 	id := rand.Text()
 	r, err := c.call(ctx, reqHandover, func(e *encoder) {
@@ -321,7 +324,7 @@ func (c *Client) Handover(ctx context.Context, to, reason string) (int, error) {
 	return r.Count, nil
 }
 
-// Pause holds back the telling of people of a patient's alerts, as [Hub.Pause] does.
+// Pause suspends the escalation of a patient's alerts, as [Hub.Pause] does.
 func (c *Client) Pause(ctx context.Context, p Pause) error {
 	_, err := c.call(ctx, reqPause, func(e *encoder) {
 		e.str("patient", p.Patient)
@@ -338,8 +341,9 @@ func (c *Client) Unpause(ctx context.Context, patient string) error {
 	return err
 }
 
-// Receipt says how far an alert or notice has come to whoever reads this
-// Client. The Client sends none by itself: only the application knows what was shown.
+// Receipt reports how far an alert or notice has come to the user of this
+// Client. The Client sends no receipt by itself: only the application knows
+// what it has shown.
 func (c *Client) Receipt(ctx context.Context, r Receipt) error {
 	_, err := c.call(ctx, reqReceipt, func(e *encoder) {
 		e.str("patient", r.Patient)
@@ -351,8 +355,8 @@ func (c *Client) Receipt(ctx context.Context, r Receipt) error {
 	return err
 }
 
-// Notify sends a notice and returns it as it was written. A notice without an
-// ID is given one; From and Time are the Hub's to set.
+// Notify sends a notice and returns it as written. A notice without an ID gets
+// one. The Hub sets From and Time.
 func (c *Client) Notify(ctx context.Context, n Notice) (Notice, error) {
 	if n.ID == "" {
 		n.ID = rand.Text()
@@ -395,19 +399,19 @@ func (c *Client) History(ctx context.Context, q HistoryQuery) (HistoryPage, erro
 // Done returns a channel that is closed when the Client has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns nil while the Client lives, and then why it ended: ErrClosed
-// after Close; an error that matches ErrForbidden when access was taken away,
-// ErrUnauthenticated when there is no good token; or one that names the code
-// or status with which the server sent the Client away.
+// Err returns nil while the Client lives. Afterwards it returns the cause of
+// its end: ErrClosed after Close; an error that matches ErrForbidden if access
+// was revoked, or ErrUnauthenticated if there is no valid token; else an error
+// that names the close code or status of the server.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Close ends the Client and everything it does: calls and Events return
-// ErrClosed. It takes leave of the server, for two seconds at most, and returns
-// nil. Closing again, or after the Client has ended by itself, does nothing.
+// Close ends the Client. Calls and Events return ErrClosed. Close waits at most
+// two seconds for the server's goodbye and returns nil. Closing again, or after
+// the Client has ended by itself, has no effect.
 func (c *Client) Close() error {
 	c.cancel()
 	cut := time.AfterFunc(clientCloseGrace, func() {

@@ -17,7 +17,7 @@ type call struct {
 	gone     bool         // nobody waits for the reply
 	waiting  bool         // to be sent later
 	tries    int          // how often the server said "later"
-	last     error        // what it said
+	last     error        // its error
 	then     func(*reply) // called with mu held; nil: nothing
 	reply    *reply
 	done     chan struct{}

@@ -46,10 +46,10 @@ type link struct {
 	code CloseCode     // then: why
 
 	rawMu sync.Mutex
-	raw   net.Conn // what is under ws, for a hard cut; nil if the transport hides it
+	raw   net.Conn // the connection under ws, for a hard cut; nil if the transport hides it
 }
 
-// cut ends a connection at once, whatever it is doing.
+// cut closes a connection at once, in any state.
 func (l *link) cut() {
 	l.cancel()
 	l.rawMu.Lock()
@@ -243,8 +243,8 @@ func (c *Client) end(err error) {
 	close(c.done)
 }
 
-// attach takes a new connection into use: what is watched is resumed, what has
-// no answer is sent again.
+// attach takes a new connection into use: it resumes the watches and repeats
+// the unanswered calls.
 func (c *Client) attach(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// tokenError is what DialOptions.Token says. It is not for a log: it may quote
-// the answer of whoever issues tokens.
+// tokenError is an error of DialOptions.Token. It must not be logged: it may
+// quote the answer of the token issuer.
 type tokenError struct{ err error }
 
 func (e *tokenError) Error() string { return "carewire: no token: " + e.err.Error() }
@@ -23,7 +23,7 @@ func (e *tokenError) LogValue() slog.Value { return slog.StringValue("carewire: 
 // handshakeError is a refusal before the upgrade.
 type handshakeError struct {
 	status int
-	after  time.Duration // what the server asks to wait
+	after  time.Duration // the pause that the server asks for
 }
 
 func refusal(resp *http.Response) error {

@@ -41,7 +41,7 @@ type follow struct {
 type followState uint8
 
 const (
-	followWaiting  followState = iota // for a sync; what comes before it is not taken
+	followWaiting  followState = iota // for a sync; events before it are ignored
 	followCatching                    // after a recovered sync
 	followSnapshot                    // after one that was not recovered
 	followLive                        // after synced

@@ -10,12 +10,12 @@ import (
 
 // DialOptions are the options of Dial, which copies them. All fields may be left zero.
 type DialOptions struct {
-	// Token returns a bearer token. It is called for every attempt to connect
-	// and, when a token is about to expire, to renew it on the connection: it
-	// should return a fresh one each time. An error is tried again, but one
-	// that matches ErrUnauthenticated ends the Client once it is needed to
-	// connect. Token must heed its context and must not call Close.
-	// Default: none is sent, and a refusal with 401 ends the Client.
+	// Token returns a bearer token. The Client calls it for every attempt to
+	// connect, and to renew an expiring token on the connection; it should
+	// return a fresh token each time. After an error the Client tries again,
+	// but an error that matches ErrUnauthenticated ends it once it needs the
+	// token to connect. Token must heed its context and must not call Close.
+	// Default: the Client sends no token, and a refusal with 401 ends it.
 	Token func(context.Context) (string, error)
 
 	// Header is sent with every handshake. Default: none.
@@ -29,13 +29,13 @@ type DialOptions struct {
 	// the way can read health data and tokens. Default: it is refused.
 	AllowPlaintext bool
 
-	// Buffer is how many events wait for a slow reader; see Client. Default, and
-	// if negative: 1024.
+	// Buffer is the number of events that may wait for a slow reader; see
+	// Client. Default, and if negative: 1024.
 	Buffer int
 
-	// Outstanding is how many calls may await their answer; further ones wait
-	// their turn. Default, and if negative: 64, as many as a server carries out
-	// at a time.
+	// Outstanding is the number of calls that may await their answer; further
+	// calls wait. Default, and if negative: 64, which is how many a server
+	// carries out at a time.
 	Outstanding int
 
 	// MinBackoff and MaxBackoff bound the pause before connecting again: it is
@@ -44,8 +44,8 @@ type DialOptions struct {
 	// MaxBackoff. Default, and if negative: half a second and 30 s.
 	MinBackoff, MaxBackoff time.Duration
 
-	// Logger is told of lost connections and of events that had to be fetched
-	// again, without any health data. Default: slog.Default().
+	// Logger logs lost connections and repeated fetches of events, without
+	// health data. Default: slog.Default().
 	Logger *slog.Logger
 
 	random func() float64 // 0 ≤ r < 1; tests replace it

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// view is what a Client watches and what waits for its reader. Client.mu
-// guards it.
+// view holds a Client's watches and the events that wait for its reader.
+// Client.mu guards it.
 //
-// The rule of counting. must is the number of undroppable entries in 1..seq. A
-// client that stands at (seq, must) and has missed nothing is shown next
+// The rule of counting. must is the number of undroppable entries in 1..seq. If
+// a client at (seq, must) has missed nothing, the next event shows
 //
 //	a vital:                            the same must
 //	an alert, notice, receipt, access:  must+1
@@ -22,10 +22,10 @@ import (
 //	a head at or after seq:             the same must
 //	a head at or before seq:            the same epoch
 //
-// and a greater seq; with DeliverEvery every number, so that seq grows by one,
-// and a synced or head is at seq itself. Anything else means that something is
-// missing after the position the client stands at, which therefore is where it
-// resumes. In a snapshot nothing is counted; its synced gives position and count.
+// and a greater seq. With DeliverEvery every number comes: seq grows by one,
+// and a synced or head is at seq itself. Anything else means that an event is
+// missing after the client's position, and the client resumes there. A snapshot
+// is not counted; its synced gives position and count.
 type view struct {
 	patients map[string]watchSpec // watched by name
 	groups   map[string]watchSpec
@@ -149,8 +149,8 @@ func (c *Client) takeEntry(f *follow, ev Event) {
 	}
 }
 
-// takeHead compares what the server counts with what was counted here. A head
-// before our position was read before our last event came.
+// takeHead compares the server's count with the Client's. A head before our
+// position was read before our last event came.
 func (c *Client) takeHead(h Head) {
 	f := c.follows[h.Patient]
 	if f == nil || f.state != followLive {
@@ -179,9 +179,8 @@ func (c *Client) tellStale(f *follow) {
 	}
 }
 
-// miss resumes a patient of whom something is missing, from the last position
-// that was right. If that has not helped it begins with a snapshot, and ever
-// more rarely.
+// miss resumes a patient with missing events, from the last complete position.
+// If that has not helped, it begins with a snapshot, at growing intervals.
 func (c *Client) miss(f *follow) {
 	now := time.Now()
 	if now.Sub(f.lastMiss) > 2*c.o.MaxBackoff {
@@ -472,9 +471,9 @@ func (c *Client) lose(patient string) {
 	c.push(Event{Type: EventRevoked, Patient: patient})
 }
 
-// look is called every ten seconds. It looks after patients of whom nothing
-// comes although the line is alive and the server's store is well, and reports
-// whether one was asked for and its sync does not come.
+// look is called every ten seconds. It asks for patients without events, while
+// the connection is alive and the server's store is well. It reports whether it
+// has asked for a patient and the sync does not come.
 func (c *Client) look() (stuck bool) {
 	now := time.Now()
 	well := c.store == "" || c.store == "ok"

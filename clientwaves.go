@@ -24,15 +24,16 @@ type waitingWave struct {
 	since time.Time
 }
 
-// PublishWaves sends chunks of waves. It keeps them, and never waits: what cannot be
-// sent within two seconds, because the line is lost or slow, is dropped, and whoever
-// watches sees the gap by its number. So number the chunks of each signal 1, 2, 3 …,
-// also those that are lost on the way to this call. Chunks of one signal are sent in
-// the order of the calls.
+// PublishWaves sends chunks of waves. It keeps them and never waits. A chunk
+// that cannot be sent within two seconds, because the connection is lost or
+// slow, is dropped. Watchers see the gap by the chunk's number. So number the
+// chunks of each signal 1, 2, 3 …, also those that were lost before this call.
+// Chunks of one signal are sent in the order of the calls.
 //
-// The error is a *ValidationError of the first chunk that is wrong, and then nothing
-// is sent; or why the Client ended; or else what the server has refused of earlier
-// chunks, a *RequestError, once: these are sent nevertheless.
+// The error is a *ValidationError of the first invalid chunk, and then no chunk
+// is sent; or the reason for which the Client has ended; or a *RequestError,
+// once, for earlier chunks that the server refused. In the last case the new
+// chunks are sent.
 func (c *Client) PublishWaves(waves ...Wave) error {
 	for i := range waves {
 		if err := waves[i].Validate(); err != nil {
@@ -58,7 +59,8 @@ func (c *Client) PublishWaves(waves ...Wave) error {
 	return err
 }
 
-// drop forgets what has waited for too long, and what is too much.
+// drop removes chunks that have waited for too long, and those beyond the
+// limit.
 func (o *wavesOut) drop(now time.Time) {
 	n := max(0, len(o.waiting)-wavesPending)
 	for n < len(o.waiting) && now.Sub(o.waiting[n].since) > waveLag {
@@ -93,7 +95,7 @@ func (c *Client) nextWaves() []byte {
 	return e.b
 }
 
-// wavesTaken takes the server's word on what was sent.
+// wavesTaken handles the server's acknowledgement of waves.
 func (c *Client) wavesTaken(t *wavesTaken) {
 	if t == nil {
 		return

@@ -27,7 +27,7 @@ func newClinicians(host func(context.Context, string) (Principal, error), call *
 	return &clinicians{host: host, call: call, known: make(map[string]Principal)}
 }
 
-// see takes in what a clinician's session says of them.
+// see remembers a clinician as their session describes them.
 func (x *clinicians) see(p *Principal) {
 	if !p.mayAnswer() {
 		return

@@ -30,8 +30,8 @@ func shortSystem(system string) string {
 	return system
 }
 
-// Decimal is a decimal number that keeps the text it was written with: 37.0
-// stays 37.0, for the digits say how exact it is. Its zero value is no number.
+// Decimal is a decimal number that keeps its text: 37.0 stays 37.0, because the
+// digits tell the precision. The zero value is no number.
 type Decimal string
 
 // Float64 returns the number's value; 0 if d is no number.
@@ -91,16 +91,17 @@ func (d Decimal) check() error {
 	return nil
 }
 
-// Measure is a kind of vital sign that carewire knows by name: its code, the
-// units it may come in, and what is plausible.
+// Measure is a kind of vital sign that carewire knows by name: its code, its
+// units, and its plausible values.
 type Measure struct {
 	Code    string // LOINC
 	Display string // LOINC's name for it
 	units   []unit // the first is the usual one
 }
 
-// unit is a UCUM unit with what a measure can be in it. What lies outside
-// min..max is refused; what is not plausible at the patient's age is flagged.
+// unit is a UCUM unit and the values of a measure in it. Values outside
+// min..max are refused. Values that are implausible at the patient's age are
+// flagged.
 type unit struct {
 	code      string
 	min, max  float64
@@ -133,10 +134,11 @@ func (m Measure) component(value float64) Component {
 
 var inf = math.Inf(1)
 
-// The vital signs that carewire knows by name: codes of LOINC and units of
-// UCUM as in the HL7 FHIR R4 vital-signs profiles and US Core, and others that
-// monitors and nurses report. Glucose and end-tidal CO2 have a code for each
-// kind of quantity: none of them converts into another without more knowledge.
+// The vital signs that carewire knows by name. The codes are LOINC and the
+// units UCUM, as in the HL7 FHIR R4 vital-signs profiles and US Core, with
+// further ones that monitors and nurses report. Glucose and end-tidal CO2 have
+// one code for each kind of quantity, because these do not convert into each
+// other without more knowledge.
 //
 // This material contains content from LOINC (http://loinc.org). LOINC is
 // copyright © Regenstrief Institute, Inc. and the LOINC Committee.

@@ -24,10 +24,10 @@ const (
 	mistakes    = 20              // requests that cannot be read at once before the connection is ended for abuse; one more every ten seconds
 )
 
-// A conn is one client: its handshake, its requests and what it watches.
+// A conn is one client: its handshake, its requests and its watches.
 type conn struct {
 	hub     *Hub
-	token   atomic.Pointer[Principal] // what the client is let in with; the ID and role never change
+	token   atomic.Pointer[Principal] // the client's principal; its ID and role never change
 	session string
 	address netip.Addr
 	line    line
@@ -44,7 +44,7 @@ type conn struct {
 	left     map[string]bool         // patients of these groups that the client does not want; nil: none
 	expiry   *time.Timer
 	renewal  *time.Timer // when a Renewer is asked; nil: it is not
-	lapse    *time.Timer // when the first Until of what is watched has come
+	lapse    *time.Timer // fires at the first Until of a watch
 	lapseAt  int64       // in ticks
 	ended    bool
 	inFlight chan struct{} // the reader's: a place for each publish under way; nil before the first
@@ -55,9 +55,9 @@ type conn struct {
 	busy    atomic.Bool           // a request is being carried out
 	closing atomic.Bool           // our close frame is in line
 	beating atomic.Bool           // a heartbeat is being made
-	code    atomic.Uint32         // what it is closed with
+	code    atomic.Uint32         // its close code
 	sent    atomic.Pointer[tally] // vitals that are not recorded yet
-	checkAt atomic.Int64          // when access to what is watched is asked for again, in ticks
+	checkAt atomic.Int64          // when its watches are authorised again, in ticks
 	control *rate.Limiter
 	errors  *rate.Limiter
 	pace    pace
@@ -276,7 +276,7 @@ func (c *conn) readFailed(err error) {
 		c.cut()
 		return
 	}
-	// What has come and is not read would turn the end into a reset, which can
+	// Unread input would turn the end into a reset, which can
 	// overtake the close frame.
 	var b [512]byte
 	for {
@@ -314,9 +314,9 @@ func (c *conn) end() {
 	c.hub.registry.leave(c)
 	c.hub.seats.leave(c.address, c.principal().ID)
 	if c.ws != nil {
-		c.ws.CloseNow() // lets go of what the library holds; the connection is ours
+		c.ws.CloseNow() // releases the library's resources; the connection is ours
 	}
-	// What is left to write, the close frame above all, gets a moment.
+	// The remaining output, the close frame above all, gets a moment.
 	c.out.mu.Lock()
 	pending := c.out.busy && c.out.closing != nil
 	c.out.mu.Unlock()

@@ -2,7 +2,7 @@ package carewire
 
 import "time"
 
-// signed is a record of what c's client has done.
+// signed returns r as a record of an action of c's client.
 func (c *conn) signed(r Record) Record {
 	r.Who, r.Session, r.Conn, r.Address = c.principal().person(), c.principal().Session, c.session, addressText(c.address)
 	return r

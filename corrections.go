@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// replacing finds the vital that v corrects or withdraws, of the same sender. It
-// completes v and the entry that is made of it: v takes the place of the newest of
-// its key if that is the one, and else joins the log as the state of nothing.
+// replacing finds the vital that v corrects or withdraws, of the same sender.
+// It completes v and its entry. v replaces the newest of its key if it corrects
+// that one. Else it only joins the log.
 func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e Entry) (Entry, error) {
 	if err := h.wasSent(ctx, v.Patient, sender, v.Replaces); err != nil {
 		return e, err

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// Discharge ends all that waits for something of a patient who goes home, or to
-// another house: open alerts and notices are closed, deadlines of devices are
-// dropped, running break-glass grants and watches end, and what was measured until
-// now is no longer among the newest vitals, nor counted in Options.MaxKeys. The
-// log stays. An access event "discharged" in it shows when that was.
+// Discharge ends the pending state of a patient who leaves. It closes open
+// alerts and notices, drops the deadlines of devices, and ends running
+// break-glass grants and watches. Vitals measured until now are no longer among
+// the newest vitals and do not count in Options.MaxKeys. The log stays. An
+// access event "discharged" in it shows the time.
 //
-// Who may see the patient from now on is the Authorizer's and the Directory's to
-// say; call MembersChanged for the groups of which the patient was. What is sent
-// later is taken as before: the patient may come back.
+// The Authorizer and the Directory decide who may see the patient from now on.
+// Call MembersChanged for the patient's former groups. Later events are
+// accepted as before: the patient may come back.
 //
-// This node has carried it out when Discharge returns, other nodes do within a
-// second. An error says what of it did not succeed, and Discharge may be called
-// again. The errors are a *ValidationError and those of the Store.
+// This node has done all of it when Discharge returns; other nodes follow
+// within a second. An error tells which part failed, and Discharge may be
+// called again. The errors are a *ValidationError and those of the Store.
 func (h *Hub) Discharge(ctx context.Context, patient string) error {
 	if !validID(patient) {
 		return invalid("patient", "must be an ID")

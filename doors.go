@@ -35,7 +35,7 @@ func newDoors(places int, patience time.Duration) *doors {
 }
 
 // enter waits for a place for an address. It reports false if there was none in
-// time; else leave must be called with what became of the sign-in.
+// time. Otherwise the caller must call leave with the result of the sign-in.
 func (d *doors) enter(ctx context.Context, at netip.Addr) (leave func(err error), ok bool) {
 	at = whose(at)
 	giveBack, ok := d.places.take(ctx, at)
@@ -78,7 +78,7 @@ func (d *doors) note(at netip.Addr, err error) (wait time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {
-		for k := range d.known { // any makes room: whoever it is has to sign in once more
+		for k := range d.known { // any one makes room; its client must sign in once more
 			if len(d.known) < doorsMost {
 				break
 			}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A dueEntry is an entry that is due, with what decides about its turn.
+// A dueEntry is an entry that is due, with its rank.
 type dueEntry struct {
 	Entry
 	urgency int  // the rank of an alert's priority
@@ -84,7 +84,7 @@ func (w *dueWork) begin() {
 		k := openKey{e.Patient, e.Key}
 		if !w.busy[k] {
 			if !w.places.try(e.urgency) {
-				return // nor is there one for what is less urgent
+				return // nor is there one for less urgent entries
 			}
 			w.busy[k] = true
 			if !w.start(func() { w.finish(&e.Entry, k) }) {
@@ -104,8 +104,8 @@ func (w *dueWork) finish(e *Entry, k openKey) {
 	w.begin()
 }
 
-// dueEntries lists what is due by now: what the Store says, and the alerts that
-// the index knows, for the Store names so many only, those that have been due
+// dueEntries lists the entries that are due: those of the Store, and alerts
+// from the index, because the Store returns only a limited number, those due
 // for longest.
 func dueEntries(stored []Entry, x *openIndex, now time.Time) []dueEntry {
 	list := x.due(now)

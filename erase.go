@@ -5,16 +5,17 @@ import (
 	"errors"
 )
 
-// Erase removes all that the Store keeps of a patient, but for the patient's ID
-// and the numbers that were given out, and records that it did. What else has
-// to be erased, such as backups and the audit trail, and when the law allows
-// it, is the host's to know.
+// Erase removes all entries of a patient from the Store and records that it
+// did. The patient's ID and the log's numbers stay. The host must know what
+// else has to be erased, such as backups and the audit trail, and when the law
+// allows it.
 //
-// Open notices are closed first. While an alert or a break-glass grant of the
-// patient is open, Erase changes nothing and returns ErrConflict. What clients
-// show of the patient goes when their access does (see Revoke) or when they
-// connect again; waves that are in memory are forgotten. errors.ErrUnsupported: the Store is no [Eraser]. If Erase
-// fails, some of it may be gone; call it again.
+// Erase first closes open notices. While an alert or a break-glass grant of the
+// patient is open, it changes nothing and returns ErrConflict. Clients discard
+// their view of the patient when their access ends (see Revoke) or when they
+// reconnect. Waves in memory are dropped. Erase returns errors.ErrUnsupported
+// if the Store is no [Eraser]. If Erase fails, some entries may be gone; call
+// it again.
 func (h *Hub) Erase(ctx context.Context, patient string) error {
 	err := h.erase(ctx, patient)
 	h.audit.recordHost(Record{Event: AuditErasure, Patient: patient}, err)

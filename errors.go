@@ -6,23 +6,25 @@ import (
 	"time"
 )
 
-// Errors to branch on. Match them with errors.Is; none of them, nor anything
-// that wraps them, ever holds health data.
+// The sentinel errors. Match them with errors.Is. Neither they nor errors that
+// wrap them hold health data.
 var (
-	// ErrUnauthenticated is returned by an Authenticator that does not know who
-	// is calling. The handshake is answered 401.
+	// ErrUnauthenticated is returned by an Authenticator for an unknown caller.
+	// The Hub answers the handshake with 401.
 	ErrUnauthenticated = errors.New("carewire: not authenticated")
 
-	// ErrForbidden means that the principal may not do this, or that what it
-	// names does not exist: the two look the same to clients. An Authenticator
-	// returns it for somebody who may not connect; the handshake is answered 403.
+	// ErrForbidden means that the principal may not do this, or that the named
+	// thing does not exist: the two look the same to clients. An Authenticator
+	// returns it for a caller that may not connect; the Hub answers the
+	// handshake with 403.
 	ErrForbidden = errors.New("carewire: forbidden or unknown")
 
 	// ErrUndecided means that the right could not be decided; try again.
 	ErrUndecided = errors.New("carewire: access undecided")
 
 	// ErrNotFound means that there is no such thing. A Store returns it for an
-	// unknown key, a Hub for an alert that never was, to its host only.
+	// unknown key. A Hub returns it, to its host only, for an alert that never
+	// was.
 	ErrNotFound = errors.New("carewire: not found")
 
 	// ErrConflict means that somebody else changed the same thing first.
@@ -57,8 +59,8 @@ var (
 	ErrClosed = errors.New("carewire: closed")
 )
 
-// ValidationError says which member of a message is wrong and what is asked of
-// it. It never holds the value.
+// ValidationError names the invalid member of a message and the rule that it
+// breaks. It never holds the value.
 type ValidationError struct {
 	Field  string // the member's path on the wire, such as "components[1].unit"
 	Reason string // fixed words
@@ -90,7 +92,7 @@ func indexed(field string, i int) string { return field + "[" + strconv.Itoa(i) 
 // ErrorCode is the stable name of an error on the wire.
 type ErrorCode string
 
-// All error codes. docs/protocol.md says for each when it comes and what to do.
+// The error codes. docs/protocol.md tells when each comes and what to do.
 const (
 	CodeMalformed    ErrorCode = "malformed"    // not one strict JSON object
 	CodeUnknownType  ErrorCode = "unknown_type" // no such request
@@ -102,7 +104,7 @@ const (
 	CodeRefused      ErrorCode = "refused"      // the alert's state does not allow it
 	CodeConflict     ErrorCode = "conflict"     // a lost race; the current alert comes with it
 	CodeIDReused     ErrorCode = "id_reused"    // the event ID stands for other content
-	CodeGap          ErrorCode = "gap"          // what is asked for is no longer kept
+	CodeGap          ErrorCode = "gap"          // the requested entries are no longer kept
 	CodeLimit        ErrorCode = "limit"        // one of welcome.limits is exceeded
 	CodeBusy         ErrorCode = "busy"         // too much under way
 	CodeFull         ErrorCode = "full"         // the store has no room
@@ -111,7 +113,7 @@ const (
 	CodeInternal     ErrorCode = "internal"     // a fault of the server
 )
 
-// Retry says whether, and when, a request may be sent again.
+// Retry tells whether, and when, a client may repeat a request.
 type Retry string
 
 // The values of Retry.
@@ -122,13 +124,13 @@ const (
 )
 
 // RequestError is the error frame that answered a request, as a Client returns
-// it. It matches the sentinel of its code with errors.Is.
+// it. With errors.Is it matches the sentinel of its code.
 type RequestError struct {
 	Code       ErrorCode
 	Retry      Retry
 	RetryAfter time.Duration // 0: the client's choice
 	Field      string        // for CodeInvalid: the member that is wrong
-	Reason     string        // for CodeInvalid: what is asked of it
+	Reason     string        // for CodeInvalid: the rule that it breaks
 	Alert      *Alert        // for CodeConflict, CodeRefused and CodeEnded: the alert as it is
 }
 
@@ -146,7 +148,7 @@ func (e *RequestError) Is(target error) bool {
 	return ok && f == e.Code
 }
 
-// errLimit answers what is beyond one of welcome.limits.
+// errLimit answers a request beyond one of welcome.limits.
 var errLimit = &RequestError{Code: CodeLimit, Retry: RetryNever}
 
 var codeOf = map[error]ErrorCode{
@@ -158,9 +160,9 @@ var codeOf = map[error]ErrorCode{
 // CloseCode is the reason for which a connection ended, from the IANA registry.
 type CloseCode uint16
 
-// The close codes that a client meets. ComeBack tells which of them it answers by
-// connecting again. A Hub sends CloseGoingAway and CloseInternal only when a client
-// has sent them first; what stands between the two may send them at any time.
+// The close codes that a client meets. ComeBack tells after which of them a
+// client reconnects. A Hub sends CloseGoingAway and CloseInternal only if a
+// client has sent them first; proxies in between may send them at any time.
 const (
 	CloseGoingAway     CloseCode = 1001
 	CloseProtocolError CloseCode = 1002

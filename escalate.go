@@ -17,9 +17,9 @@ const (
 	stepsMost  = 64 // steps of a policy that are asked for at a time
 )
 
-// An escalator does what is due: it tells people of alerts, level by level, and
-// passes timers and grants that end on to their owners. While the Store fails
-// it goes by what this node knows.
+// An escalator handles due entries. It tells people of alerts, level by level,
+// and passes timers and expired grants to their owners. While the Store fails
+// it works from this node's memory.
 type escalator struct {
 	*background
 	logs          *logs
@@ -34,12 +34,12 @@ type escalator struct {
 	withdrawer    PageWithdrawer // nil: pages cannot be taken back
 	withdrawCalls *hostCall
 	reportWithin  time.Duration // 0: handed over counts as reached
-	testTo        []string      // who is paged for test alerts
+	testTo        []string      // recipients of test alerts
 	present       func(to []string, patient string) bool
 	record        func(Record, error)
 	log           *slog.Logger
 	counts        *escalationCounters
-	act           map[Kind]func(context.Context, *Entry) // what is done with entries other than alerts
+	act           map[Kind]func(context.Context, *Entry) // handlers of entries other than alerts
 
 	unrecorded unrecorded
 }
@@ -49,7 +49,7 @@ type escalationCounters struct {
 	unreached, badAddressees, policyFailed, pagesSent, pagesFailed, pagesMoot atomic.Uint64
 }
 
-// run looks every second, and when something is raised, for what is due.
+// run handles due entries every second, and at once after a raise.
 func (x *escalator) run() {
 	every := time.NewTicker(pollEvery)
 	defer every.Stop()
@@ -162,9 +162,9 @@ func (x *escalator) note(a *Alert) {
 
 var errUnreached = &RequestError{Code: CodeUnavailable, Retry: RetryLater}
 
-// moot reports whether nobody needs to be told of a level any more: it is read
-// again, for somebody may have accepted the alert on another node just now. What
-// cannot be read is told.
+// moot reports whether a level no longer needs telling. It reads the alert
+// again, because somebody may just have accepted it on another node. If the
+// read fails, the level is told.
 func (x *escalator) moot(ctx context.Context, a *Alert) bool {
 	now, err := x.alerts.newest(ctx, change{patient: a.Patient, key: a.Key, test: a.Test})
 	if err != nil || now == nil {
@@ -259,7 +259,7 @@ func (x *escalator) seek(ctx context.Context, a *Alert) (telling, error) {
 			return telling{}, err
 		}
 		if err == nil && len(s.To) > 0 {
-			to := slices.DeleteFunc(slices.Clone(s.To), func(t string) bool { // who has just said no
+			to := slices.DeleteFunc(slices.Clone(s.To), func(t string) bool { // has just rejected
 				id, person := cutPerson(t)
 				return person && slices.Contains(a.Escalation.refusers, id)
 			})
@@ -336,10 +336,10 @@ func (x *escalator) page(ctx context.Context, a *Alert, w *telling, moot func(co
 	return needed
 }
 
-// bringForward makes what was put off until a time of a clock that has been
-// set back due as much earlier: by how far in the future it was written, or was
-// begun to be told. It reports whether there may be more: what it has found may
-// not be written.
+// bringForward adapts due times to a clock that was set back. An entry that
+// waits for a time of the old clock becomes due earlier, by as far as the time
+// at which it was written, or its telling began, lies in the future. It reports
+// whether there may be more, because a found entry may not be writable.
 func (x *escalator) bringForward(ctx context.Context) (more bool) {
 	now := x.logs.now()
 	waiting, err := x.logs.store.Waiting(ctx, now.AddDate(100, 0, 0), math.MaxInt32)

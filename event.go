@@ -20,12 +20,12 @@ const (
 	EventAccess    EventType = "access"    // a right was given or taken
 	EventWave      EventType = "wave"      // Wave: a chunk of a live signal; it is in no log
 	EventStrip     EventType = "strip"     // Strip: seconds of waves that were kept with an alert; in pages of the log only
-	EventWaves     EventType = "waves"     // Taken: what became of the waves that one has sent; the Client's own business
-	EventGap       EventType = "gap"       // an entry that is not for you
+	EventWaves     EventType = "waves"     // the results of sent waves; handled by the Client itself
+	EventGap       EventType = "gap"       // an entry that you may not see
 	EventHead      EventType = "head"      // Heads: where the logs end
 	EventSync      EventType = "sync"      // catching up with a patient begins; Recovered
-	EventSynced    EventType = "synced"    // catching up has ended; what follows is live
-	EventInbox     EventType = "inbox"     // Items: what is addressed to me and open; Done
+	EventSynced    EventType = "synced"    // catching up has ended; later events are live
+	EventInbox     EventType = "inbox"     // Items: the open entries addressed to me; Done
 	EventGranted   EventType = "granted"   // a patient came to a group
 	EventRevoked   EventType = "revoked"   // a patient is no longer yours to watch
 	EventStatus    EventType = "status"    // Store
@@ -37,7 +37,7 @@ const (
 	EventLive  EventType = "live"  // connected, for the first time too; with Patient: current again
 )
 
-// Event is one event as a watcher gets it. Which members are set depends on Type.
+// Event is one event as a watcher gets it. Type decides which members are set.
 type Event struct {
 	Type      EventType
 	Patient   string
@@ -53,7 +53,7 @@ type Event struct {
 	Strip     *Strip        // strip
 	Heads     []Head        // head, without Epochs
 	Items     []InboxItem   // inbox
-	Done      bool          // inbox: the last page of what was open when connecting
+	Done      bool          // inbox: the last page of the entries open at connecting
 	Store     string        // status: ok, slow or failing
 	Since     time.Time     // status
 	Time      time.Time     // welcome, heartbeat: the server's time
@@ -70,7 +70,7 @@ type InboxItem struct {
 	Notice *Notice
 }
 
-// AccessChange is what an access event tells.
+// AccessChange is the content of an access event.
 type AccessChange struct {
 	Kind      string    // revoked, suspended, restored, members, emergency, emergency_ended, discharged, pause, pause_ended
 	Principal string    // whose access
@@ -357,33 +357,34 @@ func (e *encoder) gap(x *Entry) {
 	e.b = append(e.b, '}')
 }
 
-// WatchOptions says what to watch. Patients or Groups are required.
+// WatchOptions selects patients and groups to watch. At least one of Patients
+// and Groups is required.
 type WatchOptions struct {
 	Patients  []string
 	Groups    []string            // all patients of these, now and as they come and go
 	Since     map[string]Position // where to resume; a patient without one begins with a snapshot
 	Delivery  Delivery            // "": DeliverLatest
-	Waves     []string            // codes of the signals to get besides, live; "*": all; none: no waves
+	Waves     []string            // codes of the live signals to receive; "*": all; none: no waves
 	Emergency bool                // break-glass: the host's Authorizer may grant what it otherwise would not
 	Reason    string              // required for an emergency
 }
 
-// WatchResult says what became of a watch.
+// WatchResult is the result of a watch.
 type WatchResult struct {
 	Patients []string // watched now
 	Refused  []Refusal
 	More     int // patients of groups that were refused, too, and are not listed
 }
 
-// Refusal says why a patient or a group is not watched: ErrForbidden,
-// ErrUndecided or that a limit is exceeded.
+// Refusal names a patient or a group that is not watched, and the code:
+// ErrForbidden, ErrUndecided, or an exceeded limit.
 type Refusal struct {
 	Patient string
 	Group   string
 	Code    ErrorCode
 }
 
-// PublishResult says what became of one published Vital.
+// PublishResult is the result for one published Vital.
 type PublishResult struct {
 	Seq      uint64 // its number in the patient's log
 	Repeated bool   // it was there already
@@ -393,7 +394,7 @@ type PublishResult struct {
 // HistoryQuery asks for entries of a patient's log, oldest first.
 type HistoryQuery struct {
 	Patient string
-	Kinds   []Kind    // none: all that anybody may see
+	Kinds   []Kind    // none: all visible kinds
 	Key     string    // of an alert; "": all
 	From    time.Time // by the time of measurement; zero: no bound
 	To      time.Time // zero: no bound

@@ -19,8 +19,9 @@ type frame struct {
 	at        int64 // when it was handed in, in ticks; 0: elsewhere
 }
 
-// hidden reports whether e is a gap to everybody who watches: a timer, a strip, the
-// note that a notice has been read by all, or what a Store has damaged.
+// hidden reports whether e is a gap to every watcher: a timer, a strip, the
+// final revision of a notice that all have read, or an entry that the Store has
+// damaged.
 func (e *Entry) hidden() bool {
 	return len(e.Data) == 0 || e.Kind == KindTimer || e.Kind == KindStrip || e.Kind == KindNotice && e.Rev > 1
 }

@@ -7,13 +7,14 @@ import (
 	"time"
 )
 
-// StopDevice says that a device sends no more for a patient: it was switched off,
-// or put away. Nothing is expected of it any more, and an alert that it is silent
-// ends. What it sends later is taken as ever. A device says so itself with a Vital
-// that is Absent as AbsentNotPerformed, and by sending for another patient.
+// StopDevice reports that a device sends no more for a patient, because it was
+// switched off or put away. The Hub no longer expects readings, and ends an
+// alert about the device's silence. Later readings are accepted as before. A
+// device reports the same by a Vital that is Absent as AbsentNotPerformed, or
+// by sending for another patient.
 //
-// A device that is not known is no error. The errors are a *ValidationError and
-// those of the Store.
+// An unknown device is no error. The errors are a *ValidationError and those of
+// the Store.
 func (h *Hub) StopDevice(ctx context.Context, patient, device string) error {
 	switch {
 	case !validID(patient):

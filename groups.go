@@ -101,9 +101,9 @@ func (x *groups) forget(name string) {
 	delete(x.all, name)
 }
 
-// MembersChanged says that a group's patients have changed. The Directory is
-// asked again, here and on every node, and those who watch the group are told
-// what they were granted and what was revoked. ErrUndecided means that the
+// MembersChanged reports that a group's patients have changed. This and every
+// other node ask the Directory again, and tell the watchers of the group which
+// patients were granted and which revoked. ErrUndecided means that the
 // Directory did not answer; nodes try again within a minute.
 func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 	if !validID(group) {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Holds are the longest times for which acceptances hold, by priority. Zero
-// means the defaults: 1, 4 and 24 hours. A negative value disables the limit.
+// Holds are the longest durations of acceptances, by priority. Zero means the
+// default: 1, 4 and 24 hours. A negative value disables the limit.
 type Holds struct{ High, Medium, Low time.Duration }
 
 // hold returns how long an acceptance holds for which so long was asked; 0: the
@@ -27,14 +27,14 @@ func (m Holds) hold(p Priority, asked time.Duration) time.Duration {
 }
 
 // Handover offers all alerts that by has accepted to another person or group
-// (person:ID or group:ID), as an Answer with AnswerHandover does for one: they are
-// told, and each alert stays by's until one of them accepts it, for
-// Options.HandoverWithin at the longest. Those that to may not answer for are left
-// with by. reason is optional.
+// (person:ID or group:ID), as an Answer with AnswerHandover does for one alert.
+// The addressee is told. Each alert stays by's until somebody addressed accepts
+// it, but no longer than Options.HandoverWithin. Alerts that the addressee may
+// not answer stay with by. reason is optional.
 //
-// It returns the alerts that are offered now. The errors are a *ValidationError,
-// ErrForbidden if by may not answer, and the first error of an alert that could
-// not be offered; the call may then be repeated.
+// It returns the alerts that are now offered. The errors are a
+// *ValidationError, ErrForbidden if by may not answer, and the first error of
+// an alert that could not be offered. After an error the call may be repeated.
 func (h *Hub) Handover(ctx context.Context, by Principal, to, reason string) ([]Alert, error) {
 	w := Answer{Do: AnswerHandover, To: to, Reason: reason}
 	if err := w.validate(); err != nil {
@@ -71,9 +71,9 @@ func (h *Hub) handover(ctx context.Context, by *Principal, w Answer, record func
 	return handed, first
 }
 
-// mayBeGiven reports why alerts of a patient may not be assigned or handed over to
-// somebody. A person's right to answer is asked for as if they asked; a group
-// must have the patient by the Directory, where there is no Authorizer.
+// mayBeGiven returns an error if alerts of a patient may not be assigned or
+// handed over to somebody. A person needs the right to answer. A group must
+// have the patient by the Directory, unless there is an Authorizer.
 func (h *Hub) mayBeGiven(ctx context.Context, to, patient string) error {
 	kind, name, _ := strings.Cut(to, ":")
 	switch kind {
@@ -88,7 +88,7 @@ func (h *Hub) mayBeGiven(ctx context.Context, to, patient string) error {
 		return h.access.decide(ctx, &p, ActionAnswer, []string{patient})[patient]
 	case "group":
 		if h.opt.Authorizer != nil || h.opt.Directory == nil {
-			return nil // who in it accepts is asked for
+			return nil // the accepting member is authorised later
 		}
 		in, err := h.access.groups.members(ctx, name)
 		if err == nil && !in[patient] {

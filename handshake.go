@@ -49,8 +49,8 @@ func hasToken(headers []string, token string) bool {
 	return false
 }
 
-// identify says who is calling: whom the host has named, whom a ticket was given
-// to, or whom the Authenticator knows.
+// identify returns the caller: the principal that the host has named, the one
+// to whom a ticket was given, or the one that the Authenticator knows.
 func (h *Hub) identify(r *http.Request) (Principal, error) {
 	if p, ok := r.Context().Value(principalKey{}).(Principal); ok && p.valid() {
 		return p, nil

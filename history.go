@@ -7,12 +7,12 @@ import (
 
 const (
 	historyBytes   = 48 << 10 // of one page, about
-	historyNumbers = 50_000   // that one page looks through for what matches
+	historyNumbers = 50_000   // that one page searches for matches
 	historyEach    = 4        // pages read at once for one principal
-	historyAtOnce  = 16       // and for all: the Store is there for what happens now
+	historyAtOnce  = 16       // and for all: live events need the Store too
 )
 
-// history answers with a page of a patient's log, of what may be seen.
+// history answers with a page of the visible entries of a patient's log.
 func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), error) {
 	rec := Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}
 	if err := c.may(ctx, ActionHistory, q.Patient); err != nil {
@@ -102,7 +102,7 @@ func (h *Hub) beyond(ctx context.Context, patient string, last uint64) (uint64, 
 }
 
 // History reads a page of a patient's log. ErrGap means that entries after
-// q.Cursor are no longer kept. What the Store has damaged is left out.
+// q.Cursor are no longer kept. Entries that the Store has damaged are omitted.
 func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) {
 	if !validPatient(q.Patient) {
 		return HistoryPage{}, invalid("patient", "must be an ID")

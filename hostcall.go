@@ -10,8 +10,8 @@ import (
 )
 
 // A hostCall is one kind of call of the host's code. Calls run outside lanes,
-// each in a goroutine of its own, with a deadline and a recover; only so many at
-// once.
+// each in its own goroutine, with a deadline and a recover. Their number at one
+// time is limited.
 type hostCall struct {
 	name    string
 	trace   Trace
@@ -33,12 +33,13 @@ func newHostCalls(o *Options, c *counters) hostCalls {
 		n("resolve", 256), n("age", 256), n("silence", 32), n("audit", 64)}
 }
 
-// Trace is told when the Hub begins to append to the Store or to call the
-// host's code, and returns the context for that and a function that is called
-// with its error, or nil, when it has ended. The operation is append,
-// authenticate, authorize, directory, policy, page, withdraw, person, resolve, age, silence or audit. It
-// gets no health data and no IDs. It must be safe for concurrent use, be quick,
-// and not panic. Module metrics/otel has one for OpenTelemetry.
+// Trace is called when the Hub begins to append to the Store or to call the
+// host's code. It returns the context for the operation, and a function that is
+// called at its end with its error or nil. The operation is append,
+// authenticate, authorize, directory, policy, page, withdraw, person, resolve,
+// age, silence or audit. Trace gets no health data and no IDs. It must be safe
+// for concurrent use, be quick, and not panic. Module metrics/otel has one for
+// OpenTelemetry.
 type Trace func(ctx context.Context, operation string) (context.Context, func(error))
 
 // start begins an operation; a nil Trace does nothing.
@@ -100,5 +101,6 @@ func callHost[T any](ctx context.Context, c *hostCall, f func(context.Context) (
 	}
 }
 
-// causeOf names the type of an error, for the log: what it says is the host's own.
+// causeOf returns the type of an error, for the log. Its text belongs to the
+// host.
 func causeOf(err error) string { return fmt.Sprintf("%T", err) }

@@ -12,13 +12,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Hub connects devices, patients and staff: it takes vitals, alerts and
-// notices in, keeps them in a Store, and delivers them to everyone entitled.
+// A Hub connects devices, patients and staff. It receives vitals, alerts and
+// notices, keeps them in a Store, and delivers them to the clients that may see
+// them.
 //
-// It is an http.Handler that serves WebSocket connections and requests by POST,
-// and can be called by its host directly; all go the same way. All methods are safe for
-// concurrent use. The host's own calls are not authorised, except Answer,
-// which is given the person who answers.
+// A Hub is an http.Handler that serves WebSocket connections and POST requests.
+// The host may also call its methods. All methods are safe for concurrent use.
+// Calls by the host are not authorised, except Answer, which names the person
+// who answers.
 type Hub struct {
 	auth  Authenticator
 	store *guardedStore
@@ -52,11 +53,11 @@ type Hub struct {
 	readers    *sharedPlaces[string] // of history, by principal
 	doors      *doors
 	accounts   posters       // the pace of principals, over all their connections
-	hostLogs   *rate.Limiter // of what the log says of the host's code
+	hostLogs   *rate.Limiter // for log lines about the host's code
 	janitor    *janitor
 }
 
-// New returns a Hub that lets in whom auth knows and keeps everything in
+// New returns a Hub that authenticates callers by auth and keeps all events in
 // store. Both are required. The Hub closes neither.
 func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	if auth == nil || store == nil {
@@ -95,7 +96,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	return h, nil
 }
 
-// connect makes the Hub's components, and gives each what it needs of the others.
+// connect makes the Hub's components and connects them with each other.
 func (h *Hub) connect() {
 	raise := func(ctx context.Context, r Raise) error {
 		_, err := h.raise(ctx, host, r)
@@ -135,12 +136,12 @@ func (h *Hub) connect() {
 	}
 }
 
-// present reports whether anybody of those named is connected.
+// present reports whether any of the addressees is connected.
 func (h *Hub) present(to []string, patient string) bool {
 	return len(h.registry.addressees(&Entry{To: to, Patient: patient})) > 0
 }
 
-// took carries out what a revision that the open index has taken in says.
+// took acts on a revision that the open index has taken in.
 func (h *Hub) took(e *Entry, fresh bool) {
 	if e.Kind == KindAccess {
 		h.changes.apply(e)
@@ -152,17 +153,18 @@ func (h *Hub) took(e *Entry, fresh bool) {
 	h.changes.disown(e)
 }
 
-// now is the time that counts, to the millisecond.
+// now returns the Hub's time, to the millisecond.
 func (h *Hub) now() time.Time { return h.clock.now() }
 
-// ticks is the time that no step of the wall clock moves, in nanoseconds.
+// ticks returns a monotonic time in nanoseconds. Steps of the wall clock do not
+// move it.
 func (h *Hub) ticks() int64 { return h.clock.ticks() }
 
 func (h *Hub) lane(patient string) *lane {
 	return h.lanes[maphash.String(h.seed, patient)%uint64(len(h.lanes))]
 }
 
-// append hands one entry to its lane and waits for what becomes of it.
+// append hands one entry to its lane and waits for the result.
 func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, error) {
 	done := make(chan AppendResult, 1)
 	err := h.lane(e.Patient).submit(job{entry: &e, quiet: quiet, done: func(a AppendResult) {
@@ -187,12 +189,12 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 	}
 }
 
-// host is the sender of what the host itself does.
+// host is the sender of the host's own events.
 const host = "@host"
 
-// Raise raises an alert, or updates the one that is open under the same
-// patient and key, and returns it as it is then. It is in the Store when Raise
-// returns. Raising what is the same already changes nothing.
+// Raise raises an alert, or updates the open alert with the same patient and
+// key. It returns the resulting state, which is then in the Store. Repeating a
+// Raise without changes has no effect.
 func (h *Hub) Raise(ctx context.Context, r Raise) (Alert, error) {
 	if r.ID == "" {
 		r.ID = rand.Text()
@@ -240,11 +242,13 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 	return a, err
 }
 
-// Clear says that the condition of an alert is over, as far as the host is
-// concerned: if other sources say that it is present it stays so. If the host is
-// none of its sources, Clear says it for all of them. An alert that nobody had
-// accepted stays open, latched, until somebody does. Clearing one that is over
-// changes nothing; one that never was is ErrNotFound.
+// Clear withdraws the host's statement that the condition of an alert is
+// present. The condition stays present while other sources state it. If the
+// host is not among the sources, Clear speaks for all of them.
+//
+// An alert that nobody has accepted stays open, latched, until somebody accepts
+// it. Clearing a condition that is over has no effect. If there never was such
+// an alert, Clear returns ErrNotFound.
 func (h *Hub) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
 	if err := ref.Validate(); err != nil {
 		return Alert{}, err
@@ -289,10 +293,10 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 	return a, err
 }
 
-// Answer gives the answer of a person, who must be allowed to. With AnswerAccept the
-// person is responsible until the acceptance runs out, is given back or taken over.
-// ErrNotFound means that there never was such an alert of a patient for whom the
-// person may answer.
+// Answer records a person's answer to an alert. The person must have the right
+// to answer. After AnswerAccept the person is responsible until the acceptance
+// expires, is given back, or is taken over. Answer returns ErrNotFound if there
+// never was such an alert.
 func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) (Alert, error) {
 	if err := ref.Validate(); err != nil {
 		return Alert{}, err
@@ -356,8 +360,8 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 	})
 }
 
-// Alert returns the newest state of an alert, ended or not, and ErrNotFound if
-// the patient never had one under that key.
+// Alert returns the newest state of an alert, open or ended. It returns
+// ErrNotFound if the patient never had an alert under that key.
 func (h *Hub) Alert(ctx context.Context, patient, key string) (Alert, error) {
 	ref := AlertRef{Patient: patient, Key: key}
 	if err := ref.Validate(); err != nil {
@@ -373,7 +377,8 @@ func (h *Hub) Alert(ctx context.Context, patient, key string) (Alert, error) {
 	return *a, nil
 }
 
-// Notify sends a notice. n.ID is the event ID; if it is empty one is made up.
+// Notify sends a notice. n.ID is the event ID. If it is empty, Notify generates
+// one.
 func (h *Hub) Notify(ctx context.Context, n Notice) (Notice, error) {
 	if n.ID == "" {
 		n.ID = rand.Text()
@@ -440,8 +445,8 @@ func (h *Hub) roomForNotice(ctx context.Context, sender string, n *Notice) (give
 	return func() {}, nil
 }
 
-// noticeEntry makes the entry of a revision of n: it is open until everyone
-// addressed has read it.
+// noticeEntry makes the entry of a revision of n. It stays open until every
+// addressee has read it.
 func noticeEntry(n *Notice, rev uint64) Entry {
 	var e encoder
 	n.encode(&e)
@@ -449,12 +454,14 @@ func noticeEntry(n *Notice, rev uint64) Entry {
 		Sender: n.From, Time: n.Time, Received: n.Time, Data: e.b}
 }
 
-// Shutdown ends the Hub: it takes nobody in any more, asks all clients to come
-// back elsewhere (close code 1012) at a pace that spreads their return, lets
-// what was taken in be stored, and returns when all is done. When ctx ends
-// first, what is left is cut and ctx's error returned. Call it before
-// http.Server.Shutdown, which does not know of WebSocket connections, and
-// before closing the Store. Afterwards all calls return ErrClosed.
+// Shutdown ends the Hub. The Hub refuses new connections, asks all clients to
+// reconnect elsewhere (close code 1012) at a pace that spreads their return,
+// and stores the events that it has accepted. Shutdown returns when all of this
+// is done. If ctx ends first, the Hub cuts the remaining connections and
+// Shutdown returns ctx's error. Afterwards all calls return ErrClosed.
+//
+// Call Shutdown before http.Server.Shutdown, which does not know WebSocket
+// connections, and before closing the Store.
 func (h *Hub) Shutdown(ctx context.Context) error {
 	conns, first := h.registry.close()
 	var err error

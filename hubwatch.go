@@ -11,14 +11,17 @@ import (
 	"github.com/carewire/carewire/internal/wsconn"
 )
 
-// Watch follows patients within the host's process, with everything that is in
-// their logs; the host itself is not authorised. Groups are followed as clients
-// follow them: who comes to one is watched after EventGranted, of who leaves it
-// EventRevoked is the last. The Directory is asked again every Options.Recheck, and
-// at MembersChanged; what it cannot say stays as it is. It keeps no more than a client's outbox does: while the loop's body is slow,
-// vitals are replaced by newer ones (with DeliverLatest), and what no longer
-// fits is read from the Store. The loop ends with an error when ctx ends or
-// the Hub is shut down. Each call is a watch of its own.
+// Watch follows patients within the host's process, with all entries of their
+// logs. The host is not authorised. Groups are followed as clients follow them:
+// a patient that joins a group is watched after EventGranted; for a patient
+// that leaves it, EventRevoked is the last event. The Hub asks the Directory
+// again every Options.Recheck and at MembersChanged. Without an answer, the
+// patients stay as they are.
+//
+// Watch buffers no more than a client's outbox. While the loop's body is slow,
+// newer vitals replace older ones (with DeliverLatest), and events that no
+// longer fit are read from the Store later. The loop ends with an error when
+// ctx ends or the Hub is shut down. Each call is a watch of its own.
 func (h *Hub) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		err := h.follow(ctx, o, func(text []byte) bool {
@@ -34,11 +37,11 @@ func (h *Hub) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error]
 	}
 }
 
-// WatchEach is Watch for code that looks at every reading of many patients: it
-// calls see with each event, and makes no garbage for it. The Event, and all
-// that it holds or points to, strings too, is see's until it returns; what is to
-// be kept must be copied. What the Store has damaged is left out. WatchEach
-// returns when ctx ends or the Hub is shut down, with the reason.
+// WatchEach is Watch for code that looks at every reading of many patients. It
+// calls see with each event and allocates nothing for it. The Event and all
+// memory that it refers to, strings too, are valid until see returns; copy the
+// parts to keep. Entries that the Store has damaged are omitted. WatchEach
+// returns the reason when ctx ends or the Hub is shut down.
 func (h *Hub) WatchEach(ctx context.Context, o WatchOptions, see func(*Event)) error {
 	d := borrower{see: see}
 	return h.follow(ctx, o, d.next)

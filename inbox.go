@@ -31,8 +31,8 @@ func (p *Principal) keys() []string {
 	return keys
 }
 
-// isLoaded waits until the Hub knows what is open in its Store: before, it
-// would let in who was revoked, and show inboxes that lack what is open.
+// isLoaded waits until the Hub has read the open entries of its Store. Before
+// that, it would admit revoked principals and show incomplete inboxes.
 func (h *Hub) isLoaded(ctx context.Context) bool {
 	select {
 	case <-h.open.loaded:
@@ -51,8 +51,8 @@ func (h *Hub) isLoaded(ctx context.Context) bool {
 	return false
 }
 
-// deliverInboxes brings alerts and notices to those they are addressed to who
-// do not watch the patient.
+// deliverInboxes delivers alerts and notices to addressees that do not watch
+// the patient.
 func (h *Hub) deliverInboxes() {
 	for {
 		select {

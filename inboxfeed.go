@@ -15,11 +15,12 @@ const (
 	inboxAhead = 32 << 10 // bytes that may wait for the client before another page is made
 )
 
-// An inboxFeed shows one client what is open and addressed to its principal: at
-// first all of it, then what comes and changes. A page is made when the client has
-// taken those before, so that an inbox of any size arrives and takes no more
-// memory than a list of what is still to be shown. The most urgent goes first; of
-// one alert or notice that changes meanwhile, only the newest state.
+// An inboxFeed shows one client the open entries that are addressed to its
+// principal: first all of them, then changes. It makes the next page when the
+// client has taken the last one, so an inbox of any size arrives, and needs
+// only the memory for a list of the remaining entries. The most urgent entry
+// goes first. If an alert or notice changes meanwhile, only its newest state is
+// shown.
 type inboxFeed struct {
 	conn *conn
 
@@ -29,13 +30,13 @@ type inboxFeed struct {
 	collecting bool                  // all that is open is to be listed
 	done       bool                  // the frame that says done is out
 	generation uint64                // of access, when it was decided whose items are in list
-	list       []*openItem           // what is still to be shown of what was open at first, the first one last
-	news       map[openKey]*openItem // what has come since, and is to be shown
+	list       []*openItem           // entries open at the beginning and not shown yet, the next one last
+	news       map[openKey]*openItem // later entries, not shown yet
 	order      urgencyHeap           // the same, or an older state of it
-	undecided  []*openItem           // of whom it could not be decided
+	undecided  []*openItem           // entries without a decision
 	asking     bool                  // they are to be asked for again
 
-	// Of count, what it has counted last.
+	// The last result of count.
 	stamps    []uint64
 	counted   int
 	countedAt int64  // in ticks; 0: never
@@ -213,8 +214,8 @@ func (f *inboxFeed) decideAgain(generation uint64, list []*openItem) {
 	f.list, f.generation = kept, generation
 }
 
-// next takes a page of what is to be shown: the most urgent of what is new and of
-// what was open at first, as it is now. Under f.mu.
+// next takes the next page: the most urgent of the new entries and of the
+// initial ones, in their present state. Under f.mu.
 func (f *inboxFeed) next() (news, old []*openItem) {
 	open := f.conn.hub.open
 	for size := 0; size < inboxPage; {
@@ -252,9 +253,8 @@ func (f *inboxFeed) next() (news, old []*openItem) {
 	return news, old
 }
 
-// entitled returns those of the items that the client's principal may see, and
-// those of which this could not be decided. What comes of patients who are
-// watched is not shown.
+// entitled returns the items that the client's principal may see, and the items
+// without a decision. Items of watched patients are omitted.
 func (f *inboxFeed) entitled(items []*openItem) (shown, undecided []*openItem) {
 	c := f.conn
 	items = slices.DeleteFunc(slices.Clone(items), func(i *openItem) bool { return i.hidden() || !c.principal().sees(&i.Entry) || c.watching(i.Patient) })
@@ -275,8 +275,8 @@ func (f *inboxFeed) entitled(items []*openItem) (shown, undecided []*openItem) {
 	return shown, undecided
 }
 
-// patients returns those whom the client's principal may watch, and those of whom
-// this could not be decided. Who is being watched need not be asked for.
+// patients returns the patients that the client's principal may watch, and
+// those without a decision. Watched patients need no question.
 func (f *inboxFeed) patients(list []string) (allowed, undecided []string) {
 	c := f.conn
 	var ask []string

@@ -16,17 +16,17 @@ const (
 	headsMax  = 500     // heads compared at once
 )
 
-// A lane owns some of the patients: the order of their events and who watches
-// them. Two goroutines make it up. The appender takes what has come in, alerts
-// first, appends it to the Store and finds from the numbers whether something
-// is missing, which it reads. The fan-out gets a clean sequence from it and
-// hands it to the watches, while the next batch is being appended.
+// A lane owns some of the patients: the order of their events, and their
+// watches. It has two goroutines. The appender takes incoming events, alerts
+// first, and appends them to the Store. The returned numbers tell it whether an
+// entry is missing, and it reads missing ones. The fan-out gets a clean
+// sequence and hands it to the watches while the next batch is being appended.
 type lane struct {
 	hub *Hub
 
 	mu      sync.Mutex
 	closed  bool
-	first   []job // alerts, and what concerns watches
+	first   []job // alerts, and changes of watches
 	others  []job // other entries that cannot be dropped
 	vitals  []job
 	charted newCharts
@@ -35,8 +35,8 @@ type lane struct {
 	wake    chan struct{}
 
 	cursors map[string]*cursor // the appender's: the patients watched
-	rest    []string           // the appender's: of whom the heads are still to be compared
-	charts  map[string]*chart  // the appender's: what is known of patients' vitals
+	rest    []string           // the appender's: patients whose heads are not yet compared
+	charts  map[string]*chart  // the appender's: the known vitals of patients
 	failed  bool               // the last append's outcome is unknown
 
 	batches chan []delivery
@@ -52,7 +52,7 @@ type job struct {
 	quiet bool               // to watchers it is a gap
 	done  func(AppendResult) // called by the fan-out; must not block
 
-	vital  *Vital  // what entry was made of
+	vital  *Vital  // the source of entry
 	series *series // of vital; the appender's
 
 	attach, detach *watch
@@ -183,8 +183,8 @@ func (l *lane) append(ctx context.Context) {
 	}
 }
 
-// next takes what is to be done at once: all alerts, and some of what else has
-// come in. over says that nothing is left, nor will come.
+// next takes the jobs to do at once: all alerts, and some of the others. over
+// reports that no job is left, and none will come.
 func (l *lane) next() (jobs []job, grown map[string]bool, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -334,9 +334,9 @@ func (l *lane) anew(ctx context.Context, out []delivery, patient string, c *curs
 	return append(out, delivery{restart: &heads[0]})
 }
 
-// verify compares the cursors of patients, if they are watched, with the Store's
-// heads, and fills in what is missing. What it has seen to be complete, watches
-// are told.
+// verify compares the cursors of watched patients with the Store's heads and
+// fills in missing entries. It tells the watches of patients whose logs are
+// complete.
 func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []delivery {
 	l.failed = false
 	patients = slices.DeleteFunc(patients, func(p string) bool { return l.cursors[p] == nil })

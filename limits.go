@@ -160,7 +160,7 @@ func (p *posters) pace(id string, most int) pace {
 			p.paces = make(map[string]pace)
 		}
 		if len(p.paces) >= postersMost {
-			for id, known := range p.paces { // who has not asked for a while loses nothing
+			for id, known := range p.paces { // an idle principal loses nothing
 				if known.requests.Tokens() >= float64(known.requests.Burst()) {
 					delete(p.paces, id)
 				}
@@ -171,8 +171,9 @@ func (p *posters) pace(id string, most int) pace {
 	return p.paces[id]
 }
 
-// tooFast says how long the client has to wait before its next request; 0 if
-// this one may be carried out. Who does not wait is cut off in the end.
+// tooFast returns the time that the client must wait before its next request; 0
+// if it may be carried out now. A client that does not wait is disconnected in
+// the end.
 func (c *conn) tooFast(cost int) time.Duration {
 	most := c.hub.opt.MaxRequests
 	if c.pace.requests == nil {
@@ -271,9 +272,9 @@ func (h *Hub) crowded(ctx context.Context, patient string, p Priority) error {
 	return errLimit
 }
 
-// address returns the address of whoever sent r: that of the connection or,
-// where this is one of Options.TrustedProxies, what they say in X-Forwarded-For.
-// It is invalid where the connection has none.
+// address returns the address of the sender of r: that of the connection or, if
+// this is one of Options.TrustedProxies, the one in X-Forwarded-For. It is
+// invalid if the connection has none.
 func (h *Hub) address(r *http.Request) netip.Addr {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

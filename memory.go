@@ -13,18 +13,17 @@ import (
 	"time"
 )
 
-// MemoryOptions bounds a [MemoryStore]. What a patient has beyond a bound is
-// pruned, oldest first, in steps of a quarter of the bound. The newest vital
-// of a key and what is open are kept in any case.
+// MemoryOptions bounds a [MemoryStore]. Entries of a patient beyond a bound are
+// pruned, oldest first, in steps of a quarter of the bound. Open entries and
+// the newest vital of each key always stay.
 type MemoryOptions struct {
 	Vitals int // vitals kept of each patient; 0: 1,000; negative: no bound
 	Others int // entries kept of each patient and each other kind; 0: 1,000; negative: no bound
 }
 
-// MemoryStore is a [Store] that forgets everything when the process ends: for
-// tests, for trying things out, and where nothing has to outlive a restart.
-// Every MemoryStore has an epoch of its own. IDs are remembered as long as
-// their entries. It starts no goroutines.
+// MemoryStore is a [Store] in memory. It loses everything when the process
+// ends. It is for tests and demonstrations. Every MemoryStore has its own
+// epoch. It remembers IDs as long as their entries. It starts no goroutines.
 type MemoryStore struct {
 	epoch          string
 	vitals, others int
@@ -34,7 +33,7 @@ type MemoryStore struct {
 	closed  bool
 	logs    map[string]*memoryLog
 	written uint64         // counts the entries of all patients
-	changes []memoryChange // undroppable states in the order of writing, and what became of them
+	changes []memoryChange // undroppable states in the order of writing, with their replacements
 	current int            // how many of changes still are the newest state of their key
 	waiting memoryHeap
 }
@@ -338,7 +337,7 @@ func (s *MemoryStore) Changed(ctx context.Context, mark string, limit int) ([]En
 	var next string
 	err := s.use(ctx, func() {
 		var epoch string
-		var seen, began uint64 // looked through up to seen; up to began only for what is open
+		var seen, began uint64 // scanned up to seen; up to began only for open entries
 		n, err := fmt.Sscanf(mark, "%d %d %s", &seen, &began, &epoch)
 		if n != 3 || err != nil || epoch != s.epoch || max(seen, began) > s.written {
 			seen, began = 0, s.written
@@ -403,8 +402,8 @@ func (s *MemoryStore) change(ctx context.Context, write func()) error {
 	return nil
 }
 
-// use calls read, which sees one state of the store, unless ctx or the store
-// is done. What it finds is copied afterwards, for entries never change.
+// use calls read with a consistent view of the store, unless ctx or the store
+// is done. Results are copied afterwards, because entries never change.
 func (s *MemoryStore) use(ctx context.Context, read func()) error {
 	if err := ctx.Err(); err != nil {
 		return err

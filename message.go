@@ -7,21 +7,21 @@ import (
 	"unicode/utf8"
 )
 
-// SystemPatient is the log of what concerns no one patient: a gateway, a node, the
-// store, an exhausted policy. It is watched by right, like a patient.
+// SystemPatient is the log of events that concern no single patient: a gateway,
+// a node, the Store, an exhausted policy. A principal needs the right to watch
+// it, as for a patient.
 const SystemPatient = "@system"
 
-// An Alert is something about a patient that needs a person. Two things are
-// kept apart in it: the Condition, which its source raises and clears, and the
-// Answers of people, from which Responsibility follows.
+// An Alert is a condition of a patient that needs a person. It keeps two things
+// apart: the Condition, which its sources raise and clear, and the Answers of
+// people, which decide Responsibility.
 //
-// An Alert is identified by Patient and Key. Each time it is raised after it
-// has ended a new occurrence begins, with an ID and escalation levels of its own.
+// Patient and Key identify an Alert. Each raise after its end begins a new
+// occurrence, with an ID and escalation levels of its own.
 //
-// What one raises is a Raise; an Alert is what one reads.
+// A sender raises a Raise and reads an Alert.
 //
-// An Alert shows nothing of itself under fmt's verbs and in slog: only its
-// JSON holds the data.
+// fmt and slog show no content of an Alert. Only its JSON holds the data.
 type Alert struct {
 	Patient  string // whose, or SystemPatient
 	Key      string // names the condition
@@ -29,7 +29,7 @@ type Alert struct {
 	Rev      uint64 // counts changes by the source and by people
 	Code     string // a code for the condition
 	System   string // the code's system
-	Text     string // what people read
+	Text     string // the text for people
 	Priority Priority
 	Kind     AlertKind
 	Test     bool // pages nobody but Options.TestRecipients
@@ -38,11 +38,11 @@ type Alert struct {
 	Unpausable bool // a Pause does not hold it back
 
 	Audience Audience
-	To       []string // whom it is addressed to: person:ID, group:ID, role:NAME, patient
+	To       []string // the addressees: person:ID, group:ID, role:NAME, patient
 	Source   Source   // why it was raised, as the leading source says
-	// Sources are all who say that the condition is present, if more than one does;
-	// set by the Hub. The alert has the highest priority among them, and the text of
-	// the first of these.
+	// Sources are the sources that state that the condition is present, if
+	// there are several; set by the Hub. The alert has the highest of their
+	// priorities, and the text of the first source with that priority.
 	Sources []Assertion
 
 	Condition Condition
@@ -61,7 +61,7 @@ type Alert struct {
 	extra []byte // members of a newer version, kept
 }
 
-// Priority says what is at stake if nobody responds, after IEC 60601-1-8.
+// Priority is the consequence if nobody responds, after IEC 60601-1-8.
 type Priority string
 
 // The priorities.
@@ -86,7 +86,7 @@ func (p Priority) rank() int {
 	return 0
 }
 
-// AlertKind says where an alert arises.
+// AlertKind is the origin of an alert.
 type AlertKind string
 
 // The kinds of alerts, after IEC 60601-1-8 and IHE ACM.
@@ -96,7 +96,7 @@ const (
 	AlertAdvisory      AlertKind = "advisory"      // information
 )
 
-// Condition says whether what an alert is about is still so.
+// Condition tells whether the cause of an alert is still present.
 type Condition string
 
 // The conditions.
@@ -105,7 +105,7 @@ const (
 	ConditionOver    Condition = "over"
 )
 
-// Source is an alert's explanation of itself.
+// Source explains an alert.
 type Source struct {
 	By      string  // the principal that raised it; set by the Hub
 	Rule    string  // the rule that found it
@@ -113,12 +113,12 @@ type Source struct {
 	Value   Decimal // the value that broke them
 	Unit    string  // its UCUM code
 	VitalID string  // the measurement
-	// Inputs are what the rule has looked at, at most 16. Of several sources only
-	// the leading one tells them.
+	// Inputs are the values that the rule used, at most 16. Of several sources,
+	// only the leading one has them.
 	Inputs []SourceInput
 }
 
-// SourceInput is a number or a code that a rule has looked at.
+// SourceInput is a number or a code that a rule used.
 type SourceInput struct {
 	Code    string        // of the number; required
 	System  string        // of Code; "" is LOINC
@@ -132,20 +132,20 @@ type SourceInput struct {
 // inputsMost is how many Inputs a Source can have.
 const inputsMost = 16
 
-// Person is who did something.
+// Person is the author of an action.
 type Person struct {
 	ID   string
 	Name string
 	Role Role
 }
 
-// Responsibility says who has an alert.
+// Responsibility names the person who is responsible for an alert.
 type Responsibility struct {
 	State ResponsibilityState
-	By    Person    // who accepted or rejected
+	By    Person    // the person who accepted or rejected
 	At    time.Time // when
 	Until time.Time // when an acceptance runs out
-	To    string    // accepted: to whom it is being handed over, who have not accepted yet; "": to nobody
+	To    string    // accepted: the addressee of a pending handover; "": none
 }
 
 // ResponsibilityState is derived from the answers.
@@ -158,7 +158,7 @@ const (
 	ResponsibilityRejected  ResponsibilityState = "rejected"
 )
 
-// AnswerVerb is what an answer does.
+// AnswerVerb is the verb of an answer.
 type AnswerVerb string
 
 // The answers to an alert.
@@ -166,16 +166,16 @@ const (
 	AnswerAccept  AnswerVerb = "accept"  // take responsibility, for a time
 	AnswerReject  AnswerVerb = "reject"  // not me
 	AnswerRelease AnswerVerb = "release" // give an acceptance back
-	AnswerAssign  AnswerVerb = "assign"  // give it to somebody else, who is told next
+	AnswerAssign  AnswerVerb = "assign"  // assign it to somebody else; they are told next
 	AnswerClose   AnswerVerb = "close"   // end the alert
 
-	// AnswerHandover offers an acceptance of one's own to somebody else. It stays
-	// one's own until they accept, for Options.HandoverWithin at the longest: then
-	// it ends.
+	// AnswerHandover offers the person's own acceptance to somebody else. The
+	// person stays responsible until the other accepts, but no longer than
+	// Options.HandoverWithin. Then the acceptance ends.
 	AnswerHandover AnswerVerb = "handover"
 )
 
-// Answered is one answer that was given.
+// Answered is a recorded answer.
 type Answered struct {
 	Do     AnswerVerb
 	By     Person
@@ -185,23 +185,24 @@ type Answered struct {
 	Reason string
 }
 
-// Closing says who closed an alert and why.
+// Closing tells who closed an alert, and why.
 type Closing struct {
 	By     Person
 	At     time.Time
 	Reason string
 }
 
-// Escalation says how far the telling of people has got. Level counts up over
-// an occurrence and never restarts; Step is what the Policy was asked for.
+// Escalation is the progress of escalating an alert. Level counts up during an
+// occurrence and never restarts. Step is the step for which the Policy was
+// asked.
 type Escalation struct {
 	Level int
 	Step  int
 	State EscalationState
 	Due   time.Time // when the next thing happens unless somebody accepts
 
-	told      []string  // who was told at this level
-	addressed []string  // who was told in this occurrence, the last 64
+	told      []string  // the people told at this level
+	addressed []string  // the people told in this occurrence, the last 64
 	began     time.Time // when this level began
 	after     float64   // seconds from then until the next
 	early     bool      // the next level was brought forward, for this one has reached nobody
@@ -211,7 +212,7 @@ type Escalation struct {
 	last      bool      // no step follows this level
 	rejected  []string  // persons who rejected at this level
 	refusers  []string  // persons who rejected at the level before
-	assigned  string    // who is told next, whatever the policy says
+	assigned  string    // the next addressee, before the policy's
 	repeats   int       // how often the last step was told again, or a step not said, in a row
 	held      bool      // a pause holds the next level back
 	next      time.Time // while State is off: when the next level is due if the telling goes on
@@ -222,8 +223,8 @@ type Escalation struct {
 // EscalationState is the state of the present level.
 type EscalationState string
 
-// The states: a level is due, then claimed by a node until a time, then
-// notified or failed. Off means that nothing more is told, because somebody
+// The states. A level is due, then claimed by a node for a limited time, then
+// notified or failed. Off means that escalation has stopped, because somebody
 // accepted or the condition is over.
 const (
 	EscalationDue      EscalationState = "due"
@@ -233,12 +234,12 @@ const (
 	EscalationOff      EscalationState = "off"
 )
 
-// Open reports whether a still waits for a person.
+// Open reports whether a has not ended.
 func (a *Alert) Open() bool { return a.Ended.IsZero() }
 
-// AlertRef names an alert: the occurrence ID of Patient's alert Key. An empty
-// ID means the one that is open now, in the host's own calls; a Client must say
-// which it means.
+// AlertRef names an alert: the occurrence ID of Patient's alert Key. In the
+// host's own calls, an empty ID means the open occurrence. A Client must name
+// the occurrence.
 type AlertRef struct {
 	Patient, Key, ID string
 	Test             bool // the drill of that key; an ID says it too
@@ -249,7 +250,7 @@ func (a *Alert) Ref() AlertRef {
 	return AlertRef{Patient: a.Patient, Key: a.Key, ID: a.ID, Test: a.Test}
 }
 
-// Answer is what a person says to an alert.
+// Answer is a person's answer to an alert.
 type Answer struct {
 	Do     AnswerVerb
 	To     string        // assign: person:ID, group:ID or role:NAME; handover: person:ID or group:ID
@@ -259,13 +260,12 @@ type Answer struct {
 	Rev    uint64        // not 0: only if the alert's Rev is still this
 	ID     string        // event_id of this answer; "": a new one
 
-	offered bool // whoever answers is among those to whom the alert is being handed over
+	offered bool // the alert is being handed over to the answering person
 }
 
-// Notice is a message between clinicians and a patient, or among the team.
+// Notice is a message between clinicians and a patient, or within the team.
 //
-// A Notice shows nothing of itself under fmt's verbs and in slog: only its
-// JSON holds the data.
+// fmt and slog show no content of a Notice. Only its JSON holds the data.
 type Notice struct {
 	Patient   string    // whose log it belongs to; required
 	ID        string    // notice_id: the sender's own ID; "": a new one
@@ -277,7 +277,7 @@ type Notice struct {
 	RepliesTo string    // the ID of the Notice this one answers
 }
 
-// Receipt says that somebody got an alert or notice.
+// Receipt confirms that somebody got an alert or a notice.
 type Receipt struct {
 	Patient  string
 	Key      string // of an alert
@@ -289,7 +289,7 @@ type Receipt struct {
 	At       time.Time // set by the Hub
 }
 
-// Stage is how far something has come to somebody.
+// Stage is the progress of an alert or a notice towards its reader.
 type Stage string
 
 // The stages of a receipt.

@@ -9,7 +9,7 @@ type newCharts struct {
 	jobs    map[string][]job  // of the patients whose charts are being read, or are to be
 	queue   []string          // patients whose charts are to be read
 	readers int               // goroutines that read
-	found   map[string]*chart // what was read, for the appender
+	found   map[string]*chart // the result of reading, for the appender
 	ready   []job             // of patients whose charts were found
 	parked  int               // in jobs
 }

@@ -12,8 +12,7 @@ const (
 	openPageMax = 1000
 )
 
-// OpenQuery says what of all that is open is asked for. The zero OpenQuery asks
-// for everything.
+// OpenQuery selects open entries. The zero OpenQuery selects all.
 type OpenQuery struct {
 	Patients []string // only theirs; nil: of all patients, SystemPatient among them
 	Group    string   // only of the patients that Options.Directory says it has now; "": no such bound
@@ -21,14 +20,14 @@ type OpenQuery struct {
 	Limit    int      // at most so many; 0: 200; more than 1,000 counts as 1,000
 }
 
-// Open returns a page of the alerts and notices that are open, by patient and
-// then by key, and the After of the next page, which is "" with the last one. An
-// alert that is latched is open; a notice is until everyone addressed has read
-// it. It answers from memory, which follows the Store within a second of what
-// other nodes write. The host itself is not authorised.
+// Open returns a page of the open alerts and notices, by patient and then by
+// key, and the After of the next page, "" on the last. A latched alert is open.
+// A notice is open until every addressee has read it. Open answers from memory,
+// which follows the writes of other nodes within a second. The host is not
+// authorised.
 //
 // The errors are a *ValidationError, ErrUndecided if the Directory does not
-// answer, and ErrUnavailable while the Hub has not read the Store for the first
+// answer, and ErrUnavailable until the Hub has read the Store for the first
 // time.
 func (h *Hub) Open(ctx context.Context, q OpenQuery) (items []InboxItem, next string, err error) {
 	patients, err := h.openPatients(ctx, &q)
@@ -94,15 +93,14 @@ func (h *Hub) openPatients(ctx context.Context, q *OpenQuery) (map[string]bool, 
 // openCursor orders open entries. A space sorts before all that an ID may hold.
 func openCursor(e *Entry) string { return e.Patient + " " + e.Key }
 
-// Latest returns what a watcher begins with: the newest vital of each key (code,
-// device and site) and what is open of the patient, each as the event that told
-// it, in the order of the log, and the end of the log. For an unknown patient
-// there are no events, and the Head is zero but for Patient. The host itself is
-// not authorised.
+// Latest returns the beginning of a watch: the newest vital of each key (code,
+// device and site) and the open entries of the patient, as events in the order
+// of the log, and the head of the log. For an unknown patient there are no
+// events, and the Head has only its Patient. The host is not authorised.
 //
 // The errors are a *ValidationError, and ErrUnavailable if the Store cannot be
-// read. What the Store has damaged is left out, and so is a vital that was
-// withdrawn.
+// read. Entries that the Store has damaged are omitted, and so are withdrawn
+// vitals.
 func (h *Hub) Latest(ctx context.Context, patient string) ([]Event, Head, error) {
 	if !validPatient(patient) {
 		return nil, Head{}, invalid("patient", "must be an ID")

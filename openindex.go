@@ -12,8 +12,8 @@ import (
 // openKey names an open entry.
 type openKey struct{ patient, key string }
 
-// An openIndex holds all open alerts and notices, as they are in the Store. It
-// follows Store.Changed, and what this Hub itself appends is noted at once.
+// An openIndex holds all open alerts and notices of the Store. It follows
+// Store.Changed, and notes this Hub's own entries at once.
 type openIndex struct {
 	*background
 	store  *guardedStore
@@ -35,8 +35,8 @@ type openIndex struct {
 	news    []*openItem                 // to be delivered to inboxes
 }
 
-// An openItem is one revision of what is open, or was, with what the Hub looks
-// at often: nobody changes it.
+// An openItem is one revision of an entry that is or was open, with the fields
+// that the Hub looks at often. It is immutable.
 type openItem struct {
 	Entry
 	alert   *Alert // nil: a notice, or an alert that cannot be read
@@ -53,13 +53,13 @@ func newOpenItem(e Entry) *openItem {
 	return o
 }
 
-// An addressee is somebody to whom something open is addressed.
+// An addressee has the open entries that are addressed to it.
 type addressee struct {
 	stamp    uint64                          // another one whenever something comes or goes
-	patients map[string]map[string]*openItem // what is open, by patient and key
+	patients map[string]map[string]*openItem // its open entries, by patient and key
 }
 
-// A correspondence is who writes notices to whom.
+// A correspondence is a pair of a notice's sender and addressee.
 type correspondence struct{ from, to string }
 
 type troubleKey struct {
@@ -83,9 +83,11 @@ func newOpenIndex(b *background, s *guardedStore) *openIndex {
 		read: make(map[openKey]map[string]bool), ended: make(map[openKey]tombstone)}
 }
 
-// run keeps the index true to the Store, whoever appends. It calls took for every revision that is not the Hub's own or that
-// it sees for the first time, fresh if it is new to the index, and compare
-// with the patients whose logs others may have written to; nil: any.
+// run keeps the index in step with the Store, for writes of every node. It
+// calls took for every revision that is not the Hub's own or that it sees for
+// the first time, with fresh set if the revision is new to the index. It calls
+// compare with the patients whose logs other nodes may have written to; nil
+// means any.
 func (x *openIndex) run(took func(e *Entry, fresh bool), compare func(patients []string)) {
 	var wake <-chan []string
 	if w, ok := x.store.Store.(Waker); ok {
@@ -110,7 +112,7 @@ func (x *openIndex) run(took func(e *Entry, fresh bool), compare func(patients [
 	}
 }
 
-// catchUp takes in what has changed since mark. It reports whether that is all.
+// catchUp reads the changes since mark. It reports whether these are all.
 func (x *openIndex) catchUp(mark string, took func(*Entry, bool), compare func([]string)) (next string, done bool) {
 	const page = 1000
 	for {
@@ -168,7 +170,8 @@ func (x *openIndex) note(e Entry, quiet bool) bool {
 	return true
 }
 
-// add takes in what is open; old is what it replaces, if anything. Under x.mu.
+// add adds an open entry; old is the entry that it replaces, if any. Under
+// x.mu.
 func (x *openIndex) add(item, old *openItem) {
 	of := x.open[item.Patient]
 	if of == nil {
@@ -428,7 +431,7 @@ func (x *openIndex) sweep(now time.Time) {
 // kick makes the escalation look at once.
 func (x *openIndex) kick() { signal(x.kicked) }
 
-// all returns all that is open, or what is of the given patients.
+// all returns all open entries, or those of the given patients.
 func (x *openIndex) all(patients ...string) (list []Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -469,8 +472,8 @@ func (x *openIndex) of(patient string) (list []Entry) {
 	return list
 }
 
-// stamps tells states of what is addressed to keys apart: while they are the
-// same, nothing has come or gone.
+// stamps identifies the state of the entries addressed to each key. While the
+// stamps stay the same, no entry has come or gone.
 func (x *openIndex) stamps(keys []string) []uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -483,7 +486,7 @@ func (x *openIndex) stamps(keys []string) []uint64 {
 	return list
 }
 
-// patientsTo returns the patients of whom something open is addressed to keys.
+// patientsTo returns the patients with open entries that are addressed to keys.
 func (x *openIndex) patientsTo(keys []string) []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()

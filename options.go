@@ -12,69 +12,74 @@ import (
 // Options configure a Hub. Nil Options and zero fields mean the defaults.
 // A negative limit disables that limit.
 type Options struct {
-	// Who may do what, and who is told.
+	// Access, and the people to tell.
 
-	// Authorizer decides who may do what. Nil means the default rules.
+	// Authorizer decides which actions each principal may do. Nil means the
+	// default rules.
 	Authorizer Authorizer
 	// Directory resolves groups to patients. Nil means that groups have no patients.
 	Directory Directory
 	// Policy names the people to tell of an alert, step by step. Nil means the
 	// people the alert is addressed to, every 60 seconds.
 	Policy Policy
-	// Pager tells people beyond carewire. Nil means that only clients are told.
+	// Pager reaches people outside carewire, such as by SMS. Nil means that
+	// only connected clients are told.
 	Pager Pager
 	// Auditor keeps the audit trail. Nil means NewSlogAuditor(Logger, nil).
 	Auditor Auditor
-	// Resolve names the patient of a Vital that a gateway knows by its bed or
-	// device. It is called before the Vital is validated. ErrNotFound, or
-	// ErrForbidden, means that there is no such patient; any other error that this
-	// cannot be said now: the Vital is then undecided, its sender tries again, and it
-	// is logged and counted (Stats.Unresolved). Nil means that every Vital names its
-	// patient itself.
+	// Resolve names the patient of a Vital that a gateway knows only by bed or
+	// device. The Hub calls it before it validates the Vital. ErrNotFound and
+	// ErrForbidden mean that there is no such patient. Any other error leaves
+	// the Vital undecided: the Hub logs and counts it (Stats.Unresolved), and
+	// its sender tries again. Nil means that every Vital names its patient
+	// itself.
 	Resolve func(context.Context, Principal, *Vital) error
-	// ResolveAlert does the same for alerts that clients raise, clear and answer: it
-	// may change ref.Patient, which is an ID, and nothing else of ref counts.
+	// ResolveAlert does the same for alerts that clients raise, clear and
+	// answer. It may change ref.Patient, which must be an ID. Other changes of
+	// ref are ignored.
 	ResolveAlert func(ctx context.Context, p Principal, ref *AlertRef) error
-	// AgeClass says how old a patient is, which decides what is plausible of their
-	// vitals. It is called once for each patient of a publish. Nil, or an error,
-	// means AgeAdult.
+	// AgeClass returns the age class of a patient, which decides the plausible
+	// values of their vitals. The Hub calls it once for each patient of a
+	// publish. Nil, or an error, means AgeAdult.
 	AgeClass func(ctx context.Context, patient string) (AgeClass, error)
-	// Person names a person who may not be connected, by Principal.ID: an alert is
-	// assigned and handed over to those only who may answer, and an acceptance ends
-	// with its right. It is given CallTimeout and may panic without harm; an error
-	// means undecided. Nil means that a person is as their last session on this node
-	// said.
+	// Person returns the principal of a person who may not be connected, by
+	// Principal.ID. The Hub assigns and hands over alerts only to persons who
+	// may answer, and ends acceptances of persons who no longer may. Each call
+	// is bounded by CallTimeout. An error or a panic means undecided. Nil means
+	// that the Hub uses the person's last session on this node.
 	Person func(ctx context.Context, id string) (Principal, error)
-	// SilencePriority says how urgent it is that a device of a patient is not heard,
-	// or a gateway with devices of several. promised says that the device has said
-	// when it sends (Vital.Every); else it has kept a pace. Nil, "" or an error means
-	// medium for the first and low for the second.
+	// SilencePriority is the priority of the alert for a silent device of a
+	// patient, or for a silent gateway with devices of several patients.
+	// promised reports that the device promised its readings (Vital.Every);
+	// otherwise it has kept a regular pace. Nil, "" or an error means medium
+	// for promised readings and low for the others.
 	SilencePriority func(ctx context.Context, patient string, promised bool) (Priority, error)
-	// PromisedOnly turns off that a device which has kept a regular pace is expected
-	// to go on: then only those are expected whose vitals have Every.
+	// PromisedOnly limits the expectation of readings to devices that promise
+	// them by Vital.Every. By default the Hub also expects readings of a device
+	// that has kept a regular pace.
 	PromisedOnly bool
 	// TestRecipients are paged for test alerts, as person:ID, group:ID or
-	// role:NAME. None means that nobody is paged for them.
+	// role:NAME. By default nobody is paged for them.
 	TestRecipients []string
 
-	// Where requests may come from.
+	// The origin of requests.
 
 	// Origins are the origins, such as "https://ehr.example", whose pages may
-	// connect, besides those of the Hub's own host.
+	// connect, in addition to the Hub's own host.
 	Origins []string
 	// Hosts are the host names that requests may use. Others are answered 421.
 	// None means any name.
 	Hosts []string
-	// TrustedProxies are the proxies whose X-Forwarded-For gives the client's
-	// address. None means that the address of the connection counts.
+	// TrustedProxies are the proxies whose X-Forwarded-For header gives the
+	// client's address. None means that the address of the connection counts.
 	TrustedProxies []netip.Prefix
 	// TicketsInStore keeps one-time tickets in the Store, in the log of the
-	// system, so that of several nodes any takes what another gave, and only one.
-	// Each costs two entries. False means this Hub's memory: a client must then
-	// come back to the node that gave it the ticket.
+	// system. Then any node accepts a ticket of another, and only one node
+	// does. Each ticket costs two entries. By default tickets are in this Hub's
+	// memory, and a client must return to the node that gave it the ticket.
 	TicketsInStore bool
 
-	// Limits on connections. What is refused is counted in Stats.Limits.
+	// Limits on connections. Stats.Limits counts refusals.
 
 	// MaxConnections bounds all connections, event streams and requests by POST
 	// included. Further handshakes are answered 429. The default is 100,000.
@@ -99,14 +104,14 @@ type Options struct {
 	// the connection with 1009. The default is 65,536.
 	MaxFrame int
 	// MaxRequests is the sustained number of requests per second of one
-	// connection, or of one principal by POST; all connections of a principal
-	// together have four times that. Bursts of twice that are allowed. A list of
-	// names, and vitals that are refused, count as more than one request.
-	// Excess requests get busy; a client that goes on is ended with 1008.
-	// The default is 1,000.
+	// connection, or of one principal by POST; bursts of twice that are
+	// allowed. All connections of a principal together have four times that. A
+	// list of names and refused vitals count as more than one request. Excess
+	// requests get busy. A client that continues is disconnected with 1008. The
+	// default is 1,000.
 	MaxRequests int
-	// MaxPublishes bounds the publishes of one connection that are under way.
-	// At the limit the connection is not read from. The default is 64.
+	// MaxPublishes bounds the concurrent publishes of one connection. At the
+	// limit the Hub stops reading from the connection. The default is 64.
 	MaxPublishes int
 	// MaxVitals bounds the vitals of one publish. A larger one is invalid.
 	// The default is 100.
@@ -119,48 +124,49 @@ type Options struct {
 	MaxGroups int
 	// MaxHistory bounds the entries of one page of history. The default is 200.
 	MaxHistory int
-	// MaxAlerts bounds the open alerts of one patient that come from one source, for
-	// each priority by itself; there is room for five times as many high ones, and
-	// for ten times as many of the host's own. A further raise is refused with limit
-	// (a high one may be tried again), and an alert in the log of the system tells of
-	// it. The default is 200.
+	// MaxAlerts bounds the open alerts of one patient from one source, for each
+	// priority separately. The bound is five times as high for high alerts, and
+	// ten times as high for the host's own. A further raise is refused with
+	// limit (a high one may be retried), and an alert in the log of the system
+	// reports it. The default is 200.
 	MaxAlerts int
 	// MaxNotices bounds the open notices from one client's principal to one
 	// addressee. A further one is refused with limit. The default is 100.
 	MaxNotices int
-	// NoticeLife is how long a notice stays open that not everyone addressed has
-	// read: they may have left. The log keeps it. The default is 7 days; a negative
-	// value means for ever.
+	// NoticeLife is how long a notice stays open that not every addressee has
+	// read. Addressees may have left. The log keeps the notice. The default is
+	// 7 days; a negative value means for ever.
 	NoticeLife time.Duration
-	// MaxKeys bounds the different vitals of one patient. The default is 256.
+	// MaxKeys bounds the different keys of one patient's vitals. The default is
+	// 256.
 	MaxKeys int
-	// KeyLife is how long a vital's key that is not heard keeps its place when a
-	// patient has MaxKeys of them. One that is not heard for seven days is no
-	// longer among the newest vitals in any case. The default is 24 hours.
+	// KeyLife is how long a key without readings keeps its place when a patient
+	// has MaxKeys of them. In any case, a key without readings for seven days
+	// leaves the newest vitals. The default is 24 hours.
 	KeyLife time.Duration
-	// MaxSignals bounds the waves of one patient that are live. A chunk of a
-	// further one is refused with limit. The default is 32.
+	// MaxSignals bounds the live signals of one patient. A chunk of a further
+	// signal is refused with limit. The default is 32.
 	MaxSignals int
 
-	// Limits on what waits for clients.
+	// Limits on the output of connections.
 
-	// MaxOutboxBytes bounds the events that wait for one connection, in bytes.
-	// Beyond it events are read from the Store later; a client with more
-	// replies than that is ended with 1013. The default is 1,048,576.
+	// MaxOutboxBytes bounds the waiting events of one connection, in bytes.
+	// Further events are read from the Store later. A client with more replies
+	// than that is disconnected with 1013. The default is 1,048,576.
 	MaxOutboxBytes int
-	// MaxTotalOutboxBytes bounds the events and replies that wait for all
+	// MaxTotalOutboxBytes bounds the waiting events and replies of all
 	// connections together, in bytes, with the same consequences. Connections
 	// with less than 65,536 do not count. The default is 536,870,912.
 	MaxTotalOutboxBytes int
-	// MaxReplay bounds the events that a client with delivery every is sent
-	// again. A client farther behind gets the newest vitals, and sync says so.
-	// The default is 10,000.
+	// MaxReplay bounds the events that a client with delivery every gets again
+	// when it resumes. A client farther behind gets the newest vitals only, and
+	// sync says so. The default is 10,000.
 	MaxReplay int
 
 	// Times.
 
-	// AlertLag is how long an event that cannot be dropped may wait for a
-	// client before its connection is ended. The default is 30 seconds.
+	// AlertLag is how long an undroppable event may wait for a client. Then the
+	// Hub closes the connection. The default is 30 seconds.
 	AlertLag time.Duration
 	// MessageTimeout bounds the time from a message's first fragment to its
 	// last, to within four seconds. A slower message ends the connection with
@@ -172,37 +178,37 @@ type Options struct {
 	IdleTimeout time.Duration
 	// CallTimeout bounds each call of the host's code. The default is 5 seconds.
 	CallTimeout time.Duration
-	// ReportWithin is how long a page of a Pager that is a PageReporter may be
-	// without a report until it counts as one that has reached nobody. The
+	// ReportWithin is how long the Hub waits for the report on a page of a
+	// PageReporter. Without a report the page counts as not reached. The
 	// default is 30 seconds.
 	ReportWithin time.Duration
 	// MaxHold bounds how long an acceptance holds, by the alert's priority.
 	MaxHold Holds
-	// HandoverWithin is how long an alert that is being handed over stays with
-	// whoever gives it. If nobody has accepted by then, the acceptance ends. The
-	// default is 10 minutes.
+	// HandoverWithin is how long an alert stays with the person who hands it
+	// over. If nobody has accepted it by then, the acceptance ends. The default
+	// is 10 minutes.
 	HandoverWithin time.Duration
-	// MaxPause bounds a Pause. The default is 10 minutes; a negative value allows a
-	// day.
+	// MaxPause bounds a Pause. The default is 10 minutes; a negative value
+	// allows a day.
 	MaxPause time.Duration
-	// Recheck is how often access to what is watched is asked for again. The
+	// Recheck is the interval at which the Hub authorises watches again. The
 	// default is 60 seconds; a negative value means never.
 	Recheck time.Duration
 
-	// The rest.
+	// Storage and diagnostics.
 
-	// Strips is the least priority of physiological alerts with which a Strip is
-	// kept of patients whose waves this Hub gets, of up to 40 KB. The default is
-	// medium; NoStrips keeps none.
+	// Strips is the lowest priority of physiological alerts for which the Hub
+	// keeps a Strip, of up to 40 KB, if it receives waves of the patient. The
+	// default is medium; NoStrips keeps none.
 	Strips Priority
-	// Retention says what a Store that is a Pruner may forget. Vitals are kept
-	// for 30 days by default, everything else for ever; a negative value means
-	// for ever. The Hub says it in the log when it starts.
+	// Retention is how long a Store that is a Pruner keeps entries. By default
+	// vitals are kept for 30 days and all other entries for ever; a negative
+	// value means for ever. The Hub logs the retention when it starts.
 	Retention Retention
-	// Lanes is the number of lanes that patients are spread over. The default
-	// is one for each processor.
+	// Lanes is the number of lanes that share the patients. The default is one
+	// for each processor.
 	Lanes int
-	// Trace follows appends, pages and calls of the host's code. Nil means none.
+	// Trace traces appends, pages and calls of the host's code. Nil means none.
 	Trace Trace
 	// Logger gets no health data. Nil means slog.Default().
 	Logger *slog.Logger

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The limits of what is taken for the outage of a gateway.
+// The thresholds for the outage of a gateway.
 const (
 	outageDevices = 3 // of its devices that are silent
 	outagePrefix  = noDataRule + "-from."

@@ -12,7 +12,7 @@ import (
 
 const (
 	writeSize   = 64 << 10 // bytes gathered into one write: less costs half as much again in a burst
-	slowWrite   = 16 << 10 // bytes gathered into one write to a client that is slow: what is newer waits behind it
+	slowWrite   = 16 << 10 // bytes gathered into one write to a slow client: newer events wait behind it
 	controlSize = 1 << 20  // bytes of replies that may wait
 	smallOutbox = 64 << 10 // bytes in an outbox that do not count against Options.MaxTotalOutboxBytes
 	readAhead   = 64 << 10 // bytes read from the Store that may wait before more is read
@@ -44,7 +44,7 @@ type outbox struct {
 	full   func()     // called when there is no room for a reply; not nil if send is used
 
 	mu      sync.Mutex
-	control [][]byte      // replies and what else goes before the patients
+	control [][]byte      // replies and other frames that go before the patients' events
 	held    int           // bytes in control
 	room    chan struct{} // closed when held falls below roomAt; nil: nobody waits
 	roomAt  int
@@ -90,12 +90,12 @@ type watch struct {
 	urgent  int64    // when something undroppable began to wait, in ticks; 0: nothing does
 	last    Position // the last number that the lane has handed over
 	must    uint64   // undroppable ones up to there
-	upTo    Position // while reading: what the queue follows
-	reading bool     // what comes next is to be read from the Store
+	upTo    Position // while reading: the position before the queue
+	reading bool     // the next events must be read from the Store
 	live    bool     // attached, and caught up once
 	fetched bool     // catchUp is reading for it right now
-	page    []byte   // what was read, to be written before the queue
-	again   bool     // the log was given a new beginning: what is being read does not count
+	page    []byte   // the page that was read, to be written before the queue
+	again   bool     // the log has a new beginning: discard the current reading
 	ended   bool
 	wrote   int64 // when something of it was last written, in ticks
 	listed  *watchList
@@ -155,9 +155,9 @@ func (o *outbox) schedule(w *watch, urgent bool) {
 	}
 }
 
-// fetch reads on for the watch that has waited longest, those with something
-// undroppable first, if none is being read for and not much of what was read is
-// still to be written. Under o.mu.
+// fetch continues reading for the watch that has waited longest, those with
+// undroppable entries first, unless a read is running or much of the last page
+// is unwritten. Under o.mu.
 func (o *outbox) fetch() {
 	w := o.pressed.first
 	if w == nil {
@@ -246,8 +246,8 @@ func (o *outbox) giveRoom() {
 	}
 }
 
-// close lets what waits for a reply be written, then a close frame. What
-// patients still have is dropped: the client comes back for it.
+// close writes the waiting replies, then a close frame. It drops the patients'
+// events: the client reconnects and resumes.
 func (o *outbox) close(code CloseCode) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -270,8 +270,9 @@ func (o *outbox) drop(w *watch) {
 	w.page = nil
 }
 
-// dropQueue forgets what the lane has handed over to w: it is going to be read
-// from the Store. What was read from there stays, for the next page follows it.
+// dropQueue drops the events that the lane has handed over to w; they will be
+// read from the Store. The page that was read stays, because the next page
+// follows it.
 func (o *outbox) dropQueue(w *watch) {
 	for _, f := range w.queue {
 		o.bytes -= len(w.bytesOf(f))
@@ -313,8 +314,8 @@ func (w *watch) end() {
 	w.out.dropWaves(w)
 }
 
-// bytesOf returns what w's client gets of f: the event, a gap or, for what
-// its delivery does not owe, nothing.
+// bytesOf returns the form in which w's client gets f: the event, a gap, or
+// nothing if its delivery leaves f out.
 func (w *watch) bytesOf(f *frame) []byte {
 	switch {
 	case f.droppable && w.delivery == DeliverAlerts:
@@ -392,9 +393,9 @@ func (o *outbox) account() {
 	}
 }
 
-// replace drops the vital in w's queue that f is newer than. It reports false
-// if it is f that is the older one, and not worth sending any more. What is being
-// written stays: else what comes late in a turn would never get its turn.
+// replace drops the vital in w's queue that f replaces. It reports false if f
+// itself is the older one and need not be sent. A vital that is being written
+// stays: otherwise a late one in a turn would never be sent.
 func (w *watch) replace(f *frame) bool {
 	for i := w.turn; i < len(w.queue) && f.entry.Key != ""; i++ {
 		q := w.queue[i]

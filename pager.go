@@ -6,62 +6,62 @@ import (
 	"time"
 )
 
-// Policy says whom to tell of an alert at a step, which counts from 1. It is
-// asked when the step is due, so that shifts and on-call duty hold.
+// Policy returns the people to tell of an alert at a step. Steps count from 1.
+// The Hub calls it when the step is due, so that shifts and on-call duty are
+// current.
 //
-// An error that matches ErrNoStep means that there is no such step: the last one
-// that there is now is told again and again, at growing intervals, and an alert
-// in the log of the system says so. A Step that names nobody gives way to the
-// next at once. Any other error means that the policy cannot say: whoever was
-// told last, or the alert is addressed to, is told instead, and the step is
-// asked for again after 5 s, then less and less often, down to once a minute.
+// An error that matches ErrNoStep means that there is no such step. The last
+// step is then repeated, at growing intervals, and an alert in the log of the
+// system reports it. A Step without addressees is skipped at once. On any other
+// error the Hub tells the previous addressees instead, or the alert's own. It
+// retries the step after 5 s, then at growing intervals, at most once a minute.
 //
-// It must be safe for concurrent use; it is given Options.CallTimeout and may
-// panic without harm, which counts as an error.
+// A Policy must be safe for concurrent use. Each call is bounded by
+// Options.CallTimeout. A panic counts as an error.
 type Policy func(ctx context.Context, a Alert, step int) (Step, error)
 
 // ErrNoStep is returned by a Policy for a step beyond its last one.
 var ErrNoStep = errors.New("carewire: the policy has no such step")
 
-// Step is one step of a Policy. When nobody has accepted After (0: 60 s) it
-// was told, the next one is due.
+// Step is one step of a Policy. If nobody accepts within After (0: 60 s), the
+// next step is due.
 //
-// An addressee in To that has none of the forms is left out, logged and counted
-// in Stats.BadAddressees; so are those beyond the first 64.
+// An addressee in To of an unknown form is left out, logged and counted in
+// Stats.BadAddressees. So are addressees beyond the first 64.
 type Step struct {
 	To    []string // person:ID, group:ID, role:NAME
 	After time.Duration
 }
 
-// Pager tells people beyond carewire: by SMS, pager or push. An error means
-// that nobody was reached; a Page may come again with the same Key. It must be
-// safe for concurrent use; it is given Options.CallTimeout and may panic
-// without harm. A recipient for whom a call does not come back even after that
-// is not paged again until it does.
+// Pager reaches people outside carewire: by SMS, pager or push. Nil means that
+// the page was handed over, and counts as reached. An error means that nobody
+// was reached. A Page may come again with the same Key. If the fate of pages is
+// known later, implement PageReporter too.
 //
-// nil means that the page was handed over, and counts as reached. A Pager that
-// is told what becomes of its pages implements PageReporter too.
+// A Pager must be safe for concurrent use. Each call is bounded by
+// Options.CallTimeout. A panic counts as an error. While a call hangs beyond
+// the timeout, its recipient gets no further pages.
 type Pager interface {
 	Page(ctx context.Context, p Page) error
 }
 
-// PageReporter is implemented by Pagers whose pages the host reports about with
-// Hub.Receipt. If ReportsPages returns true, handed over does not count as
-// reached: only a report does, and a page of which none has come within
-// Options.ReportWithin has reached nobody.
+// PageReporter is implemented by Pagers whose pages the host reports on by
+// Hub.Receipt. If ReportsPages returns true, only a report counts as reached,
+// not the handing over. A page without a report within Options.ReportWithin has
+// reached nobody.
 type PageReporter interface {
 	ReportsPages() bool
 }
 
-// PageWithdrawer is implemented by Pagers that can take pages back. Withdraw is
-// called once, by the node on which that happened, when an alert was accepted or
-// has ended, with all to whom it was paged in this occurrence. It is given
-// Options.CallTimeout and may panic without harm; its error is logged.
+// PageWithdrawer is implemented by Pagers that can withdraw pages. The Hub
+// calls Withdraw once when an alert was accepted or has ended, on the node
+// where that happened, with all recipients of its pages in this occurrence.
+// Each call is bounded by Options.CallTimeout. An error or a panic is logged.
 type PageWithdrawer interface {
 	Withdraw(ctx context.Context, a Alert, to []string) error
 }
 
-// Page is one message that a Pager is to bring to one recipient.
+// Page is one message to one recipient.
 type Page struct {
 	Key   string // names alert, level and recipient: the same Key is the same Page; the log names it by the first 16 hex digits of its SHA-256
 	To    string // person:ID, group:ID or role:NAME

@@ -27,15 +27,14 @@ type PageReport struct {
 	Reason  string        // of an answer; optional
 }
 
-// Receipt takes in what a paging gateway reports of a Page, by the page's key.
-// Delivered and read are shown to the team as receipts. They count as reached if
-// the alert is still at the page's level. An answer is given for r.By, whose
-// right to answer is asked for as with Answer. The same report may be given
-// again.
+// Receipt takes the report of a paging gateway on a Page, by the page's key.
+// The team sees delivered and read as receipts. They count as reached while the
+// alert is at the page's level. An answer is given in the name of r.By, whose
+// right to answer is checked as by Answer. The same report may come again.
 //
-// It returns the alert as it is then. The errors are a *ValidationError,
-// ErrNotFound if no open alert has such a page, those of Answer, and those of
-// the Store.
+// Receipt returns the resulting state of the alert. The errors are a
+// *ValidationError, ErrNotFound if no open alert has such a page, those of
+// Answer, and those of the Store.
 func (h *Hub) Receipt(ctx context.Context, r PageReport) (Alert, error) {
 	id, level, to, ok := cutPageKey(r.Key)
 	switch {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// places are taken by what goes on at the same time. What is more urgent finds
-// places that are kept for it, and goes first where something waits.
+// places limit concurrent work. Some places are reserved for more urgent work,
+// which also goes first when work waits.
 type places struct {
 	limits [urgencies]int // how many may be taken until this urgency waits
 
@@ -19,7 +19,8 @@ type places struct {
 	waiting [urgencies][]chan struct{} // each closed when its place has been taken
 }
 
-// Urgencies are the ranks of priorities; 0 is for what is no alert.
+// urgencies is the number of ranks: those of priorities, and 0 for work without
+// an alert.
 const urgencies = 5
 
 // newPlaces returns n places, of which a quarter is kept for high alerts and

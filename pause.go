@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Pause holds back the telling of people of one patient's alerts for a short
-// time, as during a procedure or transport (alarm paused, in IEC 60601-1-8).
+// A Pause suspends the escalation of one patient's alerts for a short time, as
+// during a procedure or a transport (alarm paused, in IEC 60601-1-8).
 type Pause struct {
 	Patient string        // required
 	For     time.Duration // required; at most Options.MaxPause
@@ -15,16 +15,17 @@ type Pause struct {
 	Silence bool          // of devices that are not heard too; false: of physiological alerts only
 }
 
-// Pause begins a pause, which ActionPause allows by to, or replaces the one that
-// is running. It is written into the patient's log as an access event "pause", for
-// all watchers to see who paused and until when. It ends by itself, or by Unpause.
+// Pause begins a pause or replaces the running one. by needs ActionPause. The
+// patient's log gets an access event "pause", so that all watchers see who
+// paused and until when. A pause ends by itself, or by Unpause.
 //
-// Alerts are taken, stored and shown meanwhile; people are told of those that are
-// still present when it ends. An alert that is Unpausable is told as ever, and so
-// are technical alerts, but for the silence of devices if p.Silence is set.
+// Meanwhile alerts are accepted, stored and shown. When the pause ends, people
+// are told of the alerts whose condition is still present. Unpausable alerts
+// are told at once, and so are technical alerts; with p.Silence, alerts about
+// silent devices wait as well.
 //
-// The errors are a *ValidationError, ErrForbidden, ErrUndecided and those of the
-// Store.
+// The errors are a *ValidationError, ErrForbidden, ErrUndecided and those of
+// the Store.
 func (h *Hub) Pause(ctx context.Context, by Principal, p Pause) error {
 	if !by.valid() {
 		return invalid("principal", "must be usable")
@@ -37,8 +38,8 @@ func (h *Hub) Pause(ctx context.Context, by Principal, p Pause) error {
 	return err
 }
 
-// Unpause ends a patient's pause. Any clinician may whom ActionPause allows it.
-// Ending what is not paused is no error.
+// Unpause ends a patient's pause. Any clinician with ActionPause may end it.
+// Without a pause it has no effect and returns nil.
 func (h *Hub) Unpause(ctx context.Context, by Principal, patient string) error {
 	switch {
 	case !by.valid():
@@ -117,7 +118,7 @@ func (x *pauses) note(e *Entry, c *AccessChange) {
 	}
 }
 
-// covers returns until when nobody is told of a.
+// covers returns the time until which the escalation of a is paused.
 func (x *pauses) covers(a *Alert, now time.Time) (until time.Time, yes bool) {
 	x.mu.Lock()
 	c, ok := x.by[a.Patient]
@@ -135,8 +136,8 @@ func (x *pauses) begin(ctx context.Context, by string, p Pause) error {
 	})
 }
 
-// end ends a pause, if it is still of the given revision; 0: of any. What it held
-// back is due now.
+// end ends a pause, if it is still of the given revision; 0: of any. Its
+// suspended alerts are due now.
 func (x *pauses) end(ctx context.Context, patient, by string, rev uint64) error {
 	err := x.set(ctx, patient, func(old *Entry, now time.Time) (*AccessChange, error) {
 		if !old.Open || rev != 0 && rev != old.Rev {

@@ -72,7 +72,7 @@ func (j *janitor) measure(ctx context.Context) {
 	}
 	size, err := s.Size(ctx)
 	if err != nil {
-		return // what concerns the Store's health is found elsewhere
+		return // the Store's health is checked elsewhere
 	}
 	now := storeSample{time.Now(), size}
 	j.mu.Lock()

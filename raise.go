@@ -7,19 +7,18 @@ import (
 	"time"
 )
 
-// A Raise says that a condition of a patient is present: it opens an alert, or
-// updates the one that is open under the same Patient and Key, as far as its
-// sender is concerned. What becomes of it is an Alert.
+// A Raise states that a condition of a patient is present. It opens an alert,
+// or updates its sender's part of the open alert with the same Patient and Key.
+// The result is an Alert.
 //
-// A Raise shows nothing of itself under fmt's verbs and in slog: only its JSON
-// holds the data.
+// fmt and slog show no content of a Raise. Only its JSON holds the data.
 type Raise struct {
 	Patient  string    // whose, or SystemPatient; required
 	Key      string    // names the condition; "": the ID
 	ID       string    // event ID of this very raise; "": a new one. If it opens an occurrence, it is Alert.ID
 	Code     string    // a code for the condition
 	System   string    // the code's system
-	Text     string    // what people read; required
+	Text     string    // the text for people; required
 	Priority Priority  // required
 	Kind     AlertKind // "" is physiological
 	Test     bool      // pages nobody but Options.TestRecipients
@@ -28,7 +27,7 @@ type Raise struct {
 	Unpausable bool // a Pause does not hold it back
 
 	Audience Audience  // zero: staff
-	To       []string  // whom it is addressed to: person:ID, group:ID, role:NAME, patient
+	To       []string  // the addressees: person:ID, group:ID, role:NAME, patient
 	Source   Source    // why it is raised; By is set by the Hub
 	Onset    time.Time // when the condition began; zero, or in the future: now
 }
@@ -79,9 +78,9 @@ func (r *Raise) Validate() error {
 	return checkTo(r.To, 32)
 }
 
-// Again returns what raises a once more, as its leading source has said it, under
-// a new event ID: to change some of it, or to say that it is still so. If the
-// condition is over, it begins anew.
+// Again returns a Raise that repeats a, as its leading source stated it, under
+// a new event ID. Use it to change a part of it, or to state that the condition
+// is still present. If the condition is over, it begins anew.
 func (a *Alert) Again() Raise {
 	r := a.asRaise()
 	r.ID, r.Source.By, r.Source.Inputs = "", "", slices.Clone(r.Source.Inputs)
@@ -91,14 +90,13 @@ func (a *Alert) Again() Raise {
 	return r
 }
 
-// asRaise returns what of a can be raised.
+// asRaise returns the part of a that a Raise carries.
 func (a *Alert) asRaise() Raise {
 	return Raise{Patient: a.Patient, Key: a.Key, ID: a.ID, Code: a.Code, System: a.System, Text: a.Text, Priority: a.Priority, Kind: a.Kind, Test: a.Test,
 		NoLatch: a.NoLatch, Unpausable: a.Unpausable, Audience: a.Audience, To: slices.Clone(a.To), Source: a.Source, Onset: a.Onset}
 }
 
-// alert returns the alert of which r says that it is present, without what the
-// Hub sets.
+// alert returns the alert that r states, without the members that the Hub sets.
 func (r *Raise) alert() Alert {
 	a := Alert{Patient: r.Patient, Key: r.Key, ID: r.ID, Code: r.Code, System: r.System, Text: r.Text, Priority: r.Priority, Kind: r.Kind, Test: r.Test,
 		NoLatch: r.NoLatch, Unpausable: r.Unpausable, Audience: r.Audience, To: slices.Clone(r.To), Source: r.Source, Onset: r.Onset}
@@ -106,7 +104,7 @@ func (r *Raise) alert() Alert {
 	return a
 }
 
-// decode reads r from s. A strict scanner takes only what a raise may carry.
+// decode reads r from s. A strict scanner accepts only the members of a raise.
 func (r *Raise) decode(s *scanner) {
 	var a Alert
 	a.decode(s)

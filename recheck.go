@@ -10,13 +10,13 @@ import (
 
 const askBefore = 15 * time.Second // before access ends by itself it is asked for again
 
-// recheck asks again whether c's principal may watch what is watched, with one
-// call for all patients, and brings what is watched through groups in line with
-// the groups. What is undecided stays as it is, and is asked for again soon.
+// recheck authorises c's watches again, with one call for all patients, and
+// updates the watches of groups. An undecided watch stays as it is and is
+// checked again soon.
 func (c *conn) recheck(ctx context.Context) {
 	h := c.hub
 	if h.opt.Authorizer == nil && len(c.principal().Groups) == 0 {
-		return // what the default rules say does not change
+		return // the default rules do not change
 	}
 	asked, generation := h.access.questions.Add(1), h.access.generation.Load()
 	members, undecided := c.members(ctx)
@@ -52,7 +52,7 @@ func (c *conn) recheck(ctx context.Context) {
 			}
 			continue
 		}
-		if w.granted > asked { // since the question: what came of that is older
+		if w.granted > asked { // granted after the question: its answer is older
 			undecided = true
 			continue
 		}
@@ -157,7 +157,7 @@ func (c *conn) setUntil(w *watched, until time.Time) {
 }
 
 // lapsed ends the watches whose time has come, whatever the Authorizer would
-// say, and is called again for the next.
+// answer, and sets the timer for the next.
 func (c *conn) lapsed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,9 +5,9 @@ import (
 	"log/slog"
 )
 
-// What names a patient, or holds what one has said or measured, shows nothing of
-// that under fmt's verbs and in slog: Vital, Alert, Notice and Principal where
-// they are made, and here all that is made of them.
+// Types that name a patient, or hold text or measurements, show none of that
+// under fmt's verbs and in slog. Vital, Alert, Notice and Principal do so in
+// their own files. This file has the types that are made of them.
 
 // Format writes nothing of e but for its kind and number.
 func (e Entry) Format(f fmt.State, _ rune) {
@@ -75,10 +75,10 @@ func (r AlertRef) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.AlertRef
 // LogValue hides r from logs.
 func (r AlertRef) LogValue() slog.Value { return slog.StringValue("carewire.AlertRef{…}") }
 
-// Format writes nothing of a but for what it does.
+// Format writes only the verb of a.
 func (a Answer) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Answer{%s}", a.Do) }
 
-// LogValue hides a from logs but what it does.
+// LogValue returns only the verb of a.
 func (a Answer) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(a)) }
 
 // Format writes nothing of r but for its code.

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// A registry knows a Hub's connections: all of them, which the clock visits
-// together, and who can be reached by which address.
+// A registry holds a Hub's connections: all of them, for the visits of the
+// clock, and by the addressees that each can receive for.
 type registry struct {
 	mu        sync.Mutex
 	closing   bool // nobody is let in any more
@@ -15,7 +15,7 @@ type registry struct {
 	joined    int  // connections that there have been
 	all       map[*conn]struct{}
 	slots     [visits]map[*conn]struct{}
-	addressed map[string]map[*conn]struct{} // by whom events may be addressed to
+	addressed map[string]map[*conn]struct{} // by addressee
 	drained   chan struct{}                 // closed when the last connection has gone, after closing
 }
 
@@ -55,8 +55,8 @@ func (r *registry) depart() {
 	r.joining--
 }
 
-// join makes c one of the connections; false if nobody is let in any more. The
-// place of g, whom c was until now, becomes c's own.
+// join adds c to the connections; false if the Hub accepts no more. c takes
+// over the place of g, its guest until now.
 func (r *registry) join(c *conn, g *guest) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

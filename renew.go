@@ -6,14 +6,17 @@ import (
 	"time"
 )
 
-// A Renewer is an Authenticator whose sessions are prolonged elsewhere, while a
-// connection lives: those of cookies, that slide with what somebody does on the
-// host's pages. Renew is asked 30 s before Principal.Expires of a connection, or
-// after half of the time that is left, who its principal is now. If Expires is
-// later then, the connection goes on with that; its ID and Role must be the same.
-// ErrForbidden ends the connection; after any other error, or if nothing is later, it
-// is asked again every five seconds until Expires. It must be safe for concurrent
-// use; it is given Options.CallTimeout and may panic without harm.
+// A Renewer is an Authenticator whose sessions are prolonged elsewhere while a
+// connection lives, such as cookie sessions that slide with the user's activity
+// on the host's pages. The Hub calls Renew 30 s before Principal.Expires of a
+// connection, or after half of the remaining time. Renew returns the present
+// principal. If its Expires is later, the connection continues until then; its
+// ID and Role must be unchanged. ErrForbidden ends the connection. After any
+// other error, or without a later Expires, the Hub asks again every five
+// seconds until Expires.
+//
+// A Renewer must be safe for concurrent use. Each call is bounded by
+// Options.CallTimeout. A panic counts as an error.
 type Renewer interface {
 	Renew(ctx context.Context, p Principal) (Principal, error)
 }

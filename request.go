@@ -248,8 +248,8 @@ func (c *conn) renew(token string) (Principal, error) {
 	return p, nil
 }
 
-// use goes on with a renewed token: its session, its times, and what it may do.
-// Whom the principal may see stays as it was when the connection began.
+// use continues with a renewed token: its session, its times and its actions.
+// The principal's patients stay those of the beginning of the connection.
 func (c *conn) use(p *Principal) {
 	renewed := *c.principal()
 	renewed.Session, renewed.Issued, renewed.Expires, renewed.Actions = p.Session, p.Issued, p.Expires, p.Actions

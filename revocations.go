@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// revocations are those that still count, by whose access they end, with the
-// suspensions.
+// revocations are the active revocations and suspensions, by principal.
 type revocations struct {
 	mu     sync.RWMutex
 	by     map[string]map[revokedScope]revoked
@@ -16,8 +15,8 @@ type revocations struct {
 	swept  int                  // and how many there were when those that are over were last looked for
 }
 
-// A revokedScope is what is ended: of a session ("": of all), for a patient ("":
-// for all); of what was issued before, or, of a person who is suspended, altogether.
+// A revokedScope is the scope of a revocation: one session ("": all), one
+// patient ("": all). A suspension covers later tokens too.
 type revokedScope struct {
 	session, patient string
 	suspended        bool
@@ -25,7 +24,7 @@ type revokedScope struct {
 
 type revoked struct {
 	until time.Time
-	at    time.Time // what was issued up to then has ended
+	at    time.Time // the end of the issue times that it covers
 	rev   uint64    // of the log's entry; 0: it is not known to be there
 }
 
@@ -44,7 +43,8 @@ func (s revokedScope) ends(p *Principal, at time.Time) bool {
 	return !p.Issued.Truncate(time.Millisecond).After(at) // at is to the millisecond
 }
 
-// add takes in what is not in the log yet: it only makes longer what is known.
+// add notes a revocation that is not in the log yet. It only extends known
+// ones.
 func (r *revocations) add(principal string, s revokedScope, v revoked, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,8 +58,8 @@ func (r *revocations) add(principal string, s revokedScope, v revoked, now time.
 	r.put(principal, s, v, now)
 }
 
-// set takes in a revision of the log, unless a later one is known. It reports
-// whether it has; a zero v.until lifts.
+// set notes a revision of the log, unless a later one is known. It reports
+// whether it did; a zero v.until lifts the revocation.
 func (r *revocations) set(principal string, s revokedScope, v revoked, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,8 +84,8 @@ func (r *revocations) put(principal string, s revokedScope, v revoked, now time.
 	of[s] = v
 }
 
-// sweep forgets those that are over, each time that there are twice as many as
-// were left. Under r.mu.
+// sweep drops expired revocations, each time that their number has doubled
+// since the last sweep. Under r.mu.
 func (r *revocations) sweep(now time.Time) {
 	if r.n < 2*max(r.swept, 100) {
 		return

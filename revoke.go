@@ -8,8 +8,8 @@ import (
 	"github.com/carewire/carewire/internal/wsconn"
 )
 
-// A Revocation says whose access ends, is suspended, or is given back. Principal
-// is required.
+// A Revocation names the principal whose access is revoked, suspended or
+// restored. Principal is required.
 type Revocation struct {
 	Principal string
 	Session   string    // only this session's, and for good; "": of all sessions
@@ -29,23 +29,23 @@ func (r *Revocation) validate() error {
 	return nil
 }
 
-// Revoke ends sessions, not people: it ends at once what a principal has by
-// tokens that were issued until now (Principal.Issued), or by one session, and
-// refuses these until Until (zero: for a day), which should be when the last of
-// them has run out. What is still queued, events as well as replies, is not
-// delivered. A session that begins afterwards is good. Alerts that the principal
-// had accepted are escalated again, unless only a session ends, and their
-// emergencies end. Suspend keeps a person out.
+// Revoke ends sessions, not people. It ends, at once, the access of a principal
+// by tokens issued until now (Principal.Issued), or by one session. It refuses
+// these until Until (zero: for a day), which should be the expiry of the last
+// of them. Queued events and replies are not delivered. A session that begins
+// afterwards is accepted. Unless only a session ends, the principal's accepted
+// alerts are escalated again, and their emergencies end. To keep a person out,
+// use Suspend.
 //
-// It counts on every node, and after a restart. Calling it again begins it anew, so
-// that another Until counts, a shorter one too. What a write to the socket has
-// taken already, 64 KB and what the kernel holds, is out of reach. The logs of the
-// patients named get an access event that shows it to the team, unless only a
+// Revoke takes effect on every node, and after a restart. A further call
+// replaces Until, also by an earlier time. The bytes that a write to the socket
+// has taken already, 64 KB and the kernel's buffer, cannot be recalled. The
+// logs of the named patients get an access event for the team, unless only a
 // session ends.
 //
-// This node has carried it out when Revoke returns; an error says what of the
-// rest did not succeed, and Revoke may be called again. The errors are a
-// ValidationError, ErrUnknownOutcome, ErrUnavailable and ErrClosed.
+// This node has done all of it when Revoke returns. An error tells which part
+// failed; Revoke may be called again. The errors are a ValidationError,
+// ErrUnknownOutcome, ErrUnavailable and ErrClosed.
 func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 	if r.Until.IsZero() {
 		r.Until = h.now().Add(24 * time.Hour)
@@ -55,9 +55,9 @@ func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 	return err
 }
 
-// Suspend keeps a person out until Until (zero: until Restore), whatever tokens
-// they have or get; with Patients, away from these. r.Session must be empty. All
-// else is as with Revoke.
+// Suspend keeps a person out until Until (zero: until Restore), with any token,
+// present or later. With Patients it applies to these patients only. r.Session
+// must be empty. In all else it is like Revoke.
 func (h *Hub) Suspend(ctx context.Context, r Revocation) error {
 	if r.Session != "" {
 		return invalid("session", "must be empty: a person is suspended")
@@ -70,11 +70,12 @@ func (h *Hub) Suspend(ctx context.Context, r Revocation) error {
 	return err
 }
 
-// Restore lifts the revocation and the suspension with the same Principal, Session
-// and Patients, on every node; r.Until is not looked at. Those of other patients
-// stay. Tokens that were revoked, and have not run out, are good again; what had
-// ended, such as acceptances, does not come back. That there is nothing to lift is
-// no error. The errors are those of Revoke; it may be called again.
+// Restore lifts the revocation and the suspension with the same Principal,
+// Session and Patients, on every node. It ignores r.Until. Revocations for
+// other patients stay. Revoked tokens that have not expired are accepted again.
+// Ended state, such as acceptances, does not come back. It is no error if there
+// is nothing to lift. The errors are those of Revoke; Restore may be called
+// again.
 func (h *Hub) Restore(ctx context.Context, r Revocation) error {
 	r.Until = time.Time{}
 	err := h.changes.restore(ctx, r)
@@ -88,8 +89,8 @@ func (h *Hub) recordAccess(event AuditEvent, r Revocation, err error) {
 	}
 }
 
-// forbid ends the connection of somebody whose access has ended. Nothing that
-// waits is written any more but the close frame.
+// forbid ends the connection of a principal whose access has ended. It writes
+// only the close frame.
 func (c *conn) forbid() {
 	c.close(CloseForbidden)
 	o := &c.out
@@ -99,7 +100,7 @@ func (c *conn) forbid() {
 	o.dropAll()
 }
 
-// revokePatient ends what c has of a patient.
+// revokePatient ends c's access to a patient.
 func (c *conn) revokePatient(patient string) {
 	c.mu.Lock()
 	again := c.out.purge(patient)

@@ -12,7 +12,7 @@ import (
 	"unsafe"
 )
 
-// maxDepth is how deep objects and arrays may nest in what strangers send.
+// maxDepth bounds the nesting of objects and arrays in input.
 const maxDepth = 16
 
 // A scanner reads one JSON text from front to back. It is strict: no duplicate
@@ -195,7 +195,7 @@ func (s *scanner) name() []byte {
 	s.space()
 	start := s.i
 	borrow := s.borrow
-	s.borrow = true // what is kept of a name is looked up in b itself
+	s.borrow = true // kept names point into b
 	v := s.str()
 	s.borrow = borrow
 	if raw := s.i - start - 2; raw == len(v) && s.err == nil {

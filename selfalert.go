@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A complaint is a technical alert in the system's own log about an alert that
-// reaches or moves nobody, or that there is no room for, or about what cannot be
-// read. Its key is made of its rule and of what it is about, and tells no names.
+// complaints raises technical alerts in the log of the system: about alerts
+// that reach or move nobody, or that have no room, and about unreadable
+// entries. Their keys consist of rule and subject, and contain no names.
 type complaints struct {
 	*background
 	raise        func(context.Context, Raise) error

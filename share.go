@@ -11,15 +11,15 @@ import (
 // maxShared bounds what the nodes on one Store share under one name.
 const maxShared = 64 << 10
 
-// Share changes a value that the Hubs on one Store have in common under a name,
-// which is an ID: so that they can agree, for example, which of them does a
-// piece of the host's work. next is given the value as it is, nil if there is
-// none yet, and returns the one to put in its place, as JSON of at most 65,536
-// bytes, or nil to leave it. If another Hub was faster, next is called again.
-// Share returns the value as it is then, and ErrBusy after twenty lost races.
+// Share changes a value that the Hubs on one Store share under a name, which is
+// an ID. With it they can agree, for example, which of them does a piece of the
+// host's work. next gets the present value, nil if there is none. It returns
+// the new value, as JSON of at most 65,536 bytes, or nil to leave it. If
+// another Hub was faster, Share calls next again. Share returns the resulting
+// value, and ErrBusy after twenty lost races.
 //
-// The value lies in the log @system of the Store, one entry for each change,
-// which nobody is shown; the newest one is never pruned.
+// The value is in the log @system of the Store, one entry for each change. No
+// client sees it. The newest entry is never pruned.
 func (h *Hub) Share(ctx context.Context, name string, next func(old []byte) []byte) ([]byte, error) {
 	if !validID(name) {
 		return nil, invalid("name", "must be an ID")
@@ -46,6 +46,6 @@ func (h *Hub) Share(ctx context.Context, name string, next func(old []byte) []by
 	return nil, ErrBusy
 }
 
-// Now is the time by which the Hub stamps what it takes in, to the
-// millisecond: the Store's where that has a [Clock], else this machine's.
+// Now returns the Hub's time, to the millisecond: the Store's if that is a
+// [Clock], else this machine's.
 func (h *Hub) Now() time.Time { return h.now() }

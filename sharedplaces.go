@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// sharedPlaces shares what only so many may do at once among many who want to: nobody
-// takes more than a part, however often they ask. What is kept of somebody goes
-// when they have no place and wait for none.
+// sharedPlaces divides a limited number of places among many users. No user
+// gets more than a part, however often they ask. A user's state is dropped when
+// they have no place and wait for none.
 type sharedPlaces[K comparable] struct {
 	each    int           // for one of them
 	all     chan struct{} // for all together; nil: as many as want to

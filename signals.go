@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	waveMemory   = 10 * time.Second // of each signal, for who joins, and before an alert
+	waveMemory   = 10 * time.Second // of each signal, for new watchers and for strips
 	waveForget   = time.Minute      // a signal that has not been heard for so long is over
 	waveBytes    = 128 << 10        // of one signal in memory
 	waveShortest = 100              // ms that a chunk counts at least, lest many small ones cost too much
@@ -18,9 +18,9 @@ const (
 	waveBurst    = 20000            // ms of a signal that may come at once, as after a line was cut
 )
 
-// signals owns what is live: of each patient the signals that come in, their last
-// ten seconds, and who watches them. Its lock is taken under a conn's, and before
-// an outbox's. It calls no host code and waits for nobody.
+// signals owns the live signals of each patient: their last ten seconds and
+// their watchers. Its lock is taken under a conn's lock, and before an
+// outbox's. It calls no host code and does not block.
 type signals struct {
 	most  int // signals of one patient
 	now   func() time.Time
@@ -46,7 +46,7 @@ type bedside struct {
 // A liveWave is one signal that comes in.
 type liveWave struct {
 	head      Wave         // of the newest chunk, without samples
-	from      string       // who sends it: the connection
+	from      string       // the sending connection
 	recent    []*waveChunk // the last ten seconds
 	bytes     int
 	length    time.Duration
@@ -163,7 +163,8 @@ func (s *liveWave) listen(w *watch) *waveQueue {
 	return q
 }
 
-// join has w's client get the signals that it wants, beginning with what is in memory.
+// join adds w's client to the signals that it wants, beginning with the seconds
+// in memory.
 func (x *signals) join(w *watch) {
 	if len(w.waves) == 0 {
 		return
@@ -233,7 +234,7 @@ func (x *signals) sweep() {
 	}
 }
 
-// forget drops all that is in memory of a patient. Who watches goes on watching.
+// forget drops a patient's signals from memory. Watchers stay.
 func (x *signals) forget(patient string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -72,7 +72,7 @@ type deadline struct {
 	test     bool
 	wait     time.Duration
 	promised bool      // by Vital.Every; else the device has kept a pace
-	sender   string    // who sends for it
+	sender   string    // its sender
 	since    time.Time // when it was first expected at this patient
 	grouped  bool      // it is silent, and the alert about several devices says so
 }
@@ -228,9 +228,10 @@ func vitalsOf(latest []Entry, d deadline) (vitals []*Vital) {
 	return vitals
 }
 
-// lastHeard says when a device was last heard, and how long it may be silent
-// after that, by the shortest Every that it kept until then: what it no longer
-// measures, or less often, promises nothing. 0: nothing was promised.
+// lastHeard returns when a device was last heard, and how long it may be silent
+// after that, by the shortest Every that it kept until then. Vitals that it no
+// longer measures, or less often, promise nothing. A wait of 0 means that
+// nothing was promised.
 func lastHeard(vitals []*Vital) (heard time.Time, wait time.Duration) {
 	for _, v := range vitals {
 		if v.Received.After(heard) {

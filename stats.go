@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Stats is a snapshot of what a Hub has done since it was made, and of what it
-// holds now.
+// Stats is a snapshot of a Hub: counts since it was made, and its present
+// state.
 type Stats struct {
 	Handshakes HandshakeCounts // since the Hub was made
 	Limits     LimitCounts     // likewise
@@ -29,8 +29,8 @@ type Stats struct {
 	AuditWaiting int    // records that wait for the Auditor now
 	AuditFailed  uint64 // calls of the Auditor that failed
 	AuditLost    uint64 // records that found no room, or were not taken before the Hub ended
-	// AuditRejected counts records that were given up because the Auditor has
-	// refused them again and again, and taken others.
+	// AuditRejected counts records that were given up, because the Auditor
+	// refused them repeatedly while it took others.
 	AuditRejected uint64
 
 	AlertsOpen    int
@@ -42,11 +42,11 @@ type Stats struct {
 	PagesMoot       uint64 // pages that were not sent, because nobody needed to be told any more when it was their turn
 	PolicyFailed    uint64 // calls of the Policy that failed
 	BadAddressees   uint64 // addressees that a Policy named in an unknown form
-	Unresolved      uint64 // vitals and alerts of which Resolve and ResolveAlert could not say whose they are
-	PagersHanging   int    // recipients for whom the Pager does not come back
+	Unresolved      uint64 // vitals and alerts for which Resolve and ResolveAlert named no patient
+	PagersHanging   int    // recipients for whom a call of the Pager hangs
 	AlertsUnheard   int    // open alerts whose present level has reached nobody, or that nobody is to be told of
-	// NobodyToTell says that alerts reach nobody: there is no Pager, and nobody is
-	// connected to this Hub who may answer.
+	// NobodyToTell reports that alerts reach nobody: there is no Pager, and no
+	// principal who may answer is connected to this Hub.
 	NobodyToTell bool
 
 	StoreState string    // ok, slow or failing
@@ -54,8 +54,8 @@ type Stats struct {
 
 	// The size of a Store that is a Sizer, looked at each minute.
 	StoreBytes  int64         // bytes that hold what was written
-	StoreGrowth int64         // bytes a day, by the last day or what there is of it
-	StoreFullIn time.Duration // until vitals find no room, if it goes on growing so; 0: it does not grow, or nobody knows
+	StoreGrowth int64         // bytes a day, measured over the last day or less
+	StoreFullIn time.Duration // until vitals find no room, at this growth; 0: no growth, or unknown
 
 	// Delay is how long events took from being received to being written to a
 	// client, of the oldest event of each write.
@@ -148,9 +148,9 @@ func (h *Hub) Stats() Stats {
 	return s
 }
 
-// Ready returns nil while the Hub takes events in and its Store answers; it
-// says no more than that: ErrClosed or ErrUnavailable. A Store that has no room
-// for vitals, but takes alerts, is one that answers.
+// Ready returns nil while the Hub accepts events and its Store answers, else
+// ErrClosed or ErrUnavailable. A Store that has no room for vitals but takes
+// alerts counts as answering.
 func (h *Hub) Ready() error {
 	if h.registry.isClosing() {
 		return ErrClosed

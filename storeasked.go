@@ -7,10 +7,10 @@ import (
 
 const askedAtOnce = 64 // reads for clients under way at once
 
-// askedReads read from the Store what clients and the host ask for: what a client
-// has missed, pages of history. Only so many go on at once, for appends, pages and
-// what the Hub itself reads need the Store too; what is urgent goes before what is
-// not. How long they take says nothing of the Store's health.
+// askedReads are the reads that clients and the host ask for: missed events,
+// pages of history. Their number at one time is limited, because appends, pages
+// and the Hub's own reads need the Store too. Urgent reads go first. Their
+// duration does not count for the Store's health.
 type askedReads struct {
 	store  Store
 	now    func() time.Time

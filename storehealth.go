@@ -75,8 +75,9 @@ func plain(err error) error {
 	return errStore
 }
 
-// sound takes the Data off entries that a Store has damaged: it would spoil the
-// frames it is put into. They are hidden then, and errStored to who reads them.
+// sound removes the Data of entries that a Store has damaged, because it would
+// spoil the frames that contain it. Such entries are hidden; readers get
+// errStored.
 func sound(entries []Entry) []Entry {
 	for i := range entries {
 		if !entries[i].readable() {

@@ -11,12 +11,12 @@ import (
 	"github.com/carewire/carewire/internal/wsconn"
 )
 
-// A stream is the reply to a POST that asks for events: what a WebSocket
-// connection would have carried, as server-sent events. Only the goroutine
-// that serves the request writes: nobody may once that has returned.
+// A stream is the reply to a POST that asks for events: the events of a
+// WebSocket connection, as server-sent events. Only the goroutine that serves
+// the request writes, and none after that has returned.
 type stream struct {
-	events  chan []byte   // what is to be written
-	written chan error    // what became of it
+	events  chan []byte   // the next output
+	written chan error    // its result
 	over    chan struct{} // closed: no more is to be written
 	once    sync.Once     // closes over
 	gone    chan struct{} // closed: no more is written
@@ -92,7 +92,7 @@ func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, g *g
 	joined := c.start(s, g)
 	defer c.end()
 	defer close(s.gone)
-	defer func() { rc.SetWriteDeadline(time.Now().Add(wsconn.WriteWithin)) }() // for what the server writes last
+	defer func() { rc.SetWriteDeadline(time.Now().Add(wsconn.WriteWithin)) }() // for the server's last write
 	if joined {
 		h.start(func() {
 			c.greet()

@@ -19,25 +19,24 @@ const (
 	stripsDone = 64               // alerts of a patient that are known
 )
 
-// NoStrips in Options.Strips keeps none.
+// NoStrips as Options.Strips keeps no strips.
 const NoStrips Priority = "none"
 
-// Strip is what the waves of a patient were when an alert was raised: the ten
-// seconds before and after, as far as they came. It is one entry of the patient's
-// log, of KindStrip, for those who may see the alert, and is read with History:
-// by Kinds and by Key, the alert's.
+// Strip holds the waves of a patient around the raise of an alert: the ten
+// seconds before and after, as far as they came. It is one entry of the
+// patient's log, of KindStrip, for the principals that may see the alert. Read
+// it with History, by Kinds and by Key, the alert's.
 //
-// A Strip shows nothing of itself under fmt's verbs and in slog: only its JSON
-// holds the data.
+// fmt and slog show no content of a Strip. Only its JSON holds the data.
 type Strip struct {
 	Patient string
 	Key     string    // the alert's
 	AlertID string    // which occurrence
 	Test    bool      // of a test alert: the signals are those of tests
 	Raised  time.Time // when the Hub took the alert in
-	// Waves are the signals, piece by piece in the order of time: chunks that follow
-	// one another are one Wave, with the number of the first and no Patient. Between two
-	// pieces of a signal there is a gap.
+	// Waves are the signals, piece by piece in the order of time. Contiguous
+	// chunks are one Wave, with the number of the first and no Patient. Between
+	// two pieces of a signal there is a gap.
 	Waves   []Wave
 	Dropped bool // there was not room for all signals
 }
@@ -110,7 +109,7 @@ func (x *signals) finish(s *stripping) {
 	}
 }
 
-// close takes no more waves, and keeps what strips in the making have.
+// close ends the strips in the making and keeps what they have.
 func (x *signals) close() {
 	x.mu.Lock()
 	x.closed = true

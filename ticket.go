@@ -68,7 +68,7 @@ func (s *tickets) give(ctx context.Context, p *Principal, origin string) (text s
 	return text, t.Until, s.store(ctx, text, &t)
 }
 
-// use returns whom a ticket lets in. Whatever is wrong, it is used then.
+// use returns the principal of a ticket. The ticket is used up, also on errors.
 func (s *tickets) use(ctx context.Context, text, origin string) (Principal, error) {
 	var t ticket
 	var err error

@@ -11,10 +11,10 @@ import (
 // then whoever can write is given the chance.
 const overdueAfter = 5 * time.Second
 
-// unrecorded holds how far alerts have come while the Store fails: they go through
-// their steps as they would, and nothing of that is recorded. When the Store
-// takes entries again it begins where it was: what was paged meanwhile comes once
-// more, with the Keys that it had, for a page that comes twice is better than none.
+// unrecorded holds the progress of alerts while the Store fails. They go
+// through their steps as usual, without records. When the Store accepts entries
+// again, escalation resumes from the last record. Pages of the meantime then
+// come once more, under the same Keys: a repeated page is better than none.
 type unrecorded struct {
 	blind  atomic.Bool // the Store did not say what is due when it was last asked
 	mu     sync.Mutex

@@ -110,7 +110,7 @@ func (h *Hub) visitAll() {
 		}
 		if wall := time.Now().Round(0); wall.Sub(beat) > stall { // the process, or the machine, stood still
 			h.clock.woke()
-			for _, c := range h.registry.list() { // what they sent meanwhile is still to be read
+			for _, c := range h.registry.list() { // their input of the meantime is still unread
 				c.alive.Store(h.ticks())
 			}
 		}

@@ -6,14 +6,13 @@ import (
 )
 
 // Vital is one measurement of one patient. Exactly one of Value (with Unit),
-// Coded, Components and Absent is set: what was not measured is absent for a
+// Coded, Components and Absent is set. A missing measurement is Absent for a
 // reason, and never 0.
 //
-// A Vital shows nothing of itself under fmt's verbs and in slog: only its JSON
-// holds the data.
+// fmt and slog show no content of a Vital. Only its JSON holds the data.
 type Vital struct {
-	Patient string // whose; required
-	Code    string // what was measured; required
+	Patient string // required
+	Code    string // the measured quantity; required
 	System  string // the code's system; "" is LOINC, and required for codes that carewire does not name; the Hub makes "http://loinc.org" and the like LOINC, MDC and SNOMED
 
 	Value      Decimal       // a number
@@ -22,7 +21,7 @@ type Vital struct {
 	Coded      *Coding       // a value that is a code
 	Components []Component   // parts, as of a blood pressure
 	Absent     AbsentReason  // why there is no value
-	Quality    []Quality     // what is known against or for it
+	Quality    []Quality     // flags of its quality
 	Status     VitalStatus   // "" is final
 	Replaces   string        // the ID of the Vital that this one corrects or withdraws; the same sender's, of the same patient, and there
 	ID         string        // vital_id: the sender's own ID of this measurement; by it a retry is recognised
@@ -47,7 +46,7 @@ type Component struct {
 // Coding is a value that is a code of a code system.
 type Coding struct{ System, Code string }
 
-// Comparator says how a Value stands to the true one; "" means equal.
+// Comparator relates a Value to the true one; "" means equal.
 type Comparator string
 
 // The comparators: off the bottom or top of the instrument's scale.
@@ -56,7 +55,7 @@ const (
 	ComparatorAbove Comparator = ">"
 )
 
-// AbsentReason says why there is no value.
+// AbsentReason is the reason for a missing value.
 type AbsentReason string
 
 // The reasons, after FHIR's dataAbsentReason.
@@ -90,7 +89,7 @@ const (
 	QualityRounded      Quality = "rounded" // it came with more than 15 digits
 )
 
-// VitalStatus says what a Vital is to the record.
+// VitalStatus is the status of a Vital in the record.
 type VitalStatus string
 
 // The statuses. A corrected or withdrawn Vital names what it Replaces.
@@ -159,7 +158,8 @@ func (v *Vital) checkMembers() error {
 	return nil
 }
 
-// judgeValue validates the value, in whatever form it is, and says whether it is unlikely.
+// judgeValue validates the value in any of its forms, and reports whether it is
+// unlikely.
 func (v *Vital) judgeValue(age AgeClass) (unlikely bool, err error) {
 	forms := 0
 	for _, set := range []bool{v.Value != "", v.Coded != nil, len(v.Components) > 0, v.Absent != ""} {
@@ -294,7 +294,7 @@ func (v *Vital) accept(now time.Time, age AgeClass) (at time.Time, err error) {
 	return v.Time, nil
 }
 
-// round takes the digits beyond the 15th from v, and reports whether there were any.
+// round removes the digits of v beyond the 15th and reports whether there were any.
 func (v *Vital) round() (changed bool) {
 	if d := v.Value.rounded(); d != v.Value {
 		v.Value, changed = d, true
@@ -308,8 +308,8 @@ func (v *Vital) round() (changed bool) {
 	return changed
 }
 
-// key names what v is the newest state of: system, code, device and site, of
-// which only the last can contain a space.
+// key returns the key of v: system, code, device and site. Only the last can
+// contain a space.
 func (v *Vital) key() string {
 	prefix, system := "v/", shortSystem(v.System)
 	if v.Test {

@@ -9,12 +9,13 @@ import (
 )
 
 const (
-	askAgain      = 5 * time.Second // for what could not be decided
+	askAgain      = 5 * time.Second // for undecided patients
 	refusalsShown = 500             // of patients of groups; further ones are counted
 	grantsShown   = 40 << 10        // bytes of patients in a reply; further ones of groups are told one by one
 )
 
-// An opening is one watch request on its way: who is wanted, who may be watched.
+// An opening is a watch request in progress, with the wanted and the allowed
+// patients.
 type opening struct {
 	conn     *conn
 	o        WatchOptions
@@ -270,7 +271,7 @@ func (c *conn) attach(w *watched, until time.Time) {
 	c.setUntil(w, until)
 	w.lane.submit(job{attach: w.watch})
 	if len(w.waves) > 0 && c.net != nil {
-		c.net.Slow() // what is in the kernel's hands already cannot let an alert pass
+		c.net.Slow() // an alert cannot overtake bytes that the kernel has
 	}
 	c.hub.signals.join(w.watch)
 }

@@ -11,28 +11,27 @@ import (
 	"time"
 )
 
-// Wave is a chunk of a live signal of one patient, such as a quarter of a second
-// of an electrocardiogram. Waves are live only: they are not in the log, and who
-// is too slow for them misses some, and sees it by Number.
+// Wave is a chunk of a live signal of one patient, such as a quarter of a
+// second of an electrocardiogram. Waves are live only and not in the log. A
+// client that is too slow misses chunks, which Number shows.
 //
-// A signal is what has the same Patient, System, Code, Device, Site and Test. Its
-// samples are whole numbers; what they mean in Unit, Value says.
+// Patient, System, Code, Device, Site and Test identify a signal. Its samples
+// are whole numbers; Value converts them to Unit.
 //
-// A Wave shows nothing of itself under fmt's verbs and in slog: only its JSON
-// holds the data.
+// fmt and slog show no content of a Wave. Only its JSON holds the data.
 type Wave struct {
-	Patient string // whose; required
-	Code    string // what the signal is, such as "131330", lead II of an electrocardiogram; required
+	Patient string // required
+	Code    string // the signal, such as "131330", lead II of an electrocardiogram; required
 	System  string // the code's system, as with a Vital, such as MDC; required
 	Device  string // the ID of the device
 	Site    string // where on the body
 
-	Unit   string  // the UCUM code of what Value returns; required. "1" where there is none
-	Factor Decimal // how much one step of a sample is in Unit; "" is 1
-	Origin Decimal // what the sample 0 is in Unit; "" is 0
+	Unit   string  // the UCUM code of Value's result; required. "1" if there is none
+	Factor Decimal // one step of a sample, in Unit; "" is 1
+	Origin Decimal // the sample 0, in Unit; "" is 0
 	Rate   float64 // samples a second, at most 2,000; required
 
-	Number   uint64    // counts the chunks of this signal as they are sent: 1, 2, 3 … One that is left out shows that a chunk was lost
+	Number   uint64    // counts the chunks of this signal as they are sent: 1, 2, 3 … A missing number shows a lost chunk
 	Time     time.Time // of the first sample, by the device's clock; required
 	Received time.Time // when the Hub took it in; set by the Hub
 	Samples  []int32   // 1 to 4,000, of two seconds at most; 0.25 s are usual
@@ -48,7 +47,7 @@ const (
 	waveJitter      = 100 * time.Millisecond
 )
 
-// Value returns what a sample means, in Unit.
+// Value converts a sample to Unit.
 func (w *Wave) Value(sample int32) float64 {
 	factor := 1.0
 	if w.Factor != "" {
@@ -68,9 +67,9 @@ func (w *Wave) Duration() time.Duration {
 // End returns when the chunk's last sample ends, by the device's clock.
 func (w *Wave) End() time.Time { return w.Time.Add(w.Duration()) }
 
-// Follows reports whether w begins where prev, of the same signal, ends: its number
-// is the next, its time fits to within 100 ms, and its samples mean the same. Where
-// it is false there is a gap, which must not be drawn over.
+// Follows reports whether w begins where prev, of the same signal, ends: its
+// number is the next, its time fits to within 100 ms, and its samples have the
+// same scale. If it is false there is a gap; do not draw over it.
 func (w *Wave) Follows(prev *Wave) bool {
 	off := w.Time.Sub(prev.End())
 	return w.Number == prev.Number+1 && off < waveJitter && off > -waveJitter &&
@@ -110,7 +109,7 @@ func (w *Wave) Validate() error {
 	return nil
 }
 
-// signal names what w is a chunk of, among its patient's signals.
+// signal identifies the signal of w among its patient's signals.
 func (w *Wave) signal() string {
 	prefix := "w/"
 	if w.Test {

@@ -104,8 +104,8 @@ func (o *outbox) gathered() {
 	}
 }
 
-// takeWaves appends chunks to b, signal by signal, until it has the size of a small
-// write: what is more urgent waits behind no more than that. Under o.mu.
+// takeWaves appends chunks to b, signal by signal, up to the size of a small
+// write, so that more urgent frames do not wait behind more. Under o.mu.
 func (o *outbox) takeWaves(b []byte) (_ []byte, n int) {
 	for len(o.waves) > 0 && len(b) < slowWrite {
 		q := o.waves[0]

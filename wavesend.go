@@ -8,7 +8,7 @@ import (
 const (
 	chunksMost    = 64   // chunks in one request
 	signalsWanted = 64   // codes of signals in one watch
-	wavesAhead    = 256  // chunks that a client may send ahead of what is acknowledged
+	wavesAhead    = 256  // chunks that a client may send before they are acknowledged
 	wavesEvery    = 32   // chunks after which they are acknowledged
 	waveRights    = 1000 // decisions that a connection keeps
 )
@@ -20,7 +20,7 @@ type waveSender struct {
 	told   uint64 // of these, those that were acknowledged
 }
 
-// A waveTarget is for whom a client sends waves, as it says itself.
+// A waveTarget is the patient and device that a client names for its waves.
 type waveTarget struct {
 	patient, device string
 	test            bool
@@ -35,12 +35,12 @@ type waveRight struct {
 	askAt      int64 // in ticks
 }
 
-// PublishWaves takes chunks of waves in and hands them to who watches them. It
-// waits for nobody. Several chunks of one signal must come in the order of their
-// time. The error is the first chunk's that is refused, a *ValidationError or one
-// that matches ErrBusy (more than the signal's pace), ErrClosed, or a *RequestError
-// with CodeLimit (more than Options.MaxSignals of one patient); the others are
-// taken. waves is not kept.
+// PublishWaves hands chunks of waves to their watchers. It does not block.
+// Chunks of one signal must come in the order of their time. The error is that
+// of the first refused chunk: a *ValidationError, an error that matches ErrBusy
+// (more than the signal's pace) or ErrClosed, or a *RequestError with CodeLimit
+// (more than Options.MaxSignals of one patient). The other chunks are accepted.
+// PublishWaves does not keep waves.
 func (h *Hub) PublishWaves(waves ...Wave) error {
 	var first error
 	for _, w := range waves {
@@ -51,7 +51,7 @@ func (h *Hub) PublishWaves(waves ...Wave) error {
 	return first
 }
 
-// takeWaves takes in what c's client sends, and says now and then how much it was.
+// takeWaves takes the chunks of c's client, and acknowledges them now and then.
 func (c *conn) takeWaves(ctx context.Context, waves []Wave) {
 	s := &c.waves
 	var refused []waveRefusal
@@ -96,7 +96,8 @@ func (c *conn) mayWave(ctx context.Context, w *Wave) error {
 	return r.err
 }
 
-// askWave asks the host for whom w is, and whether it may be sent.
+// askWave asks the host for the patient of w, and whether c's client may send
+// it.
 func (c *conn) askWave(ctx context.Context, w *Wave) waveRight {
 	h := c.hub
 	again := func(d time.Duration) int64 { return later(h.ticks(), d) }
@@ -124,13 +125,13 @@ func (c *conn) askWave(ctx context.Context, w *Wave) waveRight {
 	return r
 }
 
-// wavesTaken says what became of the waves that a client has sent.
+// wavesTaken is the acknowledgement of a client's waves.
 type wavesTaken struct {
 	count   uint64 // chunks that were looked at on this connection
 	refused []waveRefusal
 }
 
-// A waveRefusal says why a chunk was not taken.
+// A waveRefusal is the reason for refusing a chunk.
 type waveRefusal struct {
 	Patient, Code, Device string
 	Number                uint64

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Welcome is what a server says of itself and of the connection.
+// Welcome describes the server and the connection.
 type Welcome struct {
 	Session   string
 	Principal Person
@@ -13,11 +13,11 @@ type Welcome struct {
 	Time      time.Time
 	Heartbeat time.Duration
 	Durable   bool     // whether what is confirmed survives a crash
-	Features  []string // what this server takes beyond carewire.v1's base
+	Features  []string // features beyond the base of carewire.v1
 	Limits    Limits
 }
 
-// Limits are the bounds that a server keeps.
+// Limits are the limits of a server.
 type Limits struct {
 	Frame    int // bytes of a request
 	Vitals   int // in one publish

@@ -70,9 +70,9 @@ func runAll(list []*outbox) {
 	scratches.Put(s)
 }
 
-// runNow is run, for as long as nothing makes it wait. Then it reports false,
-// and s is not the caller's any more. Who is sent more than a few writes gets a
-// goroutine of its own, too.
+// runNow is run, as long as it need not wait. Then it reports false, and s no
+// longer belongs to the caller. A client that gets more than a few writes gets
+// its own goroutine as well.
 func (o *outbox) runNow(s *scratch) bool {
 	for range inARow {
 		b, oldest, seal, ok := o.take(s.buf[:0])
