@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -46,6 +47,7 @@ func raise(prev *Alert, in Raise, by string, now time.Time) Alert {
 		a.Onset = onset(in.Onset, now)
 	}
 	a.assert(&in, by, now)
+	a.About = cmp.Or(in.about, a.About)
 	a.fillDefaults()
 	a.changed(now)
 	if back { // responsibility begins anew, escalation continues

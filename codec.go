@@ -109,6 +109,8 @@ func (a *Alert) decodeState(s *scanner, name []byte) bool {
 		a.AnswerCount = int(s.uint())
 	case "escalation":
 		a.Escalation.decode(s)
+	case "about":
+		a.About = decodeAbout(s)
 	case "closed":
 		a.Closed = new(Closing)
 		s.object(func(name []byte) bool {
@@ -313,6 +315,7 @@ func (a *Alert) encode(e *encoder) {
 		e.b = append(e.b, "false"...)
 	}
 	e.bool("unpausable", a.Unpausable)
+	a.About.encodeAbout(e)
 	extra := a.extra
 	if e.b[len(e.b)-1] == '{' && len(extra) > 0 {
 		extra = extra[1:]

@@ -15,8 +15,10 @@ func (e *encoder) failure(err error) {
 	e.str("field", f.Field)
 	e.str("reason", f.Reason)
 	if f.Alert != nil {
+		shown := *f.Alert
+		shown.About = AlertRef{}
 		e.name("alert")
-		f.Alert.encode(e)
+		shown.encode(e)
 	}
 }
 

@@ -43,7 +43,11 @@ func newFrameOf(e *Entry, quiet bool, at int64) *frame {
 
 func eventFrame(e *Entry) []byte {
 	w := newFrame(len(e.Data) + 128)
-	w.entry(e)
+	shown := *e
+	if e.Patient == SystemPatient {
+		shown.Data = withoutAbout(e.Data)
+	}
+	w.entry(&shown)
 	return textFrame(w.b)
 }
 
@@ -150,7 +154,7 @@ func patientFrame(typ EventType, patient string) []byte {
 	return textFrame(e.b)
 }
 
-func inboxFrame(items []*openItem, done bool) []byte {
+func inboxFrame(items []Entry, done bool) []byte {
 	e := newFrame(256)
 	e.b = append(e.b, `{"type":"inbox","items":[`...)
 	for i := range items {

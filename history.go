@@ -33,6 +33,7 @@ func (c *conn) history(ctx context.Context, q *HistoryQuery) (func(*encoder), er
 	if err != nil {
 		return nil, err
 	}
+	list = c.hub.shownTo(ctx, c.principal(), list)
 	return func(e *encoder) {
 		e.name("events")
 		e.b = append(e.b, '[')

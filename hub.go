@@ -112,7 +112,7 @@ func (h *Hub) connect() {
 	h.clinicians = newClinicians(h.opt.Person, h.calls.person)
 	h.pauses = newPauses(h.logs, h.alerts, h.open)
 	h.receipts = newReceipts(h.logs, h.alerts, h.open)
-	h.complaints = &complaints{background: h.background, raise: raise, endCondition: h.alerts.endCondition, open: h.open, many: h.opt.MaxAlerts, log: h.log, ticks: h.ticks}
+	h.complaints = &complaints{background: h.background, raise: raise, endCondition: h.alerts.endCondition, open: h.open, most: h.opt.alertsMost, log: h.log, ticks: h.ticks}
 	h.silences = &silences{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, clock: h.clock, complaints: h.complaints, raise: raise,
 		priority: h.opt.SilencePriority, priorityCalls: h.calls.silence, promisedOnly: h.opt.PromisedOnly, armed: make(map[openKey]armed), verdicts: make(map[sourceKey]*outage), raising: make(map[string]int)}
 	h.access = &accessControl{authorizer: h.opt.Authorizer, call: h.calls.authorize, now: h.now, groups: newGroups(h.opt.Directory, h.calls.directory),
@@ -216,7 +216,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		if (prev == nil || !prev.Open()) && giveBack == nil {
 			var ok bool
-			if giveBack, ok = h.open.claimAlert(fromKey{in.Patient, sender, in.Priority}, h.opt.alertsMost(sender, in.Priority)); !ok {
+			if giveBack, ok = h.open.claimAlert(fromKey{in.Patient, sender, in.Priority}, &h.opt); !ok {
 				return Alert{}, errLimit
 			}
 		}
@@ -234,7 +234,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 		giveBack()
 	}
 	if errors.Is(err, errLimit) {
-		err = h.crowded(ctx, in.Patient, in.Priority)
+		err = h.crowded(ctx, sender, &in)
 	}
 	if sender == host {
 		h.audit.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)

@@ -160,7 +160,11 @@ func (f *inboxFeed) step() bool {
 	shown = append(shown, old...)
 	slices.SortFunc(shown, byUrgency)
 	if len(shown) > 0 || done {
-		if !c.tell(generation, inboxFrame(shown, done)) {
+		entries := make([]Entry, len(shown))
+		for i := range shown {
+			entries[i] = shown[i].Entry
+		}
+		if !c.tell(generation, inboxFrame(c.hub.shownTo(c.hub.ctx, c.principal(), entries), done)) {
 			f.bring(append(news, old...)...)
 			return true
 		}

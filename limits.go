@@ -236,37 +236,40 @@ func refusedOf(results []PublishResult) (n int) {
 	return n
 }
 
-// The room for open alerts of one source, in units of Options.MaxAlerts.
+// The room for open alerts of one source, in units of Options.MaxAlerts and MaxSourceAlerts.
 const (
 	highRoom = 5  // for high ones: far beyond what a monitor does
 	hostRoom = 10 // for the host's own
 )
 
-// alertsMost is how many alerts of one priority a source may have open of one patient.
-func (o *Options) alertsMost(by string, p Priority) int {
+// alertsMost is how many alerts may be open that are counted together.
+func (o *Options) alertsMost(k fromKey) int {
 	most := min(o.MaxAlerts, 1<<24) // more is no bound
-	if p == PriorityHigh {
+	if k.patient == "" {
+		most = min(o.MaxSourceAlerts, 1<<24)
+	}
+	if k.priority == PriorityHigh {
 		most *= highRoom
 	}
-	if by == host {
+	if k.by == host {
 		most *= hostRoom
 	}
 	return most
 }
 
-// crowded refuses one open alert too many of a patient, and says so where it is
+// crowded refuses one open alert too many of a source, and says so where it is
 // heard: an alert that is refused must not be lost in silence. A high one may be
 // tried again.
-func (h *Hub) crowded(ctx context.Context, patient string, p Priority) error {
+func (h *Hub) crowded(ctx context.Context, by string, in *Raise) error {
 	h.stats.limits.alerts.Add(1)
-	if patient == SystemPatient {
+	if in.Patient == SystemPatient {
 		h.log.Error("carewire: there are too many open alerts in the log of the system")
 	}
-	err := h.complaints.complainOnce(ctx, AlertRef{Patient: patient}, "too-many-alerts", "A patient has too many open alerts from one source: another one was refused.")
+	err := h.complaints.crowded(ctx, by, AlertRef{Patient: in.Patient, Key: in.Key, Test: in.Test})
 	if err != nil {
 		return err // it may be tried again
 	}
-	if p == PriorityHigh {
+	if in.Priority == PriorityHigh {
 		return &RequestError{Code: CodeLimit, Retry: RetryLater, RetryAfter: busyAtLeast}
 	}
 	return errLimit

@@ -58,6 +58,11 @@ type Alert struct {
 	Escalation     Escalation
 	Closed         *Closing // set if a person closed it
 
+	// About is the alert that a complaint in the log of the system is about, the
+	// most urgent if there are several; the zero AlertRef: of no alert, or it is not
+	// shown. Clients see it in inboxes and history, if they may watch its patient.
+	About AlertRef
+
 	extra []byte // members of a newer version, kept
 }
 

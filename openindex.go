@@ -1,7 +1,6 @@
 package carewire
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -25,7 +24,7 @@ type openIndex struct {
 	open    map[string]map[string]*openItem // by patient and key
 	ids     map[string]openKey              // open alerts by their IDs
 	alerts  map[string]int                  // how many are open, by patient
-	from    map[fromKey]int                 // the same, by patient, leading source and priority
+	from    map[fromKey]int                 // the same, by patient (and of all), leading source and priority
 	trouble map[troubleKey]int              // how many open alerts cannot be told as they should be
 	notices map[correspondence]int          // likewise, from somebody to somebody
 	to      map[string]*addressee
@@ -59,17 +58,9 @@ type addressee struct {
 	patients map[string]map[string]*openItem // its open entries, by patient and key
 }
 
-// A correspondence is a pair of a notice's sender and addressee.
-type correspondence struct{ from, to string }
-
 type troubleKey struct {
 	rule string
 	test bool
-}
-
-type fromKey struct {
-	patient, by string
-	priority    Priority
 }
 
 type tombstone struct {
@@ -251,6 +242,7 @@ func (x *openIndex) tally(o *openItem, n int) {
 		return
 	}
 	count(x.from, fromKey{o.Patient, o.alert.Source.By, o.alert.Priority}, n)
+	count(x.from, fromKey{"", o.alert.Source.By, o.alert.Priority}, n)
 	if n > 0 {
 		x.ids[o.alert.ID] = openKey{o.Patient, o.Key}
 	} else {
@@ -349,63 +341,11 @@ func (x *openIndex) withPrefix(patient, prefix string) (n int) {
 	return n
 }
 
-// claimAlert takes a place among the at most so many open alerts of a patient from
-// one source, of one priority, for one that is to be raised. It is given back when
-// that has been noted, or has failed.
-func (x *openIndex) claimAlert(from fromKey, most int) (giveBack func(), ok bool) {
-	return claimPlace(x, x.from, []fromKey{from}, most)
-}
-
-// claimNotice is claimAlert for a notice from somebody to each of its addressees.
-func (x *openIndex) claimNotice(from string, to []string, most int) (giveBack func(), ok bool) {
-	var keys []correspondence
-	for _, t := range to {
-		keys = append(keys, correspondence{from, t})
-	}
-	return claimPlace(x, x.notices, keys, most)
-}
-
-func claimPlace[K comparable](x *openIndex, counts map[K]int, keys []K, most int) (giveBack func(), ok bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, k := range keys {
-		if counts[k] >= most {
-			return nil, false
-		}
-	}
-	add := func(n int) {
-		for _, k := range keys {
-			count(counts, k, n)
-		}
-	}
-	add(1)
-	return func() {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		add(-1)
-	}, true
-}
-
 // get returns what is open under a key; nil if nothing is.
 func (x *openIndex) get(k openKey) *openItem {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.open[k.patient][k.key]
-}
-
-// noteReading notes that an addressee of a notice has read it.
-func (x *openIndex) noteReading(k openKey, to string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	item := x.open[k.patient][k.key]
-	if item == nil {
-		return
-	}
-	if x.read[k] == nil {
-		x.read[k] = make(map[string]bool)
-	}
-	x.read[k][to] = true
-	x.leave(item, to, true)
 }
 
 // takeNews returns what is to be delivered to inboxes.
@@ -577,43 +517,4 @@ func (x *openIndex) count(t time.Time) (open, overdue int) {
 		}
 	}
 	return open, overdue
-}
-
-const keysAtOnce = 1000 // keys that the Store is asked for
-
-// findReadings finds out who has read notices, as others have noted it.
-func (x *openIndex) findReadings(list []Entry) {
-	var keys []StateKey
-	for i := range list {
-		e := &list[i]
-		x.noteReceipt(e)
-		if e.Kind != KindNotice || !e.Open {
-			continue
-		}
-		for _, to := range e.To {
-			keys = append(keys, StateKey{e.Patient, "r/" + strings.TrimPrefix(e.Key, "n/") + "/" + to})
-		}
-	}
-	for some := range slices.Chunk(keys, keysAtOnce) {
-		x.insist(x.ctx, "readings/"+some[0].Patient+"/"+some[0].Key, func(ctx context.Context) error {
-			found, err := x.store.states(ctx, some)
-			if err != nil {
-				return unavailable(err)
-			}
-			for i := range found {
-				x.noteReceipt(&found[i])
-			}
-			return nil
-		})
-	}
-}
-
-// noteReceipt takes down who has read a notice.
-func (x *openIndex) noteReceipt(e *Entry) {
-	if e.Kind != KindReceipt {
-		return
-	}
-	if notice, to, ok := strings.Cut(strings.TrimPrefix(e.Key, "r/"), "/"); ok {
-		x.noteReading(openKey{e.Patient, "n/" + notice}, to)
-	}
 }

@@ -130,6 +130,9 @@ type Options struct {
 	// limit (a high one may be retried), and an alert in the log of the system
 	// reports it. The default is 200.
 	MaxAlerts int
+	// MaxSourceAlerts bounds in the same way the open alerts of all patients together
+	// that come from one source. The default is 10,000.
+	MaxSourceAlerts int
 	// MaxNotices bounds the open notices from one client's principal to one
 	// addressee. A further one is refused with limit. The default is 100.
 	MaxNotices int
@@ -241,6 +244,7 @@ func (o *Options) withDefaults() Options {
 	number(&c.MaxGroups, 50)
 	number(&c.MaxHistory, 200)
 	number(&c.MaxAlerts, 200)
+	number(&c.MaxSourceAlerts, 10000)
 	number(&c.MaxNotices, 100)
 	number(&c.MaxTotalOutboxBytes, 512<<20)
 	number(&c.MaxKeys, 256)

@@ -30,6 +30,8 @@ type Raise struct {
 	To       []string  // the addressees: person:ID, group:ID, role:NAME, patient
 	Source   Source    // why it is raised; By is set by the Hub
 	Onset    time.Time // when the condition began; zero, or in the future: now
+
+	about AlertRef // of a complaint
 }
 
 // Validate reports what is wrong with r as a *ValidationError; nil if nothing is.
@@ -99,7 +101,7 @@ func (a *Alert) asRaise() Raise {
 // alert returns the alert that r states, without the members that the Hub sets.
 func (r *Raise) alert() Alert {
 	a := Alert{Patient: r.Patient, Key: r.Key, ID: r.ID, Code: r.Code, System: r.System, Text: r.Text, Priority: r.Priority, Kind: r.Kind, Test: r.Test,
-		NoLatch: r.NoLatch, Unpausable: r.Unpausable, Audience: r.Audience, To: slices.Clone(r.To), Source: r.Source, Onset: r.Onset}
+		NoLatch: r.NoLatch, Unpausable: r.Unpausable, Audience: r.Audience, To: slices.Clone(r.To), Source: r.Source, Onset: r.Onset, About: r.about}
 	a.Source.By = ""
 	return a
 }

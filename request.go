@@ -125,6 +125,9 @@ func (c *conn) carryOut(ctx context.Context, r *request) (members func(*encoder)
 		p, err = c.renew(r.Token)
 		members = func(e *encoder) { e.time("expires", p.Expires) }
 	}
+	if a.About.Patient != "" && c.may(ctx, ActionWatch, a.About.Patient) != nil {
+		a.About = AlertRef{}
+	}
 	if r.Type == reqRaise || r.Type == reqClear || r.Type == reqAnswer {
 		members = func(e *encoder) {
 			e.name("alert")

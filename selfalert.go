@@ -17,7 +17,7 @@ type complaints struct {
 	raise        func(context.Context, Raise) error
 	endCondition func(ctx context.Context, patient, key string, test bool) error
 	open         *openIndex
-	many         int // open alerts of a patient
+	most         func(fromKey) int // open alerts of a source
 	log          *slog.Logger
 	ticks        func() int64
 
@@ -59,7 +59,7 @@ func (c *complaints) complainOf(ctx context.Context, a *Alert) error {
 		return nil
 	}
 	return c.raise(ctx, Raise{Patient: SystemPatient, Key: rule, ID: rand.Text(), Kind: AlertTechnical, Priority: a.Priority, Test: a.Test,
-		Text: troubleText[rule], Source: Source{Rule: rule}})
+		Text: troubleText[rule], Source: Source{Rule: rule}, about: a.Ref()})
 }
 
 var troubleText = map[string]string{
@@ -93,12 +93,26 @@ func (c *complaints) troubled(rule string, test bool) bool {
 }
 
 // complainOnce complains unless there is such a complaint already.
-func (c *complaints) complainOnce(ctx context.Context, about AlertRef, rule, text string) error {
-	if _, ok := c.present(complaintKey(about, rule), false); ok {
+func (c *complaints) complainOnce(ctx context.Context, r Raise) error {
+	if _, ok := c.present(r.Key, false); ok {
 		return nil
 	}
-	return c.complain(ctx, about, rule, text)
+	return c.raise(ctx, r)
 }
+
+// crowded complains that a source has too many open alerts: once, of whichever
+// patients they are. There are no complaints about complaints.
+func (c *complaints) crowded(ctx context.Context, by string, about AlertRef) error {
+	if about.Patient == SystemPatient {
+		return nil
+	}
+	return c.complainOnce(ctx, Raise{Patient: SystemPatient, Key: crowdedKey(by), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityHigh,
+		Text: "One source has too many open alerts: another one was refused.", Source: Source{Rule: crowdedRule}, about: about})
+}
+
+const crowdedRule = "too-many-alerts"
+
+func crowdedKey(by string) string { return complaintKey(AlertRef{Key: by}, crowdedRule) }
 
 // present returns a complaint that is open, as this node knows, and its
 // condition present.
@@ -110,13 +124,14 @@ func (c *complaints) present(key string, test bool) (*Alert, bool) {
 	return item.alert, item.alert.Condition == ConditionPresent
 }
 
-// complain raises a complaint. There are none about complaints.
+// complain raises a complaint about what has the key of an entry. There are none
+// about complaints.
 func (c *complaints) complain(ctx context.Context, about AlertRef, rule, text string) error {
 	if about.Patient == SystemPatient {
 		return nil
 	}
 	return c.raise(ctx, Raise{Patient: SystemPatient, Key: complaintKey(about, rule), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityHigh,
-		Text: text, Source: Source{Rule: rule}})
+		Test: aboutOf(about).Test, Text: text, Source: Source{Rule: rule}, about: aboutOf(about)})
 }
 
 // reserved reports whether a key is one that carewire gives its own alerts.
@@ -125,7 +140,7 @@ func reserved(patient, key string) bool {
 		return true
 	}
 	rule, _, _ := strings.Cut(key, ".")
-	return patient == SystemPatient && (troubleText[rule] != "" || rule == "unreadable" || rule == "too-many-alerts")
+	return patient == SystemPatient && (troubleText[rule] != "" || rule == "unreadable" || rule == crowdedRule)
 }
 
 func complaintKey(about AlertRef, rule string) string {
@@ -144,7 +159,7 @@ func (c *complaints) relieveBy(e *Entry) {
 
 // relieve ends the condition of the complaints that are not so any more after a
 // has become what it is: about alerts that could not be told as they should be,
-// when there is none; that a could not be read; that a patient has too many,
+// when there is none; that a could not be read; that a source has too many,
 // when half of them have ended.
 func (c *complaints) relieve(a *Alert) {
 	if a.Patient == SystemPatient {
@@ -158,9 +173,10 @@ func (c *complaints) relieve(a *Alert) {
 	if a.Open() && a.Responsibility.State != ResponsibilityAccepted {
 		return
 	}
-	c.end(complaintKey(AlertRef{Patient: a.Patient, Key: alertKey(a.Key, a.Test)}, "unreadable"), false)
-	if c.open.alertsOf(a.Patient) <= c.many/2 {
-		c.end(complaintKey(AlertRef{Patient: a.Patient}, "too-many-alerts"), false)
+	c.end(complaintKey(AlertRef{Patient: a.Patient, Key: alertKey(a.Key, a.Test)}, "unreadable"), a.Test)
+	key := crowdedKey(a.Source.By)
+	if _, crowded := c.present(key, false); crowded && !c.open.crowdedBy(a.Source.By, c.most) {
+		c.end(key, false)
 	}
 }
 

@@ -1,0 +1,66 @@
+package carewire
+
+// A fromKey is whose alerts are counted together: those of one leading source and
+// priority, of one patient; "": of all.
+type fromKey struct {
+	patient, by string
+	priority    Priority
+}
+
+// A correspondence is who writes notices to whom.
+type correspondence struct{ from, to string }
+
+// claimAlert takes a place among the open alerts of one source and priority, of a
+// patient and of all, for one that is to be raised. It is given back when that has
+// been noted, or has failed.
+func (x *openIndex) claimAlert(from fromKey, o *Options) (giveBack func(), ok bool) {
+	most := make(map[fromKey]int)
+	for _, k := range []fromKey{from, {by: from.by, priority: from.priority}} {
+		most[k] = o.alertsMost(k)
+	}
+	return claimPlace(x, x.from, most)
+}
+
+// claimNotice is claimAlert for a notice from somebody to each of its addressees.
+func (x *openIndex) claimNotice(from string, to []string, most int) (giveBack func(), ok bool) {
+	places := make(map[correspondence]int)
+	for _, t := range to {
+		places[correspondence{from, t}] = most
+	}
+	return claimPlace(x, x.notices, places)
+}
+
+// claimPlace takes a place of each key of most, unless there are as many as that says.
+func claimPlace[K comparable](x *openIndex, counts, most map[K]int) (giveBack func(), ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k, n := range most {
+		if counts[k] >= n {
+			return nil, false
+		}
+	}
+	add := func(n int) {
+		for k := range most {
+			count(counts, k, n)
+		}
+	}
+	add(1)
+	return func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		add(-1)
+	}, true
+}
+
+// crowdedBy reports whether a source has more open alerts than half of what it may
+// have, of any priority and patient or of all.
+func (x *openIndex) crowdedBy(by string, most func(fromKey) int) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k, n := range x.from {
+		if k.by == by && n > most(k)/2 {
+			return true
+		}
+	}
+	return false
+}
