@@ -1,8 +1,10 @@
 package rules
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,24 +38,54 @@ type Standing struct {
 	Always   bool              `json:"always,omitempty"` // of a Score: it asks for measuring all the time
 }
 
-// ErrNotHere means that another node judges the patient, or none does yet.
-var ErrNotHere = errors.New("rules: the patient is not judged here")
+// ErrNotJudged means that the patient is not on the list of Options.Patients, or
+// that the Judge has not asked for it yet.
+var ErrNotJudged = errors.New("rules: the patient is not judged")
 
 // Explain says for each rule where it stands with a patient, in the order of the
-// Set. It returns ErrNotHere if this Judge does not judge the patient.
+// Set. It may be asked at any node: where another one judges the patient, it is
+// reckoned from the log, within five seconds. The errors are ErrNotJudged and those
+// of the Hub's History.
 func (j *Judge) Explain(patient string) ([]Standing, error) {
 	j.mu.Lock()
-	b := j.beds[patient]
+	b, listed := j.beds[patient], slices.Contains(j.judged, patient)
 	j.mu.Unlock()
-	if b == nil {
-		return nil, ErrNotHere
+	if b != nil {
+		if list := b.explain(); list != nil {
+			return list, nil
+		}
 	}
+	if !listed {
+		return nil, ErrNotJudged
+	}
+	return j.explainFromLog(patient)
+}
+
+// explain is nil while the Case is still being built.
+func (b *bed) explain() []Standing {
 	b.row.mu.Lock()
 	defer b.row.mu.Unlock()
 	if b.c == nil || b.joining {
-		return nil, ErrNotHere
+		return nil
 	}
-	return b.c.Explain(j.hub.Now()), nil
+	return b.c.Explain(b.row.judge.hub.Now())
+}
+
+// explainFromLog makes a Case for once, of which nothing follows.
+func (j *Judge) explainFromLog(patient string) ([]Standing, error) {
+	r := &row{judge: j}
+	r.ctx, r.stop = context.WithTimeout(context.Background(), callTimeout)
+	defer r.stop()
+	newest, head, err := j.hub.Latest(r.ctx, patient)
+	if err != nil {
+		return nil, err
+	}
+	now := j.hub.Now()
+	b := &bed{row: r, patient: patient, since: millisOf(now), aside: true}
+	if err := b.rebuild(newest, head.Position); err != nil {
+		return nil, err
+	}
+	return b.c.Explain(now), nil
 }
 
 // Explain says for each rule where it stands, in the order of the Set. now is the

@@ -93,7 +93,7 @@ func TestChangedSettingsCount(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, StandingPresent, standing[0].State)
 		_, err = j.Explain("p2")
-		require.ErrorIs(t, err, ErrNotHere)
+		require.ErrorIs(t, err, ErrNotJudged)
 	})
 }
 

@@ -70,6 +70,7 @@ type Judge struct {
 
 	mu      sync.Mutex
 	beds    map[string]*bed
+	judged  []string   // whom all nodes judge
 	left    millis     // up to when the patients were judged whom others are still taking over; never: there are none
 	news    [][]string // whose Settings have changed, not told to the other nodes yet
 	running bool
@@ -169,6 +170,9 @@ func (j *Judge) round(ctx context.Context, wards *sync.WaitGroup) error {
 		if j.listed == nil {
 			j.listed = []string{}
 		}
+		j.mu.Lock()
+		j.judged = j.listed
+		j.mu.Unlock()
 	}
 	if time.Now().Before(j.settled) {
 		return nil

@@ -167,9 +167,16 @@ func TestJudgeMakesUpForWhatItMissed(t *testing.T) {
 	})
 }
 
-// Of several Judges on one Store one judges a patient, and another goes on in
-// ten seconds when it is cut off without a word.
+// Of several Judges on one Store one judges a patient, and another has raised what
+// there is within ten seconds when it is cut off without a word, at whichever
+// moment of its beat. All of them explain where the rules stand.
 func TestAnotherJudgeTakesOver(t *testing.T) {
+	for _, phase := range []time.Duration{0, 400 * time.Millisecond, 900 * time.Millisecond, 1400 * time.Millisecond, 1900 * time.Millisecond} {
+		t.Run(phase.String(), func(t *testing.T) { takesOver(t, phase) })
+	}
+}
+
+func takesOver(t *testing.T, phase time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWard(t, carewire.NewMemoryStore(nil))
 		defer w.close()
@@ -188,12 +195,21 @@ func TestAnotherJudgeTakesOver(t *testing.T) {
 			}
 		}
 		require.NotEmpty(t, holder)
+		time.Sleep(phase)
+		died := time.Now()
 		stores[holder].cut.Store(true)
-		w.rate(100, 100, 200, 200, 200, 200, 200, 200, 200, 200)
-		time.Sleep(2 * time.Second)
+		w.rate(200, 200, 200, 200, 200, 200, 200, 200, 200, 200)
+		time.Sleep(10*time.Second - time.Since(died))
 		list := w.alerts("hr-high")
 		require.Len(t, list, 1)
 		require.Equal(t, carewire.ConditionPresent, list[0].Condition)
+		require.LessOrEqual(t, list[0].Raised.Sub(died), 10*time.Second)
+		delete(judges, holder)
+		for name, j := range judges {
+			s, err := j.Explain("p1")
+			require.NoError(t, err, name)
+			require.Equal(t, StandingPresent, s[0].State, name)
+		}
 	})
 }
 

@@ -30,7 +30,7 @@ func TestComplaint(t *testing.T) {
 		{"11 alarms of a condition that was corrected", TestCorrectionsCount},
 		{"12 a second alarm for the same missing data", TestSilenceOfADeviceIsToldOnce},
 		{"13 the device stops during a low", TestSilenceDuringAnAlert},
-		{"14 off until further notice was forgotten", TestSettings},
+		{"14 off until further notice was forgotten", TestOffEnds},
 		{"15 an alarm at each crossing", TestLimit},
 		{"16 missing readings are told only with recent ones", TestAbsent},
 		{"17 no hysteresis, and flapping floods", TestFlapsAreHeld},

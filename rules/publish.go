@@ -22,6 +22,9 @@ func (m *scoreMachine) news(c *Case, x *scoreState) bool {
 	if m.rule.Code != "" && x.said >= 0 && (x.doubts != 0) != (x.doubted != 0) {
 		return true
 	}
+	if m.rule.Next && m.minutes(x) != x.next {
+		return x.next >= 0 || x.complete || len(m.known(x)) > 0
+	}
 	for i := range m.rule.Parts {
 		p := &m.rule.Parts[i]
 		if p.Code != "" && (m.newPoints(x, i) || x.published[i] >= 0 && p.codeOf(scale) != p.codeOf(x.scale)) {
@@ -29,6 +32,15 @@ func (m *scoreMachine) news(c *Case, x *scoreState) bool {
 		}
 	}
 	return false
+}
+
+// minutes are those until the next measurement; -1: there is no score, or it does
+// not say.
+func (m *scoreMachine) minutes(x *scoreState) int {
+	if within := m.within(x); x.complete && within >= 0 {
+		return int(within.Minutes())
+	}
+	return -1
 }
 
 // newPoints reports whether the points of a part are not as they were published.
@@ -70,6 +82,13 @@ func (m *scoreMachine) publish(c *Case, st *state, x *scoreState, seq uint64) {
 	if worth := m.worth(x); m.rule.Code != "" && (worth != x.said || worth >= 0 && (x.doubts != 0) != (x.doubted != 0)) {
 		x.said = worth
 		add(0, m.rule.Code, m.rule.System, worth, worth >= 0 && x.doubts != 0)
+	}
+	if minutes := m.minutes(x); m.rule.Next && minutes != x.next {
+		x.next = minutes
+		add(partsMax+1, NextMeasurement, House, minutes, false)
+		if v := &t.Vitals[len(t.Vitals)-1]; v.Absent == "" {
+			v.Unit = "min"
+		}
 	}
 	scale := m.scale(c)
 	for i := range m.rule.Parts {

@@ -80,7 +80,7 @@ func TestScoreSaysQuestionable(t *testing.T) {
 		h.found = nil
 		return q
 	}
-	require.Len(t, quality(), 8)
+	require.Len(t, quality(), 9)
 	h.vital(heart(72, flagged(carewire.QualityQuestionable)))
 	h.wait(time.Minute)
 	doubt := []carewire.Quality{carewire.QualityQuestionable}

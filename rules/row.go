@@ -35,6 +35,7 @@ type bed struct {
 	patient string
 	ended   atomic.Bool  // another node's now
 	unset   atomic.Bool  // the Settings are to be asked for
+	aside   bool         // looks only: nothing is counted
 	judged  atomic.Int64 // millis: everything received before it is judged, and what followed from it done
 	since   millis       // what is received from here on is to be raised and cleared
 
@@ -115,10 +116,14 @@ func (r *row) see(e *carewire.Event) {
 func (b *bed) take(e *carewire.Event) {
 	switch {
 	case e.Vital != nil:
-		b.row.judge.stats.vitals.Add(1)
+		if !b.aside {
+			b.row.judge.stats.vitals.Add(1)
+		}
 		b.c.Vital(e.Position, e.Vital)
 	case e.Alert != nil:
-		b.row.judge.stats.note(b.c, e.Alert)
+		if !b.aside {
+			b.row.judge.stats.note(b.c, e.Alert)
+		}
 		b.c.Alert(e.Position, e.Alert)
 	}
 	b.moved(e.Position)

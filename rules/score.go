@@ -22,6 +22,8 @@ type Score struct {
 	Timing
 	// Code and System of the total as a vital; Code "": it is not published.
 	Code, System string
+	// Next has the time until the next measurement published too, as NextMeasurement.
+	Next bool
 	// Parts are added up; required.
 	Parts []Part
 	// Bands of the total, the lowest first. Those that are not Quiet raise an
@@ -182,6 +184,7 @@ type scoreState struct {
 	doubts    uint16 // by part, in bits: its input is questionable
 	published [partsMax]int8
 	said      int    // the total that was published
+	next      int    // the minutes that were; -2: none yet
 	scale     string // the scale with which it was, "": not yet
 	doubted   uint16 // doubts of what was published
 	at        millis // when
@@ -204,7 +207,7 @@ func (m *scoreMachine) levels(a *About) []level {
 
 func (m *scoreMachine) state(st *state) *scoreState {
 	if st.data == nil {
-		x := &scoreState{said: -2}
+		x := &scoreState{said: -2, next: -2}
 		for i := range x.published {
 			x.published[i], x.points[i], x.input[i] = -2, -1, -1
 		}

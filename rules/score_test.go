@@ -3,6 +3,7 @@ package rules
 import (
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -313,4 +314,99 @@ func TestOxygenIsTold(t *testing.T) {
 			require.Equal(t, want, h.published()[news2Total], v.Code)
 		}
 	}
+}
+
+// Scale 2 counts where it is prescribed, and by whom; without that there is no
+// score, for scale 1 would be wrong as well.
+func TestScale2NeedsAPrescriber(t *testing.T) {
+	with := func(s Scale) Settings {
+		return Settings{Born: adult.Born, Scales: map[string]Scale{"news2": s}}
+	}
+	for _, c := range []struct {
+		scale Scale
+		want  string
+	}{{Scale{}, "3"}, {Scale{"1", ""}, "3"}, {Scale{"1", "Dr Gray"}, "3"}, {Scale{"2", "Dr Gray"}, "0"}, {Scale{"2", ""}, "absent"}, {Scale{"3", "Dr Gray"}, "absent"}} {
+		require.Equal(t, c.want, news2Of(t, with(c.scale), wellOnAir(observations{"saturation": "90"}))[news2Total], "%v", c.scale)
+	}
+	h := chartWith(t, with(Scale{"2", ""}), NEWS2())
+	h.observe(wellOnAir(nil))
+	require.Equal(t, "oxygen saturation has another scale, and it is not said who has prescribed it", h.c.Explain(h.now)[0].Detail)
+	r := NEWS2()
+	r.Delay = 30 * time.Second
+	h = chartWith(t, with(Scale{"2", "Dr Gray"}), r)
+	require.Equal(t, "scale 2, prescribed by Dr Gray, for 30s", h.c.Explain(h.now)[0].Limits)
+}
+
+// When another scale is prescribed, the points of the one before hold no more.
+func TestScaleChanges(t *testing.T) {
+	h := chartWith(t, adult, NEWS2())
+	h.observe(wellOnAir(nil))
+	h.wait(time.Minute)
+	require.Equal(t, "0", h.published()["1104311000000102"])
+	h.found = nil
+	h.c.Apply(Settings{Born: adult.Born, Scales: map[string]Scale{"news2": {"2", "Dr Gray"}}})
+	h.vital(heart(71, nil)) // any reading
+	h.wait(time.Minute)
+	got := h.published()
+	require.Equal(t, "absent", got["1104311000000102"])
+	require.Equal(t, "0", got["1104321000000108"])
+}
+
+// The red score stands beside the band of the total, and says of what it is.
+func TestRedScoreBesideTheBand(t *testing.T) {
+	for _, c := range []struct {
+		o    observations
+		want string
+	}{
+		{observations{"respiration": "26"}, "NEWS2 (three points in one parameter (respiration), total 3"},
+		{observations{"respiration": "26", "pulse": "120"}, "NEWS2 (urgent response, three points in one parameter (respiration), total 5"},
+		{observations{"respiration": "26", "pulse": "135", "mind": "V"}, "NEWS2 (emergency response, three points in one parameter (respiration, pulse, consciousness), total 9"},
+		{observations{"pulse": "120", "flow": "2", "temperature": "38.5"}, "NEWS2 (urgent response, total 5"},
+	} {
+		h := chartWith(t, adult, NEWS2())
+		o := wellOnAir(c.o)
+		delete(o, "mind")
+		h.observe(o) // all but one, so that the score comes at once
+		h.observe(observations{"mind": wellOnAir(c.o)["mind"]})
+		raised := only(h.found, Raised)
+		require.Len(t, raised, 1)
+		require.True(t, strings.HasPrefix(raised[0].Alert.Text, c.want), raised[0].Alert.Text)
+	}
+}
+
+// The monitoring frequency of the chart is when the next measurement is due, for
+// every total.
+func TestNextMeasurementIsDue(t *testing.T) {
+	for _, c := range []struct {
+		o      observations
+		within time.Duration
+		always bool
+	}{
+		{nil, 12 * time.Hour, false},
+		{observations{"pulse": "95"}, 4 * time.Hour, false},                                              // 1
+		{observations{"pulse": "120", "temperature": "38.5", "systolic": "105"}, 4 * time.Hour, false},   // 4
+		{observations{"respiration": "26"}, time.Hour, false},                                            // 3, red
+		{observations{"pulse": "120", "flow": "2", "temperature": "38.5"}, time.Hour, false},             // 5
+		{observations{"pulse": "120", "flow": "2", "temperature": "39.5"}, time.Hour, false},             // 6
+		{observations{"pulse": "120", "flow": "2", "temperature": "39.5", "systolic": "105"}, 0, true},   // 7
+		{observations{"pulse": "135", "respiration": "30", "mind": "U", "temperature": "34.0"}, 0, true}, // 12
+	} {
+		h := chartWith(t, adult, NEWS2())
+		h.observe(wellOnAir(c.o))
+		h.wait(30 * time.Minute)
+		s := h.c.Explain(h.now)[0]
+		require.Equal(t, c.always, s.Always, "%v", c.o)
+		want, minutes := start.Add(c.within), strconv.Itoa(int(c.within.Minutes()))
+		if c.always {
+			want = time.Time{}
+		}
+		require.Equal(t, want, s.Due, "%v", c.o)
+		require.Equal(t, minutes, h.published()[NextMeasurement], "%v", c.o)
+	}
+	h := chartWith(t, adult, NEWS2())
+	h.observe(observations{"pulse": "70"})
+	h.wait(time.Minute)
+	s := h.c.Explain(h.now)[0]
+	require.True(t, s.Due.IsZero() && !s.Always, "there is no score")
+	require.Equal(t, "absent", h.published()[NextMeasurement])
 }

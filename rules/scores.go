@@ -20,6 +20,10 @@ const House = "urn:carewire:house"
 // tell the same.
 const AirOrOxygen = "air-or-oxygen"
 
+// NextMeasurement is the code, in House, of the minutes from a score until the next
+// measurement is due, as its chart asks for; 0: it asks for measuring all the time.
+const NextMeasurement = "next-measurement"
+
 // inputsOf are the inputs that the scores here share.
 var (
 	respirationInput = []Input{{Code: carewire.RespiratoryRate.Code}}
@@ -84,7 +88,7 @@ func NEWS2() Score {
 	const age = 6 * time.Hour
 	return Score{
 		About: About{Key: "news2", Version: "RCP 2017", Text: "NEWS2"},
-		Code:  "1104051000000101", System: SNOMED, MinAge: 16, NotPregnant: true,
+		Code:  "1104051000000101", System: SNOMED, Next: true, MinAge: 16, NotPregnant: true,
 		Red:   &Band{Priority: carewire.PriorityMedium, Text: "three points in one parameter", Within: time.Hour},
 		RedAt: 3,
 		Bands: []Band{

@@ -240,7 +240,7 @@ func (w *ward) serveRules(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("POST /rules", ofPatient(func(_ *http.Request, id string) (any, error) {
 		list, err := w.judge.Explain(id)
-		if errors.Is(err, rules.ErrNotHere) { // another node judges the patient, and knows
+		if errors.Is(err, rules.ErrNotJudged) { // admitted a moment ago
 			return []rules.Standing{}, nil
 		}
 		return list, err
