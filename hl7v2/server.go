@@ -1,6 +1,7 @@
 package hl7v2
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -195,19 +196,27 @@ func (s *Server) count(peer Peer, code AckCode, errs []*Error) {
 	s.opt.Logger.Warn("hl7v2: message not taken as a whole", "peer", peer.addr(), "ack", string(code), "errors", len(errs), "first", where)
 }
 
-// headerOnly reads the MSH of what could not be read as a message, for the
-// answer to name it; nil if that cannot be done.
+// headerOnly reads MSH-1 to MSH-17 of what could not be read as a message, for the
+// answer to name it; nil if they are not all plain ASCII, for in other charsets a
+// separator may be half of a letter.
 func headerOnly(message []byte) *Message {
-	for i, c := range message {
-		if c == '\r' || c == '\n' {
-			message = message[:i]
-			break
-		}
+	line := bytes.TrimLeft(message, "\r\n\t ")
+	if end := bytes.IndexAny(line, "\r\n"); end >= 0 {
+		line = line[:end]
 	}
-	m, err := Parse(message, &ParseOptions{Lenient: true})
-	if err != nil {
+	if !bytes.HasPrefix(line, []byte("MSH")) || len(line) < 9 {
 		return nil
 	}
+	m := &Message{seps: Separators{line[3], line[4], line[5], line[6], line[7]}}
+	if !m.seps.valid() {
+		return nil
+	}
+	fields := bytes.SplitN(line, line[3:4], 18)
+	head := bytes.Join(fields[:min(len(fields), 17)], line[3:4])
+	if bytes.ContainsFunc(head, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return nil
+	}
+	m.segments = []Segment{{string(head), m}}
 	return m
 }
 

@@ -225,6 +225,9 @@ func TestRejected(t *testing.T) {
 	t.Parallel()
 	head := func(n int, value string) []byte {
 		f := strings.Split(msh, "|")
+		for len(f) < n {
+			f = append(f, "")
+		}
 		f[n-1] = value
 		return lines(strings.Join(f, "|"), "PID|||1")
 	}
@@ -240,7 +243,12 @@ func TestRejected(t *testing.T) {
 			{"another type", head(9, "QRY^Q01"), "M1", "200"},
 			{"ADT", head(9, "ADT^A01"), "M1", "200"},
 			{"another version", head(12, "3"), "M1", "203"},
+			{"no type", head(9, ""), "M1", "101"},
 			{"no control ID", head(10, ""), "", "101"},
+			{"an ID that cannot be given back", head(10, "M\x01"), "", "102"},
+			{"a charset that is not taken", head(18, "UNICODE UTF-16"), "M1", "103"},
+			{"one in which a letter may hold a separator", head(18, "ISO IR87"), "M1", "103"},
+			{"and which does", []byte(strings.Replace(string(head(18, "GB 18030-2000")), "|MON|", "|\x81|\x81|", 1)), "", "101"},
 			{"a segment that is none", lines(msh, "?"), "M1", "100"},
 			{"no message", []byte("hello"), "", "100"},
 			{"nothing", nil, "", "100"},
