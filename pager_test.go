@@ -402,6 +402,7 @@ func TestPageReports(t *testing.T) {
 		{"read", PageReport{Key: "k-1/1/person:nurse", Outcome: PageRead, By: nurse}, "0s person:nurse, 30s person:doctor, 50s group:icu", nil, ResponsibilityUndefined},
 		{"accepted", PageReport{Key: "k-1/1/person:nurse", Outcome: PageAccepted, By: nurse}, "0s person:nurse", nil, ResponsibilityAccepted},
 		{"rejected", PageReport{Key: "k-1/1/person:nurse", Outcome: PageRejected, By: nurse}, "0s person:nurse, 5s person:doctor, 25s group:icu, 45s group:icu", nil, ResponsibilityRejected},
+		{"one of a group", PageReport{Key: "k-1/1/group:icu/kim", Outcome: PageAccepted, By: nurse}, "0s person:nurse", nil, ResponsibilityAccepted},
 		{"another level", PageReport{Key: "k-1/2/person:nurse", Outcome: PageDelivered}, "0s person:nurse, 20s person:doctor, 40s group:icu", nil, ResponsibilityUndefined},
 		{"another alert", PageReport{Key: "k-2/1/person:nurse", Outcome: PageDelivered}, "0s person:nurse, 20s person:doctor, 40s group:icu", ErrNotFound, ResponsibilityUndefined},
 		{"one who may not", PageReport{Key: "k-1/1/person:nurse", Outcome: PageAccepted, By: Principal{ID: "x", Role: RoleClinician}}, "0s person:nurse, 20s person:doctor, 40s group:icu", ErrForbidden, ResponsibilityUndefined},

@@ -20,7 +20,7 @@ const (
 
 // PageReport is what a host's paging gateway says of a Page.
 type PageReport struct {
-	Key     string        // Page.Key; required
+	Key     string        // Page.Key; required; of a group's page also with a slash and more behind it, as pagers.OnCall has it
 	Outcome PageOutcome   // required
 	By      Principal     // whose answer it is; required for accepted and rejected, else optional
 	For     time.Duration // accepted: how long it holds; 0: by priority
@@ -85,5 +85,8 @@ func cutPageKey(key string) (id string, level int, to string, ok bool) {
 	id, rest, _ := strings.Cut(key, "/")
 	n, to, _ := strings.Cut(rest, "/")
 	level, err := strconv.Atoi(n)
+	if strings.HasPrefix(to, "group:") {
+		to, _, _ = strings.Cut(to, "/") // pagers.OnCall adds the person
+	}
 	return id, level, to, validID(id) && err == nil && level > 0 && validAddressee(to)
 }

@@ -3,6 +3,7 @@ package pagers
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,12 @@ func NewChain(ways ...carewire.Pager) *Chain {
 		c.ways = append(c.ways, &way{Pager: w})
 	}
 	return c
+}
+
+// ReportsPages implements carewire.PageReporter: true if one of c's ways reports. A
+// page by any other way of c then counts as reached only when it is reported too.
+func (c *Chain) ReportsPages() bool {
+	return slices.ContainsFunc(c.ways, func(w *way) bool { return reports(w.Pager) })
 }
 
 // Page implements carewire.Pager. Its error joins those of all ways tried.

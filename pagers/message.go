@@ -8,11 +8,15 @@ import (
 	"strings"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers/internal/exchange"
 )
 
 // ErrNoAddress says that a recipient has no address for this way of paging.
 // Nothing was sent.
 var ErrNoAddress = errors.New("pagers: the recipient has no address")
+
+// StatusError is the HTTP status with which a gateway refused a page.
+type StatusError = exchange.StatusError
 
 // Addresses looks up where a recipient, such as "person:ada" or "group:ward-5",
 // is reached: e-mail addresses, telephone numbers or topics, as the Pager

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers/internal/exchange"
 )
 
 // Ntfy pages by push through an ntfy server (docs.ntfy.sh/publish), one message
@@ -49,32 +50,13 @@ func (n *Ntfy) Page(ctx context.Context, p carewire.Page) error {
 	if n.Token != "" {
 		header.Set("Authorization", "Bearer "+n.Token)
 	}
-	return each(ctx, topics, func(ctx context.Context, topic string) error {
+	return exchange.Each(ctx, topics, func(ctx context.Context, topic string) error {
 		body, err := json.Marshal(map[string]any{"topic": topic, "title": m.Title(), "message": m.Body(link), "click": link,
 			"priority": ntfyPriorities[m.Priority]})
 		if err != nil {
 			return err
 		}
-		_, err = exchange(ctx, noRedirects(n.Client), n.URL, header, body)
+		_, err = exchange.Post(ctx, n.Client, n.URL, header, body)
 		return err
 	})
-}
-
-// each sends to all addresses at once. It returns nil as soon as all have been
-// tried and one has succeeded, and else all errors.
-func each(ctx context.Context, addresses []string, send func(context.Context, string) error) error {
-	errs := make(chan error, len(addresses))
-	for _, a := range addresses {
-		go func() { errs <- send(ctx, a) }()
-	}
-	var failed []error
-	for range addresses {
-		if err := <-errs; err != nil {
-			failed = append(failed, err)
-		}
-	}
-	if len(failed) < len(addresses) {
-		return nil
-	}
-	return errors.Join(failed...)
 }

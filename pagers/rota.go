@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers/internal/exchange"
 )
 
 // A Shift is one person's duty, from Start until before End.
@@ -189,7 +190,7 @@ func (o *OnCall) Page(ctx context.Context, p carewire.Page) error {
 	if len(people) == 0 {
 		return ErrNobodyOnDuty
 	}
-	return each(ctx, people, func(ctx context.Context, person string) (err error) {
+	return exchange.Each(ctx, people, func(ctx context.Context, person string) (err error) {
 		defer func() {
 			if recover() != nil { // of the host's code; it must not end the program
 				err = errors.New("pagers: a Pager panicked")
@@ -200,4 +201,13 @@ func (o *OnCall) Page(ctx context.Context, p carewire.Page) error {
 		own.Key = p.Key + "/" + person
 		return o.Next.Page(ctx, own)
 	})
+}
+
+// ReportsPages implements carewire.PageReporter: as Next does.
+func (o *OnCall) ReportsPages() bool { return reports(o.Next) }
+
+// reports reports whether p is a PageReporter that reports.
+func reports(p carewire.Pager) bool {
+	r, ok := p.(carewire.PageReporter)
+	return ok && r.ReportsPages()
 }

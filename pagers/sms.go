@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers/internal/exchange"
 )
 
 // SMS pages by text message through a provider that takes a form with To, From
@@ -46,14 +47,14 @@ func (s *SMS) Page(ctx context.Context, p carewire.Page) error {
 		return err
 	}
 	m := newMessage(p, s.RevealHealthData)
-	return each(ctx, numbers, func(ctx context.Context, number string) error {
+	return exchange.Each(ctx, numbers, func(ctx context.Context, number string) error {
 		form := url.Values{cmp.Or(s.ToField, "To"): {number}, cmp.Or(s.FromField, "From"): {s.From}, cmp.Or(s.BodyField, "Body"): {m.Body("")}}
 		auth := http.Request{Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}}
 		auth.SetBasicAuth(s.User, s.Password)
 		if s.IdempotencyHeader != "" {
 			auth.Header.Set(s.IdempotencyHeader, messageID(p.Key+"/"+number))
 		}
-		_, err := exchange(ctx, noRedirects(s.Client), s.URL, auth.Header, []byte(form.Encode()))
+		_, err := exchange.Post(ctx, s.Client, s.URL, auth.Header, []byte(form.Encode()))
 		return err
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers/internal/exchange"
 )
 
 // SMTP pages by e-mail. E-mail can be late, so an SMTP should not be the only
@@ -60,12 +61,12 @@ func (s *SMTP) Page(ctx context.Context, p carewire.Page) error {
 	}
 	m := newMessage(p, s.RevealHealthData)
 	text := letter(from, to, &m, time.Now())
-	return retry(ctx, func(ctx context.Context) (time.Duration, error) {
+	return exchange.Retry(ctx, func(ctx context.Context) (time.Duration, error) {
 		err := s.send(ctx, from.Address, to, text)
 		if t := (*textproto.Error)(nil); errors.As(err, &t) {
 			err = fmt.Errorf("pagers: the mail server answered with %d", t.Code)
 			if t.Code >= 500 {
-				err = permanent{err}
+				err = exchange.Permanent{Err: err}
 			}
 		}
 		return 0, err
@@ -144,7 +145,7 @@ func (s *SMTP) secure(c *smtp.Client, host string) error {
 		if s.AllowPlaintext {
 			return nil
 		}
-		return permanent{errors.New("pagers: the mail server offers no STARTTLS")}
+		return exchange.Permanent{Err: errors.New("pagers: the mail server offers no STARTTLS")}
 	}
 	config := &tls.Config{}
 	if s.TLS != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers/internal/exchange"
 )
 
 // Webhook pages by an HTTP request to a gateway of the host's choice. The body
@@ -55,7 +56,7 @@ func (w *Webhook) Page(ctx context.Context, p carewire.Page) error {
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	sign(header, messageID(p.Key), time.Now(), body, w.Secret)
-	reply, err := exchange(ctx, noRedirects(w.Client), w.URL, header, body)
+	reply, err := exchange.Post(ctx, w.Client, w.URL, header, body)
 	if err != nil || w.OnReply == nil {
 		return err
 	}
@@ -106,15 +107,4 @@ func signature(id, stamp string, body, secret []byte) string {
 func messageID(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return "msg_" + base64.RawURLEncoding.EncodeToString(sum[:18])
-}
-
-// noRedirects returns a client that follows no redirect: a signed message is
-// for one gateway only.
-func noRedirects(c *http.Client) *http.Client {
-	if c == nil {
-		c = http.DefaultClient
-	}
-	own := *c
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &own
 }

@@ -1,0 +1,137 @@
+// Package exchange has the requests of Pagers, with retries.
+package exchange
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+const (
+	firstPause = 200 * time.Millisecond
+	longPause  = 5 * time.Second
+	maxReply   = 64 << 10 // bytes of a reply that are read
+)
+
+// StatusError is the HTTP status with which a gateway refused a page.
+type StatusError int
+
+// Error names the status.
+func (e StatusError) Error() string {
+	return fmt.Sprintf("pagers: the gateway answered with status %d", int(e))
+}
+
+// Permanent is an error that another try does not mend.
+type Permanent struct{ Err error }
+
+func (p Permanent) Error() string { return p.Err.Error() }
+
+func (p Permanent) Unwrap() error { return p.Err }
+
+// Retry calls try until it succeeds, fails for good, or ctx ends. It pauses for
+// a random time that doubles at most each time, or for what try asks. The
+// error is the last one.
+func Retry(ctx context.Context, try func(context.Context) (pause time.Duration, err error)) error {
+	for most := firstPause; ; most = min(2*most, longPause) {
+		pause, err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		if p := (Permanent{}); errors.As(err, &p) {
+			return p.Err
+		}
+		if pause <= 0 {
+			pause = time.Duration(rand.Int64N(int64(most)))
+		}
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < pause {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Post sends a POST until the gateway takes it, and returns the reply's
+// body. A redirect is a failure. Statuses 408, 425, 429 and 5xx are tried again. A
+// nil client is one with default settings.
+func Post(ctx context.Context, client *http.Client, address string, header http.Header, body []byte) (reply []byte, err error) {
+	err = Retry(ctx, func(ctx context.Context) (time.Duration, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+		if err != nil {
+			return 0, Permanent{errors.New("pagers: the gateway's URL cannot be used")}
+		}
+		req.Header = header.Clone()
+		res, err := noRedirects(client).Do(req)
+		if err != nil {
+			return 0, WithoutURL(err)
+		}
+		defer res.Body.Close()
+		reply, err = io.ReadAll(io.LimitReader(res.Body, maxReply))
+		switch code := res.StatusCode; {
+		case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
+			return retryAfter(res), StatusError(code)
+		case code < 200 || code > 299:
+			return 0, Permanent{StatusError(code)}
+		}
+		return 0, WithoutURL(err)
+	})
+	return reply, err
+}
+
+// WithoutURL drops the URL from an HTTP client's error: it may hold a secret or
+// a telephone number.
+func WithoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return fmt.Errorf("pagers: %w", u.Err)
+	}
+	return err
+}
+
+func retryAfter(res *http.Response) time.Duration {
+	seconds, err := strconv.Atoi(res.Header.Get("Retry-After"))
+	if err != nil || seconds < 0 || seconds > 3600 {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// noRedirects returns a client that follows no redirect: a signed message is
+// for one gateway only.
+func noRedirects(c *http.Client) *http.Client {
+	if c == nil {
+		c = http.DefaultClient
+	}
+	own := *c
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &own
+}
+
+// Each sends to all addresses at once. It returns nil as soon as all have been
+// tried and one has succeeded, and else all errors.
+func Each[Address any](ctx context.Context, addresses []Address, send func(context.Context, Address) error) error {
+	errs := make(chan error, len(addresses))
+	for _, a := range addresses {
+		go func() { errs <- send(ctx, a) }()
+	}
+	var failed []error
+	for range addresses {
+		if err := <-errs; err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) < len(addresses) {
+		return nil
+	}
+	return errors.Join(failed...)
+}
