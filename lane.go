@@ -317,6 +317,9 @@ func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *curs
 				return out
 			}
 			c.Position, c.must = e.Position, e.Must
+			if !e.Received.IsZero() {
+				l.hub.stats.lag.observe(max(0, l.hub.now().Sub(e.Received)))
+			}
 			out = append(out, delivery{entry: e})
 		}
 	}

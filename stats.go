@@ -62,6 +62,9 @@ type Stats struct {
 	Delay Histogram
 	// Append is how long the Store took for each append, those that failed too.
 	Append Histogram
+	// Lag is how long after another node took an event in this one had it from the
+	// Store, of patients that are watched here.
+	Lag Histogram
 }
 
 // HandshakeCounts counts WebSocket handshakes and requests by POST: Tried is the sum
@@ -113,7 +116,7 @@ type counters struct {
 	limits                                                             limitCounters
 	escalation                                                         escalationCounters
 	out, watches, waiting                                              atomic.Int64
-	delay, append                                                      histogram
+	delay, append, lag                                                 histogram
 }
 
 // Stats returns a snapshot of the Hub's numbers.
@@ -123,7 +126,7 @@ func (h *Hub) Stats() Stats {
 		Handshakes: HandshakeCounts{Accepted: c.accepted.Load(), BadRequest: c.badRequest.Load(), Unauthenticated: c.unauthenticated.Load(),
 			Forbidden: c.forbidden.Load(), TooMany: c.tooMany.Load(), Failed: c.refused.Load()},
 		Watches: int(c.watches.Load()), EventsIn: c.in.Load(), EventsOut: uint64(c.out.Load()), Replaced: c.replaced.Load(),
-		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Unresolved: c.unresolved.Load(), Delay: c.delay.snapshot(), Append: c.append.snapshot(),
+		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Unresolved: c.unresolved.Load(), Delay: c.delay.snapshot(), Append: c.append.snapshot(), Lag: c.lag.snapshot(),
 	}
 	s.Signals, s.WavesIn, s.WavesOut, s.WavesLost = h.signals.count(), h.signals.in.Load(), h.signals.out.Load(), h.signals.dropped.Load()
 	hs := &s.Handshakes

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -39,6 +40,7 @@ type tickets struct {
 	all   map[[16]byte]ticket
 	each  map[string]int // how many of each principal
 	swept time.Time
+	asked map[string]time.Time // when the Store was last asked which of a principal's were used; nothing is older than ticketWithin
 }
 
 // ticketOf returns the ticket that a handshake shows; "" if there is none, or
@@ -62,7 +64,11 @@ func (s *tickets) give(ctx context.Context, p *Principal, origin string) (text s
 		t.Until = p.Expires
 	}
 	text = rand.Text()
-	if err := s.keep(text, t, s.logs.now()); err != nil || !s.inStore {
+	err = s.keep(text, t, s.logs.now())
+	if err != nil && s.inStore && s.forgetUsed(ctx, p.ID) {
+		err = s.keep(text, t, s.logs.now())
+	}
+	if err != nil || !s.inStore {
 		return text, t.Until, err
 	}
 	return text, t.Until, s.store(ctx, text, &t)
@@ -85,7 +91,7 @@ func (s *tickets) use(ctx context.Context, text, origin string) (Principal, erro
 }
 
 func newTickets(l *logs, inStore bool) *tickets {
-	return &tickets{logs: l, inStore: inStore, all: make(map[[16]byte]ticket), each: make(map[string]int)}
+	return &tickets{logs: l, inStore: inStore, all: make(map[[16]byte]ticket), each: make(map[string]int), asked: make(map[string]time.Time)}
 }
 
 func (s *tickets) keep(text string, t ticket, now time.Time) error {
@@ -98,6 +104,7 @@ func (s *tickets) keep(text string, t ticket, now time.Time) error {
 				s.remove(k)
 			}
 		}
+		maps.DeleteFunc(s.asked, func(_ string, at time.Time) bool { return now.Sub(at) > ticketWithin })
 	}
 	if len(s.all) >= ticketsKept || s.each[t.Who.ID] >= ticketsEach {
 		return ErrBusy
@@ -125,6 +132,34 @@ func (s *tickets) remove(k [16]byte) ticket {
 		}
 	}
 	return t
+}
+
+// forgetUsed gives back the places of a principal's tickets that were used at
+// other nodes, and reports whether there are such. The Store is asked once a
+// second at most.
+func (s *tickets) forgetUsed(ctx context.Context, who string) (some bool) {
+	var waiting [][16]byte
+	s.mu.Lock()
+	now := s.logs.now()
+	if now.Sub(s.asked[who]) >= time.Second && s.each[who] > 0 {
+		s.asked[who] = now
+		for k, t := range s.all {
+			if t.Who.ID == who {
+				waiting = append(waiting, k)
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, k := range waiting {
+		e, err := s.logs.store.Get(ctx, SystemPatient, ticketKey(k))
+		if err == nil && e.Rev > 1 {
+			s.mu.Lock()
+			s.remove(k)
+			s.mu.Unlock()
+			some = true
+		}
+	}
+	return some
 }
 
 // store keeps a ticket where every node finds it.
@@ -156,6 +191,8 @@ func (s *tickets) unstore(ctx context.Context, text string) (t ticket, err error
 
 func (s *tickets) entry(text string, rev uint64, data []byte) Entry {
 	now := s.logs.now()
-	return Entry{Patient: SystemPatient, Kind: KindTimer, Key: "ticket/" + hexOf(digest([]byte(text))), Rev: rev, Audience: AudienceNamed,
+	return Entry{Patient: SystemPatient, Kind: KindTimer, Key: ticketKey(digest([]byte(text))), Rev: rev, Audience: AudienceNamed,
 		Sender: host, Time: now, Received: now, Data: data}
 }
+
+func ticketKey(k [16]byte) string { return "ticket/" + hexOf(k) }

@@ -241,3 +241,38 @@ func TestTicketsInStoreAreBounded(t *testing.T) {
 		require.Equal(t, ticketsEach, taken)
 	})
 }
+
+// A ticket that another node has used gives its place back at the node that gave it.
+func TestTicketUsedElsewhereGivesItsPlaceBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		here := newWorld(t, store, &Options{TicketsInStore: true})
+		defer here.close()
+		there := newWorld(t, store, &Options{TicketsInStore: true})
+		defer there.close()
+		viewer := people["viewer"]
+		const origin = "https://ehr.example"
+		give := func() (string, error) {
+			text, _, err := here.hub.tickets.give(t.Context(), &viewer, origin)
+			return text, err
+		}
+		var last string
+		for range ticketsEach {
+			var err error
+			last, err = give()
+			require.NoError(t, err)
+		}
+		_, err := give()
+		require.ErrorIs(t, err, ErrBusy)
+		p, err := there.hub.tickets.use(t.Context(), last, origin)
+		require.NoError(t, err)
+		require.Equal(t, viewer.ID, p.ID)
+		_, err = give()
+		require.ErrorIs(t, err, ErrBusy, "the Store is asked once a second")
+		time.Sleep(time.Second)
+		_, err = give()
+		require.NoError(t, err)
+		_, err = give()
+		require.ErrorIs(t, err, ErrBusy)
+	})
+}

@@ -141,3 +141,28 @@ func TestComparingManyDelaysNobody(t *testing.T) {
 		require.Len(t, shared.since(), len(patients))
 	})
 }
+
+// How far a node is behind the others is counted, of what others took in alone.
+func TestLagBehindOtherNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		here := newWorld(t, store, nil)
+		defer here.close()
+		there := newWorld(t, store, nil)
+		defer there.close()
+		nurse := here.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.ask(watchP1)
+		nurse.until("synced")
+		_, err := there.hub.Publish(t.Context(), HeartRate.Of("p1", 72))
+		require.NoError(t, err)
+		_, err = here.hub.Publish(t.Context(), HeartRate.Of("p2", 72))
+		require.NoError(t, err)
+		nurse.until("vital")
+		lag := here.hub.Stats().Lag
+		require.EqualValues(t, 1, total(lag))
+		require.Positive(t, lag.Sum)
+		require.LessOrEqual(t, lag.Sum, time.Minute)
+		require.Zero(t, total(there.hub.Stats().Lag))
+	})
+}

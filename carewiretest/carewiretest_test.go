@@ -107,3 +107,5 @@ func TestCookiesAndWhatDoesNotCome(t *testing.T) {
 		carewiretest.Await(t, nurse, carewiretest.OfType(carewire.EventAlert))
 	})
 }
+
+func TestExample(t *testing.T) { testNurse(t) }

@@ -24,9 +24,3 @@ require (
 	golang.org/x/time v0.16.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
-
-replace (
-	github.com/carewire/carewire => ../
-	github.com/carewire/carewire/boltstore => ../boltstore
-	github.com/carewire/carewire/metrics/prom => ../metrics/prom
-)

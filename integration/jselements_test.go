@@ -17,7 +17,7 @@ import (
 // elementsDir is where the custom elements are, a package of npm's.
 const elementsDir = "../js/elements"
 
-var needElementsPackages = needed{"the packages of js/elements (npm ci)", func() error {
+var needElementsPackages = needed{"the packages of js/elements (npm ci in js/elements and in js/client)", func() error {
 	for _, dir := range []string{"@carewire/client", "playwright-core", "axe-core", "typescript", "esbuild", "publint"} {
 		if _, err := os.Stat(filepath.Join(elementsDir, "node_modules", dir)); err != nil {
 			return err

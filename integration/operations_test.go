@@ -45,7 +45,7 @@ func (judged) Stats() rules.Stats {
 // exposed are the names under which Prometheus gets numbers.
 func exposed(t *testing.T) map[string]bool {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(prom.Collector(numbers{}), prom.RulesCollector(judged{}))
+	registry.MustRegister(prom.Collector(numbers{}), prom.RulesCollector(judged{}), prom.IssuerCollector(func() prom.IssuerStats { return prom.IssuerStats{} }))
 	families, err := registry.Gather()
 	require.NoError(t, err)
 	names := make(map[string]bool)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -34,8 +35,53 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		programs = dir
-		return m.Run()
+		code := m.Run()
+		if line := missing.String(); line != "" {
+			fmt.Println(line)
+		}
+		return code
 	}())
+}
+
+// wants counts the tests that were skipped, by what they need.
+type wants struct {
+	mu    sync.Mutex
+	tests map[string]int
+}
+
+var missing wants
+
+func (w *wants) add(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tests == nil {
+		w.tests = make(map[string]int)
+	}
+	w.tests[name]++
+}
+
+// String is one line about all that was skipped; "" if nothing was.
+func (w *wants) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(w.tests)) {
+		list = append(list, fmt.Sprintf("%s (%d)", name, w.tests[name]))
+	}
+	if list == nil {
+		return ""
+	}
+	return "skipped tests, for want of: " + strings.Join(list, ", ")
+}
+
+// What was skipped is told in one line, with how many tests.
+func TestSkipsAreToldInOneLine(t *testing.T) {
+	var w wants
+	require.Empty(t, w.String())
+	for _, name := range []string{"Chromium", "Python with websocket-client", "Chromium"} {
+		w.add(name)
+	}
+	require.Equal(t, "skipped tests, for want of: Chromium (2), Python with websocket-client (1)", w.String())
 }
 
 // inCI reports whether everything must be there that a test needs.
@@ -55,6 +101,7 @@ func need(t testing.TB, things ...needed) {
 			if inCI() {
 				t.Fatalf("%s is needed: %v", n.name, err)
 			}
+			missing.add(n.name)
 			t.Skipf("%s is needed: %v", n.name, err)
 		}
 	}

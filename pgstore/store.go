@@ -293,5 +293,6 @@ var (
 	_ carewire.Pruner      = (*Store)(nil)
 	_ carewire.StateReader = (*Store)(nil)
 	_ carewire.Eraser      = (*Store)(nil)
+	_ carewire.Sizer       = (*Store)(nil)
 	_ io.Closer            = (*Store)(nil)
 )

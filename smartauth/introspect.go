@@ -40,6 +40,7 @@ type introspector struct {
 	endpoint string
 	client   *http.Client
 	places   chan struct{}
+	counts   *counts
 
 	mu      sync.Mutex
 	answers map[[32]byte]answer // by the token's digest
@@ -50,8 +51,8 @@ type answer struct {
 	until  time.Time
 }
 
-func newIntrospector(o *Introspection, endpoint string, client *http.Client) *introspector {
-	return &introspector{opt: o, endpoint: endpoint, client: client, places: make(chan struct{}, maxAsking), answers: make(map[[32]byte]answer)}
+func newIntrospector(o *Introspection, endpoint string, client *http.Client, c *counts) *introspector {
+	return &introspector{opt: o, endpoint: endpoint, client: client, counts: c, places: make(chan struct{}, maxAsking), answers: make(map[[32]byte]answer)}
 }
 
 // ask returns the claims of an active token that is for one of audiences.
@@ -61,7 +62,10 @@ func (i *introspector) ask(ctx context.Context, token string, audiences []string
 	i.mu.Lock()
 	a, ok := i.answers[key]
 	i.mu.Unlock()
-	if !ok || !a.until.After(now) {
+	if ok && a.until.After(now) {
+		i.counts.remembered.Add(1)
+	} else {
+		i.counts.introspected.Add(1)
 		claims, err := i.request(ctx, token)
 		if err != nil {
 			return nil, err

@@ -59,6 +59,7 @@ func TestIntrospection(t *testing.T) {
 	_, err = a.Authenticate(request("inactive"))
 	require.Error(t, err)
 	require.Equal(t, before, asked, "answers are remembered")
+	require.Equal(t, [2]uint64{uint64(asked), 2}, [2]uint64{a.Stats().Introspected, a.Stats().Remembered})
 	fail = true
 	_, err = a.Authenticate(request("new"))
 	require.ErrorIs(t, err, errIssuer, "no answer is not a no")
@@ -139,6 +140,7 @@ func TestBackChannelLogout(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/logout", nil))
 	require.Equal(t, http.StatusMethodNotAllowed, w.Code)
+	require.Equal(t, [2]uint64{3, 13}, [2]uint64{a.Stats().Logouts, a.Stats().LogoutsRefused})
 }
 
 func TestSessionsAreBounded(t *testing.T) {

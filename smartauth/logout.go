@@ -23,7 +23,8 @@ const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 // one for a person ends all that the person has now. It answers 400 to a token
 // that is wrong, and 503 if the Hub could not end the access, so that the issuer
 // tries again. A token that names only a session works on a node that has seen
-// the session; elsewhere it is answered 400.
+// the session; elsewhere it is answered 400. The Revoker is given the token's sub
+// as Principal: where people have other IDs in the house it translates.
 func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -38,12 +39,15 @@ func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 			c.Subject = a.sessions.principal(c.Session)
 		}
 		if !ok || c.Subject == "" {
+			a.counts.logoutsRefused.Add(1)
 			http.Error(w, `{"error":"invalid_request"}`, http.StatusBadRequest)
 			return
 		}
 		if err := hub.Revoke(r.Context(), carewire.Revocation{Principal: c.Subject, Session: c.Session}); err != nil {
 			http.Error(w, "", http.StatusServiceUnavailable)
+			return
 		}
+		a.counts.logouts.Add(1)
 	})
 }
 

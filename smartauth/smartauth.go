@@ -93,6 +93,7 @@ type Authenticator struct {
 	fetched    atomic.Int64 // when keys last came, unix nanoseconds
 	introspect *introspector
 	sessions   sessions
+	counts     counts
 }
 
 // New asks the issuer for its configuration and keys. It returns an error if
@@ -134,7 +135,7 @@ func New(ctx context.Context, o Options) (*Authenticator, error) {
 		if !a.safe(endpoint) {
 			return nil, errors.New("smartauth: the issuer has no introspection endpoint that can be used")
 		}
-		a.introspect = newIntrospector(o.Introspection, endpoint, o.Client)
+		a.introspect = newIntrospector(o.Introspection, endpoint, o.Client, &a.counts)
 	}
 	common := []jwt.ParserOption{jwt.WithValidMethods(o.Algorithms), jwt.WithIssuer(o.Issuer), jwt.WithLeeway(o.Leeway), jwt.WithIssuedAt(), jwt.WithStrictDecoding()}
 	a.parser = jwt.NewParser(append(common, jwt.WithExpirationRequired(), jwt.WithAudience(o.Audience...))...)
@@ -203,7 +204,10 @@ func (a *Authenticator) fetchKeys(ctx context.Context, u string) (keyfunc.Keyfun
 	client := *a.opt.Client
 	client.Transport = &keyTransport{next: cmp.Or[http.RoundTripper](client.Transport, http.DefaultTransport), fetched: &a.fetched}
 	store, err := jwkset.NewStorageFromHTTP(u, jwkset.HTTPClientStorageOptions{Client: &client, Ctx: ctx, HTTPTimeout: 5 * time.Second, RefreshInterval: refreshEvery,
-		RefreshErrorHandler: func(context.Context, error) { a.opt.Logger.Warn("smartauth: the issuer's keys could not be fetched") }})
+		RefreshErrorHandler: func(context.Context, error) {
+			a.counts.keysFailed.Add(1)
+			a.opt.Logger.Warn("smartauth: the issuer's keys could not be fetched")
+		}})
 	if err != nil {
 		return nil, errors.New("smartauth: the issuer's keys could not be fetched")
 	}
@@ -256,11 +260,24 @@ var errIssuer = errors.New("smartauth: the issuer cannot be asked")
 // carewire.ErrUnauthenticated; one whose person may not come in is
 // carewire.ErrForbidden; any other error means that the issuer could not be asked.
 func (a *Authenticator) Authenticate(r *http.Request) (carewire.Principal, error) {
-	token := carewire.Token(r)
+	return a.Verify(r.Context(), carewire.Token(r))
+}
+
+// Verify says whom a token lets in, as Authenticate does of a request's: for the
+// ID token with which an OpenID Connect sign-in ends, of which a host makes a
+// session of its own. Options.Audience must have the host's client ID for that.
+// The host compares the token's nonce, if it has asked for one.
+func (a *Authenticator) Verify(ctx context.Context, token string) (carewire.Principal, error) {
+	p, err := a.verify(ctx, token)
+	a.counts.token(err)
+	return p, err
+}
+
+func (a *Authenticator) verify(ctx context.Context, token string) (carewire.Principal, error) {
 	if token == "" || len(token) > maxToken {
 		return carewire.Principal{}, carewire.ErrUnauthenticated
 	}
-	all, err := a.check(r.Context(), token)
+	all, err := a.check(ctx, token)
 	if err != nil {
 		return carewire.Principal{}, err
 	}

@@ -163,6 +163,34 @@ func TestIgnoreScopes(t *testing.T) {
 	}
 }
 
+// The ID token with which a sign-in ends says whose session begins.
+func TestVerify(t *testing.T) {
+	i := newIssuer(t)
+	o := i.options()
+	o.IgnoreScopes = true
+	o.Principal = func(c Claims) (carewire.Principal, error) {
+		if c.Subject == "mallory" {
+			return carewire.Principal{}, carewire.ErrForbidden
+		}
+		return carewire.Principal{ID: c.Subject, Role: carewire.RoleClinician, Session: c.Session}, nil
+	}
+	a := i.new(o)
+	p, err := a.Verify(t.Context(), i.sign(i.claims(nil)))
+	require.NoError(t, err)
+	require.Equal(t, "nurse-1", p.ID)
+	require.Equal(t, "s1", p.Session)
+	require.False(t, p.Expires.IsZero())
+	_, err = a.Verify(t.Context(), i.sign(i.claims(map[string]any{"sub": "mallory"})))
+	require.ErrorIs(t, err, carewire.ErrForbidden)
+	for _, wrong := range []string{"", "x", i.sign(i.claims(map[string]any{"aud": "payroll"}))} {
+		_, err = a.Verify(t.Context(), wrong)
+		require.ErrorIs(t, err, carewire.ErrUnauthenticated)
+	}
+	s := a.Stats()
+	require.Equal(t, [4]uint64{1, 3, 1, 0}, [4]uint64{s.Accepted, s.Refused, s.Forbidden, s.Undecided})
+	require.Less(t, s.KeysAge, time.Minute)
+}
+
 func TestParseScope(t *testing.T) {
 	for s, want := range map[string]Scope{
 		"patient/Observation.rs":                     {"patient", "Observation", "rs", ""},
@@ -318,6 +346,9 @@ func TestIssuerIsDown(t *testing.T) {
 	a.fetched.Add(-int64(24 * time.Hour))
 	_, err = a.Authenticate(request(i.sign(i.claims(nil))))
 	require.ErrorIs(t, err, errIssuer, "more than a day later")
+	counted := a.Stats()
+	require.Equal(t, [4]uint64{2, 0, 0, 2}, [4]uint64{counted.Accepted, counted.Refused, counted.Forbidden, counted.Undecided})
+	require.Greater(t, counted.KeysAge, 25*time.Hour)
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

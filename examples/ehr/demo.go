@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"time"
 
@@ -15,21 +14,8 @@ import (
 	"github.com/carewire/carewire/pagers"
 )
 
-// newProvider starts an identity provider that lets in whomever ?as= names at
-// /login: for trying out only.
-func newProvider() (*mockoidc.MockOIDC, error) {
-	m, err := mockoidc.NewServer(nil)
-	if err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	return m, m.Start(l, nil)
-}
-
-// as has the demonstration's provider let in the person whom the request names.
+// as has the demonstration's provider let in the person whom ?as= names at /login:
+// for trying out only.
 func as(m *mockoidc.MockOIDC, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/login" {
@@ -54,13 +40,10 @@ func newGateway(secret []byte, out io.Writer) http.Handler {
 
 // simulate publishes what monitors would send.
 func simulate(ctx context.Context, hub *carewire.Hub) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for spo2 := 95.0; ; {
-		select {
-		case <-ctx.Done():
+	spo2 := 95.0
+	for range time.Tick(time.Second) {
+		if ctx.Err() != nil {
 			return
-		case <-tick.C:
 		}
 		spo2 = min(max(spo2+rand.Float64()*2-1.05, 82), 99)
 		_, _ = hub.Publish(ctx, carewire.HeartRate.Of("p-17", 70+rand.Float64()*5), carewire.SpO2.Of("p-17", float64(int(spo2))))

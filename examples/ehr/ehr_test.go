@@ -1,18 +1,24 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/oauth2-proxy/mockoidc"
 	"github.com/stretchr/testify/require"
@@ -35,7 +41,7 @@ type house struct {
 
 func open(t *testing.T, store carewire.Store) *house {
 	t.Helper()
-	provider, err := newProvider()
+	provider, err := mockoidc.Run()
 	require.NoError(t, err)
 	t.Cleanup(func() { provider.Shutdown() })
 	x := &house{t: t, provider: provider, paged: make(chan string, 100)}
@@ -94,6 +100,15 @@ func (x *house) await(ws *websocket.Conn, text string) string {
 	}
 }
 
+// ends reads on until the connection ends, and says how.
+func (x *house) ends(ws *websocket.Conn) websocket.StatusCode {
+	var err error
+	for err == nil {
+		_, _, err = ws.Read(x.t.Context())
+	}
+	return websocket.CloseStatus(err)
+}
+
 func (x *house) send(ws *websocket.Conn, frame string) {
 	require.NoError(x.t, ws.Write(x.t.Context(), websocket.MessageText, []byte(frame)))
 }
@@ -123,15 +138,14 @@ func TestSignInAndOut(t *testing.T) {
 	require.NoError(t, err)
 	x.await(ws, `"value":71`)
 
+	_, numbers := x.get(http.DefaultClient, "/metrics")
+	require.Contains(t, numbers, `carewire_issuer_tokens_total{kind="accepted"} 1`)
 	other, _ := x.connect(x.signedIn("ada"))
 	resp, err := ada.Post(x.base+"/logout", "", nil)
 	require.NoError(t, err)
 	resp.Body.Close()
 	require.Equal(t, http.StatusOK, resp.StatusCode)
-	for err == nil {
-		_, _, err = ws.Read(t.Context())
-	}
-	require.Equal(t, websocket.StatusCode(carewire.CloseForbidden), websocket.CloseStatus(err))
+	require.Equal(t, websocket.StatusCode(carewire.CloseForbidden), x.ends(ws))
 	ws, resp = x.connect(ada)
 	require.Nil(t, ws)
 	require.Contains(t, []int{401, 403}, resp.StatusCode)
@@ -142,6 +156,52 @@ func TestSignInAndOut(t *testing.T) {
 	stranger.Jar, _ = cookiejar.New(nil)
 	status, _ = x.get(stranger, "/login?as=mallory")
 	require.Equal(t, http.StatusForbidden, status)
+}
+
+// Whom the provider logs out is out at once, here too: one session, or a person.
+func TestBackChannelLogout(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	logout := func(more jwt.MapClaims) int {
+		now := time.Now()
+		claims := jwt.MapClaims{"iss": x.provider.Issuer(), "aud": x.provider.ClientID, "jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}
+		maps.Copy(claims, more)
+		token, err := x.provider.Keypair.SignJWT(claims)
+		require.NoError(t, err)
+		resp, err := http.PostForm(x.base+"/backchannel-logout", url.Values{"logout_token": {token}})
+		require.NoError(t, err)
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	here := x.signedIn("ada")
+	at, err := url.Parse(x.base)
+	require.NoError(t, err)
+	var session string // what the provider calls it
+	for _, cookie := range here.Jar.Cookies(at) {
+		if p, err := x.people.sessions.Find(t.Context(), cookie.Value); err == nil {
+			session = p.Session
+		}
+	}
+	require.NotEmpty(t, session)
+	there := x.signedIn("ada")
+	ws, _ := x.connect(here)
+	other, _ := x.connect(there)
+	require.Equal(t, http.StatusBadRequest, logout(jwt.MapClaims{"sub": "ada", "nonce": "n"}))
+	require.Equal(t, http.StatusOK, logout(jwt.MapClaims{"sid": session}))
+	require.Equal(t, websocket.StatusCode(carewire.CloseForbidden), x.ends(ws))
+	status, _ := x.get(here, "/me")
+	require.Equal(t, http.StatusUnauthorized, status)
+	x.send(other, `{"type":"watch","req":"1","patients":["p-18"]}`)
+	x.await(other, `"req":"1"`) // the other session goes on
+
+	require.Equal(t, http.StatusOK, logout(jwt.MapClaims{"sub": "ada"}))
+	require.Equal(t, websocket.StatusCode(carewire.CloseForbidden), x.ends(other))
+	status, _ = x.get(there, "/me")
+	require.Equal(t, http.StatusUnauthorized, status)
+	status, _ = x.get(x.signedIn("ada"), "/me")
+	require.Equal(t, http.StatusOK, status, "a fresh session")
+	_, numbers := x.get(http.DefaultClient, "/metrics")
+	require.Contains(t, numbers, `carewire_issuer_logouts_total{kind="ended"} 2`)
 }
 
 // A nurse of another ward sees a patient by break-glass only, and the log shows it.
@@ -193,6 +253,27 @@ func TestWardsChange(t *testing.T) {
 	movement("A02", "2", "p-70", "6")
 	x.await(ws, `"type":"revoked"`)
 	movement("A03", "3", "p-61", "6")
+}
+
+// A monitor's readings come by HL7 version 2, over MLLP as a gateway sends them.
+func TestHL7(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	ws, _ := x.connect(x.signedIn("ada"))
+	x.send(ws, `{"type":"watch","req":"1","patients":["p-17"]}`)
+	x.await(ws, `"req":"1"`)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go x.hl7.Serve(listener)
+	line, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	defer line.Close()
+	_, err = fmt.Fprintf(line, "\x0bMSH|^~\\&|MON|ICU|EHR|H|%s+0000||ORU^R01^ORU_R01|1|P|2.6\rPID|||p-17^^^H^MR\rOBR|1\r"+
+		"OBX|1|NM|147842^MDC_ECG_HEART_RATE^MDC|1.1.1|73|264864^MDC_DIM_BEAT_PER_MIN^MDC|||||R\r\x1c\r", time.Now().UTC().Format("20060102150405"))
+	require.NoError(t, err)
+	reply, err := bufio.NewReader(line).ReadString(0x1c)
+	require.NoError(t, err)
+	require.Contains(t, reply, "MSA|AA|1")
+	x.await(ws, `"value":73`)
 }
 
 // A service sends an Observation by FHIR, with a token of the provider.

@@ -26,11 +26,15 @@ func TestGuideShowsTheHost(t *testing.T) {
 	pieces := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(guide), -1)
 	require.Greater(t, len(pieces), 12)
 	for _, piece := range pieces {
-		require.Contains(t, source.String(), piece[1], "the guide shows what is not in the host")
+		require.True(t, strings.Contains(source.String(), piece[1]), "the guide shows what is not in the host:\n%s", piece[1])
 	}
 	commands := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(guide), -1)
-	require.Len(t, commands, 1, "TestRun stands for this one")
-	require.Equal(t, "go run ./examples/ehr\n", commands[0][1])
+	require.Len(t, commands, 2)
+	require.Equal(t, "go run ./examples/ehr\n", commands[0][1], "TestRun stands for this one")
+	require.Regexp(t, `^go get( github\.com/carewire/carewire\S*)+\n$`, commands[1][1], "CI builds a consumer of each module (integration/consume)")
+	for path := range strings.FieldsSeq(strings.TrimPrefix(commands[1][1], "go get ")) {
+		require.FileExists(t, filepath.Join("../..", strings.TrimPrefix(path, "github.com/carewire/carewire"), "go.mod"))
+	}
 }
 
 // The program runs as it is started without flags, but for where it listens, and ends.
@@ -47,4 +51,25 @@ func TestRun(t *testing.T) {
 	}
 	cancel()
 	require.NoError(t, <-ended)
+}
+
+// The host stays one that is read in an hour: fewer than 600 lines of Go, without
+// blank lines, comments and tests.
+func TestHostIsShort(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	lines := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for line := range strings.Lines(string(b)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "//") {
+				lines++
+			}
+		}
+	}
+	require.Less(t, lines, 600)
 }

@@ -58,9 +58,9 @@ func newHost(ctx context.Context, s settings, store carewire.Store) (*host, erro
 	if err != nil {
 		return nil, err
 	}
-	h.people = &signIn{tokens: tokens, secure: !s.demo, sessions: make(map[string]carewire.Principal), oauth: oauth2.Config{
+	h.people = newSignIn(tokens, oauth2.Config{
 		ClientID: s.clientID, ClientSecret: s.clientSecret, RedirectURL: s.base + "/callback", Scopes: []string{"openid"},
-		Endpoint: oauth2.Endpoint{AuthURL: s.issuer + "/authorize", TokenURL: s.issuer + "/token"}}}
+		Endpoint: oauth2.Endpoint{AuthURL: s.issuer + "/authorize", TokenURL: s.issuer + "/token"}}, !s.demo)
 	h.rights = &access{ready: make(chan struct{}), wards: h.wards}
 	pager, err := h.pager(s.gateway, s.secret)
 	if err != nil {
@@ -72,7 +72,7 @@ func newHost(ctx context.Context, s settings, store carewire.Store) (*host, erro
 	if err != nil {
 		return nil, err
 	}
-	h.rights.hub, h.wards.changed = h.hub, h.hub.MembersChanged
+	h.rights.hub, h.people.hub, h.wards.changed = h.hub, h.hub, h.hub.MembersChanged
 	close(h.rights.ready)
 	return h, cmp.Or(h.addRules(ctx), h.addInterfaces(store))
 }
@@ -108,14 +108,15 @@ func (h *host) addInterfaces(store carewire.Store) (err error) {
 // handler serves everything that comes by HTTP.
 func (h *host) handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(prom.Collector(h.hub), prom.RulesCollector(h.judge))
+	registry.MustRegister(prom.Collector(h.hub), prom.RulesCollector(h.judge),
+		prom.IssuerCollector(func() prom.IssuerStats { return prom.IssuerStats(h.people.tokens.Stats()) }))
 	r := chi.NewRouter()
 	r.Handle("/carewire", h.hub)
 	r.Mount("/fhir", http.StripPrefix("/fhir", h.fhir))
 	r.Get("/login", h.people.login)
 	r.Get("/callback", h.people.callback)
-	r.Post("/logout", h.people.logout(h.hub))
-	r.Method("POST", "/backchannel-logout", h.people.tokens.BackChannelLogout(h.hub))
+	r.Post("/logout", h.people.logout)
+	r.Method("POST", "/backchannel-logout", h.people.tokens.BackChannelLogout(h.people.sessions.Revoker(h.hub)))
 	r.Method("GET", "/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{})) // a real host serves it inside only
 	r.Get("/readyz", h.ready)
 	r.Get("/open", h.open)

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/oauth2-proxy/mockoidc"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
@@ -51,7 +52,7 @@ func run(ctx context.Context, addr, mllp, postgres, data string, out io.Writer) 
 		return err
 	}
 	defer closeStore()
-	provider, err := newProvider()
+	provider, err := mockoidc.Run()
 	if err != nil {
 		return err
 	}

@@ -2,32 +2,37 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"net/http"
-	"sync"
 	"time"
 
 	"golang.org/x/oauth2"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/sessions"
 	"github.com/carewire/carewire/smartauth"
 )
 
 const (
-	sessionCookie = "ehr"       // the secret of a session
-	loginCookie   = "ehr-login" // what a sign-in under way must come back with
+	sessionCookie = "ehr"         // the secret of a session
+	loginCookie   = "ehr-login"   // what a sign-in under way must come back with
+	shift         = 8 * time.Hour // how long a session lasts
 )
 
 // signIn lets people in by the identity provider, and keeps their sessions. It is
 // the Hub's Authenticator: pages come with a cookie, everything else with a token.
 // Its methods are safe for concurrent use.
 type signIn struct {
-	tokens *smartauth.Authenticator
-	oauth  oauth2.Config
-	secure bool // cookies go by TLS only
+	*sessions.Cookies
+	sessions *sessions.Memory // a host of several nodes has a table
+	tokens   *smartauth.Authenticator
+	oauth    oauth2.Config
+	secure   bool          // cookies go by TLS only
+	hub      *carewire.Hub // set before anybody can come in
+}
 
-	mu       sync.Mutex
-	sessions map[string]carewire.Principal // by the cookie's secret
+func newSignIn(tokens *smartauth.Authenticator, oauth oauth2.Config, secure bool) *signIn {
+	m := sessions.NewMemory()
+	return &signIn{Cookies: sessions.New(sessionCookie, m.Find), sessions: m, tokens: tokens, oauth: oauth, secure: secure}
 }
 
 // known makes a principal of what a token says: people are the house's, not the provider's.
@@ -39,18 +44,10 @@ func known(c smartauth.Claims) (carewire.Principal, error) {
 
 // Authenticate implements carewire.Authenticator.
 func (s *signIn) Authenticate(r *http.Request) (carewire.Principal, error) {
-	cookie, err := r.Cookie(sessionCookie)
-	if err != nil || carewire.Token(r) != "" {
+	if carewire.Token(r) != "" {
 		return s.tokens.Authenticate(r)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p, ok := s.sessions[cookie.Value]
-	if !ok || time.Now().After(p.Expires) {
-		delete(s.sessions, cookie.Value)
-		return carewire.Principal{}, carewire.ErrUnauthenticated
-	}
-	return p, nil
+	return s.Cookies.Authenticate(r)
 }
 
 // login sends a person to the identity provider.
@@ -72,38 +69,26 @@ func (s *signIn) callback(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the identity provider did not let you in", http.StatusUnauthorized)
 		return
 	}
-	bearer := r.Clone(r.Context())
-	bearer.Header = http.Header{"Authorization": {"Bearer " + token.AccessToken}}
-	p, err := s.tokens.Authenticate(bearer)
+	id, _ := token.Extra("id_token").(string)
+	p, err := s.tokens.Verify(r.Context(), id)
 	if err != nil {
 		http.Error(w, "you are not of this house", http.StatusForbidden)
 		return
 	}
-	secret := rand.Text()
-	p.Session = rand.Text() // a name that may stand in the log; the secret may not
-	s.mu.Lock()
-	s.sessions[secret] = p
-	s.mu.Unlock()
-	http.SetCookie(w, s.cookie(sessionCookie, secret, time.Until(p.Expires)))
+	http.SetCookie(w, s.cookie(sessionCookie, s.sessions.Begin(p, shift), shift))
 	http.Redirect(w, r, "/", http.StatusFound)
 }
 
 // logout ends the session that asks, and its connections at once.
-func (s *signIn) logout(hub *carewire.Hub) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		cookie, err := r.Cookie(sessionCookie)
-		if err != nil {
-			return
-		}
-		s.mu.Lock()
-		p, ok := s.sessions[cookie.Value]
-		delete(s.sessions, cookie.Value)
-		s.mu.Unlock()
-		http.SetCookie(w, s.cookie(sessionCookie, "", -time.Second))
-		if ok && hub.Revoke(r.Context(), carewire.Revocation{Principal: p.ID, Session: p.Session, Until: p.Expires}) != nil {
-			http.Error(w, "try again", http.StatusServiceUnavailable)
-		}
+func (s *signIn) logout(w http.ResponseWriter, r *http.Request) {
+	if err := s.Logout(r, s.hub); err != nil {
+		http.Error(w, "try again", http.StatusServiceUnavailable)
+		return
 	}
+	if cookie, err := r.Cookie(sessionCookie); err == nil {
+		s.sessions.End(cookie.Value)
+	}
+	http.SetCookie(w, s.cookie(sessionCookie, "", -time.Second))
 }
 
 func (s *signIn) cookie(name, value string, lasts time.Duration) *http.Cookie {

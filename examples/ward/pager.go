@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -25,13 +24,11 @@ func policy(p *people, wait time.Duration) carewire.Policy {
 	}
 }
 
-// A pager stands for SMS, telephones and the like: it writes down whom it would
-// have called. It is the host's carewire.Pager. No health data goes into
-// the log, nor out of the building: a page says that there is an alert, and
-// which.
+// A pager stands for SMS, telephones and the like: it remembers whom it would
+// have called, for /pages; the audit trail says it too. It is the host's
+// carewire.Pager. No health data goes out of the building: a page says that there
+// is an alert, and which.
 type pager struct {
-	log *slog.Logger
-
 	mu    sync.Mutex
 	pages []sentPage // the last ones, oldest first
 }
@@ -54,7 +51,6 @@ func (p *pager) Page(_ context.Context, page carewire.Page) error {
 	if slices.ContainsFunc(p.pages, func(s sentPage) bool { return s.key == page.Key }) {
 		return nil
 	}
-	p.log.Info("page", "to", page.To, "alert", page.Alert.ID, "level", page.Level)
 	p.pages = append(p.pages, sentPage{page.Key, page.Alert.ID, page.Level, page.To, time.Now().UTC()})
 	if len(p.pages) > pagesKept {
 		p.pages = slices.Delete(p.pages, 0, 1)

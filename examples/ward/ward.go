@@ -51,7 +51,7 @@ type ward struct {
 
 // openWard opens the store, makes the Hub, and begins to judge.
 func openWard(o options) (*ward, error) {
-	w := &ward{options: o, people: newPeople(o.patients), pager: &pager{log: o.log}}
+	w := &ward{options: o, people: newPeople(o.patients), pager: &pager{}}
 	if w.audit == nil {
 		w.audit = carewire.NewSlogAuditor(slog.New(slog.DiscardHandler), nil)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
@@ -226,5 +227,69 @@ func TestWardServes(t *testing.T) {
 	}
 	if _, body := get("/ward", "rosa"); strings.Contains(body, "Tom Baker") {
 		t.Error("a patient is told of another one")
+	}
+}
+
+// text is what a program has written so far.
+type text struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (w *text) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(b)
+}
+
+func (w *text) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
+// The links that a ward prints stay on the screen: who opens a patient and who is
+// paged goes to the audit trail, which is a file or nothing. A line of the log
+// says the time once.
+func TestLinksStay(t *testing.T) {
+	var out, log, audit text
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, options{addr: "127.0.0.1:0", store: "memory", patients: 12, seed: 1, step: time.Second, quiet: true,
+			log: slog.New(slog.NewTextHandler(&log, nil)), audit: carewire.NewSlogAuditor(slog.New(slog.NewTextHandler(&audit, nil)), nil)}, &out)
+	}()
+	until := func(w *text, what string) {
+		t.Helper()
+		process.Poll(t, soon, func() (bool, string) { return strings.Contains(w.String(), what), what + " did not come" })
+	}
+	until(&out, "Ctrl-C ends it.")
+	greeting := out.String()
+	_, link, _ := strings.Cut(greeting, "http://")
+	host, _, _ := strings.Cut(link, "/")
+	c := dial(t, "http://"+host, "nurse-ada")
+	if _, err := c.Watch(t.Context(), carewire.WatchOptions{Patients: []string{"p-01"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Raise(t.Context(), carewire.Raise{Patient: "p-01", Key: "call", Text: "Bed 1 calls", Priority: carewire.PriorityHigh}); err != nil {
+		t.Fatal(err)
+	}
+	until(&audit, "event=watch outcome=done")
+	until(&audit, "event=page outcome=done")
+	if out.String() != greeting {
+		t.Error("more is printed than the greeting:", strings.TrimPrefix(out.String(), greeting))
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) > 3 {
+		t.Error("the log pushes the links away:", log.String())
+	}
+	for _, line := range append(lines, strings.Split(strings.TrimSpace(audit.String()), "\n")...) {
+		if line != "" && strings.Count(line, "time=") != 1 {
+			t.Error("the time stands there not once:", line)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

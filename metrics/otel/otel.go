@@ -43,6 +43,18 @@ func RulesProducer(judge RulesSource) sdk.Producer {
 	return &producer{of: func() []metrics.Metric { return metrics.OfRules(judge.Stats()) }, began: time.Now()}
 }
 
+// IssuerStats has the fields of smartauth.Stats, and is converted from them: so
+// that this module does not require the other.
+type IssuerStats metrics.Issuer
+
+// IssuerProducer returns a producer of a smartauth.Authenticator's metrics, as
+// Producer does of a Hub's:
+//
+//	otel.IssuerProducer(func() otel.IssuerStats { return otel.IssuerStats(auth.Stats()) })
+func IssuerProducer(stats func() IssuerStats) sdk.Producer {
+	return &producer{of: func() []metrics.Metric { return metrics.OfIssuer(metrics.Issuer(stats())) }, began: time.Now()}
+}
+
 type producer struct {
 	of    func() []metrics.Metric
 	began time.Time

@@ -16,6 +16,7 @@ import (
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/carewiretest"
 	"github.com/carewire/carewire/metrics/otel"
+	"github.com/carewire/carewire/rules"
 )
 
 type fixed carewire.Stats
@@ -47,6 +48,65 @@ func TestNumbers(t *testing.T) {
 	require.Equal(t, []uint64{5, 2, 1}, h.BucketCounts)
 	require.Equal(t, uint64(8), h.Count)
 	require.Equal(t, 4.0, h.Sum)
+}
+
+type judged rules.Stats
+
+func (j judged) Stats() rules.Stats { return rules.Stats(j) }
+
+// numbersOf collects what a producer produces: of each name the values by the
+// value of their attribute.
+func numbersOf(t *testing.T, p sdk.Producer) map[string]map[string]float64 {
+	reader := sdk.NewManualReader(sdk.WithProducer(p))
+	sdk.NewMeterProvider(sdk.WithReader(reader))
+	var all metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &all))
+	got := make(map[string]map[string]float64)
+	for _, m := range all.ScopeMetrics[0].Metrics {
+		var points []metricdata.DataPoint[float64]
+		switch data := m.Data.(type) {
+		case metricdata.Sum[float64]:
+			require.True(t, data.IsMonotonic, m.Name)
+			points = data.DataPoints
+		case metricdata.Gauge[float64]:
+			points = data.DataPoints
+		}
+		got[m.Name] = make(map[string]float64)
+		for _, p := range points {
+			label := ""
+			for _, a := range p.Attributes.ToSlice() {
+				label = string(a.Key) + "=" + a.Value.AsString()
+			}
+			got[m.Name][label] = p.Value
+		}
+	}
+	return got
+}
+
+// What a Judge counts reaches OpenTelemetry, by rule.
+func TestRules(t *testing.T) {
+	got := numbersOf(t, otel.RulesProducer(judged{Vitals: 9, Patients: 2, Failed: 1, Rules: map[string]rules.Counts{
+		"spo2-low": {Raised: 7, Accepted: 5, ToAcceptance: 90 * time.Second}, "hr-high": {Raised: 1}}}))
+	require.Equal(t, map[string]float64{"": 9}, got["carewire_rules_vitals_total"])
+	require.Equal(t, map[string]float64{"": 2}, got["carewire_rules_patients"])
+	require.Equal(t, map[string]float64{"": 1}, got["carewire_rules_failed_total"])
+	require.Equal(t, map[string]float64{"rule=spo2-low": 7, "rule=hr-high": 1}, got["carewire_rule_raised_total"])
+	require.Equal(t, map[string]float64{"rule=spo2-low": 5, "rule=hr-high": 0}, got["carewire_rule_accepted_total"])
+	require.Equal(t, 90.0, got["carewire_rule_to_acceptance_seconds"]["rule=spo2-low"])
+}
+
+// So does what an Authenticator counts.
+func TestIssuer(t *testing.T) {
+	got := numbersOf(t, otel.IssuerProducer(func() otel.IssuerStats {
+		return otel.IssuerStats{Accepted: 1, Refused: 2, Forbidden: 3, Undecided: 4, KeysAge: 5 * time.Second, KeysFailed: 6, Introspected: 7, Remembered: 8, Logouts: 9, LogoutsRefused: 10}
+	}))
+	require.Equal(t, map[string]map[string]float64{
+		"carewire_issuer_tokens_total":         {"kind=accepted": 1, "kind=refused": 2, "kind=forbidden": 3, "kind=undecided": 4},
+		"carewire_issuer_keys_age_seconds":     {"": 5},
+		"carewire_issuer_keys_failed_total":    {"": 6},
+		"carewire_issuer_introspections_total": {"kind=asked": 7, "kind=remembered": 8},
+		"carewire_issuer_logouts_total":        {"kind=ended": 9, "kind=refused": 10},
+	}, got)
 }
 
 // The spans of a real Hub name nobody, though everything in it has a name.

@@ -1,4 +1,5 @@
-// Package prom gives the numbers of a carewire Hub to Prometheus.
+// Package prom gives the numbers of a carewire Hub, and of what stands around it,
+// to Prometheus.
 package prom
 
 import (
@@ -31,6 +32,20 @@ type RulesSource interface{ Stats() rules.Stats }
 // label rule is the rule's key. It is used as Collector is.
 func RulesCollector(judge RulesSource) prometheus.Collector {
 	return collector(func() []metrics.Metric { return metrics.OfRules(judge.Stats()) })
+}
+
+// IssuerStats has the fields of smartauth.Stats, and is converted from them: so
+// that this module does not require the other.
+type IssuerStats metrics.Issuer
+
+// IssuerCollector returns a collector for a smartauth.Authenticator, whose
+// numbers begin with carewire_issuer_:
+//
+//	prom.IssuerCollector(func() prom.IssuerStats { return prom.IssuerStats(auth.Stats()) })
+//
+// It is used as Collector is.
+func IssuerCollector(stats func() IssuerStats) prometheus.Collector {
+	return collector(func() []metrics.Metric { return metrics.OfIssuer(metrics.Issuer(stats())) })
 }
 
 type collector func() []metrics.Metric

@@ -49,7 +49,39 @@ func check(root string) error {
 		}
 		fmt.Println(paths[dir], version, "builds as it is fetched")
 	}
+	return install(root, tmp, proxy)
+}
+
+// command is the program that docs/command.md has people install.
+const command = "github.com/carewire/carewire/cmd/carewire"
+
+// install installs the command as people do, who have no module of their own.
+func install(root, tmp, proxy string) error {
+	env, err := fetching(root, proxy, filepath.Join(tmp, "cache"))
+	if err != nil {
+		return err
+	}
+	bin := filepath.Join(tmp, "bin")
+	if _, err := run(tmp, append(env, "GOBIN="+bin), "go", "install", command+"@"+version); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(bin, "carewire")); err != nil {
+		return err
+	}
+	fmt.Println(command, version, "is installed")
 	return nil
+}
+
+// fetching is the environment in which modules come from the proxy of files, and
+// the others from where they come here.
+func fetching(dir, proxy, cache string) ([]string, error) {
+	modules, err := run(dir, nil, "go", "env", "GOMODCACHE", "GOPROXY")
+	if err != nil {
+		return nil, err
+	}
+	have, upstream, _ := strings.Cut(strings.TrimSpace(modules), "\n")
+	return []string{"GOWORK=off", "GOFLAGS=-mod=mod -modcacherw -trimpath", "GOSUMDB=off", "GOMODCACHE=" + cache,
+		"GOPROXY=file://" + proxy + ",file://" + filepath.Join(have, "cache", "download") + "," + upstream}, nil
 }
 
 // publish puts the module in dir where a proxy of files has it.
@@ -123,7 +155,7 @@ func tracked(dir string) ([]zip.File, error) {
 
 // consume builds all packages of a module in a module of its own.
 func consume(dir, path, at, proxy, cache string) error {
-	list, err := run(dir, []string{"GOWORK=off"}, "go", "list", "./...")
+	list, err := run(dir, nil, "go", "list", "./...") // in the workspace: cmd replaces nothing
 	if err != nil {
 		return err
 	}
@@ -140,13 +172,10 @@ func consume(dir, path, at, proxy, cache string) error {
 	if err := os.WriteFile(filepath.Join(at, "go.mod"), []byte(mod), 0o644); err != nil {
 		return err
 	}
-	modules, err := run(dir, nil, "go", "env", "GOMODCACHE", "GOPROXY")
+	env, err := fetching(dir, proxy, cache)
 	if err != nil {
 		return err
 	}
-	have, upstream, _ := strings.Cut(strings.TrimSpace(modules), "\n")
-	env := []string{"GOWORK=off", "GOFLAGS=-mod=mod -modcacherw -trimpath", "GOSUMDB=off", "GOMODCACHE=" + cache,
-		"GOPROXY=file://" + proxy + ",file://" + filepath.Join(have, "cache", "download") + "," + upstream}
 	_, err = run(at, env, "go", append([]string{"build"}, packages...)...)
 	return err
 }

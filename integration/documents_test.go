@@ -1,0 +1,165 @@
+package integration
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// documented says of each document in which test its blocks of code run, how many
+// there are of each language, and why where they do not run.
+var documented = map[string]map[string]struct {
+	blocks int
+	where  string // a test's name, or "not: " and why not
+}{
+	"README.md": {
+		"go": {1, "TestReadmeShowsQuickstart"}, "python": {1, "TestReadmePython"}, "js": {1, "TestReadmeJavaScript"},
+		"html": {1, "TestElementsReadme"},
+		"sh":   {3, "TestReadmeCurl"}, // and TestReadmeRunsWard, TestReadmeTests; go get is what CI's consumers of module zips do
+	},
+	"docs/architecture.md": {"mermaid": {2, "not: drawings"}},
+	"docs/clients.md":      {"go": {5, "TestClientsDocumentShowsThePrograms"}, "js": {5, "TestClientsDocumentShowsThePrograms"}, "python": {5, "TestClientsDocumentShowsThePrograms"}},
+	"docs/command.md":      {"sh": {8, "TestDocument"}, "text": {1, "not: what a command prints"}},
+	"docs/deployment.md":   {"go": {4, "TestSnippetsStandHere"}, "sh": {2, "TestDeploymentCommands"}, "sql": {2, "TestDeploymentTransactionSnippet"}},
+	"docs/host-guide.md":   {"go": {21, "TestGuideShowsTheHost"}, "sh": {2, "TestGuideShowsTheHost"}},
+	"docs/interop.md":      {"go": {1, "TestInteropSnippet"}},
+	"docs/operations.md":   {"go": {1, "TestOperationsSnippet"}},
+	"docs/protocol.md":     {"js": {3, "TestProtocolSnippets"}},
+	"docs/rules.md":        {"go": {2, "TestRulesSnippets"}},
+
+	"examples/gateway/README.md": {"sh": {5, "TestGatewayReadme"}},
+	"js/client/README.md":        {"html": {2, "TestClientReadme"}},
+	"js/elements/README.md":      {"html": {1, "TestElementsReadme"}},
+}
+
+// blocksOf are a document's blocks of code in a language.
+func blocksOf(t testing.TB, document, language string) (blocks []string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", document))
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(string(b), -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
+}
+
+// found are the files of the repository with a suffix, without what npm installs.
+func found(t *testing.T, suffix string) (files []string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git") {
+			return filepath.SkipDir
+		}
+		if err == nil && strings.HasSuffix(path, suffix) {
+			files = append(files, filepath.ToSlash(strings.TrimPrefix(path, "../")))
+		}
+		return err
+	}))
+	require.NotEmpty(t, files)
+	return files
+}
+
+// Each block of code in a document runs in a test, or it is said why not: who adds
+// one to a document says where it runs.
+func TestDocumentsRun(t *testing.T) {
+	t.Parallel()
+	var tests strings.Builder
+	for _, file := range found(t, "_test.go") {
+		b, err := os.ReadFile(filepath.Join("..", file))
+		require.NoError(t, err)
+		tests.Write(b)
+	}
+	documents := found(t, ".md")
+	for _, document := range slices.Sorted(maps.Keys(documented)) {
+		require.Contains(t, documents, document)
+	}
+	for _, document := range documents {
+		b, err := os.ReadFile(filepath.Join("..", document))
+		require.NoError(t, err)
+		count := make(map[string]int)
+		for _, m := range regexp.MustCompile("(?m)^[ \t>]*```([a-z]+)$").FindAllStringSubmatch(string(b), -1) {
+			count[m[1]]++
+		}
+		for language, n := range count {
+			d, ok := documented[document][language]
+			assert.True(t, ok, "%s: nobody says where its blocks of %s run", document, language)
+			assert.Equal(t, n, d.blocks, "%s: blocks of %s", document, language)
+			if !strings.HasPrefix(d.where, "not: ") {
+				assert.Contains(t, tests.String(), "func "+d.where+"(", "%s: the test of its blocks of %s", document, language)
+			}
+		}
+		for language := range documented[document] {
+			assert.Positive(t, count[language], "%s has no blocks of %s", document, language)
+		}
+	}
+}
+
+// What text says one may call is there: folders and files that go is given,
+// targets of make, scripts of npm, and subcommands of carewire.
+func TestCommandsInDocuments(t *testing.T) {
+	t.Parallel()
+	makefile, err := os.ReadFile("../Makefile")
+	require.NoError(t, err)
+	n := 0
+	for _, document := range found(t, ".md") {
+		if document == "CHANGELOG.md" {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join("..", document))
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile("(?m)`([^`\n]+)`|^    (\\S.*)$").FindAllStringSubmatch(string(b), -1) {
+			for command := range strings.SplitSeq(m[1]+m[2], "&&") {
+				words := strings.Fields(command)
+				if len(words) < 2 {
+					continue
+				}
+				switch {
+				case words[0] == "go" && slices.Contains([]string{"run", "test", "build", "vet"}, words[1]):
+					for _, w := range words[2:] {
+						if strings.HasPrefix(w, "./") && !strings.HasSuffix(w, "...") {
+							n++
+							_, err := os.Stat(filepath.Join("..", w))
+							assert.NoError(t, err, "%s: %s", document, command)
+						}
+					}
+				case words[0] == "make":
+					n++
+					assert.Regexp(t, "(?m)^"+regexp.QuoteMeta(strings.Trim(words[1], ";,."))+":", string(makefile), "%s: %s", document, command)
+				case words[0] == "npm" && words[1] == "run" && len(words) > 2:
+					n++
+					assert.True(t, npmScript(t, words[2]), "%s: %s", document, command)
+				}
+			}
+		}
+	}
+	require.Greater(t, n, 15)
+}
+
+// npmScript reports whether a package here has the script.
+func npmScript(t *testing.T, name string) bool {
+	for _, file := range found(t, "package.json") {
+		b, err := os.ReadFile(filepath.Join("..", file))
+		require.NoError(t, err)
+		if regexp.MustCompile(`"` + regexp.QuoteMeta(strings.Trim(name, ";,.")) + `":`).Match(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// Whoever has the modules from a version control system finds the commands that
+// docs say to install: CI does install them (integration/consume).
+func TestCommandReplacesNothing(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "mod", "edit", "-json", "../cmd/go.mod").Output()
+	require.NoError(t, err)
+	require.NotContains(t, string(out), `"New"`, "go install refuses a module that replaces others")
+}

@@ -1,0 +1,103 @@
+package sessions
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// Memory keeps sessions in this process: for a host of one node, whose people
+// sign in again when it has been started anew. Others keep them in a table that
+// all nodes read. It is safe for concurrent use.
+type Memory struct {
+	mu    sync.Mutex
+	all   map[string]carewire.Principal // by the value of the cookie
+	swept int
+}
+
+// NewMemory returns a Memory without sessions.
+func NewMemory() *Memory { return &Memory{all: make(map[string]carewire.Principal)} }
+
+// Begin begins a session of p that lasts so long, and returns the value of its
+// cookie. p.Session is what the identity provider calls the session, for Revoker;
+// "" if there is none.
+func (m *Memory) Begin(p carewire.Principal, lasts time.Duration) (value string) {
+	now := time.Now()
+	p.Issued, p.Expires = now, now.Add(lasts)
+	value = rand.Text()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.all) >= 2*max(m.swept, 100) {
+		for v, p := range m.all {
+			if now.After(p.Expires) {
+				delete(m.all, v)
+			}
+		}
+		m.swept = len(m.all)
+	}
+	m.all[value] = p
+	return value
+}
+
+// Find is a Find, for New.
+func (m *Memory) Find(_ context.Context, value string) (carewire.Principal, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.all[value]
+	if !ok || time.Now().After(p.Expires) {
+		delete(m.all, value)
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	}
+	return p, nil
+}
+
+// Prolong has a session last so long from now; one that is over stays over. A
+// host calls it for what somebody does on its pages, and a connection with the
+// session's cookie goes on.
+func (m *Memory) Prolong(value string, lasts time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p, ok := m.all[value]; ok && !time.Now().After(p.Expires) {
+		p.Expires = time.Now().Add(lasts)
+		m.all[value] = p
+	}
+}
+
+// End ends a session here. Cookies.Logout, before it, ends its connections.
+func (m *Memory) End(value string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.all, value)
+}
+
+// Revoker returns a Revoker that ends, with what an identity provider ends, the
+// sessions that came of it: one by the provider's name for it, or all of a
+// person's. It is what smartauth's BackChannelLogout takes.
+func (m *Memory) Revoker(hub Revoker) Revoker { return revoker{m, hub} }
+
+type revoker struct {
+	sessions *Memory
+	hub      Revoker
+}
+
+// Revoke ends connections first: after an error the provider tries again.
+func (r revoker) Revoke(ctx context.Context, x carewire.Revocation) error {
+	ending := make(map[string]time.Time)
+	r.sessions.mu.Lock()
+	for value, p := range r.sessions.all {
+		if p.ID == x.Principal && (x.Session == "" || p.Session == x.Session) {
+			ending[value] = p.Expires
+		}
+	}
+	r.sessions.mu.Unlock()
+	for value, until := range ending {
+		if err := r.hub.Revoke(ctx, carewire.Revocation{Principal: x.Principal, Session: ID(value), Until: until}); err != nil {
+			return err
+		}
+		r.sessions.End(value)
+	}
+	return r.hub.Revoke(ctx, x)
+}

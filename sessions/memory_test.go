@@ -1,0 +1,68 @@
+package sessions_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/sessions"
+)
+
+type revocations struct {
+	got  []carewire.Revocation
+	fail error
+}
+
+func (r *revocations) Revoke(_ context.Context, x carewire.Revocation) error {
+	if r.fail == nil {
+		r.got = append(r.got, x)
+	}
+	return r.fail
+}
+
+// A session in memory lasts as long as it is to, and ends with the provider's.
+func TestMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := sessions.NewMemory()
+		is := func(value string) bool {
+			_, err := m.Find(t.Context(), value)
+			if err != nil {
+				require.ErrorIs(t, err, carewire.ErrUnauthenticated)
+			}
+			return err == nil
+		}
+		begin := func(who, provider string) string {
+			return m.Begin(carewire.Principal{ID: who, Role: carewire.RoleClinician, Session: provider}, time.Hour)
+		}
+		one := begin("ada", "s1")
+		p, err := m.Find(t.Context(), one)
+		require.NoError(t, err)
+		require.Equal(t, carewire.Principal{ID: "ada", Role: carewire.RoleClinician, Session: "s1", Issued: time.Now(), Expires: time.Now().Add(time.Hour)}, p)
+		require.False(t, is(""))
+		require.False(t, is(one+"x"))
+		time.Sleep(59 * time.Minute)
+		m.Prolong(one, time.Hour)
+		time.Sleep(59 * time.Minute)
+		require.True(t, is(one))
+		time.Sleep(2 * time.Minute)
+		m.Prolong(one, time.Hour)
+		require.False(t, is(one), "what is over stays over")
+
+		one, two, other := begin("ada", "s1"), begin("ada", "s2"), begin("ben", "s1")
+		hub := &revocations{fail: carewire.ErrUnavailable}
+		require.ErrorIs(t, m.Revoker(hub).Revoke(t.Context(), carewire.Revocation{Principal: "ada", Session: "s1"}), carewire.ErrUnavailable)
+		require.True(t, is(one), "it is tried again")
+		hub.fail = nil
+		require.NoError(t, m.Revoker(hub).Revoke(t.Context(), carewire.Revocation{Principal: "ada", Session: "s1"}))
+		require.Equal(t, []bool{false, true, true}, []bool{is(one), is(two), is(other)})
+		require.Equal(t, []carewire.Revocation{{Principal: "ada", Session: sessions.ID(one), Until: time.Now().Add(time.Hour)}, {Principal: "ada", Session: "s1"}}, hub.got)
+		require.NoError(t, m.Revoker(hub).Revoke(t.Context(), carewire.Revocation{Principal: "ada"}))
+		require.Equal(t, []bool{false, true}, []bool{is(two), is(other)})
+		m.End(other)
+		require.False(t, is(other))
+	})
+}

@@ -1,0 +1,59 @@
+package smartauth
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/carewire/carewire"
+)
+
+// Stats is a snapshot of what an Authenticator has done since it was made.
+// prom.IssuerCollector and otel.IssuerProducer take them.
+type Stats struct {
+	Accepted  uint64 // tokens that let somebody in
+	Refused   uint64 // tokens that are wrong, and requests without one
+	Forbidden uint64 // tokens of people who may not come in
+	Undecided uint64 // tokens about which the issuer could not be asked
+
+	KeysAge    time.Duration // since the issuer last gave its keys; at Options.MaxStale nobody is let in any more
+	KeysFailed uint64        // times that they could not be fetched when it was time for it
+
+	Introspected uint64 // tokens about which the issuer was asked
+	Remembered   uint64 // those that its last answer still decided
+
+	Logouts        uint64 // logout tokens that ended access
+	LogoutsRefused uint64 // logout tokens that are wrong, or of nobody known
+}
+
+// Stats returns a snapshot of the Authenticator's numbers.
+func (a *Authenticator) Stats() Stats {
+	c := &a.counts
+	return Stats{
+		Accepted: c.accepted.Load(), Refused: c.refused.Load(), Forbidden: c.forbidden.Load(), Undecided: c.undecided.Load(),
+		KeysAge: time.Since(time.Unix(0, a.fetched.Load())), KeysFailed: c.keysFailed.Load(),
+		Introspected: c.introspected.Load(), Remembered: c.remembered.Load(),
+		Logouts: c.logouts.Load(), LogoutsRefused: c.logoutsRefused.Load(),
+	}
+}
+
+// counts are the numbers behind Stats.
+type counts struct {
+	accepted, refused, forbidden, undecided atomic.Uint64
+	keysFailed, introspected, remembered    atomic.Uint64
+	logouts, logoutsRefused                 atomic.Uint64
+}
+
+// token counts what has come of a token.
+func (c *counts) token(err error) {
+	switch {
+	case err == nil:
+		c.accepted.Add(1)
+	case errors.Is(err, carewire.ErrUnauthenticated):
+		c.refused.Add(1)
+	case errors.Is(err, carewire.ErrForbidden):
+		c.forbidden.Add(1)
+	default:
+		c.undecided.Add(1)
+	}
+}
