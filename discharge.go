@@ -54,7 +54,7 @@ func (h *Hub) discharge(ctx context.Context, patient string) error {
 	}
 	errs = append(errs, h.silences.drop(ctx, patient))
 	h.changes.endWatches(&e)
-	h.signals.forget(patient)
+	errs = append(errs, h.signals.forget(ctx, patient))
 	return errors.Join(errs...)
 }
 

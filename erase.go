@@ -30,8 +30,11 @@ func (h *Hub) erase(ctx context.Context, patient string) (err error) {
 	if err := h.closeNotices(ctx, patient); err != nil {
 		return err
 	}
-	h.signals.forget(patient)
-	return plain(eraser.Erase(ctx, patient)) // how long it takes says nothing of the Store's health
+	if err := h.signals.forget(ctx, patient); err != nil {
+		return err
+	}
+	err = plain(eraser.Erase(ctx, patient))                 // how long it takes says nothing of the Store's health
+	return errors.Join(err, h.signals.forget(ctx, patient)) // what came meanwhile
 }
 
 // closeNotices closes the open notices of a patient, for all nodes to see that

@@ -145,6 +145,9 @@ func (h *Hub) present(to []string, patient string) bool {
 func (h *Hub) took(e *Entry, fresh bool) {
 	if e.Kind == KindAccess {
 		h.changes.apply(e)
+		if e.Key == dischargeKey && e.Open {
+			h.start(func() { h.signals.forget(h.ctx, e.Patient) })
+		}
 	}
 	if fresh {
 		h.complaints.relieveBy(e)

@@ -200,7 +200,7 @@ func (f *following) begin(p string) error {
 		return err
 	}
 	h.audit.recordHost(Record{Event: AuditWatch, Patient: p}, nil)
-	h.signals.join(w)
+	h.signals.join(w, nil)
 	f.watches[p] = w
 	return nil
 }

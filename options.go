@@ -28,7 +28,8 @@ type Options struct {
 	// Auditor keeps the audit trail. Nil means NewSlogAuditor(Logger, nil).
 	Auditor Auditor
 	// Resolve names the patient of a Vital that a gateway knows only by bed or
-	// device. The Hub calls it before it validates the Vital. ErrNotFound and
+	// device, and that of each chunk of a Wave: the Vital then has what identifies
+	// the signal, and Time. The Hub calls it before it validates the Vital. ErrNotFound and
 	// ErrForbidden mean that there is no such patient. Any other error leaves
 	// the Vital undecided: the Hub logs and counts it (Stats.Unresolved), and
 	// its sender tries again. Nil means that every Vital names its patient

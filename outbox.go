@@ -282,7 +282,7 @@ func (o *outbox) dropQueue(w *watch) {
 }
 
 func (o *outbox) dropAll() {
-	o.dropWaves(nil)
+	o.dropWaves()
 	for _, l := range []*watchList{&o.urgent, &o.normal, &o.pressed, &o.waiting} {
 		for l.first != nil {
 			o.drop(l.first)
@@ -311,7 +311,6 @@ func (w *watch) end() {
 	defer w.out.mu.Unlock()
 	w.ended = true
 	w.out.drop(w)
-	w.out.dropWaves(w)
 }
 
 // bytesOf returns the form in which w's client gets f: the event, a gap, or

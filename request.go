@@ -90,7 +90,11 @@ func (c *conn) carryOut(ctx context.Context, r *request) (members func(*encoder)
 	}
 	switch r.Type {
 	case reqUnwatch:
-		c.unwatch(r.Patients, r.Groups)
+		if len(r.Waves) > 0 {
+			c.unwatchWaves(r.Patients, r.Groups, r.Waves)
+		} else {
+			c.unwatch(r.Patients, r.Groups)
+		}
 	case reqRaise:
 		a, err = c.raise(ctx, r)
 	case reqClear:

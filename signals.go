@@ -1,6 +1,8 @@
 package carewire
 
 import (
+	"context"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,42 +14,50 @@ import (
 const (
 	waveMemory   = 10 * time.Second // of each signal, for new watchers and for strips
 	waveForget   = time.Minute      // a signal that has not been heard for so long is over
-	waveBytes    = 128 << 10        // of one signal in memory
+	waveBytes    = 192 << 10        // of one signal in memory
 	waveShortest = 100              // ms that a chunk counts at least, lest many small ones cost too much
 	wavePace     = 2000             // ms of a signal that may come in a second
 	waveBurst    = 20000            // ms of a signal that may come at once, as after a line was cut
+	bays         = 16               // that patients are spread over
 )
 
-// signals owns the live signals of each patient: their last ten seconds and
-// their watchers. Its lock is taken under a conn's lock, and before an
-// outbox's. It calls no host code and does not block.
+// signals owns what is live: of each patient the signals that come in, their last
+// ten seconds, and who watches them. It calls no host code and waits for nobody.
 type signals struct {
 	most  int // signals of one patient
 	now   func() time.Time
 	ticks func() int64
 	keep  func(*stripping) // puts a strip into the log
 
-	mu       sync.Mutex
-	bedsides map[string]*bedside
-	closed   bool
+	seed maphash.Seed
+	bays [bays]bay
 
 	in, out, dropped atomic.Uint64 // chunks: taken, written to clients, and not written because a client was slow
 	refused          atomic.Uint64 // chunks beyond a limit
 }
 
-// A bedside is what is live of one patient.
+// A bay holds some of the patients, so that not all wait for one lock. That is taken
+// under a conn's, and before an outbox's.
+type bay struct {
+	mu       sync.Mutex
+	bedsides map[string]*bedside
+	closed   bool
+}
+
+// A bedside is what is live of one patient. Under bay.mu.
 type bedside struct {
 	signals map[string]*liveWave
 	watches []*watch
 	strips  []*stripping // alerts of which the seconds afterwards are still to come
+	keeping []*stripping // that are on their way into the log
 	done    []string     // the IDs of alerts that were looked at, the newest last
 }
 
 // A liveWave is one signal that comes in.
 type liveWave struct {
 	head      Wave         // of the newest chunk, without samples
-	from      string       // the sending connection
-	recent    []*waveChunk // the last ten seconds
+	from      string       // who sends it: the connection
+	recent    []*waveChunk // the last ten seconds; before it is used, trim
 	bytes     int
 	length    time.Duration
 	listeners []*waveQueue
@@ -60,10 +70,23 @@ type liveWave struct {
 type waveChunk struct {
 	Wave
 	frame []byte
+	at    int64 // when it was taken in, in ticks
 }
 
+// size is how many bytes of memory c takes, about.
+func (c *waveChunk) size() int { return len(c.frame) + 4*len(c.Samples) }
+
 func newSignals(most int, now func() time.Time, ticks func() int64, keep func(*stripping)) *signals {
-	return &signals{most: most, now: now, ticks: ticks, keep: keep, bedsides: make(map[string]*bedside)}
+	x := &signals{most: most, now: now, ticks: ticks, keep: keep, seed: maphash.MakeSeed()}
+	for i := range x.bays {
+		x.bays[i].bedsides = make(map[string]*bedside)
+	}
+	return x
+}
+
+// bay returns the bay of a patient.
+func (x *signals) bay(patient string) *bay {
+	return &x.bays[maphash.String(x.seed, patient)%bays]
 }
 
 func waveFrame(w *Wave) []byte {
@@ -84,13 +107,14 @@ func (x *signals) take(w Wave, from string) error {
 	}
 	w.Time = w.Time.UTC().Truncate(time.Millisecond)
 	w.Received = x.now()
-	c := &waveChunk{Wave: w, frame: waveFrame(&w)}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.closed {
+	c := &waveChunk{Wave: w, frame: waveFrame(&w), at: x.ticks()}
+	y := x.bay(w.Patient)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.closed {
 		return ErrClosed
 	}
-	s, err := x.signal(&w)
+	s, err := x.signal(y, &w)
 	switch {
 	case err != nil:
 		return err
@@ -100,34 +124,39 @@ func (x *signals) take(w Wave, from string) error {
 		x.refused.Add(1)
 		return ErrBusy
 	}
-	s.head, s.from, s.heard = w, from, x.ticks()
+	s.head, s.from, s.heard = w, from, c.at
 	s.head.Samples = nil
 	s.remember(c)
 	x.in.Add(1)
-	b := x.bedsides[w.Patient]
 	for _, q := range s.listeners {
 		x.push(q, c)
 	}
-	for _, strip := range b.strips {
+	for _, strip := range y.bedsides[w.Patient].strips {
 		strip.take(c)
 	}
 	return nil
 }
 
-// signal returns the signal that w is a chunk of; a new one if there is room.
-// Under x.mu.
-func (x *signals) signal(w *Wave) (*liveWave, error) {
-	b, key := x.bedsides[w.Patient], w.signal()
-	if b != nil && b.signals[key] != nil {
-		return b.signals[key], nil
-	}
-	if b != nil && len(b.signals) >= x.most {
-		x.refused.Add(1)
-		return nil, errLimit
-	}
+// bedside returns that of a patient; a new one if there is none. Under y.mu.
+func (y *bay) bedside(patient string) *bedside {
+	b := y.bedsides[patient]
 	if b == nil {
 		b = &bedside{signals: make(map[string]*liveWave)}
-		x.bedsides[w.Patient] = b
+		y.bedsides[patient] = b
+	}
+	return b
+}
+
+// signal returns the signal that w is a chunk of; a new one if there is room.
+// Under y.mu.
+func (x *signals) signal(y *bay, w *Wave) (*liveWave, error) {
+	b, key := y.bedside(w.Patient), w.signal()
+	if s := b.signals[key]; s != nil {
+		return s, nil
+	}
+	if len(b.signals) >= x.most {
+		x.refused.Add(1)
+		return nil, errLimit
 	}
 	s := &liveWave{head: *w, pace: rate.NewLimiter(wavePace, waveBurst)}
 	s.head.Number, s.head.Samples = 0, nil
@@ -138,24 +167,32 @@ func (x *signals) signal(w *Wave) (*liveWave, error) {
 	return s, nil
 }
 
-// remember keeps a chunk for ten seconds of the signal's own time.
+// remember keeps a chunk for ten seconds.
 func (s *liveWave) remember(c *waveChunk) {
 	s.recent = append(s.recent, c)
-	s.bytes += len(c.frame)
+	s.bytes += c.size()
 	s.length += c.Duration()
+	s.trim(c.at)
+}
+
+// trim forgets what came more than ten seconds before now, and what is more than ten
+// seconds of the signal's own time.
+func (s *liveWave) trim(now int64) {
 	n := 0
-	for ; n < len(s.recent)-1 && (s.length-s.recent[n].Duration() >= waveMemory || s.bytes > waveBytes || c.Received.Sub(s.recent[n].Received) > waveMemory); n++ {
-		s.bytes -= len(s.recent[n].frame)
-		s.length -= s.recent[n].Duration()
+	for _, c := range s.recent {
+		if time.Duration(now-c.at) <= waveMemory && s.length-c.Duration() < waveMemory && s.bytes <= waveBytes {
+			break
+		}
+		s.bytes -= c.size()
+		s.length -= c.Duration()
+		n++
 	}
-	if n > 0 {
-		s.recent = slices.Delete(s.recent, 0, n)
-	}
+	s.recent = slices.Delete(s.recent, 0, n)
 }
 
 // listen has w's client get what comes of s from now on, if it wants it.
 func (s *liveWave) listen(w *watch) *waveQueue {
-	if !slices.Contains(w.waves, "*") && !slices.Contains(w.waves, s.head.Code) {
+	if !w.wants(s) {
 		return nil
 	}
 	q := &waveQueue{watch: w}
@@ -163,97 +200,148 @@ func (s *liveWave) listen(w *watch) *waveQueue {
 	return q
 }
 
-// join adds w's client to the signals that it wants, beginning with the seconds
-// in memory.
-func (x *signals) join(w *watch) {
+// wants reports whether w's client has asked for s. Under bay.mu.
+func (w *watch) wants(s *liveWave) bool {
+	return slices.Contains(w.waves, "*") || slices.Contains(w.waves, s.head.Code)
+}
+
+// join has w's client get the signals that it wants, beginning with what is in memory.
+// Those that it gets already by old, an earlier watch of the same patient, if there is
+// one, just go on.
+func (x *signals) join(w, old *watch) {
 	if len(w.waves) == 0 {
 		return
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	b := x.bedsides[w.patient]
-	if b == nil {
-		b = &bedside{signals: make(map[string]*liveWave)}
-		x.bedsides[w.patient] = b
-	}
-	b.watches = append(b.watches, w)
+	y := x.bay(w.patient)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	b := y.bedside(w.patient)
+	b.watches = append(slices.DeleteFunc(b.watches, func(other *watch) bool { return other == old }), w)
 	for _, s := range b.signals {
-		if q := s.listen(w); q != nil {
+		if i := slices.IndexFunc(s.listeners, func(q *waveQueue) bool { return q.watch == old }); i >= 0 {
+			s.listeners[i].move(w)
+		} else if q := s.listen(w); q != nil {
+			s.trim(x.ticks())
 			q.begin(s.recent)
 		}
 	}
 }
 
+// narrow has w's client get no more of the signals that it has asked for by these codes.
+func (x *signals) narrow(w *watch, codes []string) {
+	y := x.bay(w.patient)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	w.waves = slices.DeleteFunc(slices.Clone(w.waves), func(code string) bool { return slices.Contains(codes, code) })
+	y.unlisten(w)
+}
+
 // leave ends what join began.
 func (x *signals) leave(w *watch) {
-	if len(w.waves) == 0 {
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	b := x.bedsides[w.patient]
+	y := x.bay(w.patient)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	w.waves = nil
+	y.unlisten(w)
+}
+
+// unlisten ends what w's client does not want any more. Under y.mu.
+func (y *bay) unlisten(w *watch) {
+	b := y.bedsides[w.patient]
 	if b == nil {
 		return
 	}
-	b.watches = slices.DeleteFunc(b.watches, func(other *watch) bool { return other == w })
 	for _, s := range b.signals {
-		s.listeners = slices.DeleteFunc(s.listeners, func(q *waveQueue) bool { return q.watch == w })
+		s.listeners = slices.DeleteFunc(s.listeners, func(q *waveQueue) bool {
+			ends := q.watch == w && !w.wants(s)
+			if ends {
+				q.end()
+			}
+			return ends
+		})
 	}
-	x.tidy(w.patient, b)
+	if len(w.waves) == 0 {
+		b.watches = slices.DeleteFunc(b.watches, func(other *watch) bool { return other == w })
+	}
+	y.tidy(w.patient, b)
 }
 
-// tidy forgets a bedside of which nothing is left. Under x.mu.
-func (x *signals) tidy(patient string, b *bedside) {
-	if len(b.signals)+len(b.watches)+len(b.strips) == 0 {
-		delete(x.bedsides, patient)
+// tidy forgets a bedside of which nothing is left. Under y.mu.
+func (y *bay) tidy(patient string, b *bedside) {
+	if len(b.signals)+len(b.watches)+len(b.strips)+len(b.keeping) == 0 {
+		delete(y.bedsides, patient)
 	}
 }
 
-// push hands a chunk to one client. Under x.mu.
+// push hands a chunk to one client. Under the lock of its bay.
 func (x *signals) push(q *waveQueue, c *waveChunk) {
 	if n := q.push(c); n > 0 {
 		x.dropped.Add(uint64(n))
 	}
 }
 
-// sweep forgets signals that have not been heard for a minute.
+// sweep forgets what is more than ten seconds old, and signals that have not been
+// heard for a minute.
 func (x *signals) sweep() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	now := x.ticks()
-	for patient, b := range x.bedsides {
-		for key, s := range b.signals {
-			if time.Duration(now-s.heard) > waveForget {
-				delete(b.signals, key)
+	for i := range x.bays {
+		y := &x.bays[i]
+		y.mu.Lock()
+		for patient, b := range y.bedsides {
+			for key, s := range b.signals {
+				if s.trim(now); time.Duration(now-s.heard) > waveForget {
+					delete(b.signals, key)
+				}
 			}
+			if len(b.signals) == 0 {
+				b.done = nil
+			}
+			y.tidy(patient, b)
 		}
-		if len(b.signals) == 0 {
-			b.done = nil
-		}
-		x.tidy(patient, b)
+		y.mu.Unlock()
 	}
 }
 
-// forget drops a patient's signals from memory. Watchers stay.
-func (x *signals) forget(patient string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if b := x.bedsides[patient]; b != nil {
-		for _, strip := range b.strips {
-			strip.timer.Stop()
-		}
-		b.strips, b.done = nil, nil
-		clear(b.signals)
-		x.tidy(patient, b)
+// forget drops all that is in memory of a patient: when it has returned, nothing of it
+// comes into the log any more. Who watches goes on watching. The error is ctx's.
+func (x *signals) forget(ctx context.Context, patient string) error {
+	y := x.bay(patient)
+	y.mu.Lock()
+	b := y.bedsides[patient]
+	if b == nil {
+		y.mu.Unlock()
+		return nil
 	}
+	for _, s := range b.strips {
+		s.timer.Stop()
+	}
+	for _, s := range b.signals {
+		for _, q := range s.listeners {
+			q.end()
+		}
+	}
+	keeping := slices.Clone(b.keeping)
+	b.strips, b.done = nil, nil
+	clear(b.signals)
+	y.tidy(patient, b)
+	y.mu.Unlock()
+	for _, s := range keeping {
+		if err := s.stop(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // count returns how many signals are live.
 func (x *signals) count() (n int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, b := range x.bedsides {
-		n += len(b.signals)
+	for i := range x.bays {
+		y := &x.bays[i]
+		y.mu.Lock()
+		for _, b := range y.bedsides {
+			n += len(b.signals)
+		}
+		y.mu.Unlock()
 	}
 	return n
 }

@@ -41,13 +41,16 @@ type Strip struct {
 	Dropped bool // there was not room for all signals
 }
 
-// A stripping is a Strip in the making. Under signals.mu.
+// A stripping is a Strip in the making. Under bay.mu.
 type stripping struct {
 	alert    Alert
 	audience Audience
 	to       []string
 	chunks   []*waveChunk
 	timer    *time.Timer
+
+	turn chan struct{} // held by who appends it, and by who forbids that
+	over bool          // it must not come into the log any more. For who holds turn
 }
 
 // take adds a chunk if it is one of the alert's.
@@ -57,16 +60,39 @@ func (s *stripping) take(c *waveChunk) {
 	}
 }
 
+// try appends the strip unless it must not come into the log any more.
+func (s *stripping) try(ctx context.Context, appended func() error) error {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.turn }()
+	if s.over {
+		return nil
+	}
+	return appended()
+}
+
+// stop keeps the strip out of the log, if it is not there yet.
+func (s *stripping) stop(ctx context.Context) error {
+	return s.try(ctx, func() error {
+		s.over = true
+		return nil
+	})
+}
+
 // alerted begins a strip if e is a new alert of somebody whose waves come in here.
 // Alerts that are not physiological, or less urgent than least, have none.
 func (x *signals) alerted(e *Entry, least Priority) {
 	if e.Kind != KindAlert || !e.Open || least == NoStrips {
 		return
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	b := x.bedsides[e.Patient]
-	if b == nil || len(b.signals) == 0 || x.closed {
+	y := x.bay(e.Patient)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	b := y.bedsides[e.Patient]
+	if b == nil || len(b.signals) == 0 || y.closed {
 		return
 	}
 	a, err := decodeAlert(e)
@@ -81,8 +107,9 @@ func (x *signals) alerted(e *Entry, least Priority) {
 		x.refused.Add(1)
 		return
 	}
-	s := &stripping{alert: *a, audience: e.Audience, to: slices.Clone(e.To)}
+	s := &stripping{alert: *a, audience: e.Audience, to: slices.Clone(e.To), turn: make(chan struct{}, 1)}
 	for _, live := range b.signals {
+		live.trim(x.ticks())
 		for _, c := range live.recent {
 			s.take(c)
 		}
@@ -93,35 +120,50 @@ func (x *signals) alerted(e *Entry, least Priority) {
 
 // finish keeps a strip of which all has come.
 func (x *signals) finish(s *stripping) {
-	x.mu.Lock()
-	b := x.bedsides[s.alert.Patient]
+	y := x.bay(s.alert.Patient)
+	y.mu.Lock()
+	b := y.bedsides[s.alert.Patient]
 	i := -1
 	if b != nil {
 		i = slices.Index(b.strips, s)
 	}
 	if i >= 0 {
 		b.strips = slices.Delete(b.strips, i, i+1)
-		x.tidy(s.alert.Patient, b)
+		b.keeping = append(b.keeping, s)
 	}
-	x.mu.Unlock()
+	y.mu.Unlock()
 	if i >= 0 {
 		x.keep(s)
 	}
 }
 
-// close ends the strips in the making and keeps what they have.
-func (x *signals) close() {
-	x.mu.Lock()
-	x.closed = true
-	var left []*stripping
-	for _, b := range x.bedsides {
-		for _, s := range b.strips {
-			s.timer.Stop()
-			left = append(left, s)
-		}
-		b.strips = nil
+// kept forgets a strip that is in the log, or never comes there.
+func (x *signals) kept(s *stripping) {
+	y := x.bay(s.alert.Patient)
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if b := y.bedsides[s.alert.Patient]; b != nil {
+		b.keeping = slices.DeleteFunc(b.keeping, func(other *stripping) bool { return other == s })
+		y.tidy(s.alert.Patient, b)
 	}
-	x.mu.Unlock()
+}
+
+// close takes no more waves, and keeps what strips in the making have.
+func (x *signals) close() {
+	var left []*stripping
+	for i := range x.bays {
+		y := &x.bays[i]
+		y.mu.Lock()
+		y.closed = true
+		for _, b := range y.bedsides {
+			for _, s := range b.strips {
+				s.timer.Stop()
+			}
+			left = append(left, b.strips...)
+			b.strips, b.keeping = nil, append(b.keeping, b.strips...)
+		}
+		y.mu.Unlock()
+	}
 	for _, s := range left {
 		x.keep(s)
 	}
@@ -174,17 +216,29 @@ func stripKey(key string, test bool) string {
 	return "s" + strings.TrimPrefix(alertKey(key, test), "a")
 }
 
-// keepStrip puts a strip into the log, unless the Store has no room but for alerts.
+// keepStrip puts a strip into the log, unless the Store has no room but for alerts, or
+// has the alert no more: then the patient was erased, perhaps at another node.
 func (h *Hub) keepStrip(s *stripping) {
-	if len(s.chunks) == 0 || h.store.onlyFull() {
+	if len(s.chunks) == 0 {
+		h.signals.kept(s)
 		return
 	}
 	e := s.entry(h.now())
 	h.insist(h.ctx, "strip/"+e.ID, func(ctx context.Context) error {
-		if _, err := h.append(ctx, e, false); !errors.Is(err, ErrFull) {
-			return err
+		err := s.try(ctx, func() error {
+			alert, err := h.logs.newest(ctx, e.Patient, alertKey(s.alert.Key, s.alert.Test))
+			if err != nil || alert.Seq == 0 || h.store.onlyFull() {
+				return err
+			}
+			if _, err := h.append(ctx, e, false); !errors.Is(err, ErrFull) {
+				return err
+			}
+			return nil
+		})
+		if !maySucceedLater(err) {
+			h.signals.kept(s)
 		}
-		return nil
+		return err
 	})
 }
 

@@ -152,7 +152,7 @@ func (o *opening) followGroups() {
 			if c.groups == nil {
 				c.groups = make(map[string]WatchOptions)
 			}
-			c.groups[g] = WatchOptions{Delivery: o.o.Delivery, Waves: o.o.Waves}
+			c.groups[g] = WatchOptions{Delivery: o.o.Delivery, Waves: union(o.o.Waves, c.groups[g].Waves)}
 		}
 	}
 }
@@ -248,22 +248,17 @@ func (c *conn) groupPatients(ctx context.Context, group string) (map[string]bool
 // attach begins one watch; one that there is of the same patient begins anew.
 // Under c.mu.
 func (c *conn) attach(w *watched, until time.Time) {
-	if old := c.watches[w.patient]; old != nil {
+	old := c.watches[w.patient]
+	if old == nil {
+		c.hub.stats.watches.Add(1)
+		c.hub.signals.join(w.watch, nil)
+	} else {
 		w.alone = w.alone || old.alone
-		for _, code := range old.waves {
-			if !slices.Contains(w.waves, code) {
-				w.waves = append(slices.Clip(w.waves), code)
-			}
-		}
-		for _, g := range old.groups {
-			if !slices.Contains(w.groups, g) {
-				w.groups = append(w.groups, g)
-			}
-		}
+		w.waves = union(w.waves, old.waves)
+		w.groups = union(w.groups, old.groups)
+		c.hub.signals.join(w.watch, old.watch)
 		old.end()
 		old.lane.submit(job{detach: old.watch})
-	} else {
-		c.hub.stats.watches.Add(1)
 	}
 	w.began, w.granted = c.hub.ticks(), c.hub.access.questions.Add(1)
 	c.watches[w.patient] = w
@@ -273,7 +268,17 @@ func (c *conn) attach(w *watched, until time.Time) {
 	if len(w.waves) > 0 && c.net != nil {
 		c.net.Slow() // an alert cannot overtake bytes that the kernel has
 	}
-	c.hub.signals.join(w.watch)
+}
+
+// union returns a with what of b it has not, in a slice of its own.
+func union(a, b []string) []string {
+	a = slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a, s)
+		}
+	}
+	return a
 }
 
 // detach ends a watch; why is "" if the client wants it. Under c.mu.
@@ -284,6 +289,23 @@ func (c *conn) detach(patient string, why ErrorCode) {
 		w.end()
 		w.lane.submit(job{detach: w.watch})
 		c.hub.stats.watches.Add(-1)
+	}
+}
+
+// unwatchWaves ends only the signals with these codes; the patients are watched on.
+func (c *conn) unwatchWaves(patients, groups, codes []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, g := range groups {
+		if o, ok := c.groups[g]; ok {
+			o.Waves = slices.DeleteFunc(slices.Clone(o.Waves), func(code string) bool { return slices.Contains(codes, code) })
+			c.groups[g] = o
+		}
+	}
+	for p, w := range c.watches {
+		if slices.Contains(patients, p) || slices.ContainsFunc(w.groups, func(g string) bool { return slices.Contains(groups, g) }) {
+			c.hub.signals.narrow(w.watch, codes)
+		}
 	}
 }
 

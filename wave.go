@@ -20,7 +20,7 @@ import (
 //
 // fmt and slog show no content of a Wave. Only its JSON holds the data.
 type Wave struct {
-	Patient string // required
+	Patient string // required, unless Options.Resolve names it
 	Code    string // the signal, such as "131330", lead II of an electrocardiogram; required
 	System  string // the code's system, as with a Vital, such as MDC; required
 	Device  string // the ID of the device
@@ -78,9 +78,15 @@ func (w *Wave) Follows(prev *Wave) bool {
 
 // Validate reports what is wrong with w as a *ValidationError; nil if nothing is.
 func (w *Wave) Validate() error {
-	switch {
-	case !validID(w.Patient):
+	if !validID(w.Patient) {
 		return invalid("patient", "must be an ID")
+	}
+	return w.validateRest()
+}
+
+// validateRest is Validate but for the patient, whom the host may still have to name.
+func (w *Wave) validateRest() error {
+	switch {
 	case !validCode(w.Code):
 		return invalid("code", "must be a code")
 	case !validCode(w.System):

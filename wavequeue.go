@@ -125,16 +125,35 @@ func (o *outbox) takeWaves(b []byte) (_ []byte, n int) {
 	return b, n
 }
 
-// dropWaves forgets the waves of one watch; nil: of all. Under o.mu.
-func (o *outbox) dropWaves(of *watch) {
-	o.waves = slices.DeleteFunc(o.waves, func(q *waveQueue) bool {
-		if of != nil && q.watch != of {
-			return false
-		}
-		for len(q.chunks) > 0 {
-			q.drop()
-		}
-		q.listed = false
-		return true
-	})
+// end forgets what waits: the signal is not wanted any more, or must not be seen.
+func (q *waveQueue) end() {
+	o := q.watch.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	q.forget()
+	o.waves = slices.DeleteFunc(o.waves, func(other *waveQueue) bool { return other == q })
+	o.account()
+}
+
+// move has w, a later watch of the same client and patient, go on with q.
+func (q *waveQueue) move(w *watch) {
+	w.out.mu.Lock()
+	defer w.out.mu.Unlock()
+	q.watch = w
+}
+
+// forget drops all chunks. Under out.mu.
+func (q *waveQueue) forget() {
+	for len(q.chunks) > 0 {
+		q.drop()
+	}
+	q.listed = false
+}
+
+// dropWaves forgets the waves of all watches. Under o.mu.
+func (o *outbox) dropWaves() {
+	for _, q := range o.waves {
+		q.forget()
+	}
+	o.waves = nil
 }

@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -15,21 +16,21 @@ const (
 
 // A waveSender is what a connection knows of the waves that its client sends.
 type waveSender struct {
-	rights map[waveTarget]waveRight
-	count  uint64 // chunks that were looked at
-	told   uint64 // of these, those that were acknowledged
+	rights    map[waveTarget]waveRight
+	resolveAt int64  // in ticks: before, Options.Resolve is not asked again, for it could not say whose something was
+	count     uint64 // chunks that were looked at
+	told      uint64 // of these, those that were acknowledged
 }
 
-// A waveTarget is the patient and device that a client names for its waves.
+// A waveTarget is whom waves are of, as the host says, and whether they are tests.
 type waveTarget struct {
-	patient, device string
-	test            bool
+	patient string
+	test    bool
 }
 
 // A waveRight is what was decided for a waveTarget. To ask for each chunk would
 // cost more than the chunk.
 type waveRight struct {
-	patient    string // as Options.Resolve says
 	err        error
 	generation uint64
 	askAt      int64 // in ticks
@@ -58,12 +59,12 @@ func (c *conn) takeWaves(ctx context.Context, waves []Wave) {
 	for i := range waves {
 		w := &waves[i]
 		said := waveRefusal{Patient: w.Patient, Code: w.Code, Device: w.Device, Number: w.Number}
-		err := w.Validate()
+		err := w.validateRest()
 		if err == nil {
-			err = c.mayWave(ctx, w)
+			err = c.resolveWave(ctx, w)
 		}
 		if err == nil {
-			err = c.hub.signals.take(*w, c.session)
+			err = c.takeWave(ctx, w)
 		}
 		c.countedWave(w.Patient, err)
 		if err != nil {
@@ -78,42 +79,74 @@ func (c *conn) takeWaves(ctx context.Context, waves []Wave) {
 	}
 }
 
-// mayWave says why c's principal may not send waves of w's patient; it names the
-// patient as the host does.
-func (c *conn) mayWave(ctx context.Context, w *Wave) error {
-	h, to := c.hub, waveTarget{w.Patient, w.Device, w.Test}
-	generation, now := h.access.generation.Load(), h.ticks()
+// resolveWave has the host name w's patient. It is asked for each chunk, as for each
+// vital: a monitor that has been moved shows nobody's wave under another one's name.
+func (c *conn) resolveWave(ctx context.Context, w *Wave) error {
+	h := c.hub
+	if h.ticks() < c.waves.resolveAt {
+		return ErrUndecided // or each chunk would wait for CallTimeout
+	}
+	v := Vital{Patient: w.Patient, Code: w.Code, System: w.System, Device: w.Device, Site: w.Site, Time: w.Time, Test: w.Test}
+	if err := h.resolve(ctx, c.principal(), &v); err != nil {
+		if errors.Is(err, ErrUndecided) {
+			c.waves.resolveAt = later(h.ticks(), askAgain)
+		}
+		return err
+	}
+	if w.Patient = v.Patient; !validID(w.Patient) {
+		return invalid("patient", "must be an ID")
+	}
+	return nil
+}
+
+// takeWave takes a chunk in if c's principal may send it: not one that comes to
+// nothing because access was taken while that was decided.
+func (c *conn) takeWave(ctx context.Context, w *Wave) error {
+	for {
+		r := c.waveRight(ctx, waveTarget{w.Patient, w.Test})
+		if r.err != nil {
+			return r.err
+		}
+		c.mu.Lock()
+		if c.ended {
+			c.mu.Unlock()
+			return ErrForbidden
+		}
+		if c.hub.access.generation.Load() == r.generation {
+			defer c.mu.Unlock()
+			return c.hub.signals.take(*w, c.session)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// waveRight says whether c's principal may send waves to a target: as was decided
+// before, if that still counts.
+func (c *conn) waveRight(ctx context.Context, to waveTarget) waveRight {
+	generation := c.hub.access.generation.Load()
 	r, known := c.waves.rights[to]
-	if !known || r.generation != generation || now >= r.askAt {
-		r = c.askWave(ctx, w)
+	if !known || r.generation != generation || c.hub.ticks() >= r.askAt {
+		r = c.askWave(ctx, to)
 		r.generation = generation
 		if c.waves.rights == nil || len(c.waves.rights) >= waveRights {
 			c.waves.rights = make(map[waveTarget]waveRight)
 		}
 		c.waves.rights[to] = r
 	}
-	w.Patient = r.patient
-	return r.err
+	return r
 }
 
-// askWave asks the host for the patient of w, and whether c's client may send
-// it.
-func (c *conn) askWave(ctx context.Context, w *Wave) waveRight {
+// askWave asks whether waves may be sent to a target, and for how long that counts.
+func (c *conn) askWave(ctx context.Context, to waveTarget) (r waveRight) {
 	h := c.hub
 	again := func(d time.Duration) int64 { return later(h.ticks(), d) }
-	v := Vital{Patient: w.Patient, Code: w.Code, System: w.System, Device: w.Device, Site: w.Site, Test: w.Test}
-	if err := h.resolve(ctx, c.principal(), &v); err != nil {
-		return waveRight{err: err, askAt: again(askAgain)}
-	} else if v.Patient == "" {
-		return waveRight{err: invalid("patient", "must be an ID"), askAt: again(askAgain)}
-	}
 	actions := []Action{ActionPublish}
-	if w.Test {
+	if to.test {
 		actions = append(actions, ActionTest)
 	}
-	r := waveRight{patient: v.Patient, askAt: again(min(h.opt.Recheck, time.Minute))}
+	r.askAt = again(min(h.opt.Recheck, time.Minute))
 	for _, action := range actions {
-		got := h.access.rights(ctx, Access{Principal: *c.principal(), Action: action, Patients: []string{v.Patient}})[v.Patient]
+		got := h.access.rights(ctx, Access{Principal: *c.principal(), Action: action, Patients: []string{to.patient}})[to.patient]
 		if got.err != nil {
 			r.err, r.askAt = got.err, again(askAgain)
 			return r

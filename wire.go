@@ -48,7 +48,7 @@ type request struct {
 	Groups    []string            // watch, unwatch
 	Since     map[string]Position // watch
 	Delivery  Delivery            // watch
-	Waves     []string            // watch: codes of signals
+	Waves     []string            // watch, unwatch: codes of signals
 	Emergency bool                // watch
 	Reason    string              // watch
 
@@ -259,6 +259,10 @@ func (r *request) watchMember(s *scanner, name []byte) bool {
 		r.Patients = s.strings(10000)
 	case "groups":
 		r.Groups = s.strings(1000)
+	case "waves":
+		if r.Waves = s.strings(signalsWanted); len(r.Waves) == 0 {
+			s.fail("must not be empty")
+		}
 	default:
 		return r.Type == reqWatch && r.watchOnlyMember(s, name)
 	}
@@ -276,8 +280,6 @@ func (r *request) watchOnlyMember(s *scanner, name []byte) bool {
 		})
 	case "delivery":
 		r.Delivery = Delivery(s.str())
-	case "waves":
-		r.Waves = s.strings(signalsWanted)
 	case "emergency":
 		r.Emergency = s.bool()
 	case "reason":

@@ -94,7 +94,7 @@ func (s *server) control(w http.ResponseWriter, r *http.Request) {
 	}
 	stats := s.hub.Stats()
 	json.NewEncoder(w).Encode(map[string]any{"connections": stats.Connections, "watches": stats.Watches, "accepted": stats.Handshakes.Accepted,
-		"posts": posts, "alerts": stats.AlertsOpen})
+		"posts": posts, "alerts": stats.AlertsOpen, "wavesIn": stats.WavesIn, "wavesOut": stats.WavesOut})
 }
 
 func (s *server) now() settings {

@@ -131,7 +131,10 @@ export class Line {
     if (a.expires && this.name === "quiet") return; // nobody might see it before it is too old
     a.onAir = a.sent = true;
     if (a.frame.type === "watch") this.#watching = true;
-    this.#pipe?.send(this.#tabs && !a.carried ? this.#tabs.prepare(a.frame) : a.frame);
+    const frame = this.#tabs && !a.carried ? this.#tabs.prepare(a.frame) : a.frame;
+    if (frame) return this.#pipe?.send(frame);
+    this.#asks.delete(a.frame.req);
+    a.done({type: "ok"});
   }
 
   /** Does what is due. It is called at least once a second, and whenever a page wakes. */

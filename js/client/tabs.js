@@ -22,7 +22,7 @@ export class Tabs {
   /** @type {Host} */ #host;
   /** @type {string} */ #name;
   /** @type {BroadcastChannel} */ #channel;
-  /** Who has joined, with what they watch. @type {Map<string, {patients: Set<string>, groups: Set<string>}>} */ #joined = new Map();
+  /** Who has joined, with what they watch. @type {Map<string, {patients: Set<string>, groups: Set<string>, waves: Set<string>}>} */ #joined = new Map();
   /** @type {import("./transport.js").Told | undefined} as a follower */ #on;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #queued = false; #strongest = 0; #off = new AbortController(); #release = () => {};
@@ -106,7 +106,8 @@ export class Tabs {
   opened() { if (this.leads) this.#post({open: true}); }
 
   /**
-   * Makes a request fit for all tabs: a watch gets the most that any wants, and nothing is unwatched that another watches.
+   * Makes a request fit for all tabs: a watch gets the most that any wants, and nothing is unwatched that another watches;
+   * undefined: nothing is left of it.
    * @param {Frame} f
    * @param {string} [tab] that asks; undefined: this one
    */
@@ -118,21 +119,26 @@ export class Tabs {
       return {...f, delivery: deliveries[this.#strongest], ...(more && this.#joined.size && {since: {}})};
     }
     if (f.type !== "unwatch") return f;
-    let {groups = [], patients = []} = f;
+    let {groups = [], patients = [], waves} = f;
+    if (waves) {
+      const wanted = [...(tab ? this.#host.watching.waves : []), ...[...this.#joined].flatMap(([id, has]) => id === tab ? [] : [...has.waves])];
+      waves = waves.filter((/** @type {string} */ c) => !wanted.includes(c));
+      return waves.length ? {...f, waves} : undefined;
+    }
     if (tab) ({groups, patients} = this.#host.watching.unwatched(groups, patients));
     for (const [id, has] of this.#joined) {
       if (id === tab) continue;
       groups = groups.filter((/** @type {string} */ g) => !has.groups.has(g));
       patients = patients.filter((/** @type {string} */ p) => !has.patients.has(p));
     }
-    return {...f, groups, patients};
+    return groups.length + patients.length ? {...f, groups, patients} : undefined;
   }
 
   /** @param {string} tab */
   #welcome(tab) {
     const {line} = this.#host, {welcome} = line;
     if (!welcome || !["live", "quiet", "failing"].includes(line.name)) return this.#post({to: tab, closed: 1006, after: line.nextTry ?? 1000});
-    this.#joined.set(tab, {patients: new Set(), groups: new Set()});
+    this.#joined.set(tab, {patients: new Set(), groups: new Set(), waves: new Set()});
     const frames = [{...welcome, time: new Date(line.now()).toISOString()}, this.#host.inbox(), {type: "status", store: line.store}];
     for (const f of frames) this.#post({to: tab, text: JSON.stringify(f)});
   }
@@ -143,16 +149,17 @@ export class Tabs {
     if (!has) return;
     const answer = (/** @type {Frame} */ reply) => this.#post({to: tab, text: JSON.stringify({...reply, req})});
     if (f.type !== "watch") {
-      if (f.type === "unwatch") for (const kind of /** @type {const} */ (["groups", "patients"])) for (const id of f[kind] ?? []) has[kind].delete(id);
+      if (f.type === "unwatch" && !f.waves) for (const kind of /** @type {const} */ (["groups", "patients"])) for (const id of f[kind] ?? []) has[kind].delete(id);
       const q = this.prepare(rest, tab);
-      if (f.type === "unwatch" && (this.#host.line.streams || q.groups.length + q.patients.length === 0)) return answer({type: "ok"});
+      if (!q || f.type === "unwatch" && this.#host.line.streams) return answer({type: "ok"});
       return this.#host.line.ask(q, {once: true, carried: true}, (reply) => reply.code === "lost" || answer(reply));
     }
     for (const g of f.groups ?? []) has.groups.add(g);
+    for (const c of f.waves ?? []) has.waves.add(c);
     // Of whom we hold, the server sends what is new, and we the rest: so nobody begins anew.
     let room = 30000 - JSON.stringify(f.since ?? {}).length - JSON.stringify(f.patients ?? []).length;
     const ours = Object.entries(held).filter(([id, p]) => !f.since?.[id] && (room -= id.length + (p.epoch?.length ?? 0) + 40) > 0);
-    const q = this.prepare({...rest, since: {...Object.fromEntries(ours), ...f.since}}, tab);
+    const q = /** @type {Frame} */ (this.prepare({...rest, since: {...Object.fromEntries(ours), ...f.since}}, tab));
     const given = new Set(ours.map(([id]) => id));
     this.#host.line.ask(q, {once: true, carried: true}, (reply) => {
       if (reply.code === "lost") return;
@@ -167,7 +174,9 @@ export class Tabs {
   /** @param {string} tab */
   #part(tab) {
     const has = this.#joined.get(tab);
-    if (has) this.#carry(tab, {type: "unwatch", groups: [...has.groups], patients: [...has.patients]});
+    const groups = [...has?.groups ?? []], patients = [...has?.patients ?? []], waves = [...has?.waves ?? []];
+    if (waves.length && groups.length + patients.length) this.#carry(tab, {type: "unwatch", groups, patients, waves});
+    if (has) this.#carry(tab, {type: "unwatch", groups, patients});
     this.#joined.delete(tab);
     this.#host.gone();
   }

@@ -7,7 +7,7 @@
  * @property {string[]} [groups]
  * @property {string[]} [patients]
  * @property {"latest" | "every" | "alerts"} [delivery] latest if left out. All watches of a client get the most that one of them asks for
- * @property {string[]} [waves] codes of the signals that come besides, by `on("wave")`; "*": all
+ * @property {string[]} [waves] codes of the signals that come besides, by `on("wave")`; "*": all. Chunks come that some watch of the client `wants`
  * @property {boolean} [emergency] break-glass; needs `reason`
  * @property {string} [reason]
  */
@@ -32,6 +32,9 @@ export class Watch {
     this.#stop = stop;
     this.ready = new Promise((resolve) => { this.#resolve = resolve; });
   }
+
+  /** Whether it asks for what a chunk is of. @param {import("./types.js").Wave} wave */
+  wants({patient, code}) { return this.patients.has(patient) && Boolean(this.spec.waves?.some((c) => c === "*" || c === code)); }
 
   /** Ends the watch. Patients that no other watch has are forgotten. */
   stop() { this.#stop(this); }

@@ -72,7 +72,7 @@ export class Watching {
       for (const w of this.#all.keys()) if (w.spec.groups?.length) this.#begin(w, f.patient);
       this.#host.telling.emit("granted", f.patient);
     } else if (f.type === "wave") {
-      if (this.patients.has(f.wave.patient)) this.#host.telling.emit("wave", f.wave);
+      if ([...this.#all.keys()].some((w) => w.wants(f.wave))) this.#host.telling.emit("wave", f.wave);
     } else if (f.type === "revoked") {
       this.#leave(f.patient);
     } else if (f.type === "head" || logEvents.includes(f.type) && this.patients.has(f.patient)) {
@@ -99,6 +99,9 @@ export class Watching {
     const specs = [...this.#all.keys()].map((w) => w.spec);
     return {groups: groups.filter((g) => !specs.some((s) => s.groups?.includes(g))), patients: patients.filter((p) => !this.patients.has(p))};
   }
+
+  /** The codes of all signals that are wanted of anybody. */
+  get waves() { return [...this.#all.keys()].flatMap((w) => w.spec.waves ?? []); }
 
   /** Where we stand, of all who are current. */
   since() { return this.#logs.since([...this.patients.keys()].filter((id) => this.#logs.current(id))); }
@@ -212,6 +215,7 @@ export class Watching {
     const delivery = this.#delivery, {line} = this.#host;
     if (!this.#all.delete(w) || this.#stopped) return;
     const {groups, patients} = this.unwatched(w.spec.groups ?? [], []), others = [...this.#all.keys()];
+    if (!line.streams) this.#endWaves(w, others);
     for (const id of w.patients.keys()) {
       if (others.some((o) => o.patients.has(id))) continue;
       patients.push(id);
@@ -222,6 +226,17 @@ export class Watching {
     if (line.streams) return line.restart();
     if (patients.length + groups.length) line.ask({type: "unwatch", groups, patients}, {once: true}, () => {});
     if (groups.length || delivery !== this.#delivery) this.#rewatch(false); // who is named may have come by the group
+  }
+
+  /** Ends the signals that only w has asked for: of a group those that nobody else wants of anybody. @param {Watch} w @param {Watch[]} others */
+  #endWaves({spec: {waves = [], groups = []}, patients}, others) {
+    const only = (/** @type {Watch[]} */ those) => waves.filter((c) => !those.some((o) => o.spec.waves?.includes(c)));
+    const end = (/** @type {string[]} */ codes, /** @type {Frame} */ whose) => codes.length && this.#host.line.ask({type: "unwatch", ...whose, waves: codes}, {once: true}, () => {});
+    if (groups.length) end(only(others), {groups});
+    const ids = [...patients.keys()], having = (/** @type {string} */ id) => others.filter((o) => o.patients.has(id));
+    const shared = ids.filter((id) => having(id).length), alone = ids.filter((id) => !having(id).length);
+    for (const id of shared) end(only(having(id)), {patients: [id]});
+    if (alone.length) end(only([]), {patients: alone}); // other tabs may watch them
   }
 }
 

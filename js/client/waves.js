@@ -49,7 +49,8 @@ export function follows(wave, before) {
 
 /**
  * Draws one signal into a canvas, from left to right and round again, at the pace of its time. Only new columns are drawn.
- * What was lost stays blank for as long as it lasted. The canvas's CSS `color` is the line's.
+ * What was lost stays blank for as long as it lasted. The canvas's CSS `color` is the line's. Chunks of another signal, as of a
+ * second device or of a test, are not drawn while that which is shown is not old.
  */
 export class Sweep {
   /** How many gaps came so far. */ gaps = 0;
@@ -59,29 +60,45 @@ export class Sweep {
   /** @type {number} */ #seconds;
   /** @type {number} */ #low;
   /** @type {number} */ #high;
-  /** @type {boolean} */ #fixed;
+  /** @type {[number, number]} */ #scale;
+  /** @type {() => number} */ #now;
+  /** @type {string[]} chunks that have come, lest they are drawn twice */ #had = [];
   #behind = Infinity; #heard = -Infinity; #frame = 0;
   #drawn = -Infinity; #x = -1; #y = 0;
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {{seconds?: number, low?: number, high?: number}} [o] how long one round takes, 6 s if left out; what stands at the
-   *   bottom and the top, in the signal's unit. Without these the scale grows as needed
+   * @param {{seconds?: number, low?: number, high?: number, now?: () => number}} [o] how long one round takes, 6 s if left out; what
+   *   stands at the bottom and the top, in the signal's unit: without these the scale grows as needed; the server's time in ms since
+   *   1970, as `client.now()` tells it: the machine's if left out
    */
-  constructor(canvas, {seconds = 6, low, high} = {}) {
-    [this.#canvas, this.#seconds, this.#fixed] = [canvas, seconds, low !== undefined && high !== undefined];
-    [this.#low, this.#high] = [low ?? Infinity, high ?? -Infinity];
+  constructor(canvas, {seconds = 6, low = Infinity, high = -Infinity, now = Date.now} = {}) {
+    [this.#canvas, this.#seconds, this.#now] = [canvas, seconds, now];
+    [this.#low, this.#high] = this.#scale = [low, high];
     this.#frame = requestAnimationFrame(this.#draw);
   }
 
-  /** Whether nothing has come for two seconds: what is shown is old, and must be marked so. */
-  get old() { return performance.now() - this.#heard > late; }
+  /**
+   * Whether what is shown is old, and must be marked so: the server has received the newest chunk more than two seconds ago, or
+   * nothing has come for as long.
+   */
+  get old() {
+    const received = Date.parse(this.last?.received ?? "");
+    return performance.now() - this.#heard > late || this.#now() - received > late;
+  }
 
   /** Ends the drawing. */
   stop() { cancelAnimationFrame(this.#frame); }
 
-  /** Takes the next chunk of the signal. @param {Wave} wave */
+  /** Takes the next chunk of the signal. @param {Wave} wave @returns {boolean} whether it is drawn */
   push(wave) {
+    if (this.last && signalOf(wave) !== signalOf(this.last)) {
+      if (!this.old) return false;
+      this.#empty();
+    }
+    const had = `${wave.n} ${wave.received}`;
+    if (wave.received && this.#had.includes(had)) return false; // it comes again on a new connection
+    if (this.#had.push(had) > 128) this.#had.shift();
     const list = values(wave), start = begins(wave), step = 1000 / wave.rate, now = performance.now();
     const joined = this.last !== undefined && follows(wave, this.last);
     if (this.last && !joined) this.gaps++;
@@ -93,8 +110,17 @@ export class Sweep {
     list.forEach((value, i) => this.#points.push({at: start + i * step, value, joined: joined || i > 0}));
     const most = 1000 * this.#seconds / step;
     if (this.#points.length > most) this.#points.splice(0, this.#points.length - most);
-    if (this.#fixed) return;
+    if (this.#scale.every(Number.isFinite)) return true;
     for (const v of list) [this.#low, this.#high] = [Math.min(this.#low, v), Math.max(this.#high, v)];
+    return true;
+  }
+
+  /** Forgets the signal that was shown. */
+  #empty() {
+    this.#canvas.width = this.#canvas.width;
+    [this.last, this.#points, this.#had] = [undefined, [], []];
+    [this.#behind, this.#drawn, this.#x] = [Infinity, -Infinity, -1];
+    [this.#low, this.#high] = this.#scale;
   }
 
   #draw = () => {

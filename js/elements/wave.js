@@ -6,11 +6,12 @@ import {CarewireElement} from "./element.js";
 /** @typedef {import("@carewire/client").Wave} Wave */
 
 /**
- * `<cw-wave patient="p-1" code="131330">`: a wave that sweeps over a strip, while it comes: the client has to watch it. It says when nothing comes, and joins nothing over a gap.
- * Attributes: `seconds` that the strip shows (6), `label`. Parts: strip.
+ * `<cw-wave patient="p-1" code="131330">`: a wave that sweeps over a strip, while it comes: the client has to watch it. It says when nothing new comes, and joins nothing over a gap.
+ * It shows one signal. Where several devices send the same code, `device`, `site` and `system` say which; without them it is the first that comes, until that is old. Test data are
+ * shown with the attribute `test` only, and nothing else then. Further attributes: `seconds` that the strip shows (6), `label`. Parts: strip.
  */
 export class WaveElement extends CarewireElement {
-  static observedAttributes = ["patient", "code", "seconds", "label"];
+  static observedAttributes = ["patient", "code", "system", "device", "site", "test", "seconds", "label"];
   static styles = `figure { margin: 0; position: relative; } canvas { display: block; width: 100%; height: var(--cw-wave-height, 5rem); color: var(--cw-wave, var(--good)); background: var(--card); border-radius: .4rem; direction: ltr; }
     figcaption { font-size: .9rem; } .late { position: absolute; inset-block-end: .3rem; inset-inline-start: .5rem; font-weight: 650; background: var(--card); padding-inline: .3rem; }`;
   #canvas = h("canvas", {part: "strip", role: "img"}); #label = h("figcaption"); #late = h("p", {className: "late", role: "status"});
@@ -27,7 +28,7 @@ export class WaveElement extends CarewireElement {
   /** @param {import("@carewire/client").Client} client */
   followed(client) {
     this.#begin();
-    return [client.on("wave", (w) => { if (w.patient === this.getAttribute("patient") && w.code === this.getAttribute("code")) this.push(w); }), () => this.#end()];
+    return [client.on("wave", (w) => { if (this.#shows(w)) this.push(w); }), () => this.#end()];
   }
 
   attributeChangedCallback() {
@@ -43,11 +44,18 @@ export class WaveElement extends CarewireElement {
     text(this.#late, old ? this.say("waveNone") : "");
   }
 
+  /** Whether a chunk is of what the attributes name. @param {Wave} w */
+  #shows(w) {
+    const fits = (/** @type {"patient" | "code" | "system" | "device" | "site"} */ name) => (this.getAttribute(name) ?? w[name] ?? "") === (w[name] ?? "");
+    return this.hasAttribute("patient") && this.hasAttribute("code") && Boolean(w.test) === this.hasAttribute("test") &&
+      ["patient", "code", "system", "device", "site"].every((name) => fits(/** @type {"patient"} */ (name)));
+  }
+
   #begin() {
     this.#end();
     this.#canvas.width = this.#canvas.width; // empties it
     const seconds = Number(this.getAttribute("seconds") ?? 6);
-    this.#sweep = new Sweep(this.#canvas, {seconds: seconds > 0 ? seconds : 6});
+    this.#sweep = new Sweep(this.#canvas, {seconds: seconds > 0 ? seconds : 6, now: () => this.client?.now() ?? Date.now()});
   }
 
   #end() {

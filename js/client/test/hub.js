@@ -118,8 +118,8 @@ export const wave = (n) => ({patient: "p-1", code: "131330", system: "mdc", devi
   time: new Date(Date.UTC(2026, 2, 1) + 250 * n).toISOString(), data: "AAID2gSvCQ=="});
 
 /** Connects a device, and returns what sends its waves. */
-export async function waveSender(t, hub) {
-  const socket = new WebSocket(hub.url, ["carewire.v1"], {headers: {Authorization: "Bearer " + token(monitor)}});
+export async function waveSender(t, hub, principal = monitor) {
+  const socket = new WebSocket(hub.url, ["carewire.v1"], {headers: {Authorization: "Bearer " + token(principal)}});
   t.after(() => socket.terminate());
   socket.on("error", () => {});
   await once(socket, "message");

@@ -4,7 +4,7 @@ import {join} from "node:path";
 import test from "node:test";
 import {fakeServer} from "./fake.js";
 import {ada, here, live, openHub, until, wave, waveSender} from "./hub.js";
-import {follows, samples, signalOf, values} from "../waves.js";
+import {follows, samples, signalOf, Sweep, values} from "../waves.js";
 
 test("Samples are read as the protocol writes them", () => {
   assert.deepEqual(samples("AAID2gSvCQ=="), [0, 1, -1, 300, -300]);
@@ -66,4 +66,79 @@ test("History gives the strip of an alert", async (t) => {
   for await (const e of c.history({patient: "p-17", kinds: ["strip"], key: "spo2-low"})) got.push(e);
   assert.deepEqual(got, [strip]);
   assert.deepEqual(values(got[0].strip.waves[0]).length, 5);
+});
+
+test("A watch that stops ends its signals, and none that another one has asked for", async (t) => {
+  const hub = await openHub(t), send = await waveSender(t, hub), seen = [];
+  const c = hub.client(ada), [lead, pleth] = ["131330", "150452"];
+  c.on("wave", (w) => seen.push(w.code + " " + w.n));
+  const plain = c.watch({patients: ["p-1"]}), one = c.watch({patients: ["p-1"], waves: [lead]}), all = c.watch({patients: ["p-1", "p-2"], waves: ["*"]});
+  await Promise.all([plain.ready, one.ready, all.ready]);
+  assert.deepEqual([plain, one, all].map((w) => [w.wants(wave(1)), w.wants({...wave(1), code: pleth}), w.wants({...wave(1), patient: "p-2"})]),
+    [[false, false, false], [true, false, false], [true, true, true]]);
+  const both = (n) => send(wave(n), {...wave(n), code: pleth}), out = async () => (await hub.control()).wavesOut;
+  both(1);
+  await until("both", () => seen.length === 2);
+  const settled = async () => { await c.request({type: "history", patient: "p-1", limit: 1}); }; // what was asked before is done
+  all.stop();
+  await settled();
+  both(2);
+  await until("one", () => seen.length === 3);
+  assert.equal(seen[2], lead + " 2");
+  assert.equal(await out(), 3, "the other signal does not even come");
+  one.stop();
+  await settled();
+  both(3);
+  await until("taken", async () => (await hub.control()).wavesIn === 6);
+  await new Promise((later) => setTimeout(later, 200));
+  assert.equal(await out(), 3);
+  assert.equal(seen.length, 3);
+  assert.ok(c.patients.has("p-1"), "the patient is watched on");
+});
+
+/** A Sweep without a page: the canvas draws nowhere, and clocks are the test's. */
+function bareSweep(t, options) {
+  const clock = {steady: 0, now: Date.parse("2026-03-01T08:00:00Z")}, {performance, requestAnimationFrame, cancelAnimationFrame} = globalThis;
+  Object.assign(globalThis, {performance: {now: () => clock.steady}, requestAnimationFrame: () => 1, cancelAnimationFrame() {}});
+  t.after(() => Object.assign(globalThis, {performance, requestAnimationFrame, cancelAnimationFrame}));
+  const sweep = new Sweep({width: 100, height: 50}, {now: () => clock.now, ...options});
+  const chunk = (n, more) => ({...wave(n), received: new Date(clock.now).toISOString(), ...more});
+  return {sweep, clock, chunk, pass: (ms) => { clock.steady += ms; clock.now += ms; }};
+}
+
+test("A wave is old by when the server has received it, not by when it came here", (t) => {
+  const {sweep, clock, chunk, pass} = bareSweep(t);
+  assert.equal(sweep.old, true, "nothing has come");
+  sweep.push(chunk(1));
+  pass(1900);
+  assert.equal(sweep.old, false);
+  pass(200);
+  assert.equal(sweep.old, true);
+  assert.equal(sweep.push(chunk(2, {received: new Date(clock.now - 9000).toISOString()})), true);
+  assert.equal(sweep.old, true, "what a server remembers, or a slow line brings late, is not live");
+  sweep.push(chunk(3));
+  assert.equal(sweep.old, false);
+  clock.now += 3600e3; // the machine slept: its steady clock stood still
+  assert.equal(sweep.old, true);
+  clock.now -= 2 * 3600e3; // and a clock that is set back hides nothing
+  sweep.push(chunk(4));
+  clock.now -= 3600e3;
+  clock.steady += 2100;
+  assert.equal(sweep.old, true);
+});
+
+test("A sweep shows one signal, and each chunk once", (t) => {
+  const {sweep, chunk, pass} = bareSweep(t), came = (list) => list.map((w) => sweep.push(w));
+  const first = chunk(1), second = chunk(2);
+  assert.deepEqual(came([first, second, chunk(1, {device: "other"}), chunk(1, {test: true}), chunk(1, {site: "left"}), chunk(1, {patient: "p-2"})]), [true, true, false, false, false, false]);
+  assert.equal(sweep.gaps, 0);
+  assert.deepEqual(came([first, second]), [false, false], "a new connection brings them again");
+  pass(250);
+  assert.deepEqual(came([chunk(3), chunk(1)]), [true, true], "the device began anew");
+  assert.equal(sweep.gaps, 1);
+  pass(2500);
+  assert.deepEqual(came([chunk(1, {device: "other"})]), [true], "the first is old");
+  assert.equal(sweep.gaps, 1, "another signal is no gap");
+  assert.equal(sweep.last.device, "other");
+  assert.deepEqual(came([chunk(2)]), [false]);
 });
