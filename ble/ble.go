@@ -62,10 +62,10 @@ type Source struct {
 	Session time.Time
 }
 
-// Decode returns the vitals that a value of the characteristic holds: several,
-// one, or none for what is no measurement of a patient, such as a control
-// solution. A measurement that failed is a Vital that is absent, and never a
-// number. What the numbers may be the Hub decides.
+// Decode returns the vitals in a value of the characteristic: several, one, or
+// none if it is not a measurement of a patient, such as a control solution. A
+// failed measurement is an absent Vital, and never a number. The Hub decides
+// which numbers are plausible.
 func (s Source) Decode(characteristic uint16, value []byte) ([]carewire.Vital, error) {
 	read, known := map[uint16]func(*reader, *Source) []carewire.Vital{
 		GlucoseMeasurement: glucose, TemperatureMeasurement: temperature, IntermediateTemperature: temperature, BloodPressure: bloodPressure,
