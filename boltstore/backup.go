@@ -13,13 +13,13 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Backup writes a copy of the store, as it stands now, while appends and reads
-// go on. It is a file that Open takes, once with [Options.NewEpoch].
+// Backup writes a copy of the store in its present state, while appends and
+// reads continue. Open accepts it, once with [Options.NewEpoch].
 //
-// What is freed meanwhile is not used again before Backup ends, so the file may
-// grow, and w should be quick: a file, not a line. When the reserve is half used
-// up, Backup gives way and returns an error that matches carewire.ErrFull. What
-// was written before an error is no backup.
+// Pages that are freed meanwhile are not reused before Backup ends, so the file
+// may grow, and w should be fast: a file, not a network connection. When the
+// reserve is half used up, Backup gives way and returns an error that matches
+// carewire.ErrFull. Output before an error is no backup.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	s.crowded.Store(false)
 	to := &backupWriter{ctx: ctx, store: s, w: w}
@@ -51,12 +51,12 @@ func (b *backupWriter) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Compact writes the file at path anew, without the pages that are free, while no
-// Store has it open. It needs as much room on the disk as the new file has. Until
-// it returns nil the file is the one before, whatever happens; what an attempt
-// that was interrupted has left, in a file with the suffix ".compact", is
-// overwritten by the next. The error matches ErrLocked, ErrVersion (also for a
-// version before: open it once), ErrCorrupt or what the operating system said.
+// Compact rewrites the file at path without its free pages, while no Store has
+// it open. It needs room on the disk for the new file. Until it returns nil the
+// old file stays in place, unchanged. The remains of an interrupted attempt, in
+// a file with the suffix ".compact", are overwritten by the next. The error
+// matches ErrLocked, ErrVersion (also for an older version: open it once),
+// ErrCorrupt or the operating system's error.
 func Compact(path string) error {
 	if err := inspect(path, 1, false); err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// ErrCorrupt means that the file holds something that was not written so. What
-// is damaged is not returned, and not repaired either: restore a backup.
+// ErrCorrupt means that the file contains data that was not written so. Damaged
+// data is neither returned nor repaired: restore a backup.
 var ErrCorrupt = errors.New("boltstore: the file is damaged")
 
 // How things are written. All numbers are big endian, so that keys sort by

@@ -56,11 +56,11 @@ func Inspect(path string) (Report, error) {
 	return r, err
 }
 
-// Verify reads all of the file at path, while no Store has it open: every page,
-// every value against its checksum, and every log from its first entry to its
-// last. It writes nothing. nil means that what was accepted is there as it was
-// written. The error matches ErrLocked, ErrVersion (also for a version before:
-// open it once), ErrCorrupt or what the operating system said.
+// Verify reads the whole file at path, while no Store has it open: every page,
+// every value against its checksum, and every log from end to end. It writes
+// nothing. nil means that all accepted entries are there and unchanged. The
+// error matches ErrLocked, ErrVersion (also for an older version: open it
+// once), ErrCorrupt or the operating system's error.
 func Verify(path string) error {
 	return offline(path, func(_ *Store, v view) error {
 		for fault := range v.tx.Check() {

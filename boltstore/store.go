@@ -1,49 +1,49 @@
 // Package boltstore keeps the logs of a carewire Hub in one file, by means of
 // go.etcd.io/bbolt: a durable [carewire.Store] for one process, without a
-// server beside it.
+// server.
 //
 // # Durability
 //
-// What Append has answered is synced. Appends that come at the same time share
-// a sync, and nothing can be read before it is synced. If writing or syncing
-// fails, nobody knows what the disk holds: from then on the Store refuses
-// everything with [ErrFailed], until it is opened anew.
+// Entries that Append has confirmed are synced. Concurrent appends share a
+// sync, and no entry can be read before it is synced. If writing or syncing
+// fails, the content of the disk is unknown: from then on the Store refuses
+// everything with [ErrFailed], until it is reopened.
 //
 // # Vitals
 //
-// A commit writes all of its vitals at once into a journal. Only later, a few
-// patients with each commit, are they settled: taken to their patient's log, with
-// what follows from them. Until then they are in memory, too, as much as
-// [Options.Reserve] as a rule and twice that at most. So a vital costs little
-// while it is waited for. Open reads the journals again.
+// A commit writes all of its vitals at once into a journal. Later, a few
+// patients with each commit, the vitals are settled: moved to their patient's
+// log, with their indexes. Until then they are in memory, too: usually as much
+// as [Options.Reserve], and at most twice that. So the append of a vital costs
+// little. Open reads the journals again.
 //
 // # A full disk
 //
-// The Store keeps [Options.Reserve] bytes of the file filled ahead of its
-// need. When the file cannot grow any more, be it that the disk is full or
-// that MaxBytes is reached, vitals are refused with [carewire.ErrFull], while
-// alerts and answers are taken as long as the reserve lasts. Everything else,
-// such as notices, receipts and grants, may have a quarter of it. Pruning makes
-// room again inside the file, which never shrinks. The file is written in pages
-// that are used one by one, so that each page that is free can be used.
+// The Store keeps [Options.Reserve] bytes of the file filled ahead of its need.
+// When the file cannot grow, because the disk is full or MaxBytes is reached,
+// it refuses vitals with [carewire.ErrFull], and accepts alerts and answers as
+// long as the reserve lasts. Other entries, such as notices, receipts and
+// grants, may use a quarter of it. Pruning makes room inside the file, which
+// never shrinks. The file is written in single pages, so every free page can be
+// used.
 //
-// # A file that is gone
+// # A deleted file
 //
-// When the file is deleted or replaced while a Store has it open, the Store
-// fails with ErrFailed within a second.
+// If the file is deleted or replaced while a Store has it open, the Store fails
+// with ErrFailed within a second.
 //
 // # Versions
 //
-// A file of the version before is brought to this one by Open, which writes all
-// of it anew and needs little more room than there is in the file. Later
-// versions are refused with ErrVersion.
+// Open upgrades a file of the previous version. It rewrites the file and needs
+// little more room than the file has. Later versions are refused with
+// ErrVersion.
 //
 // # Backups
 //
-// [Store.Backup] writes one while the Store is used; or copy the file while no
-// Store has it open. Whoever restores a backup opens it
-// with [Options.NewEpoch] once: the numbers after the backup were given out
-// before, and clients must not take new entries for those that they know.
+// [Store.Backup] writes a backup while the Store is in use. A copy of the file
+// works too, while no Store has it open. After restoring a backup, open it once
+// with [Options.NewEpoch]: the numbers after the backup were given out before,
+// and clients must not take new entries for those that they know.
 package boltstore
 
 import (
@@ -91,10 +91,10 @@ type Options struct {
 	// the disk's.
 	MaxBytes int64
 
-	// Reserve is how many bytes are kept for what is not a vital when the disk
-	// or MaxBytes is exhausted; the file has at least this size. About as many
-	// bytes of vitals are kept in memory. 0: 32 MiB; less than 1 MiB counts as
-	// 1 MiB.
+	// Reserve is the number of bytes reserved for undroppable entries when the
+	// disk or MaxBytes is exhausted; the file has at least this size. About as
+	// many bytes of vitals are kept in memory. 0: 32 MiB; less than 1 MiB
+	// counts as 1 MiB.
 	Reserve int64
 
 	// NewEpoch starts a new epoch, as it must be after a backup was restored or
@@ -141,10 +141,10 @@ type Store struct {
 	maxJournals int64               // bytes of the journals that are kept
 }
 
-// Open opens the store in the file at path, or makes it: the file readable by
-// its owner only, and its directory too if there is none. Nil options are all
-// defaults. The error matches ErrLocked, ErrVersion, ErrCorrupt or what the
-// operating system said. After a crash Open reads the whole file.
+// Open opens the store in the file at path, or creates it, with its directory:
+// the file is readable by its owner only. Nil options mean the defaults. The
+// error matches ErrLocked, ErrVersion, ErrCorrupt or the operating system's
+// error. After a crash Open reads the whole file.
 func Open(path string, o *Options) (*Store, error) {
 	if o == nil {
 		o = &Options{}
@@ -306,7 +306,8 @@ func (s *Store) fillReserve() error {
 	return err
 }
 
-// Durable implements [carewire.Durable]: what Append has answered survives.
+// Durable implements [carewire.Durable]: entries that Append has confirmed
+// survive.
 func (s *Store) Durable() bool { return true }
 
 // Close waits for the appends under way and closes the file. It may be called
