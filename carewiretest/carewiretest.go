@@ -22,8 +22,8 @@ import (
 // patience bounds every waiting of this package.
 const patience = 30 * time.Second
 
-// Door is an Authenticator that lets in whom it has given a token to. Its zero
-// value lets in nobody. It is safe for concurrent use.
+// Door is an Authenticator that admits the principals to which it has given a
+// token. Its zero value admits nobody. It is safe for concurrent use.
 type Door struct {
 	mu     sync.Mutex
 	people map[string]carewire.Principal
@@ -59,8 +59,8 @@ type Server struct {
 	srv *http.Server
 }
 
-// Serve serves h, a Hub or what a host has mounted it in, until the test ends
-// or Close. It does not shut the Hub down.
+// Serve serves h, a Hub or a handler of the host, until the test ends or Close.
+// It does not shut the Hub down.
 func Serve(t testing.TB, h http.Handler) *Server {
 	s := &Server{t: t, net: memnet.Listen(), srv: &http.Server{Handler: h, ReadHeaderTimeout: patience}}
 	go s.srv.Serve(s.net)
@@ -71,8 +71,8 @@ func Serve(t testing.TB, h http.Handler) *Server {
 // Close ends the server; its connections stay until the Hub ends them.
 func (s *Server) Close() { s.srv.Close() }
 
-// Client returns a client of HTTP whose requests, to whatever host and port, go to
-// the server: for POSTs, for a host's own handlers, and as DialOptions.HTTPClient.
+// Client returns an HTTP client whose requests, to any host and port, go to the
+// server: for POSTs, for a host's own handlers, and as DialOptions.HTTPClient.
 func (s *Server) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return s.net.Dial(ctx) }}}
