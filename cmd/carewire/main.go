@@ -1,13 +1,13 @@
-// Carewire is a command for whoever runs a host of carewire, or writes a client:
-// it watches, publishes, raises and answers alerts as any client does, says
-// whether a token and a proxy are right, shows the host's numbers, and looks
-// after the files of boltstore.
+// Carewire is a command for operators of a carewire host and for authors of
+// clients. It watches, publishes, raises and answers alerts as any client does,
+// checks tokens and proxies, shows the host's metrics, and maintains the files
+// of boltstore.
 //
 //	export CAREWIRE_URL=wss://ehr.example/carewire CAREWIRE_TOKEN=…
 //	carewire check
 //	carewire watch p-17
 //
-// docs/command.md has it all.
+// docs/command.md describes it.
 package main
 
 import (
