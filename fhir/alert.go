@@ -51,8 +51,8 @@ type mitigation struct {
 }
 
 // Flag returns a as a Flag of R4: active while it is open, inactive afterwards.
-// The period begins with the onset and ends with the alert. Who has answered,
-// priority and escalation are in [DetectedIssue], or not said by R4 at all.
+// The period begins with the onset and ends with the alert. [DetectedIssue] has
+// the answers and the priority. R4 has no place for the escalation.
 func Flag(a carewire.Alert) []byte { return encode(newFlag(&a)) }
 
 func newFlag(a *carewire.Alert) *flagResource {
@@ -71,8 +71,8 @@ func newFlag(a *carewire.Alert) *flagResource {
 
 // DetectedIssue returns a as a DetectedIssue of R4: preliminary until a person
 // has accepted it or it is over, final then. High, medium and low are its
-// severity; what is for information only is low. Answers are mitigations: those
-// of the last eight that Alert.Answers holds.
+// severity; info is low. Answers are mitigations: those of the last eight in
+// Alert.Answers.
 func DetectedIssue(a carewire.Alert) []byte { return encode(newDetectedIssue(&a)) }
 
 func newDetectedIssue(a *carewire.Alert) *detectedIssue {

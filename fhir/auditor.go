@@ -37,19 +37,20 @@ type AuditorOptions struct {
 	Client   *http.Client                               // sends; nil: one with a timeout of 30 s
 	Header   func(context.Context) (http.Header, error) // of each post, such as its Authorization; nil: none
 	Batch    int                                        // AuditEvents in one Bundle, at most; 0: 100
-	Every    time.Duration                              // from one look at what waits to the next; 0: 1 s
+	Every    time.Duration                              // the interval between looks at waiting records; 0: 1 s
 	MaxBytes int64                                      // kept in Dir; beyond, Record fails; 0: 1 GiB
 	Logger   *slog.Logger                               // gets no health data; nil: slog.Default()
 }
 
-// An Auditor posts a Hub's records to a FHIR server as AuditEvents, in Bundles of
-// the type batch. Record returns once the record is on disk: it survives a crash,
-// and is sent when the server can be reached. What the server refuses for good
-// (4xx) is kept in the file rejected.ndjson, counted and logged. Where an answer
-// is lost, a batch is sent again, and the server may have its events twice.
+// An Auditor posts a Hub's records to a FHIR server as AuditEvents, in Bundles
+// of the type batch. Record returns once the record is on disk: it survives a
+// crash, and is sent when the server can be reached. Records that the server
+// refuses for good (4xx) go to the file rejected.ndjson, and are counted and
+// logged. If an answer is lost, the batch is sent again, and the server may
+// have its events twice.
 //
-// The files hold what AuditEvents hold: names and patients' IDs. They are
-// readable by the process's user only.
+// The files contain AuditEvents: names and patients' IDs. Only the process's
+// user can read them.
 type Auditor struct {
 	opt  AuditorOptions
 	stop context.CancelFunc
@@ -65,7 +66,8 @@ type Auditor struct {
 	sent, failed, rejected atomic.Uint64
 }
 
-// NewAuditor returns an Auditor that goes on with what Dir holds. Close ends it.
+// NewAuditor returns an Auditor that continues with the records in Dir. Close
+// ends it.
 func NewAuditor(o AuditorOptions) (*Auditor, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Host == "" || o.Dir == "" {
@@ -163,8 +165,8 @@ func (a *Auditor) Stats() AuditorStats {
 	return AuditorStats{a.sent.Load(), a.failed.Load(), a.rejected.Load(), a.bytes}
 }
 
-// Close sends what waits, until ctx ends, and ends the Auditor. What could not be
-// sent stays on disk, for the next one. Close it after the Hub.
+// Close sends the waiting records, until ctx ends, and ends the Auditor. Unsent
+// records stay on disk, for the next one. Close it after the Hub.
 func (a *Auditor) Close(ctx context.Context) error {
 	a.mu.Lock()
 	first := !a.ended

@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// The bounds of what is read.
+// The bounds of input.
 const (
 	maxDepth    = 32
 	maxElements = 20000

@@ -35,14 +35,14 @@ type observationComponent struct {
 }
 
 // Observation returns v as an Observation of R4, in the vital-signs profile of
-// its code where there is one, and Unsaid(v) lists what it does not hold. The
+// its code if there is one. Unsaid(v) lists the content that it lacks. The
 // error is v.Validate's. The resource has no logical ID: a server gives one.
 //
 // Vital.ID is the identifier, and Replaces a second one with the use "old".
-// SpO2 gets both codings that US Core demands; what a device has measured gets
-// its code of IEEE 11073 too, where that is known. Time is effectiveDateTime, in
-// UTC and to the millisecond, and Received is issued. Quality is a set: its order is
-// not kept.
+// SpO2 gets both codings that US Core requires. A device's measurement gets its
+// code of IEEE 11073 too, if that is known. Time is effectiveDateTime, in UTC
+// and to the millisecond, and Received is issued. Quality is a set: its order
+// is not kept.
 func Observation(v carewire.Vital) ([]byte, error) {
 	if err := v.Validate(); err != nil {
 		return nil, err

@@ -58,11 +58,11 @@ func (o *Options) withDefaults() (c Options, err error) {
 	return c, nil
 }
 
-// A Server is an http.Handler that offers a Hub by FHIR, to hosts that have no
-// FHIR server: mount it beside the Hub, under its base path with
-// [http.StripPrefix]. Who calls, and what they may do and see, the Hub's
-// Authenticator and Authorizer decide; what is done is in the Hub's audit trail.
-// docs/interop.md lists what it takes. It is safe for concurrent use.
+// A Server is an http.Handler that offers a Hub by FHIR, to hosts without a
+// FHIR server. Mount it beside the Hub, under its base path with
+// [http.StripPrefix]. The Hub's Authenticator identifies callers, and its
+// Authorizer decides. All access is in the Hub's audit trail. docs/interop.md
+// lists the supported requests. It is safe for concurrent use.
 type Server struct {
 	hub   *carewire.Hub
 	store carewire.Store

@@ -11,7 +11,7 @@ import (
 // Observation tells it.
 type Strip struct {
 	Patient string      // whose; required
-	Code    string      // what the wave is; required
+	Code    string      // the signal; required
 	System  string      // the code's system, as with a Vital; "": LOINC
 	ID      string      // the identifier; "": none
 	Device  string      // the ID of the device; "": not said

@@ -51,7 +51,7 @@ const (
 // restart.
 type subscription struct {
 	ID       string
-	Owner    carewire.Principal // as of when it was created or reactivated: what they saw then is what counts
+	Owner    carewire.Principal // as of its creation or reactivation: their rights at that time decide which entries count
 	Resource json.RawMessage    // as the client has written it
 	Status   string
 	Failure  string            // while the status is error

@@ -14,20 +14,21 @@ import (
 )
 
 // VitalsOf reads an Observation of R4, R4B or R5 as Vitals. The first is the
-// Observation's own; components beside a value of its own, such as the inhaled
-// oxygen of US Core's pulse oximetry, become Vitals that follow it, with their
-// code after a dot in the ID. A panel of which one part was measured is that
-// part, and one of which none was is absent for the first part's reason.
+// Observation's own. Components beside a value of its own, such as the inhaled
+// oxygen of US Core's pulse oximetry, become further Vitals, with their code
+// after a dot in the ID. A panel with one measured part becomes that part. A
+// panel without any is absent for the first part's reason.
 //
-// unsaid lists the paths of elements that a Vital cannot say, such as
+// unsaid lists the paths of elements that a Vital cannot express, such as
 // "performer" or "component[1].interpretation". Narrative, displays, units as
-// text, the logical ID and profiles say nothing of their own and are not listed.
+// text, the logical ID and profiles carry no information of their own and are
+// not listed.
 //
-// The error is a *[carewire.ValidationError] with the element's path. What would
-// mean something else without what a Vital cannot say is such an error: a
-// modifierExtension, a status of a result that is not there yet, the comparators
-// <= and >=, a unit that is no UCUM code. A dateTime without a time of day counts
-// as the beginning of that day in UTC, and is listed.
+// The error is a *[carewire.ValidationError] with the element's path. It also
+// covers elements without which the result would mean something else: a
+// modifierExtension, a status of a result that does not exist yet, the
+// comparators <= and >=, a unit outside UCUM. A dateTime without a time of day
+// counts as the beginning of that day in UTC, and is listed.
 func VitalsOf(resource []byte) (list []carewire.Vital, unsaid []string, err error) {
 	e, err := parse(resource)
 	if err != nil {
