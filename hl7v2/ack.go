@@ -35,7 +35,7 @@ func (c AckCode) known() bool {
 type Ack struct {
 	ControlID string // MSA-2: which message is answered
 	Code      AckCode
-	Errors    []*Error // what was wrong, from ERR; the reason is that of table 0357
+	Errors    []*Error // the faults, from ERR; the reason is that of table 0357
 }
 
 // parseAck reads an acknowledgement, of any kind.

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Census is told by ADT messages who comes, moves and leaves. It is the host's:
-// it keeps who lies where, answers for that as the Hub's Directory, and tells
-// the Hub of what has changed. A message that is sent again is told again, so
-// the same Movement may come twice. An error makes the sender try again later;
-// an *Error tells it that the message is wrong.
+// Census receives admissions, transfers and discharges from ADT messages. The
+// host implements it: it keeps the patients of each ward, serves as the Hub's
+// Directory, and tells the Hub of changes. A repeated message is delivered
+// again, so the same Movement may come twice. After an error the sender tries
+// again later; an *Error tells it that the message is wrong.
 type Census interface {
 	// Admit is told of A01, an admission, and A13, a discharge that was a mistake.
 	Admit(context.Context, Movement) error

@@ -23,9 +23,10 @@ type Mapping struct {
 	// in OBX-5 that there is no value.
 	NoValue []string
 
-	// Other maps what the tables have no code for, such as a house's own codes: it
-	// returns the Vital, of which patient, time, device and test are set after it,
-	// and false for what is not wanted. Nil: nothing of that is.
+	// Other maps observations without a code in the tables, such as a
+	// hospital's own codes. It returns the Vital, whose patient, time, device
+	// and test are set afterwards, and false for an unwanted observation. Nil:
+	// all of them are unwanted.
 	Other func(Observation) (carewire.Vital, bool)
 }
 
@@ -40,10 +41,10 @@ type Reading struct {
 	Status carewire.VitalStatus
 }
 
-// Readings returns the vitals of an ORU^R01, in order, and what was refused. A
-// fault of one OBX refuses that one only. Systolic, diastolic and mean pressure
-// of one measurement are one Vital. What is no vital sign is left out without a
-// word: notes, devices, codes that nothing is known of, and waves, which a Server reads.
+// Readings returns the vitals of an ORU^R01, in order, and the refused OBX. A
+// fault of one OBX refuses only that one. Systolic, diastolic and mean pressure
+// of one measurement are one Vital. Everything that is not a vital sign is left
+// out silently: notes, devices, unknown codes, and waves, which a Server reads.
 //
 // patient names the patient in carewire; its error refuses all of that patient.
 // Nil is [FirstIdentifier].

@@ -129,7 +129,7 @@ func (v Value) Empty() bool { return v.text == "" }
 // Null reports whether the sender says by "" that there is explicitly no value.
 func (v Value) Null() bool { return v.text == `""` }
 
-// Repetitions returns each of what a field has several of; none if it is empty.
+// Repetitions returns the repetitions of a field; none if it is empty.
 func (v Value) Repetitions() []Value {
 	if v.text == "" {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/carewire/carewire/mdc"
 )
 
-// Observation is one OBX with what stands around it.
+// Observation is one OBX with its context.
 type Observation struct {
 	Visit   Visit
 	OBR     Segment // the order above it; may be empty

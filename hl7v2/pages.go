@@ -30,7 +30,7 @@ func (r *Reporter) Page(ctx context.Context, p carewire.Page) error {
 // ReportsPages returns r.Reports.
 func (r *Reporter) ReportsPages() bool { return r.Reports }
 
-// Receipts takes in what has become of pages; a *carewire.Hub is one.
+// Receipts receives reports on pages; a *carewire.Hub is one.
 type Receipts interface {
 	Receipt(context.Context, carewire.PageReport) (carewire.Alert, error)
 }

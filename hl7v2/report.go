@@ -22,7 +22,7 @@ const (
 	PhaseEscalate   Phase = "escalate"   // only the priority has changed, upwards
 	PhaseDeescalate Phase = "deescalate" // only the priority has changed, downwards
 	PhaseEnd        Phase = "end"        // it is over, and nothing latched
-	PhaseReset      Phase = "reset"      // what was latched is over
+	PhaseReset      Phase = "reset"      // a latched alert is over
 )
 
 var rank = map[carewire.Priority]int{carewire.PriorityInfo: 1, carewire.PriorityLow: 2, carewire.PriorityMedium: 3, carewire.PriorityHigh: 4}
@@ -75,7 +75,7 @@ type Writer struct {
 	// such as "CAREWIRE^0200000000000001^EUI-64". Application is "CAREWIRE" if it
 	// is left out.
 	Application, Facility string
-	// ToApplication and ToFacility say to whom: MSH-5 and MSH-6.
+	// ToApplication and ToFacility are the receiver: MSH-5 and MSH-6.
 	ToApplication, ToFacility string
 
 	// PatientID writes PID-3 of a patient, as HL7 writes it. Nil: the patient's ID

@@ -16,13 +16,13 @@ type Watching interface {
 	Watch(context.Context, carewire.WatchOptions) iter.Seq2[carewire.Event, error]
 }
 
-// Reporter tells an alarm manager of alerts by ORU^R40 (IHE PCD-04): of each
-// that it watches, every phase, in order. While the manager is away it keeps the
-// newest state of each alert, and afterwards tells that, what is most urgent
-// first; an alert that came and went meanwhile is told nobody.
+// Reporter reports alerts to an alarm manager by ORU^R40 (IHE PCD-04): every
+// phase of each alert that it watches, in order. While the manager is away it
+// keeps the newest state of each alert, and then sends these, the most urgent
+// first. An alert that began and ended meanwhile is not sent.
 //
-// A Reporter is a [carewire.Pager] too, for a Policy that names the manager: see
-// [Reporter.Page]. What becomes of such pages goes back by [Reporter.Report].
+// A Reporter is also a [carewire.Pager], for a Policy that names the manager:
+// see [Reporter.Page]. [Reporter.Report] handles the reports on such pages.
 type Reporter struct {
 	Client *Client // required
 	Writer Writer
@@ -46,11 +46,12 @@ type Reporter struct {
 	stopped   chan struct{}
 }
 
-// Follow tells of the alerts of what o names until ctx ends or the Hub is shut
-// down, and returns why. Of what was open before, the manager is told by the
-// phase continue. Where o.Since says up to where an earlier Follow had come,
-// alerts that have ended since then are told too. Several calls, each of other
-// patients, may run at once: what is most urgent of all is told first.
+// Follow reports the alerts of the patients in o until ctx ends or the Hub is
+// shut down, and returns the reason. Alerts that were open before are reported
+// with the phase continue. If o.Since names the end of an earlier Follow,
+// alerts that have ended since then are reported too. Several calls for
+// different patients may run at once: the most urgent alert of all is sent
+// first.
 func (r *Reporter) Follow(ctx context.Context, hub Watching, o carewire.WatchOptions) error {
 	if r.Client == nil {
 		return errors.New("hl7v2: a Client is required")

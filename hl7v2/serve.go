@@ -134,9 +134,9 @@ func (s *Server) serve(conn net.Conn) {
 	}
 }
 
-// Shutdown takes no more connections, ends those that are idle, lets messages
-// that are being worked on be stored and acknowledged, and returns when all is
-// done. When ctx ends first, what is left is cut and ctx's error returned.
+// Shutdown refuses new connections, ends idle ones, and waits until the
+// messages in progress are stored and acknowledged. If ctx ends first, it cuts
+// the remaining connections and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true

@@ -31,8 +31,8 @@ type ServerOptions struct {
 	Strict bool
 	// Patient names the patient of a message in carewire. Nil: [FirstIdentifier].
 	Patient func(context.Context, Visit) (string, error)
-	// Allow says who may send what; nil: whoever can connect may send everything.
-	// An error rejects the message and ends the connection.
+	// Allow decides whether a peer may send a message; nil: every peer may send
+	// everything. An error rejects the message and ends the connection.
 	Allow func(context.Context, Peer, *Message) error
 	// Census is told of ADT messages; nil: they are rejected.
 	Census Census
@@ -58,8 +58,9 @@ type ServerOptions struct {
 	ReadTimeout time.Duration
 	// WriteTimeout is for an acknowledgement. 0: 10 s.
 	WriteTimeout time.Duration
-	// HandleTimeout is for what is done with a message. A message of which it is
-	// not known by then whether it was stored is rejected, to be sent again. 0: 30 s.
+	// HandleTimeout bounds the handling of a message. If it is unknown by then
+	// whether the message was stored, the message is rejected, to be sent
+	// again. 0: 30 s.
 	HandleTimeout time.Duration
 	// Logger gets no health data. Nil: slog.Default().
 	Logger *slog.Logger
@@ -151,9 +152,9 @@ func (s *Server) zone() *time.Location {
 // errLater is why a message is rejected that may be taken later as it is.
 var errLater = &Error{Code: codeInternal, Reason: "cannot be stored now, send it again"}
 
-// Handle does with one message, without its frame, what it does with one that
-// comes by MLLP, and returns the acknowledgement, without a frame; nil if the
-// sender wants none. It is for hosts with a transport of their own.
+// Handle processes one message, without its frame, like a message that comes by
+// MLLP. It returns the acknowledgement, without a frame; nil if the sender
+// wants none. It is for hosts with a transport of their own.
 func (s *Server) Handle(ctx context.Context, peer Peer, message []byte) []byte {
 	answer, _ := s.handle(ctx, peer, message)
 	return answer

@@ -10,7 +10,7 @@ type Visit struct {
 // Identifier is one of the numbers of a patient.
 type Identifier struct {
 	ID        string
-	Authority string // who gave it: the namespace, or else the universal ID
+	Authority string // the assigning authority: the namespace, or else the universal ID
 	Type      string // of HL7 table 0203, such as MR
 }
 
