@@ -1,5 +1,5 @@
-// Package ble serves the module for browsers that reads Bluetooth health devices
-// from a Go program. What it does stands in ble.js.
+// Package ble serves the browser module for Bluetooth health devices from a Go
+// program. ble.js documents the module.
 package ble
 
 import (
@@ -14,8 +14,8 @@ import (
 //go:embed ble.js
 var module []byte
 
-// Handler serves ble.js as an ES module, to GET and HEAD at whatever path it is
-// mounted. Its ETag is that of the content. It may be used concurrently.
+// Handler serves ble.js as an ES module, to GET and HEAD on any path. Its ETag
+// is that of the content. It may be used concurrently.
 func Handler() http.Handler {
 	sum := sha256.Sum256(module)
 	tag := `"` + hex.EncodeToString(sum[:12]) + `"`
