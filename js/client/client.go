@@ -1,5 +1,5 @@
-// Package client serves carewire's client for browsers from a Go program. What
-// it does there is told in README.md beside this file.
+// Package client serves carewire's client for browsers from a Go program.
+// README.md beside this file documents the client.
 package client
 
 import (
@@ -15,9 +15,9 @@ var module []byte
 //go:embed waves.js
 var waves []byte
 
-// Handler serves the client as one ES module, to GET and HEAD at whatever path
-// it is mounted. Its ETag is that of the content: a browser asks each time, and
-// is answered 304 while it has the present one. It may be used concurrently.
+// Handler serves the client as one ES module, to GET and HEAD on any path. Its
+// ETag is that of the content: a browser asks each time, and gets 304 if its
+// copy is current. It may be used concurrently.
 func Handler() http.Handler { return webmodule.Handler(module) }
 
 // Waves is Handler for the module waves.js, which reads and draws waves.
