@@ -1,5 +1,5 @@
 // Package elements serves carewire's custom elements for browsers from a Go
-// program. What they are is told in README.md beside this file.
+// program. README.md beside this file documents the elements.
 package elements
 
 import (
@@ -12,8 +12,8 @@ import (
 //go:embed elements.min.js
 var module []byte
 
-// Handler serves the elements, with the client that they need, as one ES module,
-// to GET and HEAD at whatever path it is mounted. Its ETag is that of the content:
-// a browser asks each time, and is answered 304 while it has the present one. It
-// may be used concurrently.
+// Handler serves the elements, with the client that they need, as one ES
+// module, to GET and HEAD on any path. Its ETag is that of the content: a
+// browser asks each time, and gets 304 if its copy is current. It may be used
+// concurrently.
 func Handler() http.Handler { return webmodule.Handler(module) }
