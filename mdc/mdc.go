@@ -28,7 +28,7 @@ type Metric struct {
 	Code   uint32 // the number, such as 147842
 	Name   string // the reference ID, such as "MDC_ECG_HEART_RATE"
 	LOINC  string // the LOINC code of it; "" if there is none that means the same
-	Site   string // where on the body, for what has one LOINC code for several places; may be ""
+	Site   string // the place on the body, if one LOINC code covers several places; may be ""
 	Method string // how; may be ""
 
 	other otherQuantity
