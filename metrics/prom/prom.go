@@ -1,5 +1,5 @@
-// Package prom gives the numbers of a carewire Hub, and of what stands around it,
-// to Prometheus.
+// Package prom exports the metrics of a carewire Hub, and of the components
+// around it, to Prometheus.
 package prom
 
 import (
