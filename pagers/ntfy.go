@@ -11,8 +11,8 @@ import (
 )
 
 // Ntfy pages by push through an ntfy server (docs.ntfy.sh/publish), one message
-// for each topic of the recipient. Whoever knows a topic can read it unless the
-// server asks for a token, so use your own server.
+// for each topic of the recipient. Anybody who knows a topic can read it,
+// unless the server requires a token. So use your own server.
 type Ntfy struct {
 	// URL is the server, such as "https://ntfy.example". It is required.
 	URL string
