@@ -22,15 +22,15 @@ const maxSize = 16 << 20
 // longest bounds one shift: an occurrence that began longer ago is over.
 const longest = 31 * 24 * time.Hour
 
-// An Event is what a calendar says of one event, for Who to read.
+// An Event is one event of a calendar, for Who to read.
 type Event struct {
 	Summary    string
 	Categories []string
 	Attendees  []string // addresses such as "mailto:ada@example.org"
 }
 
-// Who says for which group and which person an event stands. False means that
-// the event is no shift.
+// Who returns the group and the person of a shift. False means that the event
+// is no shift.
 type Who func(Event) (group, person string, ok bool)
 
 // A Calendar is the shifts of a calendar file. It does not change and is safe
