@@ -18,16 +18,17 @@ const (
 	perDrain   = 100                    // events taken at once
 )
 
-// Drain gives hub what RaiseTx, ClearTx, NotifyTx and PublishTx left, vitals last and else in the
-// order in which they were left, until ctx ends, the hub is shut down or the
-// Store is closed; it returns why. Run it in a goroutine at every node: one of
-// them works, another goes on when that one dies. What was given to a hub but
-// not yet crossed out is given again, and recognised by its ID.
+// Drain gives hub the events of RaiseTx, ClearTx, NotifyTx and PublishTx, in
+// the order of their transactions, vitals last. It returns the reason when ctx
+// ends, the hub is shut down or the Store is closed. Run it in a goroutine on
+// every node: one of them works, and another takes over when that one dies. An
+// event that was given to a hub but not yet marked as done is given again, and
+// recognised by its ID.
 //
-// What the hub can never take (it is invalid, or its ID stands for something
-// else) stays in the table pending, with the reason in the column refused:
-// look after it. Everything else is tried again after two seconds, and what was
-// left after it for the same patient waits.
+// An event that the hub can never accept (it is invalid, or its ID stands for
+// other content) stays in the table pending, with the reason in the column
+// refused: check it. All others are retried after two seconds, and later events
+// for the same patient wait.
 func (s *Store) Drain(ctx context.Context, hub *carewire.Hub) error {
 	failing := false
 	for {

@@ -46,9 +46,9 @@ const (
 		select count(*) from gone`
 )
 
-// Erase implements [carewire.Eraser]. What transactions have left of the patient
-// goes as well. The server's files hold what was deleted until autovacuum has been
-// there, and its WAL and backups for as long as you keep them.
+// Erase implements [carewire.Eraser]. It also removes the patient's pending
+// events of transactions. The server's files hold the deleted rows until
+// autovacuum has run, and its WAL and backups for as long as you keep them.
 func (s *Store) Erase(ctx context.Context, patient string) error {
 	if err := s.usable(ctx); err != nil {
 		return err

@@ -37,13 +37,13 @@ const (
 	lockMigrate = "500ms"                // how long a step waits, and all others behind it
 )
 
-// Migrate makes the schema ("" stands for carewire) and its tables, or brings
-// them up to date. What is up to date is left alone. Several nodes may call it
-// at once, and nodes that have the tables open, those of the version before
-// too, serve meanwhile: it goes in steps, none of which holds a lock for long,
-// and that of them which had to wait is tried again until ctx ends. A call that
-// was broken off is taken up by the next one. It needs two connections. The
-// error matches ErrVersion if the tables are newer than this package does with.
+// Migrate creates the schema ("" stands for carewire) and its tables, or
+// updates them. It leaves current tables alone. Several nodes may call it at
+// once. Nodes with open tables, also those of the previous version, continue to
+// serve: Migrate works in steps that hold no lock for long, and retries a step
+// that had to wait until ctx ends. The next call continues an interrupted one.
+// It needs two connections. The error matches ErrVersion if the tables are
+// newer than this package supports.
 func Migrate(ctx context.Context, pool *pgxpool.Pool, schema string) error {
 	s := &Store{pool: pool, schema: schemaName(schema)}
 	for {

@@ -12,11 +12,12 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// RaiseTx leaves an alert in the host's own transaction: it is raised if tx
-// commits, by a Hub that drains (see [Store.Drain]), and not if it rolls back.
-// It is one INSERT and locks nothing. An alert without an ID gets one, by which
-// it is raised once, whoever dies. The error is a *carewire.ValidationError, or
-// the database's; then tx can only be rolled back.
+// RaiseTx leaves an alert in the host's own transaction. If tx commits, a Hub
+// that drains (see [Store.Drain]) raises it; if tx rolls back, nobody does. It
+// is one INSERT and locks nothing. An alert without an ID gets one, so that it
+// is raised once, whichever node dies. The error is a
+// *carewire.ValidationError, or the database's; then tx can only be rolled
+// back.
 func (s *Store) RaiseTx(ctx context.Context, tx pgx.Tx, r carewire.Raise) error {
 	return s.leaveAlert(ctx, onPgx(tx), r)
 }

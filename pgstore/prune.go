@@ -51,11 +51,11 @@ const (
 		delete from carewire.ids where ctid = any (array(select ctid from carewire.ids where expires <= $1 order by expires limit $2))`
 )
 
-// Prune implements [carewire.Pruner]. Where vitals are kept for five days or
-// longer it lets them go by parts of a fifth of that time, and each as a whole;
-// so they stay for up to a fifth longer. Everything else goes one by one, in
-// short transactions. If ctx ends it has done a part. Call it once an hour or
-// more often, that there are parts for what comes.
+// Prune implements [carewire.Pruner]. If vitals are kept for five days or
+// longer, it drops them in parts of a fifth of that time, so they stay for up
+// to a fifth longer. Other entries are deleted one by one, in short
+// transactions. If ctx ends, it has done a part of the work. Call it once an
+// hour or more often, so that there are parts for new entries.
 func (s *Store) Prune(ctx context.Context, at time.Time, keep carewire.Retention) error {
 	if err := s.usable(ctx); err != nil {
 		return err

@@ -60,11 +60,11 @@ type Options struct {
 	// the same patient. 0: 3 s.
 	LockTimeout time.Duration
 
-	// Timeout is how long an Append may take once it is its turn; then its
-	// outcome is unknown. What a node has left in the middle is ended after the
-	// same time, or after two seconds if the node has stopped between its two
-	// round trips. Reads may take as long: a connection that the network has
-	// forgotten gives no error for many minutes. 0: 10 s.
+	// Timeout bounds an Append from its turn on; after that its outcome is
+	// unknown. The unfinished work of a node is ended after the same time, or
+	// after two seconds if the node has stopped between its two round trips.
+	// Reads may take as long: a connection that the network has forgotten gives
+	// no error for many minutes. 0: 10 s.
 	Timeout time.Duration
 
 	// Writers is how many transactions append at the same time, each on one
@@ -106,9 +106,9 @@ type Store struct {
 }
 
 // Open opens the store whose tables are in pool's database. The pool stays the
-// host's; it must reach the primary server, needs at least Writers+2
-// connections, and is closed after the Store. Nil options are all defaults. The
-// error matches ErrVersion, ErrUnsafe or what went wrong with the database.
+// host's. It must reach the primary server, needs at least Writers+2
+// connections, and must be closed after the Store. Nil options mean the
+// defaults. The error matches ErrVersion, ErrUnsafe or the database's error.
 func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	if o == nil {
 		o = &Options{}
@@ -169,8 +169,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 // those of the writers: what clients ask for waits before what pages them does.
 const spare = 2
 
-// Close ends the Store. What is being written is written; all further calls
-// return ErrClosed. It always returns nil, and leaves the pool open.
+// Close ends the Store. Writes in progress complete; all further calls return
+// ErrClosed. It always returns nil, and leaves the pool open.
 func (s *Store) Close() error {
 	s.once.Do(func() {
 		close(s.closing)
@@ -269,7 +269,7 @@ func failure(call string, err error) error {
 // ServerError is an error of the server. It holds no text of the server's,
 // which may quote values.
 type ServerError struct {
-	Call string // what the Store was doing
+	Call string // the operation of the Store
 	Code string // the SQLSTATE
 }
 
