@@ -7,8 +7,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Alert takes in a state of an alert of the log: what has been raised and
-// cleared already, and what people have closed.
+// Alert takes a state of an alert from the log: earlier raises and clears, and
+// closing by people.
 func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
 	c.enter(p, a.Updated)
 	if a.Test {

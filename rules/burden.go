@@ -16,7 +16,7 @@ type Burden struct {
 	Day      string `json:"day"` // 2026-03-01, in the location of the report's From
 	Ward     string `json:"ward"`
 	Rule     string `json:"rule"`
-	Patients int    `json:"patients"` // who had such an alert
+	Patients int    `json:"patients"` // with such an alert
 	Counts
 }
 
@@ -28,9 +28,9 @@ type ReportQuery struct {
 	Keys     []string                    // of alerts; nil: all that the host has raised
 }
 
-// Report counts, from the patients' logs, what alerts have asked of people, by
-// day, ward and rule. An alert counts for the day on which it was raised, with all
-// that was done about it until To. ErrGap means that some of it is no longer kept.
+// Report counts the burden of alerts, from the patients' logs, by day, ward and
+// rule. An alert counts for the day of its raise, with all answers until To.
+// ErrGap means that some entries are no longer kept.
 func Report(ctx context.Context, hub *carewire.Hub, q ReportQuery) ([]Burden, error) {
 	days := make(map[Burden]*counter) // the key has Day and Ward only
 	seen := make(map[Burden]map[string]bool)

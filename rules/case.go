@@ -93,14 +93,14 @@ type Transition struct {
 	Kind   TransitionKind
 	Seq    uint64           // the entry of the log that caused it
 	At     time.Time        // when
-	Alert  carewire.Raise   // what is to be raised, complete; of Cleared, Patient, Key and ID only
+	Alert  carewire.Raise   // the complete raise; for Cleared: Patient, Key and ID only
 	Vitals []carewire.Vital // of Published
 
 	index int
 	level int8
 }
 
-// NewCase returns a Case of a patient of whom nothing is known yet.
+// NewCase returns a Case without any readings.
 func NewCase(set *Set, patient string, settings Settings) *Case {
 	c := &Case{set: set, patient: patient, states: make([]state, len(set.rules)), limits: make([]*LimitSetting, len(set.rules)), due: never,
 		maxAway: span(defaultBlind)}

@@ -15,7 +15,7 @@ const (
 )
 
 // Change raises an alert when a number has risen or fallen by much within a
-// time, whatever its limits.
+// time, independent of limits.
 type Change struct {
 	About
 	Timing

@@ -9,9 +9,9 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// AuditSettings is the AuditEvent of one change of a patient's Settings. Key is the
-// rule, or "born" or "pregnant"; Who has changed it, Until and Reason are as the
-// Settings say, Who is the host where they do not.
+// AuditSettings is the AuditEvent of one change of a patient's Settings. Key is
+// the rule, or "born" or "pregnant". Who, Until and Reason come from the
+// Settings; without an author there, Who is the host.
 const AuditSettings carewire.AuditEvent = "rule_settings"
 
 // A settingsChange is one thing that has changed between two Settings.

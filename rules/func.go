@@ -12,14 +12,13 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Func asks a model of the host's: any function that looks at a patient's vitals
-// and says what it finds. This is where a recogniser of pictures or speech comes
-// in as well: what it has recognised is published as a vital with a code, and the
-// Func judges it, with its confidence.
+// Func calls a model of the host: a function that looks at a patient's vitals
+// and returns a finding. A recogniser of pictures or speech publishes its
+// result as a vital with a code, and a Func judges that, with its confidence.
 //
-// A model is taken to say the same of the same vitals. It is called in the
-// patient's turn, and holds up the patients beside: what takes long runs
-// elsewhere and publishes its results.
+// A model must return the same result for the same vitals. It is called in the
+// patient's turn, and delays other patients: run a slow model elsewhere and
+// publish its results.
 type Func struct {
 	About
 	Timing
@@ -36,12 +35,12 @@ type Func struct {
 	Timeout time.Duration
 	// MinConfidence is what a finding must have to count as present; 0: any.
 	MinConfidence float64
-	// Judge is given the vitals, the oldest first, which it must not change, and
-	// is called by one goroutine at a time for a patient, by several for several.
-	// What is absent is among them; what is invalid, late or under calibration is
-	// not. A finding after a vital that is absent or questionable may raise, and
-	// does not clear. An error says that it cannot judge; it is not shown to
-	// anybody, for it may hold health data. Required.
+	// Judge gets the vitals, the oldest first, and must not change them. One
+	// goroutine at a time calls it for a patient, several for several patients.
+	// The vitals include absent ones, but not invalid or late ones, or those
+	// under calibration. A finding after an absent or questionable vital may
+	// raise, and does not clear. An error means that it cannot judge; its text
+	// is shown to nobody, because it may hold health data. Required.
 	Judge func(ctx context.Context, vitals []carewire.Vital) (Finding, error)
 }
 
@@ -50,7 +49,7 @@ type Finding struct {
 	Present    bool
 	Priority   carewire.Priority // "": as the rule has it
 	Confidence float64           // 0 to 1
-	Text       string            // what else people should know, at most 300 bytes
+	Text       string            // further information for people, at most 300 bytes
 	Unknown    string            // not "": it cannot be judged, for this reason, which people read; at most 100 bytes
 }
 

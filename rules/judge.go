@@ -26,9 +26,9 @@ type Options struct {
 	// To says whom a patient's alerts are addressed to; nil: nobody in
 	// particular, the Hub's Policy decides.
 	To func(patient string) []string
-	// Settings says what is particular to a patient; nil: nothing is. What it
-	// returns is kept until Changed. Where it fails, the rules go on as they were,
-	// from the beginning with no Settings, and it is asked again.
+	// Settings returns the settings of a patient; nil: there are none. The
+	// Judge keeps the result until Changed. If it fails, the rules continue as
+	// they were, at the beginning with no Settings, and it is called again.
 	Settings func(ctx context.Context, patient string) (Settings, error)
 	// Auditor is given a Record of each change of Settings that is seen while the
 	// patient is judged; nil: carewire.NewSlogAuditor(Logger, nil).
@@ -45,10 +45,10 @@ type Options struct {
 }
 
 // A Judge runs a Set on a Hub, together with all other Judges on the Hub's
-// Store: each patient is judged by one of them, and by another within ten
-// seconds when that one is gone. What was judged before, and by whom, makes no
-// difference to what is raised: that follows from the log and the Settings
-// alone. All methods are safe for concurrent use.
+// Store. One of them judges each patient; if it is gone, another takes over
+// within ten seconds. The log and the Settings alone decide the raises: it
+// makes no difference which Judge judged before. All methods are safe for
+// concurrent use.
 type Judge struct {
 	hub   *carewire.Hub
 	set   *Set

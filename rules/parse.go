@@ -61,9 +61,9 @@ func (s seconds) duration() time.Duration { return time.Duration(float64(s) * fl
 
 // Parse reads rules from JSON: a list of objects with the kind limit, change,
 // forecast, absent, combination, news2, mews or qsofa. Members are named as the
-// fields of the Go types, in lower case; durations are seconds, and their names
-// end in _s. A member that is not known is an error, which names the rule by its
-// place. What a Func or another Score is cannot be said in JSON.
+// fields of the Go types, in lower case. Durations are seconds, and their names
+// end in _s. An unknown member is an error, which names the rule by its place.
+// JSON cannot express a Func or another Score.
 func Parse(text []byte) ([]Rule, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()

@@ -30,8 +30,8 @@ type Score struct {
 	// alert: at most three with Red. Priority of the rule itself does not count.
 	Bands []Band
 	// Red, if set, is the band of a score with a part of at least RedAt points,
-	// whatever the total. It counts as lower than all Bands that raise an alert,
-	// and is told beside them.
+	// for any total. It counts as lower than all Bands that raise an alert, and
+	// is reported beside them.
 	Red   *Band
 	RedAt int
 	// MinAge and MaxAge bound the ages, in years, that the score is for; 0: no
@@ -96,7 +96,7 @@ type Band struct {
 	Min      int               // the least total; of Red it does not count
 	Priority carewire.Priority // "" is medium
 	Quiet    bool              // raises nothing: it says how often to measure
-	Text     string            // what people read, beside the total
+	Text     string            // the text for people, beside the total
 	Within   time.Duration     // until the next measurement; 0: all the time
 }
 

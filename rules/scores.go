@@ -9,10 +9,10 @@ import (
 // SNOMED is the system of SNOMED CT's codes.
 const SNOMED = "http://snomed.info/sct"
 
-// House is a code system of carewire's own, for what no other code is known for
-// here. Its values of the level of consciousness ([carewire.Consciousness]) are A
-// alert, C new confusion, V voice, P pain and U unresponsive. The codes of SNOMED
-// CT for all but new confusion are understood as well.
+// House is a code system of carewire, for values without another known code.
+// Its values of the level of consciousness ([carewire.Consciousness]) are A
+// alert, C new confusion, V voice, P pain and U unresponsive. The SNOMED CT
+// codes for all except new confusion are understood as well.
 const House = "urn:carewire:house"
 
 // AirOrOxygen is the code, in House, of a coded vital with the values "air" and
@@ -79,10 +79,10 @@ func scale2() []Row {
 // the oxygen saturation counts for patients for whom Settings.Scales prescribes
 // "2" under the rule's key. It is not for people under 16, nor in pregnancy.
 //
-// The chart leaves open what is chosen here: values are rounded to its
-// precision first, halves up; an input may be six hours old; oxygen is what a
-// flow of more than 0 L/min, or a coded vital, says, and a patient of whom neither
-// is known has no score; the lowest priority is that of a red score; of "every 4 to 6
+// The package decides the points that the chart leaves open. Values are rounded
+// to its precision first, halves up. An input may be six hours old. A flow of
+// more than 0 L/min, or a coded vital, means oxygen; a patient with neither has
+// no score. The lowest priority is that of a red score. For "every 4 to 6
 // hours" the next measurement is due after four.
 func NEWS2() Score {
 	const age = 6 * time.Hour

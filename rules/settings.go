@@ -15,7 +15,8 @@ type Settings struct {
 	Off map[string]Off
 	// On are the Optional rules that do.
 	On []string
-	// Born is the date of birth; zero: unknown, and what depends on it cannot be judged.
+	// Born is the date of birth; zero: unknown, and rules that depend on it
+	// cannot judge.
 	Born time.Time
 	// Pregnant patients have other scores.
 	Pregnant bool
@@ -28,7 +29,7 @@ type LimitSetting struct {
 	At     *float64
 	Margin *float64
 	Severe *float64 // only where the rule has a severe limit
-	By     string   // who has set it, as people know them
+	By     string   // the author, as people know them
 	Reason string
 }
 

@@ -35,7 +35,7 @@ type Stats struct {
 	Vitals   uint64            // judged
 	Patients int               // judged here now
 	Failed   uint64            // times that something could not be raised, cleared or published just then
-	Rules    map[string]Counts // by key, of the patients judged here, with what others did about their alerts
+	Rules    map[string]Counts // by key, of the patients judged here, with the answers on all nodes
 }
 
 // Stats returns a snapshot of the Judge's numbers.
