@@ -54,9 +54,9 @@ func (m *Memory) Find(_ context.Context, value string) (carewire.Principal, erro
 	return p, nil
 }
 
-// Prolong has a session last so long from now; one that is over stays over. A
-// host calls it for what somebody does on its pages, and a connection with the
-// session's cookie goes on.
+// Prolong extends a session to last that long from now. An ended session stays
+// ended. A host calls it when the user acts on its pages; a connection with the
+// session's cookie then continues.
 func (m *Memory) Prolong(value string, lasts time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -73,9 +73,9 @@ func (m *Memory) End(value string) {
 	delete(m.all, value)
 }
 
-// Revoker returns a Revoker that ends, with what an identity provider ends, the
-// sessions that came of it: one by the provider's name for it, or all of a
-// person's. It is what smartauth's BackChannelLogout takes.
+// Revoker returns a Revoker that also ends the sessions that came from an
+// identity provider: one by the provider's name for it, or all of a person.
+// Give it to smartauth's BackChannelLogout.
 func (m *Memory) Revoker(hub Revoker) Revoker { return revoker{m, hub} }
 
 type revoker struct {

@@ -45,8 +45,8 @@ func New(name string, find Find) *Cookies {
 	return &Cookies{name: name, find: find, live: make(map[string]session)}
 }
 
-// ID returns what Principal.Session is for a cookie's value: its SHA-256, for
-// what lets somebody in is not to stand in an audit trail.
+// ID returns the Principal.Session for a cookie's value: its SHA-256, because a
+// credential must not be in an audit trail.
 func ID(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return hex.EncodeToString(sum[:])
