@@ -54,11 +54,12 @@ type Options struct {
 	MaxStale time.Duration
 	// Introspection checks tokens that are no JWT. Nil refuses them.
 	Introspection *Introspection
-	// Principal makes a principal of what a token says. ErrForbidden refuses it.
-	// Nil means: fhirUser decides the role (Practitioner: clinician, Patient:
-	// patient, RelatedPerson: viewer, Device: device; none with system scopes
-	// only: service); the patient is the one in context, else fhirUser's own; the
-	// groups are the claim "groups". Empty Expires, Issued and Actions are filled in afterwards.
+	// Principal makes a principal from the claims of a token. ErrForbidden
+	// refuses the token. Nil means: fhirUser decides the role (Practitioner:
+	// clinician, Patient: patient, RelatedPerson: viewer, Device: device; none
+	// with system scopes only: service); the patient is the one in context,
+	// else fhirUser's own; the groups are the claim "groups". Empty Expires,
+	// Issued and Actions are filled in afterwards.
 	Principal func(Claims) (carewire.Principal, error)
 	// Grants says which actions each scope brings. Nil means DefaultGrants.
 	Grants []Grant
@@ -97,7 +98,7 @@ type Authenticator struct {
 }
 
 // New asks the issuer for its configuration and keys. It returns an error if
-// the issuer cannot be reached. What it starts ends with ctx.
+// the issuer cannot be reached. Its goroutines end with ctx.
 func New(ctx context.Context, o Options) (*Authenticator, error) {
 	if o.Issuer == "" || len(o.Audience) == 0 {
 		return nil, errors.New("smartauth: Issuer and Audience are required")

@@ -8,7 +8,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Stats is a snapshot of what an Authenticator has done since it was made.
+// Stats is a snapshot of an Authenticator's counts since it was made.
 // prom.IssuerCollector and otel.IssuerProducer take them.
 type Stats struct {
 	Accepted  uint64 // tokens that let somebody in
