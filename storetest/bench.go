@@ -12,10 +12,10 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Bench measures what a Hub asks of a store, each on a new and empty store from
-// open: appending vitals and alerts, and what is read when a client comes, is
-// behind, or every second. Compare stores by it, or one with itself; what an
-// operation costs depends on the disk.
+// Bench measures the operations that a Hub needs from a store, each on a new
+// and empty store from open: appending vitals and alerts, and the reads when a
+// client connects, is behind, or every second. Use it to compare stores, or
+// versions of one. The cost of an operation depends on the disk.
 func Bench(b *testing.B, open func(b *testing.B) carewire.Store) {
 	for _, callers := range []int{1, 64} {
 		for _, size := range []int{1, 100} {

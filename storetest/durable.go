@@ -34,7 +34,7 @@ type Durable struct {
 	// the store is opened anew. nil: it goes on, as with a database.
 	Failed error
 
-	// Fill leaves no room for what s writes, as on a full disk, until mend is
+	// Fill leaves no room for s's writes, as on a full disk, until mend is
 	// called.
 	Fill func(t *testing.T, place string, s carewire.Store) (mend func())
 
@@ -50,10 +50,10 @@ type Durable struct {
 	OpenCopy func(place string) (carewire.Store, error)
 }
 
-// RunDurable tests what a store promises beyond a process's life: that it
-// outlives restarts and kills, I/O errors and full disks, older copies and
-// second openers. There is a subtest for each rule, with a place of its own; they
-// run in parallel. A volatile store skips them all.
+// RunDurable tests the promises of a store beyond a process's life: it must
+// survive restarts and kills, I/O errors and full disks, older copies and
+// second openers. There is a subtest for each rule, with a place of its own;
+// they run in parallel. A volatile store skips them all.
 //
 //	func TestDurable(t *testing.T) {
 //		storetest.RunDurable(t, storetest.Durable{
@@ -62,9 +62,9 @@ type Durable struct {
 //		})
 //	}
 //
-// Child processes run the test binary again, and t's test up to this call: what
-// stands before it must do no harm when it is done twice. What a kill cannot
-// show is whether the store syncs: the kernel keeps what was written.
+// Child processes run the test binary again, and t's test up to this call: code
+// before the call must be harmless when it runs twice. A kill cannot show
+// whether the store syncs, because the kernel keeps written data.
 func RunDurable(t *testing.T, d Durable) {
 	d.beChild(t)
 	test := t.Name()

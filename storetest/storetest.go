@@ -21,7 +21,7 @@ import (
 // Options says what else is to be tested.
 type Options struct {
 	// Reopen ends s as an ordinary restart of the program does, and opens the
-	// same store again. nil: the store is not tested for what survives.
+	// same store again. nil: the store is not tested for survival.
 	Reopen func(t *testing.T, s carewire.Store) carewire.Store
 }
 
