@@ -2,6 +2,9 @@ package rules
 
 import (
 	"context"
+	"log/slog"
+	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,5 +108,96 @@ func TestOnlyAPersonEndsEscalation(t *testing.T) {
 		a := w.alerts("hr-high")[0]
 		require.Equal(t, carewire.ResponsibilityUndefined, a.Responsibility.State)
 		require.Greater(t, a.Escalation.Level, 5)
+	})
+}
+
+// A beeper keeps the pages that it is given.
+type beeper struct {
+	mu    sync.Mutex
+	pages []carewire.Page
+}
+
+func (b *beeper) Page(_ context.Context, p carewire.Page) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pages = append(b.pages, p)
+	return nil
+}
+
+// of lists who was paged of an alert.
+func (b *beeper) of(key string) (to []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.pages {
+		if p.Alert.Key == key {
+			to = append(to, p.To)
+		}
+	}
+	return to
+}
+
+// paging is a Hub with a beeper, on a Store of its own.
+func (w *ward) paging(b *beeper) *carewire.Hub {
+	nobody := carewire.AuthenticatorFunc(func(*http.Request) (carewire.Principal, error) {
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	})
+	team := func(context.Context, carewire.Alert, int) (carewire.Step, error) {
+		return carewire.Step{To: []string{"group:ward"}, After: time.Minute}, nil
+	}
+	hub, err := carewire.New(nobody, w.store, &carewire.Options{Logger: slog.New(slog.DiscardHandler), Pager: b, Policy: team})
+	require.NoError(w.t, err)
+	w.ends = append(w.ends, func() { hub.Shutdown(context.Background()) })
+	w.hub = hub
+	return hub
+}
+
+// 3: one person's pause quiets everyone and cannot be cancelled. Here it ends by
+// itself, a colleague can end it, and what is still present is told then.
+func TestComplaint3(t *testing.T) {
+	for _, colleague := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &ward{t: t, store: carewire.NewMemoryStore(nil)} // of one Hub: another would tell without the Pager
+			defer w.close()
+			b := &beeper{}
+			w.run(w.paging(b), Options{}, high(Timing{}))
+			nurse := func(id string) carewire.Principal {
+				return carewire.Principal{ID: id, Role: carewire.RoleClinician, Patients: []string{"p1"}}
+			}
+			require.NoError(t, w.hub.Pause(t.Context(), nurse("ada"), carewire.Pause{Patient: "p1", For: 5 * time.Minute, Reason: "washing"}))
+			w.rate(repeat(60, 200)...)
+			require.Len(t, w.alerts("hr-high"), 1, "it is raised and shown all the same")
+			require.Empty(t, b.of("hr-high"))
+			if colleague {
+				require.NoError(t, w.hub.Unpause(t.Context(), nurse("bob"), "p1"))
+				w.rate(repeat(10, 200)...)
+			} else {
+				w.rate(repeat(250, 200)...)
+			}
+			require.NotEmpty(t, b.of("hr-high"))
+		})
+	}
+}
+
+// 7: what is old on a screen reaches the pager too, from the server; 13: and also
+// where the device has stopped during an alert.
+func TestComplaint7(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &ward{t: t, store: carewire.NewMemoryStore(nil)} // of one Hub: another would tell without the Pager
+		defer w.close()
+		b := &beeper{}
+		w.run(w.paging(b), Options{}, high(Timing{}))
+		for range 10 {
+			v := carewire.HeartRate.Of("p1", 200)
+			v.Device, v.Every = "uploader", time.Second
+			_, err := w.hub.Publish(t.Context(), v)
+			require.NoError(t, err)
+			time.Sleep(time.Second)
+		}
+		require.Empty(t, b.of("no-data.uploader"))
+		paged := len(b.of("hr-high"))
+		require.NotZero(t, paged)
+		time.Sleep(10 * time.Minute) // nobody watches, and nothing comes
+		require.Contains(t, b.of("no-data.uploader"), "group:ward")
+		require.Greater(t, len(b.of("hr-high")), paged, "the alert of then is told on")
 	})
 }

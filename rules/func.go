@@ -67,14 +67,18 @@ func (r Func) build(s *Set) (machine, error) {
 	if r.Timeout == 0 {
 		r.Timeout = time.Second
 	}
+	m := &funcMachine{rule: r}
 	for _, in := range r.Inputs {
-		s.reads(in.System, in.Code)
+		m.codes = append(m.codes, s.reads(in.System, in.Code))
 	}
 	s.needs(r.Window + r.Every + r.Delay)
-	return &funcMachine{rule: r}, nil
+	return m, nil
 }
 
-type funcMachine struct{ rule Func }
+type funcMachine struct {
+	rule  Func
+	codes []int // of its inputs
+}
 
 // funcState is what a Func keeps of a patient.
 type funcState struct {

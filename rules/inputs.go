@@ -122,6 +122,24 @@ func (m *scoreMachine) inputs(c *Case, st *state) (list []carewire.SourceInput) 
 	return list
 }
 
+// inputs of a Func are the newest of each sensor, with the codes that only the
+// model knows.
+func (m *funcMachine) inputs(c *Case, st *state) (list []carewire.SourceInput) {
+	x := m.state(st)
+	for i := range c.sensors {
+		s := &c.sensors[i]
+		if !s.taken || !slices.Contains(m.codes, s.code) {
+			continue
+		}
+		in := c.input(&s.last)
+		if k := slices.IndexFunc(x.vitals, func(v carewire.Vital) bool { return v.Coded != nil && v.ID == in.VitalID }); k >= 0 {
+			in.Coded = *x.vitals[k].Coded
+		}
+		list = append(list, in)
+	}
+	return list
+}
+
 // inputs of a Combination are those of the rules that are present.
 func (m *combinationMachine) inputs(c *Case, st *state) (list []carewire.SourceInput) {
 	for _, i := range m.parts {

@@ -19,11 +19,11 @@ func TestComplaint(t *testing.T) {
 	}{
 		{"1 a snooze ends with the next reading", TestComplaints1To4},
 		{"2 the alarm sounds at once again", TestComplaints1To4},
-		{"3 a snooze cannot be cancelled", TestComplaints1To4},
+		{"3 a snooze cannot be cancelled", TestComplaint3},
 		{"4 a new alarm before it has cleared and recurred", TestPresentIsRaisedOnce},
 		{"5 no alarm when data stop", TestComplaints5To8},
 		{"6 the alarm of lost data makes no sound", TestComplaints5To8},
-		{"7 the alarm of old data reaches no pager", TestComplaints5To8},
+		{"7 the alarm of old data reaches no pager", TestComplaint7},
 		{"8 taking old data quiets the patient's alarms", TestComplaints5To8},
 		{"9 an old value looks new", TestOldValuesAreSaidToBeOld},
 		{"10 alarms vanished and nobody could see why", TestExplain},

@@ -2,6 +2,7 @@ package main
 
 import (
 	_ "embed"
+	"fmt"
 	"os"
 
 	"github.com/carewire/carewire/rules"
@@ -12,8 +13,16 @@ import (
 //go:embed house.json
 var house []byte
 
-// ruleList reads rules from a file; "" means those of house.json.
-func ruleList(file string) ([]rules.Rule, error) {
+// ruleList reads rules from a file, or takes the set of that name that is written in
+// Go; with neither, those of house.json.
+func ruleList(file, set string) ([]rules.Rule, error) {
+	if set != "" {
+		written, ok := sets[set]
+		if !ok {
+			return nil, fmt.Errorf("no set %q is written in Go", set)
+		}
+		return written(), nil
+	}
 	text := house
 	if file != "" {
 		var err error
@@ -66,6 +75,8 @@ func key(r rules.Rule) string {
 	case rules.Combination:
 		return r.Key
 	case rules.Score:
+		return r.Key
+	case rules.Func:
 		return r.Key
 	}
 	return ""

@@ -22,6 +22,7 @@ import (
 
 func main() {
 	ruleFile := flag.String("rules", "", "a JSON file of rules; none: those of house.json")
+	set := flag.String("set", "", "a set of rules written in Go, of sets.go, instead of -rules")
 	asJSON := flag.Bool("json", false, "print JSON instead of a table")
 	svg := flag.String("svg", "", "write a timeline to this file")
 	bolt := flag.String("bolt", "", "read the history of a boltstore file, of -patients, instead of files")
@@ -32,14 +33,14 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(*ruleFile, *bolt, *patients, flag.Args(), *operators, *asJSON, *svg); err != nil {
+	if err := run(*ruleFile, *set, *bolt, *patients, flag.Args(), *operators, *asJSON, *svg); err != nil {
 		fmt.Fprintln(os.Stderr, "replay:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ruleFile, bolt, patients string, files []string, operators float64, asJSON bool, svg string) error {
-	list, err := ruleList(ruleFile)
+func run(ruleFile, set, bolt, patients string, files []string, operators float64, asJSON bool, svg string) error {
+	list, err := ruleList(ruleFile, set)
 	if err != nil {
 		return err
 	}
@@ -126,6 +127,7 @@ func replay(list []rules.Rule, recordings []recording, operators float64) (*repo
 			out.Rules = append(out.Rules, m)
 		}
 	}
+	out.finish()
 	return out, nil
 }
 

@@ -38,7 +38,14 @@ type measure struct {
 	MedianLater    float64 `json:"median_later_s"`
 	GreatestLater  float64 `json:"greatest_later_s"`
 	WithoutAnAlert int     `json:"plain_alerts_without_one"` // plain alerts of which this variant raises none
-	operators      float64
+	split
+	operators float64
+}
+
+// A split says of some alerts how urgent they are, and how often they come in floods.
+type split struct {
+	Priorities map[carewire.Priority]int `json:"priorities"`
+	Floods     int                       `json:"floods"` // stretches of floodWithin with floodAlerts or more
 }
 
 // What counts as too soon again, and as a flood (ISA-18.2, IEC 62682).
@@ -54,6 +61,7 @@ type report struct {
 	Hours     float64   `json:"hours"` // of all recordings together
 	Operators float64   `json:"operators"`
 	Rules     []measure `json:"rules"`
+	split               // of all rules together, as they are
 	from, to  map[string]time.Time
 }
 
@@ -106,6 +114,7 @@ func (m *measure) finish(r *report) {
 		m.PerPatientDay = float64(m.Alerts) / r.Hours * 24
 		m.PerOperator10 = float64(m.Alerts) / (r.Hours / float64(len(r.Patients)) * 6) / m.operators
 	}
+	m.split = splitOf(m.Episodes)
 	m.MedianSeconds, _ = middle(lengths)
 	m.MedianLater, m.GreatestLater = middle(later)
 	counts := []int{}
@@ -149,19 +158,24 @@ func middle(values []float64) (median, greatest float64) {
 	return values[len(values)/2], values[len(values)-1]
 }
 
-// floods counts, over all rules as they are, the stretches of ten minutes with
-// ten alerts or more, and the priorities.
-func (r *report) floods() (floods int, priorities map[carewire.Priority]int) {
-	priorities = map[carewire.Priority]int{}
-	var at []time.Time
+// finish counts over all rules as they are.
+func (r *report) finish() {
+	var all []episode
 	for i := range r.Rules {
-		if r.Rules[i].Variant != "both" {
-			continue
+		if r.Rules[i].Variant == "both" {
+			all = append(all, r.Rules[i].Episodes...)
 		}
-		for _, e := range r.Rules[i].Episodes {
-			priorities[e.Priority]++
-			at = append(at, e.Raised)
-		}
+	}
+	r.split = splitOf(all)
+}
+
+// splitOf counts the priorities and the floods of alerts.
+func splitOf(list []episode) split {
+	s := split{Priorities: map[carewire.Priority]int{carewire.PriorityHigh: 0, carewire.PriorityMedium: 0, carewire.PriorityLow: 0}}
+	var at []time.Time
+	for _, e := range list {
+		s.Priorities[e.Priority]++
+		at = append(at, e.Raised)
 	}
 	slices.SortFunc(at, time.Time.Compare)
 	for i := 0; i < len(at); {
@@ -169,37 +183,40 @@ func (r *report) floods() (floods int, priorities map[carewire.Priority]int) {
 		for n < len(at) && at[n].Sub(at[i]) <= floodWithin {
 			n++
 		}
-		if n-i >= floodAlerts {
-			floods++
-			i = n
-		} else {
+		if n-i < floodAlerts {
 			i++
+			continue
 		}
+		s.Floods++
+		i = n
 	}
-	return floods, priorities
+	return s
+}
+
+// String writes the priorities as high/medium/low.
+func (s split) String() string {
+	return fmt.Sprintf("%d/%d/%d", s.Priorities[carewire.PriorityHigh], s.Priorities[carewire.PriorityMedium], s.Priorities[carewire.PriorityLow])
 }
 
 // print writes the table.
 func (r *report) print(out io.Writer) {
 	fmt.Fprintf(out, "%d recordings, %.1f hours\n\n", len(r.Patients), r.Hours)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "rule\tvariant\talerts\t/patient/day\t/operator/10min\tmedian\ttotal\tflaps\tworst ten\tlater: median\tmost\tplain without one\t")
+	fmt.Fprintln(w, "rule\tvariant\talerts\t/patient/day\t/operator/10min\tmedian\ttotal\tflaps\tworst ten\thigh/medium/low\tfloods\tlater: median\tmost\tplain without one\t")
 	quiet := r.quiet()
 	for i := range r.Rules {
 		m := &r.Rules[i]
 		if slices.Contains(quiet, m.Rule) {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%.1f\t%.2f\t%s\t%s\t%d\t%.0f %%\t%s\t%s\t%d\t\n", m.Rule, m.Variant, m.Alerts, m.PerPatientDay, m.PerOperator10,
-			seconds(m.MedianSeconds), seconds(m.TotalSeconds), m.Flaps, 100*m.WorstTen, seconds(m.MedianLater), seconds(m.GreatestLater), m.WithoutAnAlert)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%.1f\t%.2f\t%s\t%s\t%d\t%.0f %%\t%s\t%d\t%s\t%s\t%d\t\n", m.Rule, m.Variant, m.Alerts, m.PerPatientDay, m.PerOperator10,
+			seconds(m.MedianSeconds), seconds(m.TotalSeconds), m.Flaps, 100*m.WorstTen, m.split, m.Floods, seconds(m.MedianLater), seconds(m.GreatestLater), m.WithoutAnAlert)
 	}
 	w.Flush()
 	if len(quiet) > 0 {
 		fmt.Fprintf(out, "\nnothing found by %s\n", strings.Join(quiet, ", "))
 	}
-	floods, by := r.floods()
-	fmt.Fprintf(out, "\nas they are: high %d, medium %d, low %d; %d floods (%d alerts or more in %s)\n",
-		by[carewire.PriorityHigh], by[carewire.PriorityMedium], by[carewire.PriorityLow], floods, floodAlerts, floodWithin)
+	fmt.Fprintf(out, "\nall as they are: high/medium/low %s; %d floods (%d alerts or more in %s)\n", r.split, r.Floods, floodAlerts, floodWithin)
 }
 
 // quiet lists the rules of which no variant has found anything.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
@@ -17,7 +18,7 @@ import (
 // alerts replays recordings and returns how many alerts each rule has in each variant.
 func alerts(t *testing.T, files ...string) (*report, map[string]map[string]int) {
 	t.Helper()
-	list, err := ruleList("")
+	list, err := ruleList("", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,13 @@ func TestMeasures(t *testing.T) {
 
 func TestTimelineAndJSON(t *testing.T) {
 	r, _ := alerts(t, "data/icu-numerics-s00001n.csv", "data/cgm.csv")
-	d := xml.NewDecoder(bytes.NewReader(timeline(r)))
+	picture := timeline(r)
+	for _, want := range []string{"<title>", "later: median", "rr-low both", "24h0m0s", r.split.String()} {
+		if !bytes.Contains(picture, []byte(want)) {
+			t.Errorf("the timeline has no %q", want)
+		}
+	}
+	d := xml.NewDecoder(bytes.NewReader(picture))
 	for {
 		_, err := d.Token()
 		if errors.Is(err, io.EOF) {
@@ -129,8 +136,82 @@ func TestTimelineAndJSON(t *testing.T) {
 	if !bytes.Contains(table.Bytes(), []byte("rr-low")) || !bytes.Contains(table.Bytes(), []byte("floods")) {
 		t.Error(table.String())
 	}
-	if _, err := json.Marshal(r); err != nil {
-		t.Error(err)
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type counts struct {
+		Rule, Variant string
+		Alerts        int
+		Priorities    map[carewire.Priority]int
+		Floods        *int
+	}
+	var got struct {
+		counts
+		Rules []counts
+	}
+	if err := json.Unmarshal(text, &got); err != nil || got.Floods == nil {
+		t.Fatal("the JSON has no floods", err)
+	}
+	all := 0
+	for _, m := range got.Rules {
+		n := 0
+		for _, k := range m.Priorities {
+			n += k
+		}
+		if n != m.Alerts || m.Floods == nil {
+			t.Errorf("%s %s: %v of %d alerts", m.Rule, m.Variant, m.Priorities, m.Alerts)
+		}
+		if m.Variant == "both" {
+			all += n
+		}
+	}
+	for _, k := range got.Priorities {
+		all -= k
+	}
+	if all != 0 {
+		t.Errorf("the priorities of all rules differ by %d from theirs", all)
+	}
+}
+
+// Ten alerts in ten minutes are a flood; nine are none, and twenty in a row two at most.
+func TestFloods(t *testing.T) {
+	for n, want := range map[int]int{9: 0, 10: 1, 20: 1, 30: 2} {
+		var list []episode
+		for i := range n {
+			list = append(list, episode{Raised: recorded.Add(time.Duration(i) * 40 * time.Second), Priority: carewire.PriorityHigh})
+		}
+		if s := splitOf(list); s.Floods != want || s.Priorities[carewire.PriorityHigh] != n {
+			t.Errorf("%d alerts: %d floods, %s", n, s.Floods, s)
+		}
+	}
+}
+
+// A set that is written in Go runs like one in JSON, a model among its rules.
+func TestSetWrittenInGo(t *testing.T) {
+	list, err := ruleList("", "shock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recordings, err := fromFiles([]string{"data/icu-numerics-s00001n.csv"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := replay(list, recordings, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, m := range r.Rules {
+		found[m.Rule] = true
+	}
+	for _, key := range []string{"map-low", "shock-points", "shock-index"} {
+		if !found[key] {
+			t.Errorf("%s was not run", key)
+		}
+	}
+	if _, err := ruleList("", "other"); err == nil {
+		t.Error("a set that is not there is accepted")
 	}
 }
 
@@ -180,7 +261,7 @@ func TestReplayOfAStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, _ := ruleList("")
+	list, _ := ruleList("", "")
 	r, err := replay(list[:1], from, 1)
 	if err != nil {
 		t.Fatal(err)

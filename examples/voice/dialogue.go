@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/carewire/carewire"
@@ -107,7 +108,7 @@ func (d *dialogue) confirm(ctx context.Context, h Heard) (say string, err error)
 	by := fmt.Sprintf("by speech (%s), confidence %.2f", recogniser, d.heard.Confidence)
 	if d.asked.verb == "call" {
 		_, err = d.client.Raise(ctx, carewire.Raise{Patient: d.caller, Key: "call", Text: "Nurse called", Priority: carewire.PriorityMedium, Kind: carewire.AlertAdvisory,
-			Source: carewire.Source{Rule: by}})
+			Source: carewire.Source{Rule: "speech", Limits: recogniser, Value: carewire.DecimalOf(math.Round(100*d.heard.Confidence) / 100), Unit: "1"}})
 		return "The nurses have been called.", err
 	}
 	verb := map[string]carewire.AnswerVerb{"accept": carewire.AnswerAccept, "reject": carewire.AnswerReject}[d.asked.verb]

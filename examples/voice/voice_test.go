@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/examples/internal/figures"
 )
 
 func needSpeech(t *testing.T) {
@@ -29,15 +30,19 @@ func needSpeech(t *testing.T) {
 }
 
 // A microphone holds what was answered.
-type microphone struct{ answers, calls []string }
+type microphone struct {
+	answers, calls []string
+	reason         string          // of the last answer
+	source         carewire.Source // of the last call
+}
 
 func (m *microphone) Answer(_ context.Context, ref carewire.AlertRef, a carewire.Answer) (carewire.Alert, error) {
-	m.answers = append(m.answers, fmt.Sprint(a.Do, " ", ref.Patient))
+	m.answers, m.reason = append(m.answers, fmt.Sprint(a.Do, " ", ref.Patient)), a.Reason
 	return carewire.Alert{}, nil
 }
 
 func (m *microphone) Raise(_ context.Context, r carewire.Raise) (carewire.Alert, error) {
-	m.calls = append(m.calls, r.Key)
+	m.calls, m.source = append(m.calls, r.Key), r.Source
 	return carewire.Alert{Key: r.Key}, nil
 }
 
@@ -79,6 +84,12 @@ func TestDialogue(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.Equal(t, x.want, append(m.answers, m.calls...), name)
+		for range m.answers {
+			require.Equal(t, "by speech (pocketsphinx 5prealpha, en-us), confidence 1.00", m.reason, name)
+		}
+		for range m.calls {
+			require.Equal(t, carewire.Source{Rule: "speech", Limits: "pocketsphinx 5prealpha, en-us", Value: "1", Unit: "1"}, m.source, name)
+		}
 	}
 }
 
@@ -215,7 +226,7 @@ func TestSpeech(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d utterances: %d false answers; clean commands understood %d of %d; noisy ones carried out %d of %d; chatter taken for a command, and then not confirmed, %d of %d",
+	figures.Print(t, "voice: %d utterances: %d false answers; clean commands understood %d of %d; noisy ones carried out %d of %d; chatter taken for a command, and then not confirmed, %d of %d",
 		len(list), wrong, understood, clean, noisyDone, noisy, proposed, chatter)
 	require.Zero(t, wrong)
 	require.GreaterOrEqual(t, 10*understood, 9*clean)
