@@ -450,14 +450,14 @@ func TestReadsForClientsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &slowReads{Store: NewMemoryStore(nil)}
 		store.slow.Store(true)
-		r := askedReads{store, time.Now, newPlaces(askedAtOnce)}
+		r := newAskedReads(newGuardedStore(store, nil, nil), time.Now)
 		for range 3 * askedAtOnce {
 			go r.latest(t.Context(), 0, "p1")
 		}
 		synctest.Wait()
-		r.places.mu.Lock()
-		require.Less(t, r.places.taken, askedAtOnce)
-		r.places.mu.Unlock()
+		r.places[0].mu.Lock()
+		require.Less(t, r.places[0].taken, askedAtOnce)
+		r.places[0].mu.Unlock()
 		begun := time.Now()
 		_, _, err := r.latest(t.Context(), PriorityHigh.rank(), "p1")
 		require.NoError(t, err)

@@ -108,7 +108,7 @@ func (x *accessChanges) endWatches(e *Entry) {
 // drop ends the deadlines of a patient's devices.
 func (s *silences) drop(ctx context.Context, patient string) error {
 	now := s.clock.now()
-	waiting, err := s.logs.store.Waiting(ctx, now.AddDate(100, 0, 0), 1<<30)
+	waiting, err := s.logs.store.waitingOf(ctx, s.logs.store.memberOf(patient), now.AddDate(100, 0, 0), 1<<30)
 	if err != nil {
 		return unavailable(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -53,26 +52,44 @@ type escalationCounters struct {
 func (x *escalator) run() {
 	every := time.NewTicker(pollEvery)
 	defer every.Stop()
-	stored, known := newDueWork(x.background, x.do), newDueWork(x.background, x.tellBlind)
+	known := newDueWork(x.background, x.tellBlind)
+	stored := make([]*dueWork, len(x.logs.store.members)) // each member by itself: one that hangs delays no other
+	for i := range stored {
+		stored[i] = newDueWork(x.background, x.do)
+	}
+	x.unrecorded.blind = make([]atomic.Bool, len(stored))
 	for {
 		select {
 		case <-every.C:
-			if state, _ := x.logs.store.state(); state == storeFailing || x.unrecorded.blind.Load() {
-				known.round(func() ([]dueEntry, error) { return x.overdue(), nil })
-			} else {
-				x.unrecorded.forget()
+			lost := x.lost()
+			x.unrecorded.forget(func(patient string) bool { return !lost[x.logs.store.memberOf(patient)] })
+			if len(lost) > 0 {
+				known.round(func() ([]dueEntry, error) { return x.overdue(lost), nil })
 			}
 		case <-x.open.kicked:
 		case <-x.quit:
 			return
 		}
-		stored.round(func() ([]dueEntry, error) {
-			now := x.logs.now()
-			due, err := x.logs.store.Waiting(x.ctx, now, waitingMax)
-			x.unrecorded.blind.Store(err != nil)
-			return dueEntries(due, x.open, now), err
-		})
+		for i, work := range stored {
+			work.round(func() ([]dueEntry, error) {
+				now := x.logs.now()
+				due, err := x.logs.store.waitingOf(x.ctx, i, now, waitingMax)
+				x.unrecorded.blind[i].Store(err != nil)
+				return dueEntries(due, x.open, now), err
+			})
+		}
 	}
+}
+
+// lost are the members of the Store that fail, or could not say what is due.
+func (x *escalator) lost() map[int]bool {
+	lost := make(map[int]bool)
+	for i, m := range x.logs.store.members {
+		if state, _ := m.state(); state == storeFailing || x.unrecorded.blind[i].Load() {
+			lost[i] = true
+		}
+	}
+	return lost
 }
 
 // do does what is due for an entry.
@@ -342,10 +359,8 @@ func (x *escalator) page(ctx context.Context, a *Alert, w *telling, moot func(co
 // whether there may be more, because a found entry may not be writable.
 func (x *escalator) bringForward(ctx context.Context) (more bool) {
 	now := x.logs.now()
-	waiting, err := x.logs.store.Waiting(ctx, now.AddDate(100, 0, 0), math.MaxInt32)
-	if err != nil {
-		return true
-	}
+	waiting, err := x.logs.store.waitingAll(ctx)
+	more = err != nil
 	places := make(chan struct{}, workAtOnce)
 	for i := range waiting {
 		e := waiting[i]

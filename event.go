@@ -56,6 +56,7 @@ type Event struct {
 	Done      bool          // inbox: the last page of the entries open at connecting
 	Store     string        // status: ok, slow or failing
 	Since     time.Time     // status
+	Patients  []string      // status: whose logs are concerned; nil: all
 	Time      time.Time     // welcome, heartbeat: the server's time
 	Open      int           // heartbeat: the number of my open entries
 	Welcome   *Welcome      // welcome
@@ -260,6 +261,11 @@ func (ev *Event) decode(s *scanner, typ string) error {
 			ev.Store = s.str()
 		case "since":
 			ev.Since = s.time()
+		case "patients":
+			if ev.Type != EventStatus {
+				return ev.Welcome != nil && ev.Welcome.decodeMember(s, name)
+			}
+			ev.Patients = s.strings(4096)
 		case "time":
 			ev.Time = s.time()
 		case "inbox":

@@ -135,11 +135,13 @@ func errorFrame(req string, err error) []byte {
 	return textFrame(e.b)
 }
 
-func statusFrame(state string, since time.Time) []byte {
+// statusFrame tells how the Store is, for some patients; nil: for all.
+func statusFrame(state string, since time.Time, patients []string) []byte {
 	e := newFrame(96)
 	e.b = append(e.b, `{"type":"status"`...)
 	e.str("store", state)
 	e.time("since", since)
+	e.strings("patients", patients)
 	e.b = append(e.b, '}')
 	return textFrame(e.b)
 }

@@ -92,11 +92,11 @@ func (h *Hub) beyond(ctx context.Context, patient string, last uint64) (uint64, 
 	if last == 0 {
 		return 0, nil
 	}
-	heads, err := h.asked.heads(ctx, []string{patient})
+	head, err := h.asked.head(ctx, patient)
 	if err != nil {
 		return 0, unavailable(err)
 	}
-	if len(heads) == 0 || heads[0].Seq <= last {
+	if head.Seq <= last {
 		return 0, nil
 	}
 	return last, nil

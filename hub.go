@@ -66,7 +66,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(), registry: newRegistry()}
 	h.log = h.opt.Logger
 	h.store = newGuardedStore(store, h.opt.Trace, &h.stats.append)
-	h.asked = askedReads{store, h.now, newPlaces(askedAtOnce)}
+	h.asked = newAskedReads(h.store, h.now)
 	h.calls = newHostCalls(&h.opt, &h.stats)
 	h.seats = newSeats()
 	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, h.opt.CallTimeout)
@@ -74,6 +74,9 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.doors = newDoors(h.opt.MaxAuthenticating, h.opt.CallTimeout)
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
 	h.connect()
+	if h.store.spread != nil { // an append of one part only waits for no other member
+		h.opt.Lanes = h.store.spread.Parts()
+	}
 	for range h.opt.Lanes {
 		h.lanes = append(h.lanes, newLane(h))
 	}
@@ -164,6 +167,9 @@ func (h *Hub) now() time.Time { return h.clock.now() }
 func (h *Hub) ticks() int64 { return h.clock.ticks() }
 
 func (h *Hub) lane(patient string) *lane {
+	if s := h.store.spread; s != nil {
+		return h.lanes[s.Part(patient)]
+	}
 	return h.lanes[maphash.String(h.seed, patient)%uint64(len(h.lanes))]
 }
 

@@ -75,59 +75,36 @@ func newOpenIndex(b *background, s *guardedStore) *openIndex {
 }
 
 // run keeps the index in step with the Store, for writes of every node. It
-// calls took for every revision that is not the Hub's own or that it sees for
-// the first time, with fresh set if the revision is new to the index. It calls
-// compare with the patients whose logs other nodes may have written to; nil
-// means any.
+// calls took, never twice at the same time, for every revision that is not the
+// Hub's own or that it sees for the first time, with fresh set if the revision
+// is new to the index. It calls compare with the patients whose logs other
+// nodes may have written to; nil means any.
 func (x *openIndex) run(took func(e *Entry, fresh bool), compare func(patients []string)) {
+	f := &storeFollower{openIndex: x, took: took, compare: compare}
+	f.missing.Add(len(x.store.members))
+	var news []chan struct{}
+	for i := range x.store.members {
+		n := make(chan struct{}, 1)
+		news = append(news, n)
+		x.start(func() { f.follow(i, n) })
+	}
+	x.start(func() {
+		f.missing.Wait()
+		close(x.loaded)
+	})
 	var wake <-chan []string
 	if w, ok := x.store.Store.(Waker); ok {
 		wake = w.Wake()
 	}
-	every := time.NewTicker(time.Second)
-	defer every.Stop()
-	mark, loaded := "", false
 	for {
-		var done bool
-		if mark, done = x.catchUp(mark, took, compare); done && !loaded {
-			loaded = true
-			close(x.loaded)
-		}
 		select {
-		case <-every.C:
 		case patients := <-wake:
 			compare(patients)
+			for _, n := range news {
+				signal(n)
+			}
 		case <-x.quit:
 			return
-		}
-	}
-}
-
-// catchUp reads the changes since mark. It reports whether these are all.
-func (x *openIndex) catchUp(mark string, took func(*Entry, bool), compare func([]string)) (next string, done bool) {
-	const page = 1000
-	for {
-		list, next, err := x.store.Changed(x.ctx, mark, page)
-		if err != nil {
-			return mark, false
-		}
-		mark = next
-		var foreign []string // patients
-		for i := range list {
-			e := &list[i]
-			fresh := x.note(*e, false)
-			if fresh {
-				foreign = append(foreign, e.Patient)
-			}
-			took(e, fresh)
-		}
-		x.findReadings(list)
-		if len(foreign) > 0 {
-			compare(foreign) // though no wake-up has come
-		}
-		if len(list) < page {
-			x.sweep(time.Now())
-			return mark, true
 		}
 	}
 }

@@ -210,7 +210,8 @@ type Options struct {
 	// value means for ever. The Hub logs the retention when it starts.
 	Retention Retention
 	// Lanes is the number of lanes that share the patients. The default is one
-	// for each processor.
+	// for each processor. With a Store that is a Spread, there is one lane for
+	// each part instead.
 	Lanes int
 	// Trace traces appends, pages and calls of the host's code. Nil means none.
 	Trace Trace

@@ -49,8 +49,14 @@ type Stats struct {
 	// principal who may answer is connected to this Hub.
 	NobodyToTell bool
 
-	StoreState string    // ok, slow or failing
+	StoreState string    // ok, slow or failing; of a Spread the worst of its members
 	StoreSince time.Time // since when
+	// Members describes the members of a Store that is a Spread, in its order. It
+	// is nil for other Stores.
+	Members []MemberStats
+	// MembersFailing is the number of members that fail. A member that only lacks
+	// room for vitals does not count.
+	MembersFailing int
 
 	// The size of a Store that is a Sizer, looked at each minute.
 	StoreBytes  int64         // bytes that hold what was written
@@ -65,6 +71,14 @@ type Stats struct {
 	// Lag is how long after another node took an event in this one had it from the
 	// Store, of patients that are watched here.
 	Lag Histogram
+}
+
+// MemberStats describes one member of a Store that is a Spread.
+type MemberStats struct {
+	Name  string    // as the Store has it
+	Parts int       // the number of parts on it
+	State string    // ok, slow or failing
+	Since time.Time // since when
 }
 
 // HandshakeCounts counts WebSocket handshakes and requests by POST: Tried is the sum
@@ -147,18 +161,29 @@ func (h *Hub) Stats() Stats {
 	}
 	s.AlertsUnheard = h.open.troubled(troubleUnreached, false) + h.open.troubled(troubleNobody, false)
 	s.StoreState, s.StoreSince = h.store.state()
+	if spread := h.store.spread; spread != nil {
+		s.Members, s.MembersFailing = make([]MemberStats, len(h.store.members)), h.store.failing()
+		for i, name := range spread.Members() {
+			s.Members[i].Name = name
+			s.Members[i].State, s.Members[i].Since = h.store.members[i].state()
+		}
+		for part := range spread.Parts() {
+			s.Members[spread.Owner(part)].Parts++
+		}
+	}
 	s.StoreBytes, s.StoreGrowth, s.StoreFullIn = h.janitor.size()
 	return s
 }
 
 // Ready returns nil while the Hub accepts events and its Store answers, else
 // ErrClosed or ErrUnavailable. A Store that has no room for vitals but takes
-// alerts counts as answering.
+// alerts counts as answering. A Spread counts as answering while one of its
+// members does; Stats.MembersFailing counts the others.
 func (h *Hub) Ready() error {
 	if h.registry.isClosing() {
 		return ErrClosed
 	}
-	if state, _ := h.store.state(); state == storeFailing && !h.store.onlyFull() {
+	if h.store.failing() == len(h.store.members) {
 		return ErrUnavailable
 	}
 	return nil

@@ -237,6 +237,24 @@ type Durable interface {
 	Durable() bool
 }
 
+// Spread is implemented by Stores that consist of several Stores, their members,
+// such as the one of package spread. A Hub then appends the entries of one part
+// at a time, reads the changes of each member separately, and tells clients
+// which of their patients are affected when a member fails.
+//
+// A patient belongs to the same part for ever. Each part is on one member at a
+// time. ChangedOf and WaitingOf do what Changed and Waiting do, for the parts on
+// one member; a mark is valid for that member only.
+type Spread interface {
+	Members() []string       // their names, without health data; number and order never change
+	Parts() int              // the number of parts; it never changes
+	Part(patient string) int // from 0 to Parts()-1
+	Owner(part int) int      // the member that has the part now, as an index into Members
+
+	ChangedOf(ctx context.Context, member int, mark string, limit int) ([]Entry, string, error)
+	WaitingOf(ctx context.Context, member int, due time.Time, limit int) ([]Entry, error)
+}
+
 // Retention is how long entries are kept, counted from their Received. Zero
 // means for ever.
 //

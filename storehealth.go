@@ -20,13 +20,9 @@ const (
 	refusedFor   = 30 * time.Second // how long a refusal counts while nothing else is tried
 )
 
-// A guardedStore watches over the calls of a Store: how long they take, and
-// whether they fail.
-type guardedStore struct {
-	Store
-	trace   Trace
-	now     func() time.Time // set before it is used
-	took    *histogram       // of appends
+// A storeHealth watches over the calls of one Store, or of one member of a Spread:
+// how long they take, and whether they fail.
+type storeHealth struct {
 	mu      sync.Mutex
 	calls   map[*time.Time]struct{} // when the calls under way began
 	failed  bool                    // the last call to end had failed
@@ -37,25 +33,25 @@ type guardedStore struct {
 	since time.Time
 }
 
-func newGuardedStore(s Store, trace Trace, took *histogram) *guardedStore {
-	return &guardedStore{Store: s, trace: trace, took: took, calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
+func newStoreHealth() *storeHealth {
+	return &storeHealth{calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
 // begin notes that a call begins, and returns what ends it and puts its error
 // into our own words. That a caller's own time has run out is no fault of the Store.
-func (g *guardedStore) begin(ctx context.Context) func(*error) {
+func (h *storeHealth) begin(ctx context.Context) func(*error) {
 	at := time.Now()
-	g.mu.Lock()
-	g.calls[&at] = struct{}{}
-	g.mu.Unlock()
+	h.mu.Lock()
+	h.calls[&at] = struct{}{}
+	h.mu.Unlock()
 	return func(e *error) {
 		err := *e
 		*e = plain(err)
 		bad := err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrGap) && !errors.Is(err, context.Canceled) && ctx.Err() == nil
-		g.mu.Lock()
-		delete(g.calls, &at)
-		g.failed = bad
-		g.mu.Unlock()
+		h.mu.Lock()
+		delete(h.calls, &at)
+		h.failed = bad
+		h.mu.Unlock()
 	}
 }
 
@@ -88,11 +84,11 @@ func sound(entries []Entry) []Entry {
 }
 
 // state says how the Store is, and since when.
-func (g *guardedStore) state() (string, time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (h *storeHealth) state() (string, time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	state := storeOK
-	for at := range g.calls {
+	for at := range h.calls {
 		switch d := time.Since(*at); {
 		case d > failingAfter:
 			state = storeFailing
@@ -100,63 +96,49 @@ func (g *guardedStore) state() (string, time.Time) {
 			state = storeSlow
 		}
 	}
-	if r := &g.refused; g.failed || g.refuses(r.all) || g.refuses(r.vitals) || g.refuses(r.others) {
+	if r := &h.refused; h.failed || h.refuses(r.all) || h.refuses(r.vitals) || h.refuses(r.others) {
 		state = storeFailing
 	}
-	if state != g.last {
-		g.last, g.since = state, time.Now().UTC().Truncate(time.Millisecond)
+	if state != h.last {
+		h.last, h.since = state, time.Now().UTC().Truncate(time.Millisecond)
 	}
-	return g.last, g.since
+	return h.last, h.since
 }
 
 // refuses reports whether what was refused at some time still counts as refused.
-func (g *guardedStore) refuses(at time.Time) bool {
+func (h *storeHealth) refuses(at time.Time) bool {
 	return !at.IsZero() && time.Since(at) < refusedFor
 }
 
 // onlyFull reports whether vitals find no room, and nothing else is wrong.
-func (g *guardedStore) onlyFull() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for at := range g.calls {
+func (h *storeHealth) onlyFull() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for at := range h.calls {
 		if time.Since(*at) > failingAfter {
 			return false
 		}
 	}
-	r := &g.refused
-	return !g.failed && !g.refuses(r.all) && !g.refuses(r.others) && g.refuses(r.vitals)
-}
-
-func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []AppendResult, err error) {
-	defer g.begin(ctx)(&err)
-	ctx, end := g.trace.start(ctx, "append")
-	began := time.Now()
-	a, err = g.Store.Append(ctx, entries)
-	g.took.observe(time.Since(began))
-	end(err)
-	for i := range a {
-		a[i].Err = plain(a[i].Err)
-	}
-	g.note(entries, a, err)
-	return a, err
+	r := &h.refused
+	return !h.failed && !h.refuses(r.all) && !h.refuses(r.others) && h.refuses(r.vitals)
 }
 
 // note takes down whether entries found room.
-func (g *guardedStore) note(entries []Entry, a []AppendResult, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (h *storeHealth) note(entries []Entry, a []AppendResult, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch {
 	case errors.Is(err, context.Canceled):
 		return
 	case err != nil:
-		g.refused.all = time.Now()
+		h.refused.all = time.Now()
 		return
 	}
-	g.refused.all = time.Time{}
+	h.refused.all = time.Time{}
 	for i := range min(len(a), len(entries)) {
-		at := &g.refused.others
+		at := &h.refused.others
 		if entries[i].Kind == KindVital {
-			at = &g.refused.vitals
+			at = &h.refused.vitals
 		}
 		switch {
 		case a[i].Err == ErrFull:
@@ -165,57 +147,4 @@ func (g *guardedStore) note(entries []Entry, a []AppendResult, err error) {
 			*at = time.Time{}
 		}
 	}
-}
-
-func (g *guardedStore) Read(ctx context.Context, patient string, after Position, q ReadQuery) (e []Entry, err error) {
-	defer g.begin(ctx)(&err)
-	e, err = g.Store.Read(ctx, patient, after, q)
-	return sound(e), err
-}
-
-func (g *guardedStore) Latest(ctx context.Context, patient string) (e []Entry, h Head, err error) {
-	defer g.begin(ctx)(&err)
-	e, h, err = g.Store.Latest(ctx, patient)
-	return shown(sinceDischarge(sound(e)), g.now()), h, err
-}
-
-func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, err error) {
-	defer g.begin(ctx)(&err)
-	e, err = g.Store.Get(ctx, patient, key)
-	return sound([]Entry{e})[0], err
-}
-
-// states looks up many keys: at once, if the Store can.
-func (g *guardedStore) states(ctx context.Context, keys []StateKey) (found []Entry, err error) {
-	if r, ok := g.Store.(StateReader); ok {
-		defer g.begin(ctx)(&err)
-		found, err = r.States(ctx, keys)
-		return sound(found), err
-	}
-	for _, k := range keys {
-		e, err := g.Get(ctx, k.Patient, k.Key)
-		if err == nil {
-			found = append(found, e)
-		} else if !errors.Is(err, ErrNotFound) {
-			return nil, err
-		}
-	}
-	return found, nil
-}
-
-func (g *guardedStore) Heads(ctx context.Context, patients []string) (h []Head, err error) {
-	defer g.begin(ctx)(&err)
-	return g.Store.Heads(ctx, patients)
-}
-
-func (g *guardedStore) Changed(ctx context.Context, mark string, limit int) (e []Entry, next string, err error) {
-	defer g.begin(ctx)(&err)
-	e, next, err = g.Store.Changed(ctx, mark, limit)
-	return sound(e), next, err
-}
-
-func (g *guardedStore) Waiting(ctx context.Context, due time.Time, limit int) (e []Entry, err error) {
-	defer g.begin(ctx)(&err)
-	e, err = g.Store.Waiting(ctx, due, limit)
-	return sound(e), err
 }

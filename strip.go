@@ -227,7 +227,7 @@ func (h *Hub) keepStrip(s *stripping) {
 	h.insist(h.ctx, "strip/"+e.ID, func(ctx context.Context) error {
 		err := s.try(ctx, func() error {
 			alert, err := h.logs.newest(ctx, e.Patient, alertKey(s.alert.Key, s.alert.Test))
-			if err != nil || alert.Seq == 0 || h.store.onlyFull() {
+			if err != nil || alert.Seq == 0 || h.store.healthOf(e.Patient).onlyFull() {
 				return err
 			}
 			if _, err := h.append(ctx, e, false); !errors.Is(err, ErrFull) {

@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,7 @@ const overdueAfter = 5 * time.Second
 // again, escalation resumes from the last record. Pages of the meantime then
 // come once more, under the same Keys: a repeated page is better than none.
 type unrecorded struct {
-	blind  atomic.Bool // the Store did not say what is due when it was last asked
+	blind  []atomic.Bool // of each member of the Store: it did not say what is due when it was last asked
 	mu     sync.Mutex
 	alerts map[openKey]progress
 }
@@ -46,18 +47,18 @@ func (u *unrecorded) keep(e *Entry, a Alert) {
 	u.alerts[openKey{e.Patient, e.Key}] = progress{e.Rev, a}
 }
 
-// forget is for when the Store can be asked again.
-func (u *unrecorded) forget() {
+// forget is for patients whose member of the Store can be asked again.
+func (u *unrecorded) forget(well func(patient string) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.alerts = nil
+	maps.DeleteFunc(u.alerts, func(k openKey, _ progress) bool { return well(k.patient) })
 }
 
-// overdue returns the alerts that this node knows to be late.
-func (x *escalator) overdue() (late []dueEntry) {
+// overdue returns the alerts of lost members that this node knows to be late.
+func (x *escalator) overdue(lost map[int]bool) (late []dueEntry) {
 	before := x.logs.now().Add(-overdueAfter)
 	for _, e := range x.open.all() {
-		if e.Kind != KindAlert {
+		if e.Kind != KindAlert || !lost[x.logs.store.memberOf(e.Patient)] {
 			continue
 		}
 		if a, err := x.unrecorded.recall(&e); err == nil && !a.due().IsZero() && !a.due().After(before) {

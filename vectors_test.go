@@ -237,6 +237,7 @@ func encodeEvent(ev *Event, m map[string]json.RawMessage) string {
 	e.bool("done", ev.Done)
 	e.str("store", ev.Store)
 	e.time("since", ev.Since)
+	e.strings("patients", ev.Patients)
 	e.time("time", ev.Time)
 	optional("inbox", func() { e.count("inbox", uint64(ev.Open)) })
 	optional("code", func() { e.count("code", uint64(ev.Code)) })

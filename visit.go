@@ -7,7 +7,7 @@ import (
 )
 
 // visit looks after the connection every four seconds.
-func (c *conn) visit(status []byte) {
+func (c *conn) visit(status storeStatus) {
 	ns := c.hub.ticks()
 	if c.out.writingFor(ns) > time.Second && c.out.slowDown() && c.net != nil {
 		c.net.Slow()
@@ -40,8 +40,7 @@ func (c *conn) visit(status []byte) {
 	}
 	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
 		switch {
-		case status != nil:
-			c.out.send(status)
+		case status.ill() && c.tellStatus(status, c.watched()):
 		case c.beating.CompareAndSwap(false, true): // it may have to ask the host
 			c.hub.start(func() {
 				defer c.beating.Store(false)
@@ -101,7 +100,7 @@ const (
 func (h *Hub) visitAll() {
 	every := time.NewTicker(visitEvery / visits)
 	defer every.Stop()
-	last, beat := storeOK, time.Now()
+	last, beat := h.store.status(), time.Now()
 	for n := 0; ; n++ {
 		select {
 		case <-every.C:
@@ -115,18 +114,9 @@ func (h *Hub) visitAll() {
 			}
 		}
 		beat = time.Now().Round(0) // without the monotonic clock, which may stand still with the machine
-		state, since := h.store.state()
-		var status []byte
-		if state != storeOK {
-			status = statusFrame(state, since)
-		}
-		if state != last {
-			last = state
-			h.log.Warn("carewire: the store is " + state)
-			for _, c := range h.registry.list() {
-				c.out.send(statusFrame(state, since))
-			}
-		}
+		status := h.store.status()
+		h.noteStatus(last, status)
+		last = status
 		for _, c := range h.registry.inSlot(n % visits) {
 			c.visit(status)
 		}

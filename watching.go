@@ -51,6 +51,9 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		c.out.send(patientFrame(EventGranted, p))
 	}
 	c.begin(ctx, o.granted, o.rights, generation, o.newWatch)
+	if s := c.hub.store.status(); s.ill() && s.state == storeOK {
+		c.tellStatus(s, o.granted)
+	}
 }
 
 // resolve finds the patients wanted, by name and through groups.

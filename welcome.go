@@ -104,3 +104,17 @@ func (w *Welcome) encode(e *encoder) {
 	e.b = strconv.AppendBool(e.b, w.Durable)
 	e.b = append(e.b, '}')
 }
+
+func (c *conn) welcome() {
+	h := c.hub
+	durable := false
+	if d, ok := h.store.Store.(Durable); ok {
+		durable = d.Durable()
+	}
+	w := Welcome{Session: c.session, Principal: c.principal().person(), Expires: c.principal().Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
+		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause", "waves"},
+		Limits: Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory,
+			Signals: h.opt.MaxSignals, Waves: wavesAhead}}
+	c.out.send(welcomeFrame(&w))
+	c.tellStatus(h.store.status(), nil)
+}

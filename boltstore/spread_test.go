@@ -39,7 +39,7 @@ func TestSpread(t *testing.T) {
 			}, &storetest.Options{Reopen: func(t *testing.T, s carewire.Store) carewire.Store {
 				var paths []string
 				require.NoError(t, s.(*spread.Store).Close())
-				for _, m := range s.(*spread.Store).Members() {
+				for _, m := range s.(*spread.Store).Stores() {
 					paths = append(paths, m.Store.(*Store).path)
 					require.NoError(t, m.Store.(*Store).Close())
 				}

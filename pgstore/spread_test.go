@@ -44,7 +44,7 @@ func TestSpread(t *testing.T) {
 			}, &storetest.Options{Reopen: func(t *testing.T, s carewire.Store) carewire.Store {
 				var names []string
 				require.NoError(t, s.(*spread.Store).Close())
-				for _, m := range s.(*spread.Store).Members() {
+				for _, m := range s.(*spread.Store).Stores() {
 					names = append(names, m.Store.(*Store).schema)
 					require.NoError(t, m.Store.(*Store).Close())
 				}

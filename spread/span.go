@@ -12,11 +12,11 @@ import (
 )
 
 // all calls f for every member at the same time, and joins their errors.
-func (s *Store) all(f func(i int, m carewire.Store) error) error {
+func (s *Store) all(f func(member int) error) error {
 	var all sync.WaitGroup
 	errs := make([]error, len(s.members))
-	for i, m := range s.members {
-		all.Go(func() { errs[i] = f(i, m.Store) })
+	for i := range s.members {
+		all.Go(func() { errs[i] = f(i) })
 	}
 	all.Wait()
 	return errors.Join(errs...)
@@ -48,7 +48,7 @@ func (s *Store) Changed(ctx context.Context, from string, limit int) ([]carewire
 	for i := range s.members {
 		at := (first + i) % len(s.members) // the next page begins with another one
 		member := s.members[at]
-		page, next, err := member.Store.Changed(ctx, m.Members[member.Name], limit-len(found))
+		page, next, err := s.ChangedOf(ctx, at, m.Members[member.Name], limit-len(found))
 		if err != nil {
 			return nil, "", err
 		}
@@ -62,6 +62,22 @@ func (s *Store) Changed(ctx context.Context, from string, limit int) ([]carewire
 	return found, string(text), err
 }
 
+// ChangedOf implements [carewire.Spread].
+func (s *Store) ChangedOf(ctx context.Context, member int, mark string, limit int) ([]carewire.Entry, string, error) {
+	if err := s.usable(ctx); err != nil {
+		return nil, "", err
+	}
+	return s.members[member].Store.Changed(ctx, mark, limit)
+}
+
+// WaitingOf implements [carewire.Spread].
+func (s *Store) WaitingOf(ctx context.Context, member int, due time.Time, limit int) ([]carewire.Entry, error) {
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	return s.members[member].Store.Waiting(ctx, due, limit)
+}
+
 // Waiting implements [carewire.Store].
 func (s *Store) Waiting(ctx context.Context, due time.Time, limit int) ([]carewire.Entry, error) {
 	if err := s.usable(ctx); err != nil {
@@ -71,8 +87,8 @@ func (s *Store) Waiting(ctx context.Context, due time.Time, limit int) ([]carewi
 		limit = 1000
 	}
 	lists := make([][]carewire.Entry, len(s.members))
-	err := s.all(func(i int, m carewire.Store) (err error) {
-		lists[i], err = m.Waiting(ctx, due, limit)
+	err := s.all(func(i int) (err error) {
+		lists[i], err = s.WaitingOf(ctx, i, due, limit)
 		return err
 	})
 	if err != nil {

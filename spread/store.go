@@ -127,8 +127,17 @@ func partOf(patient string, parts int) int {
 	return int(h.Sum64() % uint64(parts-1))
 }
 
-// Members are the Stores that it is made of, in the order that Open was given.
-func (s *Store) Members() []Member { return append([]Member(nil), s.members...) }
+// Stores are the members, in the order that Open was given.
+func (s *Store) Stores() []Member { return append([]Member(nil), s.members...) }
+
+// Members are the names of the members, in the same order.
+func (s *Store) Members() []string {
+	names := make([]string, len(s.members))
+	for i, m := range s.members {
+		names[i] = m.Name
+	}
+	return names
+}
 
 // Owner is the member that has a part now, as an index into Members.
 func (s *Store) Owner(part int) int { return s.table.Load().owner[part] }
@@ -184,6 +193,7 @@ func (s *Store) follow() {
 
 var (
 	_ carewire.Store       = (*Store)(nil)
+	_ carewire.Spread      = (*Store)(nil)
 	_ carewire.Waker       = (*Store)(nil)
 	_ carewire.StateReader = (*Store)(nil)
 	_ carewire.Clock       = (*Store)(nil)

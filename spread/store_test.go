@@ -3,6 +3,7 @@ package spread
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,7 +34,7 @@ func TestStore(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) carewire.Store { return open(t, memory(n), nil) }, &storetest.Options{
 				Reopen: func(t *testing.T, s carewire.Store) carewire.Store {
-					members := s.(*Store).Members()
+					members := s.(*Store).Stores()
 					require.NoError(t, s.(*Store).Close())
 					return open(t, members, nil)
 				},
@@ -50,6 +51,7 @@ func TestPatientsAreSpread(t *testing.T) {
 	s := open(t, memory(3), nil)
 	require.Equal(t, 257, s.Parts())
 	require.Equal(t, 256, s.Part(carewire.SystemPatient), "on a part of its own")
+	require.Equal(t, s.home, s.Owner(256), "where the table is")
 	count := make([]int, 3)
 	for i := range 3000 {
 		p := fmt.Sprint("patient-", i)
@@ -101,7 +103,7 @@ func TestMembersAreThoseOfOneStore(t *testing.T) {
 	require.Equal(t, uint64(1), e.Rev)
 	require.Equal(t, 257, again.Parts())
 	for part := range again.Parts() {
-		require.Equal(t, s.Members()[s.Owner(part)].Name, again.Members()[again.Owner(part)].Name)
+		require.Equal(t, s.Members()[s.Owner(part)], again.Members()[again.Owner(part)])
 	}
 	require.NoError(t, s.refresh(t.Context()), "the first node reads the table with a member that it has not, which has no parts")
 
@@ -119,9 +121,10 @@ func TestTwoNodesMakeOneTable(t *testing.T) {
 		err error
 	}
 	all := make(chan opened)
-	for range 8 {
+	for i := range 8 {
 		go func() {
-			s, err := Open(context.Background(), members, nil)
+			order := slices.Concat(members[i%4:], members[:i%4])
+			s, err := Open(context.Background(), order, nil)
 			all <- opened{s, err}
 		}()
 	}

@@ -95,7 +95,8 @@ func (s *Store) findTable(ctx context.Context) (*table, error) {
 	return found, nil
 }
 
-// makeTable makes the table at the first member, unless another node is faster.
+// makeTable makes the table at the member with the first name, whatever the order
+// given, unless another node is faster.
 func (s *Store) makeTable(ctx context.Context, parts int) (*table, error) {
 	t := &table{Store: rand.Text(), Owners: make([]int, parts+1)}
 	for i, m := range s.members {
@@ -112,7 +113,8 @@ func (s *Store) makeTable(ctx context.Context, parts int) (*table, error) {
 	for part := range parts {
 		t.Owners[part] = part % len(s.members)
 	}
-	s.home = 0
+	s.home = slices.IndexFunc(s.members, func(m Member) bool { return m.Name == slices.Min(t.Members) })
+	t.Owners[parts] = s.home
 	if err := s.write(ctx, t); !errors.Is(err, carewire.ErrConflict) {
 		return t, err
 	}
