@@ -15,6 +15,7 @@ import (
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
 	"github.com/carewire/carewire/pgstore"
+	"github.com/carewire/carewire/spread"
 )
 
 // carewireHost is a Hub as a host would have it.
@@ -33,20 +34,34 @@ func newCarewire(s settings) (contender, error) {
 
 func openStore(s settings) (carewire.Store, error) {
 	switch {
+	case strings.HasPrefix(s.Contender, "carewire-spread-"):
+		var members []spread.Member
+		for i, dsn := range append([]string{s.DSN}, s.More...) {
+			one, err := openPostgres(dsn, false)
+			if err != nil {
+				return nil, err
+			}
+			members = append(members, spread.Member{Name: fmt.Sprint(i), Store: one})
+		}
+		return spread.Open(context.Background(), members, nil)
 	case s.DSN != "":
-		ctx := context.Background()
-		pool, err := pgxpool.New(ctx, s.DSN)
-		if err != nil {
-			return nil, err
-		}
-		if err := pgstore.Migrate(ctx, pool, ""); err != nil {
-			return nil, err
-		}
-		return pgstore.Open(ctx, pool, &pgstore.Options{NoListen: strings.HasSuffix(s.Contender, "-polling"), Logger: slog.New(slog.DiscardHandler)})
+		return openPostgres(s.DSN, strings.HasSuffix(s.Contender, "-polling"))
 	case s.Contender == "carewire-boltstore":
 		return boltstore.Open(filepath.Join(s.Dir, "log"), nil)
 	}
 	return carewire.NewMemoryStore(nil), nil
+}
+
+func openPostgres(dsn string, polling bool) (carewire.Store, error) {
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	if err := pgstore.Migrate(ctx, pool, ""); err != nil {
+		return nil, err
+	}
+	return pgstore.Open(ctx, pool, &pgstore.Options{NoListen: polling, Logger: slog.New(slog.DiscardHandler)})
 }
 
 // authenticate reads tokens of the form ROLE.ID.FIRST.COUNT: who is calling

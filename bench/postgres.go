@@ -33,6 +33,21 @@ func database() (dsn string, err error) {
 	return pgtest.Database(noTest{}), nil
 }
 
+// databaseServer starts a further server like that of database, and says how to
+// connect to it and how to end it.
+func databaseServer() (dsn string, end func(), err error) {
+	defer func() {
+		if x := recover(); x != nil {
+			var ok bool
+			if err, ok = x.(error); !ok {
+				panic(x)
+			}
+		}
+	}()
+	s := pgtest.Start(noTest{})
+	return s.DSN(), s.Stop, nil
+}
+
 // drop deletes a database that database has made.
 func drop(dsn string) {
 	ctx := context.Background()
@@ -56,6 +71,7 @@ func drop(dsn string) {
 type noTest struct{ testing.TB }
 
 func (noTest) Helper()                   {}
+func (noTest) Cleanup(func())            {} // what was started ends with the run, or with the process
 func (noTest) Skip(args ...any)          { panic(fmt.Errorf("%w: %s", errMissing, fmt.Sprint(args...))) }
 func (noTest) Fatal(args ...any)         { panic(errors.New(fmt.Sprint(args...))) }
 func (noTest) Fatalf(f string, a ...any) { panic(fmt.Errorf(f, a...)) }
@@ -131,7 +147,9 @@ func used(nodes []*server, do string) (u usage, err error) {
 		u.nodes = append(u.nodes, r.CPU)
 	}
 	if dsn := nodes[0].DSN; dsn != "" {
-		u.postgres = postgresCPU(dsn)
+		for _, one := range append(nodes[0].More, dsn) {
+			u.postgres += postgresCPU(one)
+		}
 	}
 	return u, nil
 }

@@ -46,7 +46,7 @@ var sections = []section{
 		[]string{"durable-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}}, true},
 	{"Durable, in PostgreSQL", "The same with PostgreSQL, which runs on the same machine and shares its processors with the nodes and the load, and whose CPU time is its own column. With three nodes the devices are spread over them; " +
 		"CPU µs/answer is that of all nodes together.",
-		[]string{"postgres-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}, {"pg_cpu_us", "PostgreSQL's CPU µs/answer"}}, true},
+		[]string{"postgres-*", "databases-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}, {"pg_cpu_us", "PostgreSQL's CPU µs/answer"}}, true},
 	{"What several nodes cost in latency", "Ten devices send 100 or 500 events a second of 50 patients, every fifth an alert (of priority info), to one node. A clinician watches them all at the last node, which with two nodes is the other one; " +
 		"*here* is a clinician at the node that the devices send to. From the moment at which the event was due to the clinician's receipt. A run has 100 or 500 alerts, so that their p99.9 is their slowest.",
 		[]string{"nodes-*"}, []figure{{"p99_ms", "vitals' p99 ms"}, {"p50_ms p99_ms p999_ms", "vitals p50 / p99 / p99.9 ms"}, {"alert_p50_ms alert_p99_ms alert_p999_ms", "alerts p50 / p99 / p99.9 ms"},

@@ -28,12 +28,13 @@ import (
 type settings struct {
 	Contender  string
 	TLS        bool
-	Dir        string // where to keep what is durable; "": in memory
-	DSN        string // of the PostgreSQL database to keep it in instead
-	Nodes      int    // servers that share the database
-	CPUProfile string // the file for a profile from mark to measure
-	MemProfile string // the file for a heap profile at measure
-	Queue      int    // messages that may wait for a client, where the host has to say so; 0: the usual
+	Dir        string   // where to keep what is durable; "": in memory
+	DSN        string   // of the PostgreSQL database to keep it in instead
+	More       []string // of further databases, over which the patients are spread with it
+	Nodes      int      // servers that share the database
+	CPUProfile string   // the file for a profile from mark to measure
+	MemProfile string   // the file for a heap profile at measure
+	Queue      int      // messages that may wait for a client, where the host has to say so; 0: the usual
 }
 
 // An order is one line to the server's standard input.

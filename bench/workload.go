@@ -55,6 +55,14 @@ func (w *workload) measure(s settings, e entrant, z scale) (v values, err error)
 		}
 		defer drop(s.DSN)
 	}
+	for range e.databases - 1 {
+		dsn, end, err := databaseServer()
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+		s.More = append(s.More, dsn)
+	}
 	return w.run(s, z)
 }
 
@@ -98,6 +106,9 @@ var workloads = slices.Concat(
 	}),
 	grown("postgres-%d", []int{64, 512}, []string{"carewire-pgstore", "carewire-pgstore-3", "floor-pgstore"}, func(s settings, devices int, z scale) (values, error) {
 		return durable(s, z.of(devices, 9), time.Duration(z.of(2000, 500))*time.Millisecond)
+	}),
+	grown("databases-%d", []int{64, 512}, []string{"carewire-pgstore", "carewire-spread-1", "carewire-spread-2", "carewire-spread-4"}, func(s settings, devices int, z scale) (values, error) {
+		return durable(s, z.of(devices, 9), time.Duration(z.of(4000, 500))*time.Millisecond)
 	}),
 	grown("nodes-%d", []int{100, 500}, shared, func(s settings, rate int, z scale) (values, error) {
 		return across(s, z.of(50, 10), z.of(50, 10), rate, 5, time.Duration(z.of(5000, 500))*time.Millisecond)

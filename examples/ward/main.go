@@ -31,7 +31,10 @@ func main() {
 	flag.StringVar(&o.addr, "addr", "127.0.0.1:8080", "address to listen on")
 	flag.StringVar(&o.data, "data", dataDir(), "directory of the store")
 	flag.StringVar(&o.store, "store", "bolt", "where events are kept: bolt, memory or postgres")
-	flag.StringVar(&o.dsn, "dsn", "", "how to connect to PostgreSQL, as postgres://… or key=value; empty: as the PG… variables say")
+	flag.Func("dsn", "how to connect to PostgreSQL, as postgres://… or key=value; without it as the PG… variables say. Given several times, the patients are spread over these databases", func(dsn string) error {
+		o.dsns = append(o.dsns, dsn)
+		return nil
+	})
 	flag.Func("proxy", "network of proxies in front, such as 10.0.0.0/24, whose X-Forwarded-For counts; may be given several times", func(text string) error {
 		p, err := netip.ParsePrefix(text)
 		o.proxies = append(o.proxies, p)

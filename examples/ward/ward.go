@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
-	"github.com/carewire/carewire/pgstore"
 	"github.com/carewire/carewire/rules"
 )
 
@@ -25,7 +23,7 @@ type options struct {
 	addr     string
 	data     string
 	store    string
-	dsn      string // for the store postgres
+	dsns     []string // for the store postgres; of several databases the first is named 0, and so on
 	proxies  []netip.Prefix
 	patients int
 	seed     uint64
@@ -100,48 +98,6 @@ func (w *ward) openStore() (carewire.Store, error) {
 		return w.openPostgres()
 	}
 	return nil, errors.New("-store must be bolt, memory or postgres")
-}
-
-// openPostgres opens the store that any number of wards with the same database share.
-func (w *ward) openPostgres() (carewire.Store, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	defer cancel()
-	config, err := pgxpool.ParseConfig(w.dsn)
-	if err != nil {
-		return nil, errors.New("-dsn is not usable") // it may hold a password
-	}
-	config.PingTimeout = cmp.Or(config.PingTimeout, time.Second)
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, errors.New("-dsn is not usable")
-	}
-	if err = pgstore.Migrate(ctx, pool, "ward"); err == nil {
-		var store *pgstore.Store
-		if store, err = pgstore.Open(ctx, pool, &pgstore.Options{Schema: "ward", Logger: w.log}); err == nil {
-			w.pool = pool
-			w.closeStore = func() error {
-				defer closePool(pool)
-				return store.Close()
-			}
-			return store, nil
-		}
-	}
-	pool.Close()
-	return nil, err
-}
-
-// closePool waits no longer than two seconds: pgx would wait for a connection
-// that the network has forgotten much longer, and the end of the program closes it.
-func closePool(pool *pgxpool.Pool) {
-	closed := make(chan struct{})
-	go func() {
-		pool.Close()
-		close(closed)
-	}()
-	select {
-	case <-closed:
-	case <-time.After(2 * time.Second):
-	}
 }
 
 // handler serves the Hub, the page and what the page asks for.

@@ -159,11 +159,17 @@ func TestWardKeepsAlerts(t *testing.T) {
 // Two wards share a database, as two nodes behind a load balancer do. A nurse
 // who watches at the second sees what a monitor sends to the first, once, and
 // answers there; the first knows.
-func TestTwoWards(t *testing.T) {
-	dsn := pgtest.Database(t)
-	one, first, endOne := open(t, options{store: "postgres", dsn: dsn})
+func TestTwoWards(t *testing.T) { twoWards(t, pgtest.Database(t)) }
+
+// The same with the patients spread over four databases.
+func TestTwoWardsOnFourDatabases(t *testing.T) {
+	twoWards(t, pgtest.Database(t), pgtest.Database(t), pgtest.Database(t), pgtest.Database(t))
+}
+
+func twoWards(t *testing.T, dsns ...string) {
+	one, first, endOne := open(t, options{store: "postgres", dsns: dsns})
 	defer endOne()
-	two, second, endTwo := open(t, options{store: "postgres", dsn: dsn})
+	two, second, endTwo := open(t, options{store: "postgres", dsns: dsns})
 	defer endTwo()
 	device, nurse := dial(t, first, "gateway-1"), dial(t, second, "nurse-ada")
 	watch(t, nurse, carewire.WatchOptions{Groups: []string{wardSix}})
