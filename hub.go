@@ -74,12 +74,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.doors = newDoors(h.opt.MaxAuthenticating, h.opt.CallTimeout)
 	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
 	h.connect()
-	if h.store.spread != nil { // an append of one part only waits for no other member
-		h.opt.Lanes = h.store.spread.Parts()
-	}
-	for range h.opt.Lanes {
-		h.lanes = append(h.lanes, newLane(h))
-	}
+	h.lanes = newLanes(h)
 	for _, l := range h.lanes {
 		h.start(func() { l.append(h.ctx) })
 		h.start(l.fanOut)
@@ -165,13 +160,6 @@ func (h *Hub) now() time.Time { return h.clock.now() }
 // ticks returns a monotonic time in nanoseconds. Steps of the wall clock do not
 // move it.
 func (h *Hub) ticks() int64 { return h.clock.ticks() }
-
-func (h *Hub) lane(patient string) *lane {
-	if s := h.store.spread; s != nil {
-		return h.lanes[s.Part(patient)]
-	}
-	return h.lanes[maphash.String(h.seed, patient)%uint64(len(h.lanes))]
-}
 
 // append hands one entry to its lane and waits for the result.
 func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, error) {

@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"sync"
@@ -90,6 +91,26 @@ type watchers struct {
 func newLane(h *Hub) *lane {
 	return &lane{hub: h, wake: make(chan struct{}, 1), cursors: make(map[string]*cursor), charts: make(map[string]*chart),
 		batches: make(chan []delivery, 1), watches: make(map[string]*watchers)}
+}
+
+// newLanes makes the lanes: with a Spread one for each part, so that an append
+// that hangs delays the patients of one part.
+func newLanes(h *Hub) (lanes []*lane) {
+	n := h.opt.Lanes
+	if s := h.store.spread; s != nil {
+		n = s.Parts()
+	}
+	for range n {
+		lanes = append(lanes, newLane(h))
+	}
+	return lanes
+}
+
+func (h *Hub) lane(patient string) *lane {
+	if s := h.store.spread; s != nil {
+		return h.lanes[s.Part(patient)]
+	}
+	return h.lanes[maphash.String(h.seed, patient)%uint64(len(h.lanes))]
 }
 
 // submit hands jobs in, all or none. It never waits; it fails if there is no
