@@ -71,6 +71,7 @@ var help = map[string]string{
 	"Append":          "Seconds that the Store took for each append.",
 	"StoreState":      "1 for the state that the Store is in.",
 	"StoreSince":      "When the Store's state last changed, as Unix time.",
+	"MembersFailing":  "Members of a spread Store that fail.",
 	"StoreBytes":      "Bytes of the Store that hold what was written.",
 	"StoreGrowth":     "Bytes a day by which the Store grows.",
 	"StoreFullIn":     "Seconds until vitals find no room, as the Store grows now; 0: not known, or it does not grow.",
@@ -140,6 +141,15 @@ func value(list []Metric, name, help string, v reflect.Value) []Metric {
 	switch x := v.Interface().(type) {
 	case carewire.Histogram:
 		return append(list, Metric{Name: name + "_seconds", Help: help, Kind: Histogram, Hist: x})
+	case []carewire.MemberStats: // a name says which database, and no more
+		for _, m := range x {
+			failing := Metric{Name: "carewire_member_failing", Help: "1 while this member of a spread Store fails.", Kind: Gauge, Label: "member", Value: m.Name}
+			if m.State == "failing" {
+				failing.Number = 1
+			}
+			list = append(list, failing, Metric{Name: "carewire_member_parts", Help: "Parts of the patients that this member of a spread Store has.", Kind: Gauge, Label: "member", Value: m.Name, Number: float64(m.Parts)})
+		}
+		return list
 	case time.Time:
 		seconds := 0.0
 		if !x.IsZero() {

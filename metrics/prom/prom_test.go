@@ -65,6 +65,8 @@ func TestNothingIsLeftOut(t *testing.T) {
 			switch v.Interface().(type) {
 			case carewire.Histogram:
 				v.Set(reflect.ValueOf(carewire.Histogram{Bounds: []time.Duration{1}, Counts: []uint64{1, 1}}))
+			case []carewire.MemberStats:
+				v.Set(reflect.ValueOf([]carewire.MemberStats{{Name: "a", Parts: 5, State: "failing"}}))
 			case time.Time:
 				v.Set(reflect.ValueOf(time.Unix(5, 0)))
 			case string:
