@@ -164,6 +164,18 @@ func (h *Hub) compare(patients []string) {
 	}
 }
 
+// compareLanes has the heads of all watched patients compared with the Store's
+// within fifty turns: of all lanes at turn 0, or of a fiftieth of them at each,
+// where there are the many of a Spread.
+func (h *Hub) compareLanes(turn int) {
+	spread := h.store.spread != nil
+	for i, l := range h.lanes {
+		if spread && i%compares == turn || !spread && turn == 0 {
+			l.compare(nil)
+		}
+	}
+}
+
 func (l *lane) compare(patients []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -92,6 +92,7 @@ func (w *watchers) stale(now int64) bool {
 const (
 	visitEvery = 4 * time.Second
 	visits     = 40               // parts in which connections are visited
+	compares   = 50               // visits after which each lane is compared with the Store again: 5 s
 	headEvery  = 11 * time.Second // with a visit more: 15 s
 )
 
@@ -121,9 +122,9 @@ func (h *Hub) visitAll() {
 			c.visit(status)
 		}
 		h.audit.recordTallies(tallyEvery)
-		if n%(5*visits/int(visitEvery/time.Second)) == 0 { // every five seconds
-			h.compare(nil)
+		if n%compares == 0 {
 			h.signals.sweep()
 		}
+		h.compareLanes(n % compares)
 	}
 }
