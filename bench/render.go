@@ -44,7 +44,7 @@ var sections = []section{
 		[]string{"storm"}, []figure{{"caught_up_s", "all caught up after s"}, {"cpu_us", "CPU µs/client"}, {"alerts_lost", "alerts lost"}, {"not_recovered", "not recovered"}}, false},
 	{"Durable", "Devices publish one vital at a time and wait for the answer, which comes when it is on disk.",
 		[]string{"durable-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}}, true},
-	{"Durable, in PostgreSQL", "The same with PostgreSQL, which runs on the same machine and shares its processors with the nodes and the load, and whose CPU time is its own column. With three nodes the devices are spread over them; " +
+	{"Durable, in PostgreSQL", "The same with PostgreSQL, which runs on the same machine and shares its processors with the nodes and the load, and whose CPU time is its own column. With three nodes the devices are spread over them; with carewire-spread the patients over one, two or four servers; " +
 		"CPU µs/answer is that of all nodes together.",
 		[]string{"postgres-*", "databases-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}, {"pg_cpu_us", "PostgreSQL's CPU µs/answer"}}, true},
 	{"What several nodes cost in latency", "Ten devices send 100 or 500 events a second of 50 patients, every fifth an alert (of priority info), to one node. A clinician watches them all at the last node, which with two nodes is the other one; " +
