@@ -48,7 +48,10 @@ func entry(patient, key string, rev uint64) carewire.Entry {
 }
 
 func TestPatientsAreSpread(t *testing.T) {
-	s := open(t, memory(3), nil)
+	members := memory(3)
+	slices.Reverse(members)
+	s := open(t, members, nil)
+	require.Equal(t, "m0", s.Members()[s.home], "whatever the order, or two nodes would make two tables")
 	require.Equal(t, 257, s.Parts())
 	require.Equal(t, 256, s.Part(carewire.SystemPatient), "on a part of its own")
 	require.Equal(t, s.home, s.Owner(256), "where the table is")
