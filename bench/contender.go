@@ -50,7 +50,7 @@ const readyMessage = `{"type":"ready"}`
 
 var entrants = []entrant{
 	{"carewire", "the Hub with its defaults, MemoryStore, `delivery: every`", newCarewire, carewireDialect, false, 0, 0},
-	{"floor-gathered", "ready frames, as many as there are copied into one write", newGathered, plain, false, 0, 0},
+	{"floor-gathered", "ready frames, all available ones copied into one write", newGathered, plain, false, 0, 0},
 	{"floor-single", "ready frames, one write for each", newSingle, plain, false, 0, 0},
 	{"centrifuge", "Node.Publish, memory broker without history, its defaults", newCentrifuge, centrifugeDialect, false, 0, 0},
 	{"centrifuge-delayed", "the same with a WriteDelay of 10 ms, MaxMessagesInFrame without limit and WriteWithTimer", newDelayedCentrifuge, centrifugeDialect, false, 0, 0},
@@ -59,7 +59,7 @@ var entrants = []entrant{
 	{"gorilla", "the hub of its chat example with prepared messages and WriteBufferPool, as many messages waiting as the burst has", newGorilla, plain, false, 0, 0},
 	{"coder", "the hub of its chat example, as many messages waiting as the burst has", newCoder, plain, false, 0, 0},
 	{"carewire-boltstore", "the Hub with its defaults and boltstore, synced to disk", newCarewire, carewireDialect, true, 0, 0},
-	{"floor-durable", "reads the frame, one write and one fdatasync for what came meanwhile, writes a ready answer", newDurableFloor, plain, true, 0, 0},
+	{"floor-durable", "reads the frame, makes one write and one fdatasync for all frames of the meantime, writes a ready answer", newDurableFloor, plain, true, 0, 0},
 	{"carewire-pgstore", "the Hub with its defaults and pgstore, on a PostgreSQL with its defaults, synced to disk", newCarewire, carewireDialect, true, 1, 0},
 	{"carewire-pgstore-2", "two nodes of that on one database", newCarewire, carewireDialect, true, 2, 0},
 	{"carewire-pgstore-2-polling", "the same without LISTEN and NOTIFY: each looks once a second", newCarewire, carewireDialect, true, 2, 0},
@@ -67,7 +67,7 @@ var entrants = []entrant{
 	{"carewire-spread-1", "the Hub with its defaults and package spread over one PostgreSQL server with its defaults, synced to disk", newCarewire, carewireDialect, true, 1, 1},
 	{"carewire-spread-2", "the same over two servers", newCarewire, carewireDialect, true, 1, 2},
 	{"carewire-spread-4", "over four", newCarewire, carewireDialect, true, 1, 4},
-	{"floor-pgstore", "reads the frame, one INSERT of a row each for what came meanwhile into the same PostgreSQL, writes a ready answer", newPostgresFloor, plain, true, 1, 0},
+	{"floor-pgstore", "reads the frame, makes one INSERT, with a row each, for all frames of the meantime into the same PostgreSQL, writes a ready answer", newPostgresFloor, plain, true, 1, 0},
 	{"centrifuge-recovering", "memory broker with a history of 1,000, positioning and recovery", newRecoveringCentrifuge, centrifugeDialect, true, 0, 0},
 }
 

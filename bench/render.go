@@ -22,42 +22,42 @@ type section struct {
 type figure struct{ name, head string }
 
 var sections = []section{
-	{"Burst", "1,000 clients watch one patient, 1,000 events are published as fast as can be. What counts is the server's CPU time for each of the 1,000,000 deliveries.",
+	{"Burst", "1,000 clients watch one patient, 1,000 events are published as fast as can be. The measure is the server's CPU time for each of the 1,000,000 deliveries.",
 		[]string{"burst", "burst-tls"}, []figure{{"cpu_ns", "CPU ns/delivery"}, {"took_ms", "until all have all, ms"}, {"rss_mb", "RSS MB"}, {"bytes", "bytes/delivery"}}, false},
-	{"Paced", "100 events a second to 1,000 clients. Nothing can be gathered here: each event is one write for each client.",
+	{"Paced", "100 events a second to 1,000 clients. Events cannot be gathered here: each event is one write for each client.",
 		[]string{"paced", "paced-tls"}, []figure{{"cpu_ns", "CPU ns/delivery"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"p999_ms", "p99.9 ms"}}, false},
-	{"Idle", "What an idle connection holds of the server process's resident memory, the kernel's socket buffers not counted: *settled* after the garbage was collected and given back (by `debug.FreeOSMemory`; " +
+	{"Idle", "The resident memory of the server process per idle connection, without the kernel's socket buffers: *settled* after garbage collection and release to the system (by `debug.FreeOSMemory`; " +
 		"Go does it by itself within minutes), *soon* a second after the last has connected, and after a burst of 100 events to all. Servers without topics have nothing to watch; their clients get everything.",
 		[]string{"idle-*"}, []figure{{"settled_idle_kb", "settled KB"}, {"idle_kb", "soon KB"}, {"settled_burst_kb", "settled after a burst KB"}, {"burst_kb", "soon after a burst KB"}}, false},
-	{"Ward", "500 patients, each with a device that publishes once a second on its own connection; 50 clinicians watch 40 patients each. From the device's sending to the clinician's receipt, through the Store.",
+	{"Ward", "500 patients, each with a device that publishes once a second on its own connection; 50 clinicians watch 40 patients each. The latency is from the device's sending to the clinician's receipt, through the Store.",
 		[]string{"ward"}, []figure{{"p99_ms", "p99 ms"}, {"p50_ms", "p50 ms"}, {"p999_ms", "p99.9 ms"}, {"cpu_us", "CPU µs/event"}}, false},
 	{"Waves", "50 patients, each with two electrocardiograms of 250 samples a second (waves-100; none in waves-0), which ten gateways send in chunks of a quarter of a second, and with a vital each second. Twenty clinicians watch all of it, " +
 		"so that each lead goes to twenty; twenty others watch the same patients without waves. Two alerts a second are raised besides. The share of one core is that of all of the server's work together, for 20 s.",
 		[]string{"waves-*"}, []figure{{"core_pct", "% of a core"}, {"chunks_per_s", "chunks delivered/s"}, {"alert_p50_ms alert_p99_ms", "alerts p50 / p99 ms"}, {"plain_alert_p50_ms plain_alert_p99_ms", "without waves"},
 			{"p50_ms p99_ms", "vitals p50 / p99 ms"}, {"plain_p50_ms plain_p99_ms", "without waves"}}, false},
-	{"Stuck clients", "50 clients, 1,500 events a second. Then a tenth of the clients stops reading, half of them wholly, half but for one byte a second, for 4 s and 6,000 events. " +
-		"The others' latency beside that of before; what the others lost; what is held for each stuck client, in the server and in the kernel (both ends of the socket). Then they read again: how many events they are " +
-		"given that are older than a second, and how many were left out for them. carewire's stuck clients watch as screens do (`latest`).",
+	{"Stuck clients", "50 clients, 1,500 events a second. Then a tenth of the clients stops reading, half of them completely, half except one byte a second, for 4 s and 6,000 events. " +
+		"The figures are the others' latency, compared with before; their losses; and the memory for each stuck client, in the server and in the kernel (both ends of the socket). Then the stuck clients read again: the number of old events that they are " +
+		"given (older than a second), and the number left out for them. carewire's stuck clients watch as screens do (`latest`).",
 		[]string{"stuck"}, []figure{{"p99_ratio", "others' p99, × before"}, {"p99_ms", "p99 ms"}, {"p99_before_ms", "before ms"}, {"others_lost", "others lost"}, {"held_kb", "held KB"}, {"kernel_kb", "in the kernel KB"},
 			{"cut_share", "share cut off"}, {"old_values", "old events given"}, {"oldest_s", "oldest s"}, {"left_out", "left out"}}, false},
-	{"Reconnect storm", "5,000 clients, 50 patients. All lines are cut at once; 8 alerts are raised for each patient, half before and half while the clients come back. Until every client has every alert.",
+	{"Reconnect storm", "5,000 clients, 50 patients. All connections are cut at once; 8 alerts are raised for each patient, half before and half during the reconnects. The time is until every client has every alert.",
 		[]string{"storm"}, []figure{{"caught_up_s", "all caught up after s"}, {"cpu_us", "CPU µs/client"}, {"alerts_lost", "alerts lost"}, {"not_recovered", "not recovered"}}, false},
-	{"Durable", "Devices publish one vital at a time and wait for the answer, which comes when it is on disk.",
+	{"Durable", "Devices publish one vital at a time and wait for the answer, which comes when the vital is on disk.",
 		[]string{"durable-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}}, true},
-	{"Durable, in PostgreSQL", "The same with PostgreSQL, which runs on the same machine and shares its processors with the nodes and the load, and whose CPU time is its own column. With three nodes the devices are spread over them; with carewire-spread the patients over one, two or four servers; " +
+	{"Durable, in PostgreSQL", "The same with PostgreSQL, which runs on the same machine, shares its processors with the nodes and the load, and has a column for its CPU time. With three nodes the devices are spread over them; with carewire-spread the patients over one, two or four servers; " +
 		"CPU µs/answer is that of all nodes together.",
 		[]string{"postgres-*", "databases-*"}, []figure{{"answers_per_s", "answers/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"cpu_us", "CPU µs/answer"}, {"pg_cpu_us", "PostgreSQL's CPU µs/answer"}}, true},
-	{"What several nodes cost in latency", "Ten devices send 100 or 500 events a second of 50 patients, every fifth an alert (of priority info), to one node. A clinician watches them all at the last node, which with two nodes is the other one; " +
-		"*here* is a clinician at the node that the devices send to. From the moment at which the event was due to the clinician's receipt. A run has 100 or 500 alerts, so that their p99.9 is their slowest.",
+	{"The latency of several nodes", "Ten devices send 100 or 500 events a second of 50 patients, every fifth an alert (of priority info), to one node. A clinician watches them all at the last node, which with two nodes is the other one; " +
+		"*here* is a clinician at the node that the devices send to. The latency is from the event's due time to the clinician's receipt. A run has 100 or 500 alerts, so their p99.9 is the slowest.",
 		[]string{"nodes-*"}, []figure{{"p99_ms", "vitals' p99 ms"}, {"p50_ms p99_ms p999_ms", "vitals p50 / p99 / p99.9 ms"}, {"alert_p50_ms alert_p99_ms alert_p999_ms", "alerts p50 / p99 / p99.9 ms"},
 			{"near_p50_ms near_p99_ms near_p999_ms", "vitals here"}, {"near_alert_p50_ms near_alert_p99_ms near_alert_p999_ms", "alerts here"},
 			{"cpu_ms_per_s", "CPU ms/s"}, {"far_cpu_ms_per_s", "other node's CPU ms/s"}, {"pg_cpu_ms_per_s", "PostgreSQL's CPU ms/s"}}, false},
-	{"More patients watched at another node", "carewire-pgstore-2. 500 vitals a second of so many patients come to one node, and all are watched at the other, a clinician watching at most 250. With 0 the vitals are of 1,000 patients, and nobody watches: " +
-		"what is left is what being woken costs.",
+	{"More patients watched at another node", "carewire-pgstore-2. 500 vitals a second of the given number of patients come to one node. Clinicians watch all of them on the other node, at most 250 each. With 0 the vitals are of 1,000 patients, and nobody watches: " +
+		"the remaining cost is that of wake-ups.",
 		[]string{"watched-*"}, []figure{{"far_cpu_ms_per_s", "other node's CPU ms/s"}, {"p50_ms", "p50 ms"}, {"p99_ms", "p99 ms"}, {"p999_ms", "p99.9 ms"}, {"cpu_ms_per_s", "CPU ms/s"}, {"pg_cpu_ms_per_s", "PostgreSQL's CPU ms/s"}}, false},
-	{"More watchers", "Batches of 20 events of one patient, to so many clients.", []string{"watchers-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}}, false},
-	{"More patients", "Batches of 20 events over so many patients, each watched by ten clients, a client watching at most 250.", []string{"patients-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}}, false},
-	{"More open alerts", "So many alerts are open (of priority info, which nobody is paged for), over at most 1,000 patients, while batches of 20 vitals go to 50 clients.",
+	{"More watchers", "Batches of 20 events of one patient, to the given number of clients.", []string{"watchers-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}}, false},
+	{"More patients", "Batches of 20 events over the given number of patients. Ten clients watch each patient; a client watches at most 250.", []string{"patients-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}}, false},
+	{"More open alerts", "The given number of alerts is open (of priority info, which page nobody), over at most 1,000 patients, while batches of 20 vitals go to 50 clients.",
 		[]string{"alerts-*"}, []figure{{"cpu_ns", "CPU ns/delivery"}, {"raise_us", "CPU µs/raise"}, {"held_kb", "KB/alert"}, {"stats_us", "Stats µs"}, {"idle_cpu_ms_per_s", "idle CPU ms/s"}}, false},
 }
 
@@ -68,18 +68,20 @@ Made by ` + "`go run ./bench`" + `; do not edit. The raw figures are in [benchma
 %s
 Peers: %s. carewire was measured at %s.
 
-## How it is measured
+## Method
 
-The server is a process of its own, so that CPU time (user and system, from getrusage) and memory (VmRSS) are its own; the load generator is another process on the same machine, and both talk over
-loopback. All clients are the same few lines, which count frames and read nothing but an ID in each event that holds its number and since when the host has it (the time at which it was due, however busy the server was then). **A run in which an event is missing,
-comes twice or comes out of order is invalid**, and shown as such. Events are as long for all as carewire's frame of a heart rate with an ID, about 265 bytes; what a server adds of its own counts as part of it.
-Figures are medians of the runs, of which all contenders make the first before any makes the second; extremes are in parentheses. Ratios are the medians of the ratios of runs with the same number.
-One goroutine of the server publishes. A burst is one call of carewire's Publish, which takes any number of vitals, and one call for each event of the others, which have nothing else; at a pace it is one call for each event.
-The load shares the processors with the server: times are worse than they would be alone, for all alike.
+The server is a separate process, so that CPU time (user and system, from getrusage) and memory (VmRSS) are its own. The load generator is another process on the same machine. Both communicate over loopback and share the processors, which slows down all servers alike.
 
-The floors do what cannot be left out, and nothing else: as many writers as there are processors, each with connections of its own and no lock but for taking the frames; no queue for a client, no watch, no Store. One
-writes each ready frame by itself (*single*), the other copies what is ready for a client into one buffer of up to 64 KB and writes that (*gathered*; smaller buffers cost more, larger ones save nothing, and writev over the same frames costs twice as much).
-carewire stores each event before it delivers it, in a MemoryStore unless said otherwise; of the others only centrifuge-recovering keeps anything.
+All clients are the same short program. It counts frames and reads only an ID in each event, which holds the event's number and its due time. **A run in which an event is missing, comes twice or comes out of order is invalid**, and shown as such. All servers' events are as long as carewire's frame of a heart rate with an ID, about 265 bytes; bytes that a server adds count as its own.
+
+Figures are medians of the runs; extremes are in parentheses. All contenders make the first run before any makes the second. Ratios are medians of the ratios of runs with the same number.
+
+One goroutine of the server publishes. For a burst it makes one call of carewire's Publish, which takes any number of vitals. The others have no such call and get one call for each event. In a paced workload there is one call for each event.
+
+The floors do only the unavoidable work: as many writers as there are processors, each with its own connections and no lock except for taking the frames; no queue for a client, no watch, no Store. One
+writes each ready frame by itself (*single*). The other copies all ready frames of a client into one buffer of up to 64 KB and writes that (*gathered*; smaller buffers cost more, larger ones save nothing, and writev over the same frames costs twice as much).
+
+carewire stores each event before it delivers it, in a MemoryStore unless stated otherwise. Of the others only centrifuge-recovering keeps events.
 
 | contender | configuration |
 |---|---|
@@ -286,7 +288,7 @@ var aims = []aim{
 // aimed compares the aims with what was measured.
 func (r *results) aimed() string {
 	var b strings.Builder
-	b.WriteString("\n## What was aimed at\n\n| workload | figure | aim | measured | reached |\n|---|---|---:|---:|---|\n")
+	b.WriteString("\n## Aims\n\n| workload | figure | aim | measured | reached |\n|---|---|---:|---:|---|\n")
 	for _, a := range aims {
 		ours, _ := r.of(a.workload, a.contender)
 		theirs, _ := r.of(a.workload, a.base)
@@ -346,5 +348,5 @@ func (r *results) behind() string {
 	if len(lines) == 0 {
 		return "No other server was better by more than 5 % in anything that was measured.\n"
 	}
-	return "All figures in which another server is better by more than 5 %, with carewire's ratio to it:\n\n| workload | figure | who is better |\n|---|---|---|\n" + strings.Join(lines, "")
+	return "All figures in which another server is better by more than 5 %, with carewire's ratio to it:\n\n| workload | figure | better servers |\n|---|---|---|\n" + strings.Join(lines, "")
 }

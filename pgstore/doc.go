@@ -7,73 +7,70 @@
 //	store, err := pgstore.Open(ctx, pool, nil)
 //	hub, err := carewire.New(auth, store, nil)
 //
-// It needs PostgreSQL 13 or newer, and is tested with 15. What it asks of a
-// server that only speaks its protocol is in docs/deployment.md.
+// It needs PostgreSQL 13 or newer, and is tested with 15. docs/deployment.md
+// lists its requirements of other servers that speak the protocol.
 //
-// Without a PingTimeout a call waits for [Options.Timeout] on a connection that
-// was idle and that the network has forgotten.
+// Without a PingTimeout, a call on an idle connection that the network has
+// forgotten waits for [Options.Timeout].
 //
 // # Durability
 //
-// What Append has answered is committed. Open, and every Append, refuses a
-// server whose fsync, full_page_writes or synchronous_commit is off, unless
-// [Options.Volatile] allows it. A standby that takes over has what was
-// committed only if replication is synchronous; what it lacks shows to clients
-// by a new epoch, not in silence.
+// Entries that Append has confirmed are committed. Open, and every Append,
+// refuses a server whose fsync, full_page_writes or synchronous_commit is off,
+// unless [Options.Volatile] allows it. A standby that takes over has all
+// committed entries only if replication is synchronous. A new epoch tells
+// clients about missing ones.
 //
 // # Rights
 //
-// [Migrate] makes the schema and the tables. Where the application's role may
-// not, somebody else runs the files in [Migrations], and grants
+// [Migrate] creates the schema and the tables. If the application's role may not
+// do that, an administrator runs the files in [Migrations], and grants
 //
 //	grant usage on schema carewire to app;
 //	grant select, insert, update, delete on all tables in schema carewire to app;
 //
-// Tables that a later version brings need the grant again. Partitions of the log
-// are made and dropped by functions of the schema, which have the rights of
-// whoever ran the files.
+// Tables of a later version need the grant again. Functions of the schema create
+// and drop partitions of the log, with the rights of the role that ran the files.
 //
-// # How entries are numbered
+// # Numbering
 //
 // An Append locks the heads of its patients' logs, in sorted order, and numbers
-// its entries behind them: so numbers stand in the order of commits. Appends
-// that come at the same time share a transaction, of two round trips, and do
-// not wait for those of other patients. What a node leaves in the middle is
-// ended by the server after two seconds, or by another node that needs the same
-// patients, if it was lost while it sent, after [Options.Timeout].
+// its entries after them, so numbers are in the order of commits. Concurrent
+// appends share a transaction, of two round trips, and do not wait for those of
+// other patients. If a node stops in the middle, the server ends its transaction
+// after two seconds. If a node is lost while it sends, another node that needs
+// the same patients ends it after [Options.Timeout].
 //
 // # Several nodes
 //
-// A node tells the others to whose logs it has appended by one NOTIFY for
-// whatever it has committed meanwhile, after the commit and apart from it. Only
-// roles that may read the tables can read the names. Each node listens on a
-// connection of its own; while it hears nothing it looks once a second.
-// Deadlines are judged by the database's clock.
+// After its commits, and separately from them, a node sends one NOTIFY with the
+// patients to whose logs it has appended meanwhile. Only roles that may read the
+// tables can read the names. Each node listens on its own connection; while it
+// hears nothing it polls once a second. The database's clock decides deadlines.
 //
 // Behind a PgBouncer (1.21 or newer) that pools transactions, give
-// [Options.Listen] a way past it, or [Options.NoListen]; and give the pool
+// [Options.Listen] a direct address, or set [Options.NoListen]; and give the pool
 // default_query_exec_mode=exec unless PgBouncer keeps prepared statements.
 //
 // # Epochs
 //
-// The epoch of what is written changes when the server's system identifier, its
-// timeline or the tables are not those of before: after a standby was promoted,
-// after recovery to a point in time, and after a dump was restored. What the
-// database cannot see is that a copy of its files, or a volume's snapshot, was
-// put in its place: then open it with [Options.NewEpoch] once.
+// New entries have a new epoch when the server's system identifier, its timeline
+// or the tables have changed: after a standby was promoted, after recovery to a
+// point in time, and after a dump was restored. The database cannot detect that a
+// copy of its files, or a volume's snapshot, was put in its place: then open it
+// with [Options.NewEpoch] once.
 //
 // # Events of the host's own transactions
 //
 // [Store.RaiseTx] and [Store.PublishTx] leave an alert or vitals in a
-// transaction of the host's, so that they are there if, and only if, what the
-// host wrote is. [Store.Drain] gives them to a Hub.
+// transaction of the host's, so that they exist if, and only if, the transaction
+// commits. [Store.Drain] gives them to a Hub.
 //
 // # A full disk
 //
-// When the server has no room (SQLSTATE 53100), the transaction is done again
-// without its vitals, which are refused with ErrFull, and only if that fails too
-// is everything new refused. Vitals are then not tried for five seconds, so that
-// room that is made goes to alerts first. There is no reserve: whether an alert
-// fits is chance until somebody makes room. A full disk under the WAL stops the
-// server altogether.
+// If the server has no room (SQLSTATE 53100), the transaction is repeated
+// without its vitals, which are refused with ErrFull. If that fails too, all new
+// entries are refused. Vitals are then not tried for five seconds, so that alerts
+// get new room first. There is no reserve: until there is room, chance decides
+// whether an alert fits. A full disk under the WAL stops the whole server.
 package pgstore
