@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// What a complaint is about names a patient: only those who may watch that
-// patient are told. Whoever watches the log of the system gets frames that are
-// made once for all, without it; the inbox, history and replies are made for one
-// client, whose rights are asked.
+// A complaint names a patient: only principals that may watch the patient learn
+// it. Watchers of the log of the system get shared frames without that name.
+// The inbox, history and replies are made for one client, whose rights are
+// checked.
 
 var aboutMember = []byte(`,"about":{`) // no text can contain it: its quotes would be escaped
 

@@ -75,8 +75,8 @@ func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) 
 	return a, nil
 }
 
-// accept makes by responsible for as long as hold, 0 for what the priority
-// gives, and returns until when.
+// accept makes by responsible for the duration hold, 0 for the priority's
+// default, and returns the end.
 func (a *Alert) accept(hold time.Duration, by Person, now time.Time) (until time.Time) {
 	if hold == 0 {
 		hold = holdsFor(a.Priority)

@@ -54,9 +54,9 @@ func DecimalOf(f float64) Decimal {
 	return Decimal(strconv.FormatFloat(f, 'f', -1, 64))
 }
 
-// rounded returns d without what is too much for the wire: digits beyond the
-// 15th, and places beyond the 22nd. What is no number, and what has more than 15
-// digits before its point, it returns as it is.
+// rounded returns d within the limits of the wire: without digits beyond the
+// 15th and places beyond the 22nd. It returns d unchanged if d is no number, or
+// has more than 15 digits before its point.
 func (d Decimal) rounded() Decimal {
 	if len(d) <= 15 {
 		return d

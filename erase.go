@@ -34,7 +34,7 @@ func (h *Hub) erase(ctx context.Context, patient string) (err error) {
 		return err
 	}
 	err = plain(eraser.Erase(ctx, patient))                 // how long it takes says nothing of the Store's health
-	return errors.Join(err, h.signals.forget(ctx, patient)) // what came meanwhile
+	return errors.Join(err, h.signals.forget(ctx, patient)) // chunks of the meantime
 }
 
 // closeNotices closes the open notices of a patient, for all nodes to see that

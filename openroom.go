@@ -7,7 +7,7 @@ type fromKey struct {
 	priority    Priority
 }
 
-// A correspondence is who writes notices to whom.
+// A correspondence is a pair of a notice's sender and addressee.
 type correspondence struct{ from, to string }
 
 // claimAlert takes a place among the open alerts of one source and priority, of a
@@ -52,8 +52,8 @@ func claimPlace[K comparable](x *openIndex, counts, most map[K]int) (giveBack fu
 	}, true
 }
 
-// crowdedBy reports whether a source has more open alerts than half of what it may
-// have, of any priority and patient or of all.
+// crowdedBy reports whether a source has more than half of its allowed open
+// alerts, of any priority and patient or of all.
 func (x *openIndex) crowdedBy(by string, most func(fromKey) int) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
