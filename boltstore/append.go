@@ -186,7 +186,7 @@ type flush struct {
 	entries []byte              // that go there
 	heads   map[*patient]bool   // to be written
 	moved   map[movedState]bool // to be written
-	atOnce  []*patient          // to be settled with what was written now
+	atOnce  []*patient          // to be settled together with this write
 }
 
 type movedState struct {

@@ -31,8 +31,8 @@ var ErrCorrupt = errors.New("boltstore: the file is damaged")
 //	pruned   num kind → the greatest number pruned
 //	expiry   time ID's key → nothing; IDs that outlived their entries
 //
-// No value is longer than piece. An entry begins with entryVersion. What version
-// 2 did otherwise is in migrate.go.
+// No value is longer than piece. An entry begins with entryVersion. migrate.go
+// describes the differences of version 2.
 const (
 	version      = 3
 	entryVersion = 2
@@ -156,8 +156,8 @@ type record struct {
 	encoded                  []byte // the whole of it
 }
 
-// What is known of an encoded entry last: its epoch, number, must and count,
-// which is how many entries of its class there are up to it.
+// The trailer of an encoded entry: its epoch, number, must and count. The count
+// is the number of entries of its class up to it.
 const (
 	positionAt  = 1
 	positionLen = 4 + 8 + 8 + 8

@@ -13,9 +13,9 @@ import (
 
 // The IDs of settled vitals are kept as digests, each with the number of its
 // entry: 24 bytes, sorted, in pieces that share pages (see piece). The key of a
-// piece is the greatest digest that belongs into it, so that the piece of a
-// digest is the first one whose key is not before it. What a new ID costs is
-// thus a page, however many the patient has.
+// piece is its greatest possible digest, so the piece of a digest is the first
+// one whose key is not before it. A new ID thus costs one page, independent of
+// the patient's number of IDs.
 const (
 	digestLen   = 16
 	idRecordLen = digestLen + 8

@@ -34,7 +34,7 @@ func (s *Store) Erase(ctx context.Context, patient string) error {
 
 const perStateErased = 6 // pages, in three buckets
 
-// eraser erases a patient up to what was the end of the log.
+// eraser erases a patient up to the former end of the log.
 type eraser struct {
 	*pruner
 	name     string
@@ -42,8 +42,8 @@ type eraser struct {
 	class    byte
 }
 
-// hide settles the patient, deletes all states with what the indexes have of them,
-// and marks everything as pruned.
+// hide settles the patient, deletes all states with their index entries, and
+// marks everything as pruned.
 func (e *eraser) hide(v view, entries int) (changed, last bool, err error) {
 	if p := v.live[e.name]; p != nil {
 		e.live = []*patient{p}

@@ -12,14 +12,14 @@ import (
 )
 
 // Vitals are written twice. A commit writes all of its vitals into the journal
-// at once, whoever they belong to, and they stay in memory. Later each patient's
-// vitals are settled: they go together to their place in the log, with all that
-// follows from them, which costs far less than one by one. Journals of which
-// everything is settled are deleted; what is left of them is read by Open.
+// at once, and they stay in memory. Later each patient's vitals are settled:
+// they go to their log together, with their indexes, which costs far less than
+// one by one. Fully settled journals are deleted; Open reads the remaining
+// ones.
 //
-// The values of a journal make up one sequence of bytes: the count of the oldest
-// journal that is still needed, the entries, each with its length, and the
-// checksum.
+// The values of a journal make up one sequence of bytes: the count of the
+// oldest journal that is still needed, the entries, each with its length, and
+// the checksum.
 const maxUnsettled = 256 * 1024 // bytes that one patient may have unsettled
 
 // patient is a patient's log as far as it is not in the file yet, or not looked
@@ -74,10 +74,10 @@ func (s *Store) hold(p *patient, v held, id digest, hasID bool, journal uint64) 
 	}
 }
 
-// ripe returns the patients to be settled before a journal is written that has
-// so many bytes, and what that may cost: those who have much, and those for whom
-// more journals are kept than there should be. A few at a time are settled, who
-// have twice as much as is written now: all at once would find no room.
+// ripe returns the patients to settle before a journal of so many bytes is
+// written, and the cost: patients with much unsettled data, and patients who
+// need old journals. It returns a few at a time, with about twice the data of
+// the write; all at once would find no room.
 func (s *Store) ripe(more int64) (ripe []*patient, cost int64) {
 	early := 2 * more
 	take := func(p *patient) {
@@ -104,7 +104,7 @@ func (s *Store) ripe(more int64) (ripe []*patient, cost int64) {
 }
 
 // settle writes all of a patient to its place in the file. An error is final,
-// for what is in memory has changed.
+// because the state in memory has changed.
 func (s *Store) settle(v view, p *patient) error {
 	if err := v.number(p); err != nil {
 		return failed(err)

@@ -9,11 +9,11 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Version 2 wrote values as long as they came: each journal as a bucket of its
-// own, entries of the log up to 8 KB together, and the IDs of a patient's vitals
-// as two sorted lists in the bucket oldDigests, by age and num. Open writes them
-// anew, in steps: whoever is interrupted goes on the next time, and the version
-// is changed in the last step.
+// Version 2 wrote values of any length: each journal as a bucket of its own,
+// entries of the log up to 8 KB together, and the IDs of a patient's vitals as
+// two sorted lists in the bucket oldDigests, by age and num. Open rewrites
+// them, in steps. An interrupted migration continues at the next Open, and the
+// last step changes the version.
 const (
 	oldVersion = 2
 	oldDigests = "digests"

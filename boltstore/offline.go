@@ -87,7 +87,7 @@ func Verify(path string) error {
 	})
 }
 
-// verifyValues looks at every value of the log, whoever's it is.
+// verifyValues checks every value of the log, of all patients.
 func (v view) verifyValues() error {
 	c := v.bucket("log").Cursor()
 	for k, value := c.First(); k != nil; {
@@ -116,8 +116,7 @@ func (v view) verifyLog(p *patient) error {
 	return err
 }
 
-// eachPatient calls f with everybody who has a log, also those of whom nothing
-// is settled yet.
+// eachPatient calls f with every patient that has a log, settled or not.
 func (v view) eachPatient(f func(*patient) error) error {
 	heads := v.bucket("heads")
 	err := heads.ForEach(func(k, _ []byte) error {

@@ -18,7 +18,7 @@ const piece = 900
 // putLong puts a value with its checksum under a key of the log, in pieces under
 // the key and their numbers if it is too long for one.
 func putLong(b *bbolt.Bucket, key, value []byte) error {
-	b.FillPercent = 0.95 // what comes later goes behind it
+	b.FillPercent = 0.95 // later values go behind it
 	sealed := seal(key, value)
 	if len(sealed) <= piece {
 		return b.Put(key, sealed)

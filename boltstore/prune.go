@@ -71,10 +71,10 @@ func (p *pruner) prune(ctx context.Context, keep carewire.Retention) error {
 	return nil
 }
 
-// pruneSteps commits steps until one says that it was the last. A step is told
-// how many entries it may look at, by what room there is. While somebody reads,
-// what it frees cannot be used yet: then it leaves alerts their part of the
-// reserve, and waits a second for the reading to end.
+// pruneSteps commits steps until one reports that it was the last. A step gets
+// the number of entries that it may look at, which depends on the room. During
+// a read, freed pages cannot be reused: then pruneSteps leaves alerts their
+// part of the reserve, and waits a second for the read to end.
 func (s *Store) pruneSteps(ctx context.Context, step func(v view, entries int) (changed, last bool, err error)) error {
 	tries := 0
 	for last := false; !last; {
@@ -130,9 +130,9 @@ type prunedLog struct {
 	pruned  uint64 // the greatest number pruned now
 }
 
-// settle settles some patients, those first whose journals are the oldest, and
-// deletes what that makes needless. It takes no more than half of the reserve:
-// for whom there is no room now, there may be when others were pruned.
+// settle settles some patients, those with the oldest journals first, and
+// deletes journals that are no longer needed. It takes no more than half of the
+// reserve: a patient without room now may have room after others were pruned.
 func (p *pruner) settle(v view, _ int) (changed, last bool, err error) {
 	s := p.store
 	spent := perCommit * s.pageSize

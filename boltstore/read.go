@@ -85,7 +85,7 @@ type reader []*readerClass
 type readerClass struct {
 	*classReader
 	pruned uint64 // the greatest number pruned
-	end    uint64 // what the last one counts
+	end    uint64 // the count of the last one
 
 	first record // the next one
 	ok    bool   // there is one
@@ -152,7 +152,7 @@ type classReader struct {
 	prefix     []byte
 	key, value []byte // the next chunk
 	after      uint64
-	records    []record // what is left of a chunk
+	records    []record // the rest of a chunk
 	unsettled  []held
 }
 
@@ -308,7 +308,7 @@ func (s *Store) Changed(ctx context.Context, mark string, limit int) ([]carewire
 		changes := v.bucket("changes")
 		current := v.epochs[len(v.epochs)-1]
 		var epoch string
-		var seen, began uint64 // looked through up to seen; up to began only for what is open
+		var seen, began uint64 // scanned up to seen; up to began only for open entries
 		n, err := fmt.Sscanf(mark, "%d %d %s", &seen, &began, &epoch)
 		if n != 3 || err != nil || epoch != current || max(seen, began) > changes.Sequence() {
 			seen, began = 0, changes.Sequence()
@@ -377,7 +377,7 @@ func (v view) indexed(stateKey []byte, agrees func(*state) bool) (carewire.Entry
 	if !ok || !agrees(&st) {
 		return carewire.Entry{}, fmt.Errorf("%w: an index and a state differ", ErrCorrupt)
 	}
-	// What the indexes name is in the file.
+	// The indexes name only entries of the file.
 	p := &patient{head: head{num: binary.BigEndian.Uint64(stateKey)}}
 	return v.newest(p, string(stateKey[8:]), st)
 }

@@ -22,10 +22,10 @@ const (
 	perID      = 2
 )
 
-// room returns how many bytes the file has for new pages, after trying to make
-// it as many as wanted: the pages that are free, and those behind the last one
-// that is used. What was freed while somebody reads counts only when nobody does
-// any more.
+// room returns the number of bytes that the file has for new pages, after
+// trying to reach the wanted number: the free pages, and those behind the last
+// used one. Pages that were freed during a read count only after the read has
+// ended.
 func (s *Store) room(tx *bbolt.Tx, want int64) (int64, error) {
 	info, err := s.file.Stat()
 	if err != nil {
@@ -64,9 +64,9 @@ func (s *Store) room(tx *bbolt.Tx, want int64) (int64, error) {
 // entryCost is how many bytes an item may cost that is not a vital.
 func (s *Store) entryCost(it *item) int64 { return perEntry*s.pageSize + 2*int64(len(it.encoded)) }
 
-// The parts of the reserve. What is neither a vital nor an alert may have the
-// first quarter of it, alerts and their answers all but the last, which pruning
-// needs to make room.
+// The parts of the reserve. Entries that are neither vitals nor alerts may use
+// the first quarter, alerts and their answers all except the last, which
+// pruning needs to make room.
 func (s *Store) left(k carewire.Kind, room int64) int64 {
 	if k == carewire.KindAlert {
 		return room - s.reserve/4

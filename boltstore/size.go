@@ -38,9 +38,8 @@ func (s *Store) Size(ctx context.Context) (carewire.StoreSize, error) {
 
 var errGone = fmt.Errorf("%w: the file was deleted or replaced", ErrFailed)
 
-// gone returns an error once the file that is open is no longer the one of that
-// name: what is written to it would be lost with the process. It looks once a
-// second.
+// gone returns an error once the open file is no longer the one of its name:
+// further writes would be lost with the process. It checks once a second.
 func (s *Store) gone() error {
 	now, last := time.Now().UnixNano(), s.looked.Load()
 	if now-last > int64(time.Second) && s.looked.CompareAndSwap(last, now) {

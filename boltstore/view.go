@@ -17,7 +17,7 @@ import (
 type view struct {
 	tx     *bbolt.Tx
 	epochs []string
-	live   map[string]*patient // what is not in the file yet
+	live   map[string]*patient // patients with unsettled vitals
 }
 
 // view runs a transaction that reads; it sees what is in memory of the patients
