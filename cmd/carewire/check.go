@@ -29,7 +29,7 @@ type finding struct {
 	Check  string `json:"check"`
 	Result result `json:"result"`
 	Saw    string `json:"saw"`
-	Change string `json:"change,omitempty"` // what to change
+	Change string `json:"change,omitempty"` // the suggested change
 }
 
 // A checker goes the ways that clients go, and says what is wrong on them.

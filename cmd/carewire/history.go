@@ -112,8 +112,8 @@ func (t *tool) replay(ctx context.Context, args []string) error {
 	})
 }
 
-// again publishes each vital when its time has come. Corrections are left out:
-// what they correct has another ID now.
+// again publishes each vital when its time has come. It omits corrections,
+// because the corrected vital has another ID now.
 func (t *tool) again(ctx context.Context, c *carewire.Client, in io.Reader, speed float64, change func(*carewire.Vital)) error {
 	var first time.Time
 	began := time.Now()

@@ -68,8 +68,8 @@ func (t *tool) compact(path string) error {
 	return nil
 }
 
-// backup writes a copy and reads all of it again. What stood at to before is
-// replaced at the end only.
+// backup writes a copy and verifies it. It replaces the file at to only at the
+// end.
 func (t *tool) backup(ctx context.Context, path, to string) error {
 	if _, err := os.Stat(path); err != nil { // Open would make it
 		return err

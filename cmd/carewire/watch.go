@@ -21,7 +21,7 @@ func (t *tool) watching(o *carewire.WatchOptions) {
 	t.flags.StringVar(&o.Reason, "reason", "", "why, for -emergency")
 }
 
-// begin connects and watches. Who is refused is said.
+// begin connects and watches, and reports refused patients.
 func (t *tool) begin(ctx context.Context, o carewire.WatchOptions) (*carewire.Client, carewire.WatchResult, error) {
 	if len(o.Patients)+len(o.Groups) == 0 {
 		return nil, carewire.WatchResult{}, t.misuse("name a patient, or a -group")
@@ -141,7 +141,7 @@ func (t *tool) watch(ctx context.Context, args []string) error {
 // picture is what is known of the patients that are watched.
 type picture struct {
 	patients map[string]*patient
-	line     string // what is wrong with the line or the host's store; "": nothing
+	line     string // the fault of the connection or of the host's store; "": none
 }
 
 type patient struct {
