@@ -129,7 +129,7 @@ func personOf(p carewire.Person) *reference {
 	return named("Practitioner", p.ID, p.Name)
 }
 
-// measurementsOf are the IDs of what an alert's rule has looked at.
+// measurementsOf returns the IDs of the vitals that an alert's rule used.
 func measurementsOf(a *carewire.Alert) (ids []string) {
 	list := append([]carewire.SourceInput{{VitalID: a.Source.VitalID}}, a.Source.Inputs...)
 	for _, in := range list {

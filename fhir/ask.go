@@ -10,8 +10,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// What a client does here is done by a request to the Hub on its behalf, with the
-// same rights, limits and audit trail as its own requests would have.
+// Each action of a client is a request to the Hub on its behalf, with the same
+// rights, limits and audit trail as the client's own requests.
 
 // hubReply is the Hub's reply to a request.
 type hubReply struct {
@@ -74,7 +74,7 @@ func (s *Server) ask(c *caller, typ string, members map[string]any) (*hubReply, 
 	if err != nil {
 		return nil, err
 	}
-	ctx := carewire.AsPrincipal(context.WithoutCancel(c.r.Context()), c.who) // what has begun is done
+	ctx := carewire.AsPrincipal(context.WithoutCancel(c.r.Context()), c.who) // a request that has begun is completed
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://fhir.invalid/", bytes.NewReader(text))
 	if err != nil {
 		return nil, err

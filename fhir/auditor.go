@@ -57,7 +57,7 @@ type Auditor struct {
 	done chan struct{}
 
 	mu    sync.Mutex
-	file  *os.File // what is written to now; nil: none
+	file  *os.File // the present file; nil: none
 	lines int      // in it
 	next  int      // number of the next file
 	bytes int64    // in all files

@@ -60,7 +60,7 @@ func (b *binding) run(ctx context.Context, greet bool) error {
 	warn, end := b.timers()
 	defer warn.Stop()
 	defer end.Stop()
-	again := time.NewTimer(0) // what came while hands were shaken
+	again := time.NewTimer(0) // events during the handshake
 	defer again.Stop()
 	for {
 		var err error
@@ -144,7 +144,7 @@ func (b *binding) watch(ctx context.Context, wake chan<- struct{}) error {
 	return carewire.ErrClosed
 }
 
-// tellNew tells of what has happened since it was told last.
+// tellNew reports the events since the last report.
 func (b *binding) tellNew(ctx context.Context) error {
 	t, err := b.s.subscriptions.count(ctx, b.sub, b.told, func(ev carewire.Event, n uint64) error {
 		if err := b.mayTell(ctx); err != nil {

@@ -105,8 +105,8 @@ func metricOf(c coding, unit string) (m mdc.Metric, loinc string, ok bool) {
 	return m, loinc, ok && loinc != ""
 }
 
-// deviceCoding returns the coding of IEEE 11073-10101 for what a device has
-// measured at the site and by the method that v says.
+// deviceCoding returns the coding of IEEE 11073-10101 for a device's
+// measurement with v's site and method.
 func deviceCoding(v *carewire.Vital) (c coding, ok bool) {
 	m, ok := mdc.MetricByLOINC(v.Code)
 	if !ok || m.Site != "" && m.Site != v.Site || m.Method != "" && m.Method != v.Method || m.In(v.Unit) != v.Code {
@@ -144,8 +144,8 @@ var flags = []flag{
 	{carewire.QualityAlarmOff, "al-inhibited", "Alarm inhibited", ""},
 }
 
-// absences are the reasons of FHIR by what a Vital says of them; those that a
-// Vital has no word for are listed as not said.
+// absences maps the reasons of FHIR to those of a Vital. Reasons that a Vital
+// does not have are listed as lost.
 var absences = map[string]carewire.AbsentReason{
 	"error": carewire.AbsentError, "temp-unknown": carewire.AbsentTemporary, "not-performed": carewire.AbsentNotPerformed, "unknown": carewire.AbsentUnknown,
 	"asked-unknown": carewire.AbsentUnknown, "not-asked": carewire.AbsentUnknown, "asked-declined": carewire.AbsentUnknown, "masked": carewire.AbsentUnknown,

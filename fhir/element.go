@@ -217,7 +217,7 @@ func (e *element) untake() {
 	e.wanted = false
 }
 
-// left returns the paths of what nobody has taken, those within it left out.
+// left returns the paths of unused elements, without those inside them.
 func (e *element) left() []string {
 	if !e.wanted {
 		return []string{e.path}

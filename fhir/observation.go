@@ -153,7 +153,7 @@ func absenceOf(reason carewire.AbsentReason) *concept {
 	return &c
 }
 
-// codeOf returns the codings of what v measures.
+// codeOf returns the codings of v's measurement.
 func codeOf(v *carewire.Vital) concept {
 	c := concept{Coding: []coding{codingOf(v.System, v.Code)}}
 	if systemURI(v.System) != systemLOINC {

@@ -345,7 +345,8 @@ func (s *Server) searchObservations(c *caller, _ []string) (*response, error) {
 	})
 }
 
-// searchLog returns a page of what write makes of a log's entries, oldest first.
+// searchLog returns a page of the results of write for a log's entries, oldest
+// first.
 func (s *Server) searchLog(c *caller, f *search, kind carewire.Kind, typ string, write func(*hubEvent, string) any) (*response, error) {
 	out := s.newSearchset(c)
 	if f.none {

@@ -63,7 +63,8 @@ func (s *Server) createSubscription(c *caller, _ []string) (*response, error) {
 	return &response{status: http.StatusCreated, location: s.subscriptionURL(sub.ID), resource: sub.resource()}, nil
 }
 
-// owner is what is kept of whoever has subscribed: no longer than a token is it theirs to use.
+// owner is the stored owner of a subscription: they may use it no longer than a
+// token lives.
 func owner(p carewire.Principal) carewire.Principal {
 	p.Session, p.Expires = "", time.Time{}
 	return p

@@ -8,7 +8,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// operationOutcome is how FHIR tells of errors, and of what was left out.
+// operationOutcome is the resource by which FHIR reports errors and lost
+// elements.
 type operationOutcome struct {
 	ResourceType string  `json:"resourceType"`
 	Issue        []issue `json:"issue"`

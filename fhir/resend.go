@@ -13,7 +13,7 @@ import (
 
 const (
 	resendKey    = "fhir/resend"
-	resendLook   = time.Second      // how often a node looks for what other nodes were asked
+	resendLook   = time.Second      // how often a node looks for requests at other nodes
 	resendWithin = 30 * time.Second // of which it does what it sees
 	resendMost   = 100              // requests that are kept for other nodes
 )

@@ -19,7 +19,7 @@ const (
 	unboundMost = 1000             // sockets that have not bound
 	writeWithin = 10 * time.Second
 	pingEvery   = 30 * time.Second
-	maxRequest  = 8 << 10 // bytes of what a client sends
+	maxRequest  = 8 << 10 // bytes of a client's message
 	maxBindings = 500     // of one socket
 	closedToken = websocket.StatusCode(carewire.CloseUnauthorized)
 )
@@ -34,7 +34,8 @@ type sockets struct {
 
 func (x *sockets) init(s *Server) { x.s, x.all = s, make(map[*socket]bool) }
 
-// A socket is one connection. Who has no token can say nothing on it that counts.
+// A socket is one connection. Without a token, a client's messages on it have
+// no effect.
 type socket struct {
 	s    *Server
 	conn *websocket.Conn

@@ -98,7 +98,8 @@ func (sub *subscription) matches(ev carewire.Event) bool {
 	return ev.Notice != nil
 }
 
-// happened is an event as it is told to who; what they may not see has no content.
+// happened is an event in the form for its receiver; content that they may not
+// see is left out.
 func (sub *subscription) happened(ev carewire.Event, number uint64, who carewire.Principal) happened {
 	h := happened{number: number, method: "POST"}
 	seen := who.Sees(ev)
@@ -156,8 +157,8 @@ func (sub *subscription) resource() json.RawMessage {
 	return encode(m)
 }
 
-// readSubscription reads what a client wants to be told, and how. What is not
-// supported is refused.
+// readSubscription reads a client's wishes: which events, and how. Unsupported
+// ones are refused.
 func (s *Server) readResource(e *element, raw []byte) (*subscription, error) {
 	sub := &subscription{Resource: raw, Status: statusRequested, Content: contentID}
 	switch {

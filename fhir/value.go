@@ -62,7 +62,7 @@ func (r *observationReader) readBeside(i int, part *element) {
 	v := r.v
 	v.System, v.Code, _ = codeFrom(part.get("code"), part.path+".code", unitOf(part), part.doc)
 	v.Value, v.Unit, v.Comparator = q.quantity()
-	v.Quality = nil // what is known of the whole is known of its own value
+	v.Quality = nil // the flags of the whole are those of its own value
 	v.ID, v.Replaces = partID(v.ID, v.Code), partID(v.Replaces, v.Code)
 	r.list, r.parts = append(r.list, v), append(r.parts, i)
 }
@@ -143,7 +143,8 @@ func (e *element) coded() *carewire.Coding {
 	return &carewire.Coding{System: name, Code: code}
 }
 
-// absence reads a dataAbsentReason. What a Vital has no word for is listed.
+// absence reads a dataAbsentReason. Reasons that a Vital does not have are
+// listed.
 func (r *observationReader) absence(e *element) carewire.AbsentReason {
 	_, code, ok := e.coding(func(system, code string) bool { return system == systemAbsent && absences[code] != "" })
 	if !ok {

@@ -56,8 +56,8 @@ func vitalsOf(e *element) (list []carewire.Vital, unsaid []string, err error) {
 // An observationReader reads one Observation.
 type observationReader struct {
 	e      *element
-	v      carewire.Vital   // what all have in common, and the Observation's own value
-	list   []carewire.Vital // what was read
+	v      carewire.Vital   // the common members, and the Observation's own value
+	list   []carewire.Vital // the result
 	parts  []int            // of each of list but the first: its component
 	unsaid []string         // said only in part
 }
@@ -236,9 +236,10 @@ func unitOf(e *element) string {
 	return ""
 }
 
-// codeFrom returns the code that a CodeableConcept stands for, and marks those
-// codings that carewire's own writing adds to it. Where only a device's code is
-// there, it is LOINC's for what that measures, and m says where and how.
+// codeFrom returns the code that a CodeableConcept stands for, and marks the
+// codings that carewire itself adds when it writes one. If there is only a
+// device's code, codeFrom returns the LOINC code of its measurement, and m has
+// site and method.
 func codeFrom(c *element, path, unit string, doc *document) (system, code string, m mdc.Metric) {
 	if c == nil {
 		doc.fail(path, "required")
