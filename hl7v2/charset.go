@@ -7,7 +7,7 @@ import (
 
 // charset decodes the text of a message.
 type charset struct {
-	upper []rune // what the bytes from 0xA0 on mean; nil for UTF-8
+	upper []rune // the meaning of the bytes from 0xA0 on; nil for UTF-8
 	ascii bool   // no byte is above 0x7F
 }
 
@@ -34,8 +34,8 @@ var charsets = func() map[string]*charset {
 	return m
 }()
 
-// decode returns b as UTF-8. What is not of the charset is an error, or, read
-// leniently, the replacement character.
+// decode returns b as UTF-8. Bytes outside the charset are an error or, in
+// lenient mode, the replacement character.
 func (c *charset) decode(b []byte, lenient bool) (string, error) {
 	bad := fault("MSH", 18, codeDataType, "the text is not of this character set")
 	if c.upper == nil {

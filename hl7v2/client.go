@@ -110,7 +110,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// hangUp ends the connection: what may still come on it is never read.
+// hangUp ends the connection. Later input on it is never read.
 func (c *Client) hangUp() {
 	if c.conn != nil {
 		_ = c.conn.Close()

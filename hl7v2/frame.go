@@ -42,8 +42,8 @@ func (f *frames) begin() error {
 	}
 }
 
-// rest reads a message that has begun. A VT within it begins it anew: what was
-// before is a message that the sender did not finish, and is never half of another.
+// rest reads the rest of a message. A VT inside begins it anew: the sender did
+// not finish the message before, which never becomes a part of another.
 func (f *frames) rest() ([]byte, error) {
 	var b []byte
 	for {

@@ -116,7 +116,7 @@ type reader struct {
 
 // pressure is a blood pressure that waits for its companions.
 type pressure struct {
-	group string // of what belongs together
+	group string // of readings that belong together
 	at    int    // its place in readings
 	v     carewire.Vital
 	obx   int

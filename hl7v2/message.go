@@ -98,7 +98,7 @@ func (s Segment) Field(n int) Value {
 	return Value{nth(s.text, s.msg.seps.Field, n), s.msg}
 }
 
-// nth returns part n, counted from 0, of what sep parts.
+// nth returns part n, counted from 0, of the parts between sep.
 func nth(text string, sep byte, n int) string {
 	for ; n > 0; n-- {
 		i := strings.IndexByte(text, sep)

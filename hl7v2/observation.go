@@ -27,8 +27,9 @@ type target struct {
 	metric       mdc.Metric // zero if it was named by LOINC
 }
 
-// identify says what OBX-3 names, by MDC number, MDC name or LOINC code, in
-// either of its two codings. found is false for what carewire has no code for.
+// identify returns the measurement that OBX-3 names, by MDC number, MDC name or
+// LOINC code, in either of its two codings. found is false if carewire has no
+// code for it.
 func identify(id Value) (t target, found bool, reason string) {
 	for _, first := range []int{1, 4} {
 		code, text := id.Component(first).String(), id.Component(first+1).String()

@@ -15,7 +15,7 @@ func (r *reader) take(v carewire.Vital, s Segment, is carewire.VitalStatus) {
 	if !slices.Contains(parts, v.Code) || v.System != carewire.LOINC || v.Comparator != "" {
 		return
 	}
-	// What is measured together has one place in the device, but for its last number.
+	// Values measured together share a place in the device, except for its last number.
 	place := s.Field(4).String()
 	place = place[:max(0, strings.LastIndexByte(place, '.'))]
 	group := strings.Join([]string{place, v.Site, v.Method, v.Device, v.Time.String(), strconv.FormatBool(v.Test)}, "\x00")

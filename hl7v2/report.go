@@ -168,8 +168,7 @@ func (w *Writer) source(a *carewire.Alert) string {
 }
 
 // limits reads the lower and the upper limit of Source.Limits: a range such as
-// "90-110", or how package rules explains a limit, "≥ 90 %, …". What is not there
-// is "".
+// "90-110", or the form of package rules, "≥ 90 %, …". A missing limit is "".
 func limits(text string) (low, high string, ok bool) {
 	for sign, to := range map[string]*string{"≥ ": &low, "≤ ": &high} {
 		if rest, found := strings.CutPrefix(text, sign); found {

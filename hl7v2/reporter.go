@@ -59,7 +59,7 @@ func (r *Reporter) Follow(ctx context.Context, hub Watching, o carewire.WatchOpt
 	q := r.begin()
 	defer r.end()
 	o.Delivery = carewire.DeliverAlerts
-	snapshot := make(map[string]bool) // of whom what comes was there before
+	snapshot := make(map[string]bool) // patients whose events are a snapshot
 	seen := make(map[string]bool)
 	for e, err := range hub.Watch(ctx, o) {
 		if err != nil {
@@ -80,7 +80,7 @@ func (r *Reporter) Follow(ctx context.Context, hub Watching, o carewire.WatchOpt
 	return context.Cause(ctx)
 }
 
-// begin has the manager told of what is queued, while anything is followed.
+// begin starts sending the queued reports, while anything is followed.
 func (r *Reporter) begin() *reports {
 	q := r.reports()
 	r.mu.Lock()

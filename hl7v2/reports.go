@@ -15,15 +15,15 @@ type reports struct {
 	entries map[string]*report
 	pages   map[string][]*asked // by the alert's name
 	woken   chan struct{}
-	count   uint64 // of what there was to tell, so that the oldest is known
+	count   uint64 // numbers the reports, to find the oldest
 }
 
 // report is what is known of one alert.
 type report struct {
-	told   *carewire.Alert // what the manager was told last; nil: nothing
-	next   *carewire.Alert // what it is to be told; nil: nothing
+	told   *carewire.Alert // the last state sent to the manager; nil: none
+	next   *carewire.Alert // the state to send; nil: none
 	before bool            // it was there when the watch began
-	since  uint64          // its place in the order of what there is to tell
+	since  uint64          // its place in the order of reports
 }
 
 // asked is a page that waits for the manager to be told.

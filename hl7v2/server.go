@@ -197,9 +197,9 @@ func (s *Server) count(peer Peer, code AckCode, errs []*Error) {
 	s.opt.Logger.Warn("hl7v2: message not taken as a whole", "peer", peer.addr(), "ack", string(code), "errors", len(errs), "first", where)
 }
 
-// headerOnly reads MSH-1 to MSH-17 of what could not be read as a message, for the
-// answer to name it; nil if they are not all plain ASCII, for in other charsets a
-// separator may be half of a letter.
+// headerOnly reads MSH-1 to MSH-17 of an unreadable message, so that the answer
+// can name it. It returns nil unless all of them are plain ASCII, because in
+// other charsets a separator may be half of a letter.
 func headerOnly(message []byte) *Message {
 	line := bytes.TrimLeft(message, "\r\n\t ")
 	if end := bytes.IndexAny(line, "\r\n"); end >= 0 {

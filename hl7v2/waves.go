@@ -24,11 +24,11 @@ const rateMost = 2000
 // signalsMost is of how many signals it is remembered where they end.
 const signalsMost = 10_000
 
-// wave is an OBX of type NA with what the OBX below it say of it.
+// wave is an OBX of type NA with the attributes from the OBX below it.
 type wave struct {
 	carewire.Wave
 	index      int
-	place      string // OBX-4; what says more of it stands below that
+	place      string // OBX-4; its attributes are below that
 	samples    Value
 	unit       Value
 	resolution carewire.Decimal // of a sample; "": they are numbers as they are
@@ -117,7 +117,7 @@ func (w *wave) chunks() ([]carewire.Wave, *Error) {
 		texts = append(texts, d)
 	}
 	if digits > 6 {
-		digits = 6 // what is below a millionth of the unit is not shown
+		digits = 6 // digits below a millionth of the unit are dropped
 	}
 	if digits > 0 {
 		if w.Factor != "" && w.Factor != "1" {
@@ -201,8 +201,8 @@ func (x *numbers) next(w *carewire.Wave) bool {
 	return true
 }
 
-// publishWaves hands waves on. What the Hub cannot take just now is lost and
-// counted: waves are live, and to send them again would be too late.
+// publishWaves hands waves on. Waves that the Hub cannot take at the moment are
+// lost and counted: waves are live, and a repeat would be too late.
 func (s *Server) publishWaves(waves []*wave) (errs []*Error) {
 	sink, _ := s.sink.(WaveSink)
 	for _, w := range waves {
