@@ -1,5 +1,5 @@
-// Package wsconn is the connection under coder/websocket: who may write to it,
-// whole frames only, and when nothing may follow any more.
+// Package wsconn is the connection under coder/websocket. It decides who may
+// write to it (whole frames only), and when no more output may follow.
 package wsconn
 
 import (
@@ -42,7 +42,7 @@ var ErrFlood = errors.New("carewire: too many bytes for one message")
 type Conn struct {
 	net.Conn
 	closeFrame func(code uint16) []byte
-	early      []byte // what net/http had read already
+	early      []byte // bytes that net/http has read already
 
 	direct syscall.RawConn // to write without waiting; nil: not possible, as under TLS
 
@@ -221,7 +221,7 @@ func (h *Hijacker) Header() http.Header { return h.header }
 // WriteHeader does nothing: Hijack writes the only answer.
 func (h *Hijacker) WriteHeader(int) {}
 
-// Write does nothing: whoever called Accept answers what went wrong.
+// Write does nothing: the caller of Accept answers errors.
 func (h *Hijacker) Write(p []byte) (int, error) { return len(p), nil }
 
 // Hijack takes the connection over from the server, and answers 101.
@@ -276,9 +276,10 @@ func tcp(c net.Conn) tcpConn {
 	return nil
 }
 
-// Slow limits what the kernel holds back for a client that turned out to be
-// slow: what is old stays with us, where it can be replaced, and its pongs come
-// in time. For all clients this would cost half as much again in a burst.
+// Slow limits the unsent data in the kernel for a client that turned out to be
+// slow. Older data then stays in our queue, where it can be replaced, and pongs
+// arrive in time. For all clients this would cost half as much again in a
+// burst.
 func (n *Conn) Slow() {
 	if t := tcp(n.Conn); t != nil {
 		limitUnsent(t, unsent)

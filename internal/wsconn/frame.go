@@ -5,7 +5,7 @@ import (
 	"iter"
 )
 
-// The first byte of a whole message's only frame, by what it is.
+// The first byte of a single-frame message, by its type.
 const (
 	FirstText  = 0x81
 	FirstClose = 0x88
