@@ -35,9 +35,9 @@ func (p Permanent) Error() string { return p.Err.Error() }
 
 func (p Permanent) Unwrap() error { return p.Err }
 
-// Retry calls try until it succeeds, fails for good, or ctx ends. It pauses for
-// a random time that doubles at most each time, or for what try asks. The
-// error is the last one.
+// Retry calls try until it succeeds, fails for good, or ctx ends. The pause
+// between tries is random and at most doubles each time, or is the pause that
+// try returns. Retry returns the last error.
 func Retry(ctx context.Context, try func(context.Context) (pause time.Duration, err error)) error {
 	for most := firstPause; ; most = min(2*most, longPause) {
 		pause, err := try(ctx)
