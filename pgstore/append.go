@@ -152,8 +152,8 @@ func (s *Store) drain(r *request) []*request {
 // errNewEpoch means that the server is not the one that wrote the last epoch.
 var errNewEpoch = errors.New("pgstore: a new epoch is to begin")
 
-// vitalsWait is how long vitals are refused after the server had no room: what
-// is made is for the rest first.
+// vitalsWait is how long vitals are refused after the server had no room, so
+// that other entries get new room first.
 const vitalsWait = 5 * time.Second
 
 // room says what is to be refused without being tried.
@@ -183,7 +183,7 @@ func (s *Store) flush(batch []*request) {
 	if len(items) == 0 {
 		return
 	}
-	// Not a caller's: what one gives up the others still wait for.
+	// Not a caller's context: when one caller gives up, the others still wait.
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	full := s.room()

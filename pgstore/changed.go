@@ -13,10 +13,10 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// A mark says what of the changed states a caller has seen: all that the
-// transactions visible in Base wrote, and of what came up to Target the pages
-// up to At. PostgreSQL's transactions are numbered when they begin and seen
-// when they commit, so that no number could say this, but a snapshot does.
+// A mark tells which changed states a caller has seen: all writes of the
+// transactions visible in Base, and, of the changes up to Target, the pages up
+// to At. PostgreSQL numbers transactions at their begin and shows them at their
+// commit, so no number can express this, but a snapshot can.
 type mark struct {
 	Epoch  string
 	Base   string // a pg_snapshot; "": only what is open was asked for
@@ -41,8 +41,8 @@ const (
 	afterSQL = ` and (changed, patient, key) > ($1::text::xid8, $2, $3) order by changed, patient, key limit $4`
 	openSQL  = `select * from carewire.states where open and changed is not null` + afterSQL
 
-	// What a snapshot does not show is what the transactions wrote that were under
-	// way then, and those that were still to begin.
+	// A snapshot does not show the writes of the transactions that were running
+	// or had not begun.
 	sinceSQL = `
 		(select * from carewire.states where changed = any ($5::text[]::xid8[])` + afterSQL + `)
 		union all
@@ -61,7 +61,7 @@ func (s *Store) Changed(ctx context.Context, from string, limit int) ([]carewire
 			return nil, "", err
 		}
 		found = append(found, page...)
-		// What was committed after the first page is not in the later ones.
+		// Changes committed after the first page are not in the later ones.
 		again := next.Target == "" && m.Target != "" && len(found) < limit
 		if m = next; !again {
 			return found, m.text(), nil
