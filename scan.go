@@ -334,7 +334,7 @@ func (s *scanner) number() Decimal {
 	return d
 }
 
-// measured is number for what was measured, which may have any number of digits.
+// measured is number for measurements, which may have any number of digits.
 func (s *scanner) measured() Decimal {
 	s.space()
 	start := s.i

@@ -56,7 +56,7 @@ type bedside struct {
 // A liveWave is one signal that comes in.
 type liveWave struct {
 	head      Wave         // of the newest chunk, without samples
-	from      string       // who sends it: the connection
+	from      string       // the sending connection
 	recent    []*waveChunk // the last ten seconds; before it is used, trim
 	bytes     int
 	length    time.Duration
@@ -205,9 +205,9 @@ func (w *watch) wants(s *liveWave) bool {
 	return slices.Contains(w.waves, "*") || slices.Contains(w.waves, s.head.Code)
 }
 
-// join has w's client get the signals that it wants, beginning with what is in memory.
-// Those that it gets already by old, an earlier watch of the same patient, if there is
-// one, just go on.
+// join adds w's client to the signals that it wants, beginning with the seconds
+// in memory. Signals that it already gets by old, an earlier watch of the same
+// patient, continue.
 func (x *signals) join(w, old *watch) {
 	if len(w.waves) == 0 {
 		return
@@ -302,8 +302,8 @@ func (x *signals) sweep() {
 	}
 }
 
-// forget drops all that is in memory of a patient: when it has returned, nothing of it
-// comes into the log any more. Who watches goes on watching. The error is ctx's.
+// forget drops a patient's signals from memory. When it has returned, none of
+// them comes into the log any more. Watchers stay. The error is ctx's.
 func (x *signals) forget(ctx context.Context, patient string) error {
 	y := x.bay(patient)
 	y.mu.Lock()

@@ -273,7 +273,7 @@ func (c *conn) attach(w *watched, until time.Time) {
 	}
 }
 
-// union returns a with what of b it has not, in a slice of its own.
+// union returns a with the elements of b that it lacks, in a new slice.
 func union(a, b []string) []string {
 	a = slices.Clone(a)
 	for _, s := range b {

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	drainEvery = 200 * time.Millisecond // how often it is looked for what hosts' transactions left
+	drainEvery = 200 * time.Millisecond // the interval between looks at the events of hosts' transactions
 	perDrain   = 100                    // events taken at once
 )
 
@@ -59,7 +59,7 @@ type left struct {
 	kind  carewire.Kind // KindVital, else KindAlert
 	what  leftAs
 	event string
-	err   error // what became of it
+	err   error // its result
 }
 
 // leftAs says what is to be done with an event that is no vital.
@@ -102,8 +102,8 @@ const (
 	// One node drains at a time, or their events would mix.
 	turnSQL = `select pg_try_advisory_xact_lock(hashtextextended($1, 0))`
 
-	// What is to be tried later holds up what came after it for its patient: an
-	// alert would else be overwritten by what it was before.
+	// An event to be retried holds up later events for its patient: an
+	// earlier state would otherwise overwrite an alert.
 	patientSQL = `substring(event from '"patient"\s*:\s*"((?:[^"\\]|\\.)*)"')`
 	leftSQL    = `
 		with later as materialized (
@@ -130,7 +130,7 @@ func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
 		return 0, failure("drain", err)
 	}
 	defer conn.Release()
-	// What the hub has taken is crossed out, though ctx end meanwhile.
+	// Accepted events are marked as done, even if ctx ends meanwhile.
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 6*s.timeout)
 	defer cancel()
 	var events []*left

@@ -116,9 +116,9 @@ func (s *Store) try(ctx context.Context, items []*item, full fullness, create bo
 // between it only decides.
 const maxIdle = 2 * time.Second
 
-// lostSQL ends transactions that hold heads and have come to nothing: the server
-// waits in the midst of what their node sends, which the node itself has long
-// given up. No timeout of the server's applies there.
+// lostSQL ends lost transactions that hold heads: the server waits in the
+// middle of a node's message, which the node itself has long given up. No
+// timeout of the server applies there.
 const lostSQL = `
 	select count(pg_terminate_backend(a.pid)) from pg_locks l join pg_stat_activity a using (pid)
 	where l.locktype = 'relation' and l.relation = (select tableoid from carewire.heads limit 1) and l.database = a.datid and l.mode in ('RowShareLock', 'RowExclusiveLock')
@@ -191,7 +191,7 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 	b.Queue(beginSQL)
 	b.Queue(settingsSQL, s.lockWait, s.idle)
 	states, ids := map[stateKey]bool{}, map[idKey]bool{}
-	fresh := map[string]bool{} // who may need a head
+	fresh := map[string]bool{} // patients that may need a head
 	from := int32(math.MaxInt32)
 	for _, it := range f.items {
 		f.heads[it.Patient] = &head{}

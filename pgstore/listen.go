@@ -14,7 +14,7 @@ import (
 const (
 	wakeEvery  = 20 * time.Millisecond // notifications of a node, and its wake-ups, come no closer than this
 	pollEvery  = time.Second           // wake-ups while nothing is heard
-	hearWithin = 5 * time.Second       // of what is sent to oneself
+	hearWithin = 5 * time.Second       // for a message to oneself
 	quietFor   = 20 * time.Second      // before one asks whether the connection still is one
 
 	echo = "echo" // begins what a node sends to itself
@@ -106,7 +106,7 @@ func (s *Store) hear(as *pgxpool.Config, heard func()) error {
 		}
 		s.hearing.Store(true)
 		heard()
-		s.heard.add(nil) // what came before it listened
+		s.heard.add(nil) // changes before it listened
 		if err := s.hearOthers(conn); err != nil {
 			return err
 		}

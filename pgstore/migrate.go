@@ -145,8 +145,8 @@ func (s *Store) runFile(ctx context.Context, tx pgx.Tx, name string) error {
 	return nil
 }
 
-// tables says which files were run, and the oldest version that does with what
-// they have made: 0 if there are no tables.
+// tables returns the files that were run, and the oldest version that supports
+// the result: 0 if there are no tables.
 func (s *Store) tables(ctx context.Context) (oldest, newest int, err error) {
 	err = s.pool.QueryRow(ctx, s.sql(`select v.version, coalesce((to_jsonb(v) ->> 'newest')::int, v.version) from carewire.version v`)).Scan(&oldest, &newest)
 	if e := new(pgconn.PgError); errors.As(err, &e) && (e.Code == "42P01" || e.Code == "3F000") {

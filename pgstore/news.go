@@ -83,8 +83,8 @@ func (s *Store) payloads(patients []string) []string {
 	return all
 }
 
-// read returns of whom a notification tells, and whether it comes from another
-// node at all.
+// read returns the patients of a notification, and whether it comes from
+// another node.
 func (s *Store) read(payload string) (patients []string, others bool) {
 	node, sealed, _ := strings.Cut(payload, " ")
 	if node == s.node || node == echo {
@@ -117,8 +117,8 @@ func (s *Store) newSealer(ctx context.Context) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// notify tells other nodes what was committed. It does so after the commit, for
-// whatever was committed meanwhile together: a commit that notifies waits for
+// notify tells other nodes of commits. It does so after the commit, for all
+// commits of the meantime together, because a commit that notifies waits for
 // all others that do.
 func (s *Store) notify() {
 	for {
@@ -143,7 +143,7 @@ func (s *Store) notify() {
 	}
 }
 
-// rouse wakes the Hub with what was heard.
+// rouse wakes the Hub with the patients heard.
 func (s *Store) rouse() {
 	for {
 		select {

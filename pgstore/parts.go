@@ -103,7 +103,7 @@ func (s *Store) addParts(ctx context.Context, now time.Time, wide int32) error {
 }
 
 const (
-	// What is the newest of its key outlives its part.
+	// The newest entry of a key outlives its part.
 	staysSQL = `select distinct patient from carewire.states where part >= $1 and part < $2 order by patient limit $3`
 	staySQL  = `
 		with stays as (select key, seq, part from carewire.states where patient = $1 and part >= $2 and part < $3),

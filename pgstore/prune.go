@@ -90,8 +90,8 @@ func (s *Store) pruneVitals(ctx context.Context, at time.Time, keep time.Duratio
 	return s.pruneRest(ctx, oldVitals, at, before)
 }
 
-// pruneRest forgets the old entries of one class in part 0, page after page:
-// what stays is gone past once.
+// pruneRest deletes the old entries of one class in part 0, page after page. It
+// passes kept entries only once.
 func (s *Store) pruneRest(ctx context.Context, class string, at, before time.Time) error {
 	received, patient, seq := "-infinity", "", int64(0)
 	for {

@@ -54,8 +54,8 @@ func (s *Store) entries(ctx context.Context, call, sql string, args ...any) ([]c
 	return found, failure(call, err)
 }
 
-// asked is view for what clients ask for, of which there may be much: it takes no
-// connection that appends, or paging, may need.
+// asked is view for clients' reads, of which there may be many: it takes no
+// connection that appends or paging may need.
 func (s *Store) asked(ctx context.Context, call string, queue func(b *pgx.Batch)) error {
 	if err := s.usable(ctx); err != nil {
 		return err
@@ -129,8 +129,8 @@ func (s *Store) Read(ctx context.Context, patient string, after carewire.Positio
 	return found, nil
 }
 
-// fromTime is a bound of entries' times, which are whole microseconds: what is
-// not before t is not before the next one of them.
+// fromTime is a bound of entries' times, which are whole microseconds: an entry
+// that is not before t is not before the next microsecond.
 func fromTime(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

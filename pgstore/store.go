@@ -87,7 +87,7 @@ type Store struct {
 	idle     string      // for idle_in_transaction_session_timeout, of who appends
 	identity string      // an expression that names the server, its timeline and the tables
 	node     string      // names this Store in notifications
-	sealer   cipher.AEAD // of what they say
+	sealer   cipher.AEAD // of their contents
 	log      *slog.Logger
 
 	parts     atomic.Pointer[[]span] // of the log
@@ -165,8 +165,9 @@ func Open(ctx context.Context, pool *pgxpool.Pool, o *Options) (*Store, error) {
 	return s, nil
 }
 
-// spare is how many connections Read and Latest leave to all other calls, beside
-// those of the writers: what clients ask for waits before what pages them does.
+// spare is the number of connections that Read and Latest leave to all other
+// calls, beside those of the writers: clients' reads wait before the reads for
+// paging do.
 const spare = 2
 
 // Close ends the Store. Writes in progress complete; all further calls return

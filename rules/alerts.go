@@ -77,7 +77,7 @@ func (st *state) adopt(c *Case, i int, a *carewire.Alert) {
 	c.rearm(i, st)
 }
 
-// host is the sender of what a host does by itself.
+// host is the sender of the host's own events.
 const host = "@host"
 
 // knownOf returns what is known of the alert of rule i; -1: of the one that

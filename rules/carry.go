@@ -11,8 +11,8 @@ import (
 // callTimeout bounds each call of the Hub, and of Options.Settings.
 const callTimeout = 5 * time.Second
 
-// carryOut raises and clears what is owed, in order. What the Store hinders
-// stays owed, and is tried again each second.
+// carryOut raises and clears the owed alerts, in order. If the Store fails,
+// they stay owed, and are retried each second.
 func (b *bed) carryOut() {
 	j := b.row.judge
 	for len(b.c.owed) > 0 {

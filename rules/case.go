@@ -51,12 +51,12 @@ type state struct {
 	until   millis // able to judge until; 0: never was
 	heard   millis // the first unusable reading since it was able
 	why     fault
-	failure string // of a Func: what went wrong
+	failure string // of a Func: the failure
 	blind   bool
 	due     millis
 	known   known
 	news    []string // changes of Settings that the next alert tells
-	data    any      // what the machine itself keeps
+	data    any      // the machine's own state
 }
 
 // A finding is what an alert says of why it was raised.
@@ -66,7 +66,7 @@ type finding struct {
 	unit   string
 	id     small
 	at     millis
-	note   string // what else is to be said
+	note   string // a further remark
 	doubt  bool
 }
 

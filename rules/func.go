@@ -105,7 +105,7 @@ func (m *funcMachine) state(st *state) *funcState {
 	return st.data.(*funcState)
 }
 
-// seesAbsent reports that see is to be called for what is absent too.
+// seesAbsent reports that see must be called for absent vitals too.
 func (m *funcMachine) seesAbsent() bool { return true }
 
 func (m *funcMachine) see(c *Case, st *state, r *reading) {
@@ -229,7 +229,7 @@ func (m *funcMachine) explain(c *Case, st *state) string {
 // cloneVital copies a vital with all that it refers to.
 func cloneVital(v *carewire.Vital) (c carewire.Vital) {
 	if b, err := json.Marshal(v); err == nil {
-		json.Unmarshal(b, &c) // what was written a moment ago
+		json.Unmarshal(b, &c) // written a moment ago
 	}
 	return c
 }

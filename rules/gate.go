@@ -24,7 +24,7 @@ type gate struct {
 
 const (
 	levelsMax = 3
-	flapsMost = 60 // what Timing.Flaps may be
+	flapsMost = 60 // the greatest Timing.Flaps
 	hour      = millis(3600_000)
 )
 
@@ -134,8 +134,9 @@ func (g *gate) clearing(t *Timing) millis {
 	return span(t.Clear)
 }
 
-// close notes that a person has closed the alert, by the entry seq, although it
-// was present. What is beyond now may be raised for that entry afterwards.
+// close notes that a person has closed the alert, by the entry seq, although
+// its condition was present. A condition that is still present may be raised
+// after that entry.
 func (g *gate) close(t *Timing, at millis, seq uint64) {
 	g.held, g.until = max(g.level, 1), at+span(t.Hold)
 	g.level, g.single, g.flaps, g.high = 0, false, false, false

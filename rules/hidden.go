@@ -5,7 +5,7 @@ import (
 	"log/slog"
 )
 
-// What holds a patient's data, or names one, shows nothing of that under fmt's
+// Types that hold a patient's data, or name one, show none of it under fmt's
 // verbs and in slog.
 
 // Format writes nothing of s.

@@ -10,7 +10,7 @@ import (
 // Published is a Transition that publishes vitals: a score and its points.
 const Published TransitionKind = "published"
 
-// ownDevice begins the device of what rules publish.
+// ownDevice is the prefix of the device in the rules' own vitals.
 const ownDevice = "rules."
 
 // news reports whether there is something that was not published yet.

@@ -24,10 +24,10 @@ func (b *bed) readOn(to carewire.Position) error {
 
 var judged = []carewire.Kind{carewire.KindVital, carewire.KindAlert}
 
-// rebuild makes the Case anew from the log: as far back as the rules look, what
-// was found in silence, and aloud from b.since on, unless the log shows that it
-// was raised or cleared then. snapshot is what is newest of each vital, and all
-// alerts that are open.
+// rebuild makes the Case anew from the log, as far back as the rules look:
+// silently up to b.since, and with raises and clears from there on, unless the
+// log shows them already. snapshot has the newest of each vital and all open
+// alerts.
 func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 	j := b.row.judge
 	c := NewCase(j.set, b.patient, Settings{})
@@ -146,8 +146,8 @@ func timeOf(e *carewire.Event) time.Time {
 	return e.Alert.Updated
 }
 
-// read reads the patient's log to its end. Where its beginning is no longer
-// kept, it begins with what is.
+// read reads the patient's log to its end. If its beginning is no longer kept,
+// it begins with the oldest kept entry.
 func (b *bed) read(q carewire.HistoryQuery, take func(*carewire.Event)) error {
 	q.Patient = b.patient
 	whole := q.Cursor == 0

@@ -26,7 +26,7 @@ type roster struct {
 	Changes    []change          `json:"changes,omitempty"`
 }
 
-// A change says of whom the Settings have changed; nobody named is everybody.
+// A change names the patients whose Settings have changed; none means all.
 type change struct {
 	Number   uint64   `json:"number"`
 	Patients []string `json:"patients,omitempty"`
@@ -139,7 +139,7 @@ func (r *roster) takenOver(me string, left millis) bool {
 	return true
 }
 
-// since is the time up to which all patients' entries are judged, whoever did it.
+// since is the time up to which all patients' entries are judged, by any node.
 func (r *roster) since(now millis) millis {
 	least := now
 	for _, list := range []map[string]member{r.Members, r.Gone} {

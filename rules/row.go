@@ -15,7 +15,7 @@ import (
 const (
 	rowMax   = 250              // patients that are watched together
 	inFlight = 10 * time.Second // between an entry's being received and its being seen here, at most
-	grace    = time.Second      // time goes on for a Case so much later, for what is still being written
+	grace    = time.Second      // a Case's time lags by this, for entries that are still being written
 )
 
 // A row is some patients who are watched, and judged one after the other.
@@ -37,14 +37,14 @@ type bed struct {
 	unset   atomic.Bool  // the Settings are to be asked for
 	aside   bool         // looks only: nothing is counted
 	judged  atomic.Int64 // millis: everything received before it is judged, and what followed from it done
-	since   millis       // what is received from here on is to be raised and cleared
+	since   millis       // entries received from here on cause raises and clears
 
 	// Under row.mu.
 	c        *Case
 	last     carewire.Position // the newest entry that was judged
 	joining  bool              // the snapshot still comes
 	snapshot []carewire.Event
-	late     time.Time // what is owed is tried again then
+	late     time.Time // owed alerts are retried then
 }
 
 // left notes that a patient is no longer this node's.
@@ -146,7 +146,7 @@ func own(e *carewire.Event) carewire.Event {
 	if e.Alert != nil {
 		c.Alert = new(carewire.Alert)
 		if text, err := json.Marshal(e.Alert); err == nil {
-			json.Unmarshal(text, c.Alert) // what was written a moment ago
+			json.Unmarshal(text, c.Alert) // written a moment ago
 		}
 	}
 	return c

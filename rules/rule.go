@@ -88,7 +88,7 @@ func (t *Timing) defaults() error {
 // for any number of patients at once.
 type Set struct {
 	rules  []compiled
-	codes  map[codeKey]int // what is read, and under which number
+	codes  map[codeKey]int // the codes that are read, with their numbers
 	names  []codeKey
 	coded  map[codeKey]int32 // the values of coded readings that rules know, from 1
 	readBy [][]int           // by number of code: the rules that read it
@@ -106,7 +106,7 @@ type compiled struct {
 	due   func(*Case, *state) millis // when tick is to be called beside what the Timing asks for; nil: never
 }
 
-// A machine judges by one rule. What it knows of a patient is in state.
+// A machine judges by one rule. state has its knowledge of a patient.
 type machine interface {
 	// see takes in a usable reading of one of the codes that the rule reads.
 	see(c *Case, st *state, r *reading)

@@ -186,7 +186,7 @@ type scoreState struct {
 	said      int    // the total that was published
 	next      int    // the minutes that were; -2: none yet
 	scale     string // the scale with which it was, "": not yet
-	doubted   uint16 // doubts of what was published
+	doubted   uint16 // doubts about the published score
 	at        millis // when
 	unfit     string // why the score is not for this patient
 }
@@ -380,8 +380,8 @@ func (m *scoreMachine) part(c *Case, x *scoreState, i int) {
 	}
 }
 
-// scale is the one that is prescribed, "1" if none is. It is "", and no row of a
-// scale fits, where it is not said by whom.
+// scale returns the prescribed scale, "1" if none is. If the prescription has
+// no author it returns "", and no row of a scale fits.
 func (m *scoreMachine) scale(c *Case) string {
 	s := c.settings.Scales[m.rule.Key]
 	if s.Name == "" || s.Name == "1" {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// What a score says of itself: what is missing, what it is made of, and when to
-// measure again.
+// The text of a score: missing inputs, the parts, and the time of the next
+// measurement.
 
 // known are the parts that have points.
 func (m *scoreMachine) known(x *scoreState) (list []int) {

@@ -16,7 +16,7 @@ type sensor struct {
 	before       reading // the one before that
 	interval     millis  // how often it measures; 0: nobody knows yet
 	promised     bool    // interval is what the device has promised
-	lag          millis  // what its clock and the way take, at least
+	lag          millis  // the least delay by its clock and the network
 	taken        bool    // last is set
 }
 

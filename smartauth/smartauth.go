@@ -324,9 +324,10 @@ func (a *Authenticator) check(ctx context.Context, token string) (map[string]any
 	return claims, nil
 }
 
-// accessToken reports whether the header's type is none of another purpose: a
-// logout token or the like must not let anybody in (RFC 8725, 3.11). A header
-// that asks for extensions asks for what nobody here understands (RFC 7515, 4.1.11).
+// accessToken reports whether the header's type does not indicate another
+// purpose: a logout token, for example, must admit nobody (RFC 8725, 3.11). A
+// header with critical extensions is refused, because none is supported (RFC
+// 7515, 4.1.11).
 func accessToken(t *jwt.Token) bool {
 	if _, given := t.Header["crit"]; given {
 		return false

@@ -59,8 +59,8 @@ func pick[T any](list []T, places []int) []T {
 
 var errContract = errors.New("spread: a member broke the contract of a Store")
 
-// Append implements [carewire.Store]. What concerns several members is no one
-// transaction: after an error some of it may be in the log.
+// Append implements [carewire.Store]. Entries of several members are no single
+// transaction: after an error some of them may be in the log.
 func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err

@@ -35,8 +35,8 @@ const (
 
 // Member is one of the Stores of which a Store is made.
 type Member struct {
-	// Name is by what the table knows the member, in this process and in every
-	// other: 1 to 64 bytes. It must stay with what the Store holds.
+	// Name is the member's name in the table, the same in every process: 1 to
+	// 64 bytes. It must stay with the Store's contents.
 	Name string
 	// Store must be a [carewire.Pruner] and a [carewire.Eraser]. It stays the
 	// caller's, and is closed after the Store that it is a member of.
@@ -171,7 +171,7 @@ func (s *Store) forward(wake <-chan []string) {
 	}
 }
 
-// follow reads the table again and again, for what other nodes have changed.
+// follow reads the table periodically, for changes by other nodes.
 func (s *Store) follow() {
 	every := time.NewTicker(look)
 	defer every.Stop()
@@ -184,7 +184,7 @@ func (s *Store) follow() {
 	for {
 		select {
 		case <-every.C:
-			_ = s.refresh(ctx) // what is known goes on counting
+			_ = s.refresh(ctx) // the known table stays in use
 		case <-s.closing:
 			return
 		}

@@ -246,8 +246,9 @@ func get(ctx context.Context, from carewire.Store, key string, into any) (uint64
 	return e.Rev, err
 }
 
-// put writes the next revision of what a member keeps under a key of its own log.
-// It is an open timer without a time: nobody is shown it, and it is never pruned.
+// put writes the next revision of a member's value under a key of its own log.
+// It is an open timer without a time: no client sees it, and it is never
+// pruned.
 func put(ctx context.Context, to carewire.Store, key string, rev uint64, what any) error {
 	data, err := json.Marshal(what)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// callRules are about calls: contexts, slices, what is empty, and Close.
+// callRules are about calls: contexts, slices, empty input, and Close.
 var callRules = []rule{
 	{"empty", "for an unknown patient reads return no entries, a Head with the zero Position and no error; empty batches and lists are answered emptily", func(p *probe) {
 		results, err := p.store.Append(p.ctx, nil)
@@ -238,8 +238,8 @@ var (
 	onlyAlerts = carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindAlert}}
 )
 
-// pruneRules are about Pruner. What is to go is 1,000 days old, what is to
-// stay new, so that a store may prune in coarse steps.
+// pruneRules are about Pruner. Entries to be pruned are 1,000 days old, entries
+// to stay are new, so that a store may prune in coarse steps.
 var pruneRules = []rule{
 	{"prune", "Prune removes what Retention no longer keeps, by Received, and zero keeps for ever; the head, numbers and Must go on as if nothing had been pruned", func(p *probe) {
 		now, month := 1000*day, 30*day
