@@ -283,10 +283,11 @@ func (s *Server) keepLease(ctx context.Context, cancel func(), k *hook, sub subs
 			}
 			now, err := s.subscriptions.get(ctx, sub.ID)
 			changed := err == nil && (now.Start != sub.Start || now.Endpoint != sub.Endpoint || now.over(time.Now()) || now.Status == statusError)
-			if errors.Is(err, errNotFound) || changed || !save(ctx, time.Now().Add(hookLease)) {
-				cancel()
-				return
+			if !errors.Is(err, errNotFound) && !changed && (save(ctx, time.Now().Add(hookLease)) || ctx.Err() != nil) {
+				continue
 			}
+			cancel()
+			return
 		case <-ctx.Done():
 			last, stop := context.WithTimeout(context.Background(), writeWithin)
 			defer stop()

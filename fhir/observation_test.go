@@ -228,6 +228,23 @@ func TestObservationForm(t *testing.T) {
  "bodySite":{"text":"left arm"},"method":{"text":"auscultation"},"device":{"type":"Device","identifier":{"value":"bed:5_mon"}}}`, string(b))
 }
 
+// R4's profile of blood pressures demands both parts, measured or absent.
+func TestProfileOfAPanel(t *testing.T) {
+	whole := carewire.BloodPressure.Of("p1", 120, 80)
+	withdrawn := carewire.BloodPressure.Of("p1", 120, 80)
+	withdrawn.Components[1] = carewire.Component{Code: carewire.DiastolicPressure.Code, Absent: carewire.AbsentError}
+	half := carewire.BloodPressure.Of("p1", 120, 80)
+	half.Components = half.Components[:1]
+	for name, c := range map[string]struct {
+		v    carewire.Vital
+		want string
+	}{"both": {whole, "bp"}, "one absent": {withdrawn, "bp"}, "one alone": {half, "vitalsigns"}} {
+		b, err := Observation(c.v)
+		require.NoError(t, err)
+		assert.Equal(t, profileBase+c.want, member(t, b, "meta", "profile", 0), name)
+	}
+}
+
 // HL7's own examples, and what of each cannot be said.
 func TestExamplesOfHL7(t *testing.T) {
 	read := func(name string) []byte {

@@ -75,6 +75,8 @@ func TestReadings(t *testing.T) {
 			})},
 		{"invalid, with its value", "OBX|1|NM|" + hr + "||72|" + bpm + "||INV|||X|||" + minute, heart(func(v *carewire.Vital) { v.Quality = []carewire.Quality{"invalid"} })},
 		{"invalid, without", "OBX|1|NM|" + hr + "|||" + bpm + "||INV|||X|||" + minute, absent("error")},
+		{"invalid by OBX-8 alone, with its value", "OBX|1|NM|" + hr + "||72|" + bpm + "||INV|||R|||" + minute, heart(func(v *carewire.Vital) { v.Quality = []carewire.Quality{"invalid"} })},
+		{"invalid by OBX-8 alone, without", "OBX|1|NM|" + hr + "|||" + bpm + "||INV|||R|||" + minute, absent("error")},
 		{"not available", "OBX|1|NM|" + hr + "|||" + bpm + "||NAV|||X|||" + minute, absent("temp-unknown")},
 		{"not available, and a number", "OBX|1|NM|" + hr + "||-999|" + bpm + "||NAV|||X|||" + minute, absent("temp-unknown")},
 		{"busy", "OBX|1|NM|" + hr + "|||" + bpm + "||BUSY|||X|||" + minute, absent("temp-unknown", "busy")},
