@@ -100,6 +100,8 @@ func TestRulesSnippets(t *testing.T) {
 	hub := quietHub(t, carewire.NewMemoryStore(nil))
 	admitted := func(context.Context) ([]string, error) { return []string{"p-17"}, nil }
 	ownLimits := func(context.Context, string) (rules.Settings, error) { return rules.Settings{}, nil }
+	var err error
+	fine := func() { t.Helper(); require.NoError(t, err) }
 
 	set, err := rules.NewSet(
 		rules.Limit{
@@ -114,7 +116,7 @@ func TestRulesSnippets(t *testing.T) {
 	judge, err := rules.New(hub, set, &rules.Options{Patients: admitted, Settings: ownLimits})
 	go judge.Run(ctx)
 
-	require.NoError(t, err)
+	fine()
 	watching, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
 	published := false
@@ -186,7 +188,8 @@ func TestDeploymentPartSnippet(t *testing.T) {
 func TestDeploymentBouncerSnippet(t *testing.T) {
 	ctx, server := t.Context(), pgtest.Database(t)
 	direct, err := pgxpool.New(ctx, server)
-	require.NoError(t, err)
+	fine := func() { t.Helper(); require.NoError(t, err) }
+	fine()
 	defer direct.Close()
 	require.NoError(t, pgstore.Migrate(ctx, direct, ""))
 	pgbouncer := strings.TrimSuffix(pgtest.Bouncer(t, server), " default_query_exec_mode=exec")
@@ -194,7 +197,7 @@ func TestDeploymentBouncerSnippet(t *testing.T) {
 	pool, err := pgxpool.New(ctx, pgbouncer+" default_query_exec_mode=exec") // pgbouncer: "host=pgbouncer port=6432 dbname=ehr"
 	store, err := pgstore.Open(ctx, pool, &pgstore.Options{Listen: server})  // server: "host=db port=5432 dbname=ehr"
 
-	require.NoError(t, err)
+	fine()
 	defer pool.Close()
 	defer store.Close()
 	_, err = quietHub(t, store).Publish(ctx, carewire.HeartRate.Of("p-17", 72))
