@@ -5,10 +5,15 @@ ALERTS = 200000
 DEADLINES = 10000
 RESTARTS = 50
 NODES = 10m
+NEIGHBOURS = 10m
 
 # The long form of the fault suite; docs/reliability.md says what it prints.
-soak:
+soak: neighbours
 	go test ./faults -run 'TestSoak|TestNodesAreBrokenAtRandom|TestBadLinesOfClients|TestJudge' -v -count=1 -timeout 150m -faults.kills $(KILLS) -faults.alerts $(ALERTS) -faults.deadlines $(DEADLINES) -faults.restarts $(RESTARTS) -faults.nodes $(NODES)
+
+# The long form of TestBadNeighbours alone, on each store; on a quiet machine.
+neighbours:
+	go test ./faults -run TestBadNeighbours -v -count=1 -timeout 60m -faults.neighbours $(NEIGHBOURS)
 
 # Puts each of the faults of faults/mutants_test.go in, and requires that the suite notices.
 mutants:
@@ -26,4 +31,4 @@ full:
 spread:
 	BOLTSTORE_LONG=1 PGSTORE_LONG=1 go test ./spread ./boltstore ./pgstore -run TestSpread -v -count=1 -timeout 60m
 
-.PHONY: soak mutants fhir-oracle full spread
+.PHONY: soak neighbours mutants fhir-oracle full spread

@@ -42,11 +42,13 @@ func (x *accessChanges) take(ctx context.Context, r Revocation, suspended bool) 
 	}
 	now := x.logs.now()
 	var err error
+	var all []revokedScope
 	for _, p := range scopes(r.Patients) {
 		s := revokedScope{r.Session, p, suspended}
 		x.access.revoked.add(r.Principal, s, revoked{until: r.Until, at: now}, now)
-		x.carryOut(r.Principal, s, now)
+		all = append(all, s)
 	}
+	x.carryOut(r.Principal, all, now)
 	for _, p := range scopes(r.Patients) {
 		s := revokedScope{r.Session, p, suspended}
 		c := &AccessChange{Kind: kind, Principal: r.Principal, Session: r.Session, Until: r.Until}
@@ -125,16 +127,21 @@ func (x *accessChanges) showAccess(ctx context.Context, patient string, c *Acces
 	return err
 }
 
-// carryOut ends on this node what s, as of at, takes from a principal.
-func (x *accessChanges) carryOut(principal string, s revokedScope, at time.Time) {
+// carryOut ends on this node what all of these, as of at, take from a principal.
+func (x *accessChanges) carryOut(principal string, all []revokedScope, at time.Time) {
 	x.access.generation.Add(1)
 	for _, c := range x.registry.of(principal) {
+		patients := make(map[string]bool)
+		for _, s := range all {
+			if s.ends(c.principal(), at) {
+				patients[s.patient] = true
+			}
+		}
 		switch {
-		case !s.ends(c.principal(), at):
-		case s.patient == "":
+		case patients[""]:
 			c.forbid()
-		default:
-			c.revokePatient(s.patient)
+		case len(patients) > 0:
+			c.revokePatients(patients)
 		}
 	}
 }
@@ -145,13 +152,11 @@ func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 		return nil // the person is still there
 	}
 	var errs []error
-	for _, e := range x.open.all(r.Patients...) {
-		if e.Kind != KindAlert {
+	for _, a := range x.open.acceptedBy(r.Principal) {
+		if r.Patients != nil && !slices.Contains(r.Patients, a.Patient) {
 			continue
 		}
-		if a, err := decodeAlert(&e); err != nil || a.Responsibility.By.ID != r.Principal {
-			continue
-		} else if _, err := x.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, func(prev *Alert, now time.Time) (Alert, error) {
+		if _, err := x.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, func(prev *Alert, now time.Time) (Alert, error) {
 			if prev == nil {
 				return Alert{}, ErrForbidden
 			}
@@ -299,7 +304,7 @@ func (x *accessChanges) applyRevoked(e *Entry, c *AccessChange) {
 			v.until, v.at = c.Until, e.Time
 		}
 		if x.access.revoked.set(c.Principal, s, v, now) && e.Open {
-			x.carryOut(c.Principal, s, e.Time)
+			x.carryOut(c.Principal, []revokedScope{s}, e.Time)
 		}
 	}
 }
@@ -318,24 +323,23 @@ func (x *accessChanges) applyUnreadable(e *Entry) {
 	})
 	x.access.revoked.addSealed(e.Key, e.Due, x.logs.now())
 	x.access.generation.Add(1)
-	open := x.open.all()
+	open := x.open.patients()
 	for _, c := range x.registry.list() {
 		if x.access.revoked.covers(c.principal(), "", x.logs.now()) {
 			c.forbid()
 			continue
 		}
 		c.mu.Lock()
-		patients := slices.Collect(maps.Keys(c.watches))
+		patients := slices.AppendSeq(slices.Clone(open), maps.Keys(c.watches)) // those with something open may be in the inbox
 		c.mu.Unlock()
-		for i := range open { // they may be in the inbox
-			patients = append(patients, open[i].Patient)
-		}
 		slices.Sort(patients)
+		lost := make(map[string]bool)
 		for _, p := range slices.Compact(patients) {
 			if x.access.revoked.covers(c.principal(), p, x.logs.now()) {
-				c.revokePatient(p)
+				lost[p] = true
 			}
 		}
+		c.revokePatients(lost)
 	}
 }
 

@@ -276,11 +276,12 @@ func (c *conn) readFailed(err error) {
 		c.cut()
 		return
 	}
+	c.net.EndMessage()
 	// Unread input would turn the end into a reset, which can
 	// overtake the close frame.
 	var b [512]byte
 	for {
-		if _, err := c.net.Conn.Read(b[:]); err != nil {
+		if _, err := c.net.Read(b[:]); err != nil {
 			c.cut()
 			return
 		}
@@ -327,8 +328,16 @@ func (c *conn) end() {
 
 // tooSlow ends the connection of a client that does not take what it is sent.
 func (c *conn) tooSlow() {
+	h := c.hub
 	if !c.closing.Load() {
-		c.hub.stats.slow.Add(1)
+		h.stats.slow.Add(1)
+		if times := h.slowness.note(c.principal().ID, h.ticks()); times >= slowTimes {
+			h.stats.slowAgain.Add(1)
+			if times == slowTimes {
+				h.log.Warn("carewire: the connections of a principal are ended again and again, for they do not take what they are sent",
+					"principal", sealedKey(c.principal().ID), "role", c.principal().Role, "session", c.session)
+			}
+		}
 	}
 	c.close(CloseTryLater)
 }
@@ -340,6 +349,9 @@ func (c *conn) close(code CloseCode) {
 		c.code.Store(uint32(code))
 		c.hub.stats.limits.closed(code)
 		c.out.close(code)
+		if c.net != nil {
+			c.net.Drain()
+		}
 		time.AfterFunc(wsconn.WriteWithin+2*time.Second, c.cut)
 	}
 }

@@ -159,8 +159,8 @@ func TestDamagedRevocationCounts(t *testing.T) {
 		}
 		require.Contains(t, log.String(), "a stored revocation cannot be read")
 		complaints := 0
-		for _, e := range w.hub.open.all() {
-			if a, err := decodeAlert(&e); err == nil && e.Patient == SystemPatient && a.Source.Rule == "unreadable" {
+		for _, e := range w.hub.open.of(SystemPatient) {
+			if a, err := decodeAlert(&e); err == nil && a.Source.Rule == "unreadable" {
 				complaints++
 			}
 		}

@@ -100,7 +100,7 @@ func (x *accessChanges) endWatches(e *Entry) {
 		old := w != nil && w.began <= before
 		c.mu.Unlock()
 		if old {
-			c.revokePatient(e.Patient)
+			c.revokePatients(map[string]bool{e.Patient: true})
 		}
 	}
 }

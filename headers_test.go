@@ -83,6 +83,9 @@ func TestExamplesBoundHeaders(t *testing.T) {
 			servers++
 			assert.Contains(t, server, "ReadHeaderTimeout: 10 * time.Second", file)
 			assert.Contains(t, server, "MaxHeaderBytes: 64 << 10", file)
+			if !strings.Contains(file, "quickstart") { // which is as short as can be
+				assert.Contains(t, server, "ConnState: new(carewire.Arrivals).ConnState", file)
+			}
 		}
 	}
 	assert.Equal(t, 7, servers, fmt.Sprint(files))

@@ -52,7 +52,9 @@ type Hub struct {
 	registry   *registry
 	readers    *sharedPlaces[string] // of history, by principal
 	doors      *doors
-	accounts   posters       // the pace of principals, over all their connections
+	accounts   posters // the pace of principals, over all their connections
+	volumes    posters // the same in bytes
+	slowness   slowness
 	hostLogs   *rate.Limiter // for log lines about the host's code
 	janitor    *janitor
 }
@@ -85,6 +87,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	})
 	h.janitor = newJanitor(store, h.opt.Retention, h.now, h.log)
 	h.start(func() { h.janitor.run(h.ctx, h.quit) })
+	h.start(func() { h.janitor.awaitCheck(h.ctx, h.quit) })
 	h.start(func() { h.open.run(h.took, h.compare) })
 	h.start(h.escalator.run)
 	h.start(func() { h.changes.run(h.opt.Recheck) })

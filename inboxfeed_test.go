@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -158,6 +159,12 @@ func TestOpenIndexAgreesWithAModel(t *testing.T) {
 			read[k][to] = true
 		default:
 			e = Entry{Patient: k.patient, Key: k.key, Kind: KindAlert, Position: e.Position, Rev: uint64(i + 1), Open: rand.IntN(3) > 0, To: pick(everybody), Data: []byte(`{"priority":"low"}`)}
+			if e.Open && rand.IntN(2) == 0 {
+				e.Due = time.Unix(rand.Int64N(10), 0)
+			}
+			if rand.IntN(3) == 0 {
+				e.Data = fmt.Appendf(nil, `{"priority":"low","responsibility":{"state":"accepted","by":{"id":"holder%d"}}}`, rand.IntN(3))
+			}
 			require.True(t, x.note(e, false))
 			require.False(t, x.note(e, false), "once")
 			if model[k] = e; !e.Open {
@@ -191,13 +198,16 @@ func TestOpenIndexAgreesWithAModel(t *testing.T) {
 		require.Equal(t, want, got)
 		require.Equal(t, len(want), x.countTo(keys, allowed))
 		require.Len(t, x.patientsTo(keys), len(of))
-		require.Len(t, x.all(), len(model))
+		viewsAgree(t, x, model)
 	}
 	for k := range model {
 		x.note(Entry{Patient: k.patient, Key: k.key, Kind: KindAlert, Rev: 1 << 20}, false)
 	}
 	require.Empty(t, x.to, "nothing stays")
 	require.Empty(t, x.open)
+	require.Equal(t, newOpenViews(), openViews{alerts: x.views.alerts, ripe: x.views.ripe, held: x.views.held, keys: x.views.keys}, "nothing stays")
+	require.Empty(t, x.views.patients)
+	require.Empty(t, x.views.waiting)
 	require.Empty(t, x.alerts)
 }
 
@@ -326,4 +336,66 @@ func TestInboxOfManyThousandsArrives(t *testing.T) {
 		require.Equal(t, alerts, seenAlerts)
 		require.Equal(t, notices, seenNotices)
 	})
+}
+
+// viewsAgree compares what is found without a walk with a walk over model.
+func viewsAgree(t *testing.T, x *openIndex, model map[openKey]Entry) {
+	now := time.Unix(rand.Int64N(10), 0)
+	var due, all, sameKey []string
+	held := make(map[string]map[string]bool)
+	overdue := 0
+	key := fmt.Sprint("n/", rand.IntN(12))
+	for _, e := range model {
+		at := openCursor(&e)
+		all = append(all, at)
+		if e.Key == key {
+			sameKey = append(sameKey, at)
+		}
+		if !e.Due.IsZero() && !e.Due.After(now) {
+			due = append(due, at)
+		}
+		if !e.Due.IsZero() && e.Due.Before(now) {
+			overdue++
+		}
+		a, err := decodeAlert(&e)
+		require.NoError(t, err)
+		if by := a.Responsibility.By.ID; by != "" {
+			if held[by] == nil {
+				held[by] = make(map[string]bool)
+			}
+			held[by][e.Patient] = true
+		}
+	}
+	var found []string
+	for _, d := range x.due(now) {
+		found = append(found, openCursor(&d.Entry))
+	}
+	require.ElementsMatch(t, due, found)
+	open, late := x.count(now)
+	require.Equal(t, []int{len(model), overdue}, []int{open, late})
+	found = nil
+	for _, e := range x.withKey(key) {
+		found = append(found, openCursor(&e))
+	}
+	require.ElementsMatch(t, sameKey, found)
+	holders := x.holders()
+	require.Len(t, holders, len(held))
+	for by, of := range held {
+		require.ElementsMatch(t, slices.Collect(maps.Keys(of)), holders[by])
+		for _, a := range x.acceptedBy(by) {
+			require.Equal(t, by, a.Responsibility.By.ID)
+		}
+	}
+	slices.Sort(all)
+	found = nil
+	for after := ""; ; after = found[len(found)-1] {
+		list := x.page(nil, after, 2)
+		for _, o := range list {
+			found = append(found, openCursor(&o.Entry))
+		}
+		if len(list) < 2 {
+			break
+		}
+	}
+	require.Equal(t, all, found, "in pages")
 }

@@ -11,10 +11,9 @@ import (
 )
 
 const (
-	intakeMax = 1 << 14 // vitals that may wait for one lane
-	batchMax  = 1 << 10 // entries appended at once
-	fillMax   = 1 << 10 // entries read for all watches of a patient together
-	headsMax  = 500     // heads compared at once
+	batchMax = 1 << 10 // entries appended at once
+	fillMax  = 1 << 10 // entries read for all watches of a patient together
+	headsMax = 500     // heads compared at once
 )
 
 // A lane owns some of the patients: the order of their events, and their
@@ -29,7 +28,7 @@ type lane struct {
 	closed  bool
 	first   []job // alerts, and changes of watches
 	others  []job // other entries that cannot be dropped
-	vitals  []job
+	vitals  intake
 	charted newCharts
 	all     bool            // the heads of all watched patients are to be compared with the Store's
 	grown   map[string]bool // and those of these in any case
@@ -122,13 +121,13 @@ func (l *lane) submit(jobs ...job) error {
 	if l.closed {
 		return ErrClosed
 	}
-	vitals := 0
+	vitals, sender := 0, ""
 	for i := range jobs {
 		if jobs[i].droppable() {
-			vitals++
+			vitals, sender = vitals+1, jobs[i].entry.Sender // one publish, one sender
 		}
 	}
-	if vitals > 0 && len(l.vitals)+l.charted.waiting()+vitals > intakeMax {
+	if vitals > 0 && !l.vitals.hasRoom(sender, vitals) {
 		return ErrBusy
 	}
 	for i := range jobs {
@@ -136,7 +135,7 @@ func (l *lane) submit(jobs ...job) error {
 		j.at = now
 		switch {
 		case j.droppable():
-			l.vitals = append(l.vitals, *j)
+			l.vitals.push(*j)
 		case j.entry != nil && j.entry.Kind != KindAlert:
 			l.others = append(l.others, *j)
 		default:
@@ -223,15 +222,13 @@ func (l *lane) next() (jobs []job, grown map[string]bool, over bool) {
 	defer l.mu.Unlock()
 	jobs, l.first = l.first, nil
 	jobs, l.others = takeSome(jobs, l.others, batchMax)
-	room := batchMax - min(len(l.charted.ready), batchMax)
-	jobs, l.charted.ready = takeSome(jobs, l.charted.ready, batchMax)
-	jobs, l.vitals = takeSome(jobs, l.vitals, room)
+	jobs = l.vitals.pull(jobs, batchMax)
 	l.takeCharts()
 	if l.all && len(l.rest) == 0 {
 		l.all, l.rest = false, slices.Collect(maps.Keys(l.cursors))
 	}
 	grown, l.grown = l.grown, nil
-	return jobs, grown, l.closed && len(jobs)+l.charted.waiting() == 0
+	return jobs, grown, l.closed && len(jobs)+l.vitals.n == 0
 }
 
 // takeSome moves at most n jobs from the front of one list to the end of another.

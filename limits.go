@@ -171,10 +171,10 @@ func (p *posters) pace(id string, most int) pace {
 	return p.paces[id]
 }
 
-// tooFast returns the time that the client must wait before its next request; 0
-// if it may be carried out now. A client that does not wait is disconnected in
-// the end.
-func (c *conn) tooFast(cost int) time.Duration {
+// tooFast returns the time that the client must wait before its next request, of
+// so many bytes; 0 if it may be carried out now. A client that does not wait is
+// disconnected in the end.
+func (c *conn) tooFast(cost, size int) time.Duration {
 	most := c.hub.opt.MaxRequests
 	if c.pace.requests == nil {
 		c.pace.requests = rate.NewLimiter(rate.Limit(most), 2*most)
@@ -184,6 +184,9 @@ func (c *conn) tooFast(cost int) time.Duration {
 	if wait == 0 {
 		own := c.hub.accounts.pace(c.principal().ID, accountMost*most).requests.Reserve()
 		if wait = own.Delay(); wait == 0 {
+			wait = c.tooMuch(size)
+		}
+		if wait == 0 {
 			c.charge(cost - 1)
 			return 0
 		}
@@ -201,6 +204,21 @@ func (c *conn) tooFast(cost int) time.Duration {
 		c.close(ClosePolicy)
 	}
 	return max(wait, busyAtLeast)
+}
+
+// tooMuch says how long the client has to wait because of Options.MaxBytes.
+func (c *conn) tooMuch(size int) time.Duration {
+	most := c.hub.opt.MaxBytes
+	if most <= 0 {
+		return 0
+	}
+	l := c.hub.volumes.pace(c.principal().ID, most).requests
+	r := l.ReserveN(time.Now(), min(size, l.Burst())) // a request larger than the burst takes all of it
+	wait := r.Delay()
+	if wait > 0 {
+		r.Cancel()
+	}
+	return wait
 }
 
 const (

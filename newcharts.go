@@ -7,15 +7,10 @@ const chartReaders = 8 // patients of one lane whose charts are read at once
 // these patients wait here, in order.
 type newCharts struct {
 	jobs    map[string][]job  // of the patients whose charts are being read, or are to be
-	queue   []string          // patients whose charts are to be read
+	queue   turns[string]     // patients whose charts are to be read, by who asked for it
 	readers int               // goroutines that read
 	found   map[string]*chart // the result of reading, for the appender
-	ready   []job             // of patients whose charts were found
-	parked  int               // in jobs
 }
-
-// waiting returns how many vitals wait.
-func (n *newCharts) waiting() int { return n.parked + len(n.ready) }
 
 // takeCharts takes the charts that were found. Under l.mu.
 func (l *lane) takeCharts() {
@@ -45,8 +40,8 @@ func (l *lane) findChart(j job) {
 	if n.jobs == nil {
 		n.jobs, n.found = make(map[string][]job), make(map[string]*chart)
 	}
-	if n.parked++; n.jobs[patient] == nil {
-		n.queue = append(n.queue, patient)
+	if l.vitals.count(j.entry.Sender, 1); n.jobs[patient] == nil {
+		n.queue.add(j.entry.Sender, patient)
 	}
 	n.jobs[patient] = append(n.jobs[patient], j)
 	if n.readers < chartReaders {
@@ -60,28 +55,45 @@ func (l *lane) readCharts() {
 	n := &l.charted
 	for {
 		l.mu.Lock()
-		if len(n.queue) == 0 {
+		next := n.queue.take(nil, 1, 1)
+		if len(next) == 0 {
 			n.readers--
 			l.mu.Unlock()
 			return
 		}
-		patient := n.queue[0]
-		n.queue = n.queue[1:]
 		l.mu.Unlock()
+		patient := next[0]
 		c, err := l.readChart(l.hub.ctx, patient)
 		l.mu.Lock()
 		jobs := n.jobs[patient]
 		delete(n.jobs, patient)
-		n.parked -= len(jobs)
 		if err == nil {
 			n.found[patient] = c
-			n.ready = append(n.ready, jobs...)
+		}
+		l.unpark(jobs, err == nil)
+		if err == nil {
 			jobs = nil
 		}
 		signal(l.wake)
 		l.mu.Unlock()
 		for _, j := range jobs {
 			j.done(AppendResult{Err: ErrUnavailable})
+		}
+	}
+}
+
+// unpark takes back jobs whose patient's chart was read: they are the next of their
+// senders, or are given up. Under l.mu.
+func (l *lane) unpark(jobs []job, found bool) {
+	of := make(map[string][]job)
+	for _, j := range jobs {
+		of[j.entry.Sender] = append(of[j.entry.Sender], j)
+	}
+	for sender, list := range of {
+		if found {
+			l.vitals.putBack(sender, list...)
+		} else {
+			l.vitals.count(sender, -len(list))
 		}
 	}
 }

@@ -3,7 +3,9 @@ package carewire
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
+	"strings"
 )
 
 // The bounds of a page of [Hub.Open].
@@ -37,14 +39,11 @@ func (h *Hub) Open(ctx context.Context, q OpenQuery) (items []InboxItem, next st
 	if !h.isLoaded(ctx) {
 		return nil, "", ErrUnavailable
 	}
-	list := slices.DeleteFunc(h.open.all(), func(e Entry) bool {
-		return e.hidden() || patients != nil && !patients[e.Patient] || openCursor(&e) <= q.After
-	})
-	slices.SortFunc(list, func(a, b Entry) int { return cmp.Compare(openCursor(&a), openCursor(&b)) })
 	limit := min(cmp.Or(q.Limit, openPage), openPageMax)
+	list := h.open.page(patients, q.After, limit+1)
 	if len(list) > limit {
 		list = list[:limit]
-		next = openCursor(&list[limit-1])
+		next = openCursor(&list[limit-1].Entry)
 	}
 	for i := range list {
 		ev, err := list[i].event()
@@ -56,8 +55,8 @@ func (h *Hub) Open(ctx context.Context, q OpenQuery) (items []InboxItem, next st
 	return items, next, nil
 }
 
-// openPatients validates q and returns the patients that it means; nil: all.
-func (h *Hub) openPatients(ctx context.Context, q *OpenQuery) (map[string]bool, error) {
+// openPatients validates q and returns the patients that it means, in order; nil: all.
+func (h *Hub) openPatients(ctx context.Context, q *OpenQuery) ([]string, error) {
 	if q.Limit < 0 {
 		return nil, invalid("limit", "must not be negative")
 	}
@@ -72,7 +71,7 @@ func (h *Hub) openPatients(ctx context.Context, q *OpenQuery) (map[string]bool, 
 		patients[p] = true
 	}
 	if q.Group == "" {
-		return patients, nil
+		return inOrder(patients), nil
 	}
 	if !validID(q.Group) {
 		return nil, invalid("group", "must be an ID")
@@ -87,11 +86,22 @@ func (h *Hub) openPatients(ctx context.Context, q *OpenQuery) (map[string]bool, 
 			of[p] = true
 		}
 	}
-	return of, nil
+	return inOrder(of), nil
+}
+
+func inOrder(names map[string]bool) []string {
+	list := slices.AppendSeq(make([]string, 0, len(names)), maps.Keys(names)) // not nil, which would mean all
+	slices.Sort(list)
+	return list
 }
 
 // openCursor orders open entries. A space sorts before all that an ID may hold.
 func openCursor(e *Entry) string { return e.Patient + " " + e.Key }
+
+func cutCursor(after string) (patient, key string) {
+	patient, key, _ = strings.Cut(after, " ")
+	return patient, key
+}
 
 // Latest returns the beginning of a watch: the newest vital of each key (code,
 // device and site) and the open entries of the patient, as events in the order

@@ -1,7 +1,6 @@
 package carewire
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -22,11 +21,12 @@ type openIndex struct {
 
 	mu      sync.Mutex
 	open    map[string]map[string]*openItem // by patient and key
-	ids     map[string]openKey              // open alerts by their IDs
-	alerts  map[string]int                  // how many are open, by patient
-	from    map[fromKey]int                 // the same, by patient (and of all), leading source and priority
-	trouble map[troubleKey]int              // how many open alerts cannot be told as they should be
-	notices map[correspondence]int          // likewise, from somebody to somebody
+	views   openViews
+	ids     map[string]openKey     // open alerts by their IDs
+	alerts  map[string]int         // how many are open, by patient
+	from    map[fromKey]int        // the same, by patient (and of all), leading source and priority
+	trouble map[troubleKey]int     // how many open alerts cannot be told as they should be
+	notices map[correspondence]int // likewise, from somebody to somebody
 	to      map[string]*addressee
 	stamp   uint64                      // counts what the stamps of addressees count
 	read    map[openKey]map[string]bool // of open notices: the addressees who have read them
@@ -35,11 +35,12 @@ type openIndex struct {
 }
 
 // An openItem is one revision of an entry that is or was open, with the fields
-// that the Hub looks at often. It is immutable.
+// that the Hub looks at often. It is immutable, but for place.
 type openItem struct {
 	Entry
 	alert   *Alert // nil: a notice, or an alert that cannot be read
 	urgency int    // by which inboxes are in order
+	place   int    // openViews's
 }
 
 func newOpenItem(e Entry) *openItem {
@@ -50,12 +51,6 @@ func newOpenItem(e Entry) *openItem {
 		}
 	}
 	return o
-}
-
-// An addressee has the open entries that are addressed to it.
-type addressee struct {
-	stamp    uint64                          // another one whenever something comes or goes
-	patients map[string]map[string]*openItem // its open entries, by patient and key
 }
 
 type troubleKey struct {
@@ -70,7 +65,7 @@ type tombstone struct {
 
 func newOpenIndex(b *background, s *guardedStore) *openIndex {
 	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1),
-		open: make(map[string]map[string]*openItem), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), from: make(map[fromKey]int), alerts: make(map[string]int), to: make(map[string]*addressee),
+		open: make(map[string]map[string]*openItem), views: newOpenViews(), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), from: make(map[fromKey]int), alerts: make(map[string]int), to: make(map[string]*addressee),
 		read: make(map[openKey]map[string]bool), ended: make(map[openKey]tombstone)}
 }
 
@@ -146,6 +141,7 @@ func (x *openIndex) add(item, old *openItem) {
 		of = make(map[string]*openItem)
 		x.open[item.Patient] = of
 	}
+	x.views.add(item, len(of) == 0)
 	of[item.Key] = item
 	x.tally(item, 1)
 	if item.hidden() {
@@ -176,34 +172,11 @@ func (x *openIndex) remove(item, next *openItem) {
 	if delete(of, item.Key); len(of) == 0 {
 		delete(x.open, item.Patient)
 	}
+	x.views.remove(item, len(of) == 0)
 	x.tally(item, -1)
 	for _, to := range item.To {
 		x.leave(item, to, !next.Open || !slices.Contains(next.To, to))
 	}
-}
-
-// leave takes an item from an addressee; stamp says that it does not come back
-// at once. Under x.mu.
-func (x *openIndex) leave(item *openItem, to string, stamp bool) {
-	a := x.to[to]
-	if a == nil || a.patients[item.Patient][item.Key] == nil {
-		return
-	}
-	of := a.patients[item.Patient]
-	if delete(of, item.Key); len(of) == 0 {
-		delete(a.patients, item.Patient)
-	}
-	if !stamp {
-		return
-	}
-	if x.stampOn(a); len(a.patients) == 0 {
-		delete(x.to, to)
-	}
-}
-
-func (x *openIndex) stampOn(a *addressee) {
-	x.stamp++
-	a.stamp = x.stamp
 }
 
 // tally counts what is open, or no longer. Under x.mu.
@@ -256,49 +229,6 @@ func (x *openIndex) byID(id string) (ref AlertRef, ok bool) {
 	return x.open[k.patient][k.key].alert.Ref(), true
 }
 
-// holders returns who has accepted open alerts, and of which patients.
-func (x *openIndex) holders() map[string][]string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	by := make(map[string][]string)
-	for _, of := range x.open {
-		for _, o := range of {
-			if a := o.alert; a != nil && a.Responsibility.State == ResponsibilityAccepted && !slices.Contains(by[a.Responsibility.By.ID], a.Patient) {
-				by[a.Responsibility.By.ID] = append(by[a.Responsibility.By.ID], a.Patient)
-			}
-		}
-	}
-	return by
-}
-
-// acceptedBy returns the open alerts that somebody has accepted.
-func (x *openIndex) acceptedBy(person string) (list []Alert) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, of := range x.open {
-		for _, o := range of {
-			if a := o.alert; a != nil && a.Responsibility.State == ResponsibilityAccepted && a.Responsibility.By.ID == person {
-				list = append(list, *a)
-			}
-		}
-	}
-	return list
-}
-
-// due returns the alerts that are due.
-func (x *openIndex) due(now time.Time) (list []dueEntry) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, of := range x.open {
-		for _, o := range of {
-			if o.alert != nil && !o.Due.IsZero() && !o.Due.After(now) {
-				list = append(list, dueEntry{Entry: o.Entry, urgency: o.urgency, first: o.alert.Escalation.Level == 0})
-			}
-		}
-	}
-	return list
-}
-
 // alertsOf returns how many alerts of a patient are open.
 func (x *openIndex) alertsOf(patient string) int {
 	x.mu.Lock()
@@ -348,37 +278,6 @@ func (x *openIndex) sweep(now time.Time) {
 // kick makes the escalation look at once.
 func (x *openIndex) kick() { signal(x.kicked) }
 
-// all returns all open entries, or those of the given patients.
-func (x *openIndex) all(patients ...string) (list []Entry) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if len(patients) == 0 {
-		for _, of := range x.open {
-			for _, item := range of {
-				list = append(list, item.Entry)
-			}
-		}
-	}
-	for _, p := range patients {
-		for _, item := range x.open[p] {
-			list = append(list, item.Entry)
-		}
-	}
-	return list
-}
-
-// withKey returns what is open under a key, of all patients.
-func (x *openIndex) withKey(key string) (list []Entry) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, of := range x.open {
-		if o := of[key]; o != nil {
-			list = append(list, o.Entry)
-		}
-	}
-	return list
-}
-
 // of returns the open entries of a patient.
 func (x *openIndex) of(patient string) (list []Entry) {
 	x.mu.Lock()
@@ -387,111 +286,4 @@ func (x *openIndex) of(patient string) (list []Entry) {
 		list = append(list, o.Entry)
 	}
 	return list
-}
-
-// stamps identifies the state of the entries addressed to each key. While the
-// stamps stay the same, no entry has come or gone.
-func (x *openIndex) stamps(keys []string) []uint64 {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	list := make([]uint64, len(keys))
-	for i, k := range keys {
-		if a := x.to[addresseeOf(k)]; a != nil {
-			list[i] = a.stamp
-		}
-	}
-	return list
-}
-
-// patientsTo returns the patients with open entries that are addressed to keys.
-func (x *openIndex) patientsTo(keys []string) []string {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	seen := make(map[string]bool)
-	for _, k := range keys {
-		a := x.to[addresseeOf(k)]
-		if a == nil {
-			continue
-		}
-		if own, ok := strings.CutPrefix(k, selfKey); !ok {
-			for patient := range a.patients {
-				seen[patient] = true
-			}
-		} else if a.patients[own] != nil {
-			seen[own] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(seen))
-}
-
-// setsOf returns what is open of a patient for each of keys to which anything
-// is addressed. Under x.mu.
-func (x *openIndex) setsOf(patient string, keys []string) (sets []map[string]*openItem) {
-	for _, k := range keys {
-		a := x.to[addresseeOf(k)]
-		if own, ok := strings.CutPrefix(k, selfKey); a == nil || ok && own != patient {
-			continue
-		}
-		if of := a.patients[patient]; of != nil {
-			sets = append(sets, of)
-		}
-	}
-	return sets
-}
-
-// itemsTo returns what is open of patients and addressed to keys, each once, the
-// most urgent first, then the newest. It holds the lock for one patient at a time.
-func (x *openIndex) itemsTo(keys, patients []string) (list []*openItem) {
-	for _, p := range patients {
-		x.mu.Lock()
-		sets := x.setsOf(p, keys)
-		for i, of := range sets {
-			for _, item := range of {
-				if !slices.ContainsFunc(sets[:i], func(other map[string]*openItem) bool { return other[item.Key] != nil }) {
-					list = append(list, item)
-				}
-			}
-		}
-		x.mu.Unlock()
-	}
-	slices.SortFunc(list, byUrgency)
-	return list
-}
-
-// countTo counts what itemsTo returns.
-func (x *openIndex) countTo(keys, patients []string) (n int) {
-	for _, p := range patients {
-		x.mu.Lock()
-		sets := x.setsOf(p, keys)
-		for i, of := range sets {
-			if i == 0 {
-				n += len(of)
-				continue
-			}
-			for key := range of {
-				if !slices.ContainsFunc(sets[:i], func(other map[string]*openItem) bool { return other[key] != nil }) {
-					n++
-				}
-			}
-		}
-		x.mu.Unlock()
-	}
-	return n
-}
-
-// count returns how many alerts are open, and how many have been due since before t.
-func (x *openIndex) count(t time.Time) (open, overdue int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, of := range x.open {
-		for _, e := range of {
-			if e.Kind == KindAlert {
-				open++
-				if !e.Due.IsZero() && e.Due.Before(t) {
-					overdue++
-				}
-			}
-		}
-	}
-	return open, overdue
 }

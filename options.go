@@ -111,6 +111,11 @@ type Options struct {
 	// requests get busy. A client that continues is disconnected with 1008. The
 	// default is 1,000.
 	MaxRequests int
+	// MaxBytes is the sustained number of bytes per second of the requests of one
+	// principal, over all its connections and by POST. Bursts of twice that, and of
+	// one request, are allowed. Excess requests get busy, as with MaxRequests. The
+	// default, 0, and a negative value mean no limit.
+	MaxBytes int
 	// MaxPublishes bounds the concurrent publishes of one connection. At the
 	// limit the Hub stops reading from the connection. The default is 64.
 	MaxPublishes int

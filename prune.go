@@ -48,6 +48,29 @@ func (j *janitor) run(ctx context.Context, quit <-chan struct{}) {
 	}
 }
 
+// awaitCheck logs what comes of looking at what the Store holds.
+func (j *janitor) awaitCheck(ctx context.Context, quit <-chan struct{}) {
+	c, ok := j.store.(Checker)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	switch err := c.Checked(ctx); {
+	case err == nil:
+		j.log.Info("carewire: the store was looked through, and is whole")
+	case ctx.Err() == nil:
+		j.log.Error("carewire: the store is damaged", "cause", causeOf(err))
+	}
+}
+
 func keptFor(d time.Duration) string {
 	if d == 0 {
 		return "for ever"

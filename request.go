@@ -13,7 +13,7 @@ import (
 // goes on after handle has returned; everything else is done in order.
 func (c *conn) handle(b []byte) requestType {
 	r, err := decodeRequest(b, c.hub.opt.MaxVitals)
-	if wait := c.tooFast(r.cost()); wait > 0 {
+	if wait := c.tooFast(r.cost(), len(b)); wait > 0 {
 		c.out.send(errorFrame(r.Req, &RequestError{Code: CodeBusy, Retry: RetryLater, RetryAfter: wait}))
 		return r.Type
 	}

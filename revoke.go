@@ -100,28 +100,29 @@ func (c *conn) forbid() {
 	o.dropAll()
 }
 
-// revokePatient ends c's access to a patient.
-func (c *conn) revokePatient(patient string) {
+// revokePatients ends c's access to patients.
+func (c *conn) revokePatients(patients map[string]bool) {
 	c.mu.Lock()
-	again := c.out.purge(patient)
-	c.revokeWatch(patient)
+	again := c.out.purge(patients)
+	for p := range patients {
+		c.revokeWatch(p)
+	}
 	c.mu.Unlock()
 	if again {
 		c.hub.start(c.inbox.begin)
 	}
 }
 
-// purge drops the replies and inbox pages that wait and tell of a patient. A
+// purge drops the replies and inbox pages that wait and tell of patients. A
 // reply is replaced by one that asks for the request once more; it reports
 // whether the inbox is to be shown again.
-func (o *outbox) purge(patient string) (again bool) {
+func (o *outbox) purge(patients map[string]bool) (again bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	tells := []byte(`"patient":"` + patient + `"`)
 	kept := make([][]byte, 0, len(o.control))
 	o.held = 0
 	for _, f := range o.control {
-		if bytes.Contains(f, tells) {
+		if tellsOf(f, patients) {
 			for text := range wsconn.Texts(f) {
 				switch peekType(text) {
 				case "inbox":
@@ -138,6 +139,21 @@ func (o *outbox) purge(patient string) (again bool) {
 	}
 	o.control = kept
 	return again
+}
+
+// tellsOf reports whether what waits tells of any of patients.
+func tellsOf(f []byte, patients map[string]bool) bool {
+	for {
+		_, rest, found := bytes.Cut(f, []byte(`"patient":"`))
+		if !found {
+			return false
+		}
+		id, _, _ := bytes.Cut(rest, []byte(`"`)) // an ID needs no escapes
+		if patients[string(id)] {
+			return true
+		}
+		f = rest
+	}
 }
 
 // reqOf returns the req of a reply.

@@ -16,7 +16,7 @@ import (
 const maxDepth = 16
 
 // A scanner reads one JSON text from front to back. It is strict: no duplicate
-// or unknown members, exact case, no null, decimal numbers of at most 15
+// or unknown members, exact case, no null anywhere, decimal numbers of at most 15
 // digits, bounded depth. An open one (for stored data, and for clients reading
 // what servers send) skips null and keeps unknown members instead.
 //
@@ -453,8 +453,10 @@ func (s *scanner) skip() {
 		s.str()
 	case c == 't', c == 'f':
 		s.bool()
-	case c == 'n' && len(s.b)-s.i >= 4 && string(s.b[s.i:s.i+4]) == "null":
+	case c == 'n' && s.open && len(s.b)-s.i >= 4 && string(s.b[s.i:s.i+4]) == "null":
 		s.i += 4
+	case c == 'n':
+		s.fail("must not be null")
 	case c == '-', c >= '0' && c <= '9':
 		s.number()
 	default:

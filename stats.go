@@ -21,9 +21,12 @@ type Stats struct {
 	WavesIn     uint64 // chunks of waves that were taken in
 	WavesOut    uint64 // delivered to clients, each counted for each
 	WavesLost   uint64 // dropped because a client was slow, each counted for each
-	SlowClients uint64 // connections ended because the client was too slow
-	ReadErrors  uint64 // reads of the Store that failed while catching up
-	Panics      uint64 // of the host's code
+	SlowClients uint64 // connections ended because the client was too slow (1013)
+	// SlowAgain are those of SlowClients whose principal had met that twice within
+	// ten minutes before.
+	SlowAgain  uint64
+	ReadErrors uint64 // reads of the Store that failed while catching up
+	Panics     uint64 // of the host's code
 
 	OutboxBytes  int    // events waiting for all clients together, as Options.MaxTotalOutboxBytes counts them
 	AuditWaiting int    // records that wait for the Auditor now
@@ -125,12 +128,12 @@ func (h *histogram) snapshot() Histogram {
 
 // counters are the numbers behind Stats.
 type counters struct {
-	accepted, badRequest, unauthenticated, forbidden, tooMany, refused atomic.Uint64
-	in, replaced, skipped, slow, readErrors, panics, unresolved        atomic.Uint64
-	limits                                                             limitCounters
-	escalation                                                         escalationCounters
-	out, watches, waiting                                              atomic.Int64
-	delay, append, lag                                                 histogram
+	accepted, badRequest, unauthenticated, forbidden, tooMany, refused     atomic.Uint64
+	in, replaced, skipped, slow, slowAgain, readErrors, panics, unresolved atomic.Uint64
+	limits                                                                 limitCounters
+	escalation                                                             escalationCounters
+	out, watches, waiting                                                  atomic.Int64
+	delay, append, lag                                                     histogram
 }
 
 // Stats returns a snapshot of the Hub's numbers.
@@ -140,7 +143,7 @@ func (h *Hub) Stats() Stats {
 		Handshakes: HandshakeCounts{Accepted: c.accepted.Load(), BadRequest: c.badRequest.Load(), Unauthenticated: c.unauthenticated.Load(),
 			Forbidden: c.forbidden.Load(), TooMany: c.tooMany.Load(), Failed: c.refused.Load()},
 		Watches: int(c.watches.Load()), EventsIn: c.in.Load(), EventsOut: uint64(c.out.Load()), Replaced: c.replaced.Load(),
-		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Unresolved: c.unresolved.Load(), Delay: c.delay.snapshot(), Append: c.append.snapshot(), Lag: c.lag.snapshot(),
+		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), SlowAgain: c.slowAgain.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Unresolved: c.unresolved.Load(), Delay: c.delay.snapshot(), Append: c.append.snapshot(), Lag: c.lag.snapshot(),
 	}
 	s.Signals, s.WavesIn, s.WavesOut, s.WavesLost = h.signals.count(), h.signals.in.Load(), h.signals.out.Load(), h.signals.dropped.Load()
 	hs := &s.Handshakes

@@ -303,6 +303,13 @@ type StoreSize struct {
 	Free int64 // bytes that vitals may still use; negative: not known
 }
 
+// Checker is implemented by Stores that go on looking at what they hold after they
+// were opened. Checked waits until they have, and returns what is wrong. A Hub logs
+// the result.
+type Checker interface {
+	Checked(ctx context.Context) error
+}
+
 // Sizer is implemented by Stores that know their size.
 type Sizer interface {
 	Size(ctx context.Context) (StoreSize, error)

@@ -211,6 +211,9 @@ func (f *flush) append(it *item) (carewire.AppendResult, error) {
 	if err != nil {
 		return carewire.AppendResult{}, err
 	}
+	if len(p.epochs) == 0 && !f.store.mayBeNew() {
+		return carewire.AppendResult{Err: carewire.ErrBusy}, nil
+	}
 	if it.id != "" {
 		known, ok, err := f.known(p, it)
 		switch {

@@ -58,7 +58,7 @@ func (b *backupWriter) Write(p []byte) (n int, err error) {
 // matches ErrLocked, ErrVersion (also for an older version: open it once),
 // ErrCorrupt or the operating system's error.
 func Compact(path string) error {
-	if err := inspect(path, 1, false); err != nil {
+	if err := inspect(path, 1, false, true); err != nil {
 		return err
 	}
 	src, _, err := openBolt(path, &bbolt.Options{Timeout: 1})

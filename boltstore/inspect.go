@@ -11,10 +11,10 @@ import (
 )
 
 // inspect looks at an existing file without writing to it: whether it is a
-// store of this version, whether its indexes are whole, and whether bbolt can
-// open it for writing, which crashes over pages that lead nowhere. acceptLoss
-// takes what is left when the last commit is damaged.
-func inspect(path string, timeout time.Duration, acceptLoss bool) error {
+// store of this version, and whether bbolt can open it for writing, which crashes
+// over pages that lead nowhere. acceptLoss takes what is left when the last commit
+// is damaged; thorough looks whether the indexes are whole, too.
+func inspect(path string, timeout time.Duration, acceptLoss, thorough bool) error {
 	db, file, err := openBolt(path, &bbolt.Options{Timeout: timeout, ReadOnly: true})
 	if err != nil {
 		return err
@@ -32,8 +32,15 @@ func inspect(path string, timeout time.Duration, acceptLoss bool) error {
 			if err := inspectVersion(tx); err != nil {
 				return err
 			}
-			if err := inspectIndexes(view{tx: tx}); err != nil || m.clean {
+			if old, err := (view{tx: tx}).isOld(); err != nil {
 				return err
+			} else if old || thorough {
+				if err := inspectIndexes(view{tx: tx}); err != nil {
+					return err
+				}
+			}
+			if m.clean {
+				return nil
 			}
 			return inspectPages(file, db.Info().PageSize, m)
 		})

@@ -139,7 +139,7 @@ func offline(path string, f func(*Store, view) error) error {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("boltstore: %w", err)
 	}
-	if err := inspect(path, 1, false); err != nil {
+	if err := inspect(path, 1, false, true); err != nil {
 		return err
 	}
 	db, file, err := openBolt(path, &bbolt.Options{Timeout: 1, ReadOnly: true, PreLoadFreelist: true})

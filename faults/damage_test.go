@@ -91,6 +91,9 @@ func opened(t testing.TB, dir string, file []byte) (map[string]any, error) {
 		return nil, err
 	}
 	defer s.Close()
+	if err := s.Checked(t.Context()); err != nil {
+		return nil, err
+	}
 	return content(s)
 }
 

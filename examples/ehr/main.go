@@ -76,8 +76,8 @@ func run(ctx context.Context, addr, mllp, postgres, data string, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: as(provider, h.handler()), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
-	pages := &http.Server{Handler: newGateway(secret, out), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	server := &http.Server{Handler: as(provider, h.handler()), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
+	pages := &http.Server{Handler: newGateway(secret, out), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
 	failed := make(chan error, 3)
 	go func() { failed <- server.Serve(web) }()
 	go func() { failed <- pages.Serve(gateway) }()

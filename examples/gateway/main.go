@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
 )
 
@@ -64,7 +65,7 @@ func run(addr, mllp, zone, alarms, data string, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, web.Close(), g.shutdown(context.Background()))
 	}
-	server := &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	server := &http.Server{Handler: g.handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
 	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(web) }()
 	go func() { failed <- g.hl7.Serve(hl7) }()

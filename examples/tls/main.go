@@ -66,7 +66,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/carewire", hub)
-	srv := &http.Server{Handler: onlyOverTLS(mux, o.proxies), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10,
+	srv := &http.Server{Handler: onlyOverTLS(mux, o.proxies), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}}
 	listener, err := net.Listen("tcp", o.addr)
 	if err != nil {

@@ -113,7 +113,7 @@ func hospital(ctx context.Context) (*carewire.Client, *ward, func(), error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	server := &http.Server{Handler: hub, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	server := &http.Server{Handler: hub, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
 	go server.Serve(l)
 	stop := func() { hub.Shutdown(ctx); server.Close() }
 	_, err1 := hub.Publish(ctx, carewire.HeartRate.Of("p-2", 72), carewire.OxygenSaturation.Of("p-4", 84))

@@ -50,6 +50,7 @@ var help = map[string]string{
 	"WavesOut":        "Chunks of waves delivered to clients, each counted for each.",
 	"WavesLost":       "Chunks of waves dropped because a client was slow, each counted for each.",
 	"SlowClients":     "Connections ended because the client was too slow.",
+	"SlowAgain":       "The same of principals to whom it happens again and again.",
 	"ReadErrors":      "Reads of the Store that failed while a client caught up.",
 	"Panics":          "Panics of the host's code.",
 	"OutboxBytes":     "Bytes that wait for all clients together.",

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -19,8 +20,11 @@ const (
 	readBuffer  = 512       // bytes read ahead per connection
 	writeBuffer = 128       // bytes of the library's: a whole close frame, for Conn.Write sees it in one piece
 	sendBuffer  = 128 << 10 // bytes the kernel may hold for a client, where the connection lets us say so
+	drainFast   = 64 << 10  // bytes that are read at once after Drain, as many as are on their way
 	unsent      = 16 << 10  // of these, bytes that are not on their way yet, once a client is slow
 )
+
+const drainPause = 50 * time.Millisecond // between the reads behind drainFast
 
 // WriteWithin is how long a write may take.
 const WriteWithin = 10 * time.Second
@@ -51,6 +55,9 @@ type Conn struct {
 	message bool
 	left    int
 
+	draining atomic.Bool
+	drained  int // the reader's: bytes read since
+
 	mu     sync.Mutex // held for each Write, so that frames stay whole
 	sealed bool       // a close frame was written, or a frame in part
 	broken bool       // a frame was written in part
@@ -60,6 +67,13 @@ type Conn struct {
 func (n *Conn) Read(p []byte) (c int, err error) {
 	if n.message && n.left <= 0 {
 		return 0, ErrFlood
+	}
+	if n.draining.Load() {
+		if n.drained >= drainFast {
+			time.Sleep(drainPause)
+			p = p[:min(len(p), readBuffer)]
+		}
+		defer func() { n.drained += c }()
 	}
 	if len(n.early) > 0 {
 		c = copy(p, n.early)
@@ -72,6 +86,10 @@ func (n *Conn) Read(p []byte) (c int, err error) {
 	n.left -= c
 	return c, err
 }
+
+// Drain says that what comes from now on is read only to be thrown away, until the
+// peer's close frame: the first of it at once, the rest slowly.
+func (n *Conn) Drain() { n.draining.Store(true) }
 
 // Close does nothing: the connection is the outbox's to end.
 func (n *Conn) Close() error { return nil }

@@ -1,0 +1,127 @@
+package carewire
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// An addressee is somebody to whom something open is addressed.
+type addressee struct {
+	stamp    uint64                          // another one whenever something comes or goes
+	patients map[string]map[string]*openItem // what is open, by patient and key
+}
+
+// leave takes an item from an addressee; stamp says that it does not come back
+// at once. Under x.mu.
+func (x *openIndex) leave(item *openItem, to string, stamp bool) {
+	a := x.to[to]
+	if a == nil || a.patients[item.Patient][item.Key] == nil {
+		return
+	}
+	of := a.patients[item.Patient]
+	if delete(of, item.Key); len(of) == 0 {
+		delete(a.patients, item.Patient)
+	}
+	if !stamp {
+		return
+	}
+	if x.stampOn(a); len(a.patients) == 0 {
+		delete(x.to, to)
+	}
+}
+
+func (x *openIndex) stampOn(a *addressee) {
+	x.stamp++
+	a.stamp = x.stamp
+}
+
+// stamps tells states of what is addressed to keys apart: while they are the
+// same, nothing has come or gone.
+func (x *openIndex) stamps(keys []string) []uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	list := make([]uint64, len(keys))
+	for i, k := range keys {
+		if a := x.to[addresseeOf(k)]; a != nil {
+			list[i] = a.stamp
+		}
+	}
+	return list
+}
+
+// patientsTo returns the patients of whom something open is addressed to keys.
+func (x *openIndex) patientsTo(keys []string) []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	seen := make(map[string]bool)
+	for _, k := range keys {
+		a := x.to[addresseeOf(k)]
+		if a == nil {
+			continue
+		}
+		if own, ok := strings.CutPrefix(k, selfKey); !ok {
+			for patient := range a.patients {
+				seen[patient] = true
+			}
+		} else if a.patients[own] != nil {
+			seen[own] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// setsOf returns what is open of a patient for each of keys to which anything
+// is addressed. Under x.mu.
+func (x *openIndex) setsOf(patient string, keys []string) (sets []map[string]*openItem) {
+	for _, k := range keys {
+		a := x.to[addresseeOf(k)]
+		if own, ok := strings.CutPrefix(k, selfKey); a == nil || ok && own != patient {
+			continue
+		}
+		if of := a.patients[patient]; of != nil {
+			sets = append(sets, of)
+		}
+	}
+	return sets
+}
+
+// itemsTo returns what is open of patients and addressed to keys, each once, the
+// most urgent first, then the newest. It holds the lock for one patient at a time.
+func (x *openIndex) itemsTo(keys, patients []string) (list []*openItem) {
+	for _, p := range patients {
+		x.mu.Lock()
+		sets := x.setsOf(p, keys)
+		for i, of := range sets {
+			for _, item := range of {
+				if !slices.ContainsFunc(sets[:i], func(other map[string]*openItem) bool { return other[item.Key] != nil }) {
+					list = append(list, item)
+				}
+			}
+		}
+		x.mu.Unlock()
+	}
+	slices.SortFunc(list, byUrgency)
+	return list
+}
+
+// countTo counts what itemsTo returns.
+func (x *openIndex) countTo(keys, patients []string) (n int) {
+	for _, p := range patients {
+		x.mu.Lock()
+		sets := x.setsOf(p, keys)
+		for i, of := range sets {
+			if i == 0 {
+				n += len(of)
+				continue
+			}
+			for key := range of {
+				if !slices.ContainsFunc(sets[:i], func(other map[string]*openItem) bool { return other[key] != nil }) {
+					n++
+				}
+			}
+		}
+		x.mu.Unlock()
+	}
+	return n
+}

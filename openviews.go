@@ -1,0 +1,214 @@
+package carewire
+
+import (
+	"container/heap"
+	"slices"
+	"strings"
+	"time"
+)
+
+// openViews find what is open without a walk over all of it. Under openIndex.mu.
+type openViews struct {
+	patients []string // of whom something is open, in order
+	alerts   int
+	waiting  byDue // what will be due
+	ripe     itemSet
+	held     map[string]itemSet // alerts that are accepted, by whom
+	keys     map[string]itemSet
+}
+
+type itemSet map[*openItem]bool
+
+func newOpenViews() openViews {
+	return openViews{ripe: make(itemSet), held: make(map[string]itemSet), keys: make(map[string]itemSet)}
+}
+
+// add takes in what is open; first says that nothing else of its patient is.
+func (v *openViews) add(o *openItem, first bool) {
+	if first {
+		at, _ := slices.BinarySearch(v.patients, o.Patient)
+		v.patients = slices.Insert(v.patients, at, o.Patient)
+	}
+	include(v.keys, o.Key, o)
+	if o.Kind == KindAlert {
+		v.alerts++
+	}
+	if o.alert == nil {
+		return
+	}
+	if by := o.holder(); by != "" {
+		include(v.held, by, o)
+	}
+	if !o.Due.IsZero() {
+		heap.Push(&v.waiting, o)
+	}
+}
+
+// remove takes it out; last says that nothing else of its patient is open.
+func (v *openViews) remove(o *openItem, last bool) {
+	if last {
+		if at, ok := slices.BinarySearch(v.patients, o.Patient); ok {
+			v.patients = slices.Delete(v.patients, at, at+1)
+		}
+	}
+	exclude(v.keys, o.Key, o)
+	if o.Kind == KindAlert {
+		v.alerts--
+	}
+	if o.alert == nil {
+		return
+	}
+	exclude(v.held, o.holder(), o)
+	switch {
+	case v.ripe[o]:
+		delete(v.ripe, o)
+	case !o.Due.IsZero():
+		heap.Remove(&v.waiting, o.place)
+	}
+}
+
+// due calls f with each alert that is due by now.
+func (v *openViews) due(now time.Time, f func(*openItem)) {
+	for len(v.waiting) > 0 && !v.waiting[0].Due.After(now) {
+		v.ripe[heap.Pop(&v.waiting).(*openItem)] = true
+	}
+	for o := range v.ripe {
+		if !o.Due.After(now) { // the clock may have been set back
+			f(o)
+		}
+	}
+}
+
+// holder is who has accepted an alert; "": nobody.
+func (o *openItem) holder() string {
+	if o.alert == nil || o.alert.Responsibility.State != ResponsibilityAccepted {
+		return ""
+	}
+	return o.alert.Responsibility.By.ID
+}
+
+func include(sets map[string]itemSet, key string, o *openItem) {
+	if sets[key] == nil {
+		sets[key] = make(itemSet)
+	}
+	sets[key][o] = true
+}
+
+func exclude(sets map[string]itemSet, key string, o *openItem) {
+	if delete(sets[key], o); len(sets[key]) == 0 {
+		delete(sets, key)
+	}
+}
+
+// byDue is a heap of items by their Due.
+type byDue []*openItem
+
+func (h byDue) Len() int           { return len(h) }
+func (h byDue) Less(i, j int) bool { return h[i].Due.Before(h[j].Due) }
+func (h byDue) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+func (h *byDue) Push(o any) {
+	o.(*openItem).place = len(*h)
+	*h = append(*h, o.(*openItem))
+}
+
+func (h *byDue) Pop() any {
+	last := (*h)[len(*h)-1]
+	(*h)[len(*h)-1] = nil
+	*h = (*h)[:len(*h)-1]
+	return last
+}
+
+// holders returns who has accepted open alerts, and of which patients.
+func (x *openIndex) holders() map[string][]string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	by := make(map[string][]string)
+	for person, of := range x.views.held {
+		patients := make(map[string]bool)
+		for o := range of {
+			if !patients[o.Patient] {
+				patients[o.Patient] = true
+				by[person] = append(by[person], o.Patient)
+			}
+		}
+	}
+	return by
+}
+
+// acceptedBy returns the open alerts that somebody has accepted.
+func (x *openIndex) acceptedBy(person string) (list []Alert) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for o := range x.views.held[person] {
+		list = append(list, *o.alert)
+	}
+	return list
+}
+
+// due returns the alerts that are due.
+func (x *openIndex) due(now time.Time) (list []dueEntry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.views.due(now, func(o *openItem) {
+		list = append(list, dueEntry{Entry: o.Entry, urgency: o.urgency, first: o.alert.Escalation.Level == 0})
+	})
+	return list
+}
+
+// count returns how many alerts are open, and how many have been due since before t.
+func (x *openIndex) count(t time.Time) (open, overdue int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.views.due(t, func(o *openItem) {
+		if o.Due.Before(t) {
+			overdue++
+		}
+	})
+	return x.views.alerts, overdue
+}
+
+// withKey returns what is open under a key, of all patients.
+func (x *openIndex) withKey(key string) (list []Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for o := range x.views.keys[key] {
+		list = append(list, o.Entry)
+	}
+	return list
+}
+
+// patients returns those of whom something is open, in order.
+func (x *openIndex) patients() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.views.patients)
+}
+
+// page returns what is open behind a cursor, by patient and then by key, at most so
+// many, of some patients, in order; nil: of all.
+func (x *openIndex) page(patients []string, after string, most int) (list []*openItem) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if patients == nil {
+		patients = x.views.patients
+	}
+	patient, key := cutCursor(after)
+	at, _ := slices.BinarySearch(patients, patient)
+	for _, p := range patients[at:] {
+		from := len(list)
+		for _, o := range x.open[p] {
+			if !o.hidden() && (p != patient || o.Key > key) {
+				list = append(list, o)
+			}
+		}
+		slices.SortFunc(list[from:], func(a, b *openItem) int { return strings.Compare(a.Key, b.Key) })
+		if len(list) >= most {
+			return list[:most]
+		}
+	}
+	return list
+}

@@ -1,0 +1,57 @@
+package carewire
+
+import (
+	"sync"
+	"time"
+)
+
+// slowness notices principals whose connections are ended with 1013 again and
+// again: somebody's line, or their program, does not do for what they are sent.
+type slowness struct {
+	mu sync.Mutex
+	of map[string]slowCount
+}
+
+type slowCount struct {
+	since int64 // in ticks
+	times int
+}
+
+const (
+	slowWithin = 10 * time.Minute
+	slowTimes  = 3 // within slowWithin, from which on it is again and again
+	slowMost   = 1000
+)
+
+// note takes down that it has happened to a principal, and returns how often it has
+// within a while.
+func (s *slowness) note(id string, now int64) (times int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of == nil {
+		s.of = make(map[string]slowCount)
+	}
+	n := s.of[id]
+	if n.times == 0 || now-n.since > int64(slowWithin) {
+		n = slowCount{since: now}
+		s.makeRoom(now)
+	}
+	n.times++
+	s.of[id] = n
+	return n.times
+}
+
+// makeRoom forgets what was long ago, and where that does not do, everything.
+func (s *slowness) makeRoom(now int64) {
+	if len(s.of) < slowMost {
+		return
+	}
+	for id, n := range s.of {
+		if now-n.since > int64(slowWithin) {
+			delete(s.of, id)
+		}
+	}
+	if len(s.of) >= slowMost {
+		clear(s.of)
+	}
+}

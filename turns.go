@@ -1,0 +1,99 @@
+package carewire
+
+// turns holds what waits of several senders: in order of each, who take turns, so
+// that whoever sends much delays nobody else.
+type turns[T any] struct {
+	by    map[string][]T
+	order []string // senders of whom something waits, the next first
+}
+
+// add puts something behind what waits of a sender.
+func (t *turns[T]) add(sender string, v T) {
+	of := t.listOf(sender)
+	t.by[sender] = append(of, v)
+}
+
+// putBack puts something before what waits of a sender.
+func (t *turns[T]) putBack(sender string, v ...T) {
+	of := t.listOf(sender)
+	t.by[sender] = append(v, of...)
+}
+
+func (t *turns[T]) listOf(sender string) []T {
+	of, ok := t.by[sender]
+	if !ok {
+		if t.by == nil {
+			t.by = make(map[string][]T)
+		}
+		t.order = append(t.order, sender)
+	}
+	return of
+}
+
+// take moves at most so many to the end of a list, of each sender so many in a turn.
+func (t *turns[T]) take(to []T, most, each int) []T {
+	for most > 0 && len(t.order) > 0 {
+		sender := t.order[0]
+		of := t.by[sender]
+		n := min(len(of), most)
+		if len(t.order) > 1 {
+			n = min(n, each)
+		}
+		to, most = append(to, of[:n]...), most-n
+		t.order = t.order[1:]
+		if n == len(of) {
+			delete(t.by, sender)
+			continue
+		}
+		clear(of[:n]) // for the collector
+		t.by[sender] = of[n:]
+		t.order = append(t.order, sender)
+	}
+	if len(t.order) == 0 {
+		t.order = nil
+	}
+	return to
+}
+
+// An intake is the vitals that wait for a lane.
+type intake struct {
+	turns[job]
+	n  int            // all that wait, those too whose patient's chart is being read
+	of map[string]int // the same, by sender
+}
+
+const (
+	intakeMax = 1 << 14 // vitals that may wait for one lane
+	turnMax   = 64      // vitals of one sender that are taken in a turn, where others wait
+)
+
+// hasRoom reports whether a sender's vitals may wait, too. Of one sender there are
+// never more than there is room left for others, but for the host's.
+func (q *intake) hasRoom(sender string, n int) bool {
+	left := intakeMax - q.n - n
+	return left >= 0 && (sender == host || q.of[sender]+n <= left)
+}
+
+// count notes that so many more of a sender wait, or fewer.
+func (q *intake) count(sender string, n int) {
+	if q.of == nil {
+		q.of = make(map[string]int)
+	}
+	q.n += n
+	count(q.of, sender, n)
+}
+
+func (q *intake) push(j job) {
+	q.count(j.entry.Sender, 1)
+	q.add(j.entry.Sender, j)
+}
+
+// pull moves at most n vitals to the end of jobs.
+func (q *intake) pull(jobs []job, n int) []job {
+	from := len(jobs)
+	jobs = q.take(jobs, n, turnMax)
+	for _, j := range jobs[from:] {
+		q.count(j.entry.Sender, -1)
+	}
+	return jobs
+}
