@@ -15,6 +15,10 @@ soak: neighbours
 neighbours:
 	go test ./faults -run TestBadNeighbours -v -count=1 -timeout 60m -faults.neighbours $(NEIGHBOURS)
 
+# An hour of a page in Chromium, with waves and IndexedDB, by the real clock: whether its memory stays flat.
+soak-page:
+	cd js/client && node test/soakpage.js 60
+
 # Puts each of the faults of faults/mutants_test.go in, and requires that the suite notices.
 mutants:
 	go test ./faults -run TestMutants -v -count=1 -timeout 90m -faults.mutants
@@ -31,4 +35,4 @@ full:
 spread:
 	BOLTSTORE_LONG=1 PGSTORE_LONG=1 go test ./spread ./boltstore ./pgstore -run TestSpread -v -count=1 -timeout 60m
 
-.PHONY: soak neighbours mutants fhir-oracle full spread
+.PHONY: soak soak-page neighbours mutants fhir-oracle full spread

@@ -194,6 +194,9 @@ func TestWavesOfALostNode(t *testing.T) {
 		}
 		require.Equal(t, upTo(1, 8), here.numbers("mon-1"))
 		require.Empty(t, there.numbers("mon-1"), "on the other node")
+		told := two.dial("doctor")
+		require.Contains(t, told.until("welcome")["features"], "waves-local")
+		told.ws.CloseNow()
 		device.conn.Close()
 		one.close()
 		device = join(t, dialler(two, two.net, nil)(), "device")

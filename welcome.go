@@ -112,7 +112,7 @@ func (c *conn) welcome() {
 		durable = d.Durable()
 	}
 	w := Welcome{Session: c.session, Principal: c.principal().person(), Expires: c.principal().Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
-		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause", "waves"},
+		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause", "waves", "waves-local"},
 		Limits: Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory,
 			Signals: h.opt.MaxSignals, Waves: wavesAhead}}
 	c.out.send(welcomeFrame(&w))
