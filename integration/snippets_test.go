@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"errors"
-	"hash/fnv"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -29,6 +28,7 @@ import (
 	"github.com/carewire/carewire/pgstore"
 	"github.com/carewire/carewire/pgstore/pgtest"
 	"github.com/carewire/carewire/rules"
+	"github.com/carewire/carewire/spread"
 )
 
 // The pieces of Go that docs show stand in this file, but for space and remarks, and
@@ -169,19 +169,36 @@ func TestDeploymentHubSnippet(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, answered(mux, "/readyz").Code)
 }
 
-const parts = 16
-
-func part(patient string) int {
-	h := fnv.New32a()
-	h.Write([]byte(patient))
-	return int(h.Sum32() % parts)
-}
-
-// docs/deployment.md, several databases: patients are spread, and stay where they are.
-func TestDeploymentPartSnippet(t *testing.T) {
-	require.Equal(t, part("p-17"), part("p-17"))
-	require.NotEqual(t, part("p-17"), part("p-18"))
-	require.Less(t, part("p-17"), parts)
+// docs/deployment.md, several databases.
+func TestDeploymentSpreadSnippet(t *testing.T) {
+	ctx, auth, pools := t.Context(), &carewiretest.Door{}, make(map[string]*pgxpool.Pool)
+	var err error
+	fine := func() { t.Helper(); require.NoError(t, err) }
+	for _, name := range []string{"a", "b"} {
+		pools[name], err = pgxpool.New(ctx, pgtest.Database(t))
+		fine()
+		defer pools[name].Close()
+		require.NoError(t, pgstore.Migrate(ctx, pools[name], ""))
+	}
+	run := func() error {
+		var err error
+		fine := func() { t.Helper(); require.NoError(t, err) }
+		var members []spread.Member
+		for name, pool := range pools { // the same at every node
+			one, err := pgstore.Open(ctx, pool, nil)
+			if err != nil {
+				return err
+			}
+			members = append(members, spread.Member{Name: name, Store: one})
+		}
+		store, err := spread.Open(ctx, members, nil)
+		hub, err := carewire.New(auth, store, nil)
+		fine()
+		_, err = hub.Publish(ctx, carewire.HeartRate.Of("p-17", 72))
+		fine()
+		return hub.Shutdown(context.Background())
+	}
+	require.NoError(t, run())
 }
 
 // docs/deployment.md, PgBouncer.
