@@ -71,6 +71,7 @@ func TestSlowAgainAndAgain(t *testing.T) {
 		slow := func(token string) {
 			c := w.dial(token)
 			defer c.ws.CloseNow()
+			synctest.Wait() // it has joined
 			w.hub.registry.of(token)[0].tooSlow()
 			_, code := c.all()
 			require.Equal(t, websocket.StatusCode(CloseTryLater), code)
