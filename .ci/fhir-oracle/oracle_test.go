@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +49,9 @@ func TestGoogleFHIRReadsWhatWeWrite(t *testing.T) {
 			read(m.Display+" "+unit, b)
 		}
 	}
-	for _, v := range []carewire.Vital{carewire.BloodPressure.Of("p1", 120, 80), {Patient: "p1", Code: carewire.HeartRate.Code, Absent: carewire.AbsentError},
+	withdrawn := carewire.BloodPressure.Of("p1", 120, 80)
+	withdrawn.Components[1] = carewire.Component{Code: carewire.DiastolicPressure.Code, Absent: carewire.AbsentError}
+	for _, v := range []carewire.Vital{carewire.BloodPressure.Of("p1", 120, 80), withdrawn, {Patient: "p1", Code: carewire.HeartRate.Code, Absent: carewire.AbsentError},
 		{Patient: "p1", Code: carewire.Consciousness, Coded: &carewire.Coding{System: carewire.SNOMED, Code: "248234008"}}} {
 		v.Time = now
 		b, err := fhir.Observation(v)
@@ -65,8 +69,7 @@ func TestGoogleFHIRReadsWhatWeWrite(t *testing.T) {
 	read("flag", fhir.Flag(a))
 	read("detected issue", fhir.DetectedIssue(a))
 	read("communication", fhir.Communication(carewire.Notice{Patient: "p1", ID: "n", Text: "x", To: []string{"patient", "person:kim"}, Time: now, From: "nurse"}))
-	for _, event := range []carewire.AuditEvent{carewire.AuditConnect, carewire.AuditRefusal, carewire.AuditWatch, carewire.AuditHistory, carewire.AuditPublish,
-		carewire.AuditRaise, carewire.AuditAnswer, carewire.AuditNotice, carewire.AuditPage, carewire.AuditRevocation, carewire.AuditEmergency, carewire.AuditErasure} {
+	for _, event := range auditEvents(t) {
 		read(string(event), fhir.AuditEvent(carewire.Record{Time: now, Event: event, Who: carewire.Person{ID: "nurse"}, Patient: "p1", Address: "192.0.2.7"}, fhir.Site{}))
 	}
 	served(t, read)
@@ -82,6 +85,21 @@ func TestGoogleFHIRReadsWhatWeWrite(t *testing.T) {
 		}
 	}
 	t.Log(n, "resources")
+}
+
+// auditEvents are the events that audit.go names.
+func auditEvents(t *testing.T) (list []carewire.AuditEvent) {
+	source, err := os.ReadFile("../../audit.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range regexp.MustCompile(`(?m)^\tAudit\w+ +AuditEvent = "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		list = append(list, carewire.AuditEvent(e[1]))
+	}
+	if len(list) < 20 {
+		t.Fatal("audit.go is read no more: ", len(list))
+	}
+	return list
 }
 
 // served reads what a Server answers.
