@@ -146,6 +146,26 @@ func (x *accessChanges) carryOut(principal string, all []revokedScope, at time.T
 	}
 }
 
+// moveAlerts tells the open alerts of patients who were transferred from the first
+// step on: another team is responsible for them now.
+func (x *accessChanges) moveAlerts(ctx context.Context, patients []string) error {
+	var errs []error
+	for _, patient := range patients {
+		for _, e := range x.open.of(patient) {
+			a, err := decodeAlert(&e)
+			if e.Kind != KindAlert || err != nil {
+				continue
+			}
+			_, err = x.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
+				next, ok := moved(prev, now)
+				return x.untold(next), ok
+			}))
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // loseAlerts makes those alerts nobody's that the principal had accepted.
 func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 	if r.Session != "" {

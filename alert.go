@@ -208,6 +208,18 @@ func expire(prev *Alert, now time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
+// moved begins the telling of an alert anew whose patient came to another team. One
+// that is accepted stays with whoever has it, for as long as they may.
+func moved(prev *Alert, now time.Time) (a Alert, ok bool) {
+	x := prev.Escalation.State
+	if !prev.Open() || prev.Responsibility.State == ResponsibilityAccepted || x == EscalationOff || x == EscalationDue {
+		return *prev, false
+	}
+	a = *prev
+	a.restart(now)
+	return a, true
+}
+
 // lose ends the acceptance of somebody who may no longer answer.
 func lose(prev *Alert, principal string, now time.Time) (a Alert, ok bool) {
 	r := &prev.Responsibility

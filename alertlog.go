@@ -186,5 +186,5 @@ func alertEntry(a *Alert, now time.Time) Entry {
 		}
 	}
 	return Entry{Patient: a.Patient, Kind: KindAlert, Key: alertKey(a.Key, a.Test), Open: a.Open(), Due: a.due(),
-		Audience: a.Audience, To: to, Time: a.Updated, Received: now, Data: e.b}
+		Audience: a.Audience, To: to, Time: now, Received: now, Data: e.b}
 }

@@ -10,8 +10,10 @@ import (
 // It completes v and its entry. v replaces the newest of its key if it corrects
 // that one. Else it only joins the log.
 func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e Entry) (Entry, error) {
-	if err := h.wasSent(ctx, v.Patient, sender, v.Replaces); err != nil {
+	if known, err := h.wasSent(ctx, v.Patient, sender, v.Replaces); err != nil {
 		return e, err
+	} else if !known {
+		return e, invalid("replaces", "names no vital of this sender")
 	}
 	latest, _, err := h.store.Latest(ctx, v.Patient)
 	if err != nil {
@@ -43,19 +45,19 @@ func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e Entry) (
 	return e, nil
 }
 
-// wasSent reports with nil that a patient's log holds an event of a sender with an
-// ID. The Store looks at IDs before revisions: an entry with a revision that cannot
-// be is never appended, and refused for its ID if that is known.
-func (h *Hub) wasSent(ctx context.Context, patient, sender, id string) error {
+// wasSent reports whether a patient's log holds an event of a sender with an ID.
+// The Store looks at IDs before revisions: an entry with a revision that cannot be
+// is never appended, and refused for its ID if that is known.
+func (h *Hub) wasSent(ctx context.Context, patient, sender, id string) (bool, error) {
 	_, err := h.append(ctx, Entry{Patient: patient, Kind: KindVital, Rev: 1 << 40, Audience: AudienceNamed, Sender: sender, ID: id,
 		Time: time.Unix(0, 0), Received: h.now(), Data: []byte("{}")}, true)
 	switch {
 	case err == nil, errors.Is(err, ErrIDReused):
-		return nil
+		return true, nil
 	case errors.Is(err, ErrConflict):
-		return invalid("replaces", "names no vital of this sender")
+		return false, nil
 	}
-	return err
+	return false, err
 }
 
 // withoutWithdrawn leaves out the vitals that were withdrawn.

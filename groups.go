@@ -13,6 +13,9 @@ type groups struct {
 
 	mu  sync.Mutex
 	all map[string]*group
+	// compared holds the patients of groups that have any, as of when it was last
+	// looked who had come.
+	compared map[string]map[string]bool
 }
 
 type group struct {
@@ -29,7 +32,7 @@ const (
 )
 
 func newGroups(d Directory, call *hostCall) *groups {
-	return &groups{directory: d, call: call, all: make(map[string]*group)}
+	return &groups{directory: d, call: call, all: make(map[string]*group), compared: make(map[string]map[string]bool)}
 }
 
 // members returns the patients of a group.
@@ -64,11 +67,19 @@ func (x *groups) members(ctx context.Context, name string) (map[string]bool, err
 		g.failed = time.Now()
 		return nil, ErrUndecided
 	}
+	if len(list) == 0 { // a client may have made the name up
+		x.forget(name)
+	}
 	g.patients, g.until = make(map[string]bool, len(list)), time.Now().Add(groupsKept)
 	for _, p := range list {
 		if validID(p) {
 			g.patients[p] = true
 		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(g.patients) > 0 && x.compared[name] == nil {
+		x.compared[name] = g.patients
 	}
 	return g.patients, nil
 }
@@ -103,7 +114,9 @@ func (x *groups) forget(name string) {
 
 // MembersChanged reports that a group's patients have changed. This and every
 // other node ask the Directory again, and tell the watchers of the group which
-// patients were granted and which revoked. ErrUndecided means that the
+// patients were granted and which revoked. The open alerts of patients who came to
+// the group begin their steps anew, so that the team that is responsible now is
+// told. ErrUndecided means that the
 // Directory did not answer; nodes try again within a minute.
 func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 	if !validID(group) {
@@ -113,5 +126,32 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 	if _, err := h.changes.tellNodes(ctx, &AccessChange{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "x/members/"+group, now); err != nil {
 		return err
 	}
-	return h.changes.regroup(ctx, group)
+	if err := h.changes.regroup(ctx, group); err != nil {
+		return err
+	}
+	in, err := h.access.groups.members(ctx, group)
+	if err != nil {
+		return err
+	}
+	before := h.access.groups.compare(group, in)
+	if before == nil {
+		return nil
+	}
+	var came []string
+	for patient := range in {
+		if !before[patient] {
+			came = append(came, patient)
+		}
+	}
+	return h.changes.moveAlerts(ctx, came)
+}
+
+// compare returns the patients that a group had when it was last compared, or first
+// known, and has it have those now; nil if it was not known.
+func (x *groups) compare(name string, now map[string]bool) (before map[string]bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	before = x.compared[name]
+	x.compared[name] = now
+	return before
 }

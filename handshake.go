@@ -83,8 +83,14 @@ func (h *Hub) authenticate(r *http.Request) (p Principal, err error) {
 		return Principal{}, err
 	}
 	p.Patients, p.Groups = slices.Clone(p.Patients), slices.Clone(p.Groups)
+	if name := cleanName(p.Name); name != p.Name {
+		p.Name = name
+		if h.hostLogs.Allow() {
+			h.log.Warn("carewire: a Principal's Name was cleaned: it is too long or holds what cannot be shown", "principal", sealedKey(p.ID))
+		}
+	}
 	if !p.valid() {
-		h.log.Error("carewire: the Authenticator returned an unusable Principal")
+		h.log.Error("carewire: the Authenticator returned an unusable Principal", "principal", sealedKey(p.ID))
 		return Principal{}, errors.New("carewire: unusable principal")
 	}
 	if !p.Expires.IsZero() && !p.Expires.After(h.now()) {

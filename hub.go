@@ -209,6 +209,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 	if in.Key == "" {
 		in.Key = in.ID
 	}
+	in.Text = lines(in.Text)
 	var e encoder
 	in.encode(&e)
 	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), afresh: true}
@@ -238,57 +239,6 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 	}
 	if sender == host {
 		h.audit.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)
-	}
-	return a, err
-}
-
-// Clear withdraws the host's statement that the condition of an alert is
-// present. The condition stays present while other sources state it. If the
-// host is not among the sources, Clear speaks for all of them.
-//
-// An alert that nobody has accepted stays open, latched, until somebody accepts
-// it. Clearing a condition that is over has no effect. If there never was such
-// an alert, Clear returns ErrNotFound.
-func (h *Hub) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
-	if err := ref.Validate(); err != nil {
-		return Alert{}, err
-	}
-	return h.clear(ctx, nil, host, ref, "")
-}
-
-// clear clears for p (nil: the host), which must be the source unless it may clear others' alerts.
-func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertRef, id string) (Alert, error) {
-	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, test: ref.Test, sender: sender, id: id, sum: digest([]byte("clear" + ref.Key + "/" + ref.ID))}
-	if p != nil {
-		if err := h.access.decide(ctx, p, ActionRaise, []string{ref.Patient})[ref.Patient]; err != nil {
-			return Alert{}, err
-		}
-	}
-	var mayOthers error
-	if p != nil {
-		mayOthers = h.access.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient]
-	}
-	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
-		switch {
-		case prev == nil:
-			return Alert{}, ErrNotFound
-		case errors.Is(mayOthers, ErrUndecided) && !prev.asserted(sender) && prev.Source.By != sender:
-			return Alert{}, ErrUndecided
-		case mayOthers != nil && !prev.asserted(sender) && prev.Source.By != sender:
-			return Alert{}, ErrForbidden
-		case ref.ID != "" && ref.ID != prev.ID:
-			return *prev, ErrEnded
-		}
-		if !prev.Open() || prev.Condition == ConditionOver {
-			return *prev, errUnchanged
-		}
-		if prev.asserted(sender) {
-			return unsay(prev, sender, now), nil
-		}
-		return over(prev, now), nil
-	})
-	if p == nil {
-		h.audit.recordHost(Record{Event: AuditClear, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(a.ID, ref.ID), Test: a.Test}, err)
 	}
 	return a, err
 }
@@ -395,6 +345,7 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	if n.Audience == 0 {
 		n.Audience = AudienceNamed
 	}
+	n.Text = lines(n.Text)
 	var e encoder
 	n.encode(&e)
 	sum := digest(e.b)

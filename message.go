@@ -3,8 +3,6 @@ package carewire
 import (
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // SystemPatient is the log of events that concern no single patient: a gateway,
@@ -333,29 +331,9 @@ func validCode(s string) bool {
 	return len(s) > 0 && len(s) <= 64
 }
 
-// validText reports whether s is printable text of at most max bytes. Line
-// breaks and tabs are printable; control, format and bidi characters are not,
-// but for the joiners that scripts and emoji need.
-func validText(s string, max int) bool {
-	if len(s) > max || !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		if !unicode.IsPrint(r) && r != '\n' && r != '\t' && r != '\u200c' && r != '\u200d' && r != '\u00a0' && r != '\u202f' {
-			return false
-		}
-	}
-	return true
-}
-
-// validName reports whether s may name a principal: printable, 1 to 128 bytes, one line.
-func validName(s string) bool {
-	return s != "" && validText(s, 128) && !strings.ContainsAny(s, "\n\t")
-}
-
 func validTime(t time.Time) bool { return t.IsZero() || t.Year() >= 1900 && t.Year() <= 9998 }
 
-const maxText = 4000 // bytes of an alert's or notice's text
+const maxText = 4000 // characters of an alert's or notice's text
 
 // checkTo validates a list of addressees.
 func checkTo(to []string, max int) error {
@@ -392,8 +370,8 @@ func (n *Notice) Validate() error {
 		return invalid("notice_id", "must be an ID")
 	case n.RepliesTo != "" && !validID(n.RepliesTo):
 		return invalid("replies_to", "must be an ID")
-	case n.Text == "" || !validText(n.Text, maxText):
-		return invalid("text", "must be printable text of 1 to 4000 bytes")
+	case blank(n.Text) || !validText(n.Text, maxText):
+		return invalid("text", "must be printable text of 1 to 4000 characters")
 	case n.Audience > AudienceNamed:
 		return invalid("audience", "must be staff, all or named")
 	case len(n.To) == 0 && (n.Audience == 0 || n.Audience == AudienceNamed):
@@ -437,8 +415,8 @@ func (a *Answer) validate() error {
 	case a.For < 0 || a.For > 24*time.Hour || a.For > 0 && a.Do != AnswerAccept:
 		return invalid("for_s", "goes with accept, at most a day")
 	case !validText(a.Reason, 1000):
-		return invalid("reason", "must be printable text of at most 1000 bytes")
-	case a.Force && (a.Do != AnswerClose && a.Do != AnswerAccept || a.Reason == ""):
+		return invalid("reason", "must be printable text of at most 1000 characters")
+	case a.Force && (a.Do != AnswerClose && a.Do != AnswerAccept || blank(a.Reason)):
 		return invalid("force", "goes with accept or close, and a reason")
 	}
 	return nil

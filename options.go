@@ -1,8 +1,10 @@
 package carewire
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -64,6 +66,13 @@ type Options struct {
 	TestRecipients []string
 
 	// The origin of requests.
+
+	// Senders names principals that are one sender: the uploaders of one device's
+	// data, of which each may send what another has sent. Keys are the IDs of
+	// principals, values the name that all of them have in the log (such as the ID of
+	// one of them): the same vital_id is then the same vital, and an alert that one
+	// has raised another clears. Who is not in it is a sender by itself.
+	Senders map[string]string
 
 	// Origins are the origins, such as "https://ehr.example", whose pages may
 	// connect, in addition to the Hub's own host.
@@ -220,6 +229,15 @@ type Options struct {
 	Lanes int
 	// Trace traces appends, pages and calls of the host's code. Nil means none.
 	Trace Trace
+	// EmergencyUnaudited has break-glass granted though the Auditor takes no record:
+	// the grant stands in the patient's log, the slog output says so, and the record
+	// waits with the others until the Auditor takes it. False means that it is refused
+	// with unavailable: nobody looks at a patient unseen.
+	EmergencyUnaudited bool
+	// ReadyToTell has Ready return ErrNobodyToTell, too, while alerts reach nobody or
+	// the Pager hangs. Leave it false where Ready decides whether clients are let in:
+	// nobody could then come to be told.
+	ReadyToTell bool
 	// Logger gets no health data. Nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -230,7 +248,7 @@ func (o *Options) withDefaults() Options {
 		c = *o
 	}
 	c.Origins, c.Hosts, c.TestRecipients = slices.Clone(c.Origins), slices.Clone(c.Hosts), slices.Clone(c.TestRecipients)
-	c.TrustedProxies = slices.Clone(c.TrustedProxies)
+	c.TrustedProxies, c.Senders = slices.Clone(c.TrustedProxies), maps.Clone(c.Senders)
 	number := func(n *int, def int) {
 		if *n == 0 {
 			*n = def
@@ -295,3 +313,6 @@ func (o *Options) withDefaults() Options {
 	}
 	return c
 }
+
+// senderOf is the name under which p's vitals and alerts stand in the log.
+func (o *Options) senderOf(p *Principal) string { return cmp.Or(o.Senders[p.ID], p.ID) }

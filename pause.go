@@ -58,7 +58,7 @@ func (p *Pause) validate() error {
 		return invalid("patient", "must be an ID")
 	case p.For <= 0 || p.For > 24*time.Hour:
 		return invalid("for_s", "required, at most a day")
-	case p.Reason == "" || !validText(p.Reason, 1000):
+	case blank(p.Reason) || !validText(p.Reason, 1000):
 		return invalid("reason", "must be printable text of 1 to 1000 bytes")
 	}
 	return nil

@@ -177,7 +177,7 @@ func resolved[T any](ctx context.Context, h *Hub, p *Principal, v T, f func(cont
 func (h *Hub) vitalEntry(ctx context.Context, p *Principal, v *Vital, rights map[string]error, ages map[string]AgeClass, now time.Time) (Entry, error) {
 	sender := host
 	if p != nil {
-		sender = p.ID
+		sender = h.opt.senderOf(p)
 		if v.Patient == "" {
 			return Entry{}, invalid("patient", "must be an ID")
 		}

@@ -47,8 +47,8 @@ func (r *Raise) Validate() error {
 		return invalid("code", "must be a code")
 	case r.System != "" && !validCode(r.System):
 		return invalid("system", "must be a code system")
-	case r.Text == "" || !validText(r.Text, maxText):
-		return invalid("text", "must be printable text of 1 to 4000 bytes")
+	case blank(r.Text) || !validText(r.Text, maxText):
+		return invalid("text", "must be printable text of 1 to 4000 characters")
 	case r.Priority.rank() == 0:
 		return invalid("priority", "must be high, medium, low or info")
 	case r.Kind != "" && r.Kind != AlertPhysiological && r.Kind != AlertTechnical && r.Kind != AlertAdvisory:
@@ -60,9 +60,9 @@ func (r *Raise) Validate() error {
 	case !validTime(r.Onset):
 		return invalid("onset", "out of range")
 	case !validText(r.Source.Rule, 128):
-		return invalid("source.rule", "must be printable text of at most 128 bytes")
+		return invalid("source.rule", "must be printable text of at most 128 characters")
 	case !validText(r.Source.Limits, 128):
-		return invalid("source.limits", "must be printable text of at most 128 bytes")
+		return invalid("source.limits", "must be printable text of at most 128 characters")
 	case r.Source.Unit != "" && !validCode(r.Source.Unit):
 		return invalid("source.unit", "must be a UCUM code")
 	case r.Source.VitalID != "" && !validID(r.Source.VitalID):

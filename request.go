@@ -98,7 +98,7 @@ func (c *conn) carryOut(ctx context.Context, r *request) (members func(*encoder)
 	case reqRaise:
 		a, err = c.raise(ctx, r)
 	case reqClear:
-		a, err = c.hub.clear(ctx, c.principal(), c.principal().ID, r.Ref, r.EventID)
+		a, err = c.hub.clear(ctx, c.principal(), c.hub.opt.senderOf(c.principal()), r.Ref, r.EventID)
 	case reqAnswer:
 		a, err = c.hub.answer(ctx, c.principal(), r.Ref, r.Answer)
 	case reqHandover:
@@ -218,7 +218,7 @@ func (c *conn) raise(ctx context.Context, r *request) (Alert, error) {
 			return Alert{}, err
 		}
 	}
-	return c.hub.raise(ctx, c.principal().ID, r.Raise)
+	return c.hub.raise(ctx, c.hub.opt.senderOf(c.principal()), r.Raise)
 }
 
 func (c *conn) notify(ctx context.Context, n Notice) (Notice, error) {

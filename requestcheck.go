@@ -40,7 +40,7 @@ func (r *request) check() error {
 		if !validPatient(r.History.Patient) {
 			return invalid("patient", "must be an ID")
 		}
-		if !validText(r.History.Key, 200) {
+		if len(r.History.Key) > 200 || !validText(r.History.Key, 200) {
 			return invalid("key", "too long")
 		}
 	case reqToken:
@@ -82,7 +82,7 @@ func (r *request) checkWatch() error {
 			return invalid(indexed("waves", i), "must be a code")
 		}
 	}
-	if !validText(r.Reason, 1000) || r.Emergency && r.Reason == "" {
+	if !validText(r.Reason, 1000) || r.Emergency && blank(r.Reason) {
 		return invalid("reason", "must be printable text, and is required for an emergency")
 	}
 	return nil

@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -159,9 +160,8 @@ func (h *Hub) Stats() Stats {
 	s.PagesSent, s.PagesFailed, s.PagesMoot = x.pagesSent.Load(), x.pagesFailed.Load(), x.pagesMoot.Load()
 	if h.escalator.paging != nil {
 		s.PagersHanging = h.escalator.paging.hanging()
-	} else {
-		s.NobodyToTell = !h.registry.anyAnswers()
 	}
+	s.NobodyToTell = h.nobodyToTell()
 	s.AlertsUnheard = h.open.troubled(troubleUnreached, false) + h.open.troubled(troubleNobody, false)
 	s.StoreState, s.StoreSince = h.store.state()
 	if spread := h.store.spread; spread != nil {
@@ -181,7 +181,8 @@ func (h *Hub) Stats() Stats {
 // Ready returns nil while the Hub accepts events and its Store answers, else
 // ErrClosed or ErrUnavailable. A Store that has no room for vitals but takes
 // alerts counts as answering. A Spread counts as answering while one of its
-// members does; Stats.MembersFailing counts the others.
+// members does; Stats.MembersFailing counts the others. With Options.ReadyToTell it
+// returns ErrNobodyToTell, too.
 func (h *Hub) Ready() error {
 	if h.registry.isClosing() {
 		return ErrClosed
@@ -189,5 +190,14 @@ func (h *Hub) Ready() error {
 	if h.store.failing() == len(h.store.members) {
 		return ErrUnavailable
 	}
+	if h.opt.ReadyToTell && (h.nobodyToTell() || h.escalator.paging != nil && h.escalator.paging.hanging() > 0) {
+		return ErrNobodyToTell
+	}
 	return nil
 }
+
+// ErrNobodyToTell says that alerts reach nobody: there is no Pager and nobody is
+// connected who may answer, or the Pager hangs for somebody.
+var ErrNobodyToTell = errors.New("carewire: alerts reach nobody")
+
+func (h *Hub) nobodyToTell() bool { return h.escalator.paging == nil && !h.registry.anyAnswers() }

@@ -136,9 +136,9 @@ func (v *Vital) checkMembers() error {
 	case v.Replaces != "" && !validID(v.Replaces):
 		return invalid("replaces", "must be an ID")
 	case !validText(v.Site, 64):
-		return invalid("site", "must be printable text of at most 64 bytes")
+		return invalid("site", "must be printable text of at most 64 characters")
 	case !validText(v.Method, 64):
-		return invalid("method", "must be printable text of at most 64 bytes")
+		return invalid("method", "must be printable text of at most 64 characters")
 	case v.Every < 0 || v.Every > 31*24*time.Hour:
 		return invalid("every", "must be seconds, at most 31 days")
 	case v.Status != "" && v.Status != VitalFinal && v.Status != VitalCorrected && v.Status != VitalEnteredInError:

@@ -189,7 +189,10 @@ func (c *conn) open(ctx context.Context, patients []string, rights map[string]ri
 		}
 	}
 	for i, err := range c.hub.audit.recordFirst(ctx, list) {
-		if p := list[i].Patient; err != nil {
+		if p := list[i].Patient; err != nil && rights[p].emergency && c.hub.opt.EmergencyUnaudited {
+			c.hub.log.Error("carewire: break-glass is granted though the Auditor takes no record; it comes later")
+			c.hub.audit.record(list[i])
+		} else if err != nil {
 			rights[p] = right{err: err}
 		}
 	}
@@ -312,9 +315,25 @@ func (c *conn) unwatchWaves(patients, groups, codes []string) {
 	}
 }
 
+// unwatch ends watches. The inbox goes on with what is open of those patients.
 func (c *conn) unwatch(patients, groups []string) {
+	before := c.endWatches(patients, groups)
+	var ended []string
+	for _, p := range before {
+		if !c.watching(p) {
+			ended = append(ended, p)
+		}
+	}
+	if len(ended) > 0 {
+		c.inbox.bring(c.hub.open.itemsTo(c.principal().keys(), ended)...)
+	}
+}
+
+// endWatches ends watches, and returns the patients that were watched before.
+func (c *conn) endWatches(patients, groups []string) (before []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	before = slices.Collect(maps.Keys(c.watches))
 	for _, p := range patients {
 		if w := c.watches[p]; w != nil && len(w.groups) > 0 {
 			if c.left == nil {
@@ -335,6 +354,7 @@ func (c *conn) unwatch(patients, groups []string) {
 			}
 		}
 	}
+	return before
 }
 
 // watching reports whether c watches a patient.

@@ -94,7 +94,7 @@ func (w *Wave) validateRest() error {
 	case w.Device != "" && !validID(w.Device):
 		return invalid("device", "must be an ID")
 	case !validText(w.Site, 64):
-		return invalid("site", "must be printable text of at most 64 bytes")
+		return invalid("site", "must be printable text of at most 64 characters")
 	case !validCode(w.Unit) || notUCUM[w.Unit]:
 		return invalid("unit", "must be a UCUM code")
 	case w.Factor != "" && w.Factor.check() != nil:

@@ -108,7 +108,7 @@ func decodeRequest(b []byte, maxVitals int) (r *request, err error) {
 		case "type":
 			s.str()
 		case "req":
-			if r.Req = s.str(); r.Req == "" || !validText(r.Req, 64) {
+			if r.Req = s.str(); r.Req == "" || len(r.Req) > 64 || !validText(r.Req, 64) {
 				r.Req = ""
 				s.fail("must be printable text of 1 to 64 bytes")
 			}
