@@ -28,6 +28,7 @@ import (
 const (
 	system = "urn:carewire:example"
 	code   = "bed-exit" // a number from 0 (in bed) to 1 (has left it)
+	zone   = "bed-zone" // where the person is: bed, edge, floor or nobody, which is nowhere
 
 	model, modelVersion = "bedexit.py", "1"
 	frameEvery          = 500 * time.Millisecond
@@ -41,16 +42,19 @@ type sight struct {
 	Unknown string  `json:"unknown"`
 }
 
-// vital makes a typed event of a sight. What cannot be seen is said to be
-// absent, with its reason; it is no zero.
-func (s sight) vital(patient string, at time.Time) carewire.Vital {
-	v := carewire.Vital{Patient: patient, Code: code, System: system, Time: at, Every: 5 * time.Second}
-	if s.Unknown != "" {
-		v.Absent = carewire.AbsentUnknown
-		return v
+// vitals make typed events of a sight: where the person is, and how sure it is
+// that they have left the bed. What cannot be seen is said to be absent; it is no
+// zero.
+func (s sight) vitals(patient string, at time.Time) []carewire.Vital {
+	where := carewire.Vital{Patient: patient, Code: zone, System: system, Time: at, Every: 5 * time.Second}
+	out := where
+	if out.Code = code; s.Unknown != "" {
+		where.Absent, out.Absent = carewire.AbsentUnknown, carewire.AbsentUnknown
+	} else {
+		where.Coded = &carewire.Coding{System: system, Code: s.Where}
+		out.Value, out.Unit = carewire.DecimalOf(s.Out), "1"
 	}
-	v.Value, v.Unit = carewire.DecimalOf(s.Out), "1"
-	return v
+	return []carewire.Vital{where, out}
 }
 
 // bedExit is the rule: sure by three quarters, for five seconds.
@@ -60,15 +64,20 @@ func bedExit() rules.Func {
 		Timing:        rules.Timing{Delay: persistence, Clear: 2 * time.Second},
 		Model:         model,
 		ModelVersion:  modelVersion,
-		Inputs:        []rules.Input{{Code: code, System: system}},
+		Inputs:        []rules.Input{{Code: zone, System: system}, {Code: code, System: system}},
+		Window:        2 * frameEvery,
 		MinConfidence: 0.75,
 		Judge: func(_ context.Context, vitals []carewire.Vital) (rules.Finding, error) {
-			newest := vitals[len(vitals)-1]
-			if newest.Absent != "" {
+			newest := map[string]carewire.Vital{}
+			for _, v := range vitals {
+				newest[v.Code] = v
+			}
+			where, out := newest[zone], newest[code]
+			if where.Coded == nil || out.Value == "" {
 				return rules.Finding{Unknown: "the camera cannot see who is in bed"}, nil
 			}
-			out := newest.Value.Float64()
-			return rules.Finding{Present: out >= 0.5, Confidence: out}, nil
+			sure := out.Value.Float64()
+			return rules.Finding{Present: sure >= 0.5, Confidence: sure, Text: "zone: " + where.Coded.Code}, nil
 		},
 	}
 }
@@ -162,7 +171,7 @@ func run(ctx context.Context, scene string) error {
 	return camera(ctx, []string{scene + ":1"}, func(s sight) error {
 		<-frames.C
 		fmt.Printf("%+v\n", s)
-		_, err := hub.Publish(ctx, s.vital("p-1", time.Now()))
+		_, err := hub.Publish(ctx, s.vitals("p-1", time.Now())...)
 		return err
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/examples/internal/figures"
 	"github.com/carewire/carewire/rules"
 )
 
@@ -25,10 +26,10 @@ func needOpenCV(t *testing.T) {
 
 const framesOfAScene = 80
 
-// judged runs a scene's sights through the rule, and says how often an alert was
-// raised, how long after the first sight of an exit, and how many frames could
-// not be judged.
-func judged(t *testing.T, sights []sight) (raised int, after time.Duration, blind int) {
+// judged runs a scene's sights through the rule, and says what alerts were
+// raised, how long after the first sight of an exit, how many frames could not be
+// judged, and where the rule stands at the end.
+func judged(t *testing.T, sights []sight) (raised []carewire.Raise, after time.Duration, blind int, last rules.Standing) {
 	t.Helper()
 	set, err := rules.NewSet(bedExit())
 	require.NoError(t, err)
@@ -41,18 +42,45 @@ func judged(t *testing.T, sights []sight) (raised int, after time.Duration, blin
 		} else if s.Out >= 0.75 && left.IsZero() {
 			left = now
 		}
-		v := s.vital("p-1", now)
-		v.Received = now
-		c.Vital(carewire.Position{Epoch: "e", Seq: uint64(i + 1)}, &v)
+		for k, v := range s.vitals("p-1", now) {
+			v.Received, v.ID = now, fmt.Sprint(i, ".", k)
+			c.Vital(carewire.Position{Epoch: "e", Seq: uint64(2*i + k + 1)}, &v)
+		}
 		for _, x := range c.Owed() {
 			if x.Kind == rules.Raised && x.Rule == "bed-exit" {
-				raised++
+				raised = append(raised, x.Alert)
 				after = now.Sub(left)
 			}
 		}
 		now = now.Add(frameEvery)
 	}
-	return raised, after, blind
+	return raised, after, blind, c.Explain(now)[0]
+}
+
+// What the camera cannot see is said in the rule's words, as a technical alert too
+// if it lasts; and where the person is stands in the alert, as text and as an input.
+func TestBedExit(t *testing.T) {
+	seen := func(n int, s sight) (list []sight) {
+		for range n {
+			list = append(list, s)
+		}
+		return list
+	}
+	_, _, _, last := judged(t, append(seen(4, sight{Where: "bed"}), seen(4, sight{Unknown: "too dark"})...))
+	require.Equal(t, rules.StandingUnknown, last.State)
+	require.Equal(t, "the camera cannot see who is in bed", last.Detail)
+	for _, where := range []string{"floor", "nobody"} {
+		raised, _, _, _ := judged(t, append(seen(4, sight{Where: "bed"}), seen(20, sight{Where: where, Out: 0.9})...))
+		require.Len(t, raised, 1)
+		require.NoError(t, raised[0].Validate())
+		require.Equal(t, "Has left the bed (zone: "+where+"; bedexit.py 1, confidence 0.90)", raised[0].Text)
+		require.Contains(t, raised[0].Source.Limits, "bedexit.py 1")
+		found := false
+		for _, in := range raised[0].Source.Inputs {
+			found = found || in.Code == zone && in.Coded == carewire.Coding{System: system, Code: where}
+		}
+		require.True(t, found, "the zone is an input")
+	}
 }
 
 // Whoever leaves the bed is noticed once, and nobody else is. Where the camera
@@ -79,22 +107,25 @@ func TestScenes(t *testing.T) {
 	var exits, missed, quiet, wrong int
 	for i, name := range list {
 		x := scenes[i/seeds]
-		raised, after, blind := judged(t, sights[i*framesOfAScene:(i+1)*framesOfAScene])
+		raised, after, blind, _ := judged(t, sights[i*framesOfAScene:(i+1)*framesOfAScene])
 		switch {
 		case x.exit:
 			exits++
-			if raised != 1 {
+			if len(raised) != 1 {
 				missed++
+			}
+			for _, a := range raised {
+				require.Regexp(t, "zone: [a-z]+;", a.Text, name)
 			}
 			require.GreaterOrEqual(t, after, persistence, name)
 			require.LessOrEqual(t, after, persistence+2*time.Second, name)
 		default:
 			quiet++
-			wrong += raised
+			wrong += len(raised)
 		}
 		require.Equal(t, x.blind, blind > 10, "%s: %d frames could not be judged", name, blind)
 	}
-	t.Logf("%d exits, %d missed; %d scenes without one, %d false alerts", exits, missed, quiet, wrong)
+	figures.Print(t, "vision: %d exits, %d missed; %d scenes without one, %d false alerts", exits, missed, quiet, wrong)
 	require.Zero(t, missed)
 	require.Zero(t, wrong)
 }
