@@ -26,7 +26,7 @@ func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
 	k := c.knownOf(i)
 	now := known{a.ID, a.Rev, present}
 	if n := c.owes(i); n >= 0 { // it was done, by whoever judged before
-		if present == (c.owed[n].Kind != Cleared) {
+		if t := &c.owed[n]; present == (t.Kind != Cleared) && (t.Kind == Cleared || a.Priority == t.Alert.Priority) {
 			c.owed = slices.Delete(c.owed, n, n+1)
 			*k = now
 		}

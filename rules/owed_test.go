@@ -1,0 +1,45 @@
+package rules
+
+import (
+	"testing"
+	"time"
+
+	"github.com/carewire/carewire"
+	"github.com/stretchr/testify/require"
+)
+
+// While the Store fails, a rise to high stays owed, whatever else becomes of the
+// alert in the meantime: a step of its escalation is not the rise.
+func TestOwedRiseOutlivesAnEscalation(t *testing.T) {
+	rule := high(Timing{})
+	rule.Severe = &Severe{At: 200}
+	set, err := NewSet(rule)
+	require.NoError(t, err)
+	c := NewCase(set, "p1", Settings{})
+	at := start
+	read := func(seq uint64, rate float64) {
+		v := carewire.HeartRate.Of("p1", rate)
+		at = at.Add(time.Second)
+		v.Time, v.Received = at, at
+		c.Vital(carewire.Position{Epoch: "e", Seq: seq}, &v)
+	}
+	revision := func(seq, rev uint64, p carewire.Priority, r carewire.Raise) {
+		c.Alert(carewire.Position{Epoch: "e", Seq: seq}, &carewire.Alert{Patient: "p1", Key: r.Key, ID: r.ID, Rev: rev, Priority: p,
+			Condition: carewire.ConditionPresent, Source: carewire.Source{By: host}, Raised: at, Updated: at})
+	}
+	read(1, 190)
+	raised := c.Owed()
+	require.Len(t, raised, 1)
+	require.Equal(t, carewire.PriorityMedium, raised[0].Alert.Priority)
+	revision(2, 1, carewire.PriorityMedium, raised[0].Alert)
+	read(3, 210)
+	revision(4, 2, carewire.PriorityMedium, raised[0].Alert) // told at its second level
+	owed := c.Owed()
+	require.Len(t, owed, 1, "the rise is lost")
+	require.Equal(t, carewire.PriorityHigh, owed[0].Alert.Priority)
+
+	revision(5, 3, carewire.PriorityHigh, raised[0].Alert)
+	read(6, 190)
+	revision(7, 4, carewire.PriorityMedium, raised[0].Alert) // another Judge has said it
+	require.Empty(t, c.Owed())
+}
