@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -44,10 +45,14 @@ func (x *clinicians) see(p *Principal) {
 }
 
 // find returns the Principal with an ID: as the host names it, else as it was
-// seen last. Somebody who was never seen is a clinician without patients.
+// seen last. Somebody who was never seen is a clinician without patients, and
+// somebody whom the host refuses or does not know has no role.
 func (x *clinicians) find(ctx context.Context, id string) (Principal, error) {
 	if x.host != nil {
 		p, err := callHost(ctx, x.call, func(ctx context.Context) (Principal, error) { return x.host(ctx, id) })
+		if errors.Is(err, ErrForbidden) || errors.Is(err, ErrNotFound) {
+			return Principal{ID: id}, nil // without a role, nothing is allowed
+		}
 		if err != nil || p.ID != id || !p.valid() {
 			return Principal{}, ErrUndecided
 		}

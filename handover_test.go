@@ -212,6 +212,17 @@ func TestHandoverRequest(t *testing.T) {
 	})
 }
 
+// leaver is a host that knows everybody, and after a while answers err for all.
+func leaver(err error) (o *Options, leave func(*world)) {
+	var left atomic.Bool
+	return &Options{Person: func(_ context.Context, id string) (Principal, error) {
+		if left.Load() {
+			return Principal{}, err
+		}
+		return people[id], nil
+	}}, func(*world) { left.Store(true) }
+}
+
 // An acceptance ends when its person may no longer answer for the patient,
 // whether they watch or not.
 func TestAcceptanceEndsWithTheRight(t *testing.T) {
@@ -232,6 +243,8 @@ func TestAcceptanceEndsWithTheRight(t *testing.T) {
 				w.hub.clinicians.see(&p) // as joining does
 			}
 		}},
+		{"the host does not know them any more", func() (*Options, func(*world)) { return leaver(ErrNotFound) }},
+		{"the host does not let them in any more", func() (*Options, func(*world)) { return leaver(ErrForbidden) }},
 		{"the patient left the group", func() (*Options, func(*world)) {
 			var gone atomic.Bool
 			return &Options{Directory: directoryFunc(func(context.Context, string) ([]string, error) {

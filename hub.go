@@ -60,10 +60,18 @@ type Hub struct {
 }
 
 // New returns a Hub that authenticates callers by auth and keeps all events in
-// store. Both are required. The Hub closes neither.
+// store. Both are required. The Hub closes neither. If Options.Pager is a
+// PageChecker, New returns its error.
 func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	if auth == nil || store == nil {
 		return nil, errors.New("carewire: an Authenticator and a Store are required")
+	}
+	if o != nil {
+		if c, ok := o.Pager.(PageChecker); ok {
+			if err := c.Validate(); err != nil {
+				return nil, err
+			}
+		}
 	}
 	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(), registry: newRegistry()}
 	h.log = h.opt.Logger

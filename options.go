@@ -48,7 +48,9 @@ type Options struct {
 	// Person returns the principal of a person who may not be connected, by
 	// Principal.ID. The Hub assigns and hands over alerts only to persons who
 	// may answer, and ends acceptances of persons who no longer may. Each call
-	// is bounded by CallTimeout. An error or a panic means undecided. Nil means
+	// is bounded by CallTimeout. ErrForbidden and ErrNotFound mean that the
+	// person may no longer answer for anybody. Another error, a panic or a
+	// Principal with another ID means undecided: acceptances stay. Nil means
 	// that the Hub uses the person's last session on this node.
 	Person func(ctx context.Context, id string) (Principal, error)
 	// SilencePriority is the priority of the alert for a silent device of a

@@ -45,6 +45,13 @@ type Pager interface {
 	Page(ctx context.Context, p Page) error
 }
 
+// PageChecker is implemented by Pagers that can be set up wrongly. New calls
+// Validate once and fails with its error, so that a Pager that can reach nobody
+// is noticed before the first alert.
+type PageChecker interface {
+	Validate() error
+}
+
 // PageReporter is implemented by Pagers whose pages the host reports on by
 // Hub.Receipt. If ReportsPages returns true, only a report counts as reached,
 // not the handing over. A page without a report within Options.ReportWithin has

@@ -40,6 +40,22 @@ func NewChain(ways ...carewire.Pager) *Chain {
 	return c
 }
 
+// Validate implements carewire.PageChecker: a Chain needs a way, and each way
+// must be valid.
+func (c *Chain) Validate() error {
+	if len(c.ways) == 0 {
+		return errors.New("pagers: a Chain needs a way")
+	}
+	var errs []error
+	for _, w := range c.ways {
+		if w.Pager == nil {
+			return errors.New("pagers: a way of a Chain is nil")
+		}
+		errs = append(errs, check(w.Pager))
+	}
+	return errors.Join(errs...)
+}
+
 // ReportsPages implements carewire.PageReporter: true if one of c's ways reports. A
 // page by any other way of c then counts as reached only when it is reported too.
 func (c *Chain) ReportsPages() bool {

@@ -31,11 +31,19 @@ type Ntfy struct {
 
 var ntfyPriorities = map[carewire.Priority]int{carewire.PriorityHigh: 5, carewire.PriorityMedium: 4, carewire.PriorityLow: 3, carewire.PriorityInfo: 2}
 
+// Validate implements carewire.PageChecker.
+func (n *Ntfy) Validate() error {
+	if !exchange.IsURL(n.URL) || n.Topics == nil {
+		return errors.New("pagers: an Ntfy needs a URL and Topics")
+	}
+	return nil
+}
+
 // Page implements carewire.Pager. It returns nil if one topic has got the
 // message. A page that comes again is pushed again.
 func (n *Ntfy) Page(ctx context.Context, p carewire.Page) error {
-	if n.URL == "" || n.Topics == nil {
-		return errors.New("pagers: an Ntfy needs a URL and Topics")
+	if err := n.Validate(); err != nil {
+		return err
 	}
 	topics, err := addressed(ctx, n.Topics, p)
 	if err != nil {

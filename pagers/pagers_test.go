@@ -1,6 +1,7 @@
 package pagers_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/pagers"
 	"github.com/carewire/carewire/pagers/pagerstest"
+	"github.com/carewire/carewire/pagers/webpush"
 )
 
 // A gateway is an HTTP server that writes down what it takes.
@@ -265,4 +267,35 @@ func TestChainPassesByAHungWay(t *testing.T) {
 		require.True(t, reached)
 		require.Equal(t, 2*time.Second, time.Since(began))
 	})
+}
+
+// A Pager that can reach nobody is refused before the first alert, whatever
+// stands before it.
+func TestPagersAreCheckedAtTheStart(t *testing.T) {
+	addresses := func(context.Context, string) ([]string, error) { return nil, nil }
+	secret := bytes.Repeat([]byte("s"), 24)
+	right := &pagers.Webhook{URL: "https://gateway.example/pages", Secret: secret}
+	rota := func() *pagers.Rota { return &pagers.Rota{} }
+	for name, p := range map[string]carewire.Pager{
+		"webhook without a URL":      &pagers.Webhook{Secret: secret},
+		"webhook with half a URL":    &pagers.Webhook{URL: "gateway.example/pages", Secret: secret},
+		"webhook with a weak secret": &pagers.Webhook{URL: right.URL, Secret: secret[:23]},
+		"ntfy without topics":        &pagers.Ntfy{URL: "https://ntfy.example"},
+		"SMS without a URL":          &pagers.SMS{Numbers: addresses},
+		"SMTP without a sender":      &pagers.SMTP{Addr: "mail.example:587", Mailboxes: addresses},
+		"push without a contact":     &webpush.Pager{},
+		"chain of nothing":           pagers.NewChain(),
+		"chain with a nil":           pagers.NewChain(right, nil),
+		"chain with a wrong way":     pagers.NewChain(right, &pagers.Ntfy{}),
+		"rota that is none":          &pagers.OnCall{Rota: func() *pagers.Rota { return nil }, Next: right},
+		"rota that is wrong":         &pagers.OnCall{Rota: func() *pagers.Rota { return &pagers.Rota{Handover: -1} }, Next: right},
+		"rota before a wrong pager":  &pagers.OnCall{Rota: rota, Next: pagers.NewChain(&pagers.SMS{})},
+		"rota before nothing":        &pagers.OnCall{Rota: rota},
+	} {
+		_, err := carewire.New(carewire.AuthenticatorFunc(nil), carewire.NewMemoryStore(nil), &carewire.Options{Pager: p})
+		require.Error(t, err, name)
+	}
+	hub, err := carewire.New(carewire.AuthenticatorFunc(nil), carewire.NewMemoryStore(nil), &carewire.Options{Pager: &pagers.OnCall{Rota: rota, Next: pagers.NewChain(right)}})
+	require.NoError(t, err)
+	require.NoError(t, hub.Shutdown(t.Context()))
 }

@@ -177,6 +177,27 @@ type OnCall struct {
 // ErrNobodyOnDuty says that the rota names nobody for a group now.
 var ErrNobodyOnDuty = errors.New("pagers: nobody is on duty")
 
+// Validate implements carewire.PageChecker: Rota and Next must be there, and the
+// present Rota and Next be valid.
+func (o *OnCall) Validate() error {
+	if o.Rota == nil || o.Next == nil {
+		return errors.New("pagers: an OnCall needs a Rota and a Next")
+	}
+	r := o.Rota()
+	if r == nil {
+		return errors.New("pagers: an OnCall needs a Rota and a Next")
+	}
+	return errors.Join(r.Validate(), check(o.Next))
+}
+
+// check returns the error of a PageChecker; nil for other Pagers.
+func check(p carewire.Pager) error {
+	if c, ok := p.(carewire.PageChecker); ok {
+		return c.Validate()
+	}
+	return nil
+}
+
 // Page implements carewire.Pager.
 func (o *OnCall) Page(ctx context.Context, p carewire.Page) error {
 	group, ok := strings.CutPrefix(p.To, "group:")

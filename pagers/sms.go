@@ -36,11 +36,19 @@ type SMS struct {
 	RevealHealthData bool
 }
 
+// Validate implements carewire.PageChecker.
+func (s *SMS) Validate() error {
+	if !exchange.IsURL(s.URL) || s.Numbers == nil {
+		return errors.New("pagers: an SMS needs a URL and Numbers")
+	}
+	return nil
+}
+
 // Page implements carewire.Pager. It returns nil if the provider has taken the
 // message for one number.
 func (s *SMS) Page(ctx context.Context, p carewire.Page) error {
-	if s.URL == "" || s.Numbers == nil {
-		return errors.New("pagers: an SMS needs a URL and Numbers")
+	if err := s.Validate(); err != nil {
+		return err
 	}
 	numbers, err := addressed(ctx, s.Numbers, p)
 	if err != nil {

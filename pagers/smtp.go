@@ -39,15 +39,30 @@ type SMTP struct {
 	RevealHealthData bool
 }
 
-// Page implements carewire.Pager. It returns nil once the server has taken the
-// message for all of the recipient's addresses.
-func (s *SMTP) Page(ctx context.Context, p carewire.Page) error {
+// Validate implements carewire.PageChecker.
+func (s *SMTP) Validate() error {
+	_, err := s.sender()
+	return err
+}
+
+// sender returns From, or an error if s is not complete.
+func (s *SMTP) sender() (*mail.Address, error) {
 	if s.Addr == "" || s.Mailboxes == nil {
-		return errors.New("pagers: an SMTP needs an Addr, From and Mailboxes")
+		return nil, errors.New("pagers: an SMTP needs an Addr, From and Mailboxes")
 	}
 	from, err := mail.ParseAddress(s.From)
 	if err != nil {
-		return errors.New("pagers: From of an SMTP is not an address")
+		return nil, errors.New("pagers: From of an SMTP is not an address")
+	}
+	return from, nil
+}
+
+// Page implements carewire.Pager. It returns nil once the server has taken the
+// message for all of the recipient's addresses.
+func (s *SMTP) Page(ctx context.Context, p carewire.Page) error {
+	from, err := s.sender()
+	if err != nil {
+		return err
 	}
 	list, err := addressed(ctx, s.Mailboxes, p)
 	if err != nil {

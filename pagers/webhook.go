@@ -45,10 +45,18 @@ type Reply struct {
 	By string              `json:"by"`
 }
 
+// Validate implements carewire.PageChecker.
+func (w *Webhook) Validate() error {
+	if !exchange.IsURL(w.URL) || len(w.Secret) < minSecret {
+		return errors.New("pagers: a Webhook needs a URL and a Secret of 24 bytes")
+	}
+	return nil
+}
+
 // Page implements carewire.Pager.
 func (w *Webhook) Page(ctx context.Context, p carewire.Page) error {
-	if w.URL == "" || len(w.Secret) < minSecret {
-		return errors.New("pagers: a Webhook needs a URL and a Secret of 24 bytes")
+	if err := w.Validate(); err != nil {
+		return err
 	}
 	body, err := json.Marshal(newMessage(p, w.RevealHealthData))
 	if err != nil {

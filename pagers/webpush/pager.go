@@ -71,6 +71,14 @@ type Message struct {
 	Test     bool              `json:"test,omitempty"` // a drill
 }
 
+// Validate implements carewire.PageChecker. It does not ask the Keeper.
+func (p *Pager) Validate() error {
+	if p.Keeper == nil || p.Contact == "" {
+		return errors.New("webpush: a Pager needs a Keeper and a Contact")
+	}
+	return nil
+}
+
 // ReportsPages implements carewire.PageReporter: only a report says that somebody
 // was reached.
 func (p *Pager) ReportsPages() bool { return true }
@@ -80,8 +88,8 @@ func (p *Pager) ReportsPages() bool { return true }
 // gone (404, 410) is given to Keeper.Gone; if all are, the error matches
 // pagers.ErrNoAddress. No error names a person or an endpoint.
 func (p *Pager) Page(ctx context.Context, page carewire.Page) error {
-	if p.Keeper == nil || p.Contact == "" {
-		return errors.New("webpush: a Pager needs a Keeper and a Contact")
+	if err := p.Validate(); err != nil {
+		return err
 	}
 	key, err := p.Keeper.Key(ctx)
 	if err != nil || key == nil {

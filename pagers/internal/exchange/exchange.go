@@ -61,6 +61,12 @@ func Retry(ctx context.Context, try func(context.Context) (pause time.Duration, 
 	}
 }
 
+// IsURL reports whether address is an absolute http or https URL.
+func IsURL(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
 // Post sends a POST until the gateway takes it, and returns the reply's
 // body. A redirect is a failure. Statuses 408, 425, 429 and 5xx are tried again. A
 // nil client is one with default settings.
