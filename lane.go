@@ -222,8 +222,8 @@ func (l *lane) next() (jobs []job, grown map[string]bool, over bool) {
 	defer l.mu.Unlock()
 	jobs, l.first = l.first, nil
 	jobs, l.others = takeSome(jobs, l.others, batchMax)
-	jobs = l.vitals.pull(jobs, batchMax)
 	l.takeCharts()
+	jobs = l.vitals.pull(jobs, batchMax)
 	if l.all && len(l.rest) == 0 {
 		l.all, l.rest = false, slices.Collect(maps.Keys(l.cursors))
 	}

@@ -6,17 +6,20 @@ const chartReaders = 8 // patients of one lane whose charts are read at once
 // so that alerts, and the vitals of others, do not wait for that. The vitals of
 // these patients wait here, in order.
 type newCharts struct {
-	jobs    map[string][]job  // of the patients whose charts are being read, or are to be
+	jobs    map[string][]job  // of the patients whose charts are to be read, being read or found, in order
 	queue   turns[string]     // patients whose charts are to be read, by who asked for it
 	readers int               // goroutines that read
 	found   map[string]*chart // the result of reading, for the appender
 }
 
-// takeCharts takes the charts that were found. Under l.mu.
+// takeCharts takes the charts that were found, and what waits for them: that is
+// the next of its senders. Under l.mu.
 func (l *lane) takeCharts() {
 	for patient, c := range l.charted.found {
+		l.unpark(l.charted.jobs[patient])
+		delete(l.charted.jobs, patient)
 		if l.chartOf(patient) != nil {
-			continue // read once more, for a vital that came just then
+			continue
 		}
 		old := l.charts[patient]
 		for key, s := range c.series {
@@ -65,14 +68,15 @@ func (l *lane) readCharts() {
 		patient := next[0]
 		c, err := l.readChart(l.hub.ctx, patient)
 		l.mu.Lock()
-		jobs := n.jobs[patient]
-		delete(n.jobs, patient)
+		var jobs []job
 		if err == nil {
-			n.found[patient] = c
-		}
-		l.unpark(jobs, err == nil)
-		if err == nil {
-			jobs = nil
+			n.found[patient] = c // the appender takes it, with the jobs
+		} else {
+			jobs = n.jobs[patient]
+			delete(n.jobs, patient)
+			for i := range jobs {
+				l.vitals.count(jobs[i].entry.Sender, -1)
+			}
 		}
 		signal(l.wake)
 		l.mu.Unlock()
@@ -82,18 +86,13 @@ func (l *lane) readCharts() {
 	}
 }
 
-// unpark takes back jobs whose patient's chart was read: they are the next of their
-// senders, or are given up. Under l.mu.
-func (l *lane) unpark(jobs []job, found bool) {
+// unpark puts jobs before what else waits of their senders. Under l.mu.
+func (l *lane) unpark(jobs []job) {
 	of := make(map[string][]job)
 	for _, j := range jobs {
 		of[j.entry.Sender] = append(of[j.entry.Sender], j)
 	}
 	for sender, list := range of {
-		if found {
-			l.vitals.putBack(sender, list...)
-		} else {
-			l.vitals.count(sender, -len(list))
-		}
+		l.vitals.putBack(sender, list...)
 	}
 }
