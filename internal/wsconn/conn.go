@@ -20,11 +20,12 @@ const (
 	readBuffer  = 512       // bytes read ahead per connection
 	writeBuffer = 128       // bytes of the library's: a whole close frame, for Conn.Write sees it in one piece
 	sendBuffer  = 128 << 10 // bytes the kernel may hold for a client, where the connection lets us say so
-	drainFast   = 64 << 10  // bytes that are read at once after Drain, as many as are on their way
+	drainFast   = 64 << 10  // bytes after Drain in which the peer's close frame is looked for
+	drainMost   = 4 << 20   // bytes that are then thrown away as they come: the rest of a message that was too long
 	unsent      = 16 << 10  // of these, bytes that are not on their way yet, once a client is slow
 )
 
-const drainPause = 50 * time.Millisecond // between the reads behind drainFast
+const drainPause = 50 * time.Millisecond // between the reads behind drainMost
 
 // WriteWithin is how long a write may take.
 const WriteWithin = 10 * time.Second
@@ -70,8 +71,7 @@ func (n *Conn) Read(p []byte) (c int, err error) {
 	}
 	if n.draining.Load() {
 		if n.drained >= drainFast {
-			time.Sleep(drainPause)
-			p = p[:min(len(p), readBuffer)]
+			return 0, n.discard()
 		}
 		defer func() { n.drained += c }()
 	}
@@ -87,8 +87,24 @@ func (n *Conn) Read(p []byte) (c int, err error) {
 	return c, err
 }
 
-// Drain says that what comes from now on is read only to be thrown away, until the
-// peer's close frame: the first of it at once, the rest slowly.
+// discard throws away what comes until the connection ends: at first as it comes,
+// so that nothing unread resets the close frame away, then slowly.
+func (n *Conn) discard() error {
+	buf := make([]byte, 16<<10)
+	for {
+		if n.drained >= drainMost {
+			time.Sleep(drainPause)
+			buf = buf[:readBuffer]
+		}
+		c, err := n.Conn.Read(buf)
+		if n.drained += c; err != nil {
+			return err
+		}
+	}
+}
+
+// Drain says that what comes from now on is thrown away. Of the first of it the
+// peer's close frame ends the connection, the rest is not looked at.
 func (n *Conn) Drain() { n.draining.Store(true) }
 
 // Close does nothing: the connection is the outbox's to end.

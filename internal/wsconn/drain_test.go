@@ -3,6 +3,7 @@ package wsconn
 import (
 	"io"
 	"net"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,8 +30,11 @@ func TestDrain(t *testing.T) {
 		n.Drain()
 		read(drainFast)
 		require.Zero(t, time.Since(begun))
-		read(20 * readBuffer)
-		require.GreaterOrEqual(t, time.Since(begun), 19*drainPause)
+		ours.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_, err := n.Read(b)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.GreaterOrEqual(t, n.drained, drainMost)
+		require.LessOrEqual(t, n.drained, drainMost+64<<10+int(5*time.Second/drainPause)*readBuffer)
 		ours.Close()
 	})
 }
