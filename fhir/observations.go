@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -262,12 +263,14 @@ func (f *search) set(name, v string) error {
 	case "date":
 		return f.setDate(v, bad)
 	case "_count":
-		if _, err := fmt.Sscanf(v, "%d", &f.count); err != nil || f.count < 1 {
+		var err error
+		if f.count, err = strconv.Atoi(v); err != nil || f.count < 1 {
 			return bad
 		}
 		f.count = min(f.count, pageMost)
 	case "_cursor":
-		if _, err := fmt.Sscanf(v, "%d", &f.cursor); err != nil {
+		var err error
+		if f.cursor, err = strconv.ParseUint(v, 10, 64); err != nil {
 			return bad
 		}
 	}

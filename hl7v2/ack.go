@@ -148,9 +148,6 @@ func errSegment(e *Error, version string) string {
 // separators.
 func copied(m *Message, n int) string {
 	v := m.Header(n)
-	if len(v.Raw()) > 256 {
-		return ""
-	}
 	if m.seps == Usual {
 		return v.Raw()
 	}

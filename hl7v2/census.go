@@ -3,12 +3,14 @@ package hl7v2
 import (
 	"context"
 	"time"
+
+	"github.com/carewire/carewire"
 )
 
 // Census receives admissions, transfers and discharges from ADT messages. The
 // host implements it: it keeps the patients of each ward, serves as the Hub's
-// Directory, and tells the Hub of changes. A repeated message is delivered
-// again, so the same Movement may come twice. After an error the sender tries
+// Directory, and tells the Hub of changes. A message that is repeated after a
+// restart is delivered again, so the same Movement may come twice. After an error the sender tries
 // again later; an *Error tells it that the message is wrong.
 type Census interface {
 	// Admit is told of A01, an admission, and A13, a discharge that was a mistake.
@@ -44,6 +46,9 @@ func (s *Server) move(ctx context.Context, m *Message, event string) []*Error {
 	if err != nil || patient == "" {
 		return []*Error{{Segment: "PID", Index: 1, Field: 3, Code: codeUnknownKey, Reason: "names no known patient"}}
 	}
+	if !isPatient(patient) {
+		return []*Error{{Segment: "PID", Index: 1, Field: 3, Code: codeUnknownKey, Reason: "is no ID of a patient"}}
+	}
 	move := Movement{Patient: patient, From: v.PriorLocation(), To: v.Location(), Test: m.Test(), Visit: v}
 	at := m.Segment("EVN").Field(6)
 	if at.Empty() {
@@ -75,4 +80,10 @@ func (s *Server) move(ctx context.Context, m *Message, event string) []*Error {
 		return []*Error{fault("MSH", 9, codeEvent, "this event is not taken")}
 	}
 	return hostErrors(err)
+}
+
+// isPatient reports whether the Hub takes id as that of a patient.
+func isPatient(id string) bool {
+	ref := carewire.AlertRef{Patient: id, Key: "any"}
+	return id != carewire.SystemPatient && ref.Validate() == nil
 }

@@ -99,15 +99,17 @@ func (o *ServerOptions) withDefaults() ServerOptions {
 // Server takes HL7 version 2 messages by MLLP: ORU^R01 with vitals, as in IHE
 // PCD-01, and ADT. A message is acknowledged when the Sink has stored it, never
 // before; the messages of one connection are done one after the other, in
-// order. A message that comes again is answered as the first time, after a
-// restart too, and nothing of it is stored twice: the IDs of its vitals follow
-// from its content and its MSH-10. All methods are safe for concurrent use.
+// order. Nothing of a message that comes again is stored twice: the IDs of its
+// vitals follow from its content and its MSH-10. One of the last 10,000 that
+// were accepted is accepted again without being done, so a repeated ADT moves
+// nobody. After a restart a repeated ADT is done again. All methods are safe for concurrent use.
 type Server struct {
 	sink  Sink
 	opt   ServerOptions
 	stats struct{ connections, refused, messages, vitals, waves, lost, rejected, errors atomic.Uint64 }
 
-	numbers numbers // of waves
+	numbers  numbers // of waves
+	accepted accepted
 
 	mu        sync.Mutex
 	closing   bool
@@ -174,7 +176,7 @@ func (s *Server) handle(ctx context.Context, peer Peer, message []byte) (answer 
 		errs = []*Error{e}
 		m = headerOnly(message)
 	} else {
-		code, errs, keep = s.safely(ctx, peer, m)
+		code, errs, keep = s.safely(ctx, peer, m, message)
 	}
 	s.count(peer, code, errs)
 	return answerTo(m, code, errs, time.Now(), rand.Text()[:20]), keep
@@ -222,7 +224,7 @@ func headerOnly(message []byte) *Message {
 }
 
 // safely does a message; a panic of the host's code rejects it.
-func (s *Server) safely(ctx context.Context, peer Peer, m *Message) (code AckCode, errs []*Error, keep bool) {
+func (s *Server) safely(ctx context.Context, peer Peer, m *Message, message []byte) (code AckCode, errs []*Error, keep bool) {
 	defer func() {
 		if recover() != nil {
 			s.opt.Logger.Error("hl7v2: the host's code panicked")
@@ -237,6 +239,9 @@ func (s *Server) safely(ctx context.Context, peer Peer, m *Message) (code AckCod
 	if v := m.Header(12).Component(1).String(); v != "" && (len(v) < 3 || v[:2] != "2.") {
 		return AckReject, []*Error{fault("MSH", 12, codeVersion, "must be a version 2")}, true
 	}
+	if s.accepted.has(message) {
+		return AckAccept, nil, true
+	}
 	switch kind, event := m.Type(); {
 	case kind == "ORU" && (event == "R01" || event == "W01"):
 		errs = s.publish(ctx, m)
@@ -249,15 +254,21 @@ func (s *Server) safely(ctx context.Context, peer Peer, m *Message) (code AckCod
 	default:
 		errs = []*Error{fault("MSH", 9, codeMessageType, "this message type is not taken")}
 	}
-	return verdict(errs), errs, true
+	if code = verdict(errs); code == AckAccept {
+		s.accepted.add(message)
+	}
+	return code, errs, true
 }
 
 // hostErrors makes what is wrong of an error of the host's.
 func hostErrors(err error) []*Error {
 	var wrong *Error
+	var invalid *carewire.ValidationError
 	switch {
 	case errors.As(err, &wrong):
 		return []*Error{wrong}
+	case errors.As(err, &invalid): // it does not become right by waiting
+		return []*Error{{Segment: "PID", Index: 1, Field: 3, Code: codeUnknownKey, Reason: "the host cannot use it"}}
 	case err != nil:
 		return []*Error{errLater}
 	}

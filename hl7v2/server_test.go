@@ -544,12 +544,21 @@ func TestMovements(t *testing.T) {
 	code, reason = send([]byte(strings.Replace(string(adt("A03", "P")), "p-17", "", 1)))
 	require.Equal(t, "AE 204", string(code)+" "+reason)
 	require.Empty(t, c.told)
+	for _, id := range []string{"12/345", "12 345", "@system", "a/b<script>"} {
+		code, reason = send([]byte(strings.Replace(string(adt("A03", "P")), "p-17", id, 1)))
+		require.Equal(t, "AE 204", string(code)+" "+reason, "a sender that sends it again would never go on")
+	}
+	require.Empty(t, c.told)
+	again := func(event string) []byte { return []byte(strings.Replace(string(adt(event, "P")), "|1|P|", "|2|P|", 1)) }
 	c.err = errors.New("database down")
-	code, reason = send(adt("A03", "P"))
+	code, reason = send(again("A03"))
 	require.Equal(t, "AR 207", string(code)+" "+reason)
 	c.err = &Error{Segment: "PV1", Index: 1, Field: 3, Code: "103", Reason: "no such ward"}
-	code, reason = send(adt("A01", "P"))
+	code, reason = send(again("A01"))
 	require.Equal(t, "AE 103", string(code)+" "+reason)
+	c.err = (&carewire.AlertRef{}).Validate() // it does not become right by waiting
+	code, reason = send(again("A01"))
+	require.Equal(t, "AE 204", string(code)+" "+reason)
 
 	server, err = NewServer(&sink{}, &ServerOptions{Census: c, TestMovements: true, Logger: silent})
 	require.NoError(t, err)
@@ -557,6 +566,54 @@ func TestMovements(t *testing.T) {
 	code, _ = send(adt("A03", "T"))
 	require.Equal(t, AckAccept, code)
 	require.Len(t, c.told, 1)
+}
+
+// A sender whose acknowledgement was lost repeats the message, though the patient
+// was discharged, or is back, meanwhile: it is accepted as before and moves nobody.
+func TestRepeatedAfterAMovement(t *testing.T) {
+	t.Parallel()
+	c, s := &census{}, &sink{}
+	gone := false
+	server, err := NewServer(s, &ServerOptions{Census: c, Logger: silent, Patient: func(context.Context, Visit) (string, error) {
+		if gone {
+			return "", nil
+		}
+		return "p-17", nil
+	}})
+	require.NoError(t, err)
+	send := func(message []byte) string {
+		m, err := Parse(server.Handle(t.Context(), Peer{}, message), nil)
+		require.NoError(t, err)
+		a, _ := parseAck(m)
+		return string(a.Code)
+	}
+	long := strings.Repeat("x", 300)
+	reading := oru(long, "72")
+	m, err := Parse(server.Handle(t.Context(), Peer{}, reading), nil)
+	require.NoError(t, err)
+	require.Equal(t, long, m.Segment("MSA").Field(2).String(), "MSA-2 is MSH-10, however long")
+	discharge := adt("A03", "P")
+	require.Equal(t, "AA", send(discharge))
+	gone = true
+	require.Equal(t, "AA", send(reading))
+	require.Len(t, s.got, 1)
+	gone = false
+	require.Equal(t, "AA", send(adt("A13", "P")))
+	told := len(c.told)
+	require.Equal(t, "AA", send(discharge))
+	require.Len(t, c.told, told, "discharged again")
+}
+
+// The digests are bounded: the oldest goes.
+func TestAcceptedMessagesAreBounded(t *testing.T) {
+	t.Parallel()
+	var a accepted
+	for i := range acceptedKept + 10 {
+		a.add([]byte(fmt.Sprint(i)))
+	}
+	require.Len(t, a.known, acceptedKept)
+	require.False(t, a.has([]byte("9")))
+	require.True(t, a.has([]byte("10")))
 }
 
 // With TLS only those get in who have a certificate that is trusted.
