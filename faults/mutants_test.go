@@ -59,14 +59,14 @@ var mutants = []mutant{
 		{"duework.go", "// dueEntries lists", "var born = time.Now()\n\n// dueEntries lists"}}},
 	{"NOTIFY-only delivery", "TestListenerIsCut", `too late: +heard-`, false, []edit{
 		{"pgstore/listen.go", "\t\tif !s.hearing.Load() {\n\t\t\ts.heard.add(nil)\n\t\t}\n", ""},
-		{"openindex.go", "\t\tcase <-every.C:\n\t\tcase patients := <-wake:", "\t\tcase patients := <-wake:"},
-		{"visit.go", "\t\t\th.compare(nil)\n", ""}}},
+		{"openfollow.go", "\t\tcase <-every.C:\n\t\tcase <-news:", "\t\tcase <-news:"},
+		{"visit.go", "\t\th.compareLanes(n % compares)\n", ""}}},
 	{"a level is recorded though another node has done so", "TestPausedBeyondItsClaims", `level 1 is notified after level 1, notified`, false, []edit{
 		{"escalate.go", "if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {", "if prev.Escalation.Level != level {"}}},
 	{"what commits late is passed over", "TestSlowCommitsHideAndStallNothing", `Messages:\s+tx-`, false, []edit{
 		{"pgstore/drain.go", "where n = any($1::bigint[])`\n\tlaterSQL", "where n <= (select max(x) from unnest($1::bigint[]) x)`\n\tlaterSQL"}}},
 	{"a failing store is kept from clients", "TestNodeThatIsCutOffSaysSo", `too late: +status`, false, []edit{
-		{"visit.go", "\t\t\t\tc.out.send(statusFrame(state, since))\n", "\t\t\t\t_ = c\n"}}},
+		{"status.go", "\t\t\tc.out.send(statusFrame(now.state, now.since, nil))\n", "\t\t\t_ = c\n"}}},
 }
 
 var confirmedEarly = []edit{
