@@ -549,7 +549,9 @@ func TestMovements(t *testing.T) {
 		require.Equal(t, "AE 204", string(code)+" "+reason, "a sender that sends it again would never go on")
 	}
 	require.Empty(t, c.told)
-	again := func(event string) []byte { return []byte(strings.Replace(string(adt(event, "P")), "|1|P|", "|2|P|", 1)) }
+	again := func(event string) []byte {
+		return []byte(strings.Replace(string(adt(event, "P")), "|1|P|", "|2|P|", 1))
+	}
 	c.err = errors.New("database down")
 	code, reason = send(again("A03"))
 	require.Equal(t, "AR 207", string(code)+" "+reason)
