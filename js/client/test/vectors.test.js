@@ -29,11 +29,10 @@ test("Each frame of a server is read, and what is broken ends the line", async (
 });
 
 test("Each frame of a client keeps its meaning and its digits", () => {
-  const list = vectors.filter((v) => v.direction === "client" && v.valid);
+  const list = vectors.filter((v) => v.direction === "client" && v.valid && v.schema !== false); // the others hold vitals that no client of ours sends
   assert.ok(list.length > 100);
   const digits = (text) => text.match(/"value":\s*-?[\d.]+/g)?.map((s) => s.replace(/\s/g, "")) ?? [];
   for (const v of list) {
-    if (/"value":\s*"/.test(v.frame)) continue; // the server refuses such a vital, and the client sends none
     const again = encode(parse(v.frame));
     assert.deepEqual(JSON.parse(again), JSON.parse(v.frame), v.name);
     assert.deepEqual(digits(again), digits(v.frame), v.name);
