@@ -29,7 +29,7 @@ test("Each frame of a server is read, and what is broken ends the line", async (
 });
 
 test("Each frame of a client keeps its meaning and its digits", () => {
-  const list = vectors.filter((v) => v.direction === "client" && v.valid && v.schema !== false); // the others hold vitals that no client of ours sends
+  const list = vectors.filter((v) => v.direction === "client" && v.valid && !v.results?.some((r) => r?.code)); // no client of ours sends a vital that is refused alone
   assert.ok(list.length > 100);
   const digits = (text) => text.match(/"value":\s*-?[\d.]+/g)?.map((s) => s.replace(/\s/g, "")) ?? [];
   for (const v of list) {
