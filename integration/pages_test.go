@@ -37,6 +37,7 @@ func shownHost(t *testing.T, page string) (url string, hub *carewire.Hub) {
 	mux.Handle("/", http.FileServer(http.Dir("../js/client")))
 	mux.Handle("/elements.js", elements.Handler())
 	mux.HandleFunc("/my-token", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ada")) })
+	mux.HandleFunc("/favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }) // the browser asks for it
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Write([]byte(page))

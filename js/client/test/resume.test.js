@@ -62,6 +62,7 @@ for (const delivery of ["latest", "every", "alerts"]) {
   test(`Cut after each frame, a client with ${delivery} misses nothing, seed ${seed}`, async (t) => {
     const hub = await openHub(t), device = hub.client(monitor), service = hub.client(backend);
     await Promise.all([device, service].map((c) => until("a line", () => c.state.name === "live")));
+    let made = 0;
     for (let frames = 1; frames <= 24; frames++) {
       const random = randoms(seed + frames), {Socket, state} = cutting(frames, 12), ids = [`p-a${frames}`, `p-b${frames}`];
       const here = (p) => ({...p, patients: ids});
@@ -99,8 +100,11 @@ for (const delivery of ["latest", "every", "alerts"]) {
       for (const a of sent.alerts.values()) assert.equal(w.patients.get(a.patient).alerts.get(a.key).rev, a.rev);
       if (delivery === "alerts") for (const id of ids) assert.equal(w.patients.get(id).vitals.size, 0);
       for (const x of [d, s, c]) x.stop();
-      assert.ok(got.size === 2 && state.made >= (frames > 12 || delivery === "alerts" ? 1 : 3), `${state.made} cuts`);
+      assert.equal(got.size, 2);
+      made += state.made;
     }
+    // How often a client that gets alerts only is cut depends on how many alerts the seed makes.
+    assert.ok(made >= (delivery === "alerts" ? 40 : 90), `${made} cuts`);
   });
 }
 
