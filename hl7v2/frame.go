@@ -43,7 +43,8 @@ func (f *frames) begin() error {
 }
 
 // rest reads the rest of a message. A VT inside begins it anew: the sender did
-// not finish the message before, which never becomes a part of another.
+// not finish the message before, which never becomes a part of another. Of a
+// message that is too long, rest returns the beginning, with ErrTooLong.
 func (f *frames) rest() ([]byte, error) {
 	var b []byte
 	for {
@@ -59,9 +60,19 @@ func (f *frames) rest() ([]byte, error) {
 		case c == fs: // the CR after it is skipped as white space
 			return b, nil
 		case len(b) == f.max:
-			return nil, ErrTooLong
+			return b, ErrTooLong
 		}
 		b = append(b, c)
+	}
+}
+
+// skip reads on to the end of a message that is too long, or as far as eight
+// times the limit: many senders read no answer before they have sent all.
+func (f *frames) skip() {
+	for range 8 * f.max {
+		if c, err := f.r.ReadByte(); err != nil || c == fs {
+			return
+		}
 	}
 }
 

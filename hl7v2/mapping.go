@@ -46,7 +46,8 @@ type Reading struct {
 // of one measurement are one Vital. Everything that is not a vital sign is left
 // out silently: notes, devices, unknown codes, and waves, which a Server reads.
 //
-// patient names the patient in carewire; its error refuses all of that patient.
+// A message without MSH-11 is refused as a whole. patient names the patient in
+// carewire; its error refuses all of that patient.
 // Nil is [FirstIdentifier].
 func (p *Mapping) Readings(m *Message, patient func(Visit) (string, error)) ([]Reading, []*Error) {
 	r := p.read(m, patient, false)
@@ -61,6 +62,10 @@ func (p *Mapping) read(m *Message, patient func(Visit) (string, error), waves bo
 	}
 	if patient == nil {
 		r.patient = FirstIdentifier
+	}
+	if err := m.noMode(); err != nil {
+		r.errs = []*Error{err}
+		return r
 	}
 	for _, s := range m.Segments() {
 		switch s.Name() {

@@ -256,12 +256,20 @@ func TestPatients(t *testing.T) {
 // Everything of a message that is not production is test data.
 func TestProcessingID(t *testing.T) {
 	t.Parallel()
-	for mode, test := range map[string]bool{"P": false, "": false, "D": true, "N": true, "T": true, "V": true, "T^A": true, "P^T": false} {
+	for mode, test := range map[string]bool{"P": false, "D": true, "N": true, "T": true, "V": true, "T^A": true, "P^T": false} {
 		m, err := Parse(lines(strings.Replace(msh, "|P|2.6", "|"+mode+"|2.6", 1), "PID|||p", "OBR|1", "OBX|1|NM|"+hr+"||72|"+bpm), &ParseOptions{Lenient: true})
 		require.NoError(t, err)
 		got, errs := (*Mapping)(nil).Readings(m, nil)
 		require.Empty(t, errs)
 		require.Equal(t, test, got[0].Vital.Test, mode)
+	}
+	for _, missing := range []string{"", "^T", `""`} {
+		m, err := Parse(lines(strings.Replace(msh, "|P|2.6", "|"+missing+"|2.6", 1), "PID|||p", "OBR|1", "OBX|1|NM|"+hr+"||72|"+bpm), &ParseOptions{Lenient: true})
+		require.NoError(t, err)
+		require.True(t, m.Test(), "it is not P")
+		got, errs := (*Mapping)(nil).Readings(m, nil)
+		require.Empty(t, got, "neither pages anybody nor is taken for a test")
+		require.Equal(t, []*Error{{Segment: "MSH", Field: 11, Code: "101", Reason: "is required"}}, errs)
 	}
 }
 

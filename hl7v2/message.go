@@ -57,12 +57,18 @@ func (m *Message) Type() (code, event string) {
 // ControlID returns MSH-10, by which an acknowledgement names the message.
 func (m *Message) ControlID() string { return m.Header(10).String() }
 
-// Test reports whether MSH-11 says that this is no production message: it is
-// for debugging, training, a demonstration or validation. An empty MSH-11
-// counts as production, for a real alarm must not be lost for want of a letter.
-func (m *Message) Test() bool {
-	mode := m.Header(11).Component(1).String()
-	return mode != "" && mode != "P"
+// Test reports whether MSH-11 does not say that this is a production message: it
+// is for debugging, training, a demonstration or validation, or says nothing. A
+// Server and a Mapping refuse a message that says nothing: whether it may page
+// somebody is not to be guessed.
+func (m *Message) Test() bool { return m.Header(11).Component(1).String() != "P" }
+
+// noMode is the fault of a message without MSH-11; nil if it has one.
+func (m *Message) noMode() *Error {
+	if m.Header(11).Component(1).String() == "" {
+		return fault("MSH", 11, codeMissing, "is required")
+	}
+	return nil
 }
 
 // Segment is one line of a message. The zero Segment is empty.

@@ -40,6 +40,7 @@ const (
 	codeMissing     = "101" // required field missing
 	codeDataType    = "102" // data type error
 	codeNotFound    = "103" // table value not found
+	codeTooLong     = "104" // value too long
 	codeMessageType = "200" // unsupported message type
 	codeEvent       = "201" // unsupported event code
 	codeVersion     = "203" // unsupported version id
@@ -131,7 +132,7 @@ func (m *Message) split(text string, lenient bool) error {
 	if m.Header(10).Empty() {
 		return fault("MSH", 10, codeMissing, "is required")
 	}
-	if !lenient && m.Header(11).Empty() {
+	if !lenient && m.Header(11).Empty() { // read leniently, an acknowledgement may do without
 		return fault("MSH", 11, codeMissing, "is required")
 	}
 	return nil

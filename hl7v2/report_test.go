@@ -453,3 +453,55 @@ func TestReporterPageRefused(t *testing.T) {
 	_, _, _, phase, _ = q.take()
 	require.Equal(t, PhaseContinue, phase)
 }
+
+// pageTo takes a report as a Hub does.
+type pageTo func(carewire.PageReport) error
+
+func (f pageTo) Receipt(_ context.Context, r carewire.PageReport) (carewire.Alert, error) {
+	return carewire.Alert{}, f(r)
+}
+
+// Whatever an alarm manager sends, as an acknowledgement or as a report (ORA^R41),
+// is answered by a message, or by nothing where it wants nothing.
+func FuzzManager(f *testing.F) {
+	f.Add(lines(`MSH|^~\&|AM||CW||20260105120001+0000||ACK^R40^ACK|1|P|2.6|||NE|AL`, "MSA|AE|M1", "ERR||OBX^2^5|102^data type error^HL70357|E"))
+	f.Add(lines(`MSH|^~\&|AM||CW||20260105120001||ACK|1||2.3`, "MSA|AR|M1", "ERR|PID^1^3^204&unknown&HL70357"))
+	f.Add(lines(`MSH|^~\&|AM||CW||20260105120001+0000||ORA^R41^ORA_R41|1|P|2.8`, "MSA|AA|M1", "PRT||UC", "OBR|1|A1/1/person:x", "OBX|1|ST|x||accepted|||||||||||nurse"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		kind := ""
+		if m, err := Parse(b, &ParseOptions{Lenient: true}); err == nil {
+			kind, _ = m.Type()
+			if a, ok := parseAck(m); ok {
+				require.NotEmpty(t, a.ControlID)
+				require.True(t, a.Code.known())
+				for _, e := range a.Errors {
+					require.True(t, e.Reason == reasons[e.Code] || e.Reason == "an error", "the manager's own words")
+					require.LessOrEqual(t, len(e.Segment), 3)
+				}
+			}
+		}
+		reporter, reported := new(Reporter), false
+		reporter.sent.note("M1", "A1/1/person:x")
+		hub := pageTo(func(r carewire.PageReport) error {
+			if reported = true; r.Key != "A1/1/person:x" {
+				return carewire.ErrNotFound
+			}
+			return nil
+		})
+		server, err := NewServer(&sink{}, &ServerOptions{Logger: silent, Status: func(ctx context.Context, m *Message) error {
+			obx := m.Segment("OBX")
+			return reporter.Report(ctx, hub, Status{Page: m.Segment("OBR").Field(2).Component(1).String(), Message: m.Segment("MSA").Field(2).String(),
+				Outcome: carewire.PageOutcome(obx.Field(5).String()), By: carewire.Principal{ID: obx.Field(16).Component(1).String()}})
+		}})
+		require.NoError(t, err)
+		answer := server.Handle(t.Context(), Peer{}, b)
+		if answer == nil {
+			return
+		}
+		m, err := Parse(answer, nil)
+		require.NoError(t, err, "%q", answer)
+		code := AckCode(m.Segment("MSA").Field(1).String())
+		require.True(t, code.known())
+		require.False(t, kind == "ORA" && code.accepted() && !reported, "accepted, and not reported")
+	})
+}

@@ -5,9 +5,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"time"
 )
+
+// lingerFor is how long a connection is still read after its last answer.
+const lingerFor = time.Second
 
 // Peer is who is on the other end of a connection.
 type Peer struct {
@@ -113,18 +117,17 @@ func (s *Server) serve(conn net.Conn) {
 			}
 			_ = conn.SetReadDeadline(time.Now().Add(s.opt.ReadTimeout))
 			var message []byte
-			if message, err = in.rest(); err == nil {
+			switch message, err = in.rest(); {
+			case err == nil:
 				answer, keep := s.handle(context.Background(), peer, message)
-				_ = conn.SetWriteDeadline(time.Now().Add(s.opt.WriteTimeout))
-				if answer != nil {
-					if _, err := conn.Write(frame(answer)); err != nil {
-						return
-					}
-				}
-				if !keep || !s.work(conn, false) {
+				if !s.reply(conn, answer) || !keep || !s.work(conn, false) {
 					return
 				}
 				continue
+			case errors.Is(err, ErrTooLong):
+				in.skip()
+				s.reply(conn, s.tooLong(peer, message))
+				s.linger(conn, in.r)
 			}
 		}
 		if errors.Is(err, ErrFrame) || errors.Is(err, ErrTooLong) {
@@ -132,6 +135,27 @@ func (s *Server) serve(conn net.Conn) {
 		}
 		return
 	}
+}
+
+// reply sends an acknowledgement, if there is one, and reports whether the
+// connection may go on.
+func (s *Server) reply(conn net.Conn, answer []byte) bool {
+	if answer == nil {
+		return true
+	}
+	_ = conn.SetWriteDeadline(time.Now().Add(s.opt.WriteTimeout))
+	_, err := conn.Write(frame(answer))
+	return err == nil
+}
+
+// linger takes what a peer still sends, for a moment: a connection that is closed
+// with something unread may lose the answer that was sent last.
+func (s *Server) linger(conn net.Conn, r io.Reader) {
+	if c, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(lingerFor))
+	_, _ = io.Copy(io.Discard, io.LimitReader(r, int64(s.opt.MaxMessage)))
 }
 
 // Shutdown refuses new connections, ends idle ones, and waits until the

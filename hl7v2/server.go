@@ -48,8 +48,8 @@ type ServerOptions struct {
 
 	// MaxConnections at once; further ones are closed. 0: 256.
 	MaxConnections int
-	// MaxMessage is the length of a message in bytes; a longer one ends the
-	// connection. 0: 1,048,576.
+	// MaxMessage is the length of a message in bytes; a longer one is rejected and
+	// ends the connection. 0: 1,048,576.
 	MaxMessage int
 	// IdleTimeout ends a connection that sends nothing. 0: one hour.
 	IdleTimeout time.Duration
@@ -182,6 +182,14 @@ func (s *Server) handle(ctx context.Context, peer Peer, message []byte) (answer 
 	return answerTo(m, code, errs, time.Now(), rand.Text()[:20]), keep
 }
 
+// tooLong rejects a message of which only the beginning was read.
+func (s *Server) tooLong(peer Peer, beginning []byte) []byte {
+	s.stats.messages.Add(1)
+	errs := []*Error{{Code: codeTooLong, Reason: "is too long"}}
+	s.count(peer, AckReject, errs)
+	return answerTo(headerOnly(beginning), AckReject, errs, time.Now(), rand.Text()[:20])
+}
+
 // count notes and logs what became of a message.
 func (s *Server) count(peer Peer, code AckCode, errs []*Error) {
 	switch code {
@@ -238,6 +246,9 @@ func (s *Server) safely(ctx context.Context, peer Peer, m *Message, message []by
 	}
 	if v := m.Header(12).Component(1).String(); v != "" && (len(v) < 3 || v[:2] != "2.") {
 		return AckReject, []*Error{fault("MSH", 12, codeVersion, "must be a version 2")}, true
+	}
+	if err := m.noMode(); err != nil {
+		return AckReject, []*Error{err}, true
 	}
 	if s.accepted.has(message) {
 		return AckAccept, nil, true

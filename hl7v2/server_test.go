@@ -243,6 +243,8 @@ func TestRejected(t *testing.T) {
 			{"another type", head(9, "QRY^Q01"), "M1", "200"},
 			{"ADT", head(9, "ADT^A01"), "M1", "200"},
 			{"another version", head(12, "3"), "M1", "203"},
+			{"no processing ID", head(11, ""), "M1", "101"},
+			{"no processing ID of an ADT", []byte(strings.Replace(string(head(11, "")), "ORU^R01^ORU_R01", "ADT^A03", 1)), "M1", "101"},
 			{"no type", head(9, ""), "M1", "101"},
 			{"no control ID", head(10, ""), "", "101"},
 			{"an ID that cannot be given back", head(10, "M\x01"), "", "102"},
@@ -385,7 +387,8 @@ func TestLimits(t *testing.T) {
 		require.Equal(t, "1", id)
 
 		go func() { _, _ = q.conn.Write(frame(make([]byte, 2000))) }()
-		q.gone() // too long
+		require.Equal(t, "AR", q.answer().Segment("MSA").Field(1).String(), "too long, and not even a message")
+		q.gone()
 		go func() { _, _ = r.conn.Write([]byte("GET / HTTP/1.1\r\n")) }()
 		r.gone() // no frame
 
@@ -401,6 +404,33 @@ func TestLimits(t *testing.T) {
 		require.Equal(t, time.Hour, time.Since(began), "nothing at all")
 		require.EqualValues(t, 1, server.Stats().Refused)
 	})
+}
+
+// A message that is too long is rejected by its name, and ends the connection.
+func TestTooLong(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		sent []byte
+		took time.Duration
+	}{
+		"a message":                    {frame(append(oru("M-7", "72"), make([]byte, 5000)...)), 0},
+		"one that does not end":        {frame(append(oru("M-7", "72"), make([]byte, 5000)...))[:4000], 10 * time.Second},
+		"one that goes on and on":      {append([]byte{vt}, append(oru("M-7", "72"), make([]byte, 1<<20)...)...), 0},
+		"one with a message behind it": {append(frame(append(oru("M-7", "72"), make([]byte, 5000)...)), frame(oru("M-8", "73"))...), 0},
+	} {
+		s := &sink{}
+		served(t, s, &ServerOptions{MaxMessage: 1000}, func(t *testing.T, server *Server, dial func() *peer) {
+			p, began := dial(), time.Now()
+			go func() { _, _ = p.conn.Write(row.sent) }()
+			m := p.answer()
+			require.Equal(t, "AR M-7", m.Segment("MSA").Field(1).String()+" "+m.Segment("MSA").Field(2).String(), name)
+			require.Equal(t, "104", m.Segment("ERR").Field(3).Component(1).String(), name)
+			p.gone()
+			require.LessOrEqual(t, time.Since(began), row.took+lingerFor, name)
+			require.Empty(t, s.got, name)
+			require.EqualValues(t, 1, server.Stats().Rejected, name)
+		})
+	}
 }
 
 // A peer that takes no answer is cut off.
