@@ -39,11 +39,11 @@ var clientPrograms = []struct {
 }
 
 // Each block of docs/clients.md stands in the program of its language, and each
-// language has all five tasks.
+// language has all six tasks.
 func TestClientsDocumentShowsThePrograms(t *testing.T) {
 	b, err := os.ReadFile("../docs/clients.md")
 	require.NoError(t, err)
-	doc := strings.ReplaceAll(string(b), `"@carewire/client"`, `"../../js/client/client.js"`)
+	doc := strings.NewReplacer(`"@carewire/client"`, `"../../js/client/client.js"`, `"@carewire/client/waves.js"`, `"../../js/client/waves.js"`).Replace(string(b))
 	squeeze := func(s string) string { // without indentation
 		return regexp.MustCompile(`(?m)^[ \t]+`).ReplaceAllString(strings.TrimSpace(s), "")
 	}
@@ -51,7 +51,7 @@ func TestClientsDocumentShowsThePrograms(t *testing.T) {
 		source, err := os.ReadFile(p.file)
 		require.NoError(t, err)
 		blocks := regexp.MustCompile("(?ms)^```"+p.language+"\n(.*?)^```$").FindAllStringSubmatch(doc, -1)
-		require.Len(t, blocks, 5, p.language)
+		require.Len(t, blocks, 6, p.language)
 		for _, block := range blocks {
 			for part := range strings.SplitSeq(block[1], "\n\n") {
 				require.Contains(t, squeeze(string(source)), squeeze(part), "%s", p.language)
@@ -115,7 +115,7 @@ func openClinic(t *testing.T) (c *clinic, env []string) {
 	return c, []string{"CAREWIRE_URL=ws://" + c.line.listener.Addr().String() + "/carewire", "TOKEN_URL=" + srv.URL + "/token", "PATIENT=p-1"}
 }
 
-// Each program watches, publishes, answers, sends a notice and renews its token;
+// Each program watches, publishes, answers, sends a notice, renews its token and shows a wave;
 // and misses nothing, and does nothing twice, although its line is cut.
 func TestClientsDo(t *testing.T) {
 	for _, p := range clientPrograms {
@@ -158,6 +158,11 @@ func TestClientsDo(t *testing.T) {
 			_, err = c.hub.Publish(t.Context(), carewire.HeartRate.Of("p-1", 73))
 			require.NoError(t, err)
 			shows(`^vital 8867-4 73$`)
+			for _, n := range []int{1, 2, 4} { // the third is lost
+				require.NoError(t, c.hub.PublishWaves(carewire.Wave{Patient: "p-1", Code: "131330", System: carewire.MDC, Unit: "mV", Rate: 248,
+					Number: uint64(n), Time: time.UnixMilli(1772352000000 + 250*int64(n)), Samples: make([]int32, 62)}))
+			}
+			shows(`^wave 131330 1 62\nwave 131330 2 62\ngap\nwave 131330 4 62$`)
 			require.Equal(t, 1, count(`^vital 8867-4 71$`), "what came before the cut came again")
 			require.Equal(t, 1, count(`^vital 8310-5`))
 			require.Len(t, a.Answers, 1)

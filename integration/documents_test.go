@@ -26,7 +26,7 @@ var documented = map[string]map[string]struct {
 		"sh":   {3, "TestReadmeCurl"}, // and TestReadmeRunsWard, TestReadmeTests; go get is what CI's consumers of module zips do
 	},
 	"docs/architecture.md": {"mermaid": {2, "not: drawings"}},
-	"docs/clients.md":      {"go": {5, "TestClientsDocumentShowsThePrograms"}, "js": {5, "TestClientsDocumentShowsThePrograms"}, "python": {5, "TestClientsDocumentShowsThePrograms"}},
+	"docs/clients.md":      {"go": {6, "TestClientsDocumentShowsThePrograms"}, "js": {6, "TestClientsDocumentShowsThePrograms"}, "python": {6, "TestClientsDocumentShowsThePrograms"}},
 	"docs/command.md":      {"sh": {8, "TestDocument"}, "text": {1, "not: what a command prints"}},
 	"docs/deployment.md":   {"go": {4, "TestSnippetsStandHere"}, "sh": {2, "TestDeploymentCommands"}, "sql": {2, "TestDeploymentTransactionSnippet"}},
 	"docs/host-guide.md":   {"go": {21, "TestGuideShowsTheHost"}, "sh": {2, "TestGuideShowsTheHost"}},

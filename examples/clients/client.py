@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The five tasks of docs/clients.md in Python.
+"""The six tasks of docs/clients.md in Python.
 
 Needs websocket-client (Debian: python3-websocket).
 """
+import base64
 import json
 import os
 import random
@@ -21,6 +22,7 @@ lock = threading.RLock()
 asked = {}  # by req: requests without a final reply, and what is done with it
 logs = {}  # by patient: state, position and count
 line = None  # the connection, after its welcome
+last = None  # chunk of the wave: its number, and when it ended
 
 
 def fresh_token():
@@ -60,7 +62,7 @@ def watch(patients):
     since = {p: logs[p]["at"] for p in patients if "at" in logs.get(p, {})}
     for p in patients:
         logs.setdefault(p, {})["state"] = "waiting"  # what comes before sync belongs to an older watch
-    ask({"type": "watch", "patients": patients, "since": since}, lambda f: None)
+    ask({"type": "watch", "patients": patients, "since": since, "waves": ["131330"]}, lambda f: None)
 
 
 def follow(f):
@@ -96,6 +98,28 @@ def check(head):
     log = logs.get(head["patient"], {})
     if log.get("state") == "live" and head["seq"] >= log["at"]["seq"] and head["must"] != log["must"]:
         watch([head["patient"]])
+
+
+def samples(data):
+    """Reads first differences, zigzag, as varints, in base64: section 9 of the protocol."""
+    read, sample, z, shift = [], 0, 0, 0
+    for byte in base64.b64decode(data):
+        z, shift = z | (byte & 127) << shift, shift + 7
+        if byte < 128:
+            sample += -(z + 1 >> 1) if z & 1 else z >> 1
+            read.append(sample)
+            z = shift = 0
+    return read
+
+
+def show(wave):
+    global last
+    n, begin = wave["n"], datetime.fromisoformat(wave["time"].replace("Z", "+00:00")).timestamp()
+    if last and (n != last[0] + 1 or abs(begin - last[1]) >= 0.1):
+        print("gap", flush=True)
+    read = samples(wave["data"])
+    print("wave", wave["code"], n, len(read), flush=True)
+    last = n, begin + len(read) / wave["rate"]
 
 
 def publish():
@@ -144,6 +168,8 @@ def take(f):
         reply(f)
     elif kind in ("sync", "synced", "vital", "alert", "notice", "receipt", "access", "gap"):
         follow(f)
+    elif kind == "wave":
+        show(f["wave"])
     elif kind == "head":
         for head in f["heads"]:
             check(head)

@@ -1,4 +1,4 @@
-// Command clients has the five tasks of docs/clients.md in Go.
+// Command clients has the six tasks of docs/clients.md in Go.
 package main
 
 import (
@@ -39,7 +39,7 @@ func main() {
 	}
 	defer client.Close()
 
-	if _, err := client.Watch(ctx, carewire.WatchOptions{Patients: []string{patient}}); err != nil {
+	if _, err := client.Watch(ctx, carewire.WatchOptions{Patients: []string{patient}, Waves: []string{"131330"}}); err != nil {
 		log.Fatal(err)
 	}
 	go work(ctx, client)
@@ -50,10 +50,22 @@ func main() {
 		case ev.Type == carewire.EventSync && !ev.Recovered: // forget what is held: all of it comes again
 		case ev.Type == carewire.EventVital:
 			fmt.Println("vital", ev.Vital.Code, ev.Vital.Value)
+		case ev.Type == carewire.EventWave:
+			show(ev.Wave)
 		case ev.Type == carewire.EventAlert:
 			go accept(ctx, client, ev.Alert)
 		}
 	}
+}
+
+var last *carewire.Wave
+
+func show(w *carewire.Wave) {
+	if last != nil && !w.Follows(last) {
+		fmt.Println("gap")
+	}
+	fmt.Println("wave", w.Code, w.Number, len(w.Samples)) // w.Value(w.Samples[0]) is in w.Unit
+	last = w
 }
 
 func work(ctx context.Context, client *carewire.Client) {

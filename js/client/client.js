@@ -17,6 +17,7 @@ export {keyOf, newID};
 /** @typedef {import("./types.js").Vital} Vital */
 /** @typedef {import("./types.js").Receipt} Receipt */
 /** @typedef {import("./types.js").Wave} Wave */
+/** @typedef {import("./types.js").Strip} Strip */
 /** @typedef {import("./watch.js").WatchSpec} WatchSpec */
 /** @typedef {import("./types.js").Person} Person */
 /** @typedef {import("./telling.js").Events} Events */

@@ -13,6 +13,7 @@ import {NumberElement} from "./number.js";
 import {PatientElement, PatientsElement} from "./patient.js";
 import {PauseElement} from "./pause.js";
 import {SoundElement} from "./sound.js";
+import {StripElement} from "./strip.js";
 import {TrendElement} from "./trend.js";
 import {WallElement} from "./wall.js";
 import {WaveElement} from "./wave.js";
@@ -20,12 +21,12 @@ import {WaveElement} from "./wave.js";
 export {createClient} from "@carewire/client";
 export {useWords, Words} from "./words.js";
 export {AlertsElement, BannerElement, CallElement, CountsElement, HandoverElement, HistoryElement, HubElement, LineElement, MessagesElement, News2Element, NumberElement, PatientElement, PatientsElement,
-  PauseElement, SoundElement, TrendElement, TroubleElement, WallElement, WaveElement};
+  PauseElement, SoundElement, StripElement, TrendElement, TroubleElement, WallElement, WaveElement};
 
 /** All elements by the names under which they are defined. @type {Record<string, CustomElementConstructor>} */
 export const all = {
   "cw-hub": HubElement, "cw-line": LineElement, "cw-trouble": TroubleElement, "cw-counts": CountsElement, "cw-sound": SoundElement, "cw-banner": BannerElement, "cw-alerts": AlertsElement,
-  "cw-patient": PatientElement, "cw-patients": PatientsElement, "cw-number": NumberElement, "cw-news2": News2Element, "cw-trend": TrendElement, "cw-wave": WaveElement, "cw-history": HistoryElement,
+  "cw-patient": PatientElement, "cw-patients": PatientsElement, "cw-number": NumberElement, "cw-news2": News2Element, "cw-trend": TrendElement, "cw-wave": WaveElement, "cw-strip": StripElement, "cw-history": HistoryElement,
   "cw-pause": PauseElement, "cw-handover": HandoverElement, "cw-call": CallElement, "cw-messages": MessagesElement, "cw-wall": WallElement,
 };
 

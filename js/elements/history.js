@@ -45,6 +45,7 @@ export class HistoryElement extends CarewireElement {
     ol li { display: grid; grid-template-columns: 6.5rem 1fr; gap: .5rem; overflow-wrap: anywhere; } time { color: var(--soft); }`;
   #list = h("ul", {role: "list"}); #note = h("p", {className: "soft", role: "status"}); #again = button("", () => { this.#asked = ""; this.redraw(); });
   /** By alert_id, in the order of the log. @type {Map<string, {revisions: Alert[], receipts: Receipt[]}>} */ #alerts = new Map();
+  /** Strips that were opened, by alert_id. @type {Map<string, HTMLElement>} */ #strips = new Map();
   #asked = ""; #state = ""; #stale = false;
 
   constructor() {
@@ -81,7 +82,7 @@ export class HistoryElement extends CarewireElement {
 
   async #load() {
     const client = this.context.client, asked = this.#asked, from = new Date(client.now() - 3600000 * Number(this.getAttribute("hours") ?? 24)).toISOString();
-    [this.#state, this.#alerts] = ["loading", new Map()];
+    [this.#state, this.#alerts, this.#strips] = ["loading", new Map(), new Map()];
     this.redraw();
     try {
       for await (const e of client.history({patient: this.#patient, kinds: ["alert", "receipt"], from})) {
@@ -124,6 +125,23 @@ export class HistoryElement extends CarewireElement {
       const did = s.key.startsWith("did."), said = this.say(s.key, {...v, who, to: v.to ? context.addressee(v.to, words) : "", reason: v.reason ?? "", priority: this.say("priority." + v.priority)});
       list.append(h("li", {}, h("time", {dateTime: s.at, textContent: new Date(s.at).toLocaleTimeString(words.lang, {hourCycle: "h23"})}), h("span", {textContent: did ? `${who} ${said}${v.reason ? ": " + v.reason : ""}` : said})));
     }
-    return h("li", {className: "alert", part: "alert"}, h("b", {textContent: `${shapes[a.priority]} ${words.time(a.onset)} · ${a.text}${a.test ? " · " + this.say("test") : ""}`}), list);
+    return h("li", {className: "alert", part: "alert"}, h("b", {textContent: `${shapes[a.priority]} ${words.time(a.onset)} · ${a.text}${a.test ? " · " + this.say("test") : ""}`}), list, ...this.#waves(a));
+  }
+
+  /** The strip of an alert that may have one, or the button that opens it. @param {Alert} a @returns {HTMLElement[]} */
+  #waves(a) {
+    if (a.kind && a.kind !== "physiological") return [];
+    const opened = this.#strips.get(a.alert_id);
+    if (opened) return [opened];
+    const open = button(this.say("strip"), () => {
+      const strip = document.createElement("cw-strip");
+      for (const [name, value] of [["patient", a.patient], ["key", a.key], ["alert", a.alert_id]]) strip.setAttribute(name, value);
+      strip.toggleAttribute("test", Boolean(a.test));
+      /** @type {import("./strip.js").StripElement} */ (strip).client = this.client;
+      this.#strips.set(a.alert_id, strip);
+      this.redraw();
+    });
+    open.className = "strip";
+    return [open];
   }
 }

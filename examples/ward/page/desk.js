@@ -58,7 +58,7 @@ class Drawer {
     $("drawer-limits").hidden = !host.ward().limits;
     $("drawer-print").onclick = () => this.print();
     $("hours").onchange = () => this.each("cw-trend", (e) => e.setAttribute("hours", $("hours").value));
-    client.on("wave", (w) => { if (w.patient === this.patient) this.wave(w.code); });
+    client.on("wave", (w) => { if (w.patient === this.patient) this.wave(w); });
   }
 
   get named() { return this.host.ward().patients.find((p) => p.id === this.patient) ?? {id: this.patient, name: this.patient, bed: ""}; }
@@ -83,12 +83,14 @@ class Drawer {
     this.each("[patient]", (e) => e.removeAttribute("patient"));
   }
 
-  // wave shows a signal from when it comes.
-  wave(code) {
-    if ($("waves").querySelector(`[code="${code}"]`) || !signals.includes(code)) return;
+  // wave shows a signal from when it comes: each device's by itself.
+  wave({patient, code, system, device = "", site = "", test}) {
+    const of = [system, code, device, site, test].join(" ");
+    if (!signals.includes(code) || [...$("waves").children].some((e) => e.dataset.of === of)) return;
     const e = make("cw-wave");
-    e.setAttribute("patient", this.patient);
-    e.setAttribute("code", code);
+    e.dataset.of = of;
+    for (const [name, value] of Object.entries({patient, code, system, device, site})) e.setAttribute(name, value);
+    e.toggleAttribute("test", Boolean(test));
     $("waves").append(e);
   }
 

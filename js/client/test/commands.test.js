@@ -24,6 +24,23 @@ test("A command that has no reply waits after 2 s, and an answer expires after 1
   assert.equal(command.state, "done", "it was carried out all the same");
 });
 
+test("An alert that is on screen is receipted once for each level, and only by those whom it is for", async (t) => {
+  const server = fakeServer(t), c = server.client();
+  await settle();
+  const shown = {...alert, to: ["person:ada"], escalation: {level: 1}}, sent = () => server.socket.sent.filter((f) => f.type === "receipt");
+  c.presented(shown);
+  c.presented({...shown, rev: 4});
+  assert.deepEqual(sent().map((f) => ({...f, req: 0})), [{type: "receipt", req: 0, patient: "p-1", key: "k", alert_id: "a", stage: "presented"}]);
+  c.presented({...shown, escalation: {level: 2}});
+  assert.equal(sent().length, 2, "the next level was told");
+  c.presented({...shown, alert_id: "b"});
+  assert.equal(sent().length, 3, "another occurrence");
+  c.presented({...shown, key: "k2", alert_id: "c", to: ["person:bea"], escalation: {level: 1, told: ["person:ada"]}});
+  assert.equal(sent().length, 4, "the policy has told her");
+  for (const not of [{to: ["person:bea"]}, {ended: "2026-03-01T08:00:00Z"}]) c.presented({...shown, key: "k3", alert_id: "d", ...not});
+  assert.equal(sent().length, 4);
+});
+
 test("An answer that is too old is not sent when the line comes back", async (t) => {
   const clock = stopClock(t), server = fakeServer(t), c = server.client();
   await settle();

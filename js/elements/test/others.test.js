@@ -4,7 +4,7 @@ import {readFileSync} from "node:fs";
 import {join} from "node:path";
 import test from "node:test";
 import {gunzipSync} from "node:zlib";
-import {backend, device, heartRate, here, nurse, openScreens, publish, raise, rosa, shoot, viewer, violations} from "./screen.js";
+import {backend, device, heartRate, here, nurse, openScreens, publish, raise, rosa, shoot, viewer, violations, wave, waveSender} from "./screen.js";
 
 const call = '<cw-trouble></cw-trouble><cw-call patient="p-1" to="group:ward" feel-code="feeling" feel-system="test"></cw-call><cw-messages patient="p-1" to="group:ward"></cw-messages>', hers = {who: rosa, watch: {patients: ["p-1"]}};
 const staff = {...backend, groups: ["ward"], patients: device.patients};
@@ -158,6 +158,36 @@ test("Sixteen strips sweep with a recorded ECG, and what is missing stays empty"
   await page.locator("cw-wave").first().getByText("No wave").waitFor();
   assert.deepEqual(await violations(page), []);
   assert.deepEqual(page.said, []);
+});
+
+test("One of several devices is drawn, no test, and the strip of an alert is there afterwards", async (t) => {
+  const {hub, open} = await openScreens(t, 1), html = `<cw-wave patient="p-1" code="131330"></cw-wave><cw-wave patient="p-1" code="131330" device="other"></cw-wave>
+    <cw-wave patient="p-1" code="131330" test></cw-wave><cw-history patient="p-1"></cw-history>`;
+  const page = await open(html), send = await waveSender(t, hub, device), began = Date.now();
+  await page.evaluate("client.watch({patients: ['p-1'], waves: ['*']}).ready");
+  let n = 0;
+  const chunk = (more) => ({...wave(n), time: new Date(began + 250 * n).toISOString(), rate: 20, ...more});
+  const timer = setInterval(() => {
+    for (; n < (Date.now() - began) / 250; n++) if (n % 24 > 3) send(chunk({n: n + 1}), chunk({n: n + 1, device: "other"})); // one second of six is lost
+  }, 50);
+  t.after(() => clearInterval(timer));
+  const notes = ["", "", "No wave"]; // no test comes
+  await page.waitForFunction((notes) => [...document.querySelectorAll("cw-wave")].every((e, i) => e.shadowRoot.querySelector(".late").textContent === notes[i]), notes);
+  const alert = await raise(hub.client(staff), {patient: "p-1", key: "k", text: "asystole"});
+  await page.locator("cw-history button.strip").click();
+  await page.locator("cw-strip figure").nth(1).waitFor();
+  const later = await open(`<cw-strip patient="p-1" key="k" alert="${alert.alert_id}"></cw-strip><cw-strip patient="p-1" key="k" alert="none"></cw-strip>`);
+  await later.locator("cw-strip figure").nth(1).waitFor();
+  await later.locator("cw-strip").nth(1).getByText("No waves were kept").waitFor();
+  const pieces = await later.evaluate(() => [...document.querySelector("cw-strip").shadowRoot.querySelectorAll("canvas")].map((c) => {
+    const {data} = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+    return Array.from({length: c.width}, (_, x) => { for (let y = 0; y < c.height; y++) if (data[4 * (y * c.width + x) + 3] > 0) return "x"; return " "; }).join("").trim().split(/ {20,}/).length;
+  }));
+  assert.ok(pieces.length === 2 && pieces.every((n) => n > 1), "each has its gaps: " + pieces);
+  for (const p of [page, later]) {
+    assert.deepEqual(await violations(p), []);
+    assert.deepEqual(p.said, []);
+  }
 });
 
 test("A pause is said to everybody, with its reason, and ends", async (t) => {

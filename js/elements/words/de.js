@@ -36,6 +36,7 @@ export default {
 
   trend: "Verlauf", hours: "{n} h", loading: "Wird geladen…", loadFailed: "Konnte nicht geladen werden. Noch einmal versuchen.", again: "Noch einmal", nothing: "Nichts in dieser Zeit", min: "Tiefster", max: "Höchster", last: "Letzter",
   wave: "Kurve", waveNone: "Keine Kurve",
+  strip: "Kurven zum Alarm", stripNone: "Zu diesem Alarm sind keine Kurven aufgezeichnet.", stripSoon: "Die Kurven zum Alarm kommen in wenigen Sekunden.", stripDropped: "Nicht alle Signale hatten Platz.",
 
   history: "Verlauf der Alarme", "event.raised": "ausgelöst, {priority}: {text}", "event.worse": "nun {priority}: {text}", "event.over": "Zustand vorbei", "event.again": "wieder da",
   "event.told": "gerufen: {who} (Stufe {level})", "event.failed": "niemand erreicht (Stufe {level})", "event.ended": "beendet", "event.closed": "geschlossen von {who}: {reason}", "event.lost": "niemand hat es mehr",

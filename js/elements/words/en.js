@@ -36,6 +36,7 @@ export default {
 
   trend: "Trend", hours: "{n} h", loading: "Loading…", loadFailed: "Could not be loaded. Try again.", again: "Try again", nothing: "Nothing in this time", min: "Lowest", max: "Highest", last: "Last",
   wave: "Wave", waveNone: "No wave",
+  strip: "Waves around the alert", stripNone: "No waves were kept with this alert.", stripSoon: "The waves around the alert come within seconds.", stripDropped: "There was no room for all signals.",
 
   history: "History of alerts", "event.raised": "raised, {priority}: {text}", "event.worse": "now {priority}: {text}", "event.over": "condition over", "event.again": "present again",
   "event.told": "told {who} (level {level})", "event.failed": "nobody was reached (level {level})", "event.ended": "ended", "event.closed": "closed by {who}: {reason}", "event.lost": "nobody has it any more",
