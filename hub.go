@@ -180,7 +180,7 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 			e.Position, e.Must = a.Position, a.Must
 			if h.open.note(e, quiet) {
 				h.complaints.relieveBy(&e)
-				h.signals.alerted(&e, h.opt.Strips)
+				h.start(func() { h.signals.alerted(&e, h.opt.Strips) }) // the alert's delivery waits for no wave
 			}
 		}
 		done <- a

@@ -34,6 +34,7 @@ type signals struct {
 
 	in, out, dropped atomic.Uint64 // chunks: taken, written to clients, and not written because a client was slow
 	refused          atomic.Uint64 // chunks beyond a limit
+	told             atomic.Bool   // that waves come in
 }
 
 // A bay holds some of the patients, so that not all wait for one lock. That is taken
@@ -332,6 +333,9 @@ func (x *signals) forget(ctx context.Context, patient string) error {
 	}
 	return nil
 }
+
+// firstCame reports once that waves come in.
+func (x *signals) firstCame() bool { return x.in.Load() > 0 && x.told.CompareAndSwap(false, true) }
 
 // count returns how many signals are live.
 func (x *signals) count() (n int) {

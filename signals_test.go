@@ -2,7 +2,9 @@ package carewire
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -182,7 +184,8 @@ func TestWavesEndWithAccess(t *testing.T) {
 func TestWavesOfALostNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemoryStore(nil)
-		one, two := newWorld(t, store, nil), newWorld(t, store, nil)
+		var log lockedBuffer
+		one, two := newWorld(t, store, &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}), newWorld(t, store, nil)
 		t.Cleanup(two.close)
 		here, there := watchWaves(join(t, dialler(one, one.net, nil)(), "nurse")), watchWaves(join(t, dialler(two, two.net, nil)(), "doctor"))
 		began := time.Now()
@@ -198,6 +201,8 @@ func TestWavesOfALostNode(t *testing.T) {
 		require.Contains(t, told.until("welcome")["features"], "waves-local")
 		told.ws.CloseNow()
 		device.conn.Close()
+		time.Sleep(15 * time.Second)
+		require.Equal(t, 1, strings.Count(log.String(), "waves come in"), "the node says it, and once")
 		one.close()
 		device = join(t, dialler(two, two.net, nil)(), "device")
 		record(device)

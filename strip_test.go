@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire/internal/process"
 )
 
 // With an alert the ten seconds before and after are kept, for those who may see the
@@ -138,6 +141,27 @@ func TestStripsHaveNothingOld(t *testing.T) {
 	})
 }
 
+// An alert is delivered while the waves of its patient cannot be looked at: nothing of
+// the strip is made before.
+func TestAlertWaitsForNoStrip(t *testing.T) {
+	w := newWorld(t, nil, nil)
+	defer w.close()
+	require.NoError(t, w.hub.PublishWaves(chunk(1, time.Now())))
+	nurse := w.dial("nurse")
+	defer nurse.ws.CloseNow()
+	nurse.send(`{"type":"watch","req":"1","patients":["p1"]}`)
+	nurse.until("synced")
+	y := w.hub.signals.bay("p1")
+	y.mu.Lock()
+	unlock := sync.OnceFunc(y.mu.Unlock)
+	held := time.AfterFunc(process.Patience, unlock) // lest a failure hangs
+	defer unlock()
+	_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Text: "x", Priority: PriorityHigh, Audience: AudienceAll})
+	require.NoError(t, err)
+	nurse.until("alert")
+	require.True(t, held.Stop(), "the alert has waited for the waves")
+}
+
 // A halting is a Store whose appends of strips can be held up, and fail.
 type halting struct {
 	*MemoryStore
@@ -175,11 +199,17 @@ func TestNoStripComesAfterItsPatientIsErased(t *testing.T) {
 				}
 				a, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: PriorityHigh})
 				require.NoError(t, err)
+				time.Sleep(2 * time.Second) // the other node has heard of it while it was open
+				for _, node := range nodes {
+					b := node.hub.signals.bay("p1")
+					b.mu.Lock()
+					require.Len(t, b.bedsides["p1"].strips, 1, "each node makes one")
+					b.mu.Unlock()
+				}
 				_, err = w.hub.Clear(t.Context(), a.Ref())
 				require.NoError(t, err)
 				_, err = w.hub.Answer(t.Context(), people["doctor"], a.Ref(), Answer{Do: AnswerAccept})
 				require.NoError(t, err)
-				time.Sleep(5 * time.Second) // the other node has heard of it
 			}
 			none := func(why string) {
 				t.Helper()

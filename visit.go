@@ -124,6 +124,9 @@ func (h *Hub) visitAll() {
 		h.audit.recordTallies(tallyEvery)
 		if n%compares == 0 {
 			h.signals.sweep()
+			if h.signals.firstCame() {
+				h.log.Info("carewire: waves come in; they stay on this node, and no other node shows them")
+			}
 		}
 		h.compareLanes(n % compares)
 	}
