@@ -1,9 +1,11 @@
 package fhir
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -12,12 +14,15 @@ import (
 const (
 	askAgain  = time.Second      // after access was undecided, or the Store failed
 	warnAhead = 30 * time.Second // of the end of a token
+	lookEvery = 30 * time.Second // at what may have been changed elsewhere, where heartbeats do not look
 )
 
 // A teller takes what a subscription has to say: a socket, or an endpoint.
 type teller interface {
 	// tell sends one notification; after an error nothing more can be sent.
 	tell(ctx context.Context, b *binding, m message) error
+	// complain says what keeps notifications from being sent at all.
+	complain(error)
 }
 
 // A binding is one subscription on its way to one teller.
@@ -27,60 +32,67 @@ type binding struct {
 	who     carewire.Principal // on whose behalf; asked about for each event
 	to      teller
 	version string
-	beats   bool // heartbeats are sent
+	beats   bool          // heartbeats are sent
+	poked   chan struct{} // when the subscription was changed at this node; nil: never
+	greet   bool          // a handshake is still to be sent; else told says where to go on
 
-	told tally // all events up to here were sent
+	told    tally // all events up to here were sent
+	failing bool  // since next was done last, the Store could not be read
 }
 
 var (
 	errUndecided = errors.New("fhir: access is undecided")
 	errEnded     = errors.New("fhir: the binding has ended")
+	errStoreDown = fail(http.StatusServiceUnavailable, "transient", "the log cannot be read now: the binding waits for it")
 )
 
 // run counts, shakes hands, and tells of each event from then on, until ctx ends,
-// the teller fails or the subscription does. greet is false where the teller goes
-// on from b.told.
-func (b *binding) run(ctx context.Context, greet bool) error {
+// the teller fails or the subscription does.
+func (b *binding) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if greet {
-		if err := b.start(ctx); err != nil {
-			return err
-		}
-	}
 	wake := make(chan struct{}, 1)
-	watching := make(chan error, 1)
-	go func() { watching <- b.watch(ctx, wake) }()
-	var beat <-chan time.Time
-	if b.beats {
-		t := time.NewTicker(cmp.Or(b.sub.Beat, b.s.opt.Heartbeat))
-		defer t.Stop()
-		beat = t.C
-	}
+	closed := make(chan error, 1)
+	go func() { closed <- b.watch(ctx, wake) }()
+	beat, look := b.tickers()
+	defer beat.Stop()
+	defer look.Stop()
 	warn, end := b.timers()
 	defer warn.Stop()
 	defer end.Stop()
-	again := time.NewTimer(0) // events during the handshake
+	again := time.NewTimer(0) // what has happened already
 	defer again.Stop()
 	for {
 		var err error
 		select {
 		case <-wake:
-			err = b.tellNew(ctx)
+			err = b.next(ctx)
 		case <-again.C:
-			err = b.tellNew(ctx)
-		case <-beat:
+			err = b.next(ctx)
+		case <-beat.C:
 			err = b.heartbeat(ctx)
+		case <-b.poked:
+			err = b.unchanged(ctx)
+		case <-look.C:
+			if err = b.unchanged(ctx); err == nil {
+				err = b.mayTell(ctx)
+			}
 		case <-warn.C:
-			err = b.say(ctx, typeHeartbeat, statusActive, tokenEnds)
+			if !b.greet {
+				err = b.say(ctx, typeHeartbeat, statusActive, tokenEnds)
+			}
 		case <-end.C:
-			b.say(ctx, typeHeartbeat, statusError, tokenEnded)
-			return errEnded
-		case err := <-watching:
+			return b.over(ctx)
+		case err := <-closed:
 			return err
 		}
+		down := errors.Is(err, carewire.ErrUnavailable) || errors.Is(err, carewire.ErrUnknownOutcome)
+		if down && b.greet && !b.failing {
+			b.to.complain(errStoreDown)
+		}
+		b.failing = b.failing || down
 		switch {
-		case errors.Is(err, errUndecided), errors.Is(err, carewire.ErrUnavailable):
+		case down, errors.Is(err, errUndecided):
 			again.Reset(askAgain)
 		case err != nil:
 			return b.failed(ctx, err)
@@ -88,29 +100,64 @@ func (b *binding) run(ctx context.Context, greet bool) error {
 	}
 }
 
-// timers fire before the principal's token ends, and when it does.
-func (b *binding) timers() (warn, end *time.Timer) {
-	if b.who.Expires.IsZero() {
-		warn, end = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
-		warn.Stop()
-		end.Stop()
-		return warn, end
+// tickers tick for heartbeats, and for looks at the subscription and its access
+// where heartbeats are none or rare.
+func (b *binding) tickers() (beat, look *time.Ticker) {
+	period := cmp.Or(b.sub.Beat, b.s.opt.Heartbeat)
+	beat, look = time.NewTicker(period), time.NewTicker(lookEvery)
+	if !b.beats {
+		beat.Stop()
+	} else if period <= lookEvery {
+		look.Stop()
 	}
-	left := time.Until(b.who.Expires)
-	return time.NewTimer(left - min(warnAhead, left/2)), time.NewTimer(left)
+	return beat, look
 }
 
-// start counts what has happened and shakes hands. A subscription that was
-// requested is active then.
-func (b *binding) start(ctx context.Context) error {
-	t, err := b.s.subscriptions.count(ctx, b.sub, b.s.subscriptions.before(b.sub, ^uint64(0)), nil)
-	if err != nil {
-		return b.failed(ctx, err)
+// timers fire before the principal's token ends, and when that or the
+// subscription does.
+func (b *binding) timers() (warn, end *time.Timer) {
+	warn, end = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
+	warn.Stop()
+	end.Stop()
+	token, sub := b.who.Expires, b.sub.End
+	if !token.IsZero() {
+		left := time.Until(token)
+		warn.Reset(left - min(warnAhead, left/2))
+		end.Reset(left)
 	}
-	b.told = t
-	b.s.subscriptions.note(ctx, b.sub, t)
-	if err := b.say(ctx, typeHandshake, b.sub.Status, ""); err != nil {
+	if !sub.IsZero() && (token.IsZero() || sub.Before(token)) {
+		end.Reset(time.Until(sub))
+	}
+	return warn, end
+}
+
+// over says that the token has ended, or the subscription.
+func (b *binding) over(ctx context.Context) error {
+	status, failure := statusError, tokenEnded
+	if b.sub.over(time.Now()) {
+		status, failure = statusOff, ""
+	}
+	b.say(ctx, typeHeartbeat, status, failure)
+	return errEnded
+}
+
+// next shakes hands, if that is still to be done, and reports the events since.
+// A subscription that was requested is active then.
+func (b *binding) next(ctx context.Context) error {
+	if err := b.unchanged(ctx); err != nil {
 		return err
+	}
+	if b.greet {
+		t, err := b.s.subscriptions.count(ctx, b.sub, b.s.subscriptions.before(b.sub, ^uint64(0)), nil)
+		if err != nil {
+			return err
+		}
+		b.told = t
+		b.s.subscriptions.note(ctx, b.sub, t)
+		if err := b.say(ctx, typeHandshake, b.sub.Status, ""); err != nil {
+			return err
+		}
+		b.greet = false
 	}
 	if b.sub.Status == statusRequested {
 		sub, err := b.s.subscriptions.change(ctx, b.sub.ID, func(sub *subscription) {
@@ -119,29 +166,42 @@ func (b *binding) start(ctx context.Context) error {
 			}
 		})
 		if err != nil {
-			return b.failed(ctx, err)
+			return err
 		}
 		b.sub = sub
 	}
-	return nil
+	err := b.tellNew(ctx)
+	if err == nil {
+		b.failing = false
+	}
+	return err
 }
 
-// watch wakes b when something may have happened, and returns when the Hub ends.
+// watch wakes b when something may have happened, until ctx or the Hub ends.
 func (b *binding) watch(ctx context.Context, wake chan<- struct{}) error {
 	o := carewire.WatchOptions{Patients: []string{b.sub.Patient}, Delivery: carewire.DeliverAlerts}
 	if b.sub.kind() == carewire.KindVital {
 		o.Delivery = carewire.DeliverLatest
 	}
-	for _, err := range b.s.hub.Watch(ctx, o) {
-		if err != nil {
-			return err
+	for {
+		for _, err := range b.s.hub.Watch(ctx, o) {
+			if errors.Is(err, carewire.ErrClosed) {
+				return err
+			}
+			if err != nil {
+				break
+			}
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
 		}
-		select {
-		case wake <- struct{}{}:
-		default:
+		select { // it could not begin
+		case <-time.After(askAgain):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	return carewire.ErrClosed
 }
 
 // tellNew reports the events since the last report.
@@ -172,22 +232,39 @@ func (b *binding) mayTell(ctx context.Context) error {
 	return nil
 }
 
-// heartbeat says that all is well, if it is: that access is there, and that the
-// subscription was not changed elsewhere.
-func (b *binding) heartbeat(ctx context.Context) error {
+// unchanged ends the binding, and says so, where its subscription was changed or
+// deleted, at whichever node, or is over.
+func (b *binding) unchanged(ctx context.Context) error {
 	now, err := b.s.subscriptions.get(ctx, b.sub.ID)
 	switch {
 	case errors.Is(err, errNotFound):
+		b.say(ctx, typeHeartbeat, statusOff, "")
 		return errEnded
-	case err == nil && (now.Start != b.sub.Start || now.Status != b.sub.Status || now.over(time.Now())):
+	case err != nil:
+		return err
+	case now.Start != b.sub.Start || now.Status != b.sub.Status || !bytes.Equal(now.Resource, b.sub.Resource) || now.over(time.Now()):
 		b.sub = now
 		b.say(ctx, typeHeartbeat, now.status(time.Now()), now.Failure)
 		return errEnded
 	}
+	return nil
+}
+
+// heartbeat says that all is well, if it is: that access is there, the
+// subscription is as it was, and its events can be read.
+func (b *binding) heartbeat(ctx context.Context) error {
+	err := b.unchanged(ctx)
+	if err != nil && !errors.Is(err, carewire.ErrUnavailable) || b.greet {
+		return err
+	}
+	failure := ""
+	if err != nil || b.failing {
+		failure = storeDown
+	}
 	if err := b.mayTell(ctx); errors.Is(err, carewire.ErrForbidden) {
 		return err
 	}
-	return b.say(ctx, typeHeartbeat, statusActive, "")
+	return b.say(ctx, typeHeartbeat, statusActive, failure)
 }
 
 func (b *binding) say(ctx context.Context, kind, status, failure string) error {

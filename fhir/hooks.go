@@ -131,6 +131,9 @@ func (k *hook) tell(ctx context.Context, b *binding, m message) error {
 	}
 }
 
+// complain does nothing: an endpoint is posted notifications only.
+func (k *hook) complain(error) {}
+
 func (k *hook) post(ctx context.Context, endpoint string, body []byte) error {
 	h := k.s.opt.Hooks
 	ctx, cancel := context.WithTimeout(ctx, hookTimeout)
@@ -224,7 +227,7 @@ func (s *Server) postFor(node, id string) {
 		return // another node was first, or the Store fails: it is looked at again
 	}
 	k := &hook{s: s, told: l.Told}
-	b := &binding{s: s, sub: sub, who: sub.Owner, to: k, version: sub.version(), beats: sub.Beat > 0}
+	b := &binding{s: s, sub: sub, who: sub.Owner, to: k, version: sub.version(), beats: sub.Beat > 0, greet: anew}
 	if !anew {
 		if b.told, err = s.resume(ctx, sub, l.Told); err != nil {
 			return
@@ -241,7 +244,7 @@ func (s *Server) postFor(node, id string) {
 		defer close(done)
 		s.keepLease(ctx, cancel, k, *sub, l, rev+1)
 	}()
-	b.run(ctx, anew)
+	b.run(ctx)
 	cancel()
 	<-done
 }

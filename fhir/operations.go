@@ -113,7 +113,7 @@ func (s *Server) updateSubscription(c *caller, args []string) (*response, error)
 	if err := s.subscriptions.put(c.r.Context(), sub); err != nil {
 		return nil, err
 	}
-	s.sockets.end(sub.ID)
+	s.sockets.changed(sub.ID)
 	return &response{resource: sub.resource()}, nil
 }
 
@@ -125,7 +125,7 @@ func (s *Server) deleteSubscription(c *caller, args []string) (*response, error)
 	if err := s.subscriptions.remove(c.r.Context(), sub); err != nil {
 		return nil, err
 	}
-	s.sockets.end(sub.ID)
+	s.sockets.changed(sub.ID)
 	return &response{status: http.StatusNoContent}, nil
 }
 

@@ -1,8 +1,10 @@
 package fhir
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -76,7 +78,7 @@ func (x *sockets) serve(w http.ResponseWriter, r *http.Request) {
 	defer x.remove(k)
 	// Pages of any origin may connect: only a token, which no page has by itself, or
 	// what Identify has looked at, counts here.
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	conn, err := websocket.Accept(outcomes{w}, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
 		return // it was answered
 	}
@@ -96,6 +98,22 @@ func (x *sockets) serve(w http.ResponseWriter, r *http.Request) {
 	conn.CloseNow()
 	k.wg.Wait()
 }
+
+// outcomes answers a handshake that is refused by an OperationOutcome.
+type outcomes struct{ http.ResponseWriter }
+
+func (w outcomes) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w outcomes) WriteHeader(status int) {
+	if status < http.StatusBadRequest {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	refuse(w.ResponseWriter, fail(status, "not-supported", "this is for WebSocket handshakes"))
+}
+
+// Write drops the text in whose place the OperationOutcome is.
+func (w outcomes) Write(b []byte) (int, error) { return len(b), nil }
 
 func (x *sockets) add(k *socket) bool {
 	x.mu.Lock()
@@ -152,10 +170,15 @@ func (x *sockets) closeAll() {
 	}
 }
 
-// end ends a subscription's bindings here: it was deleted or changed.
-func (x *sockets) end(id string) {
+// changed has a subscription's bindings here look at it: it was deleted or changed.
+func (x *sockets) changed(id string) {
 	for _, k := range x.list() {
-		k.unbind(id)
+		if b := k.binding(id); b != nil {
+			select {
+			case b.poked <- struct{}{}:
+			default:
+			}
+		}
 	}
 }
 
@@ -244,7 +267,8 @@ func (k *socket) write(text []byte) error {
 	return err
 }
 
-// tell sends a notification, or, on the old channel, its ping.
+// tell sends a notification, or, on the old channel, its ping. That channel has no
+// word for an end, so it is told by an OperationOutcome.
 func (k *socket) tell(_ context.Context, b *binding, m message) error {
 	if m.kind == typeEvent {
 		k.s.stats.told.Add(1)
@@ -256,7 +280,11 @@ func (k *socket) tell(_ context.Context, b *binding, m message) error {
 		case typeEvent:
 			return k.write([]byte("ping " + b.sub.ID))
 		}
-		return nil
+		if m.status == statusActive {
+			return nil
+		}
+		why := cmp.Or(failureTexts[m.failure], "It was changed or has ended.")
+		return k.write(encode(fail(410, "deleted", "No longer bound: Subscription/"+b.sub.ID+". "+why).outcome()))
 	}
 	return k.write(encode(k.s.notification(b.sub, b.version, m)))
 }
@@ -326,7 +354,8 @@ func (k *socket) bindOne(id string, who carewire.Principal, version string) erro
 	}
 	k.unbind(id)
 	bctx, cancel := context.WithCancel(ctx)
-	b := &bound{cancel: cancel, done: make(chan struct{}), b: &binding{s: k.s, sub: sub, who: who, to: k, version: version, beats: version != ""}}
+	b := &bound{cancel: cancel, done: make(chan struct{}), b: &binding{s: k.s, sub: sub, who: who, to: k, version: version, beats: version != "", greet: true,
+		poked: make(chan struct{}, 1)}}
 	k.mu.Lock()
 	if len(k.bindings) >= maxBindings {
 		k.mu.Unlock()
@@ -340,23 +369,26 @@ func (k *socket) bindOne(id string, who carewire.Principal, version string) erro
 	k.wg.Go(func() {
 		defer close(b.done)
 		defer cancel()
-		b.b.run(bctx, true)
-		k.ended(id, b)
+		k.ended(id, b, b.b.run(bctx))
 	})
 	return nil
 }
 
-// ended forgets a binding, and closes the socket after the last one whose token
-// has ended.
-func (k *socket) ended(id string, b *bound) {
+// ended forgets a binding, and closes the socket after the last one if its token
+// has ended, or on the old channel, where nothing else would be noticed.
+func (k *socket) ended(id string, b *bound, err error) {
 	k.mu.Lock()
 	if k.bindings[id] == b {
 		delete(k.bindings, id)
 	}
 	last := len(k.bindings) == 0
 	k.mu.Unlock()
-	if last && !b.b.who.Expires.IsZero() && !b.b.who.Expires.After(time.Now()) {
+	switch expires := b.b.who.Expires; {
+	case !last:
+	case !expires.IsZero() && !expires.After(time.Now()):
 		go k.conn.Close(closedToken, "token expired")
+	case b.b.version == "" && errors.Is(err, errEnded):
+		go k.conn.Close(websocket.StatusNormalClosure, "subscription ended")
 	}
 }
 

@@ -56,6 +56,9 @@ func (w *world) token(who string, ids ...string) string {
 type listener struct {
 	t  *testing.T
 	ws *websocket.Conn
+
+	inbox chan string // what has come, if that is read as it comes
+	code  websocket.StatusCode
 }
 
 // listen serves w in memory and returns a function that connects to it.
@@ -74,7 +77,7 @@ func (w *world) listen() func(header ...string) *listener {
 		ws, _, err := websocket.Dial(w.t.Context(), "ws://ehr.test/fhir/"+socketPath, o)
 		require.NoError(w.t, err)
 		ws.SetReadLimit(1 << 20)
-		return &listener{w.t, ws}
+		return &listener{t: w.t, ws: ws}
 	}
 }
 
@@ -85,6 +88,11 @@ func (l *listener) say(text string) {
 
 func (l *listener) text() string {
 	l.t.Helper()
+	if l.inbox != nil {
+		text, ok := <-l.inbox
+		require.True(l.t, ok, "closed: %v", l.code)
+		return text
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	_, b, err := l.ws.Read(ctx)
@@ -165,6 +173,11 @@ func (l *listener) next(kind string) told {
 
 // closed waits for the connection's end.
 func (l *listener) closed() websocket.StatusCode {
+	if l.inbox != nil {
+		for range l.inbox {
+		}
+		return l.code
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	for {
