@@ -73,7 +73,7 @@ func open(prev *Alert, in Raise, by string, now time.Time) Alert {
 		a.Rev = prev.Rev
 	}
 	a.Onset = onset(a.Onset, now)
-	a.Source.By, a.Source.Inputs = by, slices.Clone(in.Source.Inputs)
+	a.Source = in.source(by)
 	a.fillDefaults()
 	a.changed(now)
 	a.restart(now)

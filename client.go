@@ -303,6 +303,7 @@ func (c *Client) Answer(ctx context.Context, ref AlertRef, a Answer) (Alert, err
 		e.str("to", a.To)
 		e.float("for_s", a.For.Seconds())
 		e.str("reason", a.Reason)
+		a.Source.encode(e, "source")
 		e.bool("force", a.Force)
 		e.uint("rev", a.Rev)
 	})

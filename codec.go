@@ -132,42 +132,6 @@ func (a *Alert) decodeState(s *scanner, name []byte) bool {
 	return true
 }
 
-func (src *Source) decode(s *scanner) {
-	s.object(func(name []byte) bool { return src.member(s, name) })
-}
-
-func (src *Source) member(s *scanner, name []byte) bool {
-	switch string(name) {
-	case "rule":
-		src.Rule = s.str()
-	case "limits":
-		src.Limits = s.str()
-	case "value":
-		src.Value = s.measured().rounded()
-	case "unit":
-		src.Unit = s.str()
-	case "vital_id":
-		src.VitalID = s.str()
-	case "inputs":
-		s.array(func(i int) {
-			if i >= inputsMost {
-				s.fail("too many")
-				return
-			}
-			src.Inputs = append(src.Inputs, SourceInput{})
-			src.Inputs[i].decode(s)
-		})
-	case "by":
-		if !s.open {
-			return false
-		}
-		src.By = s.str()
-	default:
-		return false
-	}
-	return true
-}
-
 func (x *Escalation) decode(s *scanner) {
 	s.object(func(name []byte) bool {
 		switch string(name) {
@@ -252,6 +216,8 @@ func decodeAnswered(s *scanner) (a Answered) {
 			a.To = s.str()
 		case "reason":
 			a.Reason = s.str()
+		case "source":
+			a.Source.decode(s)
 		default:
 			return false
 		}
@@ -343,6 +309,7 @@ func (w *Answered) encode(e *encoder) {
 	e.time("until", w.Until)
 	e.str("to", w.To)
 	e.str("reason", w.Reason)
+	w.Source.encode(e, "source")
 	e.b = append(e.b, '}')
 }
 
@@ -372,34 +339,6 @@ func (x *Escalation) encode(e *encoder) {
 			e.str("trouble", x.trouble)
 		})
 	}
-}
-
-func (src *Source) encode(e *encoder) {
-	if src.empty() {
-		return
-	}
-	e.object("source", func() {
-		e.str("by", src.By)
-		e.str("rule", src.Rule)
-		e.str("limits", src.Limits)
-		e.raw("value", []byte(src.Value))
-		e.str("unit", src.Unit)
-		e.str("vital_id", src.VitalID)
-		if len(src.Inputs) == 0 {
-			return
-		}
-		e.name("inputs")
-		e.b = append(e.b, '[')
-		for i := range src.Inputs {
-			e.comma()
-			src.Inputs[i].encode(e)
-		}
-		e.b = append(e.b, ']')
-	})
-}
-
-func (src *Source) empty() bool {
-	return src.By == "" && src.Rule == "" && src.Limits == "" && src.Value == "" && src.Unit == "" && src.VitalID == "" && len(src.Inputs) == 0
 }
 
 func (e *encoder) person(name string, p Person) {

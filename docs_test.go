@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -36,6 +38,46 @@ func TestDocumentsNameTests(t *testing.T) {
 			assert.True(t, there[name], "%s names %s", file, name)
 		}
 	}
+}
+
+// Each complaint in docs/rules.md has a test that bears its number, and each fault
+// elsewhere one that bears its name: the tables and the tests are the same.
+func TestDocumentsNumberComplaints(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("docs/rules.md")
+	require.NoError(t, err)
+	_, tables, ok := strings.Cut(string(b), "\n## Complaints\n")
+	require.True(t, ok)
+	shown, faults := make(map[string]string), make(map[string]string) // the tests by number, and by name
+	for _, m := range regexp.MustCompile(`(?m)^\| ([^|]+) \| ([^|]+) \|(?: ([^|]+) \|)?$`).FindAllStringSubmatch(tables, -1) {
+		if m[3] == "" {
+			faults[m[1]] = m[2]
+			continue
+		}
+		for n := range strings.SplitSeq(m[1], ", ") {
+			shown[n] = m[3]
+		}
+	}
+	delete(shown, "#")
+	delete(faults, "fault elsewhere")
+	tested := make(map[string]bool)
+	for _, file := range []string{"complaints_test.go", "rules/numbered_test.go"} {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`(?m)^\t\t\{"(\d*)([^"]+)", (Test\w+)\},$`).FindAllStringSubmatch(string(b), -1) {
+			name, of := m[1]+m[2], faults
+			if m[1] != "" && m[2][0] == ' ' {
+				name, of = m[1], shown
+			}
+			assert.Contains(t, of[name], m[3], "%s runs %q", file, name)
+			tested[name] = true
+		}
+	}
+	for n := 1; n <= 25; n++ {
+		assert.True(t, tested[strconv.Itoa(n)], "no test bears the number %d", n)
+	}
+	assert.Len(t, tested, 25+len(faults))
+	assert.Len(t, shown, 25)
 }
 
 // The files that the documents link to are there.

@@ -296,6 +296,9 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 	if w.Force {
 		text += "\x00force"
 	}
+	if r := w.Source; r != (Recognition{}) {
+		text += "\x00source\x00" + string(r.Kind) + "\x00" + r.Model + "\x00" + string(r.Confidence)
+	}
 	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, test: ref.Test, sender: by.ID, id: id, sum: digest([]byte(text))}
 	return h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {

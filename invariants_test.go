@@ -397,6 +397,11 @@ func TestRepeatedSendsAreRecognised(t *testing.T) {
 		require.Equal(t, released, nurse.ask(fmt.Sprintf(answer, "2", "a2", "release")))
 		require.Equal(t, "refused", nurse.ask(fmt.Sprintf(answer, "3", "a3", "release"))["code"])
 		require.Equal(t, "id_reused", nurse.ask(fmt.Sprintf(answer, "4", "a2", "accept"))["code"])
+		spoken := `{"type":"answer","req":"5","patient":"p1","key":"k","alert_id":"e1","event_id":"a5","do":"reject","source":{"kind":"speech","model":"ears 2","confidence":%s}}`
+		rejected := nurse.ask(fmt.Sprintf(spoken, "0.67"))
+		require.Equal(t, "ok", rejected["type"], rejected)
+		require.Equal(t, rejected, nurse.ask(fmt.Sprintf(spoken, "0.67")))
+		require.Equal(t, "id_reused", nurse.ask(fmt.Sprintf(spoken, "0.90"))["code"])
 		// The same ID of another sender is another event.
 		ok := nurse.ask(`{"type":"raise","req":"5","event_id":"e1","alert":{"patient":"p1","key":"other","text":"x","priority":"low"}}`)
 		require.Equal(t, "ok", ok["type"], ok)

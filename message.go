@@ -108,33 +108,6 @@ const (
 	ConditionOver    Condition = "over"
 )
 
-// Source explains an alert.
-type Source struct {
-	By      string  // the principal that raised it; set by the Hub
-	Rule    string  // the rule that found it
-	Limits  string  // the limits of then, such as "90-110"
-	Value   Decimal // the value that broke them
-	Unit    string  // its UCUM code
-	VitalID string  // the measurement
-	// Inputs are the values that the rule used, at most 16. Of several sources,
-	// only the leading one has them.
-	Inputs []SourceInput
-}
-
-// SourceInput is a number or a code that a rule used.
-type SourceInput struct {
-	Code    string        // of the number; required
-	System  string        // of Code; "" is LOINC
-	Value   Decimal       // as it was measured; "" if it is Coded
-	Unit    string        // its UCUM code
-	Coded   Coding        // the value, if it is a code
-	VitalID string        // the measurement
-	Age     time.Duration // how old it was then; at most 366 days
-}
-
-// inputsMost is how many Inputs a Source can have.
-const inputsMost = 16
-
 // Person is the author of an action.
 type Person struct {
 	ID   string
@@ -186,6 +159,7 @@ type Answered struct {
 	Until  time.Time // of an acceptance
 	To     string    // of an assignment
 	Reason string
+	Source Recognition // of one that a machine has understood, such as speech
 }
 
 // Closing tells who closed an alert, and why.
@@ -262,6 +236,7 @@ type Answer struct {
 	Force  bool          // accept: although a colleague has it; close: although the condition is present
 	Rev    uint64        // not 0: only if the alert's Rev is still this
 	ID     string        // event_id of this answer; "": a new one
+	Source Recognition   // how a machine has understood it, such as speech; zero: it has not
 
 	offered bool // the alert is being handed over to the answering person
 }
@@ -418,6 +393,9 @@ func (a *Answer) validate() error {
 		return invalid("reason", "must be printable text of at most 1000 characters")
 	case a.Force && (a.Do != AnswerClose && a.Do != AnswerAccept || blank(a.Reason)):
 		return invalid("force", "goes with accept or close, and a reason")
+	}
+	if err := a.Source.check(); err != nil {
+		return within("source", err)
 	}
 	return nil
 }

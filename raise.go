@@ -59,23 +59,9 @@ func (r *Raise) Validate() error {
 		return invalid("audience", "must be staff, all or named")
 	case !validTime(r.Onset):
 		return invalid("onset", "out of range")
-	case !validText(r.Source.Rule, 128):
-		return invalid("source.rule", "must be printable text of at most 128 characters")
-	case !validText(r.Source.Limits, 128):
-		return invalid("source.limits", "must be printable text of at most 128 characters")
-	case r.Source.Unit != "" && !validCode(r.Source.Unit):
-		return invalid("source.unit", "must be a UCUM code")
-	case r.Source.VitalID != "" && !validID(r.Source.VitalID):
-		return invalid("source.vital_id", "must be an ID")
-	case r.Source.Value != "" && r.Source.Value.check() != nil:
-		return within("source.value", r.Source.Value.check())
-	case len(r.Source.Inputs) > inputsMost:
-		return invalid("source.inputs", "must be at most 16")
 	}
-	for i := range r.Source.Inputs {
-		if err := r.Source.Inputs[i].check(); err != nil {
-			return within(fmt.Sprintf("source.inputs[%d]", i), err)
-		}
+	if err := r.Source.check(); err != nil {
+		return within("source", err)
 	}
 	return checkTo(r.To, 32)
 }

@@ -57,6 +57,12 @@ func (i SourceInput) Format(f fmt.State, _ rune) { fmt.Fprint(f, "carewire.Sourc
 // LogValue hides i from logs.
 func (i SourceInput) LogValue() slog.Value { return slog.StringValue("carewire.SourceInput{…}") }
 
+// Format writes nothing of r but for its kind.
+func (r Recognition) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Recognition{%s}", r.Kind) }
+
+// LogValue hides r from logs but for its kind.
+func (r Recognition) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }
+
 // Format writes nothing of p but for the role.
 func (p Person) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "carewire.Person{%s}", p.Role) }
 

@@ -2,6 +2,20 @@ package carewire
 
 import "time"
 
+// SourceInput is a number or a code that a rule used.
+type SourceInput struct {
+	Code    string        // of the number; required
+	System  string        // of Code; "" is LOINC
+	Value   Decimal       // as it was measured; "" if it is Coded
+	Unit    string        // its UCUM code
+	Coded   Coding        // the value, if it is a code
+	VitalID string        // the measurement
+	Age     time.Duration // how old it was then; at most 366 days
+}
+
+// inputsMost is how many Inputs a Source can have.
+const inputsMost = 16
+
 const ageMost = 366 * 24 * time.Hour
 
 // check reports what is wrong with in.

@@ -68,9 +68,8 @@ func (a *Alert) says(in *Raise, by string) bool {
 
 // assertion is what by says when it raises in.
 func (in *Raise) assertion(by string, since time.Time) Assertion {
-	s := Assertion{Source: in.Source, Code: in.Code, System: in.System, Text: in.Text, Priority: in.Priority, Kind: in.Kind,
+	s := Assertion{Source: in.source(by), Code: in.Code, System: in.System, Text: in.Text, Priority: in.Priority, Kind: in.Kind,
 		NoLatch: in.NoLatch, Unpausable: in.Unpausable, Since: since}
-	s.By, s.Inputs = by, slices.Clone(in.Source.Inputs)
 	if s.Kind == "" {
 		s.Kind = AlertPhysiological
 	}
@@ -161,12 +160,7 @@ func (a *Alert) rank(now time.Time) {
 
 func (s *Assertion) encode(e *encoder) {
 	e.b = append(e.b, '{')
-	e.str("by", s.By)
-	e.str("rule", s.Rule)
-	e.str("limits", s.Limits)
-	e.raw("value", []byte(s.Value))
-	e.str("unit", s.Unit)
-	e.str("vital_id", s.VitalID)
+	s.Source.members(e)
 	e.str("code", s.Code)
 	e.str("system", s.System)
 	e.str("text", s.Text)

@@ -340,7 +340,7 @@ func TestNothingShows(t *testing.T) {
 	v := Vital{Patient: canary, Code: canary, System: canary, Value: canary, Unit: canary, Coded: &Coding{canary, canary}, Device: canary,
 		Components: []Component{{canary, canary, canary, canary}}, Site: canary, Method: canary, ID: canary, Quality: []Quality{canary}}
 	who := Person{canary, canary, RoleClinician}
-	a := Alert{Patient: canary, Key: canary, ID: canary, Text: canary, Code: canary, To: []string{canary}, Source: Source{canary, canary, canary, canary, canary, canary, []SourceInput{{Code: canary, Value: canary, VitalID: canary}}},
+	a := Alert{Patient: canary, Key: canary, ID: canary, Text: canary, Code: canary, To: []string{canary}, Source: Source{canary, canary, canary, canary, canary, canary, []SourceInput{{Code: canary, Value: canary, VitalID: canary}}, Recognition{"", canary, canary}, time.Time{}, false},
 		Responsibility: Responsibility{By: who}, Answers: []Answered{{By: who, To: canary, Reason: canary}}, Closed: &Closing{By: who, Reason: canary},
 		Escalation: Escalation{told: []string{canary}}, extra: []byte(canary)}
 	n := Notice{Patient: canary, ID: canary, From: canary, To: []string{canary}, Text: canary, RepliesTo: canary}
@@ -361,9 +361,9 @@ func TestNothingShows(t *testing.T) {
 	}
 	at := Position{"epoch", 7}
 	e := Entry{Patient: canary, Position: at, Kind: KindAlert, Key: canary, To: []string{canary}, Sender: canary, ID: canary, Sum: [16]byte([]byte(canary + canary + canary)), Data: []byte(canary)}
-	made := []any{a.Source, a.Source.Inputs[0], Assertion{Source: a.Source, Text: canary}, e, &e, Head{Patient: canary, Position: at, Epochs: []Position{at}}, Event{Type: EventVital, Patient: canary, Vital: &v, Heads: []Head{{Patient: canary}}, Welcome: &Welcome{Principal: who}},
+	made := []any{a.Source, a.Source.Inputs[0], a.Source.Recognition, Assertion{Source: a.Source, Text: canary}, e, &e, Head{Patient: canary, Position: at, Epochs: []Position{at}}, Event{Type: EventVital, Patient: canary, Vital: &v, Heads: []Head{{Patient: canary}}, Welcome: &Welcome{Principal: who}},
 		InboxItem{Alert: &a}, Receipt{Patient: canary, Key: canary, AlertID: canary, NoticeID: canary, By: who}, who, &who, Page{Key: canary, To: canary, Alert: a}, a.Ref(),
-		Answer{To: canary, Reason: canary, ID: canary}, Refusal{Patient: canary, Group: canary}, WatchResult{Patients: []string{canary}, Refused: []Refusal{{Patient: canary}}},
+		Answer{To: canary, Reason: canary, ID: canary, Source: Recognition{Model: canary}}, Refusal{Patient: canary, Group: canary}, WatchResult{Patients: []string{canary}, Refused: []Refusal{{Patient: canary}}},
 		WatchOptions{Patients: []string{canary}, Groups: []string{canary}, Since: map[string]Position{canary: at}, Reason: canary}, HistoryQuery{Patient: canary, Key: canary},
 		HistoryPage{Events: []Event{{Patient: canary}}}, Access{Principal: p, Patients: []string{canary}, Reason: canary}, Revocation{Principal: canary, Session: canary, Patients: []string{canary}},
 		[]Entry{e}, []AlertRef{a.Ref()}, map[string]Page{"x": {To: canary}}, struct{ E *Entry }{&e}}

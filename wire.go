@@ -332,6 +332,8 @@ func (r *request) answerMember(s *scanner, name []byte) bool {
 		a.For = s.seconds()
 	case "reason":
 		a.Reason = s.str()
+	case "source":
+		a.Source.decode(s)
 	case "force":
 		a.Force = s.bool()
 	case "rev":

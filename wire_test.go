@@ -683,14 +683,15 @@ func errorText(err error) []byte {
 // fullAlert is an alert with every member.
 func fullAlert() Alert {
 	ann, bob := Person{"ann", "Ann \"A\" Grey", RoleClinician}, Person{ID: "bob"}
+	bySpeech := Recognition{RecognitionSpeech, "ears 2", "0.670"}
 	return Alert{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Rev: 7, Code: "c", System: "s", Text: "SpO2 low\nfor 3 min", Priority: PriorityHigh,
 		Kind: AlertPhysiological, Test: true, Unpausable: true, Audience: AudienceNamed, To: []string{"group:ward-5", "person:ann"},
-		Source: Source{By: "monitor", Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"},
-		Sources: []Assertion{{Source: Source{By: "monitor", Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1"}, Code: "c", System: "s", Text: "t",
+		Source: Source{By: "monitor", Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1", Recognition: bySpeech, NextDue: wireTime.Add(4e9), Continuous: true},
+		Sources: []Assertion{{Source: Source{By: "monitor", Rule: "low", Limits: "90-", Value: "85.0", Unit: "%", VitalID: "v-1", Recognition: bySpeech, NextDue: wireTime, Continuous: true}, Code: "c", System: "s", Text: "t",
 			Priority: PriorityHigh, Kind: AlertTechnical, NoLatch: true, Unpausable: true, Since: wireTime}},
 		Condition: ConditionOver, Latched: true, Onset: wireTime, Raised: wireTime.Add(1e9), Updated: wireTime.Add(2e9), Ended: wireTime.Add(3e9),
 		Responsibility: Responsibility{ResponsibilityAccepted, ann, wireTime, wireTime.Add(1e12), "group:b"},
-		Answers:        []Answered{{AnswerAccept, ann, wireTime, wireTime.Add(1e12), "", "on my way"}, {AnswerAssign, bob, wireTime, time.Time{}, "person:ann", ""}},
+		Answers:        []Answered{{AnswerAccept, ann, wireTime, wireTime.Add(1e12), "", "on my way", bySpeech}, {AnswerAssign, bob, wireTime, time.Time{}, "person:ann", "", Recognition{}}},
 		AnswerCount:    9,
 		Escalation: Escalation{Level: 3, Step: 2, State: EscalationNotified, Due: wireTime.Add(9e9), told: []string{"role:clinician"}, addressed: []string{"group:a"},
 			began: wireTime, after: 90.5, early: true, held: true, reached: true, heard: true, silent: true, last: true, rejected: []string{"bob"}, refusers: []string{"cy"},

@@ -1,6 +1,7 @@
 package fhir
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/carewire/carewire"
@@ -148,6 +149,9 @@ func explain(a *carewire.Alert) string {
 	}
 	if a.Source.Limits != "" {
 		text += " (" + a.Source.Limits + ")"
+	}
+	if r := a.Source.Recognition; r.Kind != "" {
+		text += fmt.Sprintf(", from %s by %s, confidence %s", r.Kind, r.Model, r.Confidence)
 	}
 	return text
 }

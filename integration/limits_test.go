@@ -8,6 +8,7 @@ import (
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/internal/process"
+	"github.com/carewire/carewire/rules"
 )
 
 // A clinician changes a patient's limit on the page of the ward. What is wrong
@@ -74,6 +75,20 @@ func TestBrowserLimits(t *testing.T) {
 		p.shows(card("p-01", "NEWS2"), "no score: respiration is missing, ")
 	}
 	ada.shows(card(patient, "NEWS2"), "no score: respiration is missing, ")
+
+	// Where all is known, the score is a number.
+	const scored = "p-02"
+	for _, v := range []carewire.Vital{carewire.RespiratoryRate.Of(scored, 21), carewire.SpO2.Of(scored, 95), carewire.OxygenFlow.Of(scored, 0),
+		carewire.BloodPressure.Of(scored, 120, 80), carewire.HeartRate.Of(scored, 95), carewire.BodyTemperature.Of(scored, 37),
+		{Patient: scored, Code: carewire.Consciousness, Coded: &carewire.Coding{System: rules.House, Code: "A"}}} {
+		publish(t, gateway, v)
+	}
+	for _, p := range []tab{ada, screen} {
+		p.shows(card(scored, "NEWS2")+" .value", "4") // 2 of respiration, 1 of the saturation, 1 of the pulse
+		for _, text := range p.texts(card(scored, "NEWS2")) {
+			require.NotContains(t, text, "no score")
+		}
+	}
 
 	wide := true
 	ada.do(map[string]string{"do": "wide", "tab": ada.name}, &wide)

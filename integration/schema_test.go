@@ -107,14 +107,15 @@ func TestSchemaObjects(t *testing.T) {
 	number.Device, number.Site, number.Method, number.Every, number.Test = "mon-4", "left wrist", "optical", time.Second, true
 	panel := carewire.BloodPressure.Of("p-17", 120, 80)
 	panel.Time, panel.Received = now, now
+	heard := carewire.Recognition{Kind: carewire.RecognitionSpeech, Model: "ears 2", Confidence: "0.67"}
 	alert := carewire.Alert{Patient: "p-17", Key: "spo2-low", ID: "a-1", Rev: 3, Code: "59408-5", System: carewire.LOINC, Text: "SpO2 low", Priority: carewire.PriorityHigh,
 		Kind: carewire.AlertPhysiological, Test: true, Audience: carewire.AudienceStaff, To: []string{"patient", "group:ward-5"},
 		Source: carewire.Source{By: "mon-4", Rule: "spo2", Limits: "90-100", Value: "84", Unit: "%", VitalID: "m-7", Inputs: []carewire.SourceInput{
 			{Code: "59408-5", System: carewire.LOINC, Value: "84", Unit: "%", VitalID: "m-7", Age: 1500 * time.Millisecond},
-			{Code: "80288-4", Coded: carewire.Coding{System: carewire.SNOMED, Code: "248234008"}}}},
+			{Code: "80288-4", Coded: carewire.Coding{System: carewire.SNOMED, Code: "248234008"}}}, Recognition: heard, NextDue: now},
 		Condition: carewire.ConditionOver, Latched: true, Onset: now, Raised: now, Updated: now, Ended: now,
 		Responsibility: carewire.Responsibility{State: carewire.ResponsibilityAccepted, By: who, At: now, Until: now},
-		Answers:        []carewire.Answered{{Do: carewire.AnswerAssign, By: who, At: now, Until: now, To: "role:clinician", Reason: "x"}}, AnswerCount: 9,
+		Answers:        []carewire.Answered{{Do: carewire.AnswerAssign, By: who, At: now, Until: now, To: "role:clinician", Reason: "x", Source: heard}}, AnswerCount: 9,
 		Escalation: carewire.Escalation{Level: 2, Step: 1, State: carewire.EscalationNotified, Due: now},
 		Closed:     &carewire.Closing{By: who, At: now, Reason: "x"}}
 	notice := carewire.Notice{Patient: "p-17", ID: "n-1", From: "dr-who", To: []string{"patient"}, Audience: carewire.AudienceNamed, Text: "x", Time: now, RepliesTo: "n-0"}

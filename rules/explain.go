@@ -111,6 +111,8 @@ func (c *Case) Explain(now time.Time) []Standing {
 			} else if well := st.well[st.level-1]; well != 0 {
 				s.State = StandingClearing
 				s.Detail = fmt.Sprintf("well for %s of %s", ageText((at - well).duration()), ageText(st.clearing(r.timing()).duration()))
+			} else if st.single {
+				s.Detail = singleText
 			}
 		case blind:
 			s.State, s.Detail = StandingUnknown, c.missing(i)
@@ -123,7 +125,7 @@ func (c *Case) Explain(now time.Time) []Standing {
 			s.Detail = strings.TrimSuffix(offForever+"; "+s.Detail, "; ")
 		}
 		if m, ok := r.machine.(*scoreMachine); ok && !st.off {
-			s.Due, s.Always = m.next(c, st)
+			s.Due, s.Always = m.next(m.state(st))
 		}
 	}
 	return list

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,6 +25,9 @@ type Func struct {
 	Timing
 	// Model and its version, which every alert tells; required.
 	Model, ModelVersion string
+	// Recognises is what the model recognises things in, which every alert tells;
+	// "" is RecognitionModel: numbers.
+	Recognises carewire.RecognitionKind
 	// Inputs are the vitals that it is given; required.
 	Inputs []Input
 	// Window is how far back; 0: the newest vital only. At most 256 are given.
@@ -48,7 +52,7 @@ type Func struct {
 type Finding struct {
 	Present    bool
 	Priority   carewire.Priority // "": as the rule has it
-	Confidence float64           // 0 to 1
+	Confidence float64           // 0 to 1; below counts as 0, above as 1
 	Text       string            // further information for people, at most 300 bytes
 	Unknown    string            // not "": it cannot be judged, for this reason, which people read; at most 100 bytes
 }
@@ -63,6 +67,14 @@ func (r Func) build(s *Set) (machine, error) {
 		return nil, fmt.Errorf("inputs: inputs and judge are required")
 	case r.Window < 0 || r.Every < 0 || r.Timeout < 0 || r.MinConfidence < 0 || r.MinConfidence > 1:
 		return nil, fmt.Errorf("window: nothing may be negative, and no confidence more than 1")
+	}
+	if r.Recognises == "" {
+		r.Recognises = carewire.RecognitionModel
+	}
+	switch r.Recognises {
+	case carewire.RecognitionModel, carewire.RecognitionImage, carewire.RecognitionSpeech:
+	default:
+		return nil, fmt.Errorf("recognises: must be speech, image or model")
 	}
 	if r.Timeout == 0 {
 		r.Timeout = time.Second
@@ -151,6 +163,10 @@ func (m *funcMachine) missing(c *Case, st *state) string { return m.state(st).un
 
 // take holds a finding against the confidence that is asked for.
 func (m *funcMachine) take(c *Case, st *state, r *reading, f *Finding) {
+	if !(f.Confidence > 0) { // NaN too
+		f.Confidence = 0
+	}
+	f.Confidence = min(f.Confidence, 1)
 	m.state(st).confidence = f.Confidence
 	s := sample{at: r.at, received: r.received, interval: c.sensors[r.sensor].interval, seq: r.seq}
 	if f.Present && f.Confidence >= m.rule.MinConfidence {
@@ -218,6 +234,12 @@ func (m *funcMachine) call(x *funcState) (f Finding, failed string) {
 	case <-ctx.Done():
 		return f, "the model takes too long"
 	}
+}
+
+// source names the model, and how sure it is.
+func (m *funcMachine) source(c *Case, st *state, src *carewire.Source) {
+	src.Recognition = carewire.Recognition{Kind: m.rule.Recognises, Model: m.rule.Model + " " + m.rule.ModelVersion,
+		Confidence: carewire.DecimalOf(math.Round(1e4*m.state(st).confidence) / 1e4)}
 }
 
 func (m *funcMachine) tick(c *Case, st *state) { st.gate.tick(&m.rule.Timing, c.now) }

@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"errors"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -34,6 +35,7 @@ func TestFunc(t *testing.T) {
 	require.Equal(t, 2, given)
 	require.Equal(t, "Sepsis likely (pattern 3; net 1.2, confidence 0.93)", h.found[0].Alert.Text)
 	require.Equal(t, "net 1.2, confidence 0.93 of 0.80", h.found[0].Alert.Source.Limits)
+	require.Equal(t, carewire.Recognition{Kind: carewire.RecognitionModel, Model: "net 1.2", Confidence: "0.93"}, h.found[0].Alert.Source.Recognition)
 	require.Equal(t, "raised 1s high", h.story())
 	h.rate(time.Second, repeat(30, 72)...)
 	require.Equal(t, 11, given, "the window is ten seconds")
@@ -53,6 +55,23 @@ func TestFunc(t *testing.T) {
 		h.rate(time.Second, 74)
 		require.Contains(t, h.story(), "cleared", name)
 	}
+}
+
+// The confidence that a model states is told as it is, from 0 to 1, and whatever
+// it states makes an alert that the Hub takes.
+func TestConfidence(t *testing.T) {
+	for stated, want := range map[float64]carewire.Decimal{0: "0", 2. / 3: "0.6667", 1: "1", 1.5: "1", -1: "0", math.NaN(): "0", math.Inf(1): "1"} {
+		h := newChart(t, Func{About: About{Key: "fall", Text: "Has fallen"}, Model: "eye", ModelVersion: "3", Recognises: carewire.RecognitionImage, Inputs: []Input{{Code: carewire.HeartRate.Code}},
+			Judge: func(context.Context, []carewire.Vital) (Finding, error) {
+				return Finding{Present: true, Confidence: stated}, nil
+			}})
+		h.rate(time.Second, 70)
+		require.Len(t, h.found, 1, stated)
+		require.Equal(t, carewire.Recognition{Kind: carewire.RecognitionImage, Model: "eye 3", Confidence: want}, h.found[0].Alert.Source.Recognition, stated)
+		require.NoError(t, h.found[0].Alert.Validate(), stated)
+	}
+	_, err := NewSet(Func{About: About{Key: "k", Text: "t"}, Model: "m", ModelVersion: "1", Recognises: "smell", Inputs: []Input{{Code: "x"}}, Judge: nothing})
+	require.ErrorContains(t, err, "recognises")
 }
 
 // A model that does not return holds nobody up, and is not called meanwhile.

@@ -106,6 +106,9 @@ func TestSlowDeviceIsStated(t *testing.T) {
 			if seldom {
 				require.Contains(t, raised[0].Alert.Text, "one reading counts: the device measures seldom", name)
 			}
+			s := h.c.Explain(h.now)[0]
+			require.Equal(t, StandingPresent, s.State, name)
+			require.Equal(t, seldom, s.Detail == singleText, "%s: %s", name, s.Detail)
 		}
 	}
 }

@@ -377,6 +377,7 @@ func TestRedScoreBesideTheBand(t *testing.T) {
 // The monitoring frequency of the chart is when the next measurement is due, for
 // every total.
 func TestNextMeasurementIsDue(t *testing.T) {
+	raised := 0
 	for _, c := range []struct {
 		o      observations
 		within time.Duration
@@ -402,7 +403,14 @@ func TestNextMeasurementIsDue(t *testing.T) {
 		}
 		require.Equal(t, want, s.Due, "%v", c.o)
 		require.Equal(t, minutes, h.published()[NextMeasurement], "%v", c.o)
+		for _, f := range only(h.found, Raised) {
+			raised++
+			require.True(t, want.Equal(f.Alert.Source.NextDue), "%v", c.o)
+			require.Equal(t, c.always, f.Alert.Source.Continuous, "%v", c.o)
+			require.NoError(t, f.Alert.Validate())
+		}
 	}
+	require.Equal(t, 5, raised)
 	h := chartWith(t, adult, NEWS2())
 	h.observe(observations{"pulse": "70"})
 	h.wait(time.Minute)

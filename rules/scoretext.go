@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/carewire/carewire"
 )
 
 // The text of a score: missing inputs, the parts, and the time of the next
@@ -83,10 +85,13 @@ func (m *scoreMachine) tell(c *Case, x *scoreState, level int) string {
 		means += " (" + strings.Join(m.reds(x), ", ") + ")"
 	}
 	text = strings.TrimPrefix(means+", ", ", ") + text
-	if within := m.within(x); within > 0 {
-		return text + ", next measurement by " + c.now.time().Add(within).Format("15:04") + " UTC"
+	switch due, always := m.next(x); {
+	case always:
+		text += ", monitor all the time"
+	case !due.IsZero():
+		text += ", next measurement by " + due.Format("15:04") + " UTC"
 	}
-	return text + ", monitor all the time"
+	return text
 }
 
 // reds are the names of the parts that make the score red.
@@ -114,9 +119,13 @@ func (m *scoreMachine) within(x *scoreState) time.Duration {
 	return within
 }
 
+// source says when the next measurement is due.
+func (m *scoreMachine) source(c *Case, st *state, src *carewire.Source) {
+	src.NextDue, src.Continuous = m.next(m.state(st))
+}
+
 // next is when the next measurement is due, of a score that is complete.
-func (m *scoreMachine) next(c *Case, st *state) (due time.Time, always bool) {
-	x := m.state(st)
+func (m *scoreMachine) next(x *scoreState) (due time.Time, always bool) {
 	if !x.complete {
 		return due, false
 	}

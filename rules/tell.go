@@ -56,6 +56,11 @@ func (c *Case) alertOf(i int, st *state) carewire.Raise {
 	a := carewire.Raise{Patient: c.patient, Key: r.Key, Text: l.text, Priority: l.priority, Kind: r.Kind, To: c.to, Onset: c.onset(st),
 		Source: carewire.Source{Rule: r.Key + " v" + r.Version, Limits: clip(r.explain(c, st), 128)}}
 	a.Source.Inputs = c.inputsOf(i)
+	if m, ok := r.machine.(interface {
+		source(*Case, *state, *carewire.Source)
+	}); ok {
+		m.source(c, st, &a.Source)
+	}
 	if a.To == nil || r.To != nil {
 		a.To = r.To
 	}
@@ -80,7 +85,7 @@ func (c *Case) alertOf(i int, st *state) carewire.Raise {
 		}
 	}
 	if st.single {
-		notes = append(notes, "one reading counts: the device measures seldom, or has sent none since")
+		notes = append(notes, singleText)
 	}
 	switch {
 	case st.stays():
@@ -105,10 +110,13 @@ func (c *Case) onset(st *state) time.Time {
 	return st.present.time()
 }
 
-// flapsText says that an alert flaps, staysText that it is held for that.
+// What the text of an alert says beside the rule's own: flapsText that it flaps,
+// staysText that it is held for that.
 const (
 	flapsText = "it has come back often"
 	staysText = "it stays until it has been well for"
+	// singleText says that there was nothing to show that a condition lasts.
+	singleText = "one reading counts: the device measures seldom, or has sent none since"
 )
 
 // clip cuts text to at most n bytes, at the end of a character.

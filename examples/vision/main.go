@@ -64,6 +64,7 @@ func bedExit() rules.Func {
 		Timing:        rules.Timing{Delay: persistence, Clear: 2 * time.Second},
 		Model:         model,
 		ModelVersion:  modelVersion,
+		Recognises:    carewire.RecognitionImage,
 		Inputs:        []rules.Input{{Code: zone, System: system}, {Code: code, System: system}},
 		Window:        2 * frameEvery,
 		MinConfidence: 0.75,
@@ -162,7 +163,8 @@ func run(ctx context.Context, scene string) error {
 	go func() {
 		for e, err := range hub.Watch(ctx, carewire.WatchOptions{Patients: []string{"p-1"}}) {
 			if err == nil && e.Alert != nil {
-				fmt.Printf("alert %q is %s, because of %s\n", e.Alert.Text, e.Alert.Condition, e.Alert.Source.Rule)
+				r := e.Alert.Source.Recognition
+				fmt.Printf("alert %q is %s, as %s has seen, confidence %s\n", e.Alert.Text, e.Alert.Condition, r.Model, r.Confidence)
 			}
 		}
 	}()

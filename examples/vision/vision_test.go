@@ -74,7 +74,7 @@ func TestBedExit(t *testing.T) {
 		require.Len(t, raised, 1)
 		require.NoError(t, raised[0].Validate())
 		require.Equal(t, "Has left the bed (zone: "+where+"; bedexit.py 1, confidence 0.90)", raised[0].Text)
-		require.Contains(t, raised[0].Source.Limits, "bedexit.py 1")
+		require.Equal(t, carewire.Recognition{Kind: carewire.RecognitionImage, Model: "bedexit.py 1", Confidence: "0.9"}, raised[0].Source.Recognition)
 		found := false
 		for _, in := range raised[0].Source.Inputs {
 			found = found || in.Code == zone && in.Coded == carewire.Coding{System: system, Code: where}

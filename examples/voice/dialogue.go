@@ -105,13 +105,13 @@ func (d *dialogue) confirm(ctx context.Context, h Heard) (say string, err error)
 	if !h.sure() || h.Text != d.asked.confirmation() {
 		return "Nothing was done.", nil
 	}
-	by := fmt.Sprintf("by speech (%s), confidence %.2f", recogniser, d.heard.Confidence)
+	heard := carewire.Recognition{Kind: carewire.RecognitionSpeech, Model: recogniser, Confidence: carewire.DecimalOf(math.Round(100*d.heard.Confidence) / 100)}
 	if d.asked.verb == "call" {
 		_, err = d.client.Raise(ctx, carewire.Raise{Patient: d.caller, Key: "call", Text: "Nurse called", Priority: carewire.PriorityMedium, Kind: carewire.AlertAdvisory,
-			Source: carewire.Source{Rule: "speech", Limits: recogniser, Value: carewire.DecimalOf(math.Round(100*d.heard.Confidence) / 100), Unit: "1"}})
+			Source: carewire.Source{Recognition: heard}})
 		return "The nurses have been called.", err
 	}
 	verb := map[string]carewire.AnswerVerb{"accept": carewire.AnswerAccept, "reject": carewire.AnswerReject}[d.asked.verb]
-	_, err = d.client.Answer(ctx, d.pending.Ref(), carewire.Answer{Do: verb, Reason: by, Rev: d.pending.Rev})
+	_, err = d.client.Answer(ctx, d.pending.Ref(), carewire.Answer{Do: verb, Source: heard, Rev: d.pending.Rev})
 	return "Done.", err
 }

@@ -20,6 +20,7 @@ export {keyOf, newID};
 /** @typedef {import("./types.js").Strip} Strip */
 /** @typedef {import("./watch.js").WatchSpec} WatchSpec */
 /** @typedef {import("./types.js").Person} Person */
+/** @typedef {import("./types.js").Recognition} Recognition */
 /** @typedef {import("./telling.js").Events} Events */
 /** @typedef {import("./telling.js").Changes} Changes */
 /** @typedef {import("./telling.js").Context} Context */
@@ -164,11 +165,11 @@ export class Client {
   /**
    * Takes responsibility.
    * @param {Alert} alert as it was shown
-   * @param {{forSeconds?: number, reason?: string, force?: boolean, expireAfter?: number}} [o] expireAfter is in seconds; 15 if left out. `force`, with
-   *   a reason, takes over what somebody else has
+   * @param {{forSeconds?: number, reason?: string, force?: boolean, expireAfter?: number, source?: Recognition}} [o] expireAfter is in seconds; 15 if left out. `force`, with
+   *   a reason, takes over what somebody else has. `source` is how a recogniser has understood it
    */
   accept(alert, {forSeconds, ...o} = {}) { return this.#answer(alert, "accept", {...o, ...(forSeconds && {for_s: forSeconds})}); }
-  /** Not me. @param {Alert} alert @param {{reason?: string, expireAfter?: number}} [o] */
+  /** Not me. @param {Alert} alert @param {{reason?: string, expireAfter?: number, source?: Recognition}} [o] */
   reject(alert, o) { return this.#answer(alert, "reject", o); }
   /** Gives one's acceptance back. @param {Alert} alert @param {{reason?: string, expireAfter?: number}} [o] */
   release(alert, o) { return this.#answer(alert, "release", o); }

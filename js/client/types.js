@@ -42,6 +42,14 @@
  */
 
 /**
+ * How a machine has understood an event.
+ * @typedef {object} Recognition
+ * @property {"speech" | "image" | "model"} kind
+ * @property {string} model the recogniser with its version
+ * @property {number} confidence its own measure, 0 to 1
+ */
+
+/**
  * What an alert is raised with.
  * @typedef {object} NewAlert
  * @property {string} patient
@@ -54,11 +62,11 @@
  * @property {string} [onset]
  * @property {"staff" | "all" | "named"} [audience]
  * @property {string[]} [to]
- * @property {{rule?: string, limits?: string, value?: string | number, unit?: string, vital_id?: string, by?: string, inputs?: SourceInput[]}} [source]
+ * @property {{rule?: string, limits?: string, value?: string | number, unit?: string, vital_id?: string, by?: string, inputs?: SourceInput[], recognition?: Recognition, next_due?: string, continuous?: boolean}} [source]
  * @property {boolean} [test]
  */
 
-/** @typedef {{do: string, by: Person, at: string, until?: string, to?: string, reason?: string}} Answer */
+/** @typedef {{do: string, by: Person, at: string, until?: string, to?: string, reason?: string, source?: Recognition}} Answer */
 /** @typedef {{state: "undefined" | "accepted" | "rejected", by?: Person, at?: string, until?: string, to?: string}} Responsibility `to`: to whom it is offered */
 /** @typedef {{level: number, step: number, state: string, due?: string, told?: string[]}} Escalation */
 

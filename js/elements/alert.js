@@ -64,6 +64,15 @@ export function against(limits, value) {
 }
 
 /**
+ * How a machine has understood something, in brackets; "" where none has.
+ * @param {import("@carewire/client").Recognition | undefined} r @param {import("./words.js").Words} words
+ */
+export function recognised(r, words) {
+  if (!r) return "";
+  return ` (${words.has("from." + r.kind) ? words.say("from." + r.kind) : r.model}, ${Math.floor(100 * r.confidence)} %)`;
+}
+
+/**
  * What an alert says, in a line: the value and the limit that it broke where it has both.
  * @param {Alert} a
  * @param {import("./words.js").Words} words

@@ -1,5 +1,5 @@
 // What has become of a patient's alerts: the whole chain of each.
-import {rank, shapes} from "./alert.js";
+import {rank, recognised, shapes} from "./alert.js";
 import {button, h, show, text} from "./dom.js";
 import {CarewireElement} from "./element.js";
 
@@ -19,7 +19,7 @@ export function chain(revisions, receipts) {
   let last;
   for (const a of revisions) {
     const add = (/** @type {string} */ key, /** @type {string | undefined} */ at, values = {}) => steps.push({at: at ?? a.updated, key, values: {priority: a.priority, text: a.text, ...values}});
-    if (!last) add("event.raised", a.raised);
+    if (!last) add("event.raised", a.raised, {source: a.source?.recognition});
     else if (rank[a.priority] > rank[last.priority]) add("event.worse", a.updated);
     if (last && a.condition !== last.condition) add(a.condition === "over" ? "event.over" : "event.again", a.updated);
     const x = a.escalation, before = last?.escalation;
@@ -28,7 +28,7 @@ export function chain(revisions, receipts) {
       if (x.state === "failed") add("event.failed", undefined, {level: x.level});
     }
     const fresh = (a.answer_count ?? 0) - (last?.answer_count ?? 0);
-    for (const w of fresh > 0 ? (a.answers ?? []).slice(-fresh) : []) if (w.do !== "close" || !a.closed) add("did." + w.do, w.at, {by: w.by, to: w.to, reason: w.reason});
+    for (const w of fresh > 0 ? (a.answers ?? []).slice(-fresh) : []) if (w.do !== "close" || !a.closed) add("did." + w.do, w.at, {by: w.by, to: w.to, reason: w.reason, source: w.source});
     if (last?.responsibility?.state === "accepted" && a.responsibility?.state !== "accepted" && !a.ended && fresh <= 0) add("event.lost", a.updated);
     if (a.ended) add(a.closed ? "event.closed" : "event.ended", a.ended, {by: a.closed?.by, reason: a.closed?.reason});
     last = a;
@@ -122,8 +122,8 @@ export class HistoryElement extends CarewireElement {
     const a = /** @type {Alert} */ (revisions.at(-1)), {words, context} = this, list = h("ol", {});
     for (const s of chain(revisions, receipts)) {
       const v = s.values, who = Array.isArray(v.who) ? v.who.map((t) => context.addressee(t, words)).join(", ") : v.by ? context.person(v.by) : "";
-      const did = s.key.startsWith("did."), said = this.say(s.key, {...v, who, to: v.to ? context.addressee(v.to, words) : "", reason: v.reason ?? "", priority: this.say("priority." + v.priority)});
-      list.append(h("li", {}, h("time", {dateTime: s.at, textContent: new Date(s.at).toLocaleTimeString(words.lang, {hourCycle: "h23"})}), h("span", {textContent: did ? `${who} ${said}${v.reason ? ": " + v.reason : ""}` : said})));
+      const did = s.key.startsWith("did."), how = recognised(v.source, words), said = this.say(s.key, {...v, who, to: v.to ? context.addressee(v.to, words) : "", reason: v.reason ?? "", priority: this.say("priority." + v.priority)});
+      list.append(h("li", {}, h("time", {dateTime: s.at, textContent: new Date(s.at).toLocaleTimeString(words.lang, {hourCycle: "h23"})}), h("span", {textContent: did ? `${who} ${said}${how}${v.reason ? ": " + v.reason : ""}` : said + how})));
     }
     return h("li", {className: "alert", part: "alert"}, h("b", {textContent: `${shapes[a.priority]} ${words.time(a.onset)} · ${a.text}${a.test ? " · " + this.say("test") : ""}`}), list, ...this.#waves(a));
   }

@@ -1,5 +1,5 @@
 // What else can be done about an alert, and all that is known of it.
-import {idOf} from "./alert.js";
+import {idOf, recognised} from "./alert.js";
 import {attr, button, h, show, text} from "./dom.js";
 
 /** @typedef {import("./alert.js").Alert} Alert */
@@ -29,9 +29,9 @@ export class Panel {
     const {words, context, client} = this.#host, me = client?.me, state = a.responsibility?.state, mine = state === "accepted" && a.responsibility.by?.id === me?.id;
     this.#alert = a;
     const s = a.source;
-    text(this.#long, [a.text, s?.limits, `${words.say("since", {time: words.time(a.onset)})}`].filter(Boolean).join("\n"));
+    text(this.#long, [a.text + recognised(s?.recognition, words), s?.limits, s?.next_due && words.say("nextDue", {time: words.time(s.next_due)}), s?.continuous && words.say("continuous"), `${words.say("since", {time: words.time(a.onset)})}`].filter(Boolean).join("\n"));
     attr(this.#long, "aria-label", words.say("alerts"));
-    const said = (a.answers ?? []).map((w) => `${words.time(w.at)} ${context.person(w.by)} ${words.say("did." + w.do, {to: w.to ? context.addressee(w.to, words) : ""})}${w.reason ? ": " + w.reason : ""}`);
+    const said = (a.answers ?? []).map((w) => `${words.time(w.at)} ${context.person(w.by)} ${words.say("did." + w.do, {to: w.to ? context.addressee(w.to, words) : ""})}${recognised(w.source, words)}${w.reason ? ": " + w.reason : ""}`);
     while (this.#said.children.length > said.length) this.#said.lastChild?.remove();
     said.forEach((line, i) => text(this.#said.children[i] ?? this.#said.appendChild(h("li")), line));
     text(/** @type {Element} */ (this.#toLabel.firstChild), words.say("to"));

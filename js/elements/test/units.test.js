@@ -1,7 +1,7 @@
 // What needs no browser.
 import assert from "node:assert/strict";
 import test from "node:test";
-import {against, brief, byUrgency, count, groupOf, mostUrgent, untaken} from "../alert.js";
+import {against, brief, byUrgency, count, groupOf, mostUrgent, recognised, untaken} from "../alert.js";
 import {chain} from "../history.js";
 import {broken} from "../trend.js";
 import {columnsFor} from "../wall.js";
@@ -71,6 +71,14 @@ test("The chain of an alert", () => {
     r(6, {condition: "over", answers: yes, answer_count: 1, ended: "2026-01-01T00:00:06Z"})], [{stage: "delivered", by, at: "2026-01-01T00:00:02Z"}]);
   assert.deepEqual(steps.map((s) => s.key), ["event.raised", "event.told", "stage.delivered", "did.accept", "event.lost", "event.told", "event.over", "event.ended"]);
   assert.deepEqual(chain([r(0, {}), r(1, {ended: "2026-01-01T00:00:01Z", closed: {by, at, reason: "seen to"}})], []).map((s) => [s.key, s.values.reason]), [["event.raised", undefined], ["event.closed", "seen to"]]);
+});
+
+test("What a machine has understood is said to be", () => {
+  const heard = {kind: "speech", model: "ears 2", confidence: 0.679}, de = new Words("de"), en = new Words("en");
+  assert.deepEqual([recognised(heard, en), recognised(heard, de), recognised({...heard, kind: "smell"}, en), recognised(undefined, en)], [" (by speech, 67 %)", " (durch Sprache, 67 %)", " (ears 2, 67 %)", ""]);
+  const at = "2026-01-01T00:00:03Z", call = alert({source: {rule: "speech", recognition: heard}, rev: 1, raised: at, updated: at});
+  const steps = chain([call, {...call, rev: 2, answers: [{do: "accept", by: ada, at, source: heard}], answer_count: 1}], []);
+  assert.deepEqual(steps.map((s) => [s.key, s.values.source]), [["event.raised", heard], ["did.accept", heard]]);
 });
 
 test("A trend is broken where nothing was measured", () => {

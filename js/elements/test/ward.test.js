@@ -225,6 +225,30 @@ test("A number says what it is: old, invalid, questionable, absent", async (t) =
   assert.deepEqual(await violations(page), []);
 });
 
+test("Complaint 9: an old value looks old, with the alerts paused too", async (t) => {
+  const {hub, open} = await openScreens(t), {monitor} = sources(hub), page = await open('<cw-patient patient="p-1"></cw-patient> <cw-pause patient="p-1"></cw-pause>'), number = tile(page, "p-1").locator('[data-code="8867-4"]');
+  await publish(monitor, {...heartRate("p-1", 71), time: new Date(Date.now() - 90 * 60000).toISOString()});
+  await number.getByText("1 h 30 min old").waitFor();
+  await hub.client(nurse).request({type: "pause", patient: "p-1", for_s: 300, reason: "washing"});
+  await page.locator("cw-pause").getByText("alerts paused until").waitFor();
+  assert.match(await number.innerText(), /1 h 3\d min old/);
+  await publish(monitor, heartRate("p-1", 72));
+  await number.getByText("72").waitFor();
+  assert.doesNotMatch(await number.innerText(), /old/);
+});
+
+test("What was said by speech is shown to be, and when the next measurement is due", async (t) => {
+  const {hub, open} = await openScreens(t), {service} = sources(hub), page = await open(ward + '<cw-history patient="p-1"></cw-history>'), heard = {kind: "speech", model: "ears 2", confidence: 0.67};
+  const call = await raise(service, {patient: "p-1", key: "call", text: "Nurse called", source: {rule: "speech", recognition: heard}});
+  await raise(service, {patient: "p-2", key: "news2", text: "NEWS2 high", source: {rule: "news2 v1", continuous: true}});
+  assert.equal((await hub.client(nurse).accept(call, {source: {...heard, confidence: 1}}).over).state, "done");
+  for (const step of ["Nurse called (by speech, 67 %)", "Ada accepted (by speech, 100 %)"]) await page.locator("cw-history").getByText(step).first().waitFor();
+  await row(page, "Nurse called").locator(".more").click();
+  for (const line of ["Nurse called (by speech, 67 %)", "Ada accepted (by speech, 100 %)"]) await row(page, "Nurse called").locator(".panel").getByText(line).first().waitFor();
+  await row(page, "NEWS2 high").locator(".more").click();
+  await row(page, "NEWS2 high").locator(".panel").getByText("measure all the time").waitFor();
+});
+
 test("A trend shows what was, and goes on", async (t) => {
   const {hub, open} = await openScreens(t), {monitor} = sources(hub);
   for (let i = 30; i > 0; i--) await publish(monitor, {...heartRate("p-1", 60 + i), time: new Date(Date.now() - i * 60000).toISOString()});

@@ -25,6 +25,7 @@ export default {
   "answer.expiredSent": "keine Antwort. Es kann ausgeführt sein: noch einmal hinsehen", "answer.faster": "{who} war schneller", "answer.changed": "es hat sich geändert: noch einmal hinsehen",
   "answer.ended": "es ist vorbei", "answer.refused": "jetzt nicht möglich", "answer.forbidden": "das dürfen Sie nicht", "answer.failed": "ging nicht ({code})",
   lookAgain: "Es hat sich gerade geändert. Noch einmal drücken.",
+  "from.speech": "durch Sprache", "from.image": "aus einem Bild", "from.model": "durch ein Modell", nextDue: "nächste Messung bis {time}", continuous: "ständig messen",
   "did.accept": "hat übernommen", "did.reject": "hat abgelehnt", "did.release": "hat zurückgegeben", "did.assign": "hat {to} zugewiesen", "did.close": "hat geschlossen", "did.handover": "hat {to} angeboten",
   "heard.new": "Neuer Alarm, Priorität {priority}: {text}. {who}.", "heard.many": "{n} neue Alarme. Am dringendsten: {text}. {who}.",
 

@@ -25,6 +25,7 @@ export default {
   "answer.expiredSent": "no reply. It may have been carried out: look again", "answer.faster": "{who} was faster", "answer.changed": "it has changed: look again",
   "answer.ended": "it is over", "answer.refused": "not possible now", "answer.forbidden": "you may not", "answer.failed": "did not work ({code})",
   lookAgain: "It has just changed. Press again.",
+  "from.speech": "by speech", "from.image": "from a picture", "from.model": "by a model", nextDue: "next measurement by {time}", continuous: "measure all the time",
   "did.accept": "accepted", "did.reject": "rejected", "did.release": "gave back", "did.assign": "assigned to {to}", "did.close": "closed", "did.handover": "offered to {to}",
   "heard.new": "New alert, {priority} priority: {text}. {who}.", "heard.many": "{n} new alerts. Most urgent: {text}. {who}.",
 
