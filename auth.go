@@ -130,9 +130,10 @@ type Access struct {
 
 	// Emergency marks a break-glass request. The principal has asked, for
 	// Reason, to watch patients that were refused without it, or acts while
-	// such a grant is running. The grant ends at Decision.Until, or after an
-	// hour if that is zero. Its start and end are audited and appear in the
-	// patient's log as access events.
+	// such a grant is running: then for any Action, which an Authorizer must
+	// look at. The grant ends at Decision.Until, or after an hour if that is
+	// zero; asking again does not prolong it. Its start and end are audited and
+	// appear in the patient's log as access events.
 	Emergency bool
 	Reason    string
 }
@@ -149,7 +150,10 @@ type Decision struct {
 //     the request in one call,
 //   - for watched patients: every Options.Recheck, after Hub.MembersChanged,
 //     and before a Decision's Until,
-//   - for the patients of an inbox.
+//   - for the patients of an inbox,
+//   - again, with Emergency, for those of them that it has just refused and for
+//     which an emergency of the principal is asked or running: all that are
+//     asked in one call, each running one in a call of its own.
 //
 // Authorize returns one Decision for each patient, in order. An error, or a
 // wrong number of Decisions, means undecided: the Hub grants nothing new, takes

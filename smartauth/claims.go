@@ -1,6 +1,7 @@
 package smartauth
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"strings"
@@ -22,6 +23,7 @@ type Claims struct {
 	Name     string // name, else preferred_username
 	FHIRUser string // such as "Practitioner/123"
 	Patient  string // the patient in context at launch
+	Nonce    string // nonce: of an ID token, the one that its sign-in was asked for with
 	Scopes   []Scope
 	Issued   time.Time
 	Expires  time.Time
@@ -42,7 +44,7 @@ func readClaims(all map[string]any) Claims {
 		return ""
 	}
 	c := Claims{Issuer: text("iss"), Subject: text("sub"), Session: text("sid", "jti"), ID: text("jti"), Client: text("client_id", "azp"),
-		Name: text("name", "preferred_username"), FHIRUser: text("fhirUser"), Patient: text("patient"),
+		Name: text("name", "preferred_username"), FHIRUser: text("fhirUser"), Patient: text("patient"), Nonce: text("nonce"),
 		Issued: moment(all["iat"]), Expires: moment(all["exp"]), All: all}
 	for _, s := range words(all["scope"], all["scp"]) {
 		if scope, ok := ParseScope(s); ok {
@@ -82,7 +84,7 @@ func moment(v any) time.Time {
 }
 
 // defaultPrincipal is what Options.Principal stands for when it is nil.
-func defaultPrincipal(c Claims) (carewire.Principal, error) {
+func defaultPrincipal(_ context.Context, c Claims) (carewire.Principal, error) {
 	p := carewire.Principal{ID: c.Subject, Name: c.Name, Session: c.Session}
 	kind, id, _ := strings.Cut(relative(c.FHIRUser), "/")
 	switch kind {

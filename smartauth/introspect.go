@@ -13,8 +13,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/carewire/carewire"
 )
 
 // Introspection asks the issuer about tokens that are no JWT (RFC 7662).
@@ -47,7 +45,8 @@ type introspector struct {
 }
 
 type answer struct {
-	claims map[string]any // nil: not active
+	claims map[string]any // nil: refused
+	reason refusal        // for which it is refused
 	until  time.Time
 }
 
@@ -70,11 +69,11 @@ func (i *introspector) ask(ctx context.Context, token string, audiences []string
 		if err != nil {
 			return nil, err
 		}
-		if !active(claims, audiences, issuer, leeway, now) {
-			claims = nil
-		}
-		a = answer{claims, now.Add(refusalFor)}
-		if claims != nil {
+		a = answer{until: now.Add(refusalFor)}
+		if ok, reason := active(claims, audiences, issuer, leeway, now); !ok {
+			a.reason = reason
+		} else {
+			a.claims = claims
 			a.until = now.Add(cmp.Or(i.opt.CacheFor, 30*time.Second))
 			if exp := moment(claims["exp"]); !exp.IsZero() && exp.Before(a.until) {
 				a.until = exp
@@ -83,25 +82,29 @@ func (i *introspector) ask(ctx context.Context, token string, audiences []string
 		i.keep(key, a, now)
 	}
 	if a.claims == nil {
-		return nil, carewire.ErrUnauthenticated
+		return nil, a.reason
 	}
 	return maps.Clone(a.claims), nil
 }
 
-// active checks what the issuer answered.
-func active(claims map[string]any, audiences []string, issuer string, leeway time.Duration, now time.Time) bool {
-	on, _ := claims["active"].(bool)
-	if iss, given := claims["iss"]; !on || given && iss != issuer {
-		return false
+// active checks what the issuer answered; if it is not good, it returns the reason.
+func active(claims map[string]any, audiences []string, issuer string, leeway time.Duration, now time.Time) (bool, refusal) {
+	if on, _ := claims["active"].(bool); !on {
+		return false, inactive
+	}
+	if iss, given := claims["iss"]; given && iss != issuer {
+		return false, wrongIssuer
 	}
 	if aud := audience(claims); len(aud) > 0 && !slices.ContainsFunc(aud, func(s string) bool { return slices.Contains(audiences, s) }) {
-		return false
+		return false, wrongAudience
 	}
 	if exp := moment(claims["exp"]); !exp.IsZero() && !exp.Add(leeway).After(now) {
-		return false
+		return false, expired
 	}
-	nbf := moment(claims["nbf"])
-	return nbf.IsZero() || !nbf.After(now.Add(leeway))
+	if nbf := moment(claims["nbf"]); !nbf.IsZero() && nbf.After(now.Add(leeway)) {
+		return false, notYet
+	}
+	return true, 0
 }
 
 // keep remembers an answer. Where there is no room it forgets what has run out,

@@ -51,6 +51,8 @@ func TestIntrospection(t *testing.T) {
 			require.Equal(t, "nurse-1", p.ID)
 		} else {
 			require.ErrorIs(t, err, carewire.ErrUnauthenticated, token)
+			require.ErrorContains(t, err, "refused: "+map[string]string{"inactive": "inactive", "active as text": "inactive", "another audience": "audience",
+				"another issuer": "issuer", "over": "expired", "not yet": "not_yet", "nobody": "claims"}[token], token)
 		}
 	}
 	before := asked
@@ -66,7 +68,7 @@ func TestIntrospection(t *testing.T) {
 	fail = false
 
 	for n := range maxCached + 100 {
-		a.introspect.keep([32]byte{byte(n), byte(n >> 8), 1}, answer{nil, time.Now().Add(time.Hour)}, time.Now())
+		a.introspect.keep([32]byte{byte(n), byte(n >> 8), 1}, answer{until: time.Now().Add(time.Hour)}, time.Now())
 	}
 	require.LessOrEqual(t, len(a.introspect.answers), maxCached)
 	before = asked

@@ -34,12 +34,13 @@ func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, 2*maxToken)
-		c, ok := a.logoutClaims(r.Context(), r.PostFormValue("logout_token"))
-		if ok && c.Subject == "" {
+		c, err := a.logoutClaims(r.Context(), r.PostFormValue("logout_token"))
+		if err == nil && c.Subject == "" {
 			c.Subject = a.sessions.principal(c.Session)
 		}
-		if !ok || c.Subject == "" {
+		if err != nil || c.Subject == "" {
 			a.counts.logoutsRefused.Add(1)
+			a.journal.logoutRefused(err)
 			http.Error(w, `{"error":"invalid_request"}`, http.StatusBadRequest)
 			return
 		}
@@ -52,21 +53,29 @@ func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 }
 
 // logoutClaims checks a logout token as section 2.6 asks.
-func (a *Authenticator) logoutClaims(ctx context.Context, token string) (Claims, bool) {
-	if token == "" || len(token) > maxToken {
-		return Claims{}, false
+func (a *Authenticator) logoutClaims(ctx context.Context, token string) (Claims, error) {
+	switch {
+	case token == "":
+		return Claims{}, noToken
+	case len(token) > maxToken:
+		return Claims{}, malformed
 	}
 	all := jwt.MapClaims{}
-	if _, err := a.logout.ParseWithClaims(token, all, a.keys.KeyfuncCtx(ctx)); err != nil {
-		return Claims{}, false
+	if t, err := a.logout.ParseWithClaims(token, all, a.keys.KeyfuncCtx(ctx)); err != nil {
+		return Claims{}, a.why(t, err)
 	}
 	events, _ := all["events"].(map[string]any)
 	_, isLogout := events[logoutEvent].(map[string]any)
 	_, hasNonce := all["nonce"]
 	c := readClaims(all)
 	c.Session, _ = all["sid"].(string)
-	fresh := !c.Issued.IsZero() && time.Since(c.Issued) < 2*time.Minute+a.opt.Leeway
-	return c, isLogout && !hasNonce && fresh && c.ID != "" && (c.Subject != "" || c.Session != "")
+	switch {
+	case !isLogout || hasNonce || c.ID == "" || c.Issued.IsZero() || c.Subject == "" && c.Session == "":
+		return Claims{}, badClaims
+	case time.Since(c.Issued) >= 2*time.Minute+a.opt.Leeway:
+		return Claims{}, expired
+	}
+	return c, nil
 }
 
 // sessions remembers whose the last sessions are, in two halves: when one is

@@ -11,13 +11,10 @@ package smartauth
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -54,13 +51,24 @@ type Options struct {
 	MaxStale time.Duration
 	// Introspection checks tokens that are no JWT. Nil refuses them.
 	Introspection *Introspection
-	// Principal makes a principal from the claims of a token. ErrForbidden
-	// refuses the token. Nil means: fhirUser decides the role (Practitioner:
-	// clinician, Patient: patient, RelatedPerson: viewer, Device: device; none
-	// with system scopes only: service); the patient is the one in context,
-	// else fhirUser's own; the groups are the claim "groups". Empty Expires,
-	// Issued and Actions are filled in afterwards.
-	Principal func(Claims) (carewire.Principal, error)
+	// Principal makes a principal from the claims of a token, for example by the
+	// host's own tables. Empty Expires, Issued and Actions are filled in
+	// afterwards. ctx is the request's, bounded by the Hub's CallTimeout. Its
+	// errors mean:
+	//
+	//   - carewire.ErrForbidden: a known person who may not come in. 403.
+	//   - carewire.ErrUnauthenticated: the token counts as wrong. 401; the client
+	//     gets a new token.
+	//   - any other error, such as carewire.ErrUndecided or that of a table that
+	//     cannot be read: undecided. 503; the client tries again.
+	//
+	// Nil means: fhirUser decides the role (Practitioner: clinician, Patient:
+	// patient, RelatedPerson: viewer, Device: device; none with system scopes
+	// only: service; anything else: ErrForbidden); the patient is the one in
+	// context, else fhirUser's own; the groups are the claim "groups".
+	//
+	// It must be safe for concurrent use.
+	Principal func(ctx context.Context, c Claims) (carewire.Principal, error)
 	// Grants says which actions each scope brings. Nil means DefaultGrants.
 	Grants []Grant
 	// IgnoreScopes leaves what a person may do to their role and the Authorizer:
@@ -72,7 +80,8 @@ type Options struct {
 	Client *http.Client
 	// AllowPlaintext lets the issuer be reached by http, for tests.
 	AllowPlaintext bool
-	// Logger gets no tokens and no claims. Nil means slog.Default().
+	// Logger gets no tokens and no claims. Refused tokens are logged with their
+	// reason, a line a minute for each reason at most. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -93,8 +102,10 @@ type Authenticator struct {
 	logout     *jwt.Parser
 	fetched    atomic.Int64 // when keys last came, unix nanoseconds
 	introspect *introspector
+	endpoints  Endpoints
 	sessions   sessions
 	counts     counts
+	journal    *journal
 }
 
 // New asks the issuer for its configuration and keys. It returns an error if
@@ -123,7 +134,7 @@ func New(ctx context.Context, o Options) (*Authenticator, error) {
 	o.Leeway = min(cmp.Or(o.Leeway, 30*time.Second), 5*time.Minute)
 	o.MaxStale = cmp.Or(o.MaxStale, 24*time.Hour)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
-	a := &Authenticator{opt: o}
+	a := &Authenticator{opt: o, journal: newJournal(o.Logger)}
 	found, err := a.discover(ctx)
 	if err != nil {
 		return nil, err
@@ -142,61 +153,6 @@ func New(ctx context.Context, o Options) (*Authenticator, error) {
 	a.parser = jwt.NewParser(append(common, jwt.WithExpirationRequired(), jwt.WithAudience(o.Audience...))...)
 	a.logout = jwt.NewParser(append(common, jwt.WithAudience(o.Audience...))...)
 	return a, nil
-}
-
-type configuration struct {
-	Issuer        string `json:"issuer"`
-	JWKS          string `json:"jwks_uri"`
-	Introspection string `json:"introspection_endpoint"`
-}
-
-// discover reads the issuer's configuration document.
-func (a *Authenticator) discover(ctx context.Context) (c configuration, err error) {
-	base := strings.TrimSuffix(cmp.Or(a.opt.Base, a.opt.Issuer), "/")
-	if !a.safe(base) || !a.safe(a.opt.Issuer) {
-		return c, errors.New("smartauth: Issuer and Base must be https URLs")
-	}
-	for _, u := range []string{base + "/.well-known/smart-configuration", strings.TrimSuffix(a.opt.Issuer, "/") + "/.well-known/openid-configuration"} {
-		c = configuration{}
-		if err = a.get(ctx, u, &c); err == nil && c.JWKS != "" {
-			break
-		}
-	}
-	switch {
-	case err != nil:
-		return c, err
-	case c.Issuer != "" && c.Issuer != a.opt.Issuer:
-		return c, errors.New("smartauth: the configuration names another issuer")
-	case !a.safe(c.JWKS):
-		return c, errors.New("smartauth: the configuration's jwks_uri cannot be used")
-	}
-	return c, nil
-}
-
-// safe reports whether a URL may be asked.
-func (a *Authenticator) safe(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && a.opt.AllowPlaintext)
-}
-
-func (a *Authenticator) get(ctx context.Context, u string, v any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Accept", "application/json")
-	res, err := a.opt.Client.Do(req)
-	if err != nil {
-		return fmt.Errorf("smartauth: the issuer cannot be reached: %w", err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("smartauth: the issuer answered its configuration with status %d", res.StatusCode)
-	}
-	if json.NewDecoder(io.LimitReader(res.Body, maxDocument)).Decode(v) != nil {
-		return errors.New("smartauth: the issuer's configuration is not JSON")
-	}
-	return nil
 }
 
 // fetchKeys fetches the key set now, every 15 minutes, and when a token names a
@@ -258,37 +214,53 @@ func (k *keyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 var errIssuer = errors.New("smartauth: the issuer cannot be asked")
 
 // Authenticate implements carewire.Authenticator. A token that is wrong is
-// carewire.ErrUnauthenticated; one whose person may not come in is
-// carewire.ErrForbidden; any other error means that the issuer could not be asked.
+// carewire.ErrUnauthenticated, and the error's text has the reason, one of those
+// of Stats.Refusals; one whose person may not come in is carewire.ErrForbidden;
+// any other error means that the issuer, or the host, could not be asked.
 func (a *Authenticator) Authenticate(r *http.Request) (carewire.Principal, error) {
-	return a.Verify(r.Context(), carewire.Token(r))
-}
-
-// Verify says whom a token lets in, as Authenticate does of a request's: for the
-// ID token with which an OpenID Connect sign-in ends, of which a host makes a
-// session of its own. Options.Audience must have the host's client ID for that.
-// The host compares the token's nonce, if it has asked for one.
-func (a *Authenticator) Verify(ctx context.Context, token string) (carewire.Principal, error) {
-	p, err := a.verify(ctx, token)
-	a.counts.token(err)
+	p, _, err := a.counted(r.Context(), carewire.Token(r), "")
 	return p, err
 }
 
-func (a *Authenticator) verify(ctx context.Context, token string) (carewire.Principal, error) {
-	if token == "" || len(token) > maxToken {
-		return carewire.Principal{}, carewire.ErrUnauthenticated
+// Verify checks the ID token with which an OpenID Connect sign-in ends, and
+// returns the person and the token's claims. From them the host makes a session
+// of its own. Options.Audience must have the host's client ID for that. nonce is
+// the one that the host sent with this sign-in: a token with another nonce, or
+// without one, is refused. With "" no nonce is compared. The errors are those of
+// Authenticate; with an error there are no claims.
+func (a *Authenticator) Verify(ctx context.Context, token, nonce string) (carewire.Principal, Claims, error) {
+	return a.counted(ctx, token, nonce)
+}
+
+// counted verifies a token, and counts and logs what has come of it.
+func (a *Authenticator) counted(ctx context.Context, token, nonce string) (carewire.Principal, Claims, error) {
+	p, c, err := a.verify(ctx, token, nonce)
+	a.counts.token(err)
+	if r, ok := errors.AsType[refusal](err); ok {
+		a.journal.refused(r)
 	}
+	return p, c, err
+}
+
+func (a *Authenticator) verify(ctx context.Context, token, nonce string) (carewire.Principal, Claims, error) {
+	fail := func(err error) (carewire.Principal, Claims, error) { return carewire.Principal{}, Claims{}, err }
 	all, err := a.check(ctx, token)
 	if err != nil {
-		return carewire.Principal{}, err
+		return fail(err)
 	}
 	c := readClaims(all)
 	if c.Subject == "" {
-		return carewire.Principal{}, carewire.ErrUnauthenticated
+		return fail(badClaims)
 	}
-	p, err := a.opt.Principal(c)
+	if nonce != "" && c.Nonce != nonce {
+		return fail(wrongNonce)
+	}
+	p, err := a.opt.Principal(ctx, c)
+	if errors.Is(err, carewire.ErrUnauthenticated) {
+		err = unknownPerson
+	}
 	if err != nil {
-		return carewire.Principal{}, err
+		return fail(err)
 	}
 	if p.Expires.IsZero() {
 		p.Expires = c.Expires
@@ -297,29 +269,35 @@ func (a *Authenticator) verify(ctx context.Context, token string) (carewire.Prin
 		p.Issued = c.Issued
 	}
 	if p.Actions == nil && !a.opt.IgnoreScopes {
-		p.Actions = actions(c.Scopes, a.opt.Grants)
+		if p.Actions = actions(c.Scopes, a.opt.Grants); len(p.Actions) == 0 {
+			a.journal.powerless(a.counts.powerless.Add(1))
+		}
 	}
 	a.sessions.note(p.Session, p.ID)
-	return p, nil
+	return p, c, nil
 }
 
 // check returns the claims of a token that is good.
 func (a *Authenticator) check(ctx context.Context, token string) (map[string]any, error) {
-	if strings.Count(token, ".") != 2 {
-		if a.introspect == nil {
-			return nil, carewire.ErrUnauthenticated
-		}
+	switch {
+	case token == "":
+		return nil, noToken
+	case len(token) > maxToken:
+		return nil, malformed
+	case strings.Count(token, ".") != 2 && a.introspect == nil:
+		return nil, opaque
+	case strings.Count(token, ".") != 2:
 		return a.introspect.ask(ctx, token, a.opt.Audience, a.opt.Issuer, a.opt.Leeway)
 	}
 	claims := jwt.MapClaims{}
 	t, err := a.parser.ParseWithClaims(token, claims, a.keys.KeyfuncCtx(ctx))
 	switch {
-	case err == nil && a.stale():
+	case err == nil && a.stale(), errors.Is(err, errIssuer):
 		return nil, errIssuer
-	case errors.Is(err, errIssuer):
-		return nil, errIssuer
-	case err != nil || !accessToken(t):
-		return nil, carewire.ErrUnauthenticated
+	case err != nil:
+		return nil, a.why(t, err)
+	case !accessToken(t):
+		return nil, wrongType
 	}
 	return claims, nil
 }

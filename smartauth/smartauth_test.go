@@ -1,6 +1,7 @@
 package smartauth
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -8,14 +9,18 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -93,7 +98,7 @@ func TestSignIn(t *testing.T) {
 	i := newIssuer(t)
 	o := i.options()
 	o.Audience = []string{i.ClientID}
-	o.Principal = func(c Claims) (carewire.Principal, error) {
+	o.Principal = func(_ context.Context, c Claims) (carewire.Principal, error) {
 		return carewire.Principal{ID: c.Subject, Role: carewire.RoleViewer}, nil
 	}
 	a := i.new(o)
@@ -151,44 +156,78 @@ func TestPrincipals(t *testing.T) {
 	require.ErrorIs(t, err, carewire.ErrForbidden)
 }
 
-// An issuer that knows no scopes leaves all to roles, if the host says so.
+// An issuer that knows no scopes leaves all to roles, if the host says so. If it
+// does not, the log says why people may do nothing.
 func TestIgnoreScopes(t *testing.T) {
 	i := newIssuer(t)
 	for ignore, want := range map[bool][]carewire.Action{true: nil, false: {}} {
+		var log bytes.Buffer
 		o := i.options()
-		o.IgnoreScopes = ignore
-		p, err := i.new(o).Authenticate(request(i.sign(i.claims(map[string]any{"scope": nil}))))
-		require.NoError(t, err)
-		require.Equal(t, want, p.Actions)
+		o.IgnoreScopes, o.Logger = ignore, slog.New(slog.NewTextHandler(&log, nil))
+		a := i.new(o)
+		for _, scope := range []any{nil, "openid", "user/Condition.rs"} {
+			p, err := a.Authenticate(request(i.sign(i.claims(map[string]any{"scope": scope}))))
+			require.NoError(t, err)
+			require.Equal(t, want, p.Actions)
+		}
+		if ignore {
+			require.Zero(t, a.Stats().Powerless)
+			require.Empty(t, log.String())
+			continue
+		}
+		require.EqualValues(t, 3, a.Stats().Powerless)
+		require.Contains(t, log.String(), "reason=scopes times=1\n")
 	}
 }
 
-// The ID token with which a sign-in ends says whose session begins.
+// The ID token with which a sign-in ends says whose session begins. It is that of
+// this sign-in, by its nonce.
 func TestVerify(t *testing.T) {
 	i := newIssuer(t)
 	o := i.options()
 	o.IgnoreScopes = true
-	o.Principal = func(c Claims) (carewire.Principal, error) {
-		if c.Subject == "mallory" {
-			return carewire.Principal{}, carewire.ErrForbidden
-		}
-		return carewire.Principal{ID: c.Subject, Role: carewire.RoleClinician, Session: c.Session}, nil
+	broken := errors.New("the table cannot be read")
+	o.Principal = func(_ context.Context, c Claims) (carewire.Principal, error) {
+		err := map[string]error{"mallory": carewire.ErrForbidden, "gone": carewire.ErrUnauthenticated, "undecided": carewire.ErrUndecided, "broken": broken}[c.Subject]
+		return carewire.Principal{ID: c.Subject, Role: carewire.RoleClinician, Session: c.Session}, err
 	}
 	a := i.new(o)
-	p, err := a.Verify(t.Context(), i.sign(i.claims(nil)))
+	p, c, err := a.Verify(t.Context(), i.sign(i.claims(map[string]any{"nonce": "n1", "acr": "mfa"})), "n1")
 	require.NoError(t, err)
 	require.Equal(t, "nurse-1", p.ID)
 	require.Equal(t, "s1", p.Session)
 	require.False(t, p.Expires.IsZero())
-	_, err = a.Verify(t.Context(), i.sign(i.claims(map[string]any{"sub": "mallory"})))
-	require.ErrorIs(t, err, carewire.ErrForbidden)
-	for _, wrong := range []string{"", "x", i.sign(i.claims(map[string]any{"aud": "payroll"}))} {
-		_, err = a.Verify(t.Context(), wrong)
+	require.Equal(t, "n1", c.Nonce)
+	require.Equal(t, "mfa", c.All["acr"])
+	_, _, err = a.Verify(t.Context(), i.sign(i.claims(map[string]any{"nonce": "n1"})), "")
+	require.NoError(t, err, "no nonce was asked for")
+	for subject, want := range map[string]error{"mallory": carewire.ErrForbidden, "gone": carewire.ErrUnauthenticated, "undecided": carewire.ErrUndecided, "broken": broken} {
+		p, c, err = a.Verify(t.Context(), i.sign(i.claims(map[string]any{"sub": subject})), "")
+		require.ErrorIs(t, err, want)
+		require.Equal(t, carewire.Principal{}, p)
+		require.Equal(t, Claims{}, c)
+	}
+	for _, wrong := range []string{"", "x", i.sign(i.claims(map[string]any{"aud": "payroll"})), i.sign(i.claims(nil)), i.sign(i.claims(map[string]any{"nonce": "n2"})),
+		i.sign(i.claims(map[string]any{"nonce": []string{"n1"}}))} {
+		_, _, err = a.Verify(t.Context(), wrong, "n1")
 		require.ErrorIs(t, err, carewire.ErrUnauthenticated)
 	}
 	s := a.Stats()
-	require.Equal(t, [4]uint64{1, 3, 1, 0}, [4]uint64{s.Accepted, s.Refused, s.Forbidden, s.Undecided})
+	require.Equal(t, [4]uint64{2, 7, 1, 2}, [4]uint64{s.Accepted, s.Refused, s.Forbidden, s.Undecided})
+	require.Equal(t, [3]uint64{3, 1, 1}, [3]uint64{s.Refusals["nonce"], s.Refusals["principal"], s.Refusals["audience"]})
 	require.Less(t, s.KeysAge, time.Minute)
+}
+
+// A host need not know the issuer's URLs by heart.
+func TestEndpoints(t *testing.T) {
+	i := newIssuer(t)
+	require.Equal(t, Endpoints{Authorization: i.AuthorizationEndpoint(), Token: i.TokenEndpoint()}, i.new(i.options()).Endpoints())
+	document := map[string]any{"jwks_uri": i.JWKSEndpoint(), "authorization_endpoint": "javascript:alert(1)", "token_endpoint": "https://login.example/token"}
+	fhir := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(document) }))
+	defer fhir.Close()
+	o := i.options()
+	o.Base = fhir.URL
+	require.Equal(t, Endpoints{Token: "https://login.example/token"}, i.new(o).Endpoints(), "one by another scheme is none")
 }
 
 func TestParseScope(t *testing.T) {
@@ -211,8 +250,10 @@ func TestParseScope(t *testing.T) {
 }
 
 func TestForgedTokens(t *testing.T) {
-	i := newIssuer(t)
-	a := i.new(i.options())
+	i, log := newIssuer(t), new(bytes.Buffer)
+	o := i.options()
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	a := i.new(o)
 	good := i.sign(i.claims(nil))
 	_, err := a.Authenticate(request(good))
 	require.NoError(t, err)
@@ -240,52 +281,89 @@ func TestForgedTokens(t *testing.T) {
 	now := time.Now()
 	raw := func(v any) string { b, _ := json.Marshal(v); return base64.RawURLEncoding.EncodeToString(b) }
 	issued := func(claims map[string]any) string { return i.sign(i.claims(claims)) }
-	for name, token := range map[string]string{
-		"no signature, alg none":       signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, nil),
-		"alg nOnE":                     raw(map[string]any{"alg": "nOnE", "kid": kid}) + "." + parts[1] + ".",
-		"signature dropped":            parts[0] + "." + parts[1] + ".",
-		"key confusion, PEM":           signed(jwt.SigningMethodHS256, public, nil, nil),
-		"key confusion, DER":           signed(jwt.SigningMethodHS256, der, nil, nil),
-		"key confusion, modulus":       signed(jwt.SigningMethodHS512, i.Keypair.PublicKey.N.Bytes(), nil, nil),
-		"own key under the kid":        signed(jwt.SigningMethodRS256, own, nil, nil),
-		"own key, no kid":              signed(jwt.SigningMethodRS256, own, map[string]any{"kid": nil}, nil),
-		"own key, kid a path":          signed(jwt.SigningMethodRS256, own, map[string]any{"kid": "../../dev/null"}, nil),
-		"own key, kid a number":        signed(jwt.SigningMethodRS256, own, map[string]any{"kid": 1}, nil),
-		"own key in jwk":               signed(jwt.SigningMethodRS256, own, map[string]any{"jwk": map[string]any{"kty": "RSA", "e": "AQAB", "n": base64.RawURLEncoding.EncodeToString(own.N.Bytes())}}, nil),
-		"own key by jku":               signed(jwt.SigningMethodRS256, own, map[string]any{"jku": attacker.URL}, nil),
-		"own key by x5u":               signed(jwt.SigningMethodRS256, own, map[string]any{"x5u": attacker.URL}, nil),
-		"payload exchanged":            parts[0] + "." + raw(i.claims(map[string]any{"sub": "other"})) + "." + parts[2],
-		"header exchanged":             raw(map[string]any{"alg": "RS512", "kid": kid}) + "." + parts[1] + "." + parts[2],
-		"signature of another":         parts[0] + "." + parts[1] + "." + strings.Split(issued(map[string]any{"sub": "x"}), ".")[2],
-		"signature cut short":          good[:len(good)-4],
-		"four parts":                   good + ".x",
-		"padded":                       parts[0] + "." + parts[1] + "." + parts[2] + "==",
-		"an extension that is crit":    signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"crit": []string{"exp2"}}, nil),
-		"a logout token":               signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"typ": "logout+jwt"}, nil),
-		"type a number":                signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"typ": 1}, nil),
-		"another issuer":               issued(map[string]any{"iss": "https://other.example"}),
-		"issuer with a slash":          issued(map[string]any{"iss": i.Issuer() + "/"}),
-		"no issuer":                    issued(map[string]any{"iss": nil}),
-		"another audience":             issued(map[string]any{"aud": "payroll"}),
-		"no audience":                  issued(map[string]any{"aud": nil}),
-		"over":                         issued(map[string]any{"exp": now.Add(-31 * time.Second).Unix()}),
-		"without an end":               issued(map[string]any{"exp": nil}),
-		"end is a text":                issued(map[string]any{"exp": "tomorrow"}),
-		"not yet":                      issued(map[string]any{"nbf": now.Add(time.Minute).Unix()}),
-		"issued in the future":         issued(map[string]any{"iat": now.Add(time.Minute).Unix()}),
-		"nobody":                       issued(map[string]any{"sub": nil}),
-		"subject a list":               issued(map[string]any{"sub": []string{"nurse-1"}}),
-		"not a token":                  "....",
-		"opaque without introspection": "opaque",
-		"too long":                     good + strings.Repeat("A", maxToken),
+	refused := make(map[string]uint64)
+	for name, forged := range map[string]struct{ reason, token string }{
+		"no signature, alg none":       {"algorithm", signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, nil)},
+		"alg nOnE":                     {"algorithm", raw(map[string]any{"alg": "nOnE", "kid": kid}) + "." + parts[1] + "."},
+		"signature dropped":            {"signature", parts[0] + "." + parts[1] + "."},
+		"key confusion, PEM":           {"algorithm", signed(jwt.SigningMethodHS256, public, nil, nil)},
+		"key confusion, DER":           {"algorithm", signed(jwt.SigningMethodHS256, der, nil, nil)},
+		"key confusion, modulus":       {"algorithm", signed(jwt.SigningMethodHS512, i.Keypair.PublicKey.N.Bytes(), nil, nil)},
+		"own key under the kid":        {"signature", signed(jwt.SigningMethodRS256, own, nil, nil)},
+		"own key, no kid":              {"signature", signed(jwt.SigningMethodRS256, own, map[string]any{"kid": nil}, nil)},
+		"own key, kid a path":          {"key", signed(jwt.SigningMethodRS256, own, map[string]any{"kid": "../../dev/null"}, nil)},
+		"own key, kid a number":        {"key", signed(jwt.SigningMethodRS256, own, map[string]any{"kid": 1}, nil)},
+		"own key in jwk":               {"signature", signed(jwt.SigningMethodRS256, own, map[string]any{"jwk": map[string]any{"kty": "RSA", "e": "AQAB", "n": base64.RawURLEncoding.EncodeToString(own.N.Bytes())}}, nil)},
+		"own key by jku":               {"signature", signed(jwt.SigningMethodRS256, own, map[string]any{"jku": attacker.URL}, nil)},
+		"own key by x5u":               {"signature", signed(jwt.SigningMethodRS256, own, map[string]any{"x5u": attacker.URL}, nil)},
+		"payload exchanged":            {"signature", parts[0] + "." + raw(i.claims(map[string]any{"sub": "other"})) + "." + parts[2]},
+		"header exchanged":             {"key", raw(map[string]any{"alg": "RS512", "kid": kid}) + "." + parts[1] + "." + parts[2]},
+		"signature of another":         {"signature", parts[0] + "." + parts[1] + "." + strings.Split(issued(map[string]any{"sub": "x"}), ".")[2]},
+		"signature cut short":          {"signature", good[:len(good)-2]},
+		"four parts":                   {"opaque", good + ".x"},
+		"padded":                       {"malformed", parts[0] + "." + parts[1] + "." + parts[2] + "=="},
+		"an extension that is crit":    {"type", signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"crit": []string{"exp2"}}, nil)},
+		"a logout token":               {"type", signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"typ": "logout+jwt"}, nil)},
+		"type a number":                {"type", signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"typ": 1}, nil)},
+		"another issuer":               {"issuer", issued(map[string]any{"iss": "https://other.example"})},
+		"issuer with a slash":          {"issuer", issued(map[string]any{"iss": i.Issuer() + "/"})},
+		"no issuer":                    {"claims", issued(map[string]any{"iss": nil})},
+		"another audience":             {"audience", issued(map[string]any{"aud": "payroll"})},
+		"no audience":                  {"claims", issued(map[string]any{"aud": nil})},
+		"over":                         {"expired", issued(map[string]any{"exp": now.Add(-31 * time.Second).Unix()})},
+		"without an end":               {"claims", issued(map[string]any{"exp": nil})},
+		"end is a text":                {"claims", issued(map[string]any{"exp": "tomorrow"})},
+		"not yet":                      {"not_yet", issued(map[string]any{"nbf": now.Add(time.Minute).Unix()})},
+		"issued in the future":         {"not_yet", issued(map[string]any{"iat": now.Add(time.Minute).Unix()})},
+		"nobody":                       {"claims", issued(map[string]any{"sub": nil})},
+		"subject a list":               {"claims", issued(map[string]any{"sub": []string{"nurse-1"}})},
+		"not a token":                  {"opaque", "...."},
+		"opaque without introspection": {"opaque", "opaque"},
+		"too long":                     {"malformed", good + strings.Repeat("A", maxToken)},
 	} {
-		_, err := a.Authenticate(request(token))
+		_, err := a.Authenticate(request(forged.token))
 		require.ErrorIs(t, err, carewire.ErrUnauthenticated, name)
+		require.ErrorContains(t, err, "refused: "+forged.reason, name)
+		refused[forged.reason]++
 	}
 	r := request("")
 	r.Header.Del("Authorization")
 	_, err = a.Authenticate(r)
 	require.ErrorIs(t, err, carewire.ErrUnauthenticated)
+	refused["missing"]++
+
+	counted := a.Stats().Refusals
+	require.Len(t, counted, len(refusals), "each reason is present")
+	maps.DeleteFunc(counted, func(_ string, n uint64) bool { return n == 0 })
+	require.Equal(t, refused, counted)
+	// Each reason is logged, without anything of the token.
+	logged := map[string]bool{"missing": true} // which is counted only
+	for line := range strings.Lines(log.String()) {
+		m := regexp.MustCompile(`^time=\S+ level=WARN msg="smartauth: a token is refused" reason=([a-z_]+) times=\d+\n$`).FindStringSubmatch(line)
+		require.NotNil(t, m, line)
+		logged[m[1]] = true
+	}
+	require.Len(t, logged, len(refused))
+}
+
+// Strangers cannot fill the log: each reason has a line a minute.
+func TestJournalIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		j := newJournal(slog.New(slog.NewTextHandler(&log, nil)))
+		for range 150 { // seconds
+			for range 10 {
+				j.refused(expired)
+				j.refused(noToken)
+				j.powerless(1)
+				j.logoutRefused(nil)
+			}
+			time.Sleep(time.Second)
+		}
+		for part, n := range map[string]int{"reason=expired": 3, "reason=missing": 0, "reason=scopes": 3, "reason=session": 3, "times=1201": 1} {
+			require.Equal(t, n, strings.Count(log.String(), part), part)
+		}
+	})
 }
 
 func TestClockSkew(t *testing.T) {

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
+	"net"
 	"net/http"
 	"time"
 
@@ -14,15 +17,48 @@ import (
 	"github.com/carewire/carewire/pagers"
 )
 
-// as has the demonstration's provider let in the person whom ?as= names at /login:
-// for trying out only.
-func as(m *mockoidc.MockOIDC, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/login" {
-			m.QueueUser(&mockoidc.MockUser{Subject: r.FormValue("as")})
-		}
-		next.ServeHTTP(w, r)
+// demonstrate starts an identity provider and a paging gateway, for trying out. The
+// gateway writes pages to s.out. end ends both.
+func (s *settings) demonstrate() (end func(), err error) {
+	provider, err := newProvider()
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, errors.Join(err, provider.Shutdown())
+	}
+	s.issuer, s.clientID, s.clientSecret = provider.Issuer(), provider.ClientID, provider.ClientSecret
+	s.gateway, s.secret = "http://"+listener.Addr().String(), []byte(rand.Text()+rand.Text())
+	s.plain, s.demo = true, true
+	gateway := &http.Server{Handler: newGateway(s.secret, s.out), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
+	go gateway.Serve(listener)
+	return func() { gateway.Close(); provider.Shutdown() }, nil
+}
+
+// newProvider starts a provider that lets everybody in, as the person whom the
+// sign-in proposes.
+func newProvider() (*mockoidc.MockOIDC, error) {
+	m, err := mockoidc.NewServer(nil)
+	if err != nil {
+		return nil, err
+	}
+	err = m.AddMiddleware(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if who := r.FormValue("login_hint"); who != "" {
+				m.QueueUser(&mockoidc.MockUser{Subject: who})
+			}
+			next.ServeHTTP(w, r)
+		})
 	})
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	return m, m.Start(listener, nil)
 }
 
 // newGateway is a paging gateway that writes to out what it would send.
@@ -45,7 +81,7 @@ func simulate(ctx context.Context, hub *carewire.Hub) {
 		if ctx.Err() != nil {
 			return
 		}
-		spo2 = min(max(spo2+rand.Float64()*2-1.05, 82), 99)
-		_, _ = hub.Publish(ctx, carewire.HeartRate.Of("p-17", 70+rand.Float64()*5), carewire.SpO2.Of("p-17", float64(int(spo2))))
+		spo2 = min(max(spo2+mathrand.Float64()*2-1.05, 82), 99)
+		_, _ = hub.Publish(ctx, carewire.HeartRate.Of("p-17", 70+mathrand.Float64()*5), carewire.SpO2.Of("p-17", float64(int(spo2))))
 	}
 }

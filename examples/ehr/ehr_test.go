@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/oauth2-proxy/mockoidc"
 	"github.com/stretchr/testify/require"
@@ -41,16 +43,16 @@ type house struct {
 
 func open(t *testing.T, store carewire.Store) *house {
 	t.Helper()
-	provider, err := mockoidc.Run()
+	provider, err := newProvider()
 	require.NoError(t, err)
 	t.Cleanup(func() { provider.Shutdown() })
 	x := &house{t: t, provider: provider, paged: make(chan string, 100)}
 	secret := []byte("a secret of the test's own, long enough")
 	gateway := httptest.NewServer(newGateway(secret, paged(x.paged)))
 	t.Cleanup(gateway.Close)
-	x.web = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { as(provider, x.handler()).ServeHTTP(w, r) }))
+	x.web = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { x.handler().ServeHTTP(w, r) }))
 	x.host, err = newHost(context.Background(), settings{base: "http://" + x.web.Listener.Addr().String(), issuer: provider.Issuer(), clientID: provider.ClientID,
-		clientSecret: provider.ClientSecret, gateway: gateway.URL, secret: secret, step: time.Second, demo: true, log: slog.New(slog.DiscardHandler)}, store)
+		clientSecret: provider.ClientSecret, gateway: gateway.URL, secret: secret, step: time.Second, plain: true, log: slog.New(slog.DiscardHandler)}, store)
 	require.NoError(t, err)
 	x.web.Start()
 	t.Cleanup(func() {
@@ -215,6 +217,21 @@ func TestBreakGlass(t *testing.T) {
 	require.Contains(t, x.await(ws, `"type":"access"`), "cardiac arrest")
 	x.send(ws, `{"type":"watch","req":"3","patients":["p-99"],"emergency":true,"reason":"nobody"}`)
 	require.Contains(t, x.await(ws, `"req":"3"`), "forbidden")
+
+	// While it lasts ben may read, and do nothing else for the patient.
+	a, err := x.hub.Raise(t.Context(), carewire.Raise{Patient: "p-17", Key: "k", Text: "x", Priority: carewire.PriorityLow})
+	require.NoError(t, err)
+	for _, frame := range []string{
+		`{"type":"raise","req":"R","event_id":"e1","alert":{"patient":"p-17","key":"k2","text":"x","priority":"low"}}`,
+		`{"type":"answer","req":"R","event_id":"e2","patient":"p-17","key":"k","alert_id":"` + a.ID + `","do":"accept"}`,
+		`{"type":"publish","req":"R","vitals":[{"patient":"p-17","code":"8867-4","value":70,"unit":"/min"}]}`,
+		`{"type":"notify","req":"R","notice":{"patient":"p-17","notice_id":"n1","to":["patient"],"text":"x"}}`,
+	} {
+		x.send(ws, frame)
+		require.Contains(t, x.await(ws, `"req":"R"`), `"forbidden"`, frame)
+	}
+	x.send(ws, `{"type":"history","req":"8","patient":"p-17"}`)
+	require.NotContains(t, x.await(ws, `"req":"8"`), "forbidden")
 }
 
 // What is measured too low is paged: to those on duty, then to more, without
@@ -276,24 +293,34 @@ func TestHL7(t *testing.T) {
 	x.await(ws, `"value":73`)
 }
 
-// A service sends an Observation by FHIR, with a token of the provider.
+// A service sends an Observation by FHIR, with a token of the provider. A clinician
+// may not.
 func TestFHIR(t *testing.T) {
 	x := open(t, carewire.NewMemoryStore(nil))
 	ws, _ := x.connect(x.signedIn("ada"))
 	x.send(ws, `{"type":"watch","req":"1","patients":["p-17"]}`)
 	x.await(ws, `"req":"1"`)
-	body := `{"resourceType":"Observation","status":"final","subject":{"reference":"Patient/p-17"},"effectiveDateTime":"` + time.Now().UTC().Format(time.RFC3339) +
-		`","code":{"coding":[{"system":"http://loinc.org","code":"8867-4"}]},"valueQuantity":{"value":66,"unit":"/min","system":"http://unitsofmeasure.org","code":"/min"}}`
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, x.base+"/fhir/Observation", strings.NewReader(body))
-	require.NoError(t, err)
-	r.Header.Set("Content-Type", "application/fhir+json")
-	r.Header.Set("Authorization", "Bearer "+x.token("lab"))
-	resp, err := http.DefaultClient.Do(r)
-	require.NoError(t, err)
-	said, _ := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	require.Equal(t, http.StatusCreated, resp.StatusCode, "%s", said)
+	require.Equal(t, http.StatusForbidden, x.observeAs("ada", "p-17", "8867-4", 65, "/min"))
+	require.Equal(t, http.StatusCreated, x.observe("p-17", "8867-4", 66, "/min"))
 	x.await(ws, `"value":66`)
+}
+
+func (x *house) observe(patient, code string, value int, unit string) int {
+	return x.observeAs("lab", patient, code, value, unit)
+}
+
+// observeAs posts an Observation, and returns the status.
+func (x *house) observeAs(who, patient, code string, value int, unit string) int {
+	body := fmt.Sprintf(`{"resourceType":"Observation","status":"final","subject":{"reference":"Patient/%s"},"effectiveDateTime":"%s","code":{"coding":[{"system":"http://loinc.org","code":"%s"}]},`+
+		`"valueQuantity":{"value":%d,"unit":"%s","system":"http://unitsofmeasure.org","code":"%[5]s"}}`, patient, time.Now().UTC().Format(time.RFC3339), code, value, unit)
+	r, err := http.NewRequestWithContext(x.t.Context(), http.MethodPost, x.base+"/fhir/Observation", strings.NewReader(body))
+	require.NoError(x.t, err)
+	r.Header.Set("Content-Type", "application/fhir+json")
+	r.Header.Set("Authorization", "Bearer "+x.token(who))
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(x.t, err)
+	resp.Body.Close()
+	return resp.StatusCode
 }
 
 // token is an access token of the provider.
@@ -308,24 +335,19 @@ func (x *house) token(who string) string {
 // On PostgreSQL an alert comes of the host's own transaction if, and only if, that
 // commits.
 func TestPostgreSQL(t *testing.T) {
-	pool, err := pgxpool.New(t.Context(), pgtest.Database(t))
+	server := pgtest.Database(t)
+	store, end, err := openStore(t.Context(), server, "")
+	require.NoError(t, err)
+	t.Cleanup(end)
+	pool, err := pgxpool.New(t.Context(), server)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	require.NoError(t, pgstore.Migrate(t.Context(), pool, ""))
-	store, err := pgstore.Open(t.Context(), pool, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { store.Close() })
 	x := open(t, store)
-	go store.Drain(t.Context(), x.hub)
-	for _, commit := range []bool{false, true} {
-		tx, err := pool.Begin(t.Context())
-		require.NoError(t, err)
-		require.NoError(t, store.RaiseTx(t.Context(), tx, carewire.Raise{Patient: "p-61", Key: "potassium", Text: "Potassium is 6.9 mmol/L", Priority: carewire.PriorityHigh}))
-		if commit {
-			require.NoError(t, tx.Commit(t.Context()))
-		} else {
-			require.NoError(t, tx.Rollback(t.Context()))
-		}
+	lost := errors.New("the host's own part fails")
+	for _, own := range []error{lost, nil} {
+		err := raiseWith(t.Context(), pool, store.(*pgstore.Store), carewire.Raise{Patient: "p-61", Key: "potassium", Text: "Potassium is 6.9 mmol/L", Priority: carewire.PriorityHigh},
+			func(pgx.Tx) error { return own })
+		require.ErrorIs(t, err, own)
 	}
 	require.Contains(t, <-x.paged, `"to":"person:ben"`)
 	a, err := x.hub.Alert(t.Context(), "p-61", "potassium")

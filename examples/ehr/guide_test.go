@@ -2,39 +2,178 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// Every piece of Go in docs/host-guide.md stands in this host, which its tests run.
-func TestGuideShowsTheHost(t *testing.T) {
-	guide, err := os.ReadFile("../../docs/host-guide.md")
+// guide returns the blocks of docs/host-guide.md in a language.
+func guide(t *testing.T, language string) (blocks []string) {
+	b, err := os.ReadFile("../../docs/host-guide.md")
 	require.NoError(t, err)
-	var source strings.Builder
+	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(string(b), -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
+}
+
+// guideProgram returns the files that a reader of the guide has written: the first
+// block of a file has its imports.
+func guideProgram(t *testing.T) (program, tests string) {
+	var files []string
+	for _, block := range guide(t, "go") {
+		if strings.HasPrefix(block, "package ") {
+			files = append(files, "")
+		}
+		require.NotEmpty(t, files)
+		files[len(files)-1] += block + "\n"
+	}
+	require.Len(t, files, 2)
+	return files[0], files[1]
+}
+
+// declarations returns the text of each declaration in a file, with its comment,
+// but for imports.
+func declarations(t *testing.T, source string, into map[string]bool) {
+	file, err := parser.ParseFile(token.NewFileSet(), "", source, parser.ParseComments)
+	require.NoError(t, err)
+	for _, d := range file.Decls {
+		from := d.Pos()
+		switch d := d.(type) {
+		case *ast.GenDecl:
+			if d.Tok == token.IMPORT {
+				continue
+			}
+			if d.Doc != nil {
+				from = d.Doc.Pos()
+			}
+		case *ast.FuncDecl:
+			if d.Doc != nil {
+				from = d.Doc.Pos()
+			}
+		}
+		into[source[from-1:d.End()-1]] = true
+	}
+}
+
+// The guide shows the whole host but for the demonstration, and nothing else.
+func TestGuideShowsTheHost(t *testing.T) {
+	host, shown := make(map[string]bool), make(map[string]bool)
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		require.NoError(t, err)
-		source.Write(b)
+		if !strings.HasSuffix(file, "_test.go") && file != "demo.go" {
+			declarations(t, string(b), host)
+		}
 	}
-	pieces := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(guide), -1)
-	require.Greater(t, len(pieces), 12)
-	for _, piece := range pieces {
-		require.True(t, strings.Contains(source.String(), piece[1]), "the guide shows what is not in the host:\n%s", piece[1])
+	program, tests := guideProgram(t)
+	declarations(t, program, shown)
+	require.Greater(t, len(shown), 40)
+	require.Equal(t, host, shown)
+	own, err := os.ReadFile("ehr_test.go")
+	require.NoError(t, err)
+	shown = make(map[string]bool)
+	declarations(t, tests, shown)
+	for test := range shown {
+		require.True(t, strings.Contains(string(own), test), "the guide shows what is no test of the host:\n%s", test)
 	}
-	commands := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(guide), -1)
-	require.Len(t, commands, 2)
-	require.Equal(t, "go run ./examples/ehr\n", commands[0][1], "TestRun stands for this one")
-	require.Regexp(t, `^go get( github\.com/carewire/carewire\S*)+\n$`, commands[1][1], "CI builds a consumer of each module (integration/consume)")
-	for path := range strings.FieldsSeq(strings.TrimPrefix(commands[1][1], "go get ")) {
+	commands := guide(t, "sh")
+	require.Len(t, commands, 4)
+	require.Equal(t, "go run ./examples/ehr\n", commands[0], "TestRun stands for this one")
+	require.Regexp(t, `^go get( github\.com/carewire/carewire\S*)+\n$`, commands[1], "CI builds a consumer of each module (integration/consume)")
+	for path := range strings.FieldsSeq(strings.TrimPrefix(commands[1], "go get ")) {
 		require.FileExists(t, filepath.Join("../..", strings.TrimPrefix(path, "github.com/carewire/carewire"), "go.mod"))
 	}
+}
+
+// What the guide says to do, done: its commands make a module beside a clone, and
+// its blocks are a host that lets people in and pages.
+func TestGuideIsAWholeHost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a module")
+	}
+	dir := t.TempDir()
+	clone, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(clone, filepath.Join(dir, "carewire")))
+	at := filepath.Join(dir, "host")
+	sh := func(dir, script string, env ...string) error {
+		cmd := exec.Command("bash", "-e", "-c", script)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), append(env, "GOWORK=off")...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	}
+	commands := guide(t, "sh")
+	require.NoError(t, sh(dir, commands[2]))
+	program, tests := guideProgram(t)
+	require.NoError(t, os.WriteFile(filepath.Join(at, "main.go"), []byte(program), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(at, "main_test.go"), []byte(tests), 0o644))
+
+	// The versions are those of the host here, so that nothing need be fetched.
+	mod, err := os.ReadFile("go.mod")
+	require.NoError(t, err)
+	requires := strings.Join(regexp.MustCompile(`(?ms)^require \(.*?^\)`).FindAllString(string(mod), -1), "\n")
+	f, err := os.OpenFile(filepath.Join(at, "go.mod"), os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteString(requires + "\n")
+	require.NoError(t, errors.Join(err, f.Close()))
+	sum, err := os.ReadFile("go.sum")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(at, "go.sum"), sum, 0o644))
+	tidy, start, _ := strings.Cut(commands[3], "\n")
+	require.Equal(t, "go run .\n", start, "which the binary stands for")
+	if err := sh(at, tidy, "GOPROXY=off"); err != nil {
+		t.Log("not all modules are here yet: ", err)
+		require.NoError(t, sh(at, tidy))
+	}
+	require.NoError(t, sh(at, "go build -o run . && go test -run 'Test' ."))
+
+	provider, err := newProvider()
+	require.NoError(t, err)
+	defer provider.Shutdown()
+	secret, pages := rand.Text()+rand.Text(), make(paged, 100)
+	gateway := httptest.NewServer(newGateway([]byte(secret), pages))
+	defer gateway.Close()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(at, "run"), "-addr", "127.0.0.1:0", "-mllp", "127.0.0.1:0", "-data", t.TempDir(), "-plain",
+		"-issuer", provider.Issuer(), "-client", provider.ClientID, "-gateway", gateway.URL)
+	cmd.Env = append(os.Environ(), "EHR_CLIENT_SECRET="+provider.ClientSecret, "EHR_GATEWAY_SECRET="+secret)
+	said := make(paged, 100)
+	cmd.Stdout = said
+	require.NoError(t, cmd.Start())
+	x := &house{t: t, provider: provider, host: &host{settings: settings{base: strings.TrimSpace(strings.TrimPrefix(<-said, "Open "))}}}
+	ada := x.signedIn("ada")
+	_, me := x.get(ada, "/me")
+	require.Contains(t, me, `"ward-5"`)
+	ws, _ := x.connect(ada)
+	require.NotNil(t, ws)
+	x.send(ws, `{"type":"watch","req":"1","patients":["p-17"]}`)
+	x.await(ws, `"req":"1"`)
+	require.Equal(t, http.StatusCreated, x.observe("p-17", "59408-5", 81, "%"))
+	x.await(ws, `"value":81`)
+	require.Contains(t, <-pages, `"to":"person:`)
+	_, numbers := x.get(http.DefaultClient, "/metrics")
+	require.Contains(t, numbers, "carewire_pages_sent_total")
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.NoError(t, cmd.Wait())
 }
 
 // The program runs as it is started without flags, but for where it listens, and ends.
@@ -42,7 +181,9 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	said := make(paged, 1000)
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, "127.0.0.1:0", "127.0.0.1:0", "", t.TempDir(), said) }()
+	go func() {
+		ended <- run(ctx, settings{addr: "127.0.0.1:0", mllp: "127.0.0.1:0", data: t.TempDir(), step: time.Minute, log: slog.New(slog.DiscardHandler), out: said})
+	}()
 	select {
 	case line := <-said:
 		require.Contains(t, line, "Open http://127.0.0.1:")

@@ -6,35 +6,38 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/oauth2"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/fhir"
 	"github.com/carewire/carewire/hl7v2"
 	"github.com/carewire/carewire/metrics/prom"
+	"github.com/carewire/carewire/pgstore"
 	"github.com/carewire/carewire/rules"
 	"github.com/carewire/carewire/smartauth"
 )
 
 // settings are what a house chooses.
 type settings struct {
-	base         string // where people reach the host, such as https://ehr.example
-	issuer       string // the identity provider
-	clientID     string
-	clientSecret string
-	gateway      string // takes pages by webhook
-	secret       []byte // signs them
-	step         time.Duration
-	demo         bool // plain HTTP, for trying out
-	log          *slog.Logger
+	addr, mllp             string // where it listens, for HTTP and for HL7 version 2
+	base, issuer           string // where people reach it, such as https://ehr.example; the identity provider
+	clientID, clientSecret string // the host's, at the provider
+	gateway                string // takes pages by webhook
+	secret                 []byte // signs them
+	step                   time.Duration
+	postgres, data         string // where events are kept
+	plain, demo            bool   // plain HTTP; a provider, a gateway and vitals of its own: for trying out
+	log                    *slog.Logger
+	out                    io.Writer
 }
 
 // host is all of it: the Hub, and what stands around it.
@@ -54,13 +57,11 @@ type host struct {
 func newHost(ctx context.Context, s settings, store carewire.Store) (*host, error) {
 	h := &host{settings: s, wards: &wards{of: map[string]string{"p-17": "ward-5", "p-18": "ward-5", "p-61": "ward-6"}}}
 	ctx, h.cancel = context.WithCancel(ctx)
-	tokens, err := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{s.clientID}, Principal: known, IgnoreScopes: true, AllowPlaintext: s.demo, Logger: s.log})
+	tokens, err := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{s.clientID}, Principal: known, IgnoreScopes: true, AllowPlaintext: s.plain, Logger: s.log})
 	if err != nil {
 		return nil, err
 	}
-	h.people = newSignIn(tokens, oauth2.Config{
-		ClientID: s.clientID, ClientSecret: s.clientSecret, RedirectURL: s.base + "/callback", Scopes: []string{"openid"},
-		Endpoint: oauth2.Endpoint{AuthURL: s.issuer + "/authorize", TokenURL: s.issuer + "/token"}}, !s.demo)
+	h.people = newSignIn(tokens, s)
 	h.rights = &access{ready: make(chan struct{}), wards: h.wards}
 	pager, err := h.pager(s.gateway, s.secret)
 	if err != nil {
@@ -74,6 +75,12 @@ func newHost(ctx context.Context, s settings, store carewire.Store) (*host, erro
 	}
 	h.rights.hub, h.people.hub, h.wards.changed = h.hub, h.hub, h.hub.MembersChanged
 	close(h.rights.ready)
+	if pg, ok := store.(*pgstore.Store); ok {
+		go pg.Drain(ctx, h.hub) // what the host's own transactions raise
+	}
+	if s.demo {
+		go simulate(ctx, h.hub)
+	}
 	return h, cmp.Or(h.addRules(ctx), h.addInterfaces(store))
 }
 
@@ -103,6 +110,14 @@ func (h *host) addInterfaces(store carewire.Store) (err error) {
 	}
 	h.hl7, err = hl7v2.NewServer(h.hub, &hl7v2.ServerOptions{Mapping: &hl7v2.Mapping{Zone: time.UTC}, Census: h, Logger: h.log})
 	return err
+}
+
+func (h *host) serveHL7() error {
+	listener, err := net.Listen("tcp", h.mllp)
+	if err != nil {
+		return err
+	}
+	return h.hl7.Serve(listener)
 }
 
 // handler serves everything that comes by HTTP.
@@ -136,10 +151,7 @@ var web embed.FS
 
 // pages serves the pages, which load nothing from elsewhere.
 func pages() http.Handler {
-	files, err := fs.Sub(web, "web")
-	if err != nil {
-		panic(err) // it is embedded
-	}
+	files, _ := fs.Sub(web, "web") // which is embedded
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -3,17 +3,16 @@
 // own protocol, rules judge them, a rota says who is paged, and clinicians may
 // break the glass. docs/host-guide.md builds it step by step.
 //
-// As it stands it needs nothing but Go: the identity provider and the paging
-// gateway run in the same process, for trying out. It listens on loopback.
+// Without flags it needs nothing but Go: the identity provider and the paging
+// gateway then run in the same process, for trying out. It listens on loopback.
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,8 +22,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/oauth2-proxy/mockoidc"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/boltstore"
@@ -32,65 +31,61 @@ import (
 )
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:8080", "address of the pages; keep it on loopback, for anybody may sign in as anybody")
-	mllp := flag.String("mllp", "127.0.0.1:2575", "address for HL7 version 2")
-	postgres := flag.String("postgres", "", "how to connect to PostgreSQL; without it events are kept in a file")
-	data := flag.String("data", filepath.Join(os.TempDir(), "carewire-ehr"), "directory of that file")
+	s := settings{clientSecret: os.Getenv("EHR_CLIENT_SECRET"), secret: []byte(os.Getenv("EHR_GATEWAY_SECRET")), step: 30 * time.Second, log: slog.Default(), out: os.Stdout}
+	flag.StringVar(&s.addr, "addr", "127.0.0.1:8080", "address of the pages")
+	flag.StringVar(&s.mllp, "mllp", "127.0.0.1:2575", "address for HL7 version 2")
+	flag.StringVar(&s.base, "base", "", "where people reach the pages, such as https://ehr.example (default http:// and the address)")
+	flag.StringVar(&s.issuer, "issuer", "", "URL of the identity provider; without one a demonstration runs, in which anybody signs in as anybody: keep it on loopback")
+	flag.StringVar(&s.clientID, "client", "", "the host's client ID at the provider; EHR_CLIENT_SECRET has its secret")
+	flag.StringVar(&s.gateway, "gateway", "", "URL that takes pages; EHR_GATEWAY_SECRET, of 24 bytes or more, signs them")
+	flag.StringVar(&s.postgres, "postgres", "", "how to connect to PostgreSQL; without it events are kept in a file")
+	flag.StringVar(&s.data, "data", filepath.Join(os.TempDir(), "carewire-ehr"), "directory of that file")
+	flag.BoolVar(&s.plain, "plain", false, "plain HTTP for cookies and the provider, for trying out")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *addr, *mllp, *postgres, *data, os.Stdout); err != nil {
+	if err := run(ctx, s); err != nil {
 		fmt.Fprintln(os.Stderr, "ehr:", err)
 		os.Exit(1)
 	}
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, addr, mllp, postgres, data string, out io.Writer) error {
-	store, closeStore, err := openStore(ctx, postgres, data)
+func run(ctx context.Context, s settings) error {
+	web, err := net.Listen("tcp", s.addr)
+	if err != nil {
+		return err
+	}
+	defer web.Close()
+	s.base = cmp.Or(s.base, "http://"+web.Addr().String())
+	if s.issuer == "" {
+		end, err := s.demonstrate()
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	store, closeStore, err := openStore(ctx, s.postgres, s.data)
 	if err != nil {
 		return err
 	}
 	defer closeStore()
-	provider, err := mockoidc.Run()
+	h, err := newHost(ctx, s, store)
 	if err != nil {
 		return err
 	}
-	defer provider.Shutdown()
-	secret := []byte(rand.Text() + rand.Text())
-	gateway, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	web, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
-	hl7, err := net.Listen("tcp", mllp)
-	if err != nil {
-		return err
-	}
-	base := "http://" + web.Addr().String()
-	h, err := newHost(ctx, settings{base: base, issuer: provider.Issuer(), clientID: provider.ClientID, clientSecret: provider.ClientSecret,
-		gateway: "http://" + gateway.Addr().String(), secret: secret, step: 30 * time.Second, demo: true, log: slog.Default()}, store)
-	if err != nil {
-		return err
-	}
-	server := &http.Server{Handler: as(provider, h.handler()), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
-	pages := &http.Server{Handler: newGateway(secret, out), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
-	failed := make(chan error, 3)
+	failed := make(chan error, 2)
+	server := &http.Server{Handler: h.handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
 	go func() { failed <- server.Serve(web) }()
-	go func() { failed <- pages.Serve(gateway) }()
-	go func() { failed <- h.hl7.Serve(hl7) }()
-	go simulate(ctx, h.hub)
-	fmt.Fprintf(out, "Open %s (HL7 version 2 on %s)\n", base, hl7.Addr())
+	go func() { failed <- h.serveHL7() }()
+	fmt.Fprintf(s.out, "Open %s\n", s.base)
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
 	late, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	return errors.Join(err, h.shutdown(late), server.Shutdown(late), pages.Close())
+	return errors.Join(err, h.shutdown(late), server.Shutdown(late))
 }
 
 // openStore opens PostgreSQL's, or a file's where no PostgreSQL is named.
@@ -114,4 +109,14 @@ func openStore(ctx context.Context, postgres, data string) (carewire.Store, func
 		return nil, nil, err
 	}
 	return store, func() { store.Close(); pool.Close() }, nil
+}
+
+// raiseWith raises an alert if, and only if, the host's own transaction commits.
+func raiseWith(ctx context.Context, pool *pgxpool.Pool, store *pgstore.Store, a carewire.Raise, own func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if err := own(tx); err != nil {
+			return err
+		}
+		return store.RaiseTx(ctx, tx, a)
+	})
 }

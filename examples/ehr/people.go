@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/hl7v2"
@@ -96,30 +95,4 @@ func (h *host) Discharge(ctx context.Context, m hl7v2.Movement) error {
 		return err
 	}
 	return h.hub.Discharge(ctx, m.Patient)
-}
-
-// access decides by the default rules, and lets clinicians break the glass for an hour.
-type access struct {
-	ready chan struct{} // closed once hub is set
-	hub   *carewire.Hub
-	wards *wards
-}
-
-// Authorize implements carewire.Authorizer.
-func (x *access) Authorize(ctx context.Context, a carewire.Access) ([]carewire.Decision, error) {
-	select {
-	case <-x.ready:
-	case <-ctx.Done():
-		return nil, carewire.ErrUndecided
-	}
-	decisions, err := x.hub.DefaultDecision(ctx, a)
-	if err != nil || !a.Emergency || a.Principal.Role != carewire.RoleClinician {
-		return decisions, err
-	}
-	for i, patient := range a.Patients {
-		if !decisions[i].Allow && x.wards.ward(patient) != "" {
-			decisions[i] = carewire.Decision{Allow: true, Until: x.hub.Now().Add(time.Hour)}
-		}
-	}
-	return decisions, nil
 }

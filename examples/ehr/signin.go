@@ -30,14 +30,16 @@ type signIn struct {
 	hub      *carewire.Hub // set before anybody can come in
 }
 
-func newSignIn(tokens *smartauth.Authenticator, oauth oauth2.Config, secure bool) *signIn {
-	m := sessions.NewMemory()
-	return &signIn{Cookies: sessions.New(sessionCookie, m.Find), sessions: m, tokens: tokens, oauth: oauth, secure: secure}
+func newSignIn(tokens *smartauth.Authenticator, s settings) *signIn {
+	m, at := sessions.NewMemory(), tokens.Endpoints()
+	return &signIn{Cookies: sessions.New(sessionCookie, m.Find), sessions: m, tokens: tokens, secure: !s.plain, oauth: oauth2.Config{
+		ClientID: s.clientID, ClientSecret: s.clientSecret, RedirectURL: s.base + "/callback", Scopes: []string{"openid"},
+		Endpoint: oauth2.Endpoint{AuthURL: at.Authorization, TokenURL: at.Token}}}
 }
 
 // known makes a principal of what a token says: people are the house's, not the provider's.
-func known(c smartauth.Claims) (carewire.Principal, error) {
-	p, err := person(context.Background(), c.Subject)
+func known(ctx context.Context, c smartauth.Claims) (carewire.Principal, error) {
+	p, err := person(ctx, c.Subject)
 	p.Session = c.Session
 	return p, err
 }
@@ -50,11 +52,14 @@ func (s *signIn) Authenticate(r *http.Request) (carewire.Principal, error) {
 	return s.Cookies.Authenticate(r)
 }
 
-// login sends a person to the identity provider.
+// login sends a person to the identity provider, with a value that must come back
+// and whose origin is in a cookie. ?as= proposes an account.
 func (s *signIn) login(w http.ResponseWriter, r *http.Request) {
 	verifier := oauth2.GenerateVerifier()
+	once := oauth2.S256ChallengeFromVerifier(verifier) // state, nonce and challenge of this sign-in
 	http.SetCookie(w, s.cookie(loginCookie, verifier, 10*time.Minute))
-	http.Redirect(w, r, s.oauth.AuthCodeURL(oauth2.S256ChallengeFromVerifier(verifier), oauth2.S256ChallengeOption(verifier)), http.StatusFound)
+	http.Redirect(w, r, s.oauth.AuthCodeURL(once, oauth2.S256ChallengeOption(verifier), oauth2.SetAuthURLParam("nonce", once),
+		oauth2.SetAuthURLParam("login_hint", r.FormValue("as"))), http.StatusFound)
 }
 
 // callback is where the provider sends the person back to: a session begins.
@@ -70,7 +75,7 @@ func (s *signIn) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, _ := token.Extra("id_token").(string)
-	p, err := s.tokens.Verify(r.Context(), id)
+	p, _, err := s.tokens.Verify(r.Context(), id, oauth2.S256ChallengeFromVerifier(login.Value))
 	if err != nil {
 		http.Error(w, "you are not of this house", http.StatusForbidden)
 		return

@@ -98,7 +98,7 @@ func TestRules(t *testing.T) {
 // So does what an Authenticator counts.
 func TestIssuer(t *testing.T) {
 	got := numbersOf(t, otel.IssuerProducer(func() otel.IssuerStats {
-		return otel.IssuerStats{Accepted: 1, Refused: 2, Forbidden: 3, Undecided: 4, KeysAge: 5 * time.Second, KeysFailed: 6, Introspected: 7, Remembered: 8, Logouts: 9, LogoutsRefused: 10}
+		return otel.IssuerStats{Accepted: 1, Refused: 2, Forbidden: 3, Undecided: 4, Refusals: map[string]uint64{"expired": 11, "audience": 12}, Powerless: 13, KeysAge: 5 * time.Second, KeysFailed: 6, Introspected: 7, Remembered: 8, Logouts: 9, LogoutsRefused: 10}
 	}))
 	require.Equal(t, map[string]map[string]float64{
 		"carewire_issuer_tokens_total":         {"kind=accepted": 1, "kind=refused": 2, "kind=forbidden": 3, "kind=undecided": 4},
@@ -106,6 +106,8 @@ func TestIssuer(t *testing.T) {
 		"carewire_issuer_keys_failed_total":    {"": 6},
 		"carewire_issuer_introspections_total": {"kind=asked": 7, "kind=remembered": 8},
 		"carewire_issuer_logouts_total":        {"kind=ended": 9, "kind=refused": 10},
+		"carewire_issuer_refusals_total":       {"reason=audience": 12, "reason=expired": 11},
+		"carewire_issuer_powerless_total":      {"": 13},
 	}, got)
 }
 

@@ -120,7 +120,7 @@ func TestRules(t *testing.T) {
 // So does what an Authenticator counts.
 func TestIssuer(t *testing.T) {
 	c := prom.IssuerCollector(func() prom.IssuerStats {
-		return prom.IssuerStats{Accepted: 1, Refused: 2, Forbidden: 3, Undecided: 4, KeysAge: 5 * time.Second, KeysFailed: 6, Introspected: 7, Remembered: 8, Logouts: 9, LogoutsRefused: 10}
+		return prom.IssuerStats{Accepted: 1, Refused: 2, Forbidden: 3, Undecided: 4, Refusals: map[string]uint64{"expired": 11, "audience": 12}, Powerless: 13, KeysAge: 5 * time.Second, KeysFailed: 6, Introspected: 7, Remembered: 8, Logouts: 9, LogoutsRefused: 10}
 	})
 	problems, err := testutil.CollectAndLint(c)
 	require.NoError(t, err)
@@ -128,7 +128,8 @@ func TestIssuer(t *testing.T) {
 	got := collect(t, c)
 	for _, line := range []string{`carewire_issuer_tokens_total{kind="accepted"} 1`, `carewire_issuer_tokens_total{kind="refused"} 2`, `carewire_issuer_tokens_total{kind="forbidden"} 3`,
 		`carewire_issuer_tokens_total{kind="undecided"} 4`, "carewire_issuer_keys_age_seconds 5", "carewire_issuer_keys_failed_total 6", `carewire_issuer_introspections_total{kind="asked"} 7`,
-		`carewire_issuer_introspections_total{kind="remembered"} 8`, `carewire_issuer_logouts_total{kind="ended"} 9`, `carewire_issuer_logouts_total{kind="refused"} 10`} {
+		`carewire_issuer_introspections_total{kind="remembered"} 8`, `carewire_issuer_logouts_total{kind="ended"} 9`, `carewire_issuer_logouts_total{kind="refused"} 10`,
+		`carewire_issuer_refusals_total{reason="audience"} 12`, `carewire_issuer_refusals_total{reason="expired"} 11`, "carewire_issuer_powerless_total 13"} {
 		require.Contains(t, got, line+"\n")
 	}
 }
