@@ -44,7 +44,7 @@ func TestComplaintsSayWhatTheyAreAbout(t *testing.T) {
 		require.Equal(t, AlertRef{Patient: "p1", Key: "mid", ID: "m-1"}, c.About, "one for all, and the first of these")
 
 		for range 2 {
-			a := watcher.until("alert")["alert"].(object)
+			a := objectAt(watcher.until("alert"), "alert")
 			require.Equal(t, SystemPatient, a["patient"])
 			require.NotContains(t, a, "about", "a frame that is made for all")
 			require.NotContains(t, fmt.Sprint(a), "p1")
@@ -53,18 +53,18 @@ func TestComplaintsSayWhatTheyAreAbout(t *testing.T) {
 		for who, want := range map[string]any{"nurse": about, "doctor": nil} {
 			r := w.dial(who)
 			var shown object
-			for _, it := range r.until("inbox")["items"].([]any) {
-				if a := it.(object)["alert"].(object); a["key"] == troubleUnreached {
+			for _, it := range listAt(r.until("inbox"), "items") {
+				if a := objectAt(it, "alert"); a["key"] == troubleUnreached {
 					shown = a
 				}
 			}
 			require.NotNil(t, shown, who)
 			require.Equal(t, want, shown["about"], who)
-			events := r.ask(`{"type":"history","req":"1","patient":"@system","key":"unreached","kinds":["alert"]}`)["events"].([]any)
-			last := events[len(events)-1].(object)["alert"].(object)
+			events := listAt(r.ask(`{"type":"history","req":"1","patient":"@system","key":"unreached","kinds":["alert"]}`), "events")
+			last := objectAt(events[len(events)-1], "alert")
 			require.Equal(t, want, last["about"], who)
 			reply := r.ask(fmt.Sprintf(`{"type":"answer","req":"2","patient":"@system","key":"unreached","alert_id":"%s","event_id":"e-%s","do":"reject"}`, c.ID, who))
-			require.Equal(t, want, reply["alert"].(object)["about"], who)
+			require.Equal(t, want, valueAt(reply, "alert", "about"), who)
 			reply = r.ask(fmt.Sprintf(`{"type":"answer","req":"3","patient":"@system","key":"unreached","alert_id":"%s","event_id":"f-%s","do":"release"}`, c.ID, who))
 			require.Equal(t, "refused", reply["code"])
 			require.NotContains(t, reply["alert"], "about", who)

@@ -48,11 +48,11 @@ func TestDefaultRules(t *testing.T) {
 					r := w.dial(token)
 					reply := r.ask(replace(text, "P", patient, "K", token, "N", token+string(action), "a", a.ID, "e2", "2"+a.ID, "e3", "3"+a.ID, "e4", "4"+a.ID))
 					code := reply["code"]
-					if results, ok := reply["results"].([]any); ok && results[0].(object)["error"] != nil {
-						code = results[0].(object)["error"].(object)["code"]
+					if results, ok := reply["results"].([]any); ok && valueAt(results, 0, "error") != nil {
+						code = valueAt(results, 0, "error", "code")
 					}
 					if refused, ok := reply["refused"].([]any); ok && len(refused) > 0 {
-						code = refused[0].(object)["code"]
+						code = valueAt(refused, 0, "code")
 					}
 					allowed := false
 					for _, a := range actions {
@@ -251,11 +251,6 @@ func TestTokensExpireAndAreRenewed(t *testing.T) {
 	}
 }
 
-// authorizer decides by a function.
-type authorizer func(context.Context, Access) ([]Decision, error)
-
-func (f authorizer) Authorize(ctx context.Context, a Access) ([]Decision, error) { return f(ctx, a) }
-
 func TestAuthorizerDecides(t *testing.T) {
 	for name, c := range map[string]struct {
 		authorize authorizer
@@ -301,9 +296,9 @@ func TestResolveNamesThePatient(t *testing.T) {
 		defer w.close()
 		device := w.dial("device")
 		defer device.ws.CloseNow()
-		results := device.ask(`{"type":"publish","req":"1","vitals":[{"device":"bed-7","code":"8867-4","value":72,"unit":"/min"},{"device":"bed-8","code":"8867-4","value":72,"unit":"/min"}]}`)["results"].([]any)
-		require.EqualValues(t, 1, results[0].(object)["seq"])
-		require.Equal(t, "forbidden", results[1].(object)["error"].(object)["code"])
+		results := listAt(device.ask(`{"type":"publish","req":"1","vitals":[{"device":"bed-7","code":"8867-4","value":72,"unit":"/min"},{"device":"bed-8","code":"8867-4","value":72,"unit":"/min"}]}`), "results")
+		require.EqualValues(t, 1, valueAt(results, 0, "seq"))
+		require.Equal(t, "forbidden", valueAt(results, 1, "error", "code"))
 		_, err := w.store.Get(t.Context(), "p2", "v/ 8867-4 bed-7 ")
 		require.NoError(t, err)
 	})
@@ -446,12 +441,12 @@ func TestResolveFails(t *testing.T) {
 				defer nurse.ws.CloseNow()
 				results := func() object {
 					reply := device.ask(`{"type":"publish","req":"1","vitals":[{"device":"bed-7","vital_id":"v","code":"8867-4","value":72,"unit":"/min"}]}`)
-					return reply["results"].([]any)[0].(object)
+					return objectAt(reply, "results", 0)
 				}
 				raise := `{"type":"raise","req":"2","event_id":"e","alert":{"patient":"bed-7","key":"k","text":"x","priority":"high"}}`
 				clear := `{"type":"clear","req":"3","event_id":"c","patient":"bed-7","key":"k","alert_id":"e"}`
 				answer := `{"type":"answer","req":"4","event_id":"a","patient":"bed-7","key":"k","alert_id":"e","do":"accept"}`
-				require.Equal(t, c.code, results()["error"].(object)["code"])
+				require.Equal(t, c.code, valueAt(results(), "error", "code"))
 				for _, reply := range []object{device.ask(raise), nurse.ask(answer), device.ask(clear)} {
 					require.Equal(t, c.code, reply["code"])
 					require.Equal(t, map[bool]string{true: "later", false: "never"}[c.counted], reply["retry"])
@@ -462,7 +457,7 @@ func TestResolveFails(t *testing.T) {
 				good.Store(true)
 				require.EqualValues(t, 1, results()["seq"])
 				for _, reply := range []object{device.ask(raise), nurse.ask(answer), device.ask(clear)} {
-					require.Equal(t, "p1", reply["alert"].(object)["patient"])
+					require.Equal(t, "p1", valueAt(reply, "alert", "patient"))
 				}
 			})
 		})

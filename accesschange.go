@@ -223,7 +223,7 @@ func (x *accessChanges) recheckHolders(ctx context.Context) {
 		lost := slices.DeleteFunc(patients, func(patient string) bool { return p.mayAnswer() && !errors.Is(rights[patient], ErrForbidden) })
 		if len(lost) > 0 {
 			slices.Sort(lost)
-			x.insist(ctx, loseKey(person, lost), func(ctx context.Context) error {
+			x.retryUntilDone(ctx, loseKey(person, lost), func(ctx context.Context) error {
 				return x.loseAlerts(ctx, Revocation{Principal: person, Patients: lost})
 			})
 		}
@@ -247,7 +247,7 @@ func (x *accessChanges) disown(e *Entry) {
 	}
 	r := Revocation{Principal: a.Responsibility.By.ID, Patients: []string{e.Patient}}
 	if x.access.revoked.covers(&Principal{ID: r.Principal, Issued: a.Responsibility.At}, e.Patient, x.logs.now()) {
-		x.startInsisting(loseKey(r.Principal, r.Patients), func(ctx context.Context) error { return x.loseAlerts(ctx, r) })
+		x.startRetrying(loseKey(r.Principal, r.Patients), func(ctx context.Context) error { return x.loseAlerts(ctx, r) })
 	}
 }
 
@@ -338,7 +338,7 @@ func (x *accessChanges) applyUnreadable(e *Entry) {
 	}
 	x.log.Error("carewire: a stored revocation cannot be read; it counts by its key")
 	about := AlertRef{Key: e.Key}
-	x.startInsisting("unreadable/"+e.Key, func(ctx context.Context) error {
+	x.startRetrying("unreadable/"+e.Key, func(ctx context.Context) error {
 		return x.complaints.complain(ctx, about, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
 	})
 	x.access.revoked.addSealed(e.Key, e.Due, x.logs.now())

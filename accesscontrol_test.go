@@ -4,9 +4,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -28,4 +31,60 @@ func TestAccessControl(t *testing.T) {
 	require.Equal(t, 1, asked, "a group is remembered")
 	a.revoked.add("nurse", revokedScope{patient: "g1"}, revoked{until: time.Now().Add(time.Hour), at: time.Now()}, time.Now())
 	require.Equal(t, map[string]error{"g1": ErrForbidden, "g2": nil}, a.decide(t.Context(), nurse, ActionWatch, []string{"g1", "g2"}))
+}
+
+// Whether a patient is unknown or only forbidden cannot be found out, by the
+// time it takes no more than by the answer: nothing is looked up before it is
+// decided, and the answers are the same to the byte.
+func TestForbiddenIsNotLookedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &asked{Store: NewMemoryStore(nil), about: make(map[string]int)}
+		w := newWorld(t, store, &Options{Directory: &wards{list: map[string][]string{"icu": {"p7"}, "ward-9": {"known"}}}})
+		defer w.close()
+		_, err := w.hub.Publish(t.Context(), HeartRate.Of("known", 60))
+		require.NoError(t, err)
+		_, err = w.hub.Raise(t.Context(), Raise{Patient: "known", Key: "k", ID: "a", Text: "x", Priority: PriorityInfo})
+		require.NoError(t, err)
+		_, err = w.hub.Notify(t.Context(), Notice{Patient: "known", ID: "n", Text: "x", To: []string{"person:doctor"}})
+		require.NoError(t, err)
+		time.Sleep(30 * time.Second)
+		for _, token := range []string{"nurse", "device", "pat", "viewer", "service", "nobody"} {
+			p, post := w.dial(token), w.poster(token)
+			defer p.ws.CloseNow()
+			ask := func(frame string) string {
+				p.send(frame)
+				for {
+					_, b, err := p.ws.Read(t.Context())
+					require.NoError(t, err)
+					if typ := peekType(b); typ == "ok" || typ == "error" {
+						return string(b)
+					}
+				}
+			}
+			before := store.asked("known")
+			for _, frame := range []string{
+				`{"type":"watch","req":"1","patients":["known"]}`,
+				`{"type":"watch","req":"1","patients":["known"],"emergency":true,"reason":"x","since":{"known":{"epoch":"e","seq":1}}}`,
+				`{"type":"unwatch","req":"1","patients":["known"]}`,
+				`{"type":"publish","req":"1","vitals":[{"patient":"known","code":"8867-4","value":72,"unit":"/min","vital_id":"v"}]}`,
+				`{"type":"raise","req":"1","event_id":"e","alert":{"patient":"known","key":"k","text":"x","priority":"high"}}`,
+				`{"type":"clear","req":"1","patient":"known","key":"k","alert_id":"a","event_id":"e"}`,
+				`{"type":"answer","req":"1","patient":"known","key":"k","alert_id":"a","event_id":"e","do":"accept"}`,
+				`{"type":"receipt","req":"1","patient":"known","key":"k","alert_id":"a","stage":"read"}`,
+				`{"type":"receipt","req":"1","patient":"known","notice_id":"n","stage":"read"}`,
+				`{"type":"notify","req":"1","notice":{"patient":"known","notice_id":"n","to":["patient"],"text":"x"}}`,
+				`{"type":"history","req":"1","patient":"known"}`,
+				`{"type":"watch","req":"1","groups":["ward-known"]}`,
+			} {
+				unknown := strings.NewReplacer("ward-known", "ward-other", "known", "other").Replace(frame)
+				frame = strings.ReplaceAll(frame, "ward-known", "ward-9")
+				same := strings.NewReplacer("ward-9", "ward-other", "known", "other")
+				assert.Equal(t, ask(unknown), same.Replace(ask(frame)), "%s: %s", token, frame)
+				one, two := post.do(t.Context(), frame), post.do(t.Context(), unknown)
+				assert.Equal(t, answerText(t, two), same.Replace(answerText(t, one)), "%s: %s", token, frame)
+			}
+			assert.Equal(t, before, store.asked("known"), token)
+			assert.Zero(t, store.asked("other"), token)
+		}
+	})
 }

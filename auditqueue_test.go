@@ -2,9 +2,13 @@ package carewire
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,4 +82,140 @@ func TestReadsAreRefusedWithoutTheirRecord(t *testing.T) {
 		time.Sleep(auditDown)
 		require.Equal(t, []error{nil, nil}, a.recordFirst(t.Context(), []Record{{Event: AuditWatch}, {Event: AuditHistory}}))
 	})
+}
+
+// While the Auditor fails nobody may begin to read. Everything else goes on,
+// and is recorded afterwards.
+func TestFailingAuditor(t *testing.T) {
+	for name, fail := range map[string]func(context.Context) error{
+		"fails":  func(context.Context) error { return errors.New("disk full") },
+		"panics": func(context.Context) error { panic("x") },
+		"hangs":  func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &notary{}
+				w := newWorld(t, nil, &Options{Auditor: n, Authorizer: &judge{decide: glass}})
+				doctor, nurse := w.watching("doctor", "every"), w.dial("nurse")
+				defer doctor.ws.CloseNow()
+				defer nurse.ws.CloseNow()
+				nurse.until("inbox")
+				synctest.Wait()
+				n.fail(fail)
+				a, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", ID: "a", Text: "x", Priority: PriorityHigh, To: []string{"person:nurse"}})
+				require.NoError(t, err)
+				require.Len(t, nurse.until("inbox")["items"], 1, "delivered")
+				require.Equal(t, "ok", nurse.ask(`{"type":"answer","req":"1","patient":"p1","key":"k","alert_id":"` + a.ID + `","event_id":"e","do":"accept"}`)["type"])
+				for _, text := range []string{breakGlass, `{"type":"watch","req":"2","patients":["p1","p9"]}`} {
+					ok := nurse.ask(text)
+					require.Empty(t, ok["watching"])
+					require.Contains(t, ok["refused"], any(object{"patient": "p1", "code": "unavailable"}))
+				}
+				require.Equal(t, "unavailable", nurse.ask(`{"type":"history","req":"3","patient":"p1"}`)["code"])
+				_, err = w.store.Get(t.Context(), "p9", emergencyKey("nurse"))
+				require.ErrorIs(t, err, ErrNotFound, "no glass is broken")
+				start := time.Now()
+				_, err = w.hub.Publish(t.Context(), HeartRate.Of("p1", 60))
+				require.NoError(t, err)
+				doctor.until("vital")
+				require.Zero(t, time.Since(start))
+				require.Positive(t, w.hub.Stats().AuditFailed)
+				require.Positive(t, w.hub.Stats().AuditWaiting)
+
+				n.fail(nil)
+				d := doctor.follow()
+				nurse.follow()
+				w.vitals("p1", 60) // what failed is tried again
+				synctest.Wait()
+				require.Zero(t, w.hub.Stats().AuditWaiting)
+				require.Zero(t, w.hub.Stats().AuditLost)
+				require.Len(t, n.of(AuditAnswer), 1)
+				require.Len(t, d.vitals, 60)
+				again := w.dial("nurse")
+				require.Equal(t, []any{"p1", "p9"}, again.ask(breakGlass)["watching"])
+				again.ws.CloseNow()
+				w.close()
+			})
+		})
+	}
+}
+
+// What finds no room is counted, and the log says so. A Hub ends although its
+// Auditor never answers.
+func TestAuditOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		n := &notary{failing: func(context.Context) error { return errNoIdea }}
+		w := newWorld(t, nil, &Options{Auditor: n, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		for range recordsMax + 10 {
+			w.hub.audit.record(Record{Event: AuditConnect})
+		}
+		time.Sleep(2 * time.Second)
+		require.EqualValues(t, 10, w.hub.Stats().AuditLost)
+		require.Equal(t, 1, strings.Count(log.String(), "audit records are lost"))
+		start := time.Now()
+		w.close()
+		require.LessOrEqual(t, time.Since(start), 10*time.Second)
+		require.EqualValues(t, recordsMax+10, w.hub.Stats().AuditLost)
+		require.Equal(t, 2, strings.Count(log.String(), "audit records are lost"))
+	})
+}
+
+// A record that the Auditor refuses again and again, while it takes others, is
+// given up, loudly and alone; while it takes nothing, none is.
+func TestRecordThatIsAlwaysRefused(t *testing.T) {
+	for _, poisons := range []int{1, 3} {
+		for _, shut := range []bool{false, true} {
+			t.Run(fmt.Sprint(poisons, " shut down at once: ", shut), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var log lockedBuffer
+					var down atomic.Bool
+					down.Store(true)
+					n := &notary{}
+					auditor := auditorFunc(func(ctx context.Context, r Record) error {
+						if down.Load() || strings.HasPrefix(r.Key, "poison") {
+							return errNoIdea
+						}
+						return n.Record(ctx, r)
+					})
+					w := newWorld(t, nil, &Options{Auditor: auditor, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+					raise := func(key string) {
+						_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: PriorityInfo})
+						require.NoError(t, err)
+					}
+					for i := range poisons {
+						raise(fmt.Sprint("poison", i))
+					}
+					for i := range 5 {
+						raise(fmt.Sprint("good", i))
+					}
+					time.Sleep(30 * time.Minute)
+					require.Zero(t, w.hub.Stats().AuditRejected, "it is the Auditor that fails")
+					require.Zero(t, w.hub.Stats().AuditLost)
+					down.Store(false)
+					if !shut {
+						time.Sleep(time.Duration(poisons) * 6 * time.Minute)
+						require.Zero(t, w.hub.Stats().AuditWaiting)
+						raise("later")
+						time.Sleep(time.Second)
+						require.Len(t, n.of(AuditRaise), 6)
+					}
+					w.close()
+					var keys []string
+					for _, r := range n.of(AuditRaise) {
+						keys = append(keys, r.Key)
+					}
+					for i := range 5 {
+						require.Contains(t, keys, fmt.Sprint("good", i))
+					}
+					require.EqualValues(t, poisons, w.hub.Stats().AuditRejected+w.hub.Stats().AuditLost)
+					if !shut {
+						require.EqualValues(t, poisons, w.hub.Stats().AuditRejected)
+						require.Equal(t, poisons, strings.Count(log.String(), "given up"))
+					}
+					require.NotContains(t, log.String(), "poison")
+				})
+			})
+		}
+	}
 }

@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -102,5 +104,112 @@ func TestWhatNeverWas(t *testing.T) {
 			reply := nurse.ask(`{"type":` + request + `,"req":"1","event_id":"e","patient":"p1","key":"k","alert_id":"a"}`)
 			require.Equal(t, want, [2]string{reply["code"].(string), reply["retry"].(string)})
 		}
+	})
+}
+
+// Strangers of one address do not keep others from the Authenticator.
+func TestAuthenticatorPlacesAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := AuthenticatorFunc(func(r *http.Request) (Principal, error) {
+			time.Sleep(4 * time.Second)
+			return byToken(r)
+		})
+		w := newWorld(t, nil, &Options{MaxAuthenticating: 16})
+		defer w.close()
+		w.hub.auth = slow
+		sign := func(address string) (time.Duration, error) {
+			r, err := http.NewRequest(http.MethodGet, "http://localhost/", nil)
+			require.NoError(t, err)
+			r.RemoteAddr = address + ":1234"
+			r.Header.Set("Authorization", "Bearer nurse")
+			begun := time.Now()
+			_, err = w.hub.authenticate(r)
+			return time.Since(begun), err
+		}
+		for range 100 {
+			go sign("192.0.2.1")
+		}
+		synctest.Wait()
+		took, err := sign("192.0.2.2")
+		require.NoError(t, err)
+		require.Equal(t, 4*time.Second, took)
+		time.Sleep(time.Minute)
+		w.hub.doors.places.mu.Lock()
+		defer w.hub.doors.places.mu.Unlock()
+		require.Empty(t, w.hub.doors.places.by)
+	})
+}
+
+func TestForwardedAddresses(t *testing.T) {
+	for said, want := range map[string]string{"192.0.2.1": "192.0.2.1", "192.0.2.1:443": "192.0.2.1", "[2001:db8::1]:443": "2001:db8::1", "[2001:db8::1]": "2001:db8::1", "2001:db8::1": "2001:db8::1"} {
+		got, err := parseForwarded(said)
+		require.NoError(t, err, said)
+		require.Equal(t, netip.MustParseAddr(want), got)
+	}
+	for _, said := range []string{"", "unknown", "192.0.2.1:x", "[2001:db8::1", "_hidden"} {
+		_, err := parseForwarded(said)
+		require.Error(t, err, said)
+	}
+}
+
+// Strangers of many addresses do not keep those away from whose address somebody
+// has signed in before.
+func TestKnownAddressesHavePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := AuthenticatorFunc(func(r *http.Request) (Principal, error) {
+			time.Sleep(4 * time.Second)
+			return byToken(r)
+		})
+		w := newWorld(t, nil, &Options{MaxAuthenticating: 16})
+		defer w.close()
+		w.hub.auth = slow
+		sign := func(address, token string) (time.Duration, error) {
+			r, err := http.NewRequest(http.MethodGet, "http://localhost/", nil)
+			require.NoError(t, err)
+			r.RemoteAddr = address + ":1234"
+			r.Header.Set("Authorization", "Bearer "+token)
+			begun := time.Now()
+			_, err = w.hub.authenticate(r)
+			return time.Since(begun), err
+		}
+		_, err := sign("192.0.2.1", "nurse")
+		require.NoError(t, err)
+		for i := range 500 {
+			go sign(fmt.Sprint("198.51.100.", i%250), "bad")
+		}
+		synctest.Wait()
+		took, err := sign("192.0.2.1", "nurse")
+		require.NoError(t, err)
+		require.Equal(t, 4*time.Second, took)
+		time.Sleep(time.Minute)
+		w.hub.doors.places.mu.Lock()
+		defer w.hub.doors.places.mu.Unlock()
+		require.Empty(t, w.hub.doors.places.by)
+		require.Empty(t, w.hub.doors.strangers)
+	})
+}
+
+// Sign-ins of one address that fail are answered ever more slowly, and others' are not.
+func TestFailedSignInsArePaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoors(256, 5*time.Second)
+		try := func(at string, err error) time.Duration {
+			begun := time.Now()
+			leave, ok := d.enter(t.Context(), netip.MustParseAddr(at))
+			require.True(t, ok)
+			leave(err)
+			return time.Since(begun)
+		}
+		begun := time.Now()
+		for range failuresBurst + 100 {
+			try("192.0.2.1", ErrUnauthenticated)
+		}
+		require.InDelta(t, 100/failuresRate, time.Since(begun).Seconds(), 0.01)
+		require.Zero(t, try("192.0.2.2", ErrUnauthenticated))
+		require.Zero(t, try("192.0.2.1", nil))
+		for i := range 3 * doorsMost {
+			try(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), nil)
+		}
+		require.LessOrEqual(t, len(d.known), doorsMost)
 	})
 }

@@ -74,20 +74,20 @@ func (b *background) end(ctx context.Context) (err error) {
 	return err
 }
 
-// insist calls f, which must not stay undone because the Store fails. If that
+// retryUntilDone calls f, which must not stay undone because the Store fails. If that
 // prevents it, f is called again, at growing intervals, until it succeeds, fails
 // for another reason or the end comes. key names what is to be done: of several
 // calls for the same key only the newest f is tried again.
-func (b *background) insist(ctx context.Context, key string, f func(context.Context) error) {
+func (b *background) retryUntilDone(ctx context.Context, key string, f func(context.Context) error) {
 	if !maySucceedLater(f(ctx)) {
 		return
 	}
 	b.keep(key, f, pollEvery)
 }
 
-// startInsisting is insist for those who do not wait for the first call, which
+// startRetrying is retryUntilDone for those who do not wait for the first call, which
 // comes after those for the same key that are under way or to be tried again.
-func (b *background) startInsisting(key string, f func(context.Context) error) { b.keep(key, f, 0) }
+func (b *background) startRetrying(key string, f func(context.Context) error) { b.keep(key, f, 0) }
 
 // keep has f called after a pause, and again until it need not be. There is one
 // goroutine for a key, however often that is asked for.

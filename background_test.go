@@ -23,10 +23,10 @@ func TestInsistKeepsOneRetryOfEachKey(t *testing.T) {
 				return nil
 			}
 		}
-		b.insist(t.Context(), "a", failing(&old, 1000))
-		b.insist(t.Context(), "b", failing(&other, 1))
+		b.retryUntilDone(t.Context(), "a", failing(&old, 1000))
+		b.retryUntilDone(t.Context(), "b", failing(&other, 1))
 		for range 100 {
-			b.insist(t.Context(), "a", failing(&newest, 101))
+			b.retryUntilDone(t.Context(), "a", failing(&newest, 101))
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -43,7 +43,7 @@ func TestInsistGivesUpWhatCannotSucceed(t *testing.T) {
 		b := newBackground()
 		for _, err := range []error{nil, ErrForbidden, ErrConflict, errors.New("other")} {
 			n := 0
-			b.insist(t.Context(), "a", func(context.Context) error { n++; return err })
+			b.retryUntilDone(t.Context(), "a", func(context.Context) error { n++; return err })
 			time.Sleep(time.Minute)
 			require.Equal(t, 1, n, err)
 		}
@@ -60,7 +60,7 @@ func TestEndWaitsForAllThatWasStarted(t *testing.T) {
 			time.Sleep(time.Second)
 			ended.Store(true)
 		}))
-		b.insist(t.Context(), "never", func(context.Context) error { return ErrFull })
+		b.retryUntilDone(t.Context(), "never", func(context.Context) error { return ErrFull })
 		require.NoError(t, b.end(t.Context()))
 		require.True(t, ended.Load())
 		require.Error(t, b.ctx.Err())

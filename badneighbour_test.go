@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,41 +42,6 @@ func TestRefusedDevicesAreNotListenedFor(t *testing.T) {
 	})
 }
 
-func TestRefusalsDisplaceNothingThatWasDone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		done, counted := 0, 0
-		a := newTestQueue(func(_ context.Context, r Record) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if r.Event == AuditAnswer && r.Outcome == OutcomeDone {
-				done++
-			}
-			if r.Event == AuditClear {
-				counted += max(r.Count, 1)
-			}
-			return nil
-		})
-		const floods = 200000
-		for i := range floods {
-			a.record(Record{Event: AuditClear, Outcome: OutcomeRefused, Code: CodeForbidden, Who: Person{ID: fmt.Sprint("bad", i%50)}, Conn: "c"})
-			if i%2000 == 0 {
-				a.record(Record{Event: AuditAnswer, Who: Person{ID: "nurse"}, Conn: "n"})
-			}
-		}
-		a.work.start(a.run)
-		time.Sleep(2 * time.Minute)
-		a.recordTallies(0)
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		mu.Lock()
-		defer mu.Unlock()
-		require.Equal(t, 100, done)
-		require.EqualValues(t, floods, counted+int(a.lost.Load()), "each is recorded, counted, or said to be lost")
-		require.NoError(t, a.work.end(context.Background()))
-	})
-}
-
 func TestPlacesAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newSharedPlaces[string](2, 3, time.Second)
@@ -99,39 +62,6 @@ func TestPlacesAreShared(t *testing.T) {
 		other()
 		third()
 		require.Empty(t, p.by, "nothing stays")
-	})
-}
-
-// Strangers of one address do not keep others from the Authenticator.
-func TestAuthenticatorPlacesAreShared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		slow := AuthenticatorFunc(func(r *http.Request) (Principal, error) {
-			time.Sleep(4 * time.Second)
-			return byToken(r)
-		})
-		w := newWorld(t, nil, &Options{MaxAuthenticating: 16})
-		defer w.close()
-		w.hub.auth = slow
-		sign := func(address string) (time.Duration, error) {
-			r, err := http.NewRequest(http.MethodGet, "http://localhost/", nil)
-			require.NoError(t, err)
-			r.RemoteAddr = address + ":1234"
-			r.Header.Set("Authorization", "Bearer nurse")
-			begun := time.Now()
-			_, err = w.hub.authenticate(r)
-			return time.Since(begun), err
-		}
-		for range 100 {
-			go sign("192.0.2.1")
-		}
-		synctest.Wait()
-		took, err := sign("192.0.2.2")
-		require.NoError(t, err)
-		require.Equal(t, 4*time.Second, took)
-		time.Sleep(time.Minute)
-		w.hub.doors.places.mu.Lock()
-		defer w.hub.doors.places.mu.Unlock()
-		require.Empty(t, w.hub.doors.places.by)
 	})
 }
 
@@ -156,18 +86,6 @@ func TestPacesOfOthersAreKept(t *testing.T) {
 		}
 	}
 	require.False(t, p.pace("busy", 10).requests.AllowN(time.Now(), 19), "a flood of others is no new beginning")
-}
-
-func TestForwardedAddresses(t *testing.T) {
-	for said, want := range map[string]string{"192.0.2.1": "192.0.2.1", "192.0.2.1:443": "192.0.2.1", "[2001:db8::1]:443": "2001:db8::1", "[2001:db8::1]": "2001:db8::1", "2001:db8::1": "2001:db8::1"} {
-		got, err := parseForwarded(said)
-		require.NoError(t, err, said)
-		require.Equal(t, netip.MustParseAddr(want), got)
-	}
-	for _, said := range []string{"", "unknown", "192.0.2.1:x", "[2001:db8::1", "_hidden"} {
-		_, err := parseForwarded(said)
-		require.Error(t, err, said)
-	}
 }
 
 func TestTimesAreStrict(t *testing.T) {
@@ -509,146 +427,6 @@ func TestLargeGroupsStayWatched(t *testing.T) {
 			require.LessOrEqual(t, largest, 64<<10)
 		})
 	}
-}
-
-// Whoever fills the queue of records waits until there is room, and no record is
-// lost to one who is only fast.
-func TestRequestersWaitForTheAuditor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var taken atomic.Int64
-		a := newTestQueue(func(context.Context, Record) error {
-			time.Sleep(time.Millisecond)
-			taken.Add(1)
-			return nil
-		})
-		a.work.start(a.run)
-		const people, each = 20, 4000
-		var all sync.WaitGroup
-		for i := range people {
-			all.Go(func() {
-				for range each {
-					a.waitForRoom(t.Context(), false)
-					a.record(Record{Event: AuditAnswer, Who: Person{ID: fmt.Sprint(i)}, Conn: "c"})
-				}
-			})
-		}
-		all.Wait()
-		time.Sleep(5 * time.Minute)
-		require.Zero(t, a.lost.Load())
-		require.EqualValues(t, people*each, taken.Load())
-		require.NoError(t, a.work.end(context.Background()))
-	})
-}
-
-// While the Auditor fails, nobody waits for it.
-func TestNobodyWaitsForAFailingAuditor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := newTestQueue(func(context.Context, Record) error { return errInjected })
-		a.work.start(a.run)
-		for range recordsMax {
-			a.record(Record{Event: AuditAnswer})
-		}
-		synctest.Wait()
-		begun := time.Now()
-		a.waitForRoom(t.Context(), false)
-		require.Zero(t, time.Since(begun))
-		require.NoError(t, a.work.end(context.Background()))
-	})
-}
-
-// Strangers of many addresses do not keep those away from whose address somebody
-// has signed in before.
-func TestKnownAddressesHavePlaces(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		slow := AuthenticatorFunc(func(r *http.Request) (Principal, error) {
-			time.Sleep(4 * time.Second)
-			return byToken(r)
-		})
-		w := newWorld(t, nil, &Options{MaxAuthenticating: 16})
-		defer w.close()
-		w.hub.auth = slow
-		sign := func(address, token string) (time.Duration, error) {
-			r, err := http.NewRequest(http.MethodGet, "http://localhost/", nil)
-			require.NoError(t, err)
-			r.RemoteAddr = address + ":1234"
-			r.Header.Set("Authorization", "Bearer "+token)
-			begun := time.Now()
-			_, err = w.hub.authenticate(r)
-			return time.Since(begun), err
-		}
-		_, err := sign("192.0.2.1", "nurse")
-		require.NoError(t, err)
-		for i := range 500 {
-			go sign(fmt.Sprint("198.51.100.", i%250), "bad")
-		}
-		synctest.Wait()
-		took, err := sign("192.0.2.1", "nurse")
-		require.NoError(t, err)
-		require.Equal(t, 4*time.Second, took)
-		time.Sleep(time.Minute)
-		w.hub.doors.places.mu.Lock()
-		defer w.hub.doors.places.mu.Unlock()
-		require.Empty(t, w.hub.doors.places.by)
-		require.Empty(t, w.hub.doors.strangers)
-	})
-}
-
-// Sign-ins of one address that fail are answered ever more slowly, and others' are not.
-func TestFailedSignInsArePaced(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := newDoors(256, 5*time.Second)
-		try := func(at string, err error) time.Duration {
-			begun := time.Now()
-			leave, ok := d.enter(t.Context(), netip.MustParseAddr(at))
-			require.True(t, ok)
-			leave(err)
-			return time.Since(begun)
-		}
-		begun := time.Now()
-		for range failuresBurst + 100 {
-			try("192.0.2.1", ErrUnauthenticated)
-		}
-		require.InDelta(t, 100/failuresRate, time.Since(begun).Seconds(), 0.01)
-		require.Zero(t, try("192.0.2.2", ErrUnauthenticated))
-		require.Zero(t, try("192.0.2.1", nil))
-		for i := range 3 * doorsMost {
-			try(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), nil)
-		}
-		require.LessOrEqual(t, len(d.known), doorsMost)
-	})
-}
-
-// A request is charged by what it costs, to its connection and to its principal.
-func TestRequestsAreChargedByCost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, &Options{MaxRequests: 100})
-		defer w.close()
-		long := strings.TrimSuffix(strings.Repeat(`"p1",`, 4000), ",")
-		busy := func(conns int) (served int) {
-			var clients []*raw
-			for range conns {
-				c := w.dial("nurse")
-				defer c.ws.CloseNow()
-				clients = append(clients, c)
-			}
-			for range 20 {
-				for _, c := range clients {
-					if c.ask(`{"type":"unwatch","req":"u","patients":[` + long + `]}`)["type"] == "ok" {
-						served++
-					}
-				}
-			}
-			return served
-		}
-		require.LessOrEqual(t, busy(1), 2)
-		time.Sleep(time.Minute)
-		require.LessOrEqual(t, busy(30), 8, "the same principal's connections")
-		doctor := w.dial("doctor")
-		defer doctor.ws.CloseNow()
-		for range 20 {
-			require.Equal(t, "ok", doctor.ask(`{"type":"unwatch","req":"u","patients":["p1"]}`)["type"])
-		}
-	})
 }
 
 // A request by POST whose reply finds no room is answered, and gives its seats back.

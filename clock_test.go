@@ -79,19 +79,6 @@ func TestClockIsSet(t *testing.T) {
 	}
 }
 
-// levels lists who was paged at each level of the alert of p1 with the given key.
-func levels(p *pager, key string) map[int][]string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	to := make(map[int][]string)
-	for _, page := range p.pages {
-		if page.Alert.Patient == "p1" && page.Alert.Key == key {
-			to[page.Level] = append(to[page.Level], page.To)
-		}
-	}
-	return to
-}
-
 // A clock that jumps ahead makes no device look silent.
 func TestClockAheadBlamesNoDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -71,10 +71,10 @@ func TestWithdrawnIsNotTheNewest(t *testing.T) {
 		require.NoError(t, err, "one of the same publish")
 		d := w.dial("device")
 		d.send(`{"type":"publish","req":"1","vitals":[{"patient":"p1","code":"8867-4","value":80,"unit":"/min","device":"mon-1","status":"entered-in-error","replaces":"c"}]}`)
-		require.Equal(t, "replaces", d.until("ok")["results"].([]any)[0].(object)["error"].(object)["field"], "another sender's")
+		require.Equal(t, "replaces", valueAt(d.until("ok"), "results", 0, "error", "field"), "another sender's")
 		values := []float64{}
 		for range 9 {
-			values = append(values, c.until("vital")["vital"].(object)["value"].(float64))
+			values = append(values, valueAt(c.until("vital"), "vital", "value").(float64))
 		}
 		require.Equal(t, []float64{60, 70, 71, 61, 61, 71, 80, 1, 2}, values)
 	})

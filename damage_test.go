@@ -82,11 +82,11 @@ func TestDamagedAlert(t *testing.T) {
 				defer w.close()
 				time.Sleep(5 * time.Second)
 				nurse := w.dial("nurse")
-				items := nurse.until("inbox")["items"].([]any)
+				items := listAt(nurse.until("inbox"), "items")
 				require.Len(t, items, 1)
-				assert.Equal(t, "good", items[0].(object)["alert"].(object)["key"])
+				assert.Equal(t, "good", valueAt(items, 0, "alert", "key"))
 				nurse.ask(`{"type":"watch","req":"1","patients":["p1"]}`)
-				assert.Equal(t, "good", nurse.until("alert")["alert"].(object)["key"])
+				assert.Equal(t, "good", valueAt(nurse.until("alert"), "alert", "key"))
 				nurse.until("synced")
 				nurse.ask(fmt.Sprintf(`{"type":"watch","req":"1","patients":["p1"],"since":{"p1":{"epoch":%q,"seq":0}}}`, head.Epoch))
 				sync := nurse.until("sync")
@@ -96,8 +96,8 @@ func TestDamagedAlert(t *testing.T) {
 				page := nurse.ask(`{"type":"history","req":"1","patient":"p1"}`)
 				require.Equal(t, "ok", page["type"])
 				require.NotEmpty(t, page["events"])
-				for _, e := range page["events"].([]any) {
-					assert.Equal(t, "good", e.(object)["alert"].(object)["key"])
+				for _, e := range listAt(page, "events") {
+					assert.Equal(t, "good", valueAt(e, "alert", "key"))
 				}
 				answer := `{"type":"answer","req":"1","patient":"p1","key":"KEY","alert_id":"KEY","event_id":"eKEY","do":"accept"}`
 				assert.Equal(t, "ok", nurse.ask(strings.ReplaceAll(answer, "KEY", "good"))["type"])
@@ -120,7 +120,7 @@ func TestDamagedAlert(t *testing.T) {
 				raised := device.ask(`{"type":"raise","req":"1","event_id":"anew","alert":{"patient":"p1","key":"bad","text":"again","priority":"high"}}`)
 				require.Equal(t, "ok", raised["type"], raised)
 				for {
-					if a := nurse.until("alert")["alert"].(object); a["key"] == "bad" {
+					if a := objectAt(nurse.until("alert"), "alert"); a["key"] == "bad" {
 						assert.Equal(t, "anew", a["alert_id"])
 						break
 					}

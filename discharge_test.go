@@ -69,7 +69,7 @@ func TestDischarge(t *testing.T) {
 		_, err = w.hub.Publish(t.Context(), v)
 		require.NoError(t, err)
 		nurse.ask(`{"type":"watch","req":"1","patients":["p1"]}`)
-		require.Equal(t, v.Code, nurse.until("vital")["vital"].(object)["code"])
+		require.Equal(t, v.Code, valueAt(nurse.until("vital"), "vital", "code"))
 		time.Sleep(10 * time.Second)
 		require.Equal(t, 1, w.hub.Stats().Watches, "a watch from after the discharge goes on")
 		require.NoError(t, w.hub.Erase(t.Context(), "p1"), "nothing is open")

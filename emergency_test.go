@@ -63,8 +63,8 @@ func TestEmergency(t *testing.T) {
 			require.Equal(t, 600, revoked)
 			require.InDelta(t, 599, vital, 1)
 		}
-		require.Equal(t, "emergency_ended", d.others["access"]["access"].(object)["kind"])
-		require.Equal(t, "undefined", d.others["alert"]["alert"].(object)["responsibility"].(object)["state"], "who may not see it is not responsible")
+		require.Equal(t, "emergency_ended", valueAt(d.others["access"], "access", "kind"))
+		require.Equal(t, "undefined", valueAt(d.others["alert"], "alert", "responsibility", "state"), "who may not see it is not responsible")
 		require.Len(t, d.vitals, 605, "to whom nothing changes, all comes")
 		require.ErrorIs(t, w.hub.access.decide(t.Context(), new(people["nurse"]), ActionHistory, []string{"p9"})["p9"], ErrForbidden)
 	})

@@ -2,7 +2,6 @@ package carewire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,67 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// pager records the pages it is given; to those in deaf it says no.
-type pager struct {
-	mu    sync.Mutex
-	pages []Page
-	at    []time.Time
-	deaf  map[string]bool
-}
-
-func (p *pager) Page(_ context.Context, page Page) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.deaf[page.To] {
-		return errors.New("no such pager")
-	}
-	p.pages = append(p.pages, page)
-	p.at = append(p.at, time.Now())
-	return nil
-}
-
-// told lists who was paged for patients, and when after start, and forgets it.
-func (p *pager) told(start time.Time) []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var list []string
-	for i, page := range p.pages {
-		if page.Alert.Patient == SystemPatient {
-			continue
-		}
-		list = append(list, p.at[i].Sub(start).Round(time.Second).String()+" "+page.To)
-	}
-	p.pages, p.at = nil, nil
-	return list
-}
-
-// threeSteps is a policy: the nurse, after 30 s the doctor, after a minute the whole unit.
-func threeSteps(_ context.Context, _ Alert, step int) (Step, error) {
-	steps := []Step{
-		{To: []string{"person:nurse"}, After: 30 * time.Second},
-		{To: []string{"person:doctor"}, After: time.Minute},
-		{To: []string{"group:icu"}, After: 2 * time.Minute},
-	}
-	if step > len(steps) {
-		return Step{}, ErrNoStep
-	}
-	return steps[step-1], nil
-}
-
-func high(key string) Raise {
-	return Raise{Patient: "p1", Key: key, ID: key + "-1", Text: "x", Priority: PriorityHigh}
-}
-
-// escalating runs f with a Hub that pages by threeSteps.
-func escalating(t *testing.T, f func(w *world, p *pager, start time.Time)) {
-	synctest.Test(t, func(t *testing.T) {
-		p := &pager{deaf: make(map[string]bool)}
-		w := newWorld(t, nil, &Options{Policy: threeSteps, Pager: p})
-		defer w.close()
-		f(w, p, time.Now())
-	})
-}
 
 func TestUnansweredAlertGoesThroughAllSteps(t *testing.T) {
 	escalating(t, func(w *world, p *pager, start time.Time) {
@@ -193,10 +131,10 @@ func TestUnreachedLevelGivesWay(t *testing.T) {
 			_, err := w.hub.Raise(t.Context(), high("k"))
 			require.NoError(t, err)
 			failed := func(item any) bool { // a complaint about it may come first
-				a := item.(object)["alert"].(object)
-				return a["key"] == "k" && a["escalation"].(object)["state"] == "failed"
+				a := objectAt(item, "alert")
+				return a["key"] == "k" && valueAt(a, "escalation", "state") == "failed"
 			}
-			for !slices.ContainsFunc(nurse.until("inbox")["items"].([]any), failed) {
+			for !slices.ContainsFunc(listAt(nurse.until("inbox"), "items"), failed) {
 			}
 			want := []string{"5s person:doctor"}
 			if receipt {
@@ -524,10 +462,6 @@ func TestHungPagerIsBounded(t *testing.T) {
 	})
 }
 
-type pagerFunc func(context.Context, Page) error
-
-func (f pagerFunc) Page(ctx context.Context, p Page) error { return f(ctx, p) }
-
 // Test alerts page nobody but the recipients that the host names.
 func TestTestAlertsPageNobodyElse(t *testing.T) {
 	for _, recipients := range [][]string{nil, {"person:tester"}} {
@@ -551,135 +485,4 @@ func TestTestAlertsPageNobodyElse(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A device that falls silent raises one technical alert, which ends when it is heard again.
-func TestSilentDevice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, nil)
-		defer w.close()
-		reading := func(v Vital) Vital {
-			v.Device, v.Every = "mon-1", 5*time.Second
-			return v
-		}
-		noData := func() *Alert {
-			e, err := w.store.Get(t.Context(), "p1", "a/no-data.mon-1")
-			if errors.Is(err, ErrNotFound) {
-				return nil
-			}
-			a, _ := decodeAlert(&e)
-			return a
-		}
-		send := func() {
-			_, err := w.hub.Publish(t.Context(), reading(HeartRate.Of("p1", 60)), reading(SpO2.Of("p1", 97)))
-			require.NoError(t, err)
-		}
-		for range 100 {
-			send()
-			time.Sleep(5 * time.Second)
-		}
-		require.Nil(t, noData())
-		time.Sleep(9 * time.Second)
-		require.Nil(t, noData())
-		time.Sleep(8 * time.Second)
-		a := noData()
-		require.NotNil(t, a, "three intervals have passed")
-		require.Equal(t, ConditionPresent, a.Condition)
-		require.Equal(t, AlertTechnical, a.Kind)
-		time.Sleep(10 * time.Minute)
-		require.Equal(t, a.ID, noData().ID, "one alert, however long")
-		send()
-		synctest.Wait()
-		require.Equal(t, ConditionOver, noData().Condition)
-		time.Sleep(20 * time.Second)
-		require.Equal(t, ConditionPresent, noData().Condition, "silent again")
-	})
-}
-
-// A Hub that was down has heard nobody, and blames no device for it before it
-// has listened itself.
-func TestRestartBlamesNoDevice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := NewMemoryStore(nil)
-		w := newWorld(t, store, nil)
-		v := HeartRate.Of("p1", 60)
-		v.Device, v.Every = "mon-1", 5*time.Second
-		_, err := w.hub.Publish(t.Context(), v)
-		require.NoError(t, err)
-		synctest.Wait()
-		w.close()
-		time.Sleep(time.Hour)
-		w = newWorld(t, store, nil)
-		defer w.close()
-		time.Sleep(14 * time.Second)
-		_, err = w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
-		require.ErrorIs(t, err, ErrNotFound)
-		time.Sleep(3 * time.Second)
-		a, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
-		require.NoError(t, err)
-		require.Equal(t, ConditionPresent, a.Condition)
-	})
-}
-
-// Who is addressed and watches nobody gets the alert, and what becomes of it;
-// who watches does not get it twice; who may not see it does not get it.
-func TestInbox(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, nil)
-		defer w.close()
-		nurse, doctor, nobody := w.dial("nurse"), w.watching("doctor", "latest"), w.dial("nobody")
-		for _, r := range []*raw{nurse, doctor, nobody} {
-			defer r.ws.CloseNow()
-		}
-		nurse.until("inbox")
-		nobody.until("inbox")
-		a := high("k")
-		a.To = []string{"group:icu", "person:nobody"}
-		_, err := w.hub.Raise(t.Context(), a)
-		require.NoError(t, err)
-		item := nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)
-		require.Equal(t, "k-1", item["alert_id"])
-		require.Equal(t, "alert", doctor.read()["type"])
-		_, err = w.hub.Answer(t.Context(), people["doctor"], AlertRef{Patient: "p1", Key: "k"}, Answer{Do: AnswerAccept})
-		require.NoError(t, err)
-		for item["responsibility"].(object)["state"] != "accepted" {
-			item = nurse.until("inbox")["items"].([]any)[0].(object)["alert"].(object)
-		}
-		// Connecting later shows what is open, in one go.
-		late := w.dial("nurse")
-		defer late.ws.CloseNow()
-		box := late.until("inbox")
-		require.Equal(t, true, box["done"])
-		require.Len(t, box["items"], 1)
-		require.EqualValues(t, 1, late.until("heartbeat")["inbox"])
-		require.EqualValues(t, 0, nobody.until("heartbeat")["inbox"], "addressed, and not entitled")
-	})
-}
-
-// A notice is in the inbox of its addressees until they have read it.
-func TestNoticeIsOpenUntilItIsRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, nil)
-		defer w.close()
-		unread := func(token string) int {
-			r := w.dial(token)
-			defer r.ws.CloseNow()
-			return len(r.until("inbox")["items"].([]any))
-		}
-		read := func(token string) {
-			r := w.dial(token)
-			defer r.ws.CloseNow()
-			require.Equal(t, "ok", r.ask(`{"type":"receipt","req":"r","patient":"p1","notice_id":"n1","stage":"read"}`)["type"])
-		}
-		_, err := w.hub.Notify(t.Context(), Notice{Patient: "p1", ID: "n1", To: []string{"patient", "person:nurse"}, Text: "x"})
-		require.NoError(t, err)
-		require.Equal(t, []int{1, 1, 0}, []int{unread("pat"), unread("nurse"), unread("doctor")})
-		read("pat")
-		require.Equal(t, []int{0, 1}, []int{unread("pat"), unread("nurse")})
-		read("nurse")
-		require.Equal(t, []int{0, 0}, []int{unread("pat"), unread("nurse")})
-		e, err := w.store.Get(t.Context(), "p1", "n/n1")
-		require.NoError(t, err)
-		require.False(t, e.Open)
-	})
 }

@@ -197,11 +197,11 @@ func TestVitalsAreRefusedBeforeAlerts(t *testing.T) {
 		defer device.ws.CloseNow()
 		publish := func() object {
 			o := device.ask(`{"type":"publish","req":"1","vitals":[{"patient":"p1","code":"8867-4","value":72,"unit":"/min"}]}`)
-			return o["results"].([]any)[0].(object)
+			return objectAt(o, "results", 0)
 		}
 		require.EqualValues(t, 1, publish()["seq"])
 		full.Store(true)
-		refused := publish()["error"].(object)
+		refused := objectAt(publish(), "error")
 		require.Equal(t, "full", refused["code"])
 		require.Equal(t, "later", refused["retry"])
 		require.Equal(t, "failing", nurse.until("status")["store"])
@@ -221,45 +221,5 @@ func TestVitalsAreRefusedBeforeAlerts(t *testing.T) {
 		full.Store(false)
 		require.NotNil(t, publish()["seq"])
 		require.Equal(t, "ok", nurse.until("status")["store"])
-	})
-}
-
-// unreadable is a Store in which no single state can be read for a while.
-type unreadable struct {
-	Store
-	now atomic.Bool
-}
-
-func (s *unreadable) Get(ctx context.Context, patient, key string) (Entry, error) {
-	if s.now.Load() {
-		return Entry{}, errInjected
-	}
-	return s.Store.Get(ctx, patient, key)
-}
-
-// A notice that was read is read, though the Store failed when a Hub that
-// started wanted to know.
-func TestReadNoticeStaysRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &unreadable{Store: NewMemoryStore(nil)}
-		before := newWorld(t, store, nil)
-		_, err := before.hub.Notify(t.Context(), Notice{Patient: "p1", ID: "n", Text: "x", To: []string{"person:nurse", "person:doctor"}})
-		require.NoError(t, err)
-		nurse := before.dial("nurse")
-		require.Equal(t, "ok", nurse.ask(`{"type":"receipt","req":"1","patient":"p1","notice_id":"n","stage":"read"}`)["type"])
-		nurse.ws.CloseNow()
-		before.close()
-
-		store.now.Store(true)
-		w := newWorld(t, store, nil)
-		defer w.close()
-		time.Sleep(3 * time.Second)
-		store.now.Store(false)
-		time.Sleep(5 * time.Second)
-		for name, items := range map[string]int{"nurse": 0, "doctor": 1} {
-			r := w.dial(name)
-			require.Len(t, r.until("inbox")["items"], items, name)
-			r.ws.CloseNow()
-		}
 	})
 }

@@ -51,11 +51,11 @@ func (l *lane) deliver(batch []delivery) {
 				l.handOver(w)
 				w.verified.Store(l.hub.ticks())
 			}
-		case d.jump != nil:
-			if w := l.watches[d.jump.Patient]; w != nil {
+		case d.skipped != nil:
+			if w := l.watches[d.skipped.Patient]; w != nil {
 				l.handOver(w)
 				for _, x := range w.list {
-					x.readOn(*d.jump)
+					x.readOn(*d.skipped)
 				}
 			}
 		}

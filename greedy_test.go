@@ -2,9 +2,12 @@ package carewire
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,5 +119,118 @@ func TestFloodBehindACloseFrame(t *testing.T) {
 			}
 		}
 		require.Less(t, taken, 5<<20, "bytes in five seconds")
+	})
+}
+
+func TestRefusalsDisplaceNothingThatWasDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		done, counted := 0, 0
+		a := newTestQueue(func(_ context.Context, r Record) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if r.Event == AuditAnswer && r.Outcome == OutcomeDone {
+				done++
+			}
+			if r.Event == AuditClear {
+				counted += max(r.Count, 1)
+			}
+			return nil
+		})
+		const floods = 200000
+		for i := range floods {
+			a.record(Record{Event: AuditClear, Outcome: OutcomeRefused, Code: CodeForbidden, Who: Person{ID: fmt.Sprint("bad", i%50)}, Conn: "c"})
+			if i%2000 == 0 {
+				a.record(Record{Event: AuditAnswer, Who: Person{ID: "nurse"}, Conn: "n"})
+			}
+		}
+		a.work.start(a.run)
+		time.Sleep(2 * time.Minute)
+		a.recordTallies(0)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, 100, done)
+		require.EqualValues(t, floods, counted+int(a.lost.Load()), "each is recorded, counted, or said to be lost")
+		require.NoError(t, a.work.end(context.Background()))
+	})
+}
+
+// Whoever fills the queue of records waits until there is room, and no record is
+// lost to one who is only fast.
+func TestRequestersWaitForTheAuditor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var taken atomic.Int64
+		a := newTestQueue(func(context.Context, Record) error {
+			time.Sleep(time.Millisecond)
+			taken.Add(1)
+			return nil
+		})
+		a.work.start(a.run)
+		const people, each = 20, 4000
+		var all sync.WaitGroup
+		for i := range people {
+			all.Go(func() {
+				for range each {
+					a.waitForRoom(t.Context(), false)
+					a.record(Record{Event: AuditAnswer, Who: Person{ID: fmt.Sprint(i)}, Conn: "c"})
+				}
+			})
+		}
+		all.Wait()
+		time.Sleep(5 * time.Minute)
+		require.Zero(t, a.lost.Load())
+		require.EqualValues(t, people*each, taken.Load())
+		require.NoError(t, a.work.end(context.Background()))
+	})
+}
+
+// While the Auditor fails, nobody waits for it.
+func TestNobodyWaitsForAFailingAuditor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newTestQueue(func(context.Context, Record) error { return errInjected })
+		a.work.start(a.run)
+		for range recordsMax {
+			a.record(Record{Event: AuditAnswer})
+		}
+		synctest.Wait()
+		begun := time.Now()
+		a.waitForRoom(t.Context(), false)
+		require.Zero(t, time.Since(begun))
+		require.NoError(t, a.work.end(context.Background()))
+	})
+}
+
+// A request is charged by what it costs, to its connection and to its principal.
+func TestRequestsAreChargedByCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{MaxRequests: 100})
+		defer w.close()
+		long := strings.TrimSuffix(strings.Repeat(`"p1",`, 4000), ",")
+		busy := func(conns int) (served int) {
+			var clients []*raw
+			for range conns {
+				c := w.dial("nurse")
+				defer c.ws.CloseNow()
+				clients = append(clients, c)
+			}
+			for range 20 {
+				for _, c := range clients {
+					if c.ask(`{"type":"unwatch","req":"u","patients":[` + long + `]}`)["type"] == "ok" {
+						served++
+					}
+				}
+			}
+			return served
+		}
+		require.LessOrEqual(t, busy(1), 2)
+		time.Sleep(time.Minute)
+		require.LessOrEqual(t, busy(30), 8, "the same principal's connections")
+		doctor := w.dial("doctor")
+		defer doctor.ws.CloseNow()
+		for range 20 {
+			require.Equal(t, "ok", doctor.ask(`{"type":"unwatch","req":"u","patients":["p1"]}`)["type"])
+		}
 	})
 }

@@ -46,8 +46,8 @@ func TestInboxOfAnySizeArrives(t *testing.T) {
 			require.LessOrEqual(t, c.out.held, inboxAhead+2*inboxPage, "what waits is bounded")
 			c.out.mu.Unlock()
 			page := nurse.until("inbox")
-			for _, i := range page["items"].([]any) {
-				key := i.(object)["alert"].(object)["key"].(string)
+			for _, i := range listAt(page, "items") {
+				key := valueAt(i, "alert", "key").(string)
 				if !seen[key] {
 					order, seen[key] = append(order, key), true
 				}
@@ -87,8 +87,8 @@ func TestInboxShowsTheNewestState(t *testing.T) {
 		}
 		frames := 0
 		for last := false; !last; frames++ {
-			for _, i := range nurse.until("inbox")["items"].([]any) {
-				last = strings.HasPrefix(i.(object)["alert"].(object)["text"].(string), fmt.Sprint(n-1, "x"))
+			for _, i := range listAt(nurse.until("inbox"), "items") {
+				last = strings.HasPrefix(valueAt(i, "alert", "text").(string), fmt.Sprint(n-1, "x"))
 			}
 		}
 		require.Less(t, frames, 200)

@@ -76,7 +76,7 @@ type delivery struct {
 
 	attach, detach *watch
 	head           *Head // of attach; or alone: the Store's head, which watches may be told
-	jump           *Head // read on from the Store up to here
+	skipped        *Head // read on from the Store up to here
 	restart        *Head // the log is not what it was
 }
 
@@ -316,22 +316,22 @@ func (l *lane) number(ctx context.Context, out []delivery, j *job, r AppendResul
 	switch {
 	case c.unknown:
 		c.unknown = false
-		return append(l.jump(out, j.entry.Patient, c, r.Position, r.Must), delivery{done: j.done, result: r})
+		return append(l.skipTo(out, j.entry.Patient, c, r.Position, r.Must), delivery{done: j.done, result: r})
 	case r.Seq <= c.Seq, r.Epoch != c.Epoch && c.Seq > 0:
-		return append(l.anew(ctx, out, j.entry.Patient, c), delivery{done: j.done, result: r})
+		return append(l.restart(ctx, out, j.entry.Patient, c), delivery{done: j.done, result: r})
 	case r.Seq > c.Seq+1:
-		return append(l.jump(out, j.entry.Patient, c, r.Position, r.Must), delivery{done: j.done, result: r})
+		return append(l.skipTo(out, j.entry.Patient, c, r.Position, r.Must), delivery{done: j.done, result: r})
 	}
 	j.entry.Position, j.entry.Must = r.Position, r.Must
 	c.Position, c.must = r.Position, r.Must
 	return append(out, delivery{entry: j.entry, at: j.at, quiet: j.quiet, done: j.done, result: r})
 }
 
-// jump moves the cursor over entries that could not be read: the watches read
+// skipTo moves the cursor over entries that could not be read: the watches read
 // them for themselves, each from where it stands.
-func (l *lane) jump(out []delivery, patient string, c *cursor, p Position, must uint64) []delivery {
+func (l *lane) skipTo(out []delivery, patient string, c *cursor, p Position, must uint64) []delivery {
 	c.Position, c.must = p, must
-	return append(out, delivery{jump: &Head{Patient: patient, Position: p, Must: must}})
+	return append(out, delivery{skipped: &Head{Patient: patient, Position: p, Must: must}})
 }
 
 // fill reads what others have appended, up to number last.
@@ -356,8 +356,8 @@ func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *curs
 	return out
 }
 
-// anew gives the watchers of a patient a new beginning.
-func (l *lane) anew(ctx context.Context, out []delivery, patient string, c *cursor) []delivery {
+// restart gives the watchers of a patient a new beginning.
+func (l *lane) restart(ctx context.Context, out []delivery, patient string, c *cursor) []delivery {
 	heads, err := l.hub.store.Heads(ctx, []string{patient})
 	if err != nil || len(heads) != 1 {
 		l.failed = true
@@ -383,18 +383,18 @@ func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []
 			h, c := &heads[i], l.cursors[chunk[i]]
 			if c.unknown { // each watch goes on from where it stands
 				c.unknown = false
-				out = l.jump(out, h.Patient, c, h.Position, h.Must)
+				out = l.skipTo(out, h.Patient, c, h.Position, h.Must)
 			}
 			if h.Seq > c.Seq && h.holds(c.Position) {
 				if h.Seq-c.Seq <= fillMax {
 					out = l.fill(ctx, out, h.Patient, c, h.Seq)
 				}
 				if c.Seq < h.Seq {
-					out = l.jump(out, h.Patient, c, h.Position, h.Must)
+					out = l.skipTo(out, h.Patient, c, h.Position, h.Must)
 				}
 			}
 			if h.Position != c.Position {
-				out = l.anew(ctx, out, h.Patient, c)
+				out = l.restart(ctx, out, h.Patient, c)
 				continue
 			}
 			out = append(out, delivery{head: h})

@@ -195,7 +195,7 @@ func TestWatchLimits(t *testing.T) {
 		defer w.close()
 		nurse := w.dial("nurse")
 		defer nurse.ws.CloseNow()
-		require.EqualValues(t, 3, nurse.until("welcome")["limits"].(object)["history"])
+		require.EqualValues(t, 3, valueAt(nurse.until("welcome"), "limits", "history"))
 		ok := nurse.ask(`{"type":"watch","req":"1","groups":["g1","g2","g3"]}`)
 		require.Equal(t, []any{"a", "b"}, ok["watching"])
 		require.Equal(t, []any{object{"group": "g3", "code": "limit"}}, ok["refused"])
@@ -261,8 +261,8 @@ func TestOpenAlerts(t *testing.T) {
 		for i := range 10 {
 			require.Equal(t, "limit", raise("p1", "k9", fmt.Sprint("f", i))["code"])
 		}
-		a := nurse.until("alert")["alert"].(object)
-		require.Equal(t, "too-many-alerts", a["source"].(object)["rule"])
+		a := objectAt(nurse.until("alert"), "alert")
+		require.Equal(t, "too-many-alerts", valueAt(a, "source", "rule"))
 		require.NotContains(t, fmt.Sprint(a), "p1")
 		require.EqualValues(t, 10, w.hub.Stats().Limits.Alerts)
 		entries, err := w.store.Read(t.Context(), SystemPatient, Position{}, ReadQuery{Kinds: []Kind{KindAlert}, Key: "a/" + a["key"].(string)})

@@ -9,10 +9,6 @@ import (
 	"time"
 )
 
-// patienceOfTests is how long a test waits for what must come, on a machine that may be
-// very busy.
-const patienceOfTests = 2 * time.Minute
-
 // After all tests no goroutine of carewire's is left.
 func TestMain(m *testing.M) {
 	code := m.Run()

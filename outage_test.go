@@ -12,32 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// silent reports whether there is an open alert that something is silent.
-func silent(t *testing.T, w *world, patient, key string) bool {
-	t.Helper()
-	a, err := w.hub.Alert(t.Context(), patient, key)
-	if err != nil {
-		require.ErrorIs(t, err, ErrNotFound)
-		return false
-	}
-	return a.Condition == ConditionPresent
-}
-
 func noAlertAtAll(t *testing.T, w *world) {
 	t.Helper()
 	items, _, err := w.hub.Open(t.Context(), OpenQuery{Patients: []string{"p1", "p2", "p3"}})
 	require.NoError(t, err)
 	require.Empty(t, items)
 	require.False(t, silent(t, w, SystemPatient, outageKey(host)))
-}
-
-// sends publishes a heart rate of a device.
-func sends(t *testing.T, w *world, patient, device string, every time.Duration) {
-	t.Helper()
-	v := HeartRate.Of(patient, 60)
-	v.Device, v.Every = device, every
-	_, err := w.hub.Publish(t.Context(), v)
-	require.NoError(t, err)
 }
 
 // A device that has kept a pace is expected to go on, though it has promised

@@ -24,7 +24,7 @@ func TestClearThatOvertakesItsRaise(t *testing.T) {
 		clear := func(key, id, event string) string {
 			r := d.ask(fmt.Sprintf(`{"type":"clear","req":"1","patient":"p1","key":"%s","alert_id":"%s","event_id":"%s"}`, key, id, event))
 			if r["type"] == "ok" {
-				return fmt.Sprint(r["alert"].(object)["condition"])
+				return fmt.Sprint(valueAt(r, "alert", "condition"))
 			}
 			return fmt.Sprint(r["code"], " ", r["retry"])
 		}
@@ -57,7 +57,7 @@ func TestSendersThatAreOne(t *testing.T) {
 			a, b := w.dial("device"), w.dial("pat")
 			vital := `{"type":"publish","req":"1","vitals":[{"patient":"p1","code":"8867-4","value":60,"unit":"/min","vital_id":"v-1"}]}`
 			a.ask(vital)
-			require.Equal(t, want[0], b.ask(vital)["results"].([]any)[0].(object)["repeated"])
+			require.Equal(t, want[0], valueAt(b.ask(vital), "results", 0, "repeated"))
 			a.ask(`{"type":"raise","req":"2","event_id":"a-1","alert":{"patient":"p1","key":"k","text":"x","priority":"low"}}`)
 			reply := b.ask(`{"type":"clear","req":"3","patient":"p1","key":"k","alert_id":"a-1","event_id":"c-1"}`)
 			alert, _ := reply["alert"].(object)
@@ -117,7 +117,7 @@ func TestUndecidedEverywhere(t *testing.T) {
 				}
 				if name != "Directory" { // the device lists its patients
 					r := d.ask(`{"type":"publish","req":"1","vitals":[{"patient":"p1","code":"8867-4","value":60,"unit":"/min"}]}`)
-					e := r["results"].([]any)[0].(object)["error"].(object)
+					e := objectAt(r, "results", 0, "error")
 					require.Equal(t, "undecided later", fmt.Sprint(e["code"], " ", e["retry"]))
 				}
 				failing.Store(false)
@@ -226,9 +226,9 @@ func TestUnwatchingLosesNothingOfTheInbox(t *testing.T) {
 		n.until("alert")
 		time.Sleep(time.Second)
 		n.send(`{"type":"unwatch","req":"2","patients":["p1"]}`)
-		items := n.until("inbox")["items"].([]any)
+		items := listAt(n.until("inbox"), "items")
 		require.Len(t, items, 1)
-		require.Equal(t, "a-1", items[0].(object)["alert"].(object)["alert_id"])
+		require.Equal(t, "a-1", valueAt(items, 0, "alert", "alert_id"))
 	})
 }
 

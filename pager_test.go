@@ -15,16 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// steps is a Policy that names these, one a step, each for 30 s.
-func steps(list ...[]string) Policy {
-	return func(_ context.Context, _ Alert, step int) (Step, error) {
-		if step > len(list) {
-			return Step{}, ErrNoStep
-		}
-		return Step{To: list[step-1], After: 30 * time.Second}, nil
-	}
-}
-
 // Whom a policy names, within two minutes: a step that names nobody gives way to
 // the next at once, and of one that names some whom nobody can be the others
 // are told.
@@ -488,11 +478,4 @@ func TestPagesAndAppendsAreCounted(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, total(w.hub.Stats().Append), before)
 	})
-}
-
-func total(h Histogram) (n uint64) {
-	for _, c := range h.Counts {
-		n += c
-	}
-	return n
 }

@@ -439,3 +439,40 @@ func TestFramesBehindTheHandshake(t *testing.T) {
 		})
 	}
 }
+
+// listening reads in the background and answers pings.
+type listening struct {
+	mu    sync.Mutex
+	last  time.Time
+	worst time.Duration
+	got   map[string]int
+	deaf  bool // answers no pings
+	ended chan struct{}
+	at    time.Time // when the last frame, or the end, came
+	code  CloseCode
+}
+
+func (l *listening) endedAt() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.at
+}
+
+func (l *listening) closeCode() CloseCode {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.code
+}
+
+func (l *listening) count(typ string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.got[typ]
+}
+
+// silence is the longest time in which nothing came.
+func (l *listening) silence() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(l.worst, time.Since(l.last))
+}

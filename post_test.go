@@ -164,23 +164,23 @@ func TestPostAnswersAPush(t *testing.T) {
 		device, nurse := w.poster("device"), w.poster("nurse")
 		ok := device.ask(`{"type":"publish","req":"a","vitals":[{"patient":"p1","code":"8867-4","value":172,"unit":"/min"},{"patient":"p1","code":"8867-4","value":1,"unit":"kg"}]}`)
 		require.Equal(t, "a", ok["req"])
-		require.Equal(t, 1.0, ok["results"].([]any)[0].(object)["seq"])
-		require.Equal(t, "invalid", ok["results"].([]any)[1].(object)["error"].(object)["code"])
-		require.Equal(t, 172.0, screen.until("vital")["vital"].(object)["value"])
+		require.Equal(t, 1.0, valueAt(ok, "results", 0, "seq"))
+		require.Equal(t, "invalid", valueAt(ok, "results", 1, "error", "code"))
+		require.Equal(t, 172.0, valueAt(screen.until("vital"), "vital", "value"))
 
 		raised := device.ask(`{"type":"raise","req":"b","event_id":"e1","alert":{"patient":"p1","key":"hr","text":"HR high","priority":"high","to":["person:nurse"]}}`)
-		require.Equal(t, "e1", raised["alert"].(object)["alert_id"])
+		require.Equal(t, "e1", valueAt(raised, "alert", "alert_id"))
 		time.Sleep(2 * time.Second) // told
 		require.Equal(t, object{"type": "ok", "req": "c"}, nurse.ask(`{"type":"receipt","req":"c","patient":"p1","key":"hr","alert_id":"e1","stage":"read"}`))
 		accept := `{"type":"answer","req":"d","patient":"p1","key":"hr","alert_id":"e1","event_id":"e2","do":"accept"}`
 		accepted := nurse.ask(accept)
-		require.Equal(t, "nurse", accepted["alert"].(object)["responsibility"].(object)["by"].(object)["id"])
+		require.Equal(t, "nurse", valueAt(accepted, "alert", "responsibility", "by", "id"))
 		require.Equal(t, accepted, nurse.ask(accept), "a repeated answer")
 		require.Equal(t, "conflict", w.poster("doctor").ask(strings.Replace(accept, "e2", "e3", 1))["code"])
-		for screen.until("alert")["alert"].(object)["responsibility"].(object)["state"] != "accepted" {
+		for valueAt(screen.until("alert"), "alert", "responsibility", "state") != "accepted" {
 		}
-		require.Equal(t, "over", device.ask(`{"type":"clear","req":"e","patient":"p1","key":"hr","alert_id":"e1","event_id":"e4"}`)["alert"].(object)["condition"])
-		require.Equal(t, "nurse", nurse.ask(`{"type":"notify","req":"f","notice":{"patient":"p1","notice_id":"n1","to":["patient"],"text":"On my way."}}`)["notice"].(object)["from"])
+		require.Equal(t, "over", valueAt(device.ask(`{"type":"clear","req":"e","patient":"p1","key":"hr","alert_id":"e1","event_id":"e4"}`), "alert", "condition"))
+		require.Equal(t, "nurse", valueAt(nurse.ask(`{"type":"notify","req":"f","notice":{"patient":"p1","notice_id":"n1","to":["patient"],"text":"On my way."}}`), "notice", "from"))
 		history := nurse.ask(`{"type":"history","req":"g","patient":"p1","kinds":["vital","notice"]}`)
 		require.Len(t, history["events"], 2)
 		require.Zero(t, w.hub.Stats().Connections-1, "requests leave nothing behind")
@@ -211,7 +211,7 @@ func TestPostAnswersRace(t *testing.T) {
 		won := make(map[any]int)
 		for range cap(replies) {
 			o := <-replies
-			by := o["alert"].(object)["responsibility"].(object)["by"].(object)["id"]
+			by := valueAt(o, "alert", "responsibility", "by", "id")
 			won[by]++
 			if o["type"] == "error" {
 				require.Equal(t, "conflict", o["code"])
@@ -415,7 +415,7 @@ func TestPostWhileTheStoreHangs(t *testing.T) {
 		require.Equal(t, http.StatusTooManyRequests, w.poster("device").do(t.Context(), publish).StatusCode, "they are still under way")
 		close(hang)
 		synctest.Wait()
-		require.Equal(t, object{"seq": 3.0}, w.poster("device").ask(publish)["results"].([]any)[0])
+		require.Equal(t, object{"seq": 3.0}, valueAt(w.poster("device").ask(publish), "results", 0))
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/http/httputil"
 	"regexp"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -72,7 +71,7 @@ func spoilt(t *testing.T, frame string) (bad []string) {
 			require.NoError(t, json.Unmarshal([]byte(frame), &changed))
 			at, names := changed, strings.Split(path, ".")
 			for _, name := range names[:len(names)-1] {
-				at = at[name].(map[string]any)
+				at = objectAt(at, name)
 			}
 			at[names[len(names)-1]] = "MARK"
 			b, err := json.Marshal(changed)
@@ -136,12 +135,10 @@ func (x *exposure) reply(text []byte, about string) {
 		}
 		x.clean(fmt.Sprint(o), "error for %.100s", about)
 	}
-	for _, r := range items(o["results"]) {
+	for _, r := range listAt(o, "results") {
 		x.clean(fmt.Sprint(r), "result of %.100s", about)
 	}
 }
-
-func items(v any) []any { l, _ := v.([]any); return l }
 
 // A faulty is all of the host's code, which does well, fails, panics or hangs.
 type faulty struct {
@@ -458,110 +455,6 @@ func (x *exposure) hostCalls(h *Hub) {
 		}
 		cancel()
 	}
-}
-
-// An asked is a Store that counts what it is asked about each patient.
-type asked struct {
-	Store
-	mu    sync.Mutex
-	about map[string]int
-}
-
-func (a *asked) note(patient string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.about[patient]++
-}
-
-func (a *asked) asked(patient string) int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.about[patient]
-}
-
-func (a *asked) Append(ctx context.Context, entries []Entry) ([]AppendResult, error) {
-	for i := range entries {
-		a.note(entries[i].Patient)
-	}
-	return a.Store.Append(ctx, entries)
-}
-
-func (a *asked) Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error) {
-	a.note(patient)
-	return a.Store.Read(ctx, patient, after, q)
-}
-
-func (a *asked) Latest(ctx context.Context, patient string) ([]Entry, Head, error) {
-	a.note(patient)
-	return a.Store.Latest(ctx, patient)
-}
-
-func (a *asked) Get(ctx context.Context, patient, key string) (Entry, error) {
-	a.note(patient)
-	return a.Store.Get(ctx, patient, key)
-}
-
-func (a *asked) Heads(ctx context.Context, patients []string) ([]Head, error) {
-	for _, p := range patients {
-		a.note(p)
-	}
-	return a.Store.Heads(ctx, patients)
-}
-
-// Whether a patient is unknown or only forbidden cannot be found out, by the
-// time it takes no more than by the answer: nothing is looked up before it is
-// decided, and the answers are the same to the byte.
-func TestForbiddenIsNotLookedUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &asked{Store: NewMemoryStore(nil), about: make(map[string]int)}
-		w := newWorld(t, store, &Options{Directory: &wards{list: map[string][]string{"icu": {"p7"}, "ward-9": {"known"}}}})
-		defer w.close()
-		_, err := w.hub.Publish(t.Context(), HeartRate.Of("known", 60))
-		require.NoError(t, err)
-		_, err = w.hub.Raise(t.Context(), Raise{Patient: "known", Key: "k", ID: "a", Text: "x", Priority: PriorityInfo})
-		require.NoError(t, err)
-		_, err = w.hub.Notify(t.Context(), Notice{Patient: "known", ID: "n", Text: "x", To: []string{"person:doctor"}})
-		require.NoError(t, err)
-		time.Sleep(30 * time.Second)
-		for _, token := range []string{"nurse", "device", "pat", "viewer", "service", "nobody"} {
-			p, post := w.dial(token), w.poster(token)
-			defer p.ws.CloseNow()
-			ask := func(frame string) string {
-				p.send(frame)
-				for {
-					_, b, err := p.ws.Read(t.Context())
-					require.NoError(t, err)
-					if typ := peekType(b); typ == "ok" || typ == "error" {
-						return string(b)
-					}
-				}
-			}
-			before := store.asked("known")
-			for _, frame := range []string{
-				`{"type":"watch","req":"1","patients":["known"]}`,
-				`{"type":"watch","req":"1","patients":["known"],"emergency":true,"reason":"x","since":{"known":{"epoch":"e","seq":1}}}`,
-				`{"type":"unwatch","req":"1","patients":["known"]}`,
-				`{"type":"publish","req":"1","vitals":[{"patient":"known","code":"8867-4","value":72,"unit":"/min","vital_id":"v"}]}`,
-				`{"type":"raise","req":"1","event_id":"e","alert":{"patient":"known","key":"k","text":"x","priority":"high"}}`,
-				`{"type":"clear","req":"1","patient":"known","key":"k","alert_id":"a","event_id":"e"}`,
-				`{"type":"answer","req":"1","patient":"known","key":"k","alert_id":"a","event_id":"e","do":"accept"}`,
-				`{"type":"receipt","req":"1","patient":"known","key":"k","alert_id":"a","stage":"read"}`,
-				`{"type":"receipt","req":"1","patient":"known","notice_id":"n","stage":"read"}`,
-				`{"type":"notify","req":"1","notice":{"patient":"known","notice_id":"n","to":["patient"],"text":"x"}}`,
-				`{"type":"history","req":"1","patient":"known"}`,
-				`{"type":"watch","req":"1","groups":["ward-known"]}`,
-			} {
-				unknown := strings.NewReplacer("ward-known", "ward-other", "known", "other").Replace(frame)
-				frame = strings.ReplaceAll(frame, "ward-known", "ward-9")
-				same := strings.NewReplacer("ward-9", "ward-other", "known", "other")
-				assert.Equal(t, ask(unknown), same.Replace(ask(frame)), "%s: %s", token, frame)
-				one, two := post.do(t.Context(), frame), post.do(t.Context(), unknown)
-				assert.Equal(t, answerText(t, two), same.Replace(answerText(t, one)), "%s: %s", token, frame)
-			}
-			assert.Equal(t, before, store.asked("known"), token)
-			assert.Zero(t, store.asked("other"), token)
-		}
-	})
 }
 
 // answerText is a whole HTTP answer.

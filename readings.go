@@ -22,7 +22,7 @@ func (x *openIndex) findReadings(list []Entry) {
 		}
 	}
 	for some := range slices.Chunk(keys, keysAtOnce) {
-		x.insist(x.ctx, "readings/"+some[0].Patient+"/"+some[0].Key, func(ctx context.Context) error {
+		x.retryUntilDone(x.ctx, "readings/"+some[0].Patient+"/"+some[0].Key, func(ctx context.Context) error {
 			found, err := x.store.states(ctx, some)
 			if err != nil {
 				return unavailable(err)

@@ -84,7 +84,7 @@ func (c *conn) recheck(ctx context.Context) {
 	}
 	c.begin(ctx, came, rights, generation, func(p string) *watched { return fresh[p] })
 	if len(lost) > 0 {
-		h.insist(ctx, loseKey(c.principal().ID, lost), func(ctx context.Context) error {
+		h.retryUntilDone(ctx, loseKey(c.principal().ID, lost), func(ctx context.Context) error {
 			return errors.Join(h.access.emergencies.endAll(ctx, c.principal().ID, lost), h.changes.loseAlerts(ctx, Revocation{Principal: c.principal().ID, Patients: lost}))
 		})
 	}
@@ -178,7 +178,7 @@ func (c *conn) lapsed() {
 		}
 	}
 	if len(lost) > 0 {
-		c.hub.startInsisting(loseKey(c.principal().ID, lost), func(ctx context.Context) error {
+		c.hub.startRetrying(loseKey(c.principal().ID, lost), func(ctx context.Context) error {
 			return c.hub.changes.loseAlerts(ctx, Revocation{Principal: c.principal().ID, Patients: lost})
 		})
 	}

@@ -3,7 +3,6 @@ package carewire
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -15,49 +14,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// A judge is an Authorizer whose mind a test can change.
-type judge struct {
-	mu     sync.Mutex
-	decide func(a Access, patient string) (Decision, error)
-	asked  []time.Time
-}
-
-var errNoIdea = errors.New("no idea")
-
-func (j *judge) Authorize(_ context.Context, a Access) ([]Decision, error) {
-	j.mu.Lock()
-	decide := j.decide
-	j.asked = append(j.asked, time.Now())
-	j.mu.Unlock()
-	list := make([]Decision, 0, len(a.Patients))
-	for _, p := range a.Patients {
-		d, err := decide(a, p)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, d)
-	}
-	return list, nil
-}
-
-func (j *judge) rule(f func(a Access, patient string) (Decision, error)) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.decide, j.asked = f, nil
-}
-
-// times returns when j was asked, in whole seconds after start.
-func (j *judge) times(start time.Time) (list []int) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, at := range j.asked {
-		list = append(list, int(at.Sub(start).Round(time.Second)/time.Second))
-	}
-	return list
-}
-
-func everyone(Access, string) (Decision, error) { return Decision{Allow: true}, nil }
 
 // vitals publishes one vital a second, for so long.
 func (w *world) vitals(patient string, n int) {
@@ -292,8 +248,8 @@ func TestSlowAuthorizerHoldsUpNobodyElse(t *testing.T) {
 					_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityLow, To: []string{"role:clinician"}})
 					require.NoError(t, err)
 					for came := false; !came; { // others come again as they are escalated
-						for _, item := range doctor.until("inbox")["items"].([]any) {
-							came = came || item.(object)["alert"].(object)["key"] == fmt.Sprint("k", i)
+						for _, item := range listAt(doctor.until("inbox"), "items") {
+							came = came || valueAt(item, "alert", "key") == fmt.Sprint("k", i)
 						}
 					}
 				}
@@ -330,12 +286,6 @@ func TestHungDirectoryIsNotAskedInTurn(t *testing.T) {
 	})
 }
 
-type directoryFunc func(context.Context, string) ([]string, error)
-
-func (f directoryFunc) Patients(ctx context.Context, group string) ([]string, error) {
-	return f(ctx, group)
-}
-
 // When everybody comes back at once, the Authorizer is asked once for each, and
 // not by all at the same time.
 func TestReconnectStorm(t *testing.T) {
@@ -366,7 +316,7 @@ func TestReconnectStorm(t *testing.T) {
 			wg.Go(func() {
 				p := join(t, dialler(w, w.net, nil)(), fmt.Sprint("n", i), masked(opText, watch))
 				defer p.conn.Close()
-				watching.Add(int64(len(p.text("ok")["watching"].([]any))))
+				watching.Add(int64(len(listAt(p.text("ok"), "watching"))))
 			})
 		}
 		wg.Wait()

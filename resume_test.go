@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
@@ -239,5 +240,149 @@ func TestResumeAfterEveryFrame(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// I1: a number at or below the cursor, or another epoch, gives every watcher a new beginning.
+func TestAnotherLogIsANewBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &seam{Store: NewMemoryStore(nil)}
+		w := newWorld(t, s, nil)
+		defer w.close()
+		nurse := w.watching("nurse", "every")
+		defer nurse.ws.CloseNow()
+		for range 3 {
+			_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 70))
+			require.NoError(t, err)
+			nurse.until("vital")
+		}
+		s.Store = NewMemoryStore(nil) // a backup was restored under our feet
+		_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 71))
+		require.NoError(t, err)
+		sync := nurse.until("sync")
+		require.Equal(t, false, sync["recovered"])
+		v := nurse.read()
+		require.Equal(t, 1, seqOf(v))
+		require.Equal(t, sync["epoch"], v["epoch"])
+		require.Equal(t, "synced", nurse.read()["type"])
+		_, err = w.hub.Publish(t.Context(), HeartRate.Of("p1", 72))
+		require.NoError(t, err)
+		require.Equal(t, 2, seqOf(nurse.until("vital")))
+	})
+}
+
+// I5: what comes while a client is catching up comes to it once.
+func TestEventsDuringCatchUpComeOnce(t *testing.T) {
+	for _, since := range []string{``, `,"since":{"p1":{"epoch":"","seq":0}}`} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &seam{Store: NewMemoryStore(nil)}
+			w := newWorld(t, s, nil)
+			defer w.close()
+			publish := func(key string) {
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: PriorityInfo})
+				require.NoError(t, err)
+			}
+			publish("before")
+			once := true
+			s.reading = func() {
+				if once {
+					once = false
+					publish("meanwhile")
+				}
+			}
+			nurse := w.dial("nurse")
+			defer nurse.ws.CloseNow()
+			nurse.send(`{"type":"watch","req":"1","patients":["p1"],"delivery":"every"` + since + `}`)
+			nurse.until("synced")
+			publish("after")
+			require.Equal(t, "after", valueAt(nurse.read(), "alert", "key"))
+		})
+	}
+}
+
+// Positions that are not of this log are never honoured, those that are always.
+func TestResumePositions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		w := newWorld(t, store, nil)
+		defer w.close()
+		for i := range 3 {
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k" + strconv.Itoa(i), Text: "x", Priority: PriorityInfo})
+			require.NoError(t, err)
+		}
+		heads, err := store.Heads(t.Context(), []string{"p1"})
+		require.NoError(t, err)
+		epoch := heads[0].Epoch
+		for _, c := range []struct {
+			name, since string
+			recovered   bool
+			events      int
+		}{
+			{"the end", `{"epoch":"` + epoch + `","seq":3}`, true, 0},
+			{"the middle", `{"epoch":"` + epoch + `","seq":1}`, true, 2},
+			{"before the first, with epoch", `{"epoch":"` + epoch + `","seq":0}`, true, 3},
+			{"before the first", `{"epoch":"","seq":0}`, true, 3},
+			{"beyond the end", `{"epoch":"` + epoch + `","seq":4}`, false, 3},
+			{"far beyond the end", `{"epoch":"` + epoch + `","seq":999999999999999}`, false, 3},
+			{"another epoch", `{"epoch":"other","seq":1}`, false, 3},
+		} {
+			r := w.dial("nurse")
+			r.send(`{"type":"watch","req":"w","patients":["p1"],"since":{"p1":` + c.since + `}}`)
+			r.until("ok")
+			o := r.read()
+			require.Equal(t, "sync", o["type"])
+			require.Equal(t, c.recovered, o["recovered"], c.name)
+			for range c.events {
+				require.Equal(t, "alert", r.read()["type"], c.name)
+			}
+			o = r.read()
+			require.Equal(t, "synced", o["type"], c.name)
+			require.Equal(t, c.recovered, o["recovered"])
+			require.EqualValues(t, 3, o["must"])
+			r.ws.CloseNow()
+		}
+	})
+}
+
+// I5: who resumes while the Store fails is given what is missing when it works
+// again, and no new beginning. So is who was let in then without a position.
+func TestResumeWhileTheStoreFails(t *testing.T) {
+	for _, found := range []string{"compared", "appended"} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &seam{Store: NewMemoryStore(nil)}
+			w := newWorld(t, store, nil)
+			defer w.close()
+			publish := func() {
+				_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 60), HeartRate.Of("p1", 61))
+				require.NoError(t, err)
+			}
+			publish()
+			head, err := store.Heads(t.Context(), []string{"p1"})
+			require.NoError(t, err)
+			publish()
+			nurse := w.dial("nurse")
+			defer nurse.ws.CloseNow()
+			store.failing.Store(true)
+			nurse.send(fmt.Sprintf(`{"type":"watch","req":"1","patients":["p1"],"delivery":"every","since":{"p1":{"epoch":%q,"seq":%d}}}`, head[0].Epoch, head[0].Seq))
+			time.Sleep(3 * time.Second)
+			store.failing.Store(false)
+			if found == "appended" {
+				publish()
+			}
+			sync := nurse.until("sync")
+			require.Equal(t, true, sync["recovered"], found)
+			for seq := 3; seq <= 4; seq++ {
+				require.Equal(t, seq, seqOf(nurse.until("vital")))
+			}
+			time.Sleep(10 * time.Second)
+			publish()
+			last := 6
+			if found == "appended" {
+				last = 8
+			}
+			for seq := 5; seq <= last; seq++ {
+				require.Equal(t, seq, seqOf(nurse.until("vital")), found)
+			}
+		})
 	}
 }

@@ -74,7 +74,7 @@ func TestRevokePurgesRepliesToo(t *testing.T) {
 				require.Equal(t, map[any]any{"0": nil, "1": "unknown", "2": nil, "3": "unknown"}, replies)
 				require.Contains(t, string(b), "inbox", "with the notice of p2")
 			}
-			require.GreaterOrEqual(t, len(doctor.ask(`{"type":"history","req":"1","patient":"p1"}`)["events"].([]any)), 2)
+			require.GreaterOrEqual(t, len(listAt(doctor.ask(`{"type":"history","req":"1","patient":"p1"}`), "events")), 2)
 		})
 	}
 }
@@ -197,7 +197,7 @@ func TestRevocationIsAnEvent(t *testing.T) {
 		require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: "nurse", Session: "", Patients: []string{"p1"}, Until: until}))
 		require.Equal(t, object{"kind": "revoked", "principal": "nurse", "until": until.UTC().Format("2006-01-02T15:04:05.000Z07:00")}, doctor.until("access")["access"])
 		require.Equal(t, "gap", pat.read()["type"])
-		require.Equal(t, "undefined", doctor.until("alert")["alert"].(object)["responsibility"].(object)["state"])
+		require.Equal(t, "undefined", valueAt(doctor.until("alert"), "alert", "responsibility", "state"))
 	})
 }
 

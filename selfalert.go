@@ -183,7 +183,7 @@ func (c *complaints) relieve(a *Alert) {
 // end ends the condition of a complaint that is present.
 func (c *complaints) end(key string, test bool) {
 	if _, ok := c.present(key, test); ok {
-		c.startInsisting("relieve/"+alertKey(key, test), func(ctx context.Context) error {
+		c.startRetrying("relieve/"+alertKey(key, test), func(ctx context.Context) error {
 			return c.endCondition(ctx, SystemPatient, key, test)
 		})
 	}

@@ -10,13 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A deaf is a Store that says nothing of what has changed.
-type deaf struct{ Store }
-
-func (deaf) Changed(context.Context, string, int) ([]Entry, string, error) {
-	return nil, "", errInjected
-}
-
 // A complaint about an alert is over when that is accepted or ends, on whichever
 // node: whoever has accepted the complaint is not asked for it again. If nobody
 // had, it stays to be seen, and is raised again when it is true again.

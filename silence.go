@@ -128,7 +128,7 @@ func (s *silences) hear(v *Vital, of *series, e *Entry, repeated bool) {
 	case v.Absent == AbsentNotPerformed:
 		if !repeated {
 			of.pace, of.count, of.listened = 0, 0, time.Time{}
-			s.startInsisting("goodbye/"+e.Patient+"/"+timerKey(d.device, d.test), func(ctx context.Context) error { return s.goodbye(ctx, e.Patient, d) })
+			s.startRetrying("goodbye/"+e.Patient+"/"+timerKey(d.device, d.test), func(ctx context.Context) error { return s.goodbye(ctx, e.Patient, d) })
 		}
 		return
 	case v.Every > 0:
@@ -142,7 +142,7 @@ func (s *silences) hear(v *Vital, of *series, e *Entry, repeated bool) {
 			break
 		}
 		if s.open.get(openKey{e.Patient, alertKey(noData(d.device), d.test)}) != nil { // it was expected before this Hub began
-			s.startInsisting("heard/"+e.Patient+"/"+timerKey(d.device, d.test), func(ctx context.Context) error { return s.heard(ctx, e.Patient, d) })
+			s.startRetrying("heard/"+e.Patient+"/"+timerKey(d.device, d.test), func(ctx context.Context) error { return s.heard(ctx, e.Patient, d) })
 		}
 		return
 	}
@@ -163,7 +163,7 @@ func (s *silences) listen(patient string, d deadline, now time.Time, heard bool)
 	}
 	s.armed[k] = armed{due, d.promised}
 	s.mu.Unlock()
-	s.startInsisting("listen/"+patient+"/"+k.key, func(ctx context.Context) error {
+	s.startRetrying("listen/"+patient+"/"+k.key, func(ctx context.Context) error {
 		old, err := s.logs.newest(ctx, patient, k.key)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -10,13 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// monitor is a reading of a device that sends every five seconds.
-func monitor() Vital {
-	v := HeartRate.Of("p1", 60)
-	v.Device, v.Every = "mon-1", 5*time.Second
-	return v
-}
 
 // The alert that a device is silent ends when it is heard again, though the
 // Store fails just then.
@@ -142,5 +136,73 @@ func TestSilenceOfADeviceWithSeveralPaces(t *testing.T) {
 		}
 		time.Sleep(3 * time.Minute)
 		require.True(t, silent())
+	})
+}
+
+// A device that falls silent raises one technical alert, which ends when it is heard again.
+func TestSilentDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		reading := func(v Vital) Vital {
+			v.Device, v.Every = "mon-1", 5*time.Second
+			return v
+		}
+		noData := func() *Alert {
+			e, err := w.store.Get(t.Context(), "p1", "a/no-data.mon-1")
+			if errors.Is(err, ErrNotFound) {
+				return nil
+			}
+			a, _ := decodeAlert(&e)
+			return a
+		}
+		send := func() {
+			_, err := w.hub.Publish(t.Context(), reading(HeartRate.Of("p1", 60)), reading(SpO2.Of("p1", 97)))
+			require.NoError(t, err)
+		}
+		for range 100 {
+			send()
+			time.Sleep(5 * time.Second)
+		}
+		require.Nil(t, noData())
+		time.Sleep(9 * time.Second)
+		require.Nil(t, noData())
+		time.Sleep(8 * time.Second)
+		a := noData()
+		require.NotNil(t, a, "three intervals have passed")
+		require.Equal(t, ConditionPresent, a.Condition)
+		require.Equal(t, AlertTechnical, a.Kind)
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, a.ID, noData().ID, "one alert, however long")
+		send()
+		synctest.Wait()
+		require.Equal(t, ConditionOver, noData().Condition)
+		time.Sleep(20 * time.Second)
+		require.Equal(t, ConditionPresent, noData().Condition, "silent again")
+	})
+}
+
+// A Hub that was down has heard nobody, and blames no device for it before it
+// has listened itself.
+func TestRestartBlamesNoDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		w := newWorld(t, store, nil)
+		v := HeartRate.Of("p1", 60)
+		v.Device, v.Every = "mon-1", 5*time.Second
+		_, err := w.hub.Publish(t.Context(), v)
+		require.NoError(t, err)
+		synctest.Wait()
+		w.close()
+		time.Sleep(time.Hour)
+		w = newWorld(t, store, nil)
+		defer w.close()
+		time.Sleep(14 * time.Second)
+		_, err = w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+		require.ErrorIs(t, err, ErrNotFound)
+		time.Sleep(3 * time.Second)
+		a, err := w.hub.Alert(t.Context(), "p1", "no-data.mon-1")
+		require.NoError(t, err)
+		require.Equal(t, ConditionPresent, a.Condition)
 	})
 }

@@ -92,10 +92,10 @@ func TestSourcesOfClients(t *testing.T) {
 		before := rev()
 		require.Equal(t, "ok", raise(device, "e2", "spo2-low", "high")["type"])
 		require.Equal(t, before, rev(), "the same again is not stored")
-		shown := raise(pat, "e3", "spo2-low", "info")["alert"].(object)
+		shown := objectAt(raise(pat, "e3", "spo2-low", "info"), "alert")
 		require.Equal(t, "high", shown["priority"])
 		require.Len(t, shown["sources"], 2)
-		shown = pat.ask(`{"type":"clear","req":"1","patient":"p1","key":"spo2-low","alert_id":"e1","event_id":"c1"}`)["alert"].(object)
+		shown = objectAt(pat.ask(`{"type":"clear","req":"1","patient":"p1","key":"spo2-low","alert_id":"e1","event_id":"c1"}`), "alert")
 		require.Equal(t, "present", shown["condition"])
 		require.Equal(t, "forbidden", pat.ask(`{"type":"clear","req":"1","patient":"p1","key":"spo2-low","alert_id":"e1","event_id":"c2"}`)["code"], "not its own any more")
 

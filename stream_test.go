@@ -59,7 +59,7 @@ func TestStreamShowsWhatAConnectionShows(t *testing.T) {
 		for i := range 3 {
 			_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", float64(60+i)))
 			require.NoError(t, err)
-			require.Equal(t, float64(60+i), same(1)["vital"].(object)["value"])
+			require.Equal(t, float64(60+i), valueAt(same(1), "vital", "value"))
 		}
 		s.stop()
 		synctest.Wait()
@@ -192,7 +192,7 @@ func TestStreamOfAStuckClient(t *testing.T) {
 			sent := time.Now()
 			_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", float64(i)))
 			require.NoError(t, err)
-			require.Equal(t, float64(i), healthy.until("vital")["vital"].(object)["value"])
+			require.Equal(t, float64(i), valueAt(healthy.until("vital"), "vital", "value"))
 			require.Equal(t, sent, time.Now(), "the healthy client waited")
 		}
 		time.Sleep(wsconn.WriteWithin + 2*time.Second)
@@ -318,7 +318,7 @@ func TestPostOverHTTP2(t *testing.T) {
 		require.NoError(t, err)
 		published.Body.Close()
 		require.Contains(t, string(reply), `"type":"ok"`)
-		require.Equal(t, float64(n), s.until("vital")["vital"].(object)["value"])
+		require.Equal(t, float64(n), valueAt(s.until("vital"), "vital", "value"))
 	}
 	closed := make(chan CloseCode)
 	go func() { closed <- s.end() }()

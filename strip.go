@@ -224,7 +224,7 @@ func (h *Hub) keepStrip(s *stripping) {
 		return
 	}
 	e := s.entry(h.now())
-	h.insist(h.ctx, "strip/"+e.ID, func(ctx context.Context) error {
+	h.retryUntilDone(h.ctx, "strip/"+e.ID, func(ctx context.Context) error {
 		err := s.try(ctx, func() error {
 			alert, err := h.logs.newest(ctx, e.Patient, alertKey(s.alert.Key, s.alert.Test))
 			if err != nil || alert.Seq == 0 || h.store.healthOf(e.Patient).onlyFull() {

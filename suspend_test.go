@@ -115,7 +115,7 @@ func TestSuspendFromPatients(t *testing.T) {
 		r := Revocation{Principal: "nurse", Patients: []string{"p1"}}
 		require.NoError(t, w.hub.Suspend(t.Context(), r))
 		require.Equal(t, "p1", nurse.until("revoked")["patient"])
-		require.Equal(t, "suspended", doctor.until("access")["access"].(object)["kind"])
+		require.Equal(t, "suspended", valueAt(doctor.until("access"), "access", "kind"))
 		require.Equal(t, "forbidden", nurse.ask(`{"type":"history","req":"1","patient":"p1"}`)["code"])
 		require.NoError(t, w.hub.Restore(t.Context(), r))
 		require.Equal(t, object{"kind": "restored", "principal": "nurse"}, doctor.until("access")["access"])

@@ -29,8 +29,8 @@ func TestTenantsShareNothing(t *testing.T) {
 		require.NoError(t, err)
 		_, err = one.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", ID: "a", Text: "one", Priority: PriorityHigh, To: []string{"person:nurse"}})
 		require.NoError(t, err)
-		assert.EqualValues(t, 71, here.until("vital")["vital"].(object)["value"])
-		assert.Equal(t, "one", here.until("alert")["alert"].(object)["text"])
+		assert.EqualValues(t, 71, valueAt(here.until("vital"), "vital", "value"))
+		assert.Equal(t, "one", valueAt(here.until("alert"), "alert", "text"))
 		time.Sleep(10 * time.Second) // escalation, inboxes
 
 		assert.Empty(t, there.ask(`{"type":"history","req":"2","patient":"p1"}`)["events"])
@@ -41,7 +41,7 @@ func TestTenantsShareNothing(t *testing.T) {
 		a, err := two.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", ID: "a", Text: "two", Priority: PriorityLow})
 		require.NoError(t, err, "the same ID with other content is another tenant's affair")
 		assert.EqualValues(t, 1, a.Rev)
-		assert.Equal(t, "two", there.until("alert")["alert"].(object)["text"], "the first alert it sees")
+		assert.Equal(t, "two", valueAt(there.until("alert"), "alert", "text"), "the first alert it sees")
 
 		ticket := one.poster("nurse").ticket()
 		p := shake(t, dialler(two, two.net, nil)(), withTicket(ticket, page))

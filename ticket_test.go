@@ -57,7 +57,7 @@ func TestTicket(t *testing.T) {
 			require.Equal(t, 101, p.status.StatusCode)
 			require.Equal(t, []string{Protocol}, p.status.Header.Values("Sec-WebSocket-Protocol"))
 			welcome := p.text("welcome")
-			require.Equal(t, "nurse", welcome["principal"].(object)["id"])
+			require.Equal(t, "nurse", valueAt(welcome, "principal", "id"))
 			require.Contains(t, welcome["features"], "tickets")
 			require.Equal(t, milliseconds(begun.Add(2*time.Minute)), welcome["expires"])
 			p.send(watchP1)

@@ -60,7 +60,7 @@ func TestUndecidedIsNotForbidden(t *testing.T) {
 					if !ok {
 						return o["code"]
 					}
-					e, _ := list[0].(object)["error"].(object)
+					e, _ := valueAt(list, 0, "error").(object)
 					return e["code"]
 				}
 				vital := `{"type":"publish","req":"1","vitals":[{"code":"8867-4","value":60,"unit":"/min","device":"mon-1"}]}`

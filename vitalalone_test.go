@@ -37,12 +37,12 @@ func TestOneBadVitalInAHundred(t *testing.T) {
 			}
 		}
 		list[0] = `{"patient":"p1","code":"8310-5","value":36.600000000000001,"unit":"Cel"}`
-		results := d.ask(`{"type":"publish","req":"1","vitals":[` + strings.Join(list, ",") + `]}`)["results"].([]any)
+		results := listAt(d.ask(`{"type":"publish","req":"1","vitals":[`+strings.Join(list, ",")+`]}`), "results")
 		require.Len(t, results, 100)
 		seq := 0
 		for i, r := range results {
 			if want, wrong := bad[i]; wrong {
-				e := r.(object)["error"].(object)
+				e := objectAt(r, "error")
 				require.Equal(t, want.code, e["code"], "%d", i)
 				require.Equal(t, "never", e["retry"])
 				if want.field != "" {
@@ -51,7 +51,7 @@ func TestOneBadVitalInAHundred(t *testing.T) {
 				continue
 			}
 			seq++
-			require.EqualValues(t, seq, r.(object)["seq"], "%d", i)
+			require.EqualValues(t, seq, valueAt(r, "seq"), "%d", i)
 		}
 		latest, _, err := w.store.Latest(t.Context(), "p1")
 		require.NoError(t, err)
