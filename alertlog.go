@@ -34,10 +34,9 @@ type alertLog struct {
 func (l *alertLog) change(ctx context.Context, c change, f func(*Alert, time.Time) (Alert, error)) (Alert, error) {
 	var prev *Alert
 	var next Alert
-	var rev uint64
 	var refused error // by f
 	e, r, err := l.logs.revise(ctx, c.quiet, func() (Entry, error) { return l.read(ctx, c) }, func(old *Entry, now time.Time) (e Entry, err error) {
-		prev, rev = nil, old.Rev
+		prev = nil
 		if old.Rev > 0 {
 			if prev, err = decodeAlert(old); err != nil && !c.afresh {
 				return Entry{}, err
@@ -54,7 +53,7 @@ func (l *alertLog) change(ctx context.Context, c change, f func(*Alert, time.Tim
 	})
 	switch {
 	case refused != nil:
-		return l.refuse(ctx, c, prev, rev, refused)
+		return l.refuse(ctx, c, prev, refused)
 	case err != nil:
 		return Alert{}, err
 	case r.Repeated:
@@ -69,13 +68,13 @@ func (l *alertLog) change(ctx context.Context, c change, f func(*Alert, time.Tim
 	return next, nil
 }
 
-// refuse answers a change that the alert's present state, revision rev, does
-// not allow: as the first time if it was made before.
-func (l *alertLog) refuse(ctx context.Context, c change, prev *Alert, rev uint64, why error) (Alert, error) {
+// refuse answers a change that the alert's present state does not allow: as the
+// first time if it was made before.
+func (l *alertLog) refuse(ctx context.Context, c change, prev *Alert, why error) (Alert, error) {
 	if c.afresh && why == ErrEnded { // the ID opened an occurrence that is over
 		return Alert{}, &alertError{why, prev}
 	}
-	if at, repeated, err := l.repeated(ctx, c, rev); err != nil {
+	if at, repeated, err := l.repeated(ctx, c); err != nil {
 		return Alert{}, err
 	} else if repeated {
 		return l.at(ctx, c.patient, at)
@@ -89,15 +88,14 @@ func (l *alertLog) refuse(ctx context.Context, c change, prev *Alert, rev uint64
 	return Alert{}, why
 }
 
-// repeated asks the Store whether the event was taken in before. The Store
-// looks at IDs before it looks at revisions, so an entry whose revision cannot
-// be is never appended, and recognised if it was.
-func (l *alertLog) repeated(ctx context.Context, c change, rev uint64) (at Position, yes bool, err error) {
+// repeated asks the Store whether the event was taken in before. The question goes
+// the way of appends, so it comes after those of the same patient that are under way.
+func (l *alertLog) repeated(ctx context.Context, c change) (at Position, yes bool, err error) {
 	if c.id == "" {
 		return Position{}, false, nil
 	}
 	now := l.logs.now()
-	r, err := l.logs.append(ctx, Entry{Patient: c.patient, Kind: KindAlert, Key: alertKey(c.key, c.test), Rev: rev + 1<<40, Audience: AudienceNamed,
+	r, err := l.logs.append(ctx, Entry{Patient: c.patient, Kind: KindAlert, Key: alertKey(c.key, c.test), Rev: RevAsk, Audience: AudienceNamed,
 		Sender: c.sender, ID: c.id, Sum: c.sum, Time: now, Received: now, Data: []byte("{}")}, true)
 	if errors.Is(err, ErrConflict) || errors.Is(err, ErrFull) {
 		err = nil

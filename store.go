@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -66,6 +67,11 @@ type Entry struct {
 	Received time.Time // when the Hub took it in: decides retention
 	Data     []byte    // the event's object as JSON
 }
+
+// RevAsk is the Rev of an entry that only asks whether its ID is known. No key ever
+// has the revision before it, so the Store answers Repeated, ErrIDReused or
+// ErrConflict, and writes nothing.
+const RevAsk = math.MaxInt64
 
 // TakesPlace reports whether a vital, measured at and received at the given
 // times, replaces the newest vital of its key, which has the Time newest. It
@@ -155,7 +161,8 @@ type Store interface {
 	//     another Sum it is ErrIDReused.
 	//   - Rev. The result is ErrConflict unless the newest revision of
 	//     (Patient, Key) is Rev-1. A key that was never written has revision 0.
-	//     An entry with Rev 0 is never a conflict and is no revision. Keys are
+	//     An entry with Rev 0 is never a conflict and is no revision. An entry
+	//     with RevAsk always is one, if its ID is not known. Keys are
 	//     one namespace across kinds. After Prune, a key that Get no longer
 	//     finds has revision 0.
 	//

@@ -179,6 +179,15 @@ var appendRules = []rule{
 		p.repeated(one, added[0])
 		p.refused(withID(alert("a", "x", 1, 0), "s", "1", "two"), carewire.ErrIDReused)
 	}},
+	{"asking", "an entry with RevAsk is Repeated or ErrIDReused if its ID is known, else ErrConflict, and is never written", func(p *probe) {
+		one := withID(alert("a", "x", 1, 0), "s", "1", "one")
+		p.refused(withID(alert("a", "x", carewire.RevAsk, 0), "s", "1", "one"), carewire.ErrConflict)
+		added := p.add(one)
+		p.repeated(withID(alert("a", "x", carewire.RevAsk, 0), "s", "1", "one"), added[0])
+		p.refused(withID(alert("a", "x", carewire.RevAsk, 0), "s", "1", "two"), carewire.ErrIDReused)
+		p.refused(withID(alert("a", "x", carewire.RevAsk, 0), "s", "2", "one"), carewire.ErrConflict)
+		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), added)
+	}},
 	{"ID reused", "an ID found with another Sum is refused with ErrIDReused, whatever else the entry says", func(p *probe) {
 		added := p.add(withID(notice("a"), "s", "1", "one"))
 		p.refused(withID(notice("a"), "s", "1", "two"), carewire.ErrIDReused)
