@@ -62,11 +62,11 @@ type Role string
 // that a Principal lists, directly or through its groups. A principal with
 // neither patients nor groups may do nothing.
 const (
-	RoleDevice    Role = "device"    // publishes, raises and clears its own alerts
-	RolePatient   Role = "patient"   // watches, publishes, raises, reads and writes notices: for themself
-	RoleClinician Role = "clinician" // watches, raises, answers, closes, reads history, notifies
+	RoleDevice    Role = "device"    // publishes, raises and clears its own alerts, sends test data
+	RolePatient   Role = "patient"   // watches, reads history, publishes, raises, notifies
+	RoleClinician Role = "clinician" // watches, reads history, raises, answers, closes, notifies, pauses
 	RoleViewer    Role = "viewer"    // watches
-	RoleService   Role = "service"   // all but answering, which is a person's
+	RoleService   Role = "service"   // watches, reads history, publishes, raises, clears, notifies, sends test data
 )
 
 var knownRole = map[Role]bool{RoleDevice: true, RolePatient: true, RoleClinician: true, RoleViewer: true, RoleService: true}
@@ -79,13 +79,13 @@ const (
 	ActionWatch   Action = "watch"   // see events, and send receipts for them
 	ActionHistory Action = "history" // read the log
 	ActionPublish Action = "publish" // send vitals
-	ActionRaise   Action = "raise"   // raise alerts, and clear those one has raised
+	ActionRaise   Action = "raise"   // raise alerts, and clear one's own
 	ActionClear   Action = "clear"   // clear alerts raised by others
-	ActionAnswer  Action = "answer"  // accept, reject, release and assign alerts
+	ActionAnswer  Action = "answer"  // accept, reject, release, assign and hand over alerts
 	ActionClose   Action = "close"   // close alerts
 	ActionNotify  Action = "notify"  // send notices
 	ActionTest    Action = "test"    // send test data
-	ActionPause   Action = "pause"   // pause the telling of a patient's alerts, and end that
+	ActionPause   Action = "pause"   // pause a patient's alerts, and end the pause
 )
 
 var allowed = map[Role][]Action{
@@ -129,11 +129,11 @@ type Access struct {
 	Patients  []string // one decision is due for each
 
 	// Emergency marks a break-glass request. The principal has asked, for
-	// Reason, to watch patients that were refused without it, or acts while
-	// such a grant is running: then for any Action, which an Authorizer must
-	// look at. The grant ends at Decision.Until, or after an hour if that is
-	// zero; asking again does not prolong it. Its start and end are audited and
-	// appear in the patient's log as access events.
+	// Reason, to watch patients that were refused without it. Or it acts while
+	// such a grant is running. Then Action may be any action, so an Authorizer
+	// must check it. The grant ends at Decision.Until, or after an hour if that
+	// is zero; asking again does not prolong it. Its start and end are audited
+	// and appear in the patient's log as access events.
 	Emergency bool
 	Reason    string
 }
@@ -141,7 +141,7 @@ type Access struct {
 // Decision is the answer for one patient of an Access.
 type Decision struct {
 	Allow bool
-	Until time.Time // when what is watched ends by itself; it is asked for again before. Zero: no such time
+	Until time.Time // when a watch ends by itself; the Hub asks again before that. Zero: never
 }
 
 // Authorizer replaces the default rules. The Hub calls it
@@ -151,9 +151,9 @@ type Decision struct {
 //   - for watched patients: every Options.Recheck, after Hub.MembersChanged,
 //     and before a Decision's Until,
 //   - for the patients of an inbox,
-//   - again, with Emergency, for those of them that it has just refused and for
-//     which an emergency of the principal is asked or running: all that are
-//     asked in one call, each running one in a call of its own.
+//   - again, with Emergency, for patients that it has just refused, if the
+//     principal asks for emergency access or has a running grant. Patients that
+//     are asked for share one call; each running grant has a call of its own.
 //
 // Authorize returns one Decision for each patient, in order. An error, or a
 // wrong number of Decisions, means undecided: the Hub grants nothing new, takes

@@ -21,7 +21,7 @@ import (
 const (
 	heartbeat   = 20 * time.Second
 	closeWithin = 5 * time.Second // from our close frame to the cut
-	mistakes    = 20              // requests that cannot be read at once before the connection is ended for abuse; one more every ten seconds
+	mistakes    = 20              // unreadable requests allowed in a burst, and one more every ten seconds; beyond, the connection ends for abuse
 )
 
 // A conn is one client: its handshake, its requests and its watches.
@@ -66,7 +66,7 @@ type conn struct {
 // A line is what leads to a client: a WebSocket connection, or the reply to a POST.
 type line interface {
 	sink
-	Cut() // ends it without another word
+	Cut() // ends it without a close frame
 }
 
 // watched is one patient that a conn watches, by itself or through groups.
@@ -75,7 +75,7 @@ type watched struct {
 	alone   bool // asked for by name
 	groups  []string
 	began   int64     // in ticks
-	granted uint64    // when it was last said that access is given, as accessControl.questions counts
+	granted uint64    // when access was last granted, as accessControl.questions counts
 	until   time.Time // when access ends by itself; zero: no such time
 }
 
@@ -139,11 +139,11 @@ func newConn(h *Hub, g *guest, r *http.Request) *conn {
 	return c
 }
 
-// principal returns who is on the line, as the newest token says.
+// principal returns the client's principal, as its newest token has it.
 func (c *conn) principal() *Principal { return c.token.Load() }
 
-// start makes c, whose client is at the end of l, one of the Hub's
-// connections; false if the Hub is closing: c has ended then.
+// start adds c, whose client is reached by l, to the Hub's connections. It
+// returns false if the Hub is closing; c has then ended.
 func (c *conn) start(l line, g *guest) bool {
 	h := c.hub
 	g.seated = false // the seats are c's, until it ends
@@ -166,7 +166,7 @@ func (c *conn) start(l line, g *guest) bool {
 	return true
 }
 
-// greet gives the client what is its own without asking.
+// greet starts the expiry of the client's token and its inbox.
 func (c *conn) greet() {
 	c.expireAt(c.principal().Expires)
 	c.busy.Store(true)
@@ -183,9 +183,9 @@ func (c *conn) serve() {
 	go c.read()
 }
 
-// read reads what the client sends and carries it out, until the connection
-// ends. After what goes deep another goroutine reads on: a waiting one keeps
-// its stack, and this one's has grown.
+// read reads and carries out requests until the connection ends. A waiting
+// goroutine keeps its stack. So after a request that needs a deep stack, a
+// fresh goroutine reads on.
 func (c *conn) read() {
 	for {
 		b := c.message()
@@ -208,8 +208,7 @@ func (c *conn) read() {
 	}
 }
 
-// message returns the next message that is to be carried out; nil means that
-// the connection has ended.
+// message returns the next request; nil means that the connection has ended.
 func (c *conn) message() *[]byte {
 	for {
 		// The context must not end: the library closes the connection with it,
@@ -231,7 +230,7 @@ func (c *conn) message() *[]byte {
 		case err != nil:
 			c.readFailed(err)
 			return nil
-		case c.closing.Load(): // nothing is taken any more; the client's close frame is awaited
+		case c.closing.Load(): // no more requests are taken; the client's close frame is awaited
 		case !utf8.Valid(*b):
 			c.close(CloseNotUTF8)
 		default:
@@ -262,8 +261,8 @@ func readMessage(r io.Reader) (*[]byte, error) {
 	}
 }
 
-// readFailed ends the connection after the library could not read on. Where it
-// has written a close frame itself, ours is not written any more.
+// readFailed ends the connection after the library could not read on. If the
+// library has written a close frame itself, ours is not written.
 func (c *conn) readFailed(err error) {
 	switch {
 	case errors.Is(err, websocket.ErrMessageTooBig):
@@ -342,7 +341,7 @@ func (c *conn) tooSlow() {
 	c.close(CloseTryLater)
 }
 
-// close writes a close frame behind the replies that wait, and cuts the
+// close queues a close frame behind the waiting replies, and cuts the
 // connection a little later.
 func (c *conn) close(code CloseCode) {
 	if c.closing.CompareAndSwap(false, true) {
@@ -373,7 +372,7 @@ func (c *conn) afterWriting() {
 	c.cut()
 }
 
-// cut ends the connection without another word.
+// cut ends the connection without a close frame.
 func (c *conn) cut() {
 	c.out.stop()
 	c.line.Cut()

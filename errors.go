@@ -24,7 +24,7 @@ var (
 
 	// ErrNotFound means that there is no such thing. A Store returns it for an
 	// unknown key. A Hub returns it, to its host only, for an alert that never
-	// was.
+	// existed.
 	ErrNotFound = errors.New("carewire: not found")
 
 	// ErrConflict means that somebody else changed the same thing first.
@@ -96,10 +96,10 @@ type ErrorCode string
 const (
 	CodeMalformed    ErrorCode = "malformed"    // not one strict JSON object
 	CodeUnknownType  ErrorCode = "unknown_type" // no such request
-	CodeInvalid      ErrorCode = "invalid"      // a member is wrong: field and reason say which
+	CodeInvalid      ErrorCode = "invalid"      // a member is wrong: field names it, reason says why
 	CodeForbidden    ErrorCode = "forbidden"    // not allowed, or unknown
 	CodeUndecided    ErrorCode = "undecided"    // access could not be decided
-	CodeUnauthorized ErrorCode = "unauthorized" // the token is not good
+	CodeUnauthorized ErrorCode = "unauthorized" // the token is not valid
 	CodeEnded        ErrorCode = "ended"        // the alert named is over
 	CodeRefused      ErrorCode = "refused"      // the alert's state does not allow it
 	CodeConflict     ErrorCode = "conflict"     // a lost race; the current alert comes with it

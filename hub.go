@@ -180,7 +180,7 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 			e.Position, e.Must = a.Position, a.Must
 			if h.open.note(e, quiet) {
 				h.complaints.relieveBy(&e)
-				h.start(func() { h.signals.alerted(&e, h.opt.Strips) }) // the alert's delivery waits for no wave
+				h.start(func() { h.signals.alerted(&e, h.opt.Strips) }) // an alert's delivery must not wait for waves
 			}
 		}
 		done <- a
@@ -253,8 +253,8 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 
 // Answer records a person's answer to an alert. The person must have the right
 // to answer. After AnswerAccept the person is responsible until the acceptance
-// expires, is given back, or is taken over. Answer returns ErrNotFound if there
-// never was such an alert.
+// expires, is given back, or is taken over. Answer returns ErrNotFound if the
+// alert never existed.
 func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) (Alert, error) {
 	if err := ref.Validate(); err != nil {
 		return Alert{}, err
@@ -389,8 +389,8 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	return n, nil
 }
 
-// roomForNotice takes a place for one more open notice from sender to each of its
-// addressees, unless this one is repeated.
+// roomForNotice takes a place for one more open notice from sender to each
+// addressee, unless n repeats an earlier notice.
 func (h *Hub) roomForNotice(ctx context.Context, sender string, n *Notice) (giveBack func(), err error) {
 	giveBack, ok := h.open.claimNotice(sender, n.To, h.opt.MaxNotices)
 	if ok {

@@ -12,15 +12,15 @@ import (
 
 const (
 	batchMax = 1 << 10 // entries appended at once
-	fillMax  = 1 << 10 // entries read for all watches of a patient together
-	headsMax = 500     // heads compared at once
+	fillMax  = 1 << 10 // entries that a lane reads for all watches of a patient; beyond, each watch reads for itself
+	headsMax = 500     // heads (ends of logs in the Store) compared at once
 )
 
 // A lane owns some of the patients: the order of their events, and their
 // watches. It has two goroutines. The appender takes incoming events, alerts
-// first, and appends them to the Store. The returned numbers tell it whether an
-// entry is missing, and it reads missing ones. The fan-out gets a clean
-// sequence and hands it to the watches while the next batch is being appended.
+// first, and appends them to the Store. If the returned numbers show a gap, it
+// reads the missing entries. The fan-out gets the entries in order and hands
+// them to the watches while the next batch is being appended.
 type lane struct {
 	hub *Hub
 
@@ -30,26 +30,26 @@ type lane struct {
 	others  []job // other entries that cannot be dropped
 	vitals  intake
 	charted newCharts
-	all     bool            // the heads of all watched patients are to be compared with the Store's
-	grown   map[string]bool // and those of these in any case
+	all     bool            // compare the positions of all watched patients with the Store's heads
+	grown   map[string]bool // patients to compare in any case
 	wake    chan struct{}
 
-	cursors map[string]*cursor // the appender's: the patients watched
-	rest    []string           // the appender's: patients whose heads are not yet compared
+	cursors map[string]*cursor // the appender's: where each watched patient stands
+	rest    []string           // the appender's: patients that are not yet compared
 	charts  map[string]*chart  // the appender's: the known vitals of patients
 	failed  bool               // the last append's outcome is unknown
 
 	batches chan []delivery
 	watches map[string]*watchers // the fan-out's
 	pending []*watchers          // the fan-out's: those with events of this batch to hand over
-	woken   []*outbox            // the fan-out's: those that are to be written for
+	woken   []*outbox            // the fan-out's: outboxes that have output now
 }
 
 // A job is one thing for a lane to do: append entry, or begin or end a watch.
 type job struct {
 	entry *Entry
-	at    int64              // when it came, in ticks; the lane's
-	quiet bool               // to watchers it is a gap
+	at    int64              // when it came, in ticks; set by the lane
+	quiet bool               // watchers get a gap in its place
 	done  func(AppendResult) // called by the fan-out; must not block
 
 	vital  *Vital  // the source of entry
@@ -63,7 +63,7 @@ type cursor struct {
 	Position
 	must    uint64
 	watched int
-	unknown bool // the Store could not yet say
+	unknown bool // the Store has not yet told the position
 }
 
 // A delivery is one thing for the fan-out to do.
@@ -80,11 +80,11 @@ type delivery struct {
 	restart        *Head // the log is not what it was
 }
 
-// watchers are those who watch a patient.
+// watchers are the watches of one patient.
 type watchers struct {
 	list     []*watch
 	frames   []*frame     // of the batch under way, not handed over yet
-	verified atomic.Int64 // when the Store last had nothing that they have not, in ticks
+	verified atomic.Int64 // when they were last known to have everything in the Store, in ticks
 }
 
 func newLane(h *Hub) *lane {
@@ -112,8 +112,8 @@ func (h *Hub) lane(patient string) *lane {
 	return h.lanes[maphash.String(h.seed, patient)%uint64(len(h.lanes))]
 }
 
-// submit hands jobs in, all or none. It never waits; it fails if there is no
-// room (for vitals) or the lane is closed.
+// submit queues jobs, all or none. It never waits. It fails if the lane is
+// closed or has no room for vitals.
 func (l *lane) submit(jobs ...job) error {
 	now := l.hub.ticks()
 	l.mu.Lock()
@@ -148,8 +148,8 @@ func (l *lane) submit(jobs ...job) error {
 
 func (j *job) droppable() bool { return j.entry != nil && j.entry.Kind.Droppable() }
 
-// compare has the heads of some patients compared with the Store's, if they are
-// watched; nil: of all who are.
+// compare makes the lanes compare the positions of the watched patients among
+// patients with the Store's heads. Nil means all watched patients.
 func (h *Hub) compare(patients []string) {
 	of := map[*lane][]string{}
 	for _, p := range patients {
@@ -163,9 +163,9 @@ func (h *Hub) compare(patients []string) {
 	}
 }
 
-// compareLanes has the heads of all watched patients compared with the Store's
-// within fifty turns: of all lanes at turn 0, or of a fiftieth of them at each,
-// where there are the many of a Spread.
+// compareLanes makes each lane compare its watched patients with the Store's
+// heads once in fifty turns. All lanes do so at turn 0. The many lanes of a
+// Spread are distributed over the turns.
 func (h *Hub) compareLanes(turn int) {
 	spread := h.store.spread != nil
 	for i, l := range h.lanes {
@@ -188,7 +188,7 @@ func (l *lane) compare(patients []string) {
 	signal(l.wake)
 }
 
-// close lets what has been submitted be done, and ends the lane.
+// close ends the lane once the submitted jobs are done.
 func (l *lane) close() {
 	l.mu.Lock()
 	l.closed = true
@@ -216,7 +216,7 @@ func (l *lane) append(ctx context.Context) {
 }
 
 // next takes the jobs to do at once: all alerts, and some of the others. over
-// reports that no job is left, and none will come.
+// reports that the lane is closed and has no job left.
 func (l *lane) next() (jobs []job, grown map[string]bool, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,7 +244,7 @@ func takeSome(to, from []job, n int) (_, rest []job) {
 	return append(to, from...), nil
 }
 
-// do carries out one batch and says what the fan-out is to do.
+// do carries out one batch and returns the work for the fan-out.
 func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []delivery {
 	var out []delivery
 	if l.failed {
@@ -304,7 +304,8 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 	return out
 }
 
-// number puts an entry that was appended in its place behind the cursor.
+// number hands an appended entry to the fan-out, after the entries between it
+// and the cursor.
 func (l *lane) number(ctx context.Context, out []delivery, j *job, r AppendResult) []delivery {
 	c := l.cursors[j.entry.Patient]
 	if c == nil || r.Err != nil || r.Repeated {
@@ -327,14 +328,14 @@ func (l *lane) number(ctx context.Context, out []delivery, j *job, r AppendResul
 	return append(out, delivery{entry: j.entry, at: j.at, quiet: j.quiet, done: j.done, result: r})
 }
 
-// skipTo moves the cursor over entries that could not be read: the watches read
-// them for themselves, each from where it stands.
+// skipTo moves the cursor over entries that could not be read. Each watch then
+// reads them itself.
 func (l *lane) skipTo(out []delivery, patient string, c *cursor, p Position, must uint64) []delivery {
 	c.Position, c.must = p, must
 	return append(out, delivery{skipped: &Head{Patient: patient, Position: p, Must: must}})
 }
 
-// fill reads what others have appended, up to number last.
+// fill reads entries of other nodes, up to number last.
 func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *cursor, last uint64) []delivery {
 	for c.Seq < last {
 		entries, err := l.hub.store.Read(ctx, patient, c.Position, ReadQuery{Limit: int(min(last-c.Seq, 1000))})
@@ -356,7 +357,7 @@ func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *curs
 	return out
 }
 
-// restart gives the watchers of a patient a new beginning.
+// restart makes the watches of a patient start again from the Store's head.
 func (l *lane) restart(ctx context.Context, out []delivery, patient string, c *cursor) []delivery {
 	heads, err := l.hub.store.Heads(ctx, []string{patient})
 	if err != nil || len(heads) != 1 {
@@ -368,8 +369,7 @@ func (l *lane) restart(ctx context.Context, out []delivery, patient string, c *c
 }
 
 // verify compares the cursors of watched patients with the Store's heads and
-// fills in missing entries. It tells the watches of patients whose logs are
-// complete.
+// reads missing entries. Watches that have everything are told so.
 func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []delivery {
 	l.failed = false
 	patients = slices.DeleteFunc(patients, func(p string) bool { return l.cursors[p] == nil })

@@ -32,7 +32,7 @@ type Alert struct {
 	Kind     AlertKind
 	Test     bool // pages nobody but Options.TestRecipients
 
-	NoLatch    bool // it ends with its condition, though nobody has accepted; technical and advisory alerts only
+	NoLatch    bool // it ends with its condition, even if nobody has accepted; technical and advisory alerts only
 	Unpausable bool // a Pause does not hold it back
 
 	Audience Audience
@@ -56,9 +56,10 @@ type Alert struct {
 	Escalation     Escalation
 	Closed         *Closing // set if a person closed it
 
-	// About is the alert that a complaint in the log of the system is about, the
-	// most urgent if there are several; the zero AlertRef: of no alert, or it is not
-	// shown. Clients see it in inboxes and history, if they may watch its patient.
+	// About is set in an alert of the system's log that reports trouble with
+	// another alert, such as that nobody was reached. It names that alert, or
+	// the most urgent of several. It is zero if there is none. Clients see it
+	// in inboxes and history, if they may watch its patient.
 	About AlertRef
 
 	extra []byte // members of a newer version, kept
@@ -159,7 +160,7 @@ type Answered struct {
 	Until  time.Time // of an acceptance
 	To     string    // of an assignment
 	Reason string
-	Source Recognition // of one that a machine has understood, such as speech
+	Source Recognition // set if a machine recognised the answer, such as from speech
 }
 
 // Closing tells who closed an alert, and why.
@@ -182,10 +183,10 @@ type Escalation struct {
 	addressed []string  // the people told in this occurrence, the last 64
 	began     time.Time // when this level began
 	after     float64   // seconds from then until the next
-	early     bool      // the next level was brought forward, for this one has reached nobody
+	early     bool      // the next level was brought forward, because this one has reached nobody
 	reached   bool      // somebody got word of this level
 	heard     bool      // somebody got word since the steps began
-	silent    bool      // the level before was handed over to a Pager that has not reported anybody
+	silent    bool      // the level before went to a Pager that has reported nobody as reached
 	last      bool      // no step follows this level
 	rejected  []string  // persons who rejected at this level
 	refusers  []string  // persons who rejected at the level before
@@ -236,7 +237,7 @@ type Answer struct {
 	Force  bool          // accept: although a colleague has it; close: although the condition is present
 	Rev    uint64        // not 0: only if the alert's Rev is still this
 	ID     string        // event_id of this answer; "": a new one
-	Source Recognition   // how a machine has understood it, such as speech; zero: it has not
+	Source Recognition   // how a machine recognised it, such as from speech; zero: no machine did
 
 	offered bool // the alert is being handed over to the answering person
 }
@@ -248,7 +249,7 @@ type Notice struct {
 	Patient   string    // whose log it belongs to; required
 	ID        string    // notice_id: the sender's own ID; "": a new one
 	From      string    // the principal who sent it; set by the Hub
-	To        []string  // person:ID, group:ID, role:NAME, patient; required unless Audience is another than named
+	To        []string  // person:ID, group:ID, role:NAME, patient; required for the audience named
 	Audience  Audience  // zero: named
 	Text      string    // required
 	Time      time.Time // set by the Hub
@@ -260,7 +261,7 @@ type Receipt struct {
 	Patient  string
 	Key      string // of an alert
 	AlertID  string // of an alert
-	Level    int    // of an alert: which level's telling was received; set by the Hub
+	Level    int    // of an alert: the level whose page was received; set by the Hub
 	NoticeID string // of a notice
 	Stage    Stage
 	By       Person    // set by the Hub
@@ -355,7 +356,7 @@ func (n *Notice) Validate() error {
 	return checkTo(n.To, 32)
 }
 
-// validate reports what is wrong with r, as one that is sent in.
+// validate reports what is wrong with a receipt that a client sends.
 func (r *Receipt) validate() error {
 	switch {
 	case !validPatient(r.Patient):

@@ -30,12 +30,12 @@ type Options struct {
 	// Auditor keeps the audit trail. Nil means NewSlogAuditor(Logger, nil).
 	Auditor Auditor
 	// Resolve names the patient of a Vital that a gateway knows only by bed or
-	// device, and that of each chunk of a Wave: the Vital then has what identifies
-	// the signal, and Time. The Hub calls it before it validates the Vital. ErrNotFound and
-	// ErrForbidden mean that there is no such patient. Any other error leaves
-	// the Vital undecided: the Hub logs and counts it (Stats.Unresolved), and
-	// its sender tries again. Nil means that every Vital names its patient
-	// itself.
+	// device. The Hub calls it before it validates the Vital. It also calls it
+	// for each chunk of a Wave, with a Vital that has only the signal's
+	// identification and Time. ErrNotFound and ErrForbidden mean that there is
+	// no such patient. Any other error leaves the Vital undecided: the Hub logs
+	// and counts it (Stats.Unresolved), and its sender tries again. Nil means
+	// that every Vital names its patient itself.
 	Resolve func(context.Context, Principal, *Vital) error
 	// ResolveAlert does the same for alerts that clients raise, clear and
 	// answer. It may change ref.Patient, which must be an ID. Other changes of
@@ -69,11 +69,12 @@ type Options struct {
 
 	// The origin of requests.
 
-	// Senders names principals that are one sender: the uploaders of one device's
-	// data, of which each may send what another has sent. Keys are the IDs of
-	// principals, values the name that all of them have in the log (such as the ID of
-	// one of them): the same vital_id is then the same vital, and an alert that one
-	// has raised another clears. Who is not in it is a sender by itself.
+	// Senders makes several principals one sender, such as the uploaders of one
+	// device's data, which may send the same data twice. Keys are the IDs of
+	// principals. Values are the name that they share in the log, such as the
+	// ID of one of them. The same vital_id from two of them is then the same
+	// vital, and each can clear the alerts of the others. Any other principal
+	// is a sender of its own.
 	Senders map[string]string
 
 	// Origins are the origins, such as "https://ehr.example", whose pages may
@@ -153,9 +154,9 @@ type Options struct {
 	// MaxNotices bounds the open notices from one client's principal to one
 	// addressee. A further one is refused with limit. The default is 100.
 	MaxNotices int
-	// NoticeLife is how long a notice stays open that not every addressee has
-	// read. Addressees may have left. The log keeps the notice. The default is
-	// 7 days; a negative value means for ever.
+	// NoticeLife is how long a notice stays open if not every addressee reads
+	// it. The log keeps the notice after that. The default is 7 days; a
+	// negative value means for ever.
 	NoticeLife time.Duration
 	// MaxKeys bounds the different keys of one patient's vitals. The default is
 	// 256.
@@ -231,14 +232,14 @@ type Options struct {
 	Lanes int
 	// Trace traces appends, pages and calls of the host's code. Nil means none.
 	Trace Trace
-	// EmergencyUnaudited has break-glass granted though the Auditor takes no record:
-	// the grant stands in the patient's log, the slog output says so, and the record
-	// waits with the others until the Auditor takes it. False means that it is refused
-	// with unavailable: nobody looks at a patient unseen.
+	// EmergencyUnaudited allows break-glass access while the Auditor takes no
+	// records. The grant appears in the patient's log and in the slog output,
+	// and its record waits until the Auditor takes it. False means that the
+	// request is refused with unavailable.
 	EmergencyUnaudited bool
-	// ReadyToTell has Ready return ErrNobodyToTell, too, while alerts reach nobody or
-	// the Pager hangs. Leave it false where Ready decides whether clients are let in:
-	// nobody could then come to be told.
+	// ReadyToTell makes Ready also return ErrNobodyToTell while alerts reach
+	// nobody or the Pager hangs. Leave it false if a load balancer admits
+	// clients by Ready: it would shut out the people who could be told.
 	ReadyToTell bool
 	// Logger gets no health data. Nil means slog.Default().
 	Logger *slog.Logger
@@ -316,5 +317,5 @@ func (o *Options) withDefaults() Options {
 	return c
 }
 
-// senderOf is the name under which p's vitals and alerts stand in the log.
+// senderOf returns the sender of p's vitals and alerts in the log.
 func (o *Options) senderOf(p *Principal) string { return cmp.Or(o.Senders[p.ID], p.ID) }

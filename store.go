@@ -51,7 +51,7 @@ type Entry struct {
 	Must     uint64 // set by the Store: the number of undroppable entries in 1..Seq
 
 	Kind Kind
-	Key  string // names the thing of which this entry is a state; "": of none
+	Key  string // names the thing whose state this entry is; "": none
 	Rev  uint64 // not 0: the append fails with ErrConflict unless the stored revision of Key is Rev-1
 	Open bool   // still waits for a person (or, for a timer, for its time)
 	Due  time.Time
@@ -61,7 +61,7 @@ type Entry struct {
 
 	Sender string   // the sender
 	ID     string   // the sender's own ID of the event; "" is never compared
-	Sum    [16]byte // digest of the request, by which a retry is told from a reuse of ID
+	Sum    [16]byte // digest of the request; tells a retry from a reuse of ID
 
 	Time     time.Time // when it was measured or happened: decides the newest vital of a Key (TakesPlace), and ReadQuery's From and To
 	Received time.Time // when the Hub took it in: decides retention
@@ -74,10 +74,10 @@ type Entry struct {
 const RevAsk = math.MaxInt64
 
 // TakesPlace reports whether a vital, measured at and received at the given
-// times, replaces the newest vital of its key, which has the Time newest. It
-// does not if it was measured before newest and received after newest: then it
-// came late. If it was received before newest, the clock was set back
-// meanwhile, and it does. A zero received is ignored.
+// times, replaces the newest vital of its key, whose Time is newest. A vital
+// that was measured before newest and received after it came late, and replaces
+// nothing. If it was received before newest, the clock was set back meanwhile,
+// and it replaces that vital. A zero received is ignored.
 func TakesPlace(at, received, newest time.Time) bool {
 	return !at.Before(newest) || newest.After(received) && !received.IsZero()
 }
@@ -183,7 +183,7 @@ type Store interface {
 	// the newest revision of every key whose newest revision is open, and the
 	// head of the log. The entries are in order of Seq, without timers. A vital
 	// becomes the newest of its key when it is appended, if TakesPlace reports
-	// so. Else it only joins the log.
+	// so. Otherwise it is only in the log.
 	Latest(ctx context.Context, patient string) ([]Entry, Head, error)
 
 	// Get returns the newest state of a key, also if it has ended. For a vital
@@ -310,9 +310,9 @@ type StoreSize struct {
 	Free int64 // bytes that vitals may still use; negative: not known
 }
 
-// Checker is implemented by Stores that go on looking at what they hold after they
-// were opened. Checked waits until they have, and returns what is wrong. A Hub logs
-// the result.
+// Checker is implemented by Stores that go on checking their content after they
+// were opened. Checked waits for the end of that check and returns the damage
+// found, or nil. A Hub logs the result.
 type Checker interface {
 	Checked(ctx context.Context) error
 }
