@@ -96,3 +96,17 @@ func TestDocumentsLinkFiles(t *testing.T) {
 		}
 	}
 }
+
+// The host guide's table of roles is that of the default rules.
+func TestGuideShowsTheRoles(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("docs/host-guide.md")
+	require.NoError(t, err)
+	shown := make(map[Role][]Action)
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| ([a-z, ]+) \\| ").FindAllStringSubmatch(string(b), -1) {
+		for action := range strings.SplitSeq(m[2], ", ") {
+			shown[Role(m[1])] = append(shown[Role(m[1])], Action(action))
+		}
+	}
+	require.Equal(t, allowed, shown)
+}

@@ -70,6 +70,41 @@ func TestEmergency(t *testing.T) {
 	})
 }
 
+// While an emergency runs the Authorizer is asked for each of the person's actions,
+// and every Options.Recheck for what is watched. It may grant some actions only.
+func TestEmergencyIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var asked []Access
+		var times []time.Duration
+		j := &judge{decide: func(a Access, patient string) (Decision, error) {
+			if !a.Emergency || patient != "p9" {
+				return Decision{Allow: patient != "p9"}, nil
+			}
+			asked, times = append(asked, a), append(times, time.Since(start))
+			return Decision{a.Action == ActionWatch, time.Now().Add(10 * time.Minute)}, nil // as if to prolong it
+		}}
+		w := newWorld(t, nil, &Options{Authorizer: j})
+		defer w.close()
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		require.Equal(t, []any{"p1", "p9"}, nurse.ask(breakGlass)["watching"])
+		require.Equal(t, "forbidden", nurse.ask(`{"type":"raise","req":"2","event_id":"e","alert":{"patient":"p9","key":"k","text":"x","priority":"low"}}`)["code"])
+		require.Equal(t, "forbidden", nurse.ask(`{"type":"history","req":"3","patient":"p9"}`)["code"])
+		require.Equal(t, []Action{ActionWatch, ActionRaise, ActionHistory}, []Action{asked[0].Action, asked[1].Action, asked[2].Action})
+		n := nurse.follow()
+		w.vitals("p9", 605)
+		synctest.Wait()
+		_, revoked := n.last(start)
+		require.Equal(t, 600, revoked, "asking again prolongs nothing")
+		require.GreaterOrEqual(t, len(times), 3+9, "each minute")
+		for i, a := range asked[3:] {
+			require.Equal(t, []any{ActionWatch, "not breathing", []string{"p9"}}, []any{a.Action, a.Reason, a.Patients})
+			require.LessOrEqual(t, times[3+i]-times[2+i], time.Minute+visitEvery)
+		}
+	})
+}
+
 // The default rules grant nothing in an emergency.
 func TestEmergencyIsNotForTheDefaultRules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

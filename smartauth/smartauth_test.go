@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -344,6 +345,19 @@ func TestForgedTokens(t *testing.T) {
 		logged[m[1]] = true
 	}
 	require.Len(t, logged, len(refused))
+}
+
+// Each reason is explained to those who use Stats, and to those who read the log.
+func TestReasonsAreExplained(t *testing.T) {
+	for file, form := range map[string]string{"stats.go": `(?m)^\t//   - ([a-z_, ]+):`, "../docs/operations.md": "(?m)^\\| (`[a-z_`, ]+) \\| "} {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var words []string
+		for _, m := range regexp.MustCompile(form).FindAllStringSubmatch(string(b), -1) {
+			words = append(words, strings.Split(strings.ReplaceAll(m[1], "`", ""), ", ")...)
+		}
+		require.Subset(t, words, refusals[:], file)
+	}
 }
 
 // Strangers cannot fill the log: each reason has a line a minute.
