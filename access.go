@@ -17,13 +17,14 @@ type accessControl struct {
 	revoked     *revocations
 	emergencies *emergencies
 
-	// generation counts what may have ended access: a right that was decided
-	// under another one is asked for again before it counts.
+	// generation counts the changes that may have ended access. A right that
+	// was decided under an older generation is decided again before it counts.
 	generation atomic.Uint64
 	questions  atomic.Uint64 // numbers what is asked and granted, to tell which came first
 }
 
-// decide says for each patient why p may not do this; nil for those where p may.
+// decide returns for each patient the reason for which p may not do this; nil
+// if p may.
 func (c *accessControl) decide(ctx context.Context, p *Principal, action Action, patients []string) map[string]error {
 	refused := make(map[string]error, len(patients))
 	for patient, r := range c.rights(ctx, Access{Principal: *p, Action: action, Patients: patients}) {
@@ -73,7 +74,7 @@ func (c *accessControl) rights(ctx context.Context, a Access) map[string]right {
 // ask puts the Authorizer's decisions into rights.
 func (c *accessControl) ask(ctx context.Context, a Access, rights map[string]right) {
 	list, err := callHost(ctx, c.call, func(ctx context.Context) ([]Decision, error) {
-		asked := a // the call may still have it when it was given up
+		asked := a // a call that was given up may still use it
 		asked.Patients = slices.Clone(a.Patients)
 		return c.authorizer.Authorize(ctx, asked)
 	})

@@ -30,8 +30,8 @@ type accessChanges struct {
 	log        *slog.Logger
 }
 
-// take ends access here and on every node until r.Until: for older tokens and
-// sessions or, if suspended, for all.
+// take ends access on every node until r.Until: for older tokens and sessions
+// or, if suspended, for all.
 func (x *accessChanges) take(ctx context.Context, r Revocation, suspended bool) error {
 	if err := r.validate(); err != nil {
 		return err
@@ -127,7 +127,7 @@ func (x *accessChanges) showAccess(ctx context.Context, patient string, c *Acces
 	return err
 }
 
-// carryOut ends on this node what all of these, as of at, take from a principal.
+// carryOut carries out a principal's revocations on this node, as of at.
 func (x *accessChanges) carryOut(principal string, all []revokedScope, at time.Time) {
 	x.access.generation.Add(1)
 	for _, c := range x.registry.of(principal) {
@@ -166,7 +166,7 @@ func (x *accessChanges) moveAlerts(ctx context.Context, patients []string) error
 	return errors.Join(errs...)
 }
 
-// loseAlerts makes those alerts nobody's that the principal had accepted.
+// loseAlerts ends the principal's acceptances of alerts.
 func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 	if r.Session != "" {
 		return nil // the person is still there
@@ -331,7 +331,7 @@ func (x *accessChanges) applyRevoked(e *Entry, c *AccessChange) {
 
 // applyUnreadable is for an access entry that the Store has damaged. A grant is
 // not given then, and groups are asked for anyway. A revocation counts by its
-// key, which says no name, but can be compared with any.
+// key, which contains no name, but can be compared with any.
 func (x *accessChanges) applyUnreadable(e *Entry) {
 	if !strings.HasPrefix(e.Key, revokedKey) && !strings.HasPrefix(e.Key, suspendedKey) || !e.Open || e.Patient != SystemPatient {
 		return

@@ -33,8 +33,8 @@ func (g *guest) leave() {
 	})
 }
 
-// admit lets a request in, or answers why not and returns nil. It is the only
-// door. A status that is not 0 is what the request is refused with for its form.
+// admit admits a request, or refuses it and returns nil. It is the only
+// entrance. A status other than 0 refuses the request for its form.
 func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	s := &h.stats
 	g := &guest{hub: h, at: h.address(r), who: &Principal{}}
@@ -83,8 +83,8 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	return g
 }
 
-// refuse answers a request that is not let in, counts and records it. p is whom
-// it is from, as far as that is known.
+// refuse answers a request that is refused, counts it and records it. p is its
+// sender, as far as known.
 func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, p *Principal, status int, n *atomic.Uint64) {
 	n.Add(1)
 	h.audit.recordRefusal(status, p, addressText(h.address(r)))

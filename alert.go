@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// The life of an alert as pure functions: an alert, what happens to it and the
-// time give the alert afterwards. None of them changes what it is given.
+// The life of an alert as pure functions. Each takes an alert, an event and the
+// time, and returns the alert afterwards. None changes its arguments.
 //
 // Two machines run side by side. The condition is present or over, as its
 // source says. Responsibility is undefined, accepted or rejected, as people
-// say. Escalation goes on while the condition is present and nobody has
+// answer. Escalation goes on while the condition is present and nobody has
 // accepted.
 
 const (
@@ -105,14 +105,14 @@ func (a *Alert) restart(now time.Time) {
 	}
 }
 
-// stop ends the telling of people.
+// stop ends the escalation.
 func (a *Alert) stop() {
 	x := &a.Escalation
 	x.State, x.Due, x.next = EscalationOff, time.Time{}, time.Time{}
 	x.assigned, x.trouble, x.held = "", "", false
 }
 
-// rest stops the telling until resume, which goes on where it was.
+// rest suspends the escalation until resume continues it.
 func (a *Alert) rest() {
 	x := &a.Escalation
 	if x.State == EscalationOff || a.Responsibility.State == ResponsibilityAccepted {
@@ -123,8 +123,8 @@ func (a *Alert) rest() {
 	x.next, x.assigned, x.held = next, assigned, held
 }
 
-// resume goes on with the telling that rest has stopped: the next level is due
-// when it would have been.
+// resume continues the escalation that rest has suspended. The next level is
+// due when it would have been.
 func (a *Alert) resume(now time.Time) {
 	x := &a.Escalation
 	if x.State != EscalationOff || x.next.IsZero() || a.Responsibility.State == ResponsibilityAccepted {
@@ -142,8 +142,8 @@ func (a *Alert) end(now time.Time) {
 }
 
 // over says that the condition has ended. An alert that nobody had accepted by
-// then is latched: it stays open until somebody does. It goes on being told until
-// one person was reached.
+// then is latched: it stays open until somebody does. People are told of it
+// until one person was reached.
 func over(prev *Alert, now time.Time) Alert {
 	a := *prev
 	if !a.Open() || a.Condition == ConditionOver {
@@ -161,8 +161,8 @@ func over(prev *Alert, now time.Time) Alert {
 	return a
 }
 
-// settle ends the telling of a latched alert that somebody has got word of. A
-// level that is being told is recorded first.
+// settle ends the escalation of a latched alert once it has reached somebody. A
+// level in progress is recorded first.
 func (a *Alert) settle() {
 	x := &a.Escalation
 	if a.Latched && (x.heard || x.held || a.Priority == PriorityInfo) && x.State != EscalationClaimed {
@@ -208,8 +208,9 @@ func expire(prev *Alert, now time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
-// moved begins the telling of an alert anew whose patient came to another team. One
-// that is accepted stays with whoever has it, for as long as they may.
+// moved restarts the escalation of an alert whose patient has moved to another
+// team. An accepted one stays with the person who accepted it, for as long as
+// they may answer.
 func moved(prev *Alert, now time.Time) (a Alert, ok bool) {
 	x := prev.Escalation.State
 	if !prev.Open() || prev.Responsibility.State == ResponsibilityAccepted || x == EscalationOff || x == EscalationDue {

@@ -29,7 +29,7 @@ type alertLog struct {
 }
 
 // change applies f to the newest state of an alert (nil if there is none) and
-// appends what comes of it. A lost race is run again with the new state. A
+// appends the result. After a lost race it runs again with the new state. A
 // repeated event is answered as the first time.
 func (l *alertLog) change(ctx context.Context, c change, f func(*Alert, time.Time) (Alert, error)) (Alert, error) {
 	var prev *Alert
@@ -103,7 +103,7 @@ func (l *alertLog) repeated(ctx context.Context, c change) (at Position, yes boo
 	return r.Position, err == nil && r.Repeated, err
 }
 
-// endCondition says of an alert that the Hub has raised that its condition is over.
+// endCondition ends the condition of an alert that the Hub has raised.
 func (l *alertLog) endCondition(ctx context.Context, patient, key string, test bool) error {
 	c := change{patient: patient, key: key, test: test, sender: host}
 	_, err := l.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Auditor keeps the audit trail: who did what, and who saw which patient.
+// Auditor keeps the audit trail: every action, and every access to a patient.
 //
 // Reads (watch, history and emergency) wait for their record. If Record returns
 // an error, the read is refused. Records of other actions come after the

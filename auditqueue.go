@@ -50,7 +50,7 @@ type auditQueue struct {
 	more     map[int]int   // those beyond, by status
 	host     tally
 	floods   map[string]*flood // of principals, by ID
-	said     uint64            // how many of the lost were complained of
+	said     uint64            // how many of the lost were reported
 	saidAt   int64             // when, in ticks
 }
 
@@ -77,7 +77,7 @@ func (a *auditQueue) record(r Record) {
 		most /= 2
 	}
 	if a.ended || len(a.waiting) >= most {
-		a.lost.Add(1) // the clock complains
+		a.lost.Add(1) // the clock reports it
 		return
 	}
 	a.waiting = append(a.waiting, r)
@@ -127,8 +127,8 @@ func (a *auditQueue) recordHost(r Record, err error) {
 	}
 }
 
-// A flood counts what is not recorded singly of a principal: more refusals, or
-// ends of watching, than anybody reads.
+// A flood counts a principal's refusals and unwatches that are not recorded
+// singly, because nobody would read so many.
 type flood struct {
 	singly *rate.Limiter
 	counts map[floodKey]int
@@ -189,7 +189,7 @@ func (a *auditQueue) takeFloods(least time.Duration) (list []Record) {
 	return list
 }
 
-// complainOfLost says in the log that records were lost.
+// complainOfLost logs that records were lost.
 func (a *auditQueue) complainOfLost(least time.Duration) {
 	n, now := a.lost.Load(), a.ticks()
 	a.mu.Lock()
@@ -249,10 +249,10 @@ func (a *auditQueue) audited(err error) {
 	}
 }
 
-// run brings what waits to the Auditor, in order, until the Hub ends. A
-// record that failed again and again is given up once the Auditor has taken
-// another one and still refuses it: then it is the record's fault, and others
-// shall not wait for it.
+// run brings the waiting records to the Auditor, in order, until the Hub ends.
+// A record that failed again and again is given up once the Auditor has taken
+// another one and still refuses it: then the record is at fault, and others
+// must not wait for it.
 func (a *auditQueue) run() {
 	pause, tries := recordAgain, 0
 	for {
@@ -422,7 +422,7 @@ type tally struct {
 	since         int64 // in ticks
 }
 
-// add counts what became of vitals.
+// add counts the results of vitals.
 func (t *tally) add(now int64, vitals []Vital, results []PublishResult) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -431,7 +431,7 @@ func (t *tally) add(now int64, vitals []Vital, results []PublishResult) {
 	}
 }
 
-// count counts what became of one thing that was sent.
+// count counts the result of one event.
 func (t *tally) count(now int64, patient string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -74,10 +74,10 @@ func (b *background) end(ctx context.Context) (err error) {
 	return err
 }
 
-// retryUntilDone calls f, which must not stay undone because the Store fails. If that
-// prevents it, f is called again, at growing intervals, until it succeeds, fails
-// for another reason or the end comes. key names what is to be done: of several
-// calls for the same key only the newest f is tried again.
+// retryUntilDone calls f. If f fails because the Store fails, it is called
+// again, at growing intervals, until it succeeds, fails for another reason or
+// the Hub ends. key names the work: of several calls for the same key only the
+// newest f is tried again.
 func (b *background) retryUntilDone(ctx context.Context, key string, f func(context.Context) error) {
 	if !maySucceedLater(f(ctx)) {
 		return
@@ -103,7 +103,7 @@ func (b *background) keep(key string, f func(context.Context) error, pause time.
 	}
 }
 
-// retry tries what key names until it need not be tried again.
+// retry tries the work named by key until it need not be tried again.
 func (b *background) retry(key string, pause time.Duration) {
 	for {
 		select {
@@ -131,7 +131,8 @@ func (b *background) retry(key string, pause time.Duration) {
 	}
 }
 
-// maySucceedLater reports whether what failed with err is worth another try.
+// maySucceedLater reports whether a call that failed with err is worth another
+// try.
 func maySucceedLater(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrBusy) || errors.Is(err, ErrFull)
 }

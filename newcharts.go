@@ -7,7 +7,7 @@ const chartReaders = 8 // patients of one lane whose charts are read at once
 // these patients wait here, in order.
 type newCharts struct {
 	jobs    map[string][]job  // of the patients whose charts are to be read, being read or found, in order
-	queue   turns[string]     // patients whose charts are to be read, by who asked for it
+	queue   turns[string]     // patients whose charts are to be read, by the sender that needs them
 	readers int               // goroutines that read
 	found   map[string]*chart // the result of reading, for the appender
 }

@@ -11,7 +11,7 @@ import (
 type openViews struct {
 	patients []string // of whom something is open, in order
 	alerts   int
-	waiting  byDue // what will be due
+	waiting  byDue // by the time at which they are due
 	ripe     itemSet
 	held     map[string]itemSet // alerts that are accepted, by whom
 	keys     map[string]itemSet
@@ -23,7 +23,7 @@ func newOpenViews() openViews {
 	return openViews{ripe: make(itemSet), held: make(map[string]itemSet), keys: make(map[string]itemSet)}
 }
 
-// add takes in what is open; first says that nothing else of its patient is.
+// add adds an open item; first reports that its patient had none.
 func (v *openViews) add(o *openItem, first bool) {
 	if first {
 		at, _ := slices.BinarySearch(v.patients, o.Patient)

@@ -179,7 +179,7 @@ func (o *outbox) wake() bool {
 	return true
 }
 
-// start sees to it that what waits is written. Under o.mu.
+// start makes sure that waiting output is written. Under o.mu.
 func (o *outbox) start() {
 	if o.wake() {
 		o.spawn()
@@ -427,7 +427,7 @@ func (w *watch) attached(head Head) {
 	o.start()
 }
 
-// readOn tells w that what comes next, up to head, is to be read from the Store.
+// readOn makes w read its next events, up to head, from the Store.
 func (w *watch) readOn(head Head) {
 	o := w.out
 	o.mu.Lock()

@@ -48,7 +48,7 @@ func (j *janitor) run(ctx context.Context, quit <-chan struct{}) {
 	}
 }
 
-// awaitCheck logs what comes of looking at what the Store holds.
+// awaitCheck logs the result of the Store's check of its content.
 func (j *janitor) awaitCheck(ctx context.Context, quit <-chan struct{}) {
 	c, ok := j.store.(Checker)
 	if !ok {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Publish takes vitals in and returns what became of each, in order. A Vital
-// with an ID that was published before is answered as it was then. The error
-// is nil if all went well; else it is the first Vital's that failed.
+// Publish accepts vitals and returns the result of each, in order. A Vital with
+// an ID that was published before is answered as it was then. The error is nil
+// if all went well; else it is the first Vital's that failed.
 func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, error) {
 	ch := make(chan []PublishResult, 1)
 	vitals = slices.Clone(vitals)
@@ -34,8 +34,8 @@ func (h *Hub) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, er
 }
 
 // publish submits vitals of p (nil: the host), but for those that are refused
-// already, by their places, and calls done, which must not block, once it is known
-// what became of all of them.
+// already, by their places, and calls done, which must not block, once all
+// results are known.
 func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, refused map[int]error, done func([]PublishResult)) {
 	results := make([]PublishResult, len(vitals))
 	if len(vitals) == 0 {

@@ -14,9 +14,9 @@ type RecognitionKind string
 
 // The kinds.
 const (
-	RecognitionSpeech RecognitionKind = "speech" // what a person has said
-	RecognitionImage  RecognitionKind = "image"  // what a camera has seen
-	RecognitionModel  RecognitionKind = "model"  // numbers
+	RecognitionSpeech RecognitionKind = "speech" // from speech
+	RecognitionImage  RecognitionKind = "image"  // from a picture
+	RecognitionModel  RecognitionKind = "model"  // from numbers
 )
 
 // check reports what is wrong with r.

@@ -16,9 +16,9 @@ import (
 const maxDepth = 16
 
 // A scanner reads one JSON text from front to back. It is strict: no duplicate
-// or unknown members, exact case, no null anywhere, decimal numbers of at most 15
-// digits, bounded depth. An open one (for stored data, and for clients reading
-// what servers send) skips null and keeps unknown members instead.
+// or unknown members, exact case, no null anywhere, decimal numbers of at most
+// 15 digits, bounded depth. An open one (for stored data, and for frames of
+// servers) skips null and keeps unknown members instead.
 //
 // The first error sticks; after it every method returns a zero value.
 type scanner struct {

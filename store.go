@@ -162,7 +162,7 @@ type Store interface {
 	//   - Rev. The result is ErrConflict unless the newest revision of
 	//     (Patient, Key) is Rev-1. A key that was never written has revision 0.
 	//     An entry with Rev 0 is never a conflict and is no revision. An entry
-	//     with RevAsk always is one, if its ID is not known. Keys are
+	//     with RevAsk always is a conflict, unless its ID is known. Keys are
 	//     one namespace across kinds. After Prune, a key that Get no longer
 	//     finds has revision 0.
 	//

@@ -70,7 +70,7 @@ func cleanName(name string) string {
 	}
 	var b strings.Builder
 	n := 0
-	for _, r := range name { // what is not UTF-8 comes as U+FFFD
+	for _, r := range name { // invalid UTF-8 comes as U+FFFD
 		if c := string(r); n < maxName && validText(c, 1) {
 			b.WriteString(c)
 			n++

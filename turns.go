@@ -1,19 +1,19 @@
 package carewire
 
-// turns holds what waits of several senders: in order of each, who take turns, so
-// that whoever sends much delays nobody else.
+// turns queues the work of several senders, in the order of each. The senders
+// take turns, so that one that sends much delays no other.
 type turns[T any] struct {
 	by    map[string][]T
-	order []string // senders of whom something waits, the next first
+	order []string // senders with waiting work, the next first
 }
 
-// add puts something behind what waits of a sender.
+// add puts v at the end of a sender's queue.
 func (t *turns[T]) add(sender string, v T) {
 	of := t.listOf(sender)
 	t.by[sender] = append(of, v)
 }
 
-// putBack puts something before what waits of a sender.
+// putBack puts v at the front of a sender's queue.
 func (t *turns[T]) putBack(sender string, v ...T) {
 	of := t.listOf(sender)
 	t.by[sender] = append(v, of...)
@@ -30,7 +30,8 @@ func (t *turns[T]) listOf(sender string) []T {
 	return of
 }
 
-// take moves at most so many to the end of a list, of each sender so many in a turn.
+// take moves at most most items to the end of a list, at most each of them from
+// one sender in a turn.
 func (t *turns[T]) take(to []T, most, each int) []T {
 	for most > 0 && len(t.order) > 0 {
 		sender := t.order[0]

@@ -263,8 +263,9 @@ func judgeNumber(value Decimal, unit string, measure Measure, known bool, age Ag
 }
 
 // accept validates v and completes it as it enters the Hub at now: it flags
-// what is unlikely at that age, late or ahead of time. It returns the time that
-// orders v: its own, but never one that is still to come.
+// values that are unlikely at that age, and times that are late or in the
+// future. It returns the time that orders v: its own, but never one that is
+// still to come.
 func (v *Vital) accept(now time.Time, age AgeClass) (at time.Time, err error) {
 	unlikely, err := v.judge(age)
 	if err != nil {
