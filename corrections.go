@@ -46,18 +46,13 @@ func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e Entry) (
 }
 
 // wasSent reports whether a patient's log holds an event of a sender with an ID.
-// The Store looks at IDs before revisions: an entry with a revision that cannot be
-// is never appended, and refused for its ID if that is known.
 func (h *Hub) wasSent(ctx context.Context, patient, sender, id string) (bool, error) {
-	_, err := h.append(ctx, Entry{Patient: patient, Kind: KindVital, Rev: 1 << 40, Audience: AudienceNamed, Sender: sender, ID: id,
-		Time: time.Unix(0, 0), Received: h.now(), Data: []byte("{}")}, true)
-	switch {
-	case err == nil, errors.Is(err, ErrIDReused):
+	known, err := h.known(ctx, Entry{Patient: patient, Kind: KindVital, Audience: AudienceNamed, Sender: sender, ID: id,
+		Time: time.Unix(0, 0), Received: h.now(), Data: []byte("{}")})
+	if errors.Is(err, ErrIDReused) {
 		return true, nil
-	case errors.Is(err, ErrConflict):
-		return false, nil
 	}
-	return false, err
+	return known, err
 }
 
 // withoutWithdrawn leaves out the vitals that were withdrawn.

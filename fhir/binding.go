@@ -53,7 +53,8 @@ func (b *binding) run(ctx context.Context) error {
 	defer cancel()
 	wake := make(chan struct{}, 1)
 	closed := make(chan error, 1)
-	go func() { closed <- b.watch(ctx, wake) }()
+	o := b.watched()
+	go func() { closed <- b.watch(ctx, o, wake) }()
 	beat, look := b.tickers()
 	defer beat.Stop()
 	defer look.Stop()
@@ -177,12 +178,17 @@ func (b *binding) next(ctx context.Context) error {
 	return err
 }
 
-// watch wakes b when something may have happened, until ctx or the Hub ends.
-func (b *binding) watch(ctx context.Context, wake chan<- struct{}) error {
+// watched is what b watches to be woken.
+func (b *binding) watched() carewire.WatchOptions {
 	o := carewire.WatchOptions{Patients: []string{b.sub.Patient}, Delivery: carewire.DeliverAlerts}
 	if b.sub.kind() == carewire.KindVital {
 		o.Delivery = carewire.DeliverLatest
 	}
+	return o
+}
+
+// watch wakes b when something may have happened, until ctx or the Hub ends.
+func (b *binding) watch(ctx context.Context, o carewire.WatchOptions, wake chan<- struct{}) error {
 	for {
 		for _, err := range b.s.hub.Watch(ctx, o) {
 			if errors.Is(err, carewire.ErrClosed) {
@@ -242,7 +248,12 @@ func (b *binding) unchanged(ctx context.Context) error {
 		return errEnded
 	case err != nil:
 		return err
-	case now.Start != b.sub.Start || now.Status != b.sub.Status || !bytes.Equal(now.Resource, b.sub.Resource) || now.over(time.Now()):
+	case b.sub.Status == statusRequested && now.Status == statusActive: // another binding has made it so
+		sub := *b.sub
+		sub.Status = statusActive
+		b.sub = &sub
+	}
+	if now.Start != b.sub.Start || now.Status != b.sub.Status || !bytes.Equal(now.Resource, b.sub.Resource) || now.over(time.Now()) {
 		b.sub = now
 		b.say(ctx, typeHeartbeat, now.status(time.Now()), now.Failure)
 		return errEnded

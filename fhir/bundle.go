@@ -78,10 +78,11 @@ type posted struct {
 }
 
 // postBundle takes a batch or a transaction of Observations. Of a transaction
-// nothing is taken in unless every entry is well-formed, allowed and has an
-// identifier, by which a repetition of it is recognised: should the Store fail
-// in the middle, the client is told to send the same again, and what was taken
-// in already is not taken twice.
+// nothing is taken in unless every entry is well-formed, allowed, in conflict with
+// nothing that is stored and has an identifier, by which a repetition of it is
+// recognised. A Store takes entries one by one: should it fail in the middle, or
+// something change after it was asked, the client is told to send the same again,
+// and what was taken in already is not taken twice.
 func (s *Server) postBundle(c *caller, _ []string) (*response, error) {
 	e, _, err := c.resource()
 	if err != nil {
@@ -110,11 +111,14 @@ func (s *Server) postBundle(c *caller, _ []string) (*response, error) {
 		vitals = append(vitals, p.vitals...)
 	}
 	if atomic {
-		if err := s.mayPublish(c, vitals); err != nil {
+		if err := s.checkTransaction(c, list, vitals); err != nil {
 			return nil, err
 		}
 	}
 	results, err := s.publish(c, vitals)
+	if err != nil && atomic {
+		return nil, partly(err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +181,8 @@ func (p *posted) read(entry *element, atomic bool) {
 	if n := request.get("ifNoneExist"); n != nil {
 		p.err = identify(p.vitals, n.str())
 	}
-	if p.err == nil && atomic && p.vitals[0].ID == "" && p.vitals[0].Replaces == "" {
+	nameCorrection(p.vitals)
+	if p.err == nil && atomic && p.vitals[0].ID == "" {
 		p.err = invalid(resource.path+".identifier", "required in a transaction")
 	}
 }
@@ -190,12 +195,33 @@ func inEntry(path string, err error) error {
 	return err
 }
 
+// checkTransaction reports why not all of a transaction would be taken in.
+func (s *Server) checkTransaction(c *caller, list []posted, vitals []carewire.Vital) error {
+	entryOf := make([]string, 0, len(vitals))
+	for i := range list {
+		for range list[i].vitals {
+			entryOf = append(entryOf, "entry["+itoa(i)+"]")
+		}
+	}
+	named := make(map[[2]string]bool)
+	for i := range vitals {
+		v := &vitals[i]
+		for _, id := range []string{v.ID, v.Replaces} {
+			if id == "" {
+				continue
+			}
+			if named[[2]string{v.Patient, id}] {
+				return invalid(entryOf[i]+".resource.identifier", "must not stand in another entry of a transaction")
+			}
+			named[[2]string{v.Patient, id}] = true
+		}
+	}
+	return s.checkPublish(c, vitals, func(i int) string { return entryOf[i] })
+}
+
 // partly says of a transaction that some of it may have been taken in.
 func partly(err error) error {
 	f := *failureOf(err)
-	if f.status < 500 {
-		return &f
-	}
 	f.text = "some entries may have been taken in: send the same transaction again, those are recognised by their identifiers"
 	return &f
 }

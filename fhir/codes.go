@@ -18,6 +18,7 @@ const (
 	systemReliability = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
 	systemActReason   = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 	systemMeasurement = "http://hl7.org/fhir/uv/pocd/CodeSystem/measurement-status"
+	systemQuality     = "urn:carewire:quality" // of meta.tag
 	systemDICOM       = "http://dicom.nema.org/resources/ontology/DCM"
 
 	// prefixSystem stands before a code system whose name is no URI.
@@ -143,6 +144,9 @@ var flags = []flag{
 	{carewire.QualityInAlarm, "in-alarm", "In alarm", ""},
 	{carewire.QualityAlarmOff, "al-inhibited", "Alarm inhibited", ""},
 }
+
+// tagged are the qualities that HL7's device profiles have no word for.
+var tagged = []carewire.Quality{carewire.QualityLate, carewire.QualityFuture, carewire.QualityClock, carewire.QualityRounded}
 
 // absences maps the reasons of FHIR to those of a Vital. Reasons that a Vital
 // does not have are listed as lost.

@@ -86,14 +86,15 @@ func noticeOf(e *element) (n carewire.Notice, unsaid []string, err error) {
 	}
 	for _, i := range e.get("identifier").items() {
 		if value := i.get("value"); n.ID == "" && value != nil {
-			n.ID = value.str()
+			n.ID = i.identifier(&unsaid)
 		} else {
 			i.untake()
 		}
 	}
 	for _, r := range e.get("inResponseTo").items() {
-		if n.RepliesTo == "" && r.get("identifier") != nil {
-			n.RepliesTo = r.id("Communication")
+		if i := r.get("identifier"); n.RepliesTo == "" && i.get("value") != nil {
+			r.id("Communication")
+			n.RepliesTo = i.identifier(&unsaid)
 		} else {
 			r.untake()
 		}
@@ -114,7 +115,8 @@ func noticeOf(e *element) (n carewire.Notice, unsaid []string, err error) {
 	if err := n.Validate(); err != nil {
 		return n, nil, inCommunication(err)
 	}
-	unsaid = e.left()
+	unsaid = append(unsaid, e.left()...)
+	slices.Sort(unsaid)
 	return n, slices.Compact(unsaid), nil
 }
 

@@ -239,10 +239,10 @@ func (s *Server) postFor(node, id string) {
 		}
 		return
 	}
-	done := make(chan struct{})
+	done, leased := make(chan struct{}), *sub
 	go func() {
 		defer close(done)
-		s.keepLease(ctx, cancel, k, *sub, l, rev+1)
+		s.keepLease(ctx, cancel, k, leased, l, rev+1)
 	}()
 	b.run(ctx)
 	cancel()

@@ -22,6 +22,7 @@ type capabilityStatement struct {
 
 type capabilityRest struct {
 	Mode        string               `json:"mode"`
+	Documents   string               `json:"documentation,omitempty"`
 	Security    map[string]any       `json:"security"`
 	Resource    []capabilityResource `json:"resource"`
 	Interaction []capabilityCode     `json:"interaction"`
@@ -71,6 +72,11 @@ func paramsOf(pairs ...string) (list []capabilityParam) {
 	return list
 }
 
+// transactionPromise is what a transaction promises, and no more.
+const transactionPromise = "A transaction is checked as a whole before anything is stored: form, rights, and conflicts with what is stored. " +
+	"Its entries are then stored one by one. If that breaks off, the answer is an error that asks for the same transaction again: " +
+	"what was stored is recognised by its identifier."
+
 const backportBase = "http://hl7.org/fhir/uv/subscriptions-backport/"
 
 // capabilities is the answer to GET [base]/metadata.
@@ -98,11 +104,11 @@ func (s *Server) capabilities() *capabilityStatement {
 		Instantiates: []string{backportBase + "CapabilityStatement/backport-subscription-server-r4"},
 		Software:     map[string]any{"name": "carewire"}, Implements: map[string]any{"description": "Live health monitoring", "url": s.opt.Base},
 		FHIRVersion: "4.0.1", Format: []string{"application/fhir+json", "json"},
-		Rest: []capabilityRest{{Mode: "server",
+		Rest: []capabilityRest{{Mode: "server", Documents: transactionPromise,
 			Security:    map[string]any{"cors": true, "description": "A bearer token, or what else the host takes."},
 			Interaction: codesOf("batch", "transaction"),
 			Resource: []capabilityResource{
-				{Type: "Observation", SupportedProfile: profiles, Interaction: codesOf("create", "read", "search-type"), Conditional: true,
+				{Type: "Observation", SupportedProfile: profiles, Documentation: "If-None-Exist takes identifier=[system|]value: that of the resource, if it has one.", Interaction: codesOf("create", "read", "search-type"), Conditional: true,
 					SearchParam: paramsOf("patient", "reference", "subject", "reference", "code", "token", "category", "token", "date", "date"), Operation: operation("lastn")},
 				{Type: "Communication", Interaction: codesOf("create", "read", "search-type"), SearchParam: paramsOf("patient", "reference", "subject", "reference")},
 				{Type: "Flag", Documentation: "Alerts that are open.", Interaction: codesOf("read", "search-type"), SearchParam: paramsOf("patient", "reference", "subject", "reference")},

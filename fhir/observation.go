@@ -42,7 +42,8 @@ type observationComponent struct {
 // SpO2 gets both codings that US Core requires. A device's measurement gets its
 // code of IEEE 11073 too, if that is known. Time is effectiveDateTime, in UTC
 // and to the millisecond, and Received is issued. Quality is a set: its order
-// is not kept.
+// is not kept. The qualities late, future, clock and rounded are tags of the
+// system urn:carewire:quality, in meta.tag.
 func Observation(v carewire.Vital) ([]byte, error) {
 	if err := v.Validate(); err != nil {
 		return nil, err
@@ -51,15 +52,10 @@ func Observation(v carewire.Vital) ([]byte, error) {
 }
 
 // Unsaid lists the members of v that an Observation cannot say, by their names on
-// carewire's wire: "every", and the qualities late, future, clock and rounded.
+// carewire's wire: "every".
 func Unsaid(v carewire.Vital) (members []string) {
 	if v.Every != 0 {
 		members = append(members, "every")
-	}
-	for _, q := range []carewire.Quality{carewire.QualityLate, carewire.QualityFuture, carewire.QualityClock, carewire.QualityRounded} {
-		if slices.Contains(v.Quality, q) {
-			members = append(members, "quality "+string(q))
-		}
 	}
 	return members
 }
@@ -125,6 +121,11 @@ func judgement(v *carewire.Vital) (*meta, []concept) {
 		}
 		if f.certainty != "" && !slices.ContainsFunc(m.Security, func(c coding) bool { return c.Code == f.certainty }) {
 			m.Security = append(m.Security, coding{System: systemReliability, Code: f.certainty})
+		}
+	}
+	for _, q := range tagged {
+		if slices.Contains(v.Quality, q) {
+			m.Tag = append(m.Tag, coding{System: systemQuality, Code: string(q)})
 		}
 	}
 	if v.Test {

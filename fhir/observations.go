@@ -24,11 +24,7 @@ const (
 // publish takes vitals in, in order, and returns what became of each.
 func (s *Server) publish(c *caller, vitals []carewire.Vital) (results []hubResult, err error) {
 	for chunk := range slices.Chunk(vitals, publishAtOnce) {
-		sent := slices.Clone(chunk)
-		for i := range sent {
-			sent[i].Received = time.Time{} // the Hub's to say
-		}
-		reply, err := s.ask(c, "publish", map[string]any{"vitals": sent})
+		reply, err := s.ask(c, "publish", map[string]any{"vitals": asSent(chunk)})
 		if err != nil {
 			return nil, err
 		}
@@ -40,19 +36,27 @@ func (s *Server) publish(c *caller, vitals []carewire.Vital) (results []hubResul
 	return results, nil
 }
 
-// mayPublish reports why not all of the vitals may be published.
-func (s *Server) mayPublish(c *caller, vitals []carewire.Vital) error {
-	var patients []string
-	for i := range vitals {
-		if !slices.Contains(patients, vitals[i].Patient) {
-			patients = append(patients, vitals[i].Patient)
+// asSent returns vitals without the time at which they were received, which is the
+// Hub's to say.
+func asSent(vitals []carewire.Vital) []carewire.Vital {
+	sent := slices.Clone(vitals)
+	for i := range sent {
+		sent[i].Received = time.Time{}
+	}
+	return sent
+}
+
+// checkPublish reports why not all of a transaction's vitals would be taken in; at
+// names the entry of each.
+func (s *Server) checkPublish(c *caller, vitals []carewire.Vital, at func(int) string) error {
+	for i, err := range s.hub.CheckPublish(c.r.Context(), c.who, asSent(vitals)...) {
+		if err != nil {
+			f := *failureOf(err)
+			f.expression = at(i)
+			return &f
 		}
 	}
-	list, err := s.hub.Authorize(c.r.Context(), carewire.Access{Principal: c.who, Action: carewire.ActionPublish, Patients: patients})
-	if err == nil && slices.ContainsFunc(list, func(d carewire.Decision) bool { return !d.Allow }) {
-		return errForbidden
-	}
-	return err
+	return nil
 }
 
 // identify gives vitals the identifier of If-None-Exist, if they have none.
@@ -61,24 +65,37 @@ func identify(vitals []carewire.Vital, query string) error {
 	if err != nil || len(q) != 1 || len(q["identifier"]) != 1 {
 		return fail(http.StatusBadRequest, "not-supported", "If-None-Exist must be identifier=value")
 	}
-	value := q.Get("identifier")
+	system, value := "", q.Get("identifier")
 	if i := strings.LastIndexByte(value, '|'); i >= 0 {
-		value = value[i+1:]
+		system, value = value[:i], value[i+1:]
 	}
-	if !validID(value) {
-		value = digestID(value)
-	}
+	id := identifierID(system, value)
 	switch vitals[0].ID {
-	case value:
+	case id:
 	case "":
-		vitals[0].ID = value
-		for i := 1; i < len(vitals); i++ {
-			vitals[i].ID = partID(value, vitals[i].Code)
-		}
+		name(vitals, id)
 	default:
-		return fail(http.StatusBadRequest, "invalid", "If-None-Exist must be the resource's identifier")
+		return fail(http.StatusBadRequest, "invalid", "If-None-Exist must be the resource's identifier, with its system if it has one")
 	}
 	return nil
+}
+
+// name gives the vitals of one Observation their IDs.
+func name(vitals []carewire.Vital, id string) {
+	vitals[0].ID = id
+	for i := 1; i < len(vitals); i++ {
+		vitals[i].ID = partID(id, vitals[i].Code)
+	}
+}
+
+// nameCorrection gives a correction, whose identifier is that of what it corrects,
+// an ID of its own: the same when it comes again.
+func nameCorrection(vitals []carewire.Vital) {
+	v := vitals[0]
+	if v.Received = (time.Time{}); v.ID != "" || v.Replaces == "" {
+		return
+	}
+	name(vitals, digestID(string(encode(newObservation(&v, "")))))
 }
 
 // headsOf returns the heads of the vitals' patients, as far as they can be read:
@@ -123,6 +140,7 @@ func (s *Server) createObservation(c *caller, _ []string) (*response, error) {
 			return nil, err
 		}
 	}
+	nameCorrection(vitals)
 	results, err := s.publish(c, vitals)
 	if err != nil {
 		return nil, err

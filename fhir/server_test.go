@@ -300,59 +300,53 @@ func TestSearchOfAPrunedLog(t *testing.T) {
 	assert.Equal(t, "outcome", at(r.json(), "entry", len(list)-1, "search", "mode"))
 }
 
-func TestBundles(t *testing.T) {
+// The same value of two systems names two readings.
+func TestIdentifiersOfSystems(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
-	entry := func(body string) string {
-		return `{"request":{"method":"POST","url":"Observation"},"resource":` + body + `}`
+	in := func(system string, value any) string {
+		return strings.Replace(hr("p1", "m1", value), `"value":"m1"`, `"system":"`+system+`","value":"m1"`, 1)
 	}
-	post := func(typ string, entries ...string) result {
-		return w.do("gateway", "POST", "", `{"resourceType":"Bundle","type":"`+typ+`","entry":[`+strings.Join(entries, ",")+`]}`)
+	for _, c := range []struct {
+		body   string
+		header []string
+		status int
+	}{
+		{hr("p1", "m1", 70), nil, 201},
+		{in("urn:a", 71), nil, 201},
+		{in("urn:b", 72), nil, 201},
+		{in("urn:a", 71), nil, 200},
+		{in("urn:a", 72), nil, 409},
+		{in("urn:a", 71), []string{"If-None-Exist", "identifier=urn:a|m1"}, 200},
+		{in("urn:a", 71), []string{"If-None-Exist", "identifier=urn:b|m1"}, 400},
+		{in("urn:a", 71), []string{"If-None-Exist", "identifier=m1"}, 400},
+		{hr("p1", "m1", 70), []string{"If-None-Exist", "identifier=|m1"}, 200},
+		{hr("p1", "", 71), []string{"If-None-Exist", "identifier=urn:a|m1"}, 200},
+		{hr("p1", "", 73), []string{"If-None-Exist", "identifier=urn:c|m1"}, 201},
+		{strings.Replace(in("urn:b", 74), `"final"`, `"corrected"`, 1), nil, 201},
+	} {
+		r := w.do("gateway", "POST", "Observation", c.body, c.header...)
+		assert.Equal(t, c.status, r.Code, "%v %s", c, r.Body)
 	}
-	statuses := func(r result) (list []any) {
-		for _, e := range at(r.json(), "entry").([]any) {
-			list = append(list, at(e, "response", "status"))
-		}
-		return list
-	}
-	r := post("batch", entry(hr("p1", "a", 70)), entry(hr("p1", "b", -1)), entry(hr("stranger", "c", 70)), entry(hr("p1", "a", 70)),
-		`{"request":{"method":"DELETE","url":"Observation/1"},"resource":{}}`,
-		`{"request":{"method":"POST","url":"Observation","ifNoneExist":"identifier=d"},"resource":`+hr("p1", "", 71)+`}`)
-	require.Equal(t, 200, r.Code, r.Body)
-	assert.Equal(t, "batch-response", at(r.json(), "type"))
-	assert.Equal(t, []any{"201 Created", "422 Unprocessable Entity", "403 Forbidden", "200 OK", "422 Unprocessable Entity", "201 Created"}, statuses(r))
-	assert.Equal(t, "entry[1].resource.valueQuantity.value", at(r.json(), "entry", 1, "response", "outcome", "issue", 0, "expression", 0))
-	assert.Equal(t, at(r.json(), "entry", 0, "response", "location"), at(r.json(), "entry", 3, "response", "location"))
-	assert.Equal(t, []any{"note"}, at(r.json(), "entry", 0, "response", "outcome", "issue", 0, "expression"))
+	assert.Equal(t, 5, w.vitalsIn("p1"))
+	_, unsaid, err := VitalsOf([]byte(in("urn:a", 71)))
+	require.NoError(t, err)
+	assert.Contains(t, unsaid, "identifier[0]", "its text is not kept")
+}
 
-	count := func() int {
-		list, _ := values(w.do("nurse", "GET", "Observation?patient=p1&_count=200", "").json())
-		return len(list)
+// Readings that came late or are of the future are marked, both ways.
+func TestMarksOfTheHub(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	for mark, when := range map[carewire.Quality]time.Time{carewire.QualityLate: time.Now().Add(-time.Hour), carewire.QualityFuture: time.Now().Add(time.Hour)} {
+		body := strings.Replace(hr("p1", "", 70), "2026-03-01T12:00:00Z", instant(when), 1)
+		r := w.do("gateway", "POST", "Observation", body, "Prefer", "return=representation")
+		require.Equal(t, 201, r.Code, r.Body)
+		assert.Equal(t, []any{object{"system": "urn:carewire:quality", "code": string(mark)}}, at(r.json(), "meta", "tag"))
+		list, _, err := VitalsOf(r.Body.Bytes())
+		require.NoError(t, err)
+		assert.Equal(t, []carewire.Quality{mark}, list[0].Quality)
 	}
-	assert.Equal(t, 2, count())
-	for _, wrong := range []string{hr("p1", "x", -1), hr("stranger", "x", 70), hr("p1", "", 70)} {
-		r = post("transaction", entry(hr("p1", "e", 70)), entry(wrong))
-		assert.Contains(t, []int{422, 403}, r.Code, r.Body)
-		assert.Equal(t, "OperationOutcome", at(r.json(), "resourceType"))
-	}
-	assert.Equal(t, 2, count(), "nothing of a transaction that was refused is taken in")
-	r = post("transaction", entry(hr("p1", "e", 70)), entry(hr("p1", "f", 71)))
-	assert.Equal(t, []any{"201 Created", "201 Created"}, statuses(r))
-	r = post("transaction", entry(hr("p1", "e", 70)), entry(hr("p1", "f", 71)))
-	assert.Equal(t, []any{"200 OK", "200 OK"}, statuses(r))
-	assert.Equal(t, 4, count())
-	assert.Equal(t, 422, post("history").Code)
-	many := make([]string, 501)
-	for i := range many {
-		many[i] = "{}"
-	}
-	assert.Equal(t, 413, post("batch", many...).Code)
-	var big []string
-	for i := range 120 {
-		big = append(big, entry(hr("p1", fmt.Sprint("big", i), 70)))
-	}
-	assert.Len(t, statuses(post("batch", big...)), 120)
-	assert.Equal(t, 124, count(), "more than the Hub takes at once")
 }
 
 func TestCommunications(t *testing.T) {
@@ -450,6 +444,7 @@ func TestMetadata(t *testing.T) {
 	r := w.do("", "GET", "metadata", "")
 	require.Equal(t, 200, r.Code)
 	assert.Equal(t, "4.0.1", at(r.json(), "fhirVersion"))
+	assert.Contains(t, at(r.json(), "rest", 0, "documentation"), "stored one by one")
 	offered := make(map[string]bool)
 	for _, res := range at(r.json(), "rest", 0, "resource").([]any) {
 		offered[at(res, "type").(string)] = true

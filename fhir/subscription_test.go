@@ -90,7 +90,7 @@ func (l *listener) text() string {
 	l.t.Helper()
 	if l.inbox != nil {
 		text, ok := <-l.inbox
-		require.True(l.t, ok, "closed: %v", l.code)
+		require.True(l.t, ok, "closed")
 		return text
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)

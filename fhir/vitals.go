@@ -2,8 +2,6 @@ package fhir
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -117,6 +115,8 @@ func (r *observationReader) readMeta() {
 			switch {
 			case system.text == systemActReason && code.text == "HTEST":
 				r.v.Test = true
+			case system.text == systemQuality && slices.Contains(tagged, carewire.Quality(code.text)):
+				r.flag(carewire.Quality(code.text))
 			case system.text == systemReliability && code.text == "RELIABLE":
 			case system.text == systemReliability && code.text == "UNRELIABLE":
 				r.flag(carewire.QualityInvalid)
@@ -169,35 +169,14 @@ func (r *observationReader) readIdentifiers() {
 			i.untake()
 		case use != nil && use.text == "old" && r.v.Replaces == "":
 			use.take()
-			r.v.Replaces = r.vitalID(value)
+			r.v.Replaces = i.identifier(&r.unsaid)
 		case (use == nil || use.text != "old") && r.v.ID == "":
 			use.take()
-			r.v.ID = r.vitalID(value)
+			r.v.ID = i.identifier(&r.unsaid)
 		default:
 			i.untake()
 		}
 	}
-}
-
-// vitalID returns the ID that an identifier's value stands for: itself, or a
-// digest if it cannot be an ID.
-func (r *observationReader) vitalID(value *element) string {
-	s := value.str()
-	if validID(s) {
-		return s
-	}
-	r.unsaid = append(r.unsaid, value.path)
-	return digestID(s)
-}
-
-func digestID(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:16])
-}
-
-// validID reports whether s may be an ID of carewire's.
-func validID(s string) bool {
-	return s != "" && len(s) <= 64 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-") == ""
 }
 
 func (r *observationReader) readStatus() {

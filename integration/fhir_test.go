@@ -6,10 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,12 +20,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/fhir"
 	"github.com/carewire/carewire/internal/process"
+	"github.com/carewire/carewire/mdc"
 )
 
 var needFHIR = needed{"Node with its packages (npm ci in integration/fhir)", func() error {
@@ -105,7 +109,8 @@ func serveFHIR(t testing.TB, store carewire.Store) *fhirWard {
 	require.NoError(t, err)
 	cutting := &cutListener{Listener: l}
 	w := &fhirWard{hub: hub, base: "http://" + l.Addr().String() + "/fhir/R4", cut: cutting.cut}
-	w.server, err = fhir.New(hub, store, &fhir.Options{Base: w.base, Heartbeat: 2 * time.Second})
+	w.server, err = fhir.New(hub, store, &fhir.Options{Base: w.base, Heartbeat: 2 * time.Second,
+		Hooks: &fhir.Hooks{Secret: []byte("sixteen bytes or more"), Allow: func(*url.URL, carewire.Principal) bool { return true }}})
 	require.NoError(t, err)
 	mux := http.NewServeMux()
 	mux.Handle("/fhir/R4/", http.StripPrefix("/fhir/R4", w.server))
@@ -186,6 +191,8 @@ func everything(t testing.TB) (list []emitted) {
 	v.Test, v.Comparator, v.Status, v.Replaces = true, carewire.ComparatorAbove, carewire.VitalCorrected, "old"
 	v.Quality = []carewire.Quality{carewire.QualityInvalid, carewire.QualityQuestionable, carewire.QualityValidated, carewire.QualityBusy, carewire.QualityInAlarm, carewire.QualityAlarmOff}
 	vital("flagged", v)
+	v.Quality = []carewire.Quality{carewire.QualityLate, carewire.QualityFuture, carewire.QualityClock, carewire.QualityRounded}
+	vital("marked by the Hub", v)
 
 	strip, err := fhir.Strip{Patient: "p1", Code: "131330", System: "urn:iso:std:iso:11073:10101", Device: "d1", Start: now,
 		Data: fhir.SampledData{Origin: "0", Unit: "mV", Period: "4", Factor: "0.005", LowerLimit: "-32768", UpperLimit: "32767", Data: "1 -2 E U L 3"}}.Observation()
@@ -223,6 +230,97 @@ func everything(t testing.TB) (list []emitted) {
 		"Observation", "Patient/x", "Flag/x"} {
 		add("GET "+path, w.do(t, "nurse", "GET", path, ""))
 	}
+	for name, resource := range notifications(t) {
+		add(name, resource)
+	}
+	return list
+}
+
+// notifications are what is really sent on a socket and to a hook: the handshake, a
+// heartbeat, an event with each content, and the error after access has ended.
+func notifications(t testing.TB) map[string][]byte {
+	t.Helper()
+	list := make(map[string][]byte)
+	var mu sync.Mutex
+	take := func(where, content string, b []byte) (kind string) {
+		var n struct {
+			Entry []struct {
+				Resource struct {
+					Parameter []struct{ Name, ValueCode string }
+				}
+			}
+		}
+		require.NoError(t, json.Unmarshal(b, &n), "%s", b)
+		status := ""
+		for _, p := range n.Entry[0].Resource.Parameter {
+			switch p.Name {
+			case "type":
+				kind = p.ValueCode
+			case "status":
+				status = p.ValueCode
+			}
+		}
+		if status == "error" {
+			kind = "error"
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		list[where+" "+content+" "+kind] = b
+		return kind
+	}
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if b, err := io.ReadAll(r.Body); err == nil {
+			take("hook", strings.Trim(r.URL.Path, "/"), b)
+		}
+	}))
+	defer hook.Close()
+	w := openFHIR(t)
+	defer w.server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), process.Patience)
+	defer cancel()
+	sockets := make(map[string]*websocket.Conn)
+	for _, content := range []string{"full-resource", "id-only", "empty"} {
+		wish := func(channel string) (id string) {
+			var made struct{ ID string }
+			require.NoError(t, json.Unmarshal(w.do(t, "nurse", "POST", "Subscription", `{"resourceType":"Subscription","status":"requested","reason":"x",
+ "criteria":"Observation?patient=Patient/p1","channel":{`+channel+`,"payload":"application/fhir+json",
+ "extension":[{"url":"http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-heartbeat-period","valueUnsignedInt":1}],
+ "_payload":{"extension":[{"url":"http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-payload-content","valueCode":"`+content+`"}]}}}`), &made))
+			return made.ID
+		}
+		wish(`"type":"rest-hook","endpoint":"` + hook.URL + "/" + content + `"`)
+		var token struct {
+			Parameter []struct{ ValueString string }
+		}
+		require.NoError(t, json.Unmarshal(w.do(t, "nurse", "GET", "Subscription/"+wish(`"type":"websocket"`)+"/$get-ws-binding-token", ""), &token))
+		ws, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(w.base, "http")+"/subscription-websocket", nil)
+		require.NoError(t, err)
+		defer ws.CloseNow()
+		require.NoError(t, ws.Write(ctx, websocket.MessageText, []byte("bind-with-token "+token.Parameter[0].ValueString)))
+		sockets[content] = ws
+	}
+	await := func(kind string) {
+		for content, ws := range sockets {
+			for said := ""; said != kind; {
+				_, b, err := ws.Read(ctx)
+				require.NoError(t, err, kind)
+				said = take("socket", content, b)
+			}
+			process.Poll(t, process.Patience, func() (bool, string) {
+				mu.Lock()
+				defer mu.Unlock()
+				return list["hook "+content+" "+kind] != nil, kind
+			})
+		}
+	}
+	await("handshake")
+	_, err := w.hub.Publish(t.Context(), carewire.HeartRate.Of("p1", 72))
+	require.NoError(t, err)
+	await("event-notification")
+	await("heartbeat")
+	require.NoError(t, w.hub.Revoke(t.Context(), carewire.Revocation{Principal: "nurse", Patients: []string{"p1"}}))
+	await("error")
+	require.Len(t, list, 2*3*4)
 	return list
 }
 
@@ -280,8 +378,8 @@ func TestForeignValidatorsOfFHIR(t *testing.T) {
 	t.Log(len(list), "resources")
 }
 
-// Two UCUM libraries know the units of all vital signs, and do not know those
-// that carewire refuses.
+// Two UCUM libraries know the units of all vital signs, and of all device codes, and
+// do not know those that carewire refuses.
 func TestUnitsAreUCUM(t *testing.T) {
 	need(t, needFHIR)
 	good := make(map[string]bool)
@@ -290,6 +388,14 @@ func TestUnitsAreUCUM(t *testing.T) {
 			good[unit] = true
 		}
 	}
+	devices := 0
+	for code := uint32(0); code < 1<<19; code++ { // all that the table of device codes may have
+		if u, ok := mdc.UnitByCode(code); ok {
+			good[u.UCUM] = true
+			devices++
+		}
+	}
+	require.Greater(t, devices, 20)
 	units := []string{"bpm", "mmHg", "beats/min", "breaths/min", "°C", "°F", "lbs"}
 	for unit := range good {
 		units = append(units, unit)

@@ -60,6 +60,37 @@ func TestGatewayReadme(t *testing.T) {
 	require.Contains(t, history, `"value":75`)
 }
 
+// The README's block about an alarm manager: nc, which plays one, is told of the
+// alert that a heart rate of 140 raises.
+func TestGatewayReadmeManager(t *testing.T) {
+	need(t, needShell)
+	text, err := os.ReadFile("../examples/gateway/README.md")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	require.Len(t, blocks, 5)
+	addr, mllp, manager := process.FreeAddr(t), process.FreeAddr(t), process.FreeAddr(t)
+	port := func(addr string) string {
+		_, port, err := net.SplitHostPort(addr)
+		require.NoError(t, err)
+		return port
+	}
+	as := strings.NewReplacer("go run ./examples/gateway", "exec "+program(t, "gateway")+" -addr "+addr+" -mllp "+mllp+" -data "+t.TempDir(),
+		"127.0.0.1:2576", manager, "127.0.0.1 2576", "127.0.0.1 "+port(manager), "127.0.0.1 2575", "127.0.0.1 "+port(mllp), "|72|", "|140|")
+	cmd := exec.Command("bash", "-c", as.Replace(blocks[4][1]))
+	cmd.Env = append(os.Environ(), "wait="+fmt.Sprint(process.Patience.Seconds()))
+	r := process.Start(t, cmd)
+	r.Log.Await(t, 0, "open the page")
+	for _, n := range []int{0, 1} {
+		out, err := exec.Command("bash", "-c", as.Replace(blocks[n][1])).CombinedOutput()
+		require.NoError(t, err, string(out))
+		require.Contains(t, string(out), "MSA|AA|")
+	}
+	_, n := r.Out.Await(t, 0, `ORU\^R40`)
+	_, n = r.Out.Await(t, n, `\|start\|`)
+	_, n = r.Out.Await(t, n, `\|active\|`)
+	r.Out.Await(t, n, `\|PH\|`)
+}
+
 // The pages of two wards look the same, whether their measurements come by HL7
 // version 2 or by FHIR.
 func TestGatewaysLookTheSame(t *testing.T) {

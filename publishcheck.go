@@ -1,0 +1,47 @@
+package carewire
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+)
+
+// CheckPublish reports what would become of vitals that p published now, without
+// storing any: one error for each, in order, as Publish would give it, such as
+// ErrForbidden, a *ValidationError, or ErrIDReused for an ID that stands for
+// other content. Nil means that the vital would be stored, or recognised as
+// repeated. Each vital is looked at by itself. What happens before it is
+// published, a full Store or a limit may still have it refused. It is for hosts
+// that publish several vitals or none. p's limits do not count, and there is no
+// record of it.
+func (h *Hub) CheckPublish(ctx context.Context, p Principal, vitals ...Vital) []error {
+	vitals = slices.Clone(vitals)
+	rights, refused := h.publishRights(ctx, &p, vitals, nil)
+	ages := h.ageClasses(ctx, vitals, rights)
+	errs := make([]error, len(vitals))
+	var wg sync.WaitGroup
+	for i := range vitals {
+		e, err := Entry{}, refused[i]
+		if err == nil {
+			e, err = h.vitalEntry(ctx, &p, &vitals[i], rights, ages, h.now())
+		}
+		if errs[i] = err; err == nil && e.ID != "" {
+			wg.Go(func() { _, errs[i] = h.known(ctx, e) })
+		}
+	}
+	wg.Wait()
+	return errs
+}
+
+// known reports whether the Store has e, by its ID; ErrIDReused means that it has
+// another event under it. The Store looks at IDs before revisions: an entry with a
+// revision that cannot be is never appended.
+func (h *Hub) known(ctx context.Context, e Entry) (bool, error) {
+	e.Key, e.Rev = "", 1<<40
+	_, err := h.append(ctx, e, true)
+	if errors.Is(err, ErrConflict) {
+		return false, nil
+	}
+	return err == nil, err
+}
