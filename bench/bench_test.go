@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 // Each kind of workload runs with few clients; a run that loses or repeats an event fails.
 func TestWorkloads(t *testing.T) {
-	const kinds = "burst,paced-tls,idle-5000,idle-5000-watching-40,ward,waves-100,stuck,storm,durable-64,postgres-64,nodes-100,watched-1000,watchers-10,patients-1000,alerts-10000"
+	const kinds = "burst,paced-tls,idle-5000,idle-5000-watching-40,ward,waves-100,beside-100,stuck,storm,durable-64,postgres-64,nodes-100,watched-1000,watchers-10,patients-1000,alerts-10000"
 	for _, w := range workloads {
 		if !chosen(kinds, w.name) {
 			continue

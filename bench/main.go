@@ -31,6 +31,7 @@ func main() {
 	flag.StringVar(&p.Dir, "dir", "", "directory on the disk for what is durable; empty: that for temporary files")
 	flag.StringVar(&p.CPUProfile, "cpuprofile", "", "file for the server's CPU profile of what is measured")
 	flag.StringVar(&p.MemProfile, "memprofile", "", "file for the server's heap profile at the end of what is measured")
+	flag.BoolVar(&p.Apart, "apart", false, "run the servers on the first processor only; `taskset -c 1` before this command keeps the load away from it")
 	render := flag.Bool("render", false, "measure nothing, only make the report anew")
 	flag.Parse()
 	if *render {

@@ -35,6 +35,10 @@ var sections = []section{
 		"so that each lead goes to twenty; twenty others watch the same patients without waves. Two alerts a second are raised besides. The share of one core is that of all of the server's work together, for 20 s.",
 		[]string{"waves-*"}, []figure{{"core_pct", "% of a core"}, {"chunks_per_s", "chunks delivered/s"}, {"alert_p50_ms alert_p99_ms", "alerts p50 / p99 ms"}, {"plain_alert_p50_ms plain_alert_p99_ms", "without waves"},
 			{"p50_ms p99_ms", "vitals p50 / p99 ms"}, {"plain_p50_ms plain_p99_ms", "without waves"}}, false},
+	{"Alerts beside waves", "As before, but seconds with waves and seconds without alternate for 40 s, in each second eight alerts are raised at random moments, and the gateways send one after the other. So both kinds of alerts have the same machine. " +
+		"The latency is from the raise to the clinician's receipt; the server has one processor and the load the other: `taskset -c 1 go run ./bench -only beside-100 -apart`.",
+		[]string{"beside-100"}, []figure{{"p50_ratio", "p50, × without waves"}, {"p50_ms p99_ms", "p50 / p99 ms with waves"}, {"quiet_p50_ms quiet_p99_ms", "while none come"},
+			{"plain_p50_ms plain_p99_ms", "to clinicians without waves"}, {"plain_quiet_p50_ms plain_quiet_p99_ms", "while none come"}, {"core_pct", "% of a core"}, {"quiet_core_pct", "while none come"}}, false},
 	{"Stuck clients", "50 clients, 1,500 events a second. Then a tenth of the clients stops reading, half of them completely, half except one byte a second, for 4 s and 6,000 events. " +
 		"The figures are the others' latency, compared with before; their losses; and the memory for each stuck client, in the server and in the kernel (both ends of the socket). Then the stuck clients read again: the number of old events that they are " +
 		"given (older than a second), and the number left out for them. carewire's stuck clients watch as screens do (`latest`).",

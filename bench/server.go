@@ -34,6 +34,7 @@ type settings struct {
 	Nodes      int      // servers that share the database
 	CPUProfile string   // the file for a profile from mark to measure
 	MemProfile string   // the file for a heap profile at measure
+	Apart      bool     // whether it runs on the first processor only
 	Queue      int      // messages that may wait for a client, where the host has to say so; 0: the usual
 }
 
@@ -216,6 +217,9 @@ func start(s settings) (*server, error) {
 		return nil, err
 	}
 	p := &server{settings: s, cmd: exec.Command(self)}
+	if s.Apart {
+		p.cmd = exec.Command("taskset", "-c", "0", self)
+	}
 	p.cmd.Env = append(os.Environ(), serveVariable+"="+string(text))
 	p.cmd.Stderr = os.Stderr
 	if p.in, err = p.cmd.StdinPipe(); err != nil {

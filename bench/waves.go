@@ -68,7 +68,7 @@ func withWaves(s settings, patients, leads, seconds int) (values, error) {
 	var sending sync.WaitGroup
 	errs := make(chan error, waveGateways)
 	for i, gateway := range devices.clients {
-		sending.Go(func() { errs <- playWaves(gateway, i*each, each, leads, seconds, begin) })
+		sending.Go(func() { errs <- playWaves(gateway, i*each, each, leads, seconds, begin, false) })
 	}
 	for i := range 2 * seconds {
 		time.Sleep(time.Until(begin.Add(time.Duration(i) * 500 * time.Millisecond)))
@@ -106,8 +106,9 @@ func withWaves(s settings, patients, leads, seconds int) (values, error) {
 }
 
 // playWaves sends what a gateway's patients are measured: each quarter of a second a
-// chunk of each lead, and each second a vital, the patients evenly one after the other.
-func playWaves(gateway *client, first, patients, leads, seconds int, begin time.Time) error {
+// chunk of each lead, and each second a vital, the patients evenly one after the other. If they alternate, seconds without
+// waves come between those with.
+func playWaves(gateway *client, first, patients, leads, seconds int, begin time.Time, alternate bool) error {
 	waves := make([]carewire.Wave, leads)
 	for i := range waves {
 		waves[i] = carewire.Wave{Code: fmt.Sprint(131329 + i), System: carewire.MDC, Device: "mon-1", Unit: "mV", Factor: "0.005", Rate: waveRate,
@@ -125,7 +126,7 @@ func playWaves(gateway *client, first, patients, leads, seconds int, begin time.
 				w.Samples[n] = int32(sample)
 			}
 		}
-		if leads > 0 {
+		if leads > 0 && (!alternate || chunk/wavesASecond%2 == 1) {
 			b, err := json.Marshal(map[string]any{"type": "wave", "waves": waves})
 			if err != nil {
 				return err

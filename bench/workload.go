@@ -94,6 +94,7 @@ var workloads = slices.Concat(
 		}},
 		{"waves-0", alone, func(s settings, z scale) (values, error) { return withWaves(s, z.of(50, 10), 0, z.of(20, 2)) }},
 		{"waves-100", alone, func(s settings, z scale) (values, error) { return withWaves(s, z.of(50, 10), 2, z.of(20, 2)) }},
+		{"beside-100", alone, func(s settings, z scale) (values, error) { return alertsBesideWaves(s, z.of(50, 10), 2, z.of(40, 4)) }},
 		{"stuck", queued, func(s settings, z scale) (values, error) {
 			return withStuck(s, z.of(50, 20), z.of(6000, 60), float64(z.of(1500, 300)))
 		}},

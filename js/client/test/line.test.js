@@ -264,6 +264,21 @@ test("What is missing is asked for from the position, then from the beginning, a
   assert.equal(c.state.name, "live");
 });
 
+test("A catch-up that ends with another count has missed something", async (t) => {
+  const {server, w} = await watching(t), p = w.patients.get("p-1");
+  server.answer = undefined;
+  const ends = (must) => {
+    server.socket.push({type: "sync", patient: "p-1", epoch: "e", seq: 1, must: 0, recovered: true});
+    server.socket.push({type: "synced", patient: "p-1", epoch: "e", seq: 9, must, recovered: true});
+  };
+  ends(0);
+  assert.equal(p.current, true);
+  assert.equal(server.socket.sent.length, 1);
+  ends(1);
+  assert.equal(p.current, false);
+  assert.deepEqual(server.socket.sent[1].since, {"p-1": {epoch: "e", seq: 9}});
+});
+
 test("What came before is ignored", async (t) => {
   const {server, w, measure} = await watching(t), p = w.patients.get("p-1");
   measure();
