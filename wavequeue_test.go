@@ -79,6 +79,26 @@ func TestWavesComeLast(t *testing.T) {
 	})
 }
 
+// An alert is written alone: chunks that are gathered meanwhile come when they would
+// have come without it.
+func TestNoWaveIsWrittenWithAnAlert(t *testing.T) {
+	bedsideTest(t, nil, func(t *testing.T, w *world, dial func() net.Conn) {
+		p := join(t, dial(), "nurse")
+		p.send(`{"type":"watch","req":"1","patients":["p1"],"waves":["*"]}`)
+		p.text("synced")
+		synctest.Wait()
+		began := time.Now()
+		require.NoError(t, w.hub.PublishWaves(chunk(1, began)))
+		time.Sleep(waveGather / 4)
+		_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Text: "x", Priority: PriorityInfo, Audience: AudienceAll})
+		require.NoError(t, err)
+		p.text("alert")
+		require.Equal(t, waveGather/4, time.Since(began))
+		p.text("wave")
+		require.Equal(t, waveGather, time.Since(began))
+	})
+}
+
 // Of several signals a slow client gets the newest of each: none starves another.
 func TestSlowClientSeesAllSignals(t *testing.T) {
 	bedsideTest(t, nil, func(t *testing.T, w *world, dial func() net.Conn) {

@@ -134,7 +134,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		o.writing.Store(now)
 		return append(b, o.closing...), nil, true, true
 	}
-	events := 0
+	events, urgent := 0, false
 	for len(b) < size {
 		w := o.urgent.first
 		if w == nil {
@@ -156,7 +156,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 			}
 			continue
 		}
-		w.wrote = now
+		w.wrote, urgent = now, urgent || w.urgent != 0
 		if oldest == nil && len(w.queue) > 0 {
 			oldest = w.queue[0]
 		}
@@ -171,7 +171,9 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		}
 	}
 	waves := 0
-	if o.urgent.first == nil && o.normal.first == nil {
+	// Behind an alert's write the next client's alert waits, so waves that gather stay.
+	gather := o.gathering && (urgent || len(b) == 0)
+	if o.urgent.first == nil && o.normal.first == nil && !gather {
 		b, waves = o.takeWaves(b)
 	}
 	if text || events+waves > 0 {
