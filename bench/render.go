@@ -32,11 +32,11 @@ var sections = []section{
 	{"Ward", "500 patients, each with a device that publishes once a second on its own connection; 50 clinicians watch 40 patients each. The latency is from the device's sending to the clinician's receipt, through the Store.",
 		[]string{"ward"}, []figure{{"p99_ms", "p99 ms"}, {"p50_ms", "p50 ms"}, {"p999_ms", "p99.9 ms"}, {"cpu_us", "CPU µs/event"}}, false},
 	{"Waves", "50 patients, each with two electrocardiograms of 250 samples a second (waves-100; none in waves-0), which ten gateways send in chunks of a quarter of a second, and with a vital each second. Twenty clinicians watch all of it, " +
-		"so that each lead goes to twenty; twenty others watch the same patients without waves. Two alerts a second are raised besides. The share of one core is that of all of the server's work together, for 20 s.",
+		"so that each lead goes to twenty; twenty others watch the same patients without waves. Two alerts a second are raised besides, each at a moment when all gateways send. The share of one core is that of all of the server's work together, for 20 s.",
 		[]string{"waves-*"}, []figure{{"core_pct", "% of a core"}, {"chunks_per_s", "chunks delivered/s"}, {"alert_p50_ms alert_p99_ms", "alerts p50 / p99 ms"}, {"plain_alert_p50_ms plain_alert_p99_ms", "without waves"},
 			{"p50_ms p99_ms", "vitals p50 / p99 ms"}, {"plain_p50_ms plain_p99_ms", "without waves"}}, false},
 	{"Alerts beside waves", "As before, but seconds with waves and seconds without alternate for 40 s, in each second eight alerts are raised at random moments, and the gateways send one after the other. So both kinds of alerts have the same machine. " +
-		"The latency is from the raise to the clinician's receipt; the server has one processor and the load the other: `taskset -c 1 go run ./bench -only beside-100 -apart`.",
+		"The latency is from the raise to the clinician's receipt; the server has one processor and the load the other: `taskset -c 1 go run ./bench -only beside-100 -apart`. Others used the machine meanwhile; what was measured went before them (`nice -n -15`), here and in waves-*.",
 		[]string{"beside-100"}, []figure{{"p50_ratio", "p50, × without waves"}, {"p50_ms p99_ms", "p50 / p99 ms with waves"}, {"quiet_p50_ms quiet_p99_ms", "while none come"},
 			{"plain_p50_ms plain_p99_ms", "to clinicians without waves"}, {"plain_quiet_p50_ms plain_quiet_p99_ms", "while none come"}, {"core_pct", "% of a core"}, {"quiet_core_pct", "while none come"}}, false},
 	{"Stuck clients", "50 clients, 1,500 events a second. Then a tenth of the clients stops reading, half of them completely, half except one byte a second, for 4 s and 6,000 events. " +
