@@ -75,10 +75,6 @@ func TestEndOfASubscription(t *testing.T) {
 		end := time.Now().Add(100 * time.Second)
 		id := w.subscribe("nurse", quietWish(`"end":"`+instant(end)+`",`))
 		r4, json, old := w.bound(w.listen(), id)
-		go func() {
-			time.Sleep(time.Until(end) + time.Millisecond)
-			w.publish("p1", 60)
-		}()
 		for _, l := range []*listener{r4, json} {
 			n := l.next(typeHeartbeat)
 			assert.Equal(t, statusOff, n.status)
@@ -89,6 +85,7 @@ func TestEndOfASubscription(t *testing.T) {
 		assert.Equal(t, end, time.Now())
 		old.ended(id, websocket.StatusNormalClosure)
 		assert.Equal(t, end, time.Now())
+		w.publish("p1", 60)
 		time.Sleep(time.Minute)
 		r4.say(`{"type":"ping"}`)
 		assert.Equal(t, `{"type":"pong"}`, r4.text(), "what happens later is not told")
@@ -137,12 +134,10 @@ func TestDeletedAtAnotherNode(t *testing.T) {
 			r4, json, old := one.bound(one.listen(), id)
 			_, _, there := two.bound(two.listen(), id)
 			from := time.Now()
-			go func() {
-				require.Equal(t, 204, two.do("nurse", "DELETE", "Subscription/"+id, "").Code)
-				if happens {
-					one.publish("p1", 60)
-				}
-			}()
+			require.Equal(t, 204, two.do("nurse", "DELETE", "Subscription/"+id, "").Code)
+			if happens {
+				one.publish("p1", 60)
+			}
 			there.ended(id, websocket.StatusNormalClosure)
 			assert.Zero(t, time.Since(from), name)
 			for _, l := range []*listener{r4, json} {
@@ -164,16 +159,13 @@ func TestChangedWhileBound(t *testing.T) {
 		body := quietWish("")
 		id := w.subscribe("nurse", body)
 		r4, json, old := w.bound(w.listen(), id)
-		put := make(chan int, 1)
-		go func() {
-			put <- w.do("nurse", "PUT", "Subscription/"+id, strings.Replace(strings.Replace(body, `"id-only"`, `"empty"`, 1), `"status"`, `"id":"`+id+`","status"`, 1)).Code
-		}()
+		require.Equal(t, 200, w.do("nurse", "PUT", "Subscription/"+id,
+			strings.Replace(strings.Replace(body, `"id-only"`, `"empty"`, 1), `"status"`, `"id":"`+id+`","status"`, 1)).Code)
 		for _, l := range []*listener{r4, json} {
 			assert.Equal(t, statusRequested, l.next(typeHeartbeat).status)
 			defer l.ws.CloseNow()
 		}
 		old.ended(id, websocket.StatusNormalClosure)
-		assert.Equal(t, 200, <-put)
 		r4.say("bind-with-token " + w.token("nurse", id))
 		r4.next(typeHandshake)
 		w.publish("p1", 60)

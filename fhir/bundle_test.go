@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -183,6 +184,23 @@ func TestTransactionBreaksOff(t *testing.T) {
 	r = w.bundleOf("transaction", list...)
 	require.Equal(t, 200, r.Code, r.Body)
 	assert.Equal(t, 10, w.vitalsIn("p1"))
+}
+
+// So it is where a limit of the Hub's is reached in the middle.
+func TestTransactionOverALimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &carewire.Options{MaxRequests: 1}, nil)
+		defer w.close()
+		var list []string
+		for i := range 4 * publishAtOnce {
+			list = append(list, hr("p1", fmt.Sprint("t", i), 60))
+		}
+		r := w.bundleOf("transaction", list...)
+		assert.Equal(t, 429, r.Code, r.Body)
+		assert.Contains(t, r.Body.String(), "send the same transaction again")
+		assert.NotEmpty(t, r.Header().Get("Retry-After"))
+		assert.Positive(t, w.vitalsIn("p1"), "or it would prove nothing")
+	})
 }
 
 // Whatever is posted as a Bundle, or as the Parameters of an operation, is answered
