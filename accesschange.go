@@ -269,7 +269,7 @@ func scopes(patients []string) []string {
 	return patients
 }
 
-// regroup asks the Directory anew and gives those who watch what they have now.
+// regroup asks the Directory again and updates the watches of the group.
 func (x *accessChanges) regroup(ctx context.Context, group string) error {
 	x.access.groups.forget(group)
 	_, err := x.access.groups.members(ctx, group)

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// An addressee is somebody to whom something open is addressed.
+// An addressee is a person, group or role with open entries addressed to it.
 type addressee struct {
-	stamp    uint64                          // another one whenever something comes or goes
+	stamp    uint64                          // changes whenever an entry comes or goes
 	patients map[string]map[string]*openItem // what is open, by patient and key
 }
 
@@ -36,8 +36,8 @@ func (x *openIndex) stampOn(a *addressee) {
 	a.stamp = x.stamp
 }
 
-// stamps tells states of what is addressed to keys apart: while they are the
-// same, nothing has come or gone.
+// stamps returns the stamps of the addressees named by keys. While they are the
+// same, no entry has come or gone.
 func (x *openIndex) stamps(keys []string) []uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -50,7 +50,7 @@ func (x *openIndex) stamps(keys []string) []uint64 {
 	return list
 }
 
-// patientsTo returns the patients of whom something open is addressed to keys.
+// patientsTo returns the patients with open entries addressed to keys.
 func (x *openIndex) patientsTo(keys []string) []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()

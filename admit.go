@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 )
 
-// A guest is a client that was let in, with the places that it takes: one among
-// the connections, until the connection itself is counted or the request has
-// been answered, and the seats of its address and its principal.
+// A guest is a client that was admitted, with the places that it takes: one
+// among the connections, until the connection itself is counted or the request
+// has been answered, and the seats of its address and its principal.
 type guest struct {
 	hub  *Hub
 	at   netip.Addr

@@ -298,7 +298,7 @@ func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
-// A telling is what was done about a claimed level.
+// A telling is the result of a claimed level.
 type telling struct {
 	to        []string
 	only      []string      // page only these; nil: all
@@ -310,7 +310,7 @@ type telling struct {
 	aware     bool          // those told know of it: all have just rejected, or one has sent a receipt
 	exhausted bool          // the policy had no further step: the last one was told again
 	last      bool          // there is no step after this one
-	failed    bool          // the policy did not say who the step is: others were told
+	failed    bool          // the policy named nobody for the step: others were told
 }
 
 // Why people cannot be told as they should be: Escalation.trouble, and the rules

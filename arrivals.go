@@ -8,18 +8,19 @@ import (
 )
 
 // Arrivals bounds the connections of an http.Server whose first request has not
-// been read yet: a Hub knows nothing of them, and each holds a descriptor for as
-// long as ReadHeaderTimeout. It also bounds what the kernel holds for each
-// connection that nobody reads from, which a Hub cannot do for event streams.
+// been read yet: a Hub knows nothing of them, and each holds a descriptor for
+// as long as ReadHeaderTimeout. It also bounds the kernel's send buffer of each
+// connection, which a Hub cannot do for event streams.
 //
 //	arrivals := &carewire.Arrivals{}
 //	server := &http.Server{ConnState: arrivals.ConnState, …}
 //
-// A connection beyond a bound is closed at once, without a word, so that those who
-// come behind it get in. The zero value is ready for use. The fields must not be
-// changed afterwards. It is safe for concurrent use, also by several servers.
+// A connection beyond a bound is closed at once, so that later ones get in. The
+// zero value is ready for use. The fields must not be changed afterwards. It is
+// safe for concurrent use, also by several servers.
 type Arrivals struct {
-	// Most bounds them all. 0 means 1,024; a negative value means no bound.
+	// Most bounds all of them together. 0 means 1,024; a negative value means
+	// no bound.
 	Most int
 	// PerAddress bounds those of one address, or of one /64 of IPv6. 0 means a
 	// quarter of Most; a negative value means no bound, as it must be where all

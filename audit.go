@@ -33,7 +33,7 @@ const (
 	AuditRefusal        AuditEvent = "refusal"         // handshakes were refused with Status; Count of them
 	AuditDisconnect     AuditEvent = "disconnect"      // a connection and its watches have ended: Close
 	AuditWatch          AuditEvent = "watch"           // a patient is opened
-	AuditWatchEnded     AuditEvent = "watch_ended"     // and not followed any more; Code if that was not the client's wish
+	AuditWatchEnded     AuditEvent = "watch_ended"     // a patient is no longer watched; Code if the client did not ask for that
 	AuditHistory        AuditEvent = "history"         // a page of a patient's log is read
 	AuditPublish        AuditEvent = "publish"         // vitals were sent: Count and Refused, of a minute
 	AuditRaise          AuditEvent = "raise"           // an alert was raised
@@ -42,16 +42,16 @@ const (
 	AuditClose          AuditEvent = "close"           // a person closed it
 	AuditReceipt        AuditEvent = "receipt"         // somebody has got an alert or notice: Stage
 	AuditNotice         AuditEvent = "notice"          // a notice was sent
-	AuditEscalation     AuditEvent = "escalation"      // an alert's Level was told: To
+	AuditEscalation     AuditEvent = "escalation"      // people were told of an alert at Level: To
 	AuditPage           AuditEvent = "page"            // the Pager was asked to tell To
 	AuditRevocation     AuditEvent = "revocation"      // About's sessions were ended: Session, Patient
 	AuditSuspension     AuditEvent = "suspension"      // About is kept out
-	AuditRestoration    AuditEvent = "restoration"     // and no more
+	AuditRestoration    AuditEvent = "restoration"     // a revocation or suspension of About was lifted
 	AuditEmergency      AuditEvent = "emergency"       // break-glass: access is given until Until for Reason
-	AuditEmergencyEnded AuditEvent = "emergency_ended" // and has ended, of About
+	AuditEmergencyEnded AuditEvent = "emergency_ended" // About's break-glass access has ended
 	AuditDischarge      AuditEvent = "discharge"       // Patient has left: all that was open of them was ended
-	AuditPause          AuditEvent = "pause"           // the telling of Patient's alerts is paused: Reason
-	AuditPauseEnded     AuditEvent = "pause_ended"     // and was ended by a person
+	AuditPause          AuditEvent = "pause"           // Patient's alerts are paused: Reason
+	AuditPauseEnded     AuditEvent = "pause_ended"     // a person ended the pause
 	AuditErasure        AuditEvent = "erasure"         // all that the Store kept of Patient was removed
 )
 

@@ -175,7 +175,8 @@ func (w *watch) urgency() int {
 	return PriorityInfo.rank()
 }
 
-// snapshot returns sync with recovered false and all that is newest or open.
+// snapshot returns sync with recovered false, the newest vitals and all open
+// entries.
 func (w *watch) snapshot(entries []Entry, latest Head) []byte {
 	b := syncFrame(EventSync, w.patient, latest.Position, latest.Must, false)
 	for i := range entries {
@@ -202,7 +203,7 @@ func (w *watch) merge(b []byte, before uint64) []byte {
 	return b
 }
 
-// show appends what w's client gets of e.
+// show appends the frame in which w's client gets e, if any.
 func (w *watch) show(b []byte, e *Entry) []byte {
 	w.out.hub.stats.out.Add(1)
 	if e.hidden() || !w.out.sees(e) {

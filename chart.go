@@ -18,7 +18,7 @@ const (
 	clockStep    = time.Second // tolerance of a device's clock before it counts as set back
 )
 
-// A chart is what a lane keeps in mind of the vitals of one patient.
+// A chart is a lane's memory of the vitals of one patient.
 type chart struct {
 	series map[string]*series      // by key
 	clocks map[string]*deviceClock // by device
@@ -107,7 +107,7 @@ func (s *series) keep(received time.Time) {
 	}
 }
 
-// readChart reads what is known of a patient's vitals from the Store.
+// readChart reads a patient's chart from the Store.
 func (l *lane) readChart(ctx context.Context, patient string) (*chart, error) {
 	latest, _, err := l.hub.store.Latest(ctx, patient)
 	if err != nil {
@@ -152,8 +152,8 @@ func deviceOf(key string) string {
 	return ""
 }
 
-// makeRoom lets the key give its place up that has not been heard for the longest
-// time, if that is longer than life.
+// makeRoom removes the key that has been silent for the longest time, if that
+// is longer than life.
 func (c *chart) makeRoom(now time.Time, life time.Duration) bool {
 	oldest := ""
 	for key, s := range c.series {
@@ -168,7 +168,7 @@ func (c *chart) makeRoom(now time.Time, life time.Duration) bool {
 	return true
 }
 
-// goOn takes over from old what the Store does not hold of a series.
+// goOn takes over from old the parts of a series that the Store does not hold.
 func (s *series) goOn(old *series) {
 	s.odd, s.oddHeard, s.listened = old.odd, old.oddHeard, old.listened
 	s.intervals, s.count, s.pace = old.intervals, old.count, old.pace

@@ -189,12 +189,11 @@ func (c *Client) Unwatch(ctx context.Context, patients, groups []string) error {
 // without an ID gets one, so that a repeated vital is recognised and reported
 // as Repeated. Publish does not change vitals. It repeats, alone, the vitals
 // that the server could not take yet. Set Time, unless the machine's clock is
-// worthless: a call waits while the connection is lost, and a Vital without
+// unreliable: a call waits while the connection is lost, and a Vital without
 // Time counts as measured on arrival.
 //
 // If Publish returns an error, Err of each vital that was not accepted tells
-// what is known about it. A server takes a limited number of vitals at once
-// (Limits.Vitals).
+// why. A server takes a limited number of vitals at once (Limits.Vitals).
 func (c *Client) Publish(ctx context.Context, vitals ...Vital) ([]PublishResult, error) {
 	results := make([]PublishResult, len(vitals))
 	texts := make([][]byte, len(vitals))
@@ -342,7 +341,7 @@ func (c *Client) Unpause(ctx context.Context, patient string) error {
 	return err
 }
 
-// Receipt reports how far an alert or notice has come to the user of this
+// Receipt reports how far an alert or notice has reached the user of this
 // Client. The Client sends no receipt by itself: only the application knows
 // what it has shown.
 func (c *Client) Receipt(ctx context.Context, r Receipt) error {

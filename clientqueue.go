@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// backlog is what waits for the reader, in order.
+// backlog holds the events that wait for the reader, in order.
 type backlog struct {
 	events list.List
 	newest map[vitalKey]*list.Element
@@ -76,7 +76,7 @@ func (b *backlog) remove(e *list.Element) *Event {
 	return ev
 }
 
-// purge drops what a patient's log brought.
+// purge drops the waiting events of a patient's log.
 func (b *backlog) purge(patient string) {
 	for e := b.events.Front(); e != nil; {
 		next := e.Next()
@@ -103,8 +103,8 @@ func (b *backlog) clear() {
 
 func (c *Client) room() bool { return c.queue.len() < c.o.Buffer }
 
-// push has an event wait for the reader. Events of a patient's log were let in
-// by their callers; of the others there is a bounded number.
+// push queues an event for the reader. The callers bound the events of
+// patients' logs; the number of the others is bounded here.
 func (c *Client) push(ev Event) {
 	switch ev.Type {
 	case EventVital:

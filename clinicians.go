@@ -9,8 +9,8 @@ import (
 
 const cliniciansKept = 20000
 
-// noToken is when a Principal was issued that stands for a person, not for a token
-// of theirs: that sessions are ended does not concern it.
+// noToken is the Issued time of a Principal that stands for a person instead of
+// a token. The end of sessions does not concern it.
 var noToken = time.Date(9998, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // clinicians remembers the last Principal that was seen of each clinician, from
@@ -68,7 +68,7 @@ func (x *clinicians) find(ctx context.Context, id string) (Principal, error) {
 	return p, nil
 }
 
-// seen reports whether anything is known of somebody.
+// seen reports whether a person is known here.
 func (x *clinicians) seen(id string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 
 const stall = 5 * time.Second // a step of a clock that is more than delay
 
-// A clock tells the time that counts: the Store's where it has one, else this
-// machine's. It notices when that is set back.
+// A clock tells the Hub's time: the Store's if it is a Clock, else this
+// machine's. It notices when that clock is set back.
 type clock struct {
 	store Clock // nil: the Store has none
 	log   *slog.Logger
@@ -41,7 +41,8 @@ func later(now int64, d time.Duration) int64 { return now + min(int64(d), 1<<61)
 // woke notes that the process, or the time, has stood still until now.
 func (c *clock) woke() { c.awake.Store(c.now().UnixNano()) }
 
-// awakeSince is since when silence counts: nobody could be heard before.
+// awakeSince is the time since which silence counts, because no device could be
+// heard before.
 func (c *clock) awakeSince() time.Time { return time.Unix(0, c.awake.Load()).UTC() }
 
 // run compares the Store's clock with ours until quit is closed. When the time

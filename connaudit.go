@@ -10,7 +10,7 @@ func (c *conn) signed(r Record) Record {
 
 func (c *conn) record(r Record, err error) { c.hub.audit.record(c.signed(r.failed(err))) }
 
-// counted counts what became of c's vitals.
+// counted counts the results of c's vitals.
 func (c *conn) counted(vitals []Vital, results []PublishResult) {
 	c.tally().add(c.hub.ticks(), vitals, results)
 	for i := range results {
@@ -20,7 +20,7 @@ func (c *conn) counted(vitals []Vital, results []PublishResult) {
 	}
 }
 
-// countedWave counts what became of a chunk of a patient's waves.
+// countedWave counts the result of a chunk of a patient's waves.
 func (c *conn) countedWave(patient string, err error) {
 	c.tally().count(c.hub.ticks(), patient, err)
 }
@@ -42,7 +42,8 @@ func (c *conn) recordSent(least time.Duration) {
 	}
 }
 
-// recordRequest records what became of a request that is no read. a is the alert it left.
+// recordRequest records the result of a request other than a read. a is the
+// alert that it left.
 func (c *conn) recordRequest(r *request, a *Alert, err error) {
 	rec := Record{Patient: r.Ref.Patient, Key: r.Ref.Key, ID: r.Ref.ID, Test: a.Test}
 	switch r.Type {

@@ -13,7 +13,7 @@ import (
 const (
 	failuresRate  = 10      // failed sign-ins of one address that are answered each second
 	failuresBurst = 100     // at once
-	doorsMost     = 1 << 14 // addresses of which something is kept in mind
+	doorsMost     = 1 << 14 // addresses that are remembered
 )
 
 // doors share the places of the Authenticator among addresses: none takes more
@@ -57,7 +57,7 @@ func (d *doors) enter(ctx context.Context, at netip.Addr) (leave func(err error)
 		if stranger {
 			<-d.strangers
 		}
-		if wait := d.note(at, err); wait > 0 { // its own places are taken meanwhile, and nobody else's
+		if wait := d.note(at, err); wait > 0 { // this takes the address's own places only
 			select {
 			case <-time.After(wait):
 			case <-ctx.Done():
@@ -73,7 +73,7 @@ func (d *doors) isKnown(at netip.Addr) bool {
 	return d.known[at]
 }
 
-// note takes down how a sign-in went, and returns for how long the answer is to wait.
+// note notes the result of a sign-in, and returns the delay of its answer.
 func (d *doors) note(at netip.Addr, err error) (wait time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -35,8 +35,8 @@ func newDueWork(b *background, do func(context.Context, *Entry)) *dueWork {
 	return &dueWork{background: b, do: do, places: newPlaces(workAtOnce), busy: make(map[openKey]bool)}
 }
 
-// round asks what is due and has it done. It does not wait: if the Store hangs,
-// so does the round, and nothing else.
+// round reads the due entries and starts their work. It does not wait: if the
+// Store hangs, only the round hangs.
 func (w *dueWork) round(due func() ([]dueEntry, error)) {
 	w.mu.Lock()
 	if w.again = w.asked; w.asked {
@@ -75,7 +75,7 @@ func compareBools(a, b bool) int {
 	return 1
 }
 
-// begin has as many pending entries done as there are places for.
+// begin starts as many pending entries as there are places.
 func (w *dueWork) begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

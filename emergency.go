@@ -96,8 +96,8 @@ func (x *emergencies) end(ctx context.Context, patient, principal string, rev ui
 	return err
 }
 
-// set appends the next state of an emergency if apply, which is given
-// the last one, says so.
+// set appends the next state of an emergency if apply, which gets the last one,
+// returns true.
 func (x *emergencies) set(ctx context.Context, patient string, c *AccessChange, apply func(old *Entry) bool) error {
 	key := emergencyKey(c.Principal)
 	var data encoder

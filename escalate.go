@@ -81,7 +81,8 @@ func (x *escalator) run() {
 	}
 }
 
-// lost are the members of the Store that fail, or could not say what is due.
+// lost are the members of the Store that fail, or did not return their due
+// entries.
 func (x *escalator) lost() map[int]bool {
 	lost := make(map[int]bool)
 	for i, m := range x.logs.store.members {
@@ -92,7 +93,7 @@ func (x *escalator) lost() map[int]bool {
 	return lost
 }
 
-// do does what is due for an entry.
+// do does the due work of an entry.
 func (x *escalator) do(ctx context.Context, e *Entry) {
 	if e.Kind != KindAlert {
 		if act := x.act[e.Kind]; act != nil {
@@ -165,7 +166,7 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 	}
 }
 
-// note counts and records what has become of a level.
+// note counts and records the result of a level.
 func (x *escalator) note(a *Alert) {
 	var err error
 	at := &a.Escalation
@@ -190,7 +191,7 @@ func (x *escalator) moot(ctx context.Context, a *Alert) bool {
 	return now.ID != a.ID || !now.Open() || now.Escalation.State != EscalationClaimed || now.Escalation.Level != a.Escalation.Level
 }
 
-// withdraw tells a Pager that can take pages back that nobody needs those of a.
+// withdraw asks a PageWithdrawer to withdraw the pages of a.
 func (x *escalator) withdraw(a Alert) {
 	if x.withdrawer == nil || len(a.Escalation.addressed) == 0 {
 		return
@@ -222,7 +223,8 @@ func unlessEnded(id string, f func(*Alert, time.Time) (Alert, bool)) func(*Alert
 	}
 }
 
-// plan says whom the claimed level of a is to be told, and for how long to wait then.
+// plan returns the addressees of the claimed level of a, and the time until the
+// next.
 func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 	at := &a.Escalation
 	if at.assigned != "" {
@@ -252,7 +254,7 @@ func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 	return others
 }
 
-// within is how long a level may have reached nobody.
+// within is the time in which a level must reach somebody.
 func (x *escalator) within() time.Duration { return max(reachWithin, x.reportWithin) }
 
 // seek finds the step of the policy that a claimed level is: the next one that
@@ -286,7 +288,7 @@ func (x *escalator) seek(ctx context.Context, a *Alert) (telling, error) {
 	return telling{}, ErrNoStep
 }
 
-// ask asks the policy for one step, and leaves out whom nobody can be by that name.
+// ask asks the policy for one step, and leaves out malformed addressees.
 func (x *escalator) ask(ctx context.Context, a *Alert, step int) (Step, error) {
 	s, err := callHost(ctx, x.policyCalls, func(ctx context.Context) (Step, error) { return x.policy(ctx, *a, step) })
 	if err != nil {
@@ -317,7 +319,7 @@ func (x *escalator) untold(a Alert) Alert {
 	return a
 }
 
-// page has everybody told who is to be, and puts down in w what became of it. It
+// page pages all addressees of the level, and notes the results in w. It
 // reports false if nobody needs to be told any more.
 func (x *escalator) page(ctx context.Context, a *Alert, w *telling, moot func(context.Context) bool) bool {
 	to := w.to

@@ -27,13 +27,13 @@ const (
 	EventSynced    EventType = "synced"    // catching up has ended; later events are live
 	EventInbox     EventType = "inbox"     // Items: the open entries addressed to me; Done
 	EventGranted   EventType = "granted"   // a patient came to a group
-	EventRevoked   EventType = "revoked"   // a patient is no longer yours to watch
+	EventRevoked   EventType = "revoked"   // you may no longer watch a patient
 	EventStatus    EventType = "status"    // Store
 	EventHeartbeat EventType = "heartbeat" // Time and Open
 	EventClosed    EventType = "closed"    // Code: the stream over POST ends
 
 	EventLost  EventType = "lost"  // the connection was lost; the Client tries again
-	EventStale EventType = "stale" // nothing has come for too long, of Patient if it is set: do not trust what is shown
+	EventStale EventType = "stale" // nothing has come for too long (of Patient, if set): the shown values may be old
 	EventLive  EventType = "live"  // connected, for the first time too; with Patient: current again
 )
 
@@ -43,7 +43,7 @@ type Event struct {
 	Patient   string
 	Position                // of events of a patient's log, gap, sync and synced
 	Must      uint64        // with Position: the number of undroppable entries up to it
-	Recovered bool          // sync: nothing since the position asked for is missing
+	Recovered bool          // sync: no owed event since the requested position is missing
 	Vital     *Vital        // vital
 	Alert     *Alert        // alert
 	Notice    *Notice       // notice
@@ -74,13 +74,13 @@ type InboxItem struct {
 // AccessChange is the content of an access event.
 type AccessChange struct {
 	Kind      string    // revoked, suspended, restored, members, emergency, emergency_ended, discharged, pause, pause_ended
-	Principal string    // whose access
+	Principal string    // the principal concerned
 	Session   string    // only this session's
 	Group     string    // members: the group that changed
 	Patients  []string  // revoked, suspended, restored: only for these; none: altogether
-	Until     time.Time // how long it is kept in mind; emergency and pause: when it ends by itself
+	Until     time.Time // how long it is remembered; emergency and pause: when it ends by itself
 	Reason    string    // emergency and pause: why
-	Silence   bool      // pause: of devices that are not heard too
+	Silence   bool      // pause: alerts about silent devices are paused too
 }
 
 // Format writes nothing of c but its kind.
@@ -284,7 +284,7 @@ func (ev *Event) decode(s *scanner, typ string) error {
 	return s.err
 }
 
-// takenMember reads what the server says of waves that it has taken.
+// takenMember reads the server's acknowledgement of waves.
 func (ev *Event) takenMember(s *scanner, name []byte) bool {
 	switch string(name) {
 	case "count":

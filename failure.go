@@ -22,7 +22,7 @@ func (e *encoder) failure(err error) {
 	}
 }
 
-// requestError says how an error is put on the wire: in fixed words.
+// requestError returns the error on the wire for an error, in fixed words.
 func requestError(err error) *RequestError {
 	var f *RequestError
 	if errors.As(err, &f) {

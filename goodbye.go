@@ -53,8 +53,8 @@ func (s *silences) stop(ctx context.Context, patient string, d deadline) error {
 	return errors.Join(s.dismiss(ctx, patient, d), s.endGroup(ctx, patient, d.test))
 }
 
-// dismiss ends the alert that a device is silent: that was to be expected, and
-// nobody needs to look at it.
+// dismiss ends the alert that a device is silent, because the silence was
+// expected.
 func (s *silences) dismiss(ctx context.Context, patient string, d deadline) error {
 	c := change{patient: patient, key: noData(d.device), test: d.test, sender: host}
 	_, err := s.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {

@@ -19,7 +19,7 @@ type groups struct {
 }
 
 type group struct {
-	asking   chan struct{} // holds one who reads and writes what follows, and may ask the Directory
+	asking   chan struct{} // held to ask the Directory, and to use the fields below
 	patients map[string]bool
 	until    time.Time
 	failed   time.Time // when the Directory last did not answer
@@ -28,7 +28,7 @@ type group struct {
 const (
 	groupsKept = time.Minute
 	groupsMost = 10000
-	failedFor  = time.Second // those who waited for an answer that failed do not each ask again
+	failedFor  = time.Second // after a failed answer, those who waited for it do not ask again
 )
 
 func newGroups(d Directory, call *hostCall) *groups {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// checkUpgrade returns the status of a handshake that cannot be, or 0 and the
-// subprotocols that may be chosen.
+// checkUpgrade returns the status that refuses a malformed handshake, or 0 and
+// the subprotocols that may be chosen.
 func checkUpgrade(r *http.Request) (status int, protocols []string) {
 	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
 	switch {
@@ -61,7 +61,7 @@ func (h *Hub) identify(r *http.Request) (Principal, error) {
 	return h.authenticate(r)
 }
 
-// authenticate asks the host who is calling.
+// authenticate asks the host for the caller's principal.
 func (h *Hub) authenticate(r *http.Request) (p Principal, err error) {
 	if at := h.address(r); at.IsValid() { // no address takes all places
 		leave, ok := h.doors.enter(r.Context(), at)

@@ -86,8 +86,8 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 	return list, next, err
 }
 
-// beyond returns the cursor behind what was looked through up to last, 0 if
-// that is all there is.
+// beyond returns the cursor after the entries searched up to last; 0 if there
+// are no more.
 func (h *Hub) beyond(ctx context.Context, patient string, last uint64) (uint64, error) {
 	if last == 0 {
 		return 0, nil

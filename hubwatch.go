@@ -128,9 +128,9 @@ func (h *Hub) follow(ctx context.Context, o WatchOptions, next func(text []byte)
 	}
 }
 
-// askMembers says who is to be watched, now and then and when a group has
-// changed, until the loop is gone. It is beside the loop, which waits for no
-// Directory.
+// askMembers sends the patients to watch, periodically and when a group has
+// changed, until the loop ends. It runs beside the loop, which must not wait
+// for the Directory.
 func (h *Hub) askMembers(ctx context.Context, o WatchOptions, again <-chan struct{}, members chan<- map[string]bool, gone <-chan struct{}) {
 	tick := time.NewTicker(h.opt.Recheck)
 	defer tick.Stop()
@@ -205,7 +205,7 @@ func (f *following) begin(p string) error {
 	return nil
 }
 
-// leave ends the watching of a patient: nothing of them that waits is told.
+// leave ends the watch of a patient and drops its waiting events.
 func (f *following) leave(p string) {
 	w := f.watches[p]
 	delete(f.watches, p)
@@ -220,7 +220,7 @@ func (f *following) end() {
 	}
 }
 
-// bells wake those who wait for something to change.
+// bells wake goroutines that wait for a change.
 type bells struct {
 	mu  sync.Mutex
 	all map[chan struct{}]bool

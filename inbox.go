@@ -17,7 +17,7 @@ func addresseeOf(key string) string {
 	return key
 }
 
-// keys lists the addressees that p is.
+// keys lists the addressees that name p.
 func (p *Principal) keys() []string {
 	keys := []string{"person:" + p.ID, "role:" + string(p.Role)}
 	for _, g := range p.Groups {

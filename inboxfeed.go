@@ -115,7 +115,7 @@ func (f *inboxFeed) bring(items ...*openItem) {
 
 func (f *inboxFeed) start() { f.conn.hub.start(f.run) }
 
-// end forgets what is still to be shown.
+// end forgets the items that are still to be shown.
 func (f *inboxFeed) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,7 +123,7 @@ func (f *inboxFeed) end() {
 	f.list, f.news, f.order, f.undecided = nil, nil, nil, nil
 }
 
-// run shows what is to be shown, at the client's pace, until nothing is left.
+// run shows the remaining items, at the client's pace.
 func (f *inboxFeed) run() {
 	for f.conn.out.waitForRoom(f.conn.hub.ctx, inboxAhead) && f.step() {
 	}
@@ -189,7 +189,7 @@ func (f *inboxFeed) collect(generation uint64) {
 	f.collecting, f.done, f.list, f.generation = false, false, list, generation
 }
 
-// decideAgain takes out of list what may not be seen any more.
+// decideAgain removes items from list that may no longer be seen.
 func (f *inboxFeed) decideAgain(generation uint64, list []*openItem) {
 	seen := make(map[string]bool)
 	for _, item := range list {

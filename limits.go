@@ -32,7 +32,7 @@ type LimitCounts struct {
 	Waves        uint64 // chunks of waves refused, and strips not kept: MaxSignals, a signal's pace, four strips at once
 	Alerts       uint64 // alerts refused: MaxAlerts
 	Notices      uint64 // notices refused: MaxNotices
-	Outboxes     uint64 // times that a client was sent on to the Store, or ended (1013): MaxOutboxBytes, MaxTotalOutboxBytes
+	Outboxes     uint64 // times that a client had to read from the Store, or was disconnected (1013): MaxOutboxBytes, MaxTotalOutboxBytes
 	Abuse        uint64 // connections ended with 1008
 	TooBig       uint64 // connections ended with 1009: MaxFrame
 	Timeouts     uint64 // connections ended with 3008: MessageTimeout, IdleTimeout
@@ -126,8 +126,8 @@ func give[K comparable](seats map[K]int, k K) {
 	}
 }
 
-// whose is the address under which connections are counted: of IPv6 the first
-// 64 bits, of which one subscriber has all the others.
+// whose is the address under which connections are counted: for IPv6 the /64
+// network, because one subscriber has all of it.
 func whose(a netip.Addr) netip.Addr {
 	if a.Is6() {
 		if p, err := a.Prefix(64); err == nil {
@@ -140,11 +140,11 @@ func whose(a netip.Addr) netip.Addr {
 // pace bounds how fast one client may ask.
 type pace struct {
 	requests *rate.Limiter
-	patience *rate.Limiter // for those who do not wait; nil before the first time
+	patience *rate.Limiter // for clients that do not wait; nil before the first time
 }
 
-// posters keeps the pace of principals whose requests come by POST: each of
-// those is a connection of its own.
+// posters limits the rate of principals whose requests come by POST, where each
+// request is a connection of its own.
 type posters struct {
 	mu    sync.Mutex
 	paces map[string]pace
@@ -233,8 +233,8 @@ func (r *request) cost() int {
 	return 1 + (len(r.Patients)+len(r.Groups)+len(r.Since))/chargedNames
 }
 
-// charge has what was done count as so many further requests, of c and of its
-// principal: the next ones wait for it.
+// charge counts work as n further requests of c and of its principal, so that
+// their next requests wait.
 func (c *conn) charge(n int) {
 	if n <= 0 {
 		return
@@ -275,9 +275,9 @@ func (o *Options) alertsMost(k fromKey) int {
 	return most
 }
 
-// crowded refuses one open alert too many of a source, and says so where it is
-// heard: an alert that is refused must not be lost in silence. A high one may be
-// tried again.
+// crowded refuses an open alert beyond a source's limit, and raises a
+// complaint, because a refused alert must not be lost in silence. A high one
+// may be tried again.
 func (h *Hub) crowded(ctx context.Context, by string, in *Raise) error {
 	h.stats.limits.alerts.Add(1)
 	if in.Patient == SystemPatient {
@@ -306,8 +306,8 @@ func (h *Hub) address(r *http.Request) netip.Addr {
 		return netip.Addr{}
 	}
 	at = at.Unmap().WithZone("")
-	// Each proxy has added whom it got the request from: the last entry that was
-	// written by one that is trusted counts.
+	// Each proxy has added the address of its client. The last entry that a
+	// trusted proxy wrote counts.
 	said := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, s := range slices.Backward(said) {
 		if !h.trusted(at) {

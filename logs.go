@@ -13,7 +13,8 @@ type logs struct {
 	append func(ctx context.Context, e Entry, quiet bool) (AppendResult, error)
 }
 
-// at reads one entry of a log. That vitals behind it are no longer kept is no matter.
+// at reads one entry of a log. It does not matter whether later vitals are
+// still kept.
 func (l *logs) at(ctx context.Context, patient string, p Position, kind Kind) (Entry, error) {
 	list, err := l.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, ReadQuery{Kinds: []Kind{kind}, Limit: 1})
 	if err == nil && (len(list) != 1 || list[0].Seq != p.Seq) {
@@ -37,9 +38,9 @@ func (l *logs) newest(ctx context.Context, patient, key string) (Entry, error) {
 	return e, nil
 }
 
-// revise reads the newest revision of something, has next make the one that
-// follows, and appends that. When another one was appended meanwhile it begins
-// again. It gives up with ErrBusy.
+// revise reads the newest revision of an entry, calls next to make the
+// following one, and appends that. If another revision was appended meanwhile,
+// it begins again. In the end it returns ErrBusy.
 func (l *logs) revise(ctx context.Context, quiet bool, read func() (Entry, error), next func(old *Entry, now time.Time) (Entry, error)) (Entry, AppendResult, error) {
 	for range 20 {
 		old, err := read()
@@ -60,7 +61,7 @@ func (l *logs) revise(ctx context.Context, quiet bool, read func() (Entry, error
 	return Entry{}, AppendResult{}, ErrBusy
 }
 
-// unavailable is how a failed read is told.
+// unavailable returns the error for a failed read.
 func unavailable(err error) error {
 	if errors.Is(err, ErrGap) || errors.Is(err, ErrClosed) {
 		return err

@@ -12,8 +12,8 @@ type newCharts struct {
 	found   map[string]*chart // the result of reading, for the appender
 }
 
-// takeCharts takes the charts that were found, and what waits for them: that is
-// the next of its senders. Under l.mu.
+// takeCharts takes the charts that were found, and queues the vitals that
+// waited for them. Under l.mu.
 func (l *lane) takeCharts() {
 	for patient, c := range l.charted.found {
 		l.unpark(l.charted.jobs[patient])

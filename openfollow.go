@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A storeFollower keeps an openIndex true to the members of a Store, each by itself.
+// A storeFollower keeps an openIndex in step with the members of a Store, each
+// by itself.
 type storeFollower struct {
 	*openIndex
 	took    func(e *Entry, fresh bool)
@@ -18,10 +19,10 @@ type storeFollower struct {
 // at the start, other than the one that has the system's log.
 const withoutAfter = 5 * time.Second
 
-// follow keeps the index true to one member. The index counts as loaded when the
-// member has been read for the first time; if it has not the system's log, where
-// the revocations are, also when that has failed or takes long: what it has open
-// comes later then.
+// follow keeps the index in step with one member. The index is loaded when each
+// member has been read once. It does not wait for a member that fails or is
+// slow, unless that member has the system's log with the revocations; its open
+// entries come later.
 func (f *storeFollower) follow(member int, news <-chan struct{}) {
 	var once sync.Once
 	loaded := func() { once.Do(f.missing.Done) }
@@ -47,8 +48,8 @@ func (f *storeFollower) follow(member int, news <-chan struct{}) {
 	}
 }
 
-// catchUp takes in what has changed at a member since mark. It reports whether
-// that is all.
+// catchUp takes in a member's changes since mark. It reports whether there are
+// no more.
 func (f *storeFollower) catchUp(member int, mark string) (next string, done bool) {
 	const page = 1000
 	for {

@@ -28,9 +28,9 @@ type openIndex struct {
 	trouble map[troubleKey]int     // how many open alerts cannot be told as they should be
 	notices map[correspondence]int // likewise, from somebody to somebody
 	to      map[string]*addressee
-	stamp   uint64                      // counts what the stamps of addressees count
+	stamp   uint64                      // the last stamp given to an addressee
 	read    map[openKey]map[string]bool // of open notices: the addressees who have read them
-	ended   map[openKey]tombstone       // closed not long ago, lest an older revision open them again
+	ended   map[openKey]tombstone       // closed recently; an older revision must not open them again
 	news    []*openItem                 // to be delivered to inboxes
 }
 
@@ -166,7 +166,7 @@ func (x *openIndex) add(item, old *openItem) {
 	}
 }
 
-// remove takes out what is replaced by next, or over. Under x.mu.
+// remove removes an item that is over, or replaced by next. Under x.mu.
 func (x *openIndex) remove(item, next *openItem) {
 	of := x.open[item.Patient]
 	if delete(of, item.Key); len(of) == 0 {
@@ -179,7 +179,7 @@ func (x *openIndex) remove(item, next *openItem) {
 	}
 }
 
-// tally counts what is open, or no longer. Under x.mu.
+// tally adds an item to the counts, or removes it. Under x.mu.
 func (x *openIndex) tally(o *openItem, n int) {
 	if o.Kind != KindAlert {
 		for _, to := range o.To {
@@ -248,14 +248,14 @@ func (x *openIndex) withPrefix(patient, prefix string) (n int) {
 	return n
 }
 
-// get returns what is open under a key; nil if nothing is.
+// get returns the open item with a key; nil if there is none.
 func (x *openIndex) get(k openKey) *openItem {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.open[k.patient][k.key]
 }
 
-// takeNews returns what is to be delivered to inboxes.
+// takeNews returns the items to deliver to inboxes.
 func (x *openIndex) takeNews() []*openItem {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -264,7 +264,7 @@ func (x *openIndex) takeNews() []*openItem {
 	return news
 }
 
-// sweep forgets what closed long ago.
+// sweep forgets entries that closed long ago.
 func (x *openIndex) sweep(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -1,7 +1,7 @@
 package carewire
 
-// A fromKey is whose alerts are counted together: those of one leading source and
-// priority, of one patient; "": of all.
+// A fromKey names alerts that are counted together: those of one leading source
+// and priority, and of one patient ("": of all).
 type fromKey struct {
 	patient, by string
 	priority    Priority
@@ -10,9 +10,9 @@ type fromKey struct {
 // A correspondence is a pair of a notice's sender and addressee.
 type correspondence struct{ from, to string }
 
-// claimAlert takes a place among the open alerts of one source and priority, of a
-// patient and of all, for one that is to be raised. It is given back when that has
-// been noted, or has failed.
+// claimAlert takes a place for an alert that is about to be raised, among the
+// open alerts of its source and priority, for the patient and for all. The
+// place is given back once the alert has been noted, or has failed.
 func (x *openIndex) claimAlert(from fromKey, o *Options) (giveBack func(), ok bool) {
 	most := make(map[fromKey]int)
 	for _, k := range []fromKey{from, {by: from.by, priority: from.priority}} {

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// openViews find what is open without a walk over all of it. Under openIndex.mu.
+// openViews find open entries without scanning all of them. Under openIndex.mu.
 type openViews struct {
-	patients []string // of whom something is open, in order
+	patients []string // with open entries, in order
 	alerts   int
 	waiting  byDue // by the time at which they are due
 	ripe     itemSet
-	held     map[string]itemSet // alerts that are accepted, by whom
+	held     map[string]itemSet // accepted alerts, by the person who accepted them
 	keys     map[string]itemSet
 }
 
@@ -44,7 +44,7 @@ func (v *openViews) add(o *openItem, first bool) {
 	}
 }
 
-// remove takes it out; last says that nothing else of its patient is open.
+// remove removes an item; last reports that its patient has no other.
 func (v *openViews) remove(o *openItem, last bool) {
 	if last {
 		if at, ok := slices.BinarySearch(v.patients, o.Patient); ok {
@@ -79,7 +79,7 @@ func (v *openViews) due(now time.Time, f func(*openItem)) {
 	}
 }
 
-// holder is who has accepted an alert; "": nobody.
+// holder is the person who has accepted an alert; "": nobody.
 func (o *openItem) holder() string {
 	if o.alert == nil || o.alert.Responsibility.State != ResponsibilityAccepted {
 		return ""
@@ -122,7 +122,8 @@ func (h *byDue) Pop() any {
 	return last
 }
 
-// holders returns who has accepted open alerts, and of which patients.
+// holders returns the persons who have accepted open alerts, and the patients
+// of these.
 func (x *openIndex) holders() map[string][]string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -171,7 +172,7 @@ func (x *openIndex) count(t time.Time) (open, overdue int) {
 	return x.views.alerts, overdue
 }
 
-// withKey returns what is open under a key, of all patients.
+// withKey returns the open entries with a key, of all patients.
 func (x *openIndex) withKey(key string) (list []Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -181,15 +182,15 @@ func (x *openIndex) withKey(key string) (list []Entry) {
 	return list
 }
 
-// patients returns those of whom something is open, in order.
+// patients returns the patients with open entries, in order.
 func (x *openIndex) patients() []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return slices.Clone(x.views.patients)
 }
 
-// page returns what is open behind a cursor, by patient and then by key, at most so
-// many, of some patients, in order; nil: of all.
+// page returns a limited number of open entries behind a cursor, by patient and
+// then by key, of the given patients, which are in order; nil: of all.
 func (x *openIndex) page(patients []string, after string, most int) (list []*openItem) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -19,7 +19,7 @@ const (
 	bedsListed    = 100
 )
 
-// A sourceKey names who sends for devices, and whether that is a test.
+// A sourceKey names the sender of devices' vitals, and whether these are tests.
 type sourceKey struct {
 	sender string
 	test   bool
@@ -31,7 +31,7 @@ type waitingDevice struct {
 	deadline
 }
 
-// An outage is what was found out about a gateway a moment ago.
+// An outage is a recent finding about a gateway.
 type outage struct {
 	at       int64 // in ticks
 	devices  []waitingDevice

@@ -95,7 +95,7 @@ type watch struct {
 	live    bool     // attached, and caught up once
 	fetched bool     // catchUp is reading for it right now
 	page    []byte   // the page that was read, to be written before the queue
-	again   bool     // the log has a new beginning: discard the current reading
+	again   bool     // the log has changed: discard the current reading
 	ended   bool
 	wrote   int64 // when something of it was last written, in ticks
 	listed  *watchList
@@ -441,7 +441,7 @@ func (w *watch) readOn(head Head) {
 	o.start()
 }
 
-// restart gives w's client a new beginning: the log is not what it was.
+// restart makes w's client start again, because the log has changed.
 func (w *watch) restart(head Head) {
 	w.out.mu.Lock()
 	w.since, w.again = nil, true

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// PageOutcome is what has become of a Page.
+// PageOutcome is the fate of a Page.
 type PageOutcome string
 
 // The outcomes of a page, each of which may be reported more than once.
@@ -15,14 +15,14 @@ const (
 	PageDelivered PageOutcome = "delivered" // it is on a person's device
 	PageRead      PageOutcome = "read"      // a person has seen it
 	PageAccepted  PageOutcome = "accepted"  // a person takes responsibility, as with AnswerAccept
-	PageRejected  PageOutcome = "rejected"  // a person says no, as with AnswerReject
+	PageRejected  PageOutcome = "rejected"  // a person declines, as with AnswerReject
 )
 
-// PageReport is what a host's paging gateway says of a Page.
+// PageReport is the report of a host's paging gateway on a Page.
 type PageReport struct {
 	Key     string        // Page.Key; required; of a group's page also with a slash and more behind it, as pagers.OnCall has it
 	Outcome PageOutcome   // required
-	By      Principal     // whose answer it is; required for accepted and rejected, else optional
+	By      Principal     // the answering person; required for accepted and rejected, else optional
 	For     time.Duration // accepted: how long it holds; 0: by priority
 	Reason  string        // of an answer; optional
 }

@@ -92,9 +92,9 @@ const (
 	hungMost    = 256
 )
 
-// paging has the Pager called. A recipient whose gateway does not answer, and
-// does not come back when it is told to, is not paged again before it does: it
-// costs others nothing.
+// paging calls the Pager. While a call for a recipient hangs beyond its
+// timeout, that recipient is not paged again. Other recipients are not
+// affected.
 type paging struct {
 	pager   Pager
 	timeout time.Duration
@@ -115,8 +115,8 @@ var (
 	errMoot = errors.New("carewire: nobody needs to be told any more")
 )
 
-// page sends one page of the given urgency, unless moot says then that it need
-// not be sent.
+// page sends one page of the given urgency, unless moot reports at its turn
+// that it is no longer needed.
 func (d *paging) page(ctx context.Context, p Page, moot func(context.Context) bool) error {
 	err := d.try(ctx, p, moot)
 	switch err {

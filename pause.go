@@ -12,12 +12,12 @@ type Pause struct {
 	Patient string        // required
 	For     time.Duration // required; at most Options.MaxPause
 	Reason  string        // required
-	Silence bool          // of devices that are not heard too; false: of physiological alerts only
+	Silence bool          // also alerts about silent devices; false: physiological alerts only
 }
 
 // Pause begins a pause or replaces the running one. by needs ActionPause. The
-// patient's log gets an access event "pause", so that all watchers see who
-// paused and until when. A pause ends by itself, or by Unpause.
+// patient's log gets an access event "pause", which shows all watchers the
+// person and the end. A pause ends by itself, or by Unpause.
 //
 // Meanwhile alerts are accepted, stored and shown. When the pause ends, people
 // are told of the alerts whose condition is still present. Unpausable alerts

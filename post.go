@@ -55,7 +55,7 @@ func (h *Hub) servePost(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// checkPost returns the status of a POST that cannot be, or 0.
+// checkPost returns the status that refuses a malformed POST, or 0.
 func (h *Hub) checkPost(r *http.Request) int {
 	if r.ContentLength == 0 {
 		return 0
@@ -185,7 +185,8 @@ func (c *conn) replyTo(l *replyLine, body []byte) outbox {
 	}}
 }
 
-// fits says why a request cannot be made in the way in which it came.
+// fits returns an error if a request of type t cannot come by POST, or on a
+// connection, as this one did.
 func (c *conn) fits(t requestType) error {
 	_, posted := c.line.(*replyLine)
 	switch {

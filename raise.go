@@ -23,7 +23,7 @@ type Raise struct {
 	Kind     AlertKind // "" is physiological
 	Test     bool      // pages nobody but Options.TestRecipients
 
-	NoLatch    bool // the alert ends with its condition, though nobody has accepted; technical and advisory alerts only
+	NoLatch    bool // the alert ends with its condition, even if nobody has accepted; technical and advisory alerts only
 	Unpausable bool // a Pause does not hold it back
 
 	Audience Audience  // zero: staff

@@ -8,7 +8,8 @@ import (
 
 const keysAtOnce = 1000 // keys that the Store is asked for
 
-// findReadings finds out who has read notices, as others have noted it.
+// findReadings reads which addressees have read notices, as other nodes have
+// noted it.
 func (x *openIndex) findReadings(list []Entry) {
 	var keys []StateKey
 	for i := range list {
@@ -35,7 +36,7 @@ func (x *openIndex) findReadings(list []Entry) {
 	}
 }
 
-// noteReceipt takes down who has read a notice.
+// noteReceipt notes the reader of a notice.
 func (x *openIndex) noteReceipt(e *Entry) {
 	if e.Kind != KindReceipt {
 		return

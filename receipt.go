@@ -54,8 +54,8 @@ func (r *receipts) addEarly(a *Alert, p *Principal) {
 	}
 }
 
-// earlyOf returns whoever of those told has sent a receipt before the level was
-// on record; nil if nobody has.
+// earlyOf returns one of those told who sent a receipt before the level was
+// recorded; nil if nobody did.
 func (r *receipts) earlyOf(a *Alert, to []string) *Principal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,8 +87,9 @@ func (r *receipts) of(a *Alert) []string {
 	return slices.Clone(r.by[levelKey(a)])
 }
 
-// take takes a receipt in, of somebody who may watch the patient. The log keeps the first of each stage per
-// alert and level from those told, and the reading of a notice by each addressee.
+// take accepts a receipt of a principal that may watch the patient. The log
+// keeps the first of each stage per alert and level from those told, and the
+// reading of a notice by each addressee.
 func (rs *receipts) take(ctx context.Context, p *Principal, r Receipt) error {
 	r.By, r.At = p.person(), rs.logs.now()
 	if r.NoticeID != "" {

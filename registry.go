@@ -27,7 +27,7 @@ func newRegistry() *registry {
 	return r
 }
 
-// anyAnswers reports whether anybody is connected who may answer alerts.
+// anyAnswers reports whether a connected principal may answer alerts.
 func (r *registry) anyAnswers() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -151,8 +151,8 @@ func (r *registry) isClosing() bool {
 	return r.closing
 }
 
-// close lets nobody in any more, and returns who is there; first is false if it
-// was called before.
+// close admits no more connections, and returns the present ones; first is
+// false if it was called before.
 func (r *registry) close() (conns []*conn, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -56,8 +56,8 @@ func (c *conn) handle(b []byte) requestType {
 	return r.Type
 }
 
-// mistake answers a request that cannot be read; of too many the connection is
-// ended.
+// mistake answers a request that cannot be read; after too many the connection
+// is ended.
 func (c *conn) mistake(r *request, err error) {
 	c.out.send(errorFrame(r.Req, err))
 	var f *ValidationError
@@ -66,7 +66,7 @@ func (c *conn) mistake(r *request, err error) {
 	}
 }
 
-// wrong counts something that no good client does; of too many the connection is ended.
+// wrong counts a fault of the client; after too many the connection is ended.
 func (c *conn) wrong() {
 	if c.errors == nil {
 		c.errors = rate.NewLimiter(rate.Every(10*time.Second), mistakes)
@@ -76,8 +76,8 @@ func (c *conn) wrong() {
 	}
 }
 
-// carryOut does what a request asks for. It returns what the reply says besides,
-// and the alert that the request was about, as it is now.
+// carryOut carries out a request. It returns the further members of the reply,
+// and the present state of the request's alert.
 func (c *conn) carryOut(ctx context.Context, r *request) (members func(*encoder), a Alert, err error) {
 	switch r.Type {
 	case reqRaise:
@@ -154,8 +154,8 @@ func (c *conn) ticket(ctx context.Context) (func(*encoder), error) {
 	}, err
 }
 
-// tell sends what was decided under generation. It reports false, and sends
-// nothing, if something may have ended access since.
+// tell sends a reply that was decided under generation. It reports false, and
+// sends nothing, if access may have ended since.
 func (c *conn) tell(generation uint64, frames ...[]byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

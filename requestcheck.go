@@ -1,6 +1,6 @@
 package carewire
 
-// check validates what does not belong to one message alone.
+// check validates the members that are not part of an object.
 func (r *request) check() error {
 	switch r.Type {
 	case reqWatch, reqUnwatch:
@@ -88,7 +88,7 @@ func (r *request) checkWatch() error {
 	return nil
 }
 
-// checkAnswer validates what is done to alerts: clear, answer and handover.
+// checkAnswer validates clear, answer and handover.
 func (r *request) checkAnswer() error {
 	if !validID(r.EventID) {
 		return invalid("event_id", "must be an ID")

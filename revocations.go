@@ -32,7 +32,7 @@ func newRevocations() *revocations {
 	return &revocations{by: make(map[string]map[revokedScope]revoked), sealed: make(map[string]time.Time)}
 }
 
-// ends reports whether s, as of at, ends what p has.
+// ends reports whether s, as of at, ends p's access.
 func (s revokedScope) ends(p *Principal, at time.Time) bool {
 	switch {
 	case s.session != "":

@@ -48,8 +48,9 @@ func (c *complaints) unreadable(ctx context.Context, e *Entry, said, text string
 	}
 }
 
-// complainOf complains that an alert cannot be told as it should be: once for
-// all alerts with the same trouble, with the priority of the highest among them.
+// complainOf complains that people cannot be told of an alert as they should
+// be: once for all alerts with the same trouble, with the highest of their
+// priorities.
 func (c *complaints) complainOf(ctx context.Context, a *Alert) error {
 	if a.Patient == SystemPatient {
 		return nil
@@ -124,8 +125,8 @@ func (c *complaints) present(key string, test bool) (*Alert, bool) {
 	return item.alert, item.alert.Condition == ConditionPresent
 }
 
-// complain raises a complaint about what has the key of an entry. There are none
-// about complaints.
+// complain raises a complaint about an entry. There are no complaints about
+// complaints.
 func (c *complaints) complain(ctx context.Context, about AlertRef, rule, text string) error {
 	if about.Patient == SystemPatient {
 		return nil
@@ -157,10 +158,9 @@ func (c *complaints) relieveBy(e *Entry) {
 	}
 }
 
-// relieve ends the condition of the complaints that are not so any more after a
-// has become what it is: about alerts that could not be told as they should be,
-// when there is none; that a could not be read; that a source has too many,
-// when half of them have ended.
+// relieve ends the condition of complaints that no longer hold after the change
+// of a: about alerts with a trouble, when none has it; that a could not be
+// read; that a source has too many alerts, when half of them have ended.
 func (c *complaints) relieve(a *Alert) {
 	if a.Patient == SystemPatient {
 		return

@@ -21,8 +21,8 @@ const (
 	bays         = 16               // that patients are spread over
 )
 
-// signals owns what is live: of each patient the signals that come in, their last
-// ten seconds, and who watches them. It calls no host code and waits for nobody.
+// signals owns the live waves: the signals of each patient, their last ten
+// seconds, and their watchers. It calls no host code and waits for nobody.
 type signals struct {
 	most  int // signals of one patient
 	now   func() time.Time
@@ -66,8 +66,8 @@ type liveWave struct {
 	heard     int64 // in ticks
 }
 
-// A waveChunk is a Wave as a ready WebSocket message, made once and shared by all
-// who get it.
+// A waveChunk is a Wave as a ready WebSocket message, made once and shared by
+// all receivers.
 type waveChunk struct {
 	Wave
 	frame []byte
@@ -176,8 +176,8 @@ func (s *liveWave) remember(c *waveChunk) {
 	s.trim(c.at)
 }
 
-// trim forgets what came more than ten seconds before now, and what is more than ten
-// seconds of the signal's own time.
+// trim forgets chunks received more than ten seconds before now, and those
+// beyond ten seconds of the signal's own time.
 func (s *liveWave) trim(now int64) {
 	n := 0
 	for _, c := range s.recent {
@@ -191,7 +191,7 @@ func (s *liveWave) trim(now int64) {
 	s.recent = slices.Delete(s.recent, 0, n)
 }
 
-// listen has w's client get what comes of s from now on, if it wants it.
+// listen adds w's client to the receivers of s, if it wants the signal.
 func (s *liveWave) listen(w *watch) *waveQueue {
 	if !w.wants(s) {
 		return nil
@@ -228,7 +228,7 @@ func (x *signals) join(w, old *watch) {
 	}
 }
 
-// narrow has w's client get no more of the signals that it has asked for by these codes.
+// narrow ends the signals that w's client has asked for by these codes.
 func (x *signals) narrow(w *watch, codes []string) {
 	y := x.bay(w.patient)
 	y.mu.Lock()

@@ -28,8 +28,8 @@ type silences struct {
 	raising  map[string]int // alerts about devices of a patient that are being raised
 }
 
-// armed says until when a device need not be looked at again, and whether it has
-// promised when it sends.
+// armed holds the time until which a device need not be looked at again, and
+// whether it has promised its readings.
 type armed struct {
 	until    time.Time
 	promised bool
@@ -44,7 +44,7 @@ func (s *silences) forget(k openKey) {
 // noDataRule is the rule of the alert that a device is silent.
 const noDataRule = "no-data"
 
-// quietAfter is how long a device that sends every so often may be silent.
+// quietAfter is how long a device with the given interval may be silent.
 func quietAfter(every time.Duration) time.Duration { return max(3*every, 10*time.Second) }
 
 // quietAfterPace is the same for one that has promised nothing.
@@ -66,7 +66,7 @@ func noData(device string) string {
 	return key
 }
 
-// A deadline is what a timer says: how long a device may be silent.
+// A deadline is the content of a timer: how long a device may be silent.
 type deadline struct {
 	device   string
 	test     bool
@@ -175,7 +175,7 @@ func (s *silences) listen(patient string, d deadline, now time.Time, heard bool)
 		}
 		if !old.Open || !old.Due.After(now) || old.Due.After(due) && (d.promised || !was.promised) {
 			err = s.arm(ctx, patient, d, old.Rev+1, due)
-			if errors.Is(err, ErrConflict) { // with a node that found it due, or heard the device, too
+			if errors.Is(err, ErrConflict) { // with a node that also found it due, or heard the device
 				return ErrBusy
 			}
 			if err != nil {
@@ -264,7 +264,7 @@ func (s *silences) heardLate(ctx context.Context, patient string, d deadline, he
 	return heard
 }
 
-// act puts a timer off if its device was heard, and else raises the alert.
+// act puts a timer off if its device was heard; otherwise it raises the alert.
 func (s *silences) act(ctx context.Context, e *Entry) {
 	d := readDeadline(e)
 	latest, head, err := s.logs.store.Latest(ctx, e.Patient)

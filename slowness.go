@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// slowness notices principals whose connections are ended with 1013 again and
-// again: somebody's line, or their program, does not do for what they are sent.
+// slowness notices principals whose connections are ended with 1013 repeatedly:
+// their network or program is too slow for what they watch.
 type slowness struct {
 	mu sync.Mutex
 	of map[string]slowCount
@@ -23,8 +23,8 @@ const (
 	slowMost   = 1000
 )
 
-// note takes down that it has happened to a principal, and returns how often it has
-// within a while.
+// note counts such an end, and returns how many a principal has had within
+// slowWithin.
 func (s *slowness) note(id string, now int64) (times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *slowness) note(id string, now int64) (times int) {
 	return n.times
 }
 
-// makeRoom forgets what was long ago, and where that does not do, everything.
+// makeRoom forgets old counts, or all counts if that is not enough.
 func (s *slowness) makeRoom(now int64) {
 	if len(s.of) < slowMost {
 		return

@@ -10,23 +10,24 @@ import (
 type Source struct {
 	By      string  // the principal that raised it; set by the Hub
 	Rule    string  // the rule that found it
-	Limits  string  // the limits of then, such as "90-110"
+	Limits  string  // the limits at that time, such as "90-110"
 	Value   Decimal // the value that broke them
 	Unit    string  // its UCUM code
 	VitalID string  // the measurement
 	// Inputs are the values that the rule used, at most 16. Of several sources,
 	// only the leading one has them.
 	Inputs []SourceInput
-	// Recognition is how a machine has understood what the alert says, such as a
-	// call by speech; zero: none has.
+	// Recognition is set if a machine recognised the alert's cause, such as a
+	// call from speech. Zero means that none did.
 	Recognition Recognition
-	// NextDue is when a score asks for the next measurement, as of the newest of
-	// its Inputs; zero: it does not, or all the time.
+	// NextDue is when a score asks for the next measurement, counted from the
+	// newest of its Inputs. Zero means that it does not, or that Continuous is
+	// set.
 	NextDue    time.Time
-	Continuous bool // a score asks for measuring all the time
+	Continuous bool // a score asks for continuous measurement
 }
 
-// source is why by says that it raises in. It shares nothing with in.
+// source is by's explanation of in. It shares nothing with in.
 func (in *Raise) source(by string) Source {
 	s := in.Source
 	s.By, s.Inputs, s.NextDue = by, slices.Clone(s.Inputs), s.NextDue.UTC().Truncate(time.Millisecond)

@@ -6,24 +6,25 @@ import (
 	"time"
 )
 
-// An Assertion is what one source (a device, a service, the host, a patient) says
-// of an alert's condition. An alert is present for as long as one of its sources
-// says so. A source changes and ends its own assertion only.
+// An Assertion is the statement of one source (a device, a service, the host, a
+// patient) that an alert's condition is present. The condition is present while
+// at least one source asserts it. A source changes and ends its own assertion
+// only.
 type Assertion struct {
-	Source       // By is whose it is
+	Source       // By is the source's principal
 	Code, System string
 	Text         string
 	Priority     Priority
 	Kind         AlertKind
 	NoLatch      bool
 	Unpausable   bool
-	Since        time.Time // since when it has said so
+	Since        time.Time // when it was first made
 }
 
 // sourcesMost is how many sources one alert can have.
 const sourcesMost = 16
 
-// assertions returns what the sources of a say now.
+// assertions returns the present assertions of a's sources.
 func (a *Alert) assertions() []Assertion {
 	switch {
 	case !a.Open() || a.Condition == ConditionOver:
@@ -44,7 +45,7 @@ func sourceOf(list []Assertion, by string) int {
 	return slices.IndexFunc(list, func(s Assertion) bool { return s.By == by })
 }
 
-// asserted reports whether by says that a's condition is present.
+// asserted reports whether by asserts a's condition.
 func (a *Alert) asserted(by string) bool { return sourceOf(a.assertions(), by) >= 0 }
 
 // crowdedFor reports whether a has no room for by among its sources.
@@ -53,7 +54,7 @@ func (a *Alert) crowdedFor(by string) bool {
 	return len(list) >= sourcesMost && sourceOf(list, by) < 0
 }
 
-// says reports whether a is already what by would make it by raising in.
+// says reports whether raising in by by would leave a unchanged.
 func (a *Alert) says(in *Raise, by string) bool {
 	list := a.assertions()
 	i := sourceOf(list, by)
@@ -66,7 +67,7 @@ func (a *Alert) says(in *Raise, by string) bool {
 		len(list) == 1 && slices.Equal(a.To, in.To) && (a.Audience == in.Audience || in.Audience == 0 && a.Audience == AudienceStaff))
 }
 
-// assertion is what by says when it raises in.
+// assertion is by's assertion when it raises in.
 func (in *Raise) assertion(by string, since time.Time) Assertion {
 	s := Assertion{Source: in.source(by), Code: in.Code, System: in.System, Text: in.Text, Priority: in.Priority, Kind: in.Kind,
 		NoLatch: in.NoLatch, Unpausable: in.Unpausable, Since: since}
@@ -106,8 +107,8 @@ func (a *Alert) assert(in *Raise, by string, now time.Time) {
 	}
 }
 
-// show gives a the highest priority among what its sources say, and the text of
-// the first source that says so.
+// show gives a the highest priority of its assertions, and the text of the
+// first assertion with that priority.
 func (a *Alert) show(list []Assertion) {
 	lead := list[0]
 	noLatch, unpausable := true, false
@@ -127,8 +128,7 @@ func (a *Alert) show(list []Assertion) {
 	}
 }
 
-// unsay says that the condition has ended, as far as by is concerned; over says
-// that of all sources.
+// unsay ends by's assertion; over ends those of all sources.
 func unsay(prev *Alert, by string, now time.Time) Alert {
 	list := prev.assertions()
 	i := sourceOf(list, by)
@@ -145,8 +145,9 @@ func unsay(prev *Alert, by string, now time.Time) Alert {
 	return a
 }
 
-// rank has the telling follow the priority: a higher one than any since the steps
-// began, or it was accepted, begins them again; information is told to nobody.
+// rank adapts the escalation to the priority. A higher priority than any since
+// the steps began, or since the acceptance, restarts the steps. Nobody is told
+// of PriorityInfo.
 func (a *Alert) rank(now time.Time) {
 	switch {
 	case a.Priority.rank() > a.Escalation.peak.rank():

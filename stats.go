@@ -23,8 +23,8 @@ type Stats struct {
 	WavesOut    uint64 // delivered to clients, each counted for each
 	WavesLost   uint64 // dropped because a client was slow, each counted for each
 	SlowClients uint64 // connections ended because the client was too slow (1013)
-	// SlowAgain are those of SlowClients whose principal had met that twice within
-	// ten minutes before.
+	// SlowAgain counts those of SlowClients whose principal had two others
+	// within the ten minutes before.
 	SlowAgain  uint64
 	ReadErrors uint64 // reads of the Store that failed while catching up
 	Panics     uint64 // of the host's code
@@ -43,12 +43,12 @@ type Stats struct {
 	LevelsUnreached uint64 // levels of alerts that were told to nobody
 	PagesSent       uint64 // pages that the Pager took
 	PagesFailed     uint64 // pages that the Pager did not take
-	PagesMoot       uint64 // pages that were not sent, because nobody needed to be told any more when it was their turn
+	PagesMoot       uint64 // pages that were no longer needed at their turn, and not sent
 	PolicyFailed    uint64 // calls of the Policy that failed
 	BadAddressees   uint64 // addressees that a Policy named in an unknown form
 	Unresolved      uint64 // vitals and alerts for which Resolve and ResolveAlert named no patient
 	PagersHanging   int    // recipients for whom a call of the Pager hangs
-	AlertsUnheard   int    // open alerts whose present level has reached nobody, or that nobody is to be told of
+	AlertsUnheard   int    // open alerts whose present level has reached nobody or has no addressee
 	// NobodyToTell reports that alerts reach nobody: there is no Pager, and no
 	// principal who may answer is connected to this Hub.
 	NobodyToTell bool
@@ -70,10 +70,10 @@ type Stats struct {
 	// Delay is how long events took from being received to being written to a
 	// client, of the oldest event of each write.
 	Delay Histogram
-	// Append is how long the Store took for each append, those that failed too.
+	// Append is how long the Store took for each append, failed ones included.
 	Append Histogram
-	// Lag is how long after another node took an event in this one had it from the
-	// Store, of patients that are watched here.
+	// Lag is the time from receiving an event at another node to reading it
+	// here, for patients that are watched here.
 	Lag Histogram
 }
 
@@ -196,8 +196,8 @@ func (h *Hub) Ready() error {
 	return nil
 }
 
-// ErrNobodyToTell says that alerts reach nobody: there is no Pager and nobody is
-// connected who may answer, or the Pager hangs for somebody.
+// ErrNobodyToTell means that alerts reach nobody: there is no Pager and no
+// connected principal may answer, or the Pager hangs for a recipient.
 var ErrNobodyToTell = errors.New("carewire: alerts reach nobody")
 
 func (h *Hub) nobodyToTell() bool { return h.escalator.paging == nil && !h.registry.anyAnswers() }

@@ -7,8 +7,9 @@ import (
 
 const statusAtOnce = 200 // patients named in one status frame
 
-// A storeStatus is how the Store is, as clients are told. As a whole it is as its
-// best member: those who watch patients of a worse one are told of these.
+// A storeStatus is the state of the Store as clients see it. As a whole it is
+// that of the best member. Clients that watch patients of a worse member are
+// told the state of that member.
 type storeStatus struct {
 	memberStatus
 	members []memberStatus
@@ -25,7 +26,7 @@ func (s memberStatus) worse(than memberStatus) bool {
 	return stateRanks[s.state] > stateRanks[than.state]
 }
 
-// status says how the Store is.
+// status returns the state of the Store.
 func (g *guardedStore) status() storeStatus {
 	var s storeStatus
 	for i, m := range g.members {
@@ -90,7 +91,8 @@ func (c *conn) watched() []string {
 	return list
 }
 
-// noteStatus logs what has changed since last, and tells it to those concerned.
+// noteStatus logs the changes since last, and tells them to the clients
+// concerned.
 func (h *Hub) noteStatus(last, now storeStatus) {
 	whole := last.state != now.state
 	if whole {

@@ -134,8 +134,8 @@ func (g *guardedStore) waitingOf(ctx context.Context, member int, due time.Time,
 	return sound(e), err
 }
 
-// waitingAll is all that waits, at every member that does not fail. After an error
-// it is what the others have.
+// waitingAll returns the waiting entries of all members that do not fail. With
+// an error, the entries of the other members come too.
 func (g *guardedStore) waitingAll(ctx context.Context) (all []Entry, err error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex

@@ -38,7 +38,8 @@ func newStoreHealth() *storeHealth {
 }
 
 // begin notes that a call begins, and returns what ends it and puts its error
-// into our own words. That a caller's own time has run out is no fault of the Store.
+// into our own words. If a caller's own time has run out, the Store is not at
+// fault.
 func (h *storeHealth) begin(ctx context.Context) func(*error) {
 	at := time.Now()
 	h.mu.Lock()
@@ -57,8 +58,8 @@ func (h *storeHealth) begin(ctx context.Context) func(*error) {
 
 var errStore = errors.New("carewire: the store failed")
 
-// plain returns the error that err matches, else errStore: a Store may say in its
-// own words what it was doing, and about whom.
+// plain returns the error of this package that err matches, else errStore,
+// because a Store's own text may contain health data.
 func plain(err error) error {
 	if err == nil {
 		return nil
@@ -83,7 +84,7 @@ func sound(entries []Entry) []Entry {
 	return entries
 }
 
-// state says how the Store is, and since when.
+// state returns the state of the Store, and since when it has been so.
 func (h *storeHealth) state() (string, time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -123,7 +124,7 @@ func (h *storeHealth) onlyFull() bool {
 	return !h.failed && !h.refuses(r.all) && !h.refuses(r.others) && h.refuses(r.vitals)
 }
 
-// note takes down whether entries found room.
+// note notes whether entries found room.
 func (h *storeHealth) note(entries []Entry, a []AppendResult, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

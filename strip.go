@@ -49,8 +49,8 @@ type stripping struct {
 	chunks   []*waveChunk
 	timer    *time.Timer
 
-	turn chan struct{} // held by who appends it, and by who forbids that
-	over bool          // it must not come into the log any more. For who holds turn
+	turn chan struct{} // held to append the strip, and to forbid that
+	over bool          // it must not enter the log any more; guarded by turn
 }
 
 // take adds a chunk if it is one of the alert's.
@@ -82,8 +82,9 @@ func (s *stripping) stop(ctx context.Context) error {
 	})
 }
 
-// alerted begins a strip if e is a new alert of somebody whose waves come in here.
-// Alerts that are not physiological, or less urgent than least, have none.
+// alerted begins a strip if e is a new alert of a patient whose waves come in
+// here. Alerts that are not physiological, or less urgent than least, have
+// none.
 func (x *signals) alerted(e *Entry, least Priority) {
 	if e.Kind != KindAlert || !e.Open || least == NoStrips {
 		return
@@ -118,7 +119,7 @@ func (x *signals) alerted(e *Entry, least Priority) {
 	s.timer = time.AfterFunc(stripAfter+stripWait, func() { x.finish(s) })
 }
 
-// finish keeps a strip of which all has come.
+// finish keeps a complete strip.
 func (x *signals) finish(s *stripping) {
 	y := x.bay(s.alert.Patient)
 	y.mu.Lock()

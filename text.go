@@ -7,10 +7,10 @@ import (
 )
 
 // validText reports whether s is text as people write it, of at most max
-// characters. Refused are controls but for tabs and line breaks, characters that
-// Unicode gives no meaning and never will, and embeddings, overrides and isolates of
-// the direction of writing that do not end in their line: with these a text can look
-// like another one.
+// characters. It refuses controls except tabs and line breaks, noncharacters
+// and private characters of Unicode, and embeddings, overrides and isolates of
+// the writing direction that do not end in their line, with which a text can
+// look like another one.
 func validText(s string, max int) bool {
 	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > max {
 		return false
@@ -63,7 +63,7 @@ func validName(s string) bool {
 // maxName is how many characters of a Principal's Name are kept.
 const maxName = 256
 
-// cleanName returns a name that is to be shown without what cannot be.
+// cleanName returns a name without characters that cannot be shown.
 func cleanName(name string) string {
 	if validText(name, maxName) {
 		return name

@@ -22,7 +22,7 @@ const (
 // ticket.
 const ticketProtocol = "carewire.ticket."
 
-// A ticket lets a client of one origin connect, once, as the principal who has
+// A ticket lets a client of one origin connect, once, as the principal that
 // asked for it.
 type ticket struct {
 	Who    Principal

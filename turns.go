@@ -68,14 +68,14 @@ const (
 	turnMax   = 64      // vitals of one sender that are taken in a turn, where others wait
 )
 
-// hasRoom reports whether a sender's vitals may wait, too. Of one sender there are
-// never more than there is room left for others, but for the host's.
+// hasRoom reports whether n more vitals of a sender may wait. A sender other
+// than the host never has more waiting than there is room left for others.
 func (q *intake) hasRoom(sender string, n int) bool {
 	left := intakeMax - q.n - n
 	return left >= 0 && (sender == host || q.of[sender]+n <= left)
 }
 
-// count notes that so many more of a sender wait, or fewer.
+// count adds n to the number of a sender's waiting vitals.
 func (q *intake) count(sender string, n int) {
 	if q.of == nil {
 		q.of = make(map[string]int)

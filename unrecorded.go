@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// overdueAfter is how late an alert is when a node goes by its memory: until
-// then whoever can write is given the chance.
+// overdueAfter is how late an alert must be before a node acts from memory.
+// Until then, a node that can write may act.
 const overdueAfter = 5 * time.Second
 
 // unrecorded holds the progress of alerts while the Store fails. They go
@@ -17,7 +17,7 @@ const overdueAfter = 5 * time.Second
 // again, escalation resumes from the last record. Pages of the meantime then
 // come once more, under the same Keys: a repeated page is better than none.
 type unrecorded struct {
-	blind  []atomic.Bool // of each member of the Store: it did not say what is due when it was last asked
+	blind  []atomic.Bool // by member of the Store: its last answer about due entries was missing
 	mu     sync.Mutex
 	alerts map[openKey]progress
 }

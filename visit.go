@@ -19,7 +19,7 @@ func (c *conn) visit(status storeStatus) {
 		c.hub.stats.slow.Add(1)
 		c.cut()
 		return
-	case c.busy.Load(): // it is we who are slow
+	case c.busy.Load(): // the Hub is slow, not the client
 	case begun != 0 && time.Duration(ns-begun) > c.hub.opt.MessageTimeout:
 		c.close(CloseTimeout)
 		return
@@ -83,7 +83,7 @@ func (c *conn) heads(now int64) bool {
 	return true
 }
 
-// stale reports whether it was too long ago that the Store was compared with.
+// stale reports whether the last comparison with the Store was too long ago.
 func (w *watchers) stale(now int64) bool {
 	at := w.verified.Load()
 	return at == 0 || now-at > int64(headEvery)
@@ -97,7 +97,7 @@ const (
 )
 
 // visitAll visits each connection every four seconds, a part of them at a time,
-// so that what is regular is spread evenly.
+// so that regular work is spread evenly.
 func (h *Hub) visitAll() {
 	every := time.NewTicker(visitEvery / visits)
 	defer every.Stop()

@@ -23,8 +23,8 @@ type Vital struct {
 	Absent     AbsentReason  // why there is no value
 	Quality    []Quality     // flags of its quality
 	Status     VitalStatus   // "" is final
-	Replaces   string        // the ID of the Vital that this one corrects or withdraws; the same sender's, of the same patient, and there
-	ID         string        // vital_id: the sender's own ID of this measurement; by it a retry is recognised
+	Replaces   string        // the ID of the Vital that this one corrects or withdraws, from the same sender and of the same patient
+	ID         string        // vital_id: the sender's own ID of this measurement, by which the Hub recognises a retry
 	Time       time.Time     // when it was measured, by the device's clock; zero: when received
 	Received   time.Time     // when the Hub took it in; set by the Hub
 	Device     string        // the ID of the device
@@ -85,7 +85,7 @@ const (
 	QualityAlarmOff     Quality = "alarm-off"
 	QualityFuture       Quality = "future"  // the device's clock is ahead of the Hub's
 	QualityLate         Quality = "late"    // measured long before it was received, or the device's clock is behind
-	QualityClock        Quality = "clock"   // the device's clock was set back: Received orders this reading, and Time says little
+	QualityClock        Quality = "clock"   // the device's clock was set back: Received orders this reading, not Time
 	QualityRounded      Quality = "rounded" // it came with more than 15 digits
 )
 
@@ -112,7 +112,7 @@ func (v *Vital) Validate() error {
 	return err
 }
 
-// judge validates v and says whether its value is unlikely at that age.
+// judge validates v and reports whether its value is unlikely at that age.
 func (v *Vital) judge(age AgeClass) (unlikely bool, err error) {
 	if err := v.checkMembers(); err != nil {
 		return false, err
@@ -264,8 +264,8 @@ func judgeNumber(value Decimal, unit string, measure Measure, known bool, age Ag
 
 // accept validates v and completes it as it enters the Hub at now: it flags
 // values that are unlikely at that age, and times that are late or in the
-// future. It returns the time that orders v: its own, but never one that is
-// still to come.
+// future. It returns the time that orders v: its own, but never one in the
+// future.
 func (v *Vital) accept(now time.Time, age AgeClass) (at time.Time, err error) {
 	unlikely, err := v.judge(age)
 	if err != nil {

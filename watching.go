@@ -27,7 +27,7 @@ type opening struct {
 	more     int // further patients of groups that could not be watched
 }
 
-// watch begins to watch what may be watched, and says what may not.
+// watch begins to watch the allowed patients, and returns the refused ones.
 func (c *conn) watch(ctx context.Context, r *request) {
 	if len(r.Patients) > c.hub.opt.MaxPatients {
 		c.hub.stats.limits.patients.Add(1)
@@ -89,7 +89,7 @@ func (o *opening) resolve(ctx context.Context) {
 	o.patients = slices.Sorted(maps.Keys(o.wanted))
 }
 
-// limit refuses what is more than one connection may watch.
+// limit refuses patients and groups beyond the limits of a connection.
 func (o *opening) limit() {
 	c := o.conn
 	c.mu.Lock()
@@ -105,9 +105,9 @@ func (o *opening) limit() {
 	}
 }
 
-// sort tells those who may be watched from those who may not. Patients of groups
-// who are forbidden are not spoken of; of other patients of groups who are
-// refused only so many are listed and recorded.
+// sort separates the patients that may be watched from the refused ones.
+// Forbidden patients of groups are not mentioned. Of other refused patients of
+// groups, only a limited number is listed and recorded.
 func (o *opening) sort() {
 	listed := 0
 	for _, p := range o.patients {
@@ -131,8 +131,8 @@ func (o *opening) sort() {
 	}
 }
 
-// split tells the patients who are named in the reply from those of groups who
-// are told after it: no frame grows with a group.
+// split separates the patients that the reply names from patients of groups
+// that are sent after it, so that no frame grows with a group.
 func (o *opening) split() (shown, later []string) {
 	size := 0
 	for _, p := range o.granted {
@@ -315,7 +315,7 @@ func (c *conn) unwatchWaves(patients, groups, codes []string) {
 	}
 }
 
-// unwatch ends watches. The inbox goes on with what is open of those patients.
+// unwatch ends watches. The inbox then shows those patients' open entries.
 func (c *conn) unwatch(patients, groups []string) {
 	before := c.endWatches(patients, groups)
 	var ended []string

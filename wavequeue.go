@@ -10,9 +10,10 @@ const (
 	waveGather = 40 * time.Millisecond // that a chunk waits for others to be written with it
 )
 
-// A waveQueue is what waits of one signal for one client. Nothing of it is written
-// while an event of a patient's log is ready, and while the client is slow the oldest
-// chunk goes: the newest are worth the most. Under the outbox's lock.
+// A waveQueue holds the waiting chunks of one signal for one client. Nothing of
+// it is written while an event of a patient's log is ready, and while the
+// client is slow the oldest chunk goes: the newest are worth the most. Under
+// the outbox's lock.
 type waveQueue struct {
 	watch  *watch
 	chunks []waitingChunk // the oldest first
@@ -125,7 +126,8 @@ func (o *outbox) takeWaves(b []byte) (_ []byte, n int) {
 	return b, n
 }
 
-// end forgets what waits: the signal is not wanted any more, or must not be seen.
+// end drops the waiting chunks: the signal is no longer wanted, or must not be
+// seen.
 func (q *waveQueue) end() {
 	o := q.watch.out
 	o.mu.Lock()

@@ -14,7 +14,7 @@ const (
 	waveRights    = 1000 // decisions that a connection keeps
 )
 
-// A waveSender is what a connection knows of the waves that its client sends.
+// A waveSender is the state of the waves that a connection's client sends.
 type waveSender struct {
 	rights    map[waveTarget]waveRight
 	resolveAt int64  // in ticks: before, Options.Resolve is not asked again, for it could not say whose something was
@@ -22,7 +22,8 @@ type waveSender struct {
 	told      uint64 // of these, those that were acknowledged
 }
 
-// A waveTarget is whom waves are of, as the host says, and whether they are tests.
+// A waveTarget is the patient of waves, as the host names it, and whether they
+// are tests.
 type waveTarget struct {
 	patient string
 	test    bool
@@ -195,7 +196,7 @@ func wavesFrame(t *wavesTaken) []byte {
 	return textFrame(e.b)
 }
 
-// taken returns what an event waves says, to be read into.
+// taken returns the content of a waves event, to read into.
 func (ev *Event) taken() *wavesTaken {
 	if ev.waves == nil {
 		ev.waves = new(wavesTaken)

@@ -12,7 +12,7 @@ type Welcome struct {
 	Expires   time.Time // when the token ends; zero: never
 	Time      time.Time
 	Heartbeat time.Duration
-	Durable   bool     // whether what is confirmed survives a crash
+	Durable   bool     // whether confirmed events survive a crash
 	Features  []string // features beyond the base of carewire.v1
 	Limits    Limits
 }

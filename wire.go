@@ -28,8 +28,8 @@ const (
 	reqWave     requestType = "wave"
 )
 
-// Delivery is what a watcher is owed while it is slow or away. Alerts,
-// notices, receipts and access events are owed in all of them.
+// Delivery selects the vitals that a watcher is owed while it is slow or away.
+// Alerts, notices, receipts and access events are owed in all of them.
 type Delivery string
 
 // The modes of delivery.
