@@ -32,7 +32,7 @@ func (s *Store) Checked(ctx context.Context) error {
 	}
 }
 
-// startCheck begins the check of what is in the file now.
+// startCheck begins the check of the present content of the file.
 func (s *Store) startCheck(fresh bool) error {
 	s.check.done = make(chan struct{})
 	if fresh {

@@ -43,7 +43,7 @@
 // [Store.Backup] writes a backup while the Store is in use. A copy of the file
 // works too, while no Store has it open. After restoring a backup, open it once
 // with [Options.NewEpoch]: the numbers after the backup were given out before,
-// and clients must not take new entries for those that they know.
+// and clients must not mistake new entries for those that they know.
 package boltstore
 
 import (

@@ -1,7 +1,7 @@
-// Package carewiretest helps hosts to test what they build on carewire: it
-// serves their handler in memory, connects any principal to it, plays slow
-// clients by script, records pages, and waits for events without sleeping.
-// Everything works inside a testing/synctest bubble, too.
+// Package carewiretest helps hosts to test their code. It serves their handler
+// in memory, connects any principal to it, scripts slow clients, records pages,
+// and waits for events without sleeping. Everything also works inside a
+// testing/synctest bubble.
 package carewiretest
 
 import (

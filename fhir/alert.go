@@ -185,9 +185,9 @@ type deviceSignal struct {
 
 // DeviceAlert returns a as the DeviceAlert of R6 as its ballot 5 has it, and
 // meta.tag says so with the code 6.0.0-ballot5. The resource is a draft, for
-// recording and display: it may change, and controls no alarm. No validator of
-// others' making that knows R6 has looked at it. A period without an end says that
-// the condition is present; acknowledged, that a person has accepted.
+// recording and display: it may change, and controls no alarm. No independent
+// validator that knows R6 has checked it. A period without an end means that
+// the condition is present; acknowledged means that a person has accepted.
 func DeviceAlert(a carewire.Alert) []byte {
 	d := &deviceAlert{ResourceType: "DeviceAlert", ID: alertID(&a), Identifier: []identifier{{Value: a.ID}}, Status: "in-progress", Code: alertCode(&a),
 		Subject: refer("Patient", a.Patient), Occurrence: period{Start: instant(a.Onset)}, Priority: string(a.Priority), Label: a.Text}

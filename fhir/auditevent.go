@@ -7,7 +7,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Site is what an AuditEvent says of the server that it is about.
+// Site describes, in an AuditEvent, the server that it is about.
 type Site struct {
 	Name string // such as "carewire ward 5"; "": "carewire"
 	URL  string // where clients reach it; "": not said
@@ -113,11 +113,11 @@ var auditForms = map[carewire.AuditEvent]auditForm{
 
 // AuditEvent returns r as an AuditEvent of R4, after IHE's Basic Audit Log
 // Patterns (BALP) where these have a pattern: reads, creations, updates and
-// deletions about one patient, which meta.profile then says. Of the rest, watching
-// that has ended, escalations and pages have subtypes of carewire's own, and
-// break-glass is the pair of DICOM codes 110127 and 110138. An event that this
-// version does not know is told by its name. One read is one patient opened on one
-// connection, not one reading.
+// deletions about one patient, which meta.profile then says. Of the rest,
+// watching that has ended, escalations and pages have subtypes of carewire's
+// own, and break-glass is the pair of DICOM codes 110127 and 110138. An event
+// that this version does not know has its name as subtype. One read is one
+// patient opened on one connection, not one reading.
 func AuditEvent(r carewire.Record, site Site) []byte { return encode(newAuditEvent(&r, site)) }
 
 func newAuditEvent(r *carewire.Record, site Site) *auditEvent {

@@ -26,7 +26,7 @@ type payload struct {
 
 // Communication returns n as a Communication of R4. Addressees are recipients:
 // person:ID a Practitioner, group:ID a CareTeam, role:NAME a PractitionerRole,
-// each by its identifier, and patient the Patient. The audience is not said.
+// each by its identifier, and patient the Patient. The audience is lost.
 func Communication(n carewire.Notice) []byte { return encode(newCommunication(&n, "")) }
 
 func newCommunication(n *carewire.Notice, id string) *communication {
@@ -54,9 +54,9 @@ func newCommunication(n *carewire.Notice, id string) *communication {
 
 var recipientTypes = map[string]string{"person": "Practitioner", "group": "CareTeam", "role": "PractitionerRole"}
 
-// NoticeOf reads a Communication of R4 as a Notice, to be sent: the sender and
-// the time are the Hub's to say, and are listed in unsaid like all that a Notice
-// has no place for. Errors are as with [VitalsOf].
+// NoticeOf reads a Communication of R4 as a Notice, to be sent. The Hub sets
+// the sender and the time; these, and all content that a Notice cannot express,
+// are listed in unsaid. Errors are as with [VitalsOf].
 func NoticeOf(resource []byte) (n carewire.Notice, unsaid []string, err error) {
 	e, err := parse(resource)
 	if err != nil {

@@ -51,8 +51,8 @@ func Observation(v carewire.Vital) ([]byte, error) {
 	return encode(newObservation(&v, "")), nil
 }
 
-// Unsaid lists the members of v that an Observation cannot say, by their names on
-// carewire's wire: "every".
+// Unsaid lists the members of v that an Observation cannot express, by their
+// names in carewire's protocol: "every".
 func Unsaid(v carewire.Vital) (members []string) {
 	if v.Every != 0 {
 		members = append(members, "every")

@@ -9,8 +9,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// SampledData is FHIR's SampledData, in which a strip of a wave is told: samples
-// at an even pace as whole or decimal numbers, each times Factor plus Origin in
+// SampledData is FHIR's SampledData, which holds a piece of a wave: evenly
+// spaced samples as whole or decimal numbers, each times Factor plus Origin in
 // Unit. Decimals keep their text.
 type SampledData struct {
 	Origin     carewire.Decimal // the value of sample 0, in Unit; required

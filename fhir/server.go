@@ -78,8 +78,8 @@ type Server struct {
 	stats         counters
 }
 
-// New returns a Server for hub, which keeps everything in store: the one that the
-// Hub has. Both, and Options.Base, are required. Close ends it.
+// New returns a Server for hub. store must be the Hub's own Store; the Server
+// keeps its state there. Both, and Options.Base, are required. Close ends it.
 func New(hub *carewire.Hub, store carewire.Store, o *Options) (*Server, error) {
 	if hub == nil || store == nil {
 		return nil, errors.New("fhir: a Hub and its Store are required")
@@ -102,8 +102,8 @@ func New(hub *carewire.Hub, store carewire.Store, o *Options) (*Server, error) {
 	return s, nil
 }
 
-// Close ends the sockets and the posting of notifications, and returns when all
-// is done. Close it before the Hub. Requests that come later are answered 503.
+// Close ends the sockets and rest-hooks, and returns when all have ended. Close
+// the Server before the Hub. Later requests are answered 503.
 func (s *Server) Close() {
 	s.stop()
 	s.sockets.closeAll()
@@ -172,7 +172,7 @@ var routes = []route{
 // socketPath is where sockets for notifications connect, under the base.
 const socketPath = "subscription-websocket"
 
-// ServeHTTP answers one request, or takes a socket in.
+// ServeHTTP answers one request, or accepts a socket.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")

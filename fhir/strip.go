@@ -7,8 +7,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Strip is some seconds of a wave, such as an electrocardiogram, as an
-// Observation tells it.
+// Strip is a piece of a wave, such as some seconds of an electrocardiogram, in
+// the form of an Observation.
 type Strip struct {
 	Patient string      // whose; required
 	Code    string      // the signal; required

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// AckCode is what an acknowledgement says (HL7 table 0008).
+// AckCode is the code of an acknowledgement (HL7 table 0008).
 type AckCode string
 
 // The codes. The first three answer for the application, the others for the
@@ -31,7 +31,7 @@ func (c AckCode) known() bool {
 	return false
 }
 
-// Ack is what an acknowledgement says.
+// Ack is the content of an acknowledgement.
 type Ack struct {
 	ControlID string // MSA-2: which message is answered
 	Code      AckCode

@@ -22,7 +22,7 @@ type Census interface {
 	Discharge(context.Context, Movement) error
 }
 
-// Movement is what an ADT message says.
+// Movement is the content of an ADT message.
 type Movement struct {
 	Patient string
 	From    Location // before; of a transfer

@@ -14,7 +14,7 @@ import (
 // The receiver may have taken it.
 var ErrNoAck = errors.New("hl7v2: not acknowledged")
 
-// AckFault is the answer of a receiver that does not take a message as it is.
+// AckFault is the answer of a receiver that refuses a message.
 type AckFault struct{ Ack Ack }
 
 // Error returns the code of the answer and the first fault that it names.
@@ -68,10 +68,10 @@ func NewClient(o ClientOptions) (*Client, error) {
 
 // Send sends a message until it is acknowledged, over new connections if need
 // be, always with the same MSH-10, by which a receiver recognises it. Only an
-// acknowledgement whose MSA-2 is that counts; others are late ones of messages
-// before, and passed over. The receiver's rejection for its own troubles (AR
-// with 207) is waited out; any other that it does not take is an *AckFault. When
-// ctx ends first, the error matches [ErrNoAck].
+// acknowledgement with that ID in MSA-2 counts; others are late ones of earlier
+// messages, and ignored. After AR with 207 (the receiver has a problem of its
+// own) Send waits and repeats. Any other refusal is an *AckFault. When ctx ends
+// first, the error matches [ErrNoAck].
 func (c *Client) Send(ctx context.Context, message []byte) (Ack, error) {
 	m, err := Parse(message, nil)
 	if err != nil {
@@ -102,7 +102,7 @@ func (c *Client) Send(ctx context.Context, message []byte) (Ack, error) {
 	}
 }
 
-// Close ends the connection, once what is being sent is done.
+// Close ends the connection, after the message in progress.
 func (c *Client) Close() error {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()

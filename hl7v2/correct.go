@@ -9,9 +9,9 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Recall reads what was taken in before; a *carewire.Hub does. A Sink that is one
-// too has corrections and withdrawals (OBX-11 C, D and W) applied to the vital
-// that they mean.
+// Recall reads earlier vitals; a *carewire.Hub is one. If a Sink is a Recall
+// too, corrections and withdrawals (OBX-11 C, D and W) apply to the vital that
+// they refer to.
 type Recall interface {
 	Latest(ctx context.Context, patient string) ([]carewire.Event, carewire.Head, error)
 	History(context.Context, carewire.HistoryQuery) (carewire.HistoryPage, error)

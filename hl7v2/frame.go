@@ -14,7 +14,8 @@ const (
 	cr = 0x0d
 )
 
-// ErrFrame means that what came is no frame of MLLP; the connection cannot go on.
+// ErrFrame means that the input is not an MLLP frame; the connection cannot
+// continue.
 var ErrFrame = errors.New("hl7v2: not a frame of MLLP")
 
 // ErrTooLong means that a message is longer than the limit.

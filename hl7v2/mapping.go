@@ -30,7 +30,7 @@ type Mapping struct {
 	Other func(Observation) (carewire.Vital, bool)
 }
 
-// Reading is a vital that a message holds.
+// Reading is a vital from a message.
 type Reading struct {
 	Vital carewire.Vital
 	OBX   []int // the observations it was made of, each counted from 1 in the message

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Separators are the characters that part a message, as its MSH says.
+// Separators are the separator characters of a message, from its MSH.
 type Separators struct {
 	Field, Component, Repetition, Escape, Subcomponent byte
 }
@@ -57,10 +57,10 @@ func (m *Message) Type() (code, event string) {
 // ControlID returns MSH-10, by which an acknowledgement names the message.
 func (m *Message) ControlID() string { return m.Header(10).String() }
 
-// Test reports whether MSH-11 does not say that this is a production message: it
-// is for debugging, training, a demonstration or validation, or says nothing. A
-// Server and a Mapping refuse a message that says nothing: whether it may page
-// somebody is not to be guessed.
+// Test reports whether MSH-11 is anything but P (production): debugging,
+// training, a demonstration, validation, or empty. A Server and a Mapping
+// refuse a message with an empty MSH-11, because they must not guess whether it
+// may page somebody.
 func (m *Message) Test() bool { return m.Header(11).Component(1).String() != "P" }
 
 // noMode is the fault of a message without MSH-11; nil if it has one.
@@ -128,11 +128,12 @@ type Value struct {
 // Raw returns the value as it stands in the message, with its separators.
 func (v Value) Raw() string { return v.text }
 
-// Empty reports whether nothing was sent. The two quotes by which a sender
-// deletes are not nothing: see [Value.Null].
+// Empty reports whether the value is empty. Two quotes, by which a sender
+// deletes a value, are not empty: see [Value.Null].
 func (v Value) Empty() bool { return v.text == "" }
 
-// Null reports whether the sender says by "" that there is explicitly no value.
+// Null reports whether the value is "", two quotes: the sender states that
+// there is no value.
 func (v Value) Null() bool { return v.text == `""` }
 
 // Repetitions returns the repetitions of a field; none if it is empty.

@@ -8,12 +8,13 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Page has the alarm manager told of the alert of a page, and returns when it has
-// taken that: the manager brings it to people. The message holds the page's key as
-// OBR-2 (placer order number). Its phase is start if nothing has been told of the
-// alert, else continue. An error means that the manager has refused the message or
-// was not told before ctx ended; so it is too while nothing follows the alert's
-// patient, see [Reporter.Follow]. The same page may come again.
+// Page reports the alert of a page to the alarm manager, which brings it to
+// people. It returns when the manager has accepted the message. The message
+// holds the page's key as OBR-2 (placer order number). Its phase is start if
+// the alert was not reported before, else continue. An error means that the
+// manager refused the message, that it did not get it before ctx ended, or that
+// no [Reporter.Follow] follows the alert's patient. The same page may come
+// again.
 func (r *Reporter) Page(ctx context.Context, p carewire.Page) error {
 	q, name := r.reports(), nameOf(&p.Alert)
 	page := &asked{key: p.Key, alert: p.Alert.ID, done: make(chan error, 1)}
@@ -35,8 +36,8 @@ type Receipts interface {
 	Receipt(context.Context, carewire.PageReport) (carewire.Alert, error)
 }
 
-// Status is what an alarm manager says has become of a page (IHE PCD-05). Which
-// field of its message says that is the host's to know: see ServerOptions.Status.
+// Status is an alarm manager's report on a page (IHE PCD-05). The host must
+// know which field of the message holds it: see ServerOptions.Status.
 type Status struct {
 	Page    string               // the page's key, which the manager was given as OBR-2
 	Message string               // or the MSH-10 of the message with the page, which MSA-2 names; of the last 10,000 of this Reporter
@@ -45,9 +46,9 @@ type Status struct {
 	Reason  string
 }
 
-// Report passes a Status on to the Hub. An *Error, which means that it cannot be
-// taken, is an answer for the manager: the page is not known, its alert has ended,
-// or the person may not answer. Any other error means that it may be taken later.
+// Report passes a Status on to the Hub. An *Error is the answer for the
+// manager: the page is unknown, its alert has ended, or the person may not
+// answer. After any other error the report may be repeated later.
 func (r *Reporter) Report(ctx context.Context, hub Receipts, s Status) error {
 	if s.Page == "" {
 		s.Page = r.sent.page(s.Message)

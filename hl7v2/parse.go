@@ -10,7 +10,7 @@ import (
 // numbers sends fewer than 300.
 const maxSegments = 10000
 
-// Error says what is wrong with a message, and where. It never holds a value.
+// Error is a fault of a message and its place. It never holds a value.
 type Error struct {
 	Segment string // such as OBX; "" for the message itself
 	Index   int    // which of the segments with this name, from 1
@@ -64,7 +64,7 @@ type ParseOptions struct {
 // Parse reads one message, without its MLLP frame. The error is an *Error.
 //
 // The charset is that of MSH-18: ASCII, UNICODE UTF-8, or 8859/1 to 8859/9 and
-// 8859/15. Others are refused, for their bytes cannot be parted safely.
+// 8859/15. Others are refused, because their bytes cannot be split safely.
 func Parse(b []byte, o *ParseOptions) (*Message, error) {
 	lenient := o != nil && o.Lenient
 	if lenient {

@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire/mdc"
 )
 
-// Phase is what has happened to an alert (facet 3 of IHE PCD-04).
+// Phase is the kind of a change of an alert (facet 3 of IHE PCD-04).
 type Phase string
 
 // The phases.
@@ -27,8 +27,8 @@ const (
 
 var rank = map[carewire.Priority]int{carewire.PriorityInfo: 1, carewire.PriorityLow: 2, carewire.PriorityMedium: 3, carewire.PriorityHigh: 4}
 
-// PhaseOf says what has happened between prev and a, two states of one alert.
-// prev is nil, or of another occurrence, if a is the first state of its own.
+// PhaseOf returns the change between prev and a, two states of one alert. prev
+// is nil, or of another occurrence, if a is the first state of its own.
 func PhaseOf(prev *carewire.Alert, a *carewire.Alert) Phase {
 	present := a.Open() && a.Condition != carewire.ConditionOver
 	if prev == nil || prev.ID != a.ID {
@@ -86,7 +86,7 @@ type Writer struct {
 	Metric func(*carewire.Alert) string
 }
 
-// Message writes the state of an alert, given what has happened to it.
+// Message writes the state of an alert after the given change.
 func (w *Writer) Message(phase Phase, a *carewire.Alert, now time.Time) []byte {
 	message, _ := w.message(phase, a, "", now)
 	return message

@@ -13,7 +13,7 @@ import (
 // lingerFor is how long a connection is still read after its last answer.
 const lingerFor = time.Second
 
-// Peer is who is on the other end of a connection.
+// Peer is the other end of a connection.
 type Peer struct {
 	Addr net.Addr
 	TLS  *tls.ConnectionState // nil without TLS; PeerCertificates are verified if the listener's config says so

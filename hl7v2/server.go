@@ -14,8 +14,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Sink takes vitals in and says what became of each, in order; a *carewire.Hub
-// is one. It recognises by Vital.ID what it has taken before.
+// Sink accepts vitals and returns the result of each, in order; a *carewire.Hub
+// is one. It recognises repeated vitals by Vital.ID.
 type Sink interface {
 	Publish(context.Context, ...carewire.Vital) ([]carewire.PublishResult, error)
 }
@@ -98,11 +98,12 @@ func (o *ServerOptions) withDefaults() ServerOptions {
 
 // Server takes HL7 version 2 messages by MLLP: ORU^R01 with vitals, as in IHE
 // PCD-01, and ADT. A message is acknowledged when the Sink has stored it, never
-// before; the messages of one connection are done one after the other, in
-// order. Nothing of a message that comes again is stored twice: the IDs of its
-// vitals follow from its content and its MSH-10. One of the last 10,000 that
-// were accepted is accepted again without being done, so a repeated ADT moves
-// nobody. After a restart a repeated ADT is done again. All methods are safe for concurrent use.
+// before. The messages of one connection are processed in order. A repeated
+// message stores nothing twice: the IDs of its vitals follow from its content
+// and its MSH-10. If it is among the last 10,000 accepted ones, it is accepted
+// again without being processed, so a repeated ADT moves nobody. After a
+// restart a repeated ADT is processed again. All methods are safe for
+// concurrent use.
 type Server struct {
 	sink  Sink
 	opt   ServerOptions

@@ -11,9 +11,9 @@ var (
 	errZone = errors.New("must have a zone")
 )
 
-// ParseTime reads a time stamp (DTM), YYYYMMDDHHMM[SS[.SSSS]][+/-ZZZZ]. One
-// without a zone is of zone, and an error if that is nil: nobody guesses at it.
-// Of the hour that comes twice in autumn, time.Date decides which is meant.
+// ParseTime reads a time stamp (DTM), YYYYMMDDHHMM[SS[.SSSS]][+/-ZZZZ]. A time
+// without a zone is in zone; if zone is nil, it is an error. In the hour that
+// comes twice in autumn, time.Date chooses.
 func ParseTime(text string, zone *time.Location) (time.Time, error) {
 	digits, offset := text, ""
 	if i := strings.IndexAny(text, "+-"); i >= 0 {

@@ -1,6 +1,6 @@
 package hl7v2
 
-// Visit is whom a message, or a part of it, is about.
+// Visit names the patient and visit of a message, or of a part of it.
 type Visit struct {
 	Message *Message
 	PID     Segment // the patient; empty if there is none
@@ -33,7 +33,7 @@ func (v Visit) Identifiers() []Identifier {
 	return list
 }
 
-// Location is where a patient lies.
+// Location is a patient's place.
 type Location struct {
 	Ward     string // the point of care
 	Room     string
@@ -41,10 +41,10 @@ type Location struct {
 	Facility string
 }
 
-// Location returns where the patient lies now, from PV1-3.
+// Location returns the patient's present place, from PV1-3.
 func (v Visit) Location() Location { return location(v.PV1.Field(3)) }
 
-// PriorLocation returns where the patient lay before, from PV1-6.
+// PriorLocation returns the patient's previous place, from PV1-6.
 func (v Visit) PriorLocation() Location { return location(v.PV1.Field(6)) }
 
 func location(f Value) Location {

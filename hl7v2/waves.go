@@ -11,9 +11,9 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// WaveSink takes waves in; a *carewire.Hub is one. A Sink that is one too is given
-// the observations of type NA (numeric array) of ORU^R01 and ORU^W01, as monitors
-// send waves.
+// WaveSink accepts waves; a *carewire.Hub is one. A Sink that is a WaveSink too
+// gets the observations of type NA (numeric array) of ORU^R01 and ORU^W01, as
+// monitors send waves.
 type WaveSink interface {
 	PublishWaves(...carewire.Wave) error
 }

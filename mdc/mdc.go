@@ -1,6 +1,6 @@
 // Package mdc is a table of the codes of ISO/IEEE 11073-10101, the language of
-// medical devices, as far as carewire uses them: what is measured, with its
-// LOINC code, and units, with their UCUM codes.
+// medical devices, as far as carewire uses them: measured quantities with their
+// LOINC codes, and units with their UCUM codes.
 //
 // The standard itself is not public. Each code was looked up in public sources,
 // named by a letter at its row:
@@ -13,8 +13,8 @@
 //	S  the IHE technical framework DEV.SDPi
 //	W  PCD-01 messages of monitors on the market, in tests of public receivers
 //
-// A number that stands in one W only is not here: such messages contradict each
-// other.
+// A number with a single W as its only source is left out, because such
+// messages contradict each other.
 package mdc
 
 import "strconv"

@@ -13,8 +13,8 @@ import (
 // A Chain pages by the first way that works. Each way but the last gets an
 // equal share of the time that is left. A way that has failed five times in a
 // row is left out for 30 seconds and then tried with one page (a circuit
-// breaker). When all ways are left out, all are tried, for a page is never
-// dropped. Make one with NewChain.
+// breaker). When all ways are left out, all are tried, because a page must not
+// be dropped. Make one with NewChain.
 type Chain struct{ ways []*way }
 
 // A way is one Pager of a Chain, and how it fares.

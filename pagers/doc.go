@@ -1,6 +1,6 @@
-// Package pagers has Pagers that tell people beyond carewire: by webhook, push,
-// e-mail and SMS. It also has what stands between a Hub and them: a rota that
-// turns a group into the people on duty, and a chain that falls back to the
+// Package pagers has Pagers that reach people outside carewire by webhook,
+// push, e-mail and SMS. It also has two that stand before these: a rota, which
+// turns a group into the people on duty, and a chain, which falls back to the
 // next way when one fails.
 //
 // No health data leaves unless RevealHealthData is set. A message names the

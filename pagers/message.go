@@ -11,21 +11,21 @@ import (
 	"github.com/carewire/carewire/pagers/internal/exchange"
 )
 
-// ErrNoAddress says that a recipient has no address for this way of paging.
+// ErrNoAddress means that a recipient has no address for this way of paging.
 // Nothing was sent.
 var ErrNoAddress = errors.New("pagers: the recipient has no address")
 
 // StatusError is the HTTP status with which a gateway refused a page.
 type StatusError = exchange.StatusError
 
-// Addresses looks up where a recipient, such as "person:ada" or "group:ward-5",
-// is reached: e-mail addresses, telephone numbers or topics, as the Pager
+// Addresses looks up the addresses of a recipient, such as "person:ada" or
+// "group:ward-5": e-mail addresses, telephone numbers or topics, as the Pager
 // needs. No address makes Page fail with ErrNoAddress. It must be safe for
 // concurrent use.
 type Addresses func(ctx context.Context, to string) ([]string, error)
 
-// Message is what leaves for one page. Patient, AlertKey and Text are empty
-// unless RevealHealthData is set.
+// Message is the content that is sent for one page. Patient, AlertKey and Text
+// are empty unless RevealHealthData is set.
 type Message struct {
 	Key      string            `json:"key"`      // Page.Key: the same key is the same page
 	To       string            `json:"to"`       // Page.To

@@ -18,11 +18,11 @@ type Shift struct {
 	Start, End time.Time
 }
 
-// A Weekly is a duty that repeats each week by the clock on the wall. From and
-// To are times of day such as "22:00"; a To that is not after From ends on the
-// next day. Where the clock is put forward or back the shift is as much
-// shorter or longer. A time of day that the clock skips is as much later, and
-// one that it shows twice means the first.
+// A Weekly is a duty that repeats each week by local time. From and To are
+// times of day such as "22:00"; a To that is not after From ends on the next
+// day. When the clock is put forward or back, the shift is shorter or longer by
+// as much. A time of day that the clock skips is later by as much. A time that
+// occurs twice means the first.
 type Weekly struct {
 	Group, Person string
 	Days          []time.Weekday // on which it begins
@@ -36,9 +36,9 @@ type Substitution struct {
 	Start, End        time.Time
 }
 
-// A Rota says who is on duty. Weekly, Shifts and More add up; Substitutions
-// then apply once, so a substitute is not substituted again. Do not change a
-// Rota that is in use; make another.
+// A Rota lists the people on duty. Weekly, Shifts and More add up;
+// Substitutions then apply once, so a substitute is not substituted again. Do
+// not change a Rota that is in use; make another.
 type Rota struct {
 	// Zone is where the clock of Weekly hangs. It is required if there is any Weekly.
 	Zone *time.Location
@@ -53,7 +53,7 @@ type Rota struct {
 	More func(ctx context.Context, t time.Time) ([]Shift, error)
 }
 
-// Validate checks what a Rota is made of. Its error names the field.
+// Validate checks a Rota. Its error names the field.
 func (r *Rota) Validate() error {
 	for _, w := range r.Weekly {
 		_, okFrom := clock(w.From)
@@ -163,9 +163,9 @@ func clock(s string) (minutes int, ok bool) {
 	return t.Hour()*60 + t.Minute(), err == nil && len(s) == 5
 }
 
-// OnCall tells the people on duty where a page is for a group. Pages for
-// persons and roles pass through. Each person's page has a Key of its own,
-// derived from the group's. It succeeds if one person was reached.
+// OnCall pages the people on duty if a page is for a group. Pages for persons
+// and roles pass through. Each person's page has a Key of its own, derived from
+// the group's. It succeeds if one person was reached.
 type OnCall struct {
 	// Rota says who is on duty. It is asked for each page, so that a new one can
 	// take its place. It is required.
@@ -174,7 +174,7 @@ type OnCall struct {
 	Next carewire.Pager
 }
 
-// ErrNobodyOnDuty says that the rota names nobody for a group now.
+// ErrNobodyOnDuty means that the rota names nobody for a group now.
 var ErrNobodyOnDuty = errors.New("pagers: nobody is on duty")
 
 // Validate implements carewire.PageChecker: Rota and Next must be there, and the

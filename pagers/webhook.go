@@ -77,12 +77,13 @@ func (w *Webhook) Page(ctx context.Context, p carewire.Page) error {
 
 const minSecret = 24
 
-// ErrSignature says that a webhook was not signed with the secret, or too long ago.
+// ErrSignature means that a webhook was not signed with the secret, or too long
+// ago.
 var ErrSignature = errors.New("pagers: the webhook's signature is wrong or too old")
 
 // VerifyWebhook checks the signature of a request that a Webhook sent, for
 // those who write the gateway. The time stamp may differ from now by five
-// minutes. The caller still has to drop repeats of the same webhook-id.
+// minutes. The caller must still drop repeats of the same webhook-id.
 func VerifyWebhook(header http.Header, body, secret []byte, now time.Time) error {
 	stamp := header.Get("webhook-timestamp")
 	seconds, err := strconv.ParseInt(stamp, 10, 64)

@@ -7,11 +7,11 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Absent raises an alert when a number has not been measured for a time while
-// others of the same patient come, in the second half of that time at least: a
-// probe is off. When nothing comes at all, the Hub's own alert says so, and this
-// one does not; when others come again, the number has a quarter of For, and at
-// least a second, to come too. It is over with the next reading that can be used.
+// Absent raises an alert when a number has not been measured for a time, while
+// others of the same patient came in the second half of that time at least: a
+// probe is off. If nothing comes at all, only the Hub's own alert reports it.
+// When others come again, the number has a quarter of For, and at least a
+// second, to come too. The condition is over with the next usable reading.
 type Absent struct {
 	About
 	Code, System string        // of the number; System "" is LOINC

@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Burden is what one rule has asked of one ward on one day.
+// Burden counts the alerts of one rule on one ward and day.
 type Burden struct {
 	Day      string `json:"day"` // 2026-03-01, in the location of the report's From
 	Ward     string `json:"ward"`
@@ -20,7 +20,7 @@ type Burden struct {
 	Counts
 }
 
-// ReportQuery says what a report is about.
+// ReportQuery selects the alerts of a report.
 type ReportQuery struct {
 	Patients []string                    // required
 	From, To time.Time                   // From's location decides where a day begins

@@ -77,7 +77,7 @@ type known struct {
 	present bool
 }
 
-// TransitionKind says what a Transition does.
+// TransitionKind is the kind of a Transition.
 type TransitionKind string
 
 // The kinds.
@@ -87,7 +87,7 @@ const (
 	Cleared TransitionKind = "cleared" // its condition is over
 )
 
-// A Transition is something that a Case has found. It hides nothing: do not log it.
+// A Transition is a finding of a Case. It contains health data: do not log it.
 type Transition struct {
 	Rule   string // the alert's key
 	Kind   TransitionKind
@@ -350,8 +350,8 @@ func (c *Case) retract(i int, gone *reading) {
 	c.look(i, st)
 }
 
-// Advance lets time go on to t, as far as nothing of the log before t is still
-// to come.
+// Advance moves the time of c to t. No entry of the log from before t may come
+// after that.
 func (c *Case) Advance(t time.Time) { c.advance(millisOf(t)) }
 
 // advance does all that was due before to.

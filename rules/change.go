@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Direction is which way a number goes.
+// Direction is the direction of a change.
 type Direction string
 
 // The directions.
@@ -96,9 +96,9 @@ func seriesOf(st *state) *series {
 	return st.data.(*series)
 }
 
-// Forecast raises an alert when a number goes towards a limit in a line that
-// reaches it soon. It is a guess: it judges only patients whose Settings switch
-// it on, and not while the number is beyond the limit already.
+// Forecast raises an alert when a line through the last values reaches a limit
+// soon. It is a guess: it judges only patients whose Settings switch it on, and
+// not while the number is already beyond the limit.
 type Forecast struct {
 	About
 	Timing

@@ -11,7 +11,7 @@ import (
 
 // AuditSettings is the AuditEvent of one change of a patient's Settings. Key is
 // the rule, or "born" or "pregnant". Who, Until and Reason come from the
-// Settings; without an author there, Who is the host.
+// Settings; if they name no author, the field Who is the host.
 const AuditSettings carewire.AuditEvent = "rule_settings"
 
 // A settingsChange is one thing that has changed between two Settings.

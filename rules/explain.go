@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// StandingState is where a rule stands with a patient.
+// StandingState is the state of a rule for a patient.
 type StandingState string
 
 // The states.
@@ -24,7 +24,7 @@ const (
 	StandingOff      StandingState = "off"      // switched off for this patient
 )
 
-// A Standing says where one rule stands now.
+// A Standing describes the present state of one rule for a patient.
 type Standing struct {
 	Rule     string            `json:"rule"`
 	Version  string            `json:"version"`
@@ -38,14 +38,14 @@ type Standing struct {
 	Always   bool              `json:"always,omitempty"` // of a Score: it asks for measuring all the time
 }
 
-// ErrNotJudged means that the patient is not on the list of Options.Patients, or
-// that the Judge has not asked for it yet.
+// ErrNotJudged means that the patient is not on the list of Options.Patients,
+// or that the Judge has not read that list yet.
 var ErrNotJudged = errors.New("rules: the patient is not judged")
 
-// Explain says for each rule where it stands with a patient, in the order of the
-// Set. It may be asked at any node: where another one judges the patient, it is
-// reckoned from the log, within five seconds. The errors are ErrNotJudged and those
-// of the Hub's History.
+// Explain returns the state of each rule for a patient, in the order of the
+// Set. It may be called on any node: if another node judges the patient, it
+// computes the states from the log, within five seconds. The errors are
+// ErrNotJudged and those of the Hub's History.
 func (j *Judge) Explain(patient string) ([]Standing, error) {
 	j.mu.Lock()
 	b, listed := j.beds[patient], slices.Contains(j.judged, patient)
@@ -88,8 +88,8 @@ func (j *Judge) explainFromLog(patient string) ([]Standing, error) {
 	return b.c.Explain(now), nil
 }
 
-// Explain says for each rule where it stands, in the order of the Set. now is the
-// time to which durations are given.
+// Explain returns the state of each rule, in the order of the Set. Durations
+// are given up to now.
 func (c *Case) Explain(now time.Time) []Standing {
 	list := make([]Standing, len(c.states))
 	at := max(millisOf(now), c.now)

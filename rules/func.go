@@ -48,7 +48,7 @@ type Func struct {
 	Judge func(ctx context.Context, vitals []carewire.Vital) (Finding, error)
 }
 
-// Finding is what a model has found.
+// Finding is the result of a model.
 type Finding struct {
 	Present    bool
 	Priority   carewire.Priority // "": as the rule has it

@@ -98,9 +98,9 @@ func New(hub *carewire.Hub, set *Set, o *Options) (*Judge, error) {
 	return j, nil
 }
 
-// Changed says that the list of patients, or the Settings of those named, may
-// have changed; with none named, everybody's. It may be called at any node: the
-// one that judges a patient asks for the Settings within seconds.
+// Changed reports that the list of patients, or the Settings of the named
+// patients (none: of all), may have changed. It may be called on any node. The
+// node that judges a patient asks for the Settings within seconds.
 func (j *Judge) Changed(patients ...string) {
 	j.mu.Lock()
 	j.news = append(j.news, slices.Clone(patients))
@@ -111,8 +111,9 @@ func (j *Judge) Changed(patients ...string) {
 	}
 }
 
-// Run judges until ctx ends or the Hub does, and returns why. It may be called
-// once at a time. While the Store fails it goes on, and makes up for it.
+// Run judges until ctx ends or the Hub is shut down, and returns the reason.
+// Only one call may run at a time. If the Store fails, Run continues, and
+// judges the missed entries later.
 func (j *Judge) Run(ctx context.Context) error {
 	j.mu.Lock()
 	if j.running {

@@ -9,7 +9,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Side is the side of a limit that is out.
+// Side is the side of a limit on which values raise an alert.
 type Side string
 
 // The sides.
@@ -18,9 +18,9 @@ const (
 	Above Side = "above"
 )
 
-// Sensors says which of several sensors of one number count, such as a finger's
-// and an ear's. A sensor counts until it has missed three readings. The site of
-// one is written as "site:ear".
+// Sensors selects the sensors of a number that count, such as those of a finger
+// and an ear. A sensor counts until it has missed three readings. One site is
+// selected by "site:ear".
 type Sensors string
 
 // The choices.

@@ -15,7 +15,7 @@ type Rule interface {
 	build(s *Set) (machine, error)
 }
 
-// About is what every rule says of itself.
+// About describes a rule and its alerts.
 type About struct {
 	// Key names the rule, and the alert that it raises: an ID of at most 32
 	// characters, once in a Set.
@@ -36,12 +36,12 @@ type About struct {
 	Optional bool
 }
 
-// Timing says how long something must last. A rule needs readings to see that
-// it lasts: a single one is a beginning only. There are two exceptions, and the
-// alert says so. Where a device measures less often than half as long again as
-// Delay, or nobody knows yet how often, one reading counts after Delay. Where
-// readings stop while the last one is beyond the limit, the rule waits for three
-// intervals, and at least for Delay, and raises then.
+// Timing says how long a condition must last. A rule needs several readings to
+// see that it lasts. There are two exceptions, which the alert mentions. If the
+// interval of a device is longer than one and a half times Delay, or not known
+// yet, one reading counts after Delay. If readings stop while the last one is
+// beyond the limit, the rule waits for three intervals, and at least for Delay,
+// and then raises.
 type Timing struct {
 	// Delay is for how long readings must be beyond the limit; 0: one is enough.
 	// It goes on while they waver between the limit and the margin inside it.

@@ -74,7 +74,7 @@ type Input struct {
 	Less   float64 // taken away from the value: 21 of a concentration of oxygen
 }
 
-// Row gives points. All that is set must fit.
+// Row gives points. All fields that are set must match.
 type Row struct {
 	Points int
 	// Max is the highest value, rounded; nil: any. Rows are in rising order.
@@ -91,7 +91,7 @@ type Row struct {
 	MinAge, MaxAge float64
 }
 
-// Band is what a total means.
+// Band is the meaning of a range of totals.
 type Band struct {
 	Min      int               // the least total; of Red it does not count
 	Priority carewire.Priority // "" is medium

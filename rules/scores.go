@@ -16,12 +16,13 @@ const SNOMED = "http://snomed.info/sct"
 const House = "urn:carewire:house"
 
 // AirOrOxygen is the code, in House, of a coded vital with the values "air" and
-// "oxygen", in House. Flow (3151-8) and concentration (3150-0) of inhaled oxygen
-// tell the same.
+// "oxygen", in House. Flow (3151-8) and concentration (3150-0) of inhaled
+// oxygen have the same meaning.
 const AirOrOxygen = "air-or-oxygen"
 
-// NextMeasurement is the code, in House, of the minutes from a score until the next
-// measurement is due, as its chart asks for; 0: it asks for measuring all the time.
+// NextMeasurement is the code, in House, of the minutes from a score until the
+// next measurement is due, as its chart asks for; 0: it asks for continuous
+// measurement.
 const NextMeasurement = "next-measurement"
 
 // inputsOf are the inputs that the scores here share.
@@ -116,9 +117,9 @@ func NEWS2() Score {
 	}
 }
 
-// MEWS is the Modified Early Warning Score (Subbe and others, QJM 2001;94:521-6).
-// New confusion, which it does not know, has the point of voice. Nothing is
-// published: no code for it is known here.
+// MEWS is the Modified Early Warning Score (Subbe and others, QJM
+// 2001;94:521-6). The original has no new confusion; here it has the point of
+// voice. The score is not published, because it has no known code.
 func MEWS() Score {
 	const age = 6 * time.Hour
 	return Score{
@@ -138,9 +139,10 @@ func MEWS() Score {
 	}
 }
 
-// QSOFA is the quick Sepsis-related Organ Failure Assessment (Singer and others,
-// JAMA 2016;315:801-10): two of respiration of 22 or more, a systolic pressure of
-// 100 or less, and a mind that is not clear. Nothing is published.
+// QSOFA is the quick Sepsis-related Organ Failure Assessment (Singer and
+// others, JAMA 2016;315:801-10): two of a respiratory rate of 22 or more, a
+// systolic pressure of 100 or less, and altered consciousness. The score is not
+// published.
 func QSOFA() Score {
 	const age = 6 * time.Hour
 	return Score{

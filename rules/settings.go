@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Settings are what is particular to one patient. The zero Settings leave all
-// rules as they are.
+// Settings adapt the rules to one patient. The zero Settings leave all rules as
+// they are.
 type Settings struct {
 	// Limits by the key of the rule.
 	Limits map[string]LimitSetting
@@ -24,7 +24,7 @@ type Settings struct {
 	Scales map[string]Scale
 }
 
-// LimitSetting is a patient's own limit. Nil members are as the rule has them.
+// LimitSetting is a patient's own limit. Nil members mean the rule's own.
 type LimitSetting struct {
 	At     *float64
 	Margin *float64
@@ -85,8 +85,8 @@ func printable(r rune) rune {
 }
 
 // Apply makes s the patient's Settings from now on. Alerts of rules that are
-// switched off are cleared; others follow with the next reading. The next alert of
-// each rule says what has changed for it since the Case was made.
+// switched off are cleared; others follow with the next reading. The next alert
+// of each rule mentions its changes since the Case was made.
 func (c *Case) Apply(s Settings) {
 	c.renew(s)
 }

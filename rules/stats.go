@@ -8,8 +8,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Counts are what has become of a rule's alerts: its burden, and whether it was
-// worth it.
+// Counts are the fates of a rule's alerts: its burden and its use.
 type Counts struct {
 	Raised      uint64 `json:"raised"`       // occurrences
 	Accepted    uint64 `json:"accepted"`     // of these, by a person
@@ -30,7 +29,7 @@ func (c *Counts) MeanToAcceptance() time.Duration {
 	return c.ToAcceptance / time.Duration(c.Accepted)
 }
 
-// Stats are what a Judge has seen since it was made.
+// Stats are a Judge's counts since it was made.
 type Stats struct {
 	Vitals   uint64            // judged
 	Patients int               // judged here now

@@ -128,7 +128,7 @@ func clip(text string, n int) string {
 	return strings.ToValidUTF8(text, "") + "…"
 }
 
-// Owed returns what is to be raised and cleared, in order, and forgets it.
+// Owed returns the transitions that are due, in order, and forgets them.
 func (c *Case) Owed() []Transition {
 	list := c.owed
 	c.owed = nil

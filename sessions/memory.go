@@ -9,9 +9,9 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Memory keeps sessions in this process: for a host of one node, whose people
-// sign in again when it has been started anew. Others keep them in a table that
-// all nodes read. It is safe for concurrent use.
+// Memory keeps sessions in this process, for a host of one node. After a
+// restart people sign in again. A host of several nodes needs a table that all
+// nodes read. It is safe for concurrent use.
 type Memory struct {
 	mu    sync.Mutex
 	all   map[string]carewire.Principal // by the value of the cookie
@@ -21,9 +21,9 @@ type Memory struct {
 // NewMemory returns a Memory without sessions.
 func NewMemory() *Memory { return &Memory{all: make(map[string]carewire.Principal)} }
 
-// Begin begins a session of p that lasts so long, and returns the value of its
-// cookie. p.Session is what the identity provider calls the session, for Revoker;
-// "" if there is none.
+// Begin begins a session of p with the given duration, and returns the value of
+// its cookie. p.Session is what the identity provider calls the session, for
+// Revoker; "" if there is none.
 func (m *Memory) Begin(p carewire.Principal, lasts time.Duration) (value string) {
 	now := time.Now()
 	p.Issued, p.Expires = now, now.Add(lasts)
@@ -42,7 +42,7 @@ func (m *Memory) Begin(p carewire.Principal, lasts time.Duration) (value string)
 	return value
 }
 
-// Find is a Find, for New.
+// Find implements the type Find, for New.
 func (m *Memory) Find(_ context.Context, value string) (carewire.Principal, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

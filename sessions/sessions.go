@@ -1,8 +1,9 @@
-// Package sessions lets clients in by the cookie of sessions that the host has
-// already: for pages of the host's own origin. A connection lives for as long as
-// the session does, also one that slides; logging out ends it on every node.
+// Package sessions authenticates pages of the host's own origin by the cookie
+// of the host's existing sessions. A connection lives for as long as the
+// session does, including prolonged ones. Logging out ends it on every node.
 //
-// The Hub takes a cookie from pages of Options.Origins and of its own origin only.
+// The Hub accepts a cookie only from pages of its own origin and of
+// Options.Origins.
 package sessions
 
 import (
@@ -17,14 +18,15 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Find says whose session it is, by the value of its cookie. Expires says when it
-// ends unless it is prolonged, Issued when it began; Session is set by Cookies.
-// carewire.ErrUnauthenticated means that there is no such session, or no more. It
-// must be safe for concurrent use, and does not prolong the session itself.
+// Find returns the principal of a session, by the value of its cookie. Expires
+// is when the session ends unless it is prolonged, Issued is when it began;
+// Cookies sets Session. carewire.ErrUnauthenticated means that there is no such
+// session, or that it has ended. It must be safe for concurrent use, and does
+// not prolong the session itself.
 type Find func(ctx context.Context, value string) (carewire.Principal, error)
 
-// Cookies is a carewire.Authenticator and carewire.Renewer for sessions whose
-// cookie has a name. It is safe for concurrent use.
+// Cookies is a carewire.Authenticator and carewire.Renewer for sessions with a
+// cookie. It is safe for concurrent use.
 type Cookies struct {
 	name string
 	find Find
@@ -109,7 +111,7 @@ type Revoker interface {
 // Hub.Revoke.
 //
 // To log somebody out everywhere the host ends all of their sessions and calls
-// Hub.Revoke with Principal only: a session that begins afterwards is good.
+// Hub.Revoke with Principal only: a session that begins afterwards is valid.
 func (c *Cookies) Logout(r *http.Request, hub Revoker) error {
 	p, err := c.Authenticate(r)
 	if errors.Is(err, carewire.ErrUnauthenticated) {

@@ -12,8 +12,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Claims is what a token, or the issuer's answer about it, says. All of it was
-// checked before a host sees it.
+// Claims are the content of a token, or of the issuer's answer about it. They
+// were checked before the host gets them.
 type Claims struct {
 	Issuer   string
 	Subject  string // sub

@@ -19,12 +19,13 @@ type Revoker interface {
 const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
 // BackChannelLogout returns the handler to which the issuer posts logout tokens
-// (OpenID Connect Back-Channel Logout 1.0). One for a session ends that session;
-// one for a person ends all that the person has now. It answers 400 to a token
-// that is wrong, and 503 if the Hub could not end the access, so that the issuer
-// tries again. A token that names only a session works on a node that has seen
-// the session; elsewhere it is answered 400. The Revoker is given the token's sub
-// as Principal: where people have other IDs in the house it translates.
+// (OpenID Connect Back-Channel Logout 1.0). A token for a session ends that
+// session; one for a person ends all present sessions of the person. It answers
+// 400 to an invalid token, and 503 if the Hub could not end the access, so that
+// the issuer tries again. A token that names only a session works on a node
+// that has seen the session; elsewhere it is answered 400. The Revoker is given
+// the token's sub as Principal: if the host uses other IDs for people, the
+// Revoker must translate it.
 func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

@@ -57,7 +57,7 @@ func inOrder(letters string) bool {
 	return letters != ""
 }
 
-// A Grant says which actions a scope brings: all of Letters on Resource.
+// A Grant maps a scope, with all of Letters on Resource, to actions.
 type Grant struct {
 	Resource string // of the scope; a scope for * has it too
 	Letters  string // all of these are needed

@@ -1,11 +1,11 @@
-// Package smartauth lets people and services into a carewire Hub by the access
-// tokens of an OpenID Connect or SMART on FHIR issuer.
+// Package smartauth authenticates people and services by the access tokens of
+// an OpenID Connect or SMART on FHIR issuer.
 //
-// A token that is a JWT is checked by the issuer's keys, which are fetched and
-// kept: while the issuer is down the last good keys serve, for a bounded time.
-// Any other token is checked by introspection (RFC 7662). Scopes narrow what
-// the principal may do, by a table that the host can change. A logout at the
-// issuer ends sessions by Authenticator.BackChannelLogout.
+// A token that is a JWT is checked by the issuer's keys. While the issuer is
+// down, the last good keys are used for a bounded time. Any other token is
+// checked by introspection (RFC 7662). Scopes narrow what the principal may do,
+// by a table that the host can change. A logout at the issuer ends sessions by
+// Authenticator.BackChannelLogout.
 package smartauth
 
 import (
@@ -213,10 +213,11 @@ func (k *keyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 var errIssuer = errors.New("smartauth: the issuer cannot be asked")
 
-// Authenticate implements carewire.Authenticator. A token that is wrong is
-// carewire.ErrUnauthenticated, and the error's text has the reason, one of those
-// of Stats.Refusals; one whose person may not come in is carewire.ErrForbidden;
-// any other error means that the issuer, or the host, could not be asked.
+// Authenticate implements carewire.Authenticator. For an invalid token it
+// returns carewire.ErrUnauthenticated, with the reason, one of those of
+// Stats.Refusals, in the error's text. For a person who may not connect it
+// returns carewire.ErrForbidden. Any other error means that the issuer or the
+// host could not be asked.
 func (a *Authenticator) Authenticate(r *http.Request) (carewire.Principal, error) {
 	p, _, err := a.counted(r.Context(), carewire.Token(r), "")
 	return p, err

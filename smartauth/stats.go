@@ -33,8 +33,8 @@ type Stats struct {
 	//   - nonce: of another sign-in, see Authenticator.Verify
 	//   - principal: Options.Principal returned ErrUnauthenticated
 	Refusals map[string]uint64
-	// Powerless are tokens that let somebody in who may do nothing, because no
-	// scope is in Options.Grants.
+	// Powerless are valid tokens that allow nothing, because no scope is in
+	// Options.Grants.
 	Powerless uint64
 
 	KeysAge    time.Duration // since the issuer last gave its keys; at Options.MaxStale nobody is let in any more

@@ -137,7 +137,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time, keep carewire.Retentio
 }
 
 // Size implements [carewire.Sizer]. Free is that of the member with the least,
-// for its patients' vitals find no room first.
+// because it runs out of room first.
 func (s *Store) Size(ctx context.Context) (carewire.StoreSize, error) {
 	if err := s.usable(ctx); err != nil {
 		return carewire.StoreSize{}, err

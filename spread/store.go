@@ -4,14 +4,14 @@
 //	store, err := spread.Open(ctx, []spread.Member{{Name: "a", Store: one}, {Name: "b", Store: two}}, nil)
 //	hub, err := carewire.New(auth, store, nil)
 //
-// Each patient belongs to one of many small parts, by a hash that never changes.
-// A table says which member has each part. It lies in the log "@spread" of one
-// member, and every node reads it; each change is a next revision, so that two
-// who change it at once do not overwrite each other. The log "@system" is a part
+// Each patient belongs to one of many small parts, by a hash that never
+// changes. A table names the member of each part. It is in the log "@spread" of
+// one member, and every node reads it. Each change is a new revision, so that
+// concurrent changes do not overwrite each other. The log "@system" is a part
 // of its own, and stays with the table.
 //
-// A Store that is in use becomes the first member: opened alone, it has all parts.
-// Members that come later have none at first.
+// A Store that is in use becomes the first member: opened alone, it has all
+// parts. Members that are added later have none.
 package spread
 
 import (

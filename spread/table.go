@@ -12,8 +12,9 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// ErrMembers means that the members given are not those of one Store: one is
-// missing, is another's, bears another's name, or is not empty though new.
+// ErrMembers means that the given members are not those of one Store: one is
+// missing, belongs to another Store, has another member's name, or is new and
+// not empty.
 var ErrMembers = errors.New("spread: these are not the members of one Store")
 
 const (

@@ -6,9 +6,9 @@
 //		storetest.Run(t, func(t *testing.T) carewire.Store { return open(t) }, nil)
 //	}
 //
-// What a store can do beyond Store (Pruner, Eraser, StateReader, Clock, Durable, Waker,
-// io.Closer) is found by assertion, and tested if it is there. [RunDurable]
-// tests what is to survive, and [Bench] measures.
+// Optional interfaces (Pruner, Eraser, StateReader, Clock, Durable, Waker,
+// io.Closer) are found by type assertion and tested too. [RunDurable] tests
+// restarts and crashes, and [Bench] measures.
 package storetest
 
 import (

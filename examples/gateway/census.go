@@ -13,8 +13,8 @@ import (
 	"github.com/carewire/carewire/hl7v2"
 )
 
-// census knows who lies where, from ADT messages. It is the Hub's Directory,
-// and keeps what it knows in the Hub's Store. Its methods are safe for concurrent use.
+// census keeps the bed of each patient, from ADT messages, in the Hub's Store.
+// It is the Hub's Directory. Its methods are safe for concurrent use.
 type census struct {
 	hub    *carewire.Hub
 	follow func(patient string) // is told of each patient who is here; may be nil
@@ -53,7 +53,7 @@ func (c *census) followed(patient string) {
 	}
 }
 
-// Patients returns who belongs to a group: everyone, or a ward.
+// Patients returns the patients of a group: everyone, or a ward.
 func (c *census) Patients(_ context.Context, group string) ([]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,8 +92,8 @@ func (c *census) Admit(ctx context.Context, m hl7v2.Movement) error {
 // Transfer puts a patient into another bed.
 func (c *census) Transfer(ctx context.Context, m hl7v2.Movement) error { return c.Admit(ctx, m) }
 
-// Discharge takes a patient out of the census: nobody may watch them any more, and
-// what is open of them is closed.
+// Discharge takes a patient out of the census. Nobody may watch them any more,
+// and their open entries are closed.
 func (c *census) Discharge(ctx context.Context, m hl7v2.Movement) error {
 	return errors.Join(c.change(ctx, m.Patient, nil), c.hub.Discharge(ctx, m.Patient))
 }

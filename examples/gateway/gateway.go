@@ -118,7 +118,7 @@ func own(o hl7v2.Observation) (carewire.Vital, bool) {
 	return carewire.Vital{}, false
 }
 
-// handler serves the Hub, FHIR, the page and what the page asks for.
+// handler serves the Hub, FHIR, the page and the page's requests.
 func (g *gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/carewire", g.hub)
@@ -139,7 +139,7 @@ func (g *gateway) handler() http.Handler {
 	return mux
 }
 
-// secured adds what keeps a page to itself.
+// secured adds the security headers of a page.
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		h := rw.Header()
@@ -165,7 +165,7 @@ func known(answer func(carewire.Principal) any) http.HandlerFunc {
 	}
 }
 
-// shutdown ends what brings data in, then what takes it.
+// shutdown ends the sources of data, then the Hub.
 func (g *gateway) shutdown(ctx context.Context) error {
 	err := g.hl7.Shutdown(ctx)
 	g.fhir.Close()

@@ -1,6 +1,6 @@
 // Gateway is a host that takes HL7 version 2 by MLLP on one side and FHIR by
-// REST on another, and serves the ward's page: who only speaks one of these
-// needs to know nothing of carewire.
+// REST on another, and serves the ward's page. A system that speaks only one of
+// these needs no knowledge of carewire.
 package main
 
 import (

@@ -12,7 +12,7 @@ import (
 )
 
 // manager is the hospital's alarm manager, which brings alerts to people's
-// phones. It is told of each by IHE PCD-04, and reports what has become of that.
+// phones. It gets each alert by IHE PCD-04, and reports the result.
 type manager struct {
 	hub      *carewire.Hub
 	client   *hl7v2.Client
@@ -35,12 +35,12 @@ func newManager(addr string, log *slog.Logger) (*manager, error) {
 	return &manager{client: client, reporter: reporter, followed: make(map[string]context.CancelFunc)}, nil
 }
 
-// policy has everyone told of an alert, which is what the manager is for.
+// policy addresses each alert to everyone; the manager chooses the people.
 func policy(context.Context, carewire.Alert, int) (carewire.Step, error) {
 	return carewire.Step{To: []string{"group:" + everyone}, After: time.Minute}, nil
 }
 
-// follow has the manager told of a patient's alerts.
+// follow sends a patient's alerts to the manager.
 func (m *manager) follow(patient string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -52,8 +52,8 @@ func (m *manager) follow(patient string) {
 	m.wg.Go(func() { _ = m.reporter.Follow(ctx, m.hub, carewire.WatchOptions{Patients: []string{patient}}) })
 }
 
-// status takes in what the manager says has become of a page. Which fields say
-// so is this manager's own: OBX-5 is the outcome, OBX-16 the person.
+// status reads the manager's report on a page. The fields are this manager's
+// own: OBX-5 is the outcome, OBX-16 the person.
 func (m *manager) status(ctx context.Context, message *hl7v2.Message) error {
 	obx := message.Segment("OBX")
 	return m.reporter.Report(ctx, m.hub, hl7v2.Status{
@@ -64,7 +64,7 @@ func (m *manager) status(ctx context.Context, message *hl7v2.Message) error {
 	})
 }
 
-// close ends the telling.
+// close ends the reports.
 func (m *manager) close() error {
 	m.mu.Lock()
 	for _, end := range m.followed {

@@ -1,7 +1,7 @@
-// Replay runs rules over recorded vitals and says what they would have asked of
-// people: how many alerts, how long, how often again, and how much later than a
-// plain limit. Each rule runs as it is, without its delay, without its
-// hysteresis, and without both.
+// Replay runs rules over recorded vitals and reports the burden of their
+// alerts: how many, how long, how often again, and how much later than a plain
+// limit. Each rule runs as it is, without its delay, without its hysteresis,
+// and without both.
 //
 //	go run ./examples/replay examples/replay/data/icu-numerics-s00001n.csv
 package main

@@ -22,7 +22,7 @@ type episode struct {
 	Priority carewire.Priority `json:"priority"`
 }
 
-// A measure is what one rule in one variant asks of people.
+// A measure is the burden of one rule in one variant.
 type measure struct {
 	Rule     string    `json:"rule"`
 	Variant  string    `json:"variant"`
@@ -42,7 +42,7 @@ type measure struct {
 	operators float64
 }
 
-// A split says of some alerts how urgent they are, and how often they come in floods.
+// A split counts alerts by priority, and their floods.
 type split struct {
 	Priorities map[carewire.Priority]int `json:"priorities"`
 	Floods     int                       `json:"floods"` // stretches of floodWithin with floodAlerts or more
@@ -55,7 +55,7 @@ const (
 	floodAlerts = 10
 )
 
-// A report is all of it.
+// A report is the whole result.
 type report struct {
 	Patients  []string  `json:"patients"`
 	Hours     float64   `json:"hours"` // of all recordings together
@@ -77,7 +77,7 @@ func (r *report) add(x *recording) {
 	}
 }
 
-// add takes in what a rule has found in one recording.
+// add adds the alerts of a rule in one recording.
 func (m *measure) add(r *recording, found []rules.Transition) {
 	open := -1
 	for _, t := range found {

@@ -12,7 +12,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// A recording is what was measured of one patient.
+// A recording holds the measurements of one patient.
 type recording struct {
 	Patient string
 	vitals  []carewire.Vital
@@ -45,7 +45,7 @@ var columns = map[string]column{
 	"glucose_mg_dl": {carewire.GlucoseMass.Code, "mg/dL", "sensor"},
 }
 
-// recorded is when recordings begin, for they do not say.
+// recorded is the assumed beginning of recordings, which have no dates.
 var recorded = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // fromFiles reads files of HL7 v2 messages, and CSV files, each of one patient: the first column is the time

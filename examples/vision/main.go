@@ -1,6 +1,6 @@
-// Vision raises an alert when somebody has left the bed. A camera program sees
-// where the person is and how sure that is; carewire gets numbers only, and a
-// rule judges them. The picture never leaves the camera program.
+// Vision raises an alert when somebody has left the bed. A camera program finds
+// the person, with a confidence. carewire gets numbers only, and a rule judges
+// them. The picture never leaves the camera program.
 //
 //	go run ./examples/vision           a scene in which a patient gets up, drawn
 //	go run ./examples/vision returns   another: see draw.py
@@ -35,7 +35,7 @@ const (
 	persistence         = 5 * time.Second
 )
 
-// A sight is what the camera program says of one frame.
+// A sight is the camera program's result for one frame.
 type sight struct {
 	Where   string  `json:"where"`
 	Out     float64 `json:"out"`
@@ -43,8 +43,7 @@ type sight struct {
 }
 
 // vitals make typed events of a sight: where the person is, and how sure it is
-// that they have left the bed. What cannot be seen is said to be absent; it is no
-// zero.
+// that they have left the bed. A value that cannot be seen is absent, not zero.
 func (s sight) vitals(patient string, at time.Time) []carewire.Vital {
 	where := carewire.Vital{Patient: patient, Code: zone, System: system, Time: at, Every: 5 * time.Second}
 	out := where

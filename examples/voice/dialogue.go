@@ -73,7 +73,7 @@ type dialogue struct {
 	pending carewire.Alert
 }
 
-// command takes what was heard first, and returns what is shown and spoken. It
+// command takes the first utterance, and returns the text to show and speak. It
 // reports whether it awaits a confirmation.
 func (d *dialogue) command(h Heard) (say string, awaits bool) {
 	c, ok := parseCommand(h.Text)
@@ -99,8 +99,8 @@ func (d *dialogue) command(h Heard) (say string, awaits bool) {
 	return c.question(), true
 }
 
-// confirm takes what was heard next. Only the confirmation of what was asked
-// has an effect, and an answer holds only for the alert as it was then.
+// confirm takes the next utterance. Only the confirmation of the question has
+// an effect, and an answer applies only to the alert as it was at the question.
 func (d *dialogue) confirm(ctx context.Context, h Heard) (say string, err error) {
 	if !h.sure() || h.Text != d.asked.confirmation() {
 		return "Nothing was done.", nil

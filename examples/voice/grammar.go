@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// What can be said, in the Java Speech Grammar Format. The grammars are closed:
-// the recogniser can hear nothing else. To close an alert cannot be said.
+// The commands, in the Java Speech Grammar Format. The grammars are closed: the
+// recogniser can hear nothing else. There is no command to close an alert.
 const (
 	commandGrammar = `#JSGF V1.0;
 grammar commands;
@@ -23,7 +23,7 @@ public <confirmation> = confirm bed <bed> | confirm the call | cancel that;
 
 var bedNames = strings.Fields("one two three four five six seven eight nine ten eleven twelve")
 
-// A command is what somebody has said.
+// A command is a recognised utterance.
 type command struct {
 	verb string // accept, reject, ask or call
 	bed  int    // 0 for a call

@@ -1,6 +1,6 @@
-// Voice answers alerts by speech: it recognises a command, says what it has
-// understood, and carries it out only after a confirmation that names the bed
-// again. It runs a small hospital of its own to try that on.
+// Voice answers alerts by speech. It recognises a command, repeats it, and
+// carries it out only after a confirmation that names the bed again. It runs a
+// small hospital of its own to try that on.
 //
 //	go run ./examples/voice                      a short scene, spoken by espeak-ng
 //	go run ./examples/voice command.wav yes.wav  your own recordings of a command and its confirmation

@@ -17,10 +17,10 @@ const models = "/usr/share/pocketsphinx/model/en-us"
 const recogniser = "pocketsphinx 5prealpha, en-us"
 
 // tempos are how a recording is played to the recogniser: as it is, and a
-// little slower and faster. What most of these agree on was understood.
+// little slower and faster. The majority of these counts.
 var tempos = []string{"1", "0.95", "1.05"}
 
-// Heard is what was understood of one recording. Confidence is the share of
+// Heard is the result of recognising one recording. Confidence is the share of
 // the tempos that agree on Text.
 type Heard struct {
 	Text       string

@@ -8,8 +8,8 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// wardRules are those of all patients, and their numbers only examples: which
-// are right for whom is for clinicians to say.
+// wardRules are the rules of all patients. Their numbers are only examples;
+// clinicians must choose the right ones.
 func wardRules() []rules.Rule {
 	limit := func(key, text string, m carewire.Measure, side rules.Side, at, margin float64, delay time.Duration, p carewire.Priority) rules.Limit {
 		return rules.Limit{About: rules.About{Key: key, Text: text, Priority: p}, Timing: rules.Timing{Delay: delay},

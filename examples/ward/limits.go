@@ -15,14 +15,15 @@ import (
 )
 
 // An ownLimit is a patient's own limit, as the store keeps it. Without numbers
-// it says who went back to the usual ones.
+// it records the person who restored the usual ones.
 type ownLimit struct {
 	rules.LimitSetting
 	Set time.Time
 }
 
-// settings are what the rules ask for. A patient's own limits lie where all wards
-// on one store find them. Everybody here was born in the same year.
+// settings returns the rules' settings of a patient. A patient's own limits are
+// kept where all wards on one store find them. Everybody here was born in the
+// same year.
 func (w *ward) settings(ctx context.Context, patient string) (rules.Settings, error) {
 	s := rules.Settings{Born: time.Date(1961, 4, 1, 0, 0, 0, 0, time.UTC), Limits: map[string]rules.LimitSetting{}}
 	own, err := w.ownLimits(ctx, patient)
@@ -113,8 +114,8 @@ var choices = map[string][2]float64{
 	carewire.BodyTemperature.Code: {34, 42}, carewire.SystolicPressure.Code: {50, 240},
 }
 
-// A newLimit is what a clinician sends to change one limit of one patient. What
-// is nil is as usual.
+// A newLimit is a clinician's request to change one limit of one patient. Nil
+// members mean the usual ones.
 type newLimit struct {
 	Patient string    `json:"patient"`
 	Rule    string    `json:"rule"`
@@ -124,12 +125,12 @@ type newLimit struct {
 	Seen    time.Time `json:"seen"` // when the limit that they have looked at was set; zero: never
 }
 
-// A badLimit says what is wrong with a newLimit.
+// A badLimit is the fault of a newLimit.
 type badLimit string
 
 func (b badLimit) Error() string { return string(b) }
 
-// errChanged says that somebody was faster.
+// errChanged means that somebody else was faster.
 var errChanged = errors.New("somebody has changed this limit meanwhile: look again")
 
 // check holds a new limit against its rule and the patient's other limits.
@@ -172,9 +173,9 @@ func (n *newLimit) check(own map[string]ownLimit) error {
 // auditLimit is the AuditEvent of a limit that somebody has set, or has tried to.
 const auditLimit carewire.AuditEvent = "limit_set"
 
-// setLimit changes a limit, and records who has, or has tried to. It counts
-// within seconds, at whichever ward judges the patient, and the next alert says
-// whose it is.
+// setLimit changes a limit, and records the person, also after a failure. It
+// takes effect within seconds, at the ward that judges the patient, and the
+// next alert names its author.
 func (w *ward) setLimit(ctx context.Context, u carewire.Principal, n newLimit) (err error) {
 	record := carewire.Record{Time: w.hub.Now(), Event: auditLimit, Outcome: carewire.OutcomeDone, Patient: n.Patient, Key: n.Rule, Reason: n.Reason,
 		Who: carewire.Person{ID: u.ID, Name: u.Name, Role: u.Role}}

@@ -127,7 +127,7 @@ func dataDir() string {
 	return filepath.Join(base, "carewire-ward")
 }
 
-// greet says who may come in, and how.
+// greet prints the links and tokens of the demonstration's users.
 func (w *ward) greet(out io.Writer, host string) {
 	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	kept := map[string]string{"bolt": w.data, "memory": "memory", "postgres": "PostgreSQL"}[w.store]

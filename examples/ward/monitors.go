@@ -14,7 +14,7 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// numbers are what a monitor measures.
+// numbers are the measurements of a monitor.
 type numbers struct{ spo2, hr, rr, temp, systolic, diastolic float64 }
 
 // episodes are what happens to patients now and then: by how much each number
@@ -35,8 +35,8 @@ var episodes = []struct {
 // once a minute.
 const every = 2 * time.Second
 
-// A monitor is a simulated one at a bed. What it measures follows from its
-// seed and from how often it was asked alone.
+// A monitor is a simulated one at a bed. Its readings follow from its seed and
+// from how often it was asked alone.
 type monitor struct {
 	patient string
 	hasECG  bool // its heart rate comes from the record instead

@@ -100,7 +100,7 @@ func (w *ward) openStore() (carewire.Store, error) {
 	return nil, errors.New("-store must be bolt, memory or postgres")
 }
 
-// handler serves the Hub, the page and what the page asks for.
+// handler serves the Hub, the page and the page's requests.
 func (w *ward) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/carewire", func(rw http.ResponseWriter, r *http.Request) {

@@ -1,5 +1,5 @@
-// Package otel gives the numbers of a carewire Hub to OpenTelemetry, and traces
-// its appends, pages and calls of the host's code.
+// Package otel exports the metrics of a carewire Hub to OpenTelemetry, and
+// traces its appends, pages and calls of the host's code.
 package otel
 
 import (

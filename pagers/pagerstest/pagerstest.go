@@ -1,5 +1,5 @@
-// Package pagerstest is the contract of the Pagers in package pagers, for those
-// and for a host's own.
+// Package pagerstest tests the contract of the Pagers in package pagers, for
+// these and for a host's own.
 package pagerstest
 
 import (

@@ -6,13 +6,13 @@
 // of the patient. The service worker that shows it asks the host for the rest, with
 // the person's own token.
 //
-// A push service takes a message and promises nothing: handed over does not count
-// as reached. The host reports each push that its service worker got, by
-// Hub.Receipt. A page without such a report within Options.ReportWithin has reached
-// nobody, and escalation goes on. Push must never be the only way: browsers drop
-// subscriptions without a word, iOS allows push to installed pages only and
-// withdraws it, and telephones are switched off. Name another way in a
-// pagers.Chain, or in a later step of the Policy.
+// A push service accepts a message without promising its delivery, so a push
+// that is handed over does not count as reached. The host reports each push
+// that its service worker got, by Hub.Receipt. A page without such a report
+// within Options.ReportWithin has reached nobody, and escalation goes on. Push
+// must never be the only way: browsers drop subscriptions silently, iOS allows
+// push to installed pages only and withdraws it, and telephones are switched
+// off. Name another way in a pagers.Chain, or in a later step of the Policy.
 package webpush
 
 import (
