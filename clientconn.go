@@ -102,7 +102,7 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
 			return nil, refusal(resp)
 		case resp != nil: // the library quotes its headers
-			return nil, errors.New("carewire: the server's answer is no WebSocket handshake")
+			return nil, errors.New("carewire: the server's answer is not a WebSocket handshake")
 		case errors.As(err, &u): // without the URL
 			err = u.Err
 		}
@@ -145,7 +145,7 @@ func (c *Client) greeted(ctx context.Context, l *link) error {
 	}
 	ev, _, err := decodeEvent(b)
 	if err != nil || ev.Welcome == nil {
-		return errors.New("carewire: the server's first frame is no welcome")
+		return errors.New("carewire: the server's first frame is not a welcome")
 	}
 	l.welcome, l.began = ev, time.Now()
 	l.quiet = max(clientSilence, ev.Welcome.Heartbeat*5/2)

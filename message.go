@@ -220,7 +220,7 @@ func (a *Alert) Open() bool { return a.Ended.IsZero() }
 // the occurrence.
 type AlertRef struct {
 	Patient, Key, ID string
-	Test             bool // the drill of that key; an ID says it too
+	Test             bool // the test alert with that key; an ID of one implies it
 }
 
 // Ref returns the reference of a.

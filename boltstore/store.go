@@ -73,7 +73,7 @@ var (
 
 	// ErrFailed means that a write failed, now or earlier. Look after the disk,
 	// close the Store and open it anew.
-	ErrFailed = errors.New("boltstore: a write failed, the store has to be opened anew")
+	ErrFailed = errors.New("boltstore: a write failed; reopen the store")
 
 	// ErrVersion means that the file is not a carewire store, or was written by
 	// a version of this package that this one does not know.

@@ -10,11 +10,11 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// A Case judges one patient by a Set of rules. It is given the entries of the
-// patient's log, in their order, and the time, and says what is to be raised and
-// cleared. It does nothing else: no clock, no Hub, nothing that is not in the
-// log and the Settings decides. So the same log is judged alike wherever and
-// whenever it is read; a [Judge] runs Cases on a Hub.
+// A Case judges one patient by a Set of rules. It gets the entries of the
+// patient's log, in their order, and the time, and returns the alerts to raise
+// and clear. Only the log and the Settings decide: it has no clock and no Hub.
+// So the same log is judged alike wherever and whenever it is read. A [Judge]
+// runs Cases on a Hub.
 //
 // A Case must not be used concurrently.
 type Case struct {

@@ -185,7 +185,7 @@ func (s *Set) check(a *About) error {
 	case a.Key == "" || len(a.Key) > 24:
 		return fmt.Errorf("key: must be an ID of at most 24 characters")
 	case s.index(a.Key) >= 0:
-		return fmt.Errorf("key: is there twice")
+		return fmt.Errorf("key: must not be used twice")
 	case len(a.Text) > 400:
 		return fmt.Errorf("text: must be at most 400 bytes")
 	}

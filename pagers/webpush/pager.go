@@ -97,7 +97,7 @@ func (p *Pager) Page(ctx context.Context, page carewire.Page) error {
 	}
 	list, err := p.Keeper.Subscriptions(ctx, page.To)
 	if err != nil {
-		return errors.Join(errors.New("webpush: the subscriptions cannot be had"), err)
+		return errors.Join(errors.New("webpush: the subscriptions cannot be read"), err)
 	}
 	if len(list) == 0 {
 		return pagers.ErrNoAddress
@@ -145,7 +145,7 @@ func (p *Pager) send(ctx context.Context, key *Key, s Subscription, text []byte,
 		allow = KnownService
 	}
 	if !allow(endpoint) {
-		return errors.New("webpush: the endpoint is none of an allowed push service")
+		return errors.New("webpush: the endpoint is not at an allowed push service")
 	}
 	body, err := s.seal(text)
 	if err != nil {
