@@ -117,7 +117,7 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 				want, got := expect(vitals), said(alerts[key])
 				n[key] += len(want)
 				if i := firstDifference(key, want, got); i >= 0 {
-					diff = fmt.Sprintf("%s %s, from %d on\nwant %v\ngot  %v", patient, key, i, want[min(i, len(want)):], got[min(i, len(got)):])
+					diff += fmt.Sprintf("%s %s, %d and %d, from %d on\nwant %v\ngot  %v\n", patient, key, len(want), len(got), i, want[min(i, len(want)):min(i+9, len(want))], got[min(i, len(got)):min(i+9, len(got))])
 					continue
 				}
 				for i := range want {

@@ -60,7 +60,7 @@ func (m *absentMachine) state(st *state) *absentState {
 
 func (m *absentMachine) see(c *Case, st *state, r *reading) {
 	*m.state(st) = absentState{since: r.received}
-	st.step(&m.time, sample{at: c.now, received: c.now, seq: r.seq})
+	st.step(&m.time, sample{at: c.at, received: c.at, seq: r.seq})
 }
 
 // other notes that another number has come. It reports whether that changes when
@@ -70,16 +70,16 @@ func (m *absentMachine) other(c *Case, st *state) bool {
 	switch {
 	case x.since == 0:
 		if m.rule.Required {
-			x.since = c.now
+			x.since = c.at
 		}
 		return m.rule.Required
-	case c.now < x.since+span(m.rule.For)/2: // they may all have stopped together
-	case c.now < x.since+span(m.rule.For):
+	case c.at < x.since+span(m.rule.For)/2: // they may all have stopped together
+	case c.at < x.since+span(m.rule.For):
 		was := x.others
 		x.others = true
 		return !was
 	case !x.others && x.again == 0:
-		x.again = c.now
+		x.again = c.at
 		return true
 	}
 	return false

@@ -113,7 +113,7 @@ func observed(patient string) []carewire.Vital {
 
 // BenchmarkPublish publishes one second's numbers of 10,000 patients, with and
 // without a Judge that judges them by twelve rules, NEWS2 among them. One operation
-// is one vital; what the Judge costs is the difference of cpu-ns/op.
+// is one vital; what the Judge costs is the difference of cpu-ns/op, and of B/patient.
 func BenchmarkPublish(b *testing.B) {
 	const patients = 10_000
 	for _, judged := range []bool{false, true} {
@@ -173,6 +173,9 @@ func BenchmarkPublish(b *testing.B) {
 					b.Fatal("NEWS2 is not reckoned", err)
 				}
 			}
+			var memory runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&memory)
 			b.ReportAllocs()
 			b.ResetTimer()
 			cpu := cpuTime()
@@ -183,6 +186,7 @@ func BenchmarkPublish(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(memory.HeapAlloc)/patients, "B/patient")
 		})
 	}
 }

@@ -27,6 +27,7 @@ type Case struct {
 	mark    string // the epoch, short
 	seq     uint64 // the newest entry
 	now     millis
+	at      millis // when the entry that is judged was received: now, or before it; without one it is now
 	due     millis // not later than when something is due
 	sensors []sensor
 	states  []state
@@ -177,7 +178,9 @@ var partsOf = map[string][]string{
 	carewire.AveragedBloodPressure.Code: {carewire.AveragedSystolic.Code, carewire.AveragedDiastolic.Code},
 }
 
-// enter moves on to an entry of the log.
+// enter moves on to an entry of the log. It may have been received before now: it
+// waited while time went on, or another entry overtook it. The ages that it is
+// judged by are those of when it was received.
 func (c *Case) enter(p carewire.Position, received time.Time) {
 	if p.Epoch != c.epoch {
 		h := fnv.New32a()
@@ -185,7 +188,7 @@ func (c *Case) enter(p carewire.Position, received time.Time) {
 		c.epoch, c.mark = strings.Clone(p.Epoch), fmt.Sprintf("%08x", h.Sum32())
 	}
 	c.advance(millisOf(received))
-	c.seq = p.Seq
+	c.seq, c.at = p.Seq, millisOf(received)
 }
 
 // number judges one number or code of a vital.
@@ -205,7 +208,7 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 		unit = s.last.unit
 	}
 	r := &c.reading
-	*r = reading{code: s.code, seq: c.seq, received: c.now, unit: unit, doubtful: doubtful(v), sensor: int32(at)}
+	*r = reading{code: s.code, seq: c.seq, received: c.at, unit: unit, doubtful: doubtful(v), sensor: int32(at)}
 	if v.Coded != nil {
 		r.coded = -1
 		if k, ok := c.set.coded[codeKey{v.Coded.System, v.Coded.Code}]; ok {
@@ -216,11 +219,11 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 		r.text.set(string(value))
 	}
 	r.id.set(v.ID)
-	measured := min(millisOf(v.Time), c.now)
+	measured := min(millisOf(v.Time), c.at)
 	if slices.Contains(v.Quality, carewire.QualityClock) {
-		measured = c.now
+		measured = c.at
 	}
-	if lag := c.now - measured; !s.taken || lag < s.lag {
+	if lag := c.at - measured; !s.taken || lag < s.lag {
 		s.lag = lag
 	}
 	r.at = measured + s.lag
@@ -272,7 +275,7 @@ func (c *Case) unusable(n int, v *carewire.Vital, why fault) {
 		st := &c.states[i]
 		if m, ok := c.set.rules[i].machine.(interface{ seesAbsent() bool }); ok && why == faultAbsent && m.seesAbsent() {
 			if !st.off {
-				r := reading{code: n, seq: c.seq, at: c.now, received: c.now, doubtful: true, sensor: int32(c.sensorOf(n, v.Device, v.Site))}
+				r := reading{code: n, seq: c.seq, at: c.at, received: c.at, doubtful: true, sensor: int32(c.sensorOf(n, v.Device, v.Site))}
 				r.id.set(v.ID)
 				st.before, st.newest = st.gate, r.seq
 				c.see(i, st, &r)
@@ -359,7 +362,7 @@ func (c *Case) advance(to millis) {
 	for c.due < to {
 		at := c.due
 		c.now = max(c.now, at)
-		c.due = never
+		c.at, c.due = c.now, never
 		for i := range c.states {
 			st := &c.states[i]
 			if st.off && st.due <= at {
@@ -383,6 +386,7 @@ func (c *Case) advance(to millis) {
 		c.due = min(c.due, c.lookBlind())
 	}
 	c.now = max(c.now, to)
+	c.at = c.now
 }
 
 // found explains an alert that no reading of now has raised, by the newest one.

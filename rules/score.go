@@ -227,6 +227,9 @@ func (m *scoreMachine) see(c *Case, st *state, r *reading) {
 			m.count(c, x)
 		}
 	}
+	if c.at < c.now { // what is too old now was not then
+		m.count(c, x)
+	}
 	m.judge(c, st, r.seq)
 }
 
@@ -276,7 +279,7 @@ func (m *scoreMachine) judge(c *Case, st *state, seq uint64) {
 	switch {
 	case x.complete:
 		st.able(x.expires)
-		s := sample{at: c.now, received: c.now, seq: seq}
+		s := sample{at: c.at, received: c.at, seq: seq}
 		for i, b := range m.bands {
 			if x.total >= b.Min || i == 0 && m.rule.Red != nil && x.red {
 				s.level = int8(i + 1)
@@ -311,6 +314,9 @@ func (m *scoreMachine) count(c *Case, x *scoreState) {
 func (m *scoreMachine) sum(c *Case, x *scoreState) {
 	x.total, x.red, x.complete, x.expires, x.newest, x.doubts = 0, false, true, never, 0, 0
 	for i := range m.rule.Parts {
+		if k := x.input[i]; k >= 0 && c.at >= c.sensors[k].last.received+span(m.rule.Parts[i].MaxAge) {
+			x.points[i] = -1
+		}
 		n := x.points[i]
 		if n < 0 {
 			x.complete = false
@@ -357,7 +363,7 @@ func (m *scoreMachine) part(c *Case, x *scoreState, i int) {
 	}
 	x.input[i] = int32(newest)
 	r := &c.sensors[newest].last
-	if c.now >= r.received+span(p.MaxAge) {
+	if c.at >= r.received+span(p.MaxAge) {
 		return
 	}
 	v, ok := r.value, true
