@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -68,6 +69,9 @@ func said(alerts []carewire.Alert) (list []crossing) {
 		}
 		priority = now
 		list = append(list, c)
+	}
+	if n := len(list); n > 0 && list[n-1].priority != "" && strings.Contains(alerts[len(alerts)-1].Text, "one reading counts") {
+		list = list[:n-1] // by the readings' end, of which no reference knows
 	}
 	return list
 }
@@ -140,14 +144,20 @@ func expectRise(vitals []carewire.Vital) (list []crossing) {
 }
 
 // expectAbsent: no saturation for two seconds, while rates have come in the last
-// of them. If none have, it is so a second after they come again.
+// of them. If none have, it is so a second after they come again. The seventh in an
+// hour stays until the saturation has come for ten minutes.
 func expectAbsent(vitals []carewire.Vital) (list []crossing) {
 	const forTime, grace = 2 * time.Second, time.Second
-	var last, due time.Time // the last saturation; when it is missing
-	present, others := false, false
+	var last, due, well time.Time // the last saturation; when it is missing; since when it comes again
+	var raised []time.Time
+	present, others, flaps := false, false, false
 	raise := func(now time.Time) {
-		if !present && !due.IsZero() && due.Before(now) {
-			present = true
+		if due.IsZero() || !due.Before(now) {
+			return
+		}
+		if well = (time.Time{}); !present {
+			present, raised = true, append(raised, due)
+			flaps = len(raised) > 6 && due.Sub(raised[len(raised)-7]) < time.Hour
 			list = append(list, crossing{priority: carewire.PriorityMedium, onset: due, at: due})
 		}
 	}
@@ -156,14 +166,17 @@ func expectAbsent(vitals []carewire.Vital) (list []crossing) {
 		now := v.Received
 		raise(now)
 		if v.Code == carewire.SpO2.Code {
-			if present {
-				list = append(list, crossing{at: now})
+			if well.IsZero() {
+				well = now
 			}
-			last, due, present, others = now, time.Time{}, false, false
+			if present && (!flaps || now.Sub(well) >= 10*time.Minute) {
+				list, present = append(list, crossing{at: now}), false
+			}
+			last, due, others = now, time.Time{}, false
 			continue
 		}
 		switch since := now.Sub(last); {
-		case last.IsZero() || present || since < forTime/2:
+		case last.IsZero() || since < forTime/2:
 		case since < forTime:
 			others, due = true, last.Add(forTime)
 		case !others && due.IsZero():

@@ -99,19 +99,26 @@ func (m *absentMachine) at(x *absentState) millis {
 }
 
 func (m *absentMachine) due(c *Case, st *state) millis {
-	if at := m.at(m.state(st)); st.level == 0 && at != never {
+	switch at := m.at(m.state(st)); {
+	case at == never:
+	case st.level == 0:
 		return max(at, c.now, st.gate.until)
+	case st.well[0] != 0: // it stays, for it flaps, and is missing again
+		return max(at, c.now)
 	}
 	return never
 }
 
 func (m *absentMachine) tick(c *Case, st *state) {
 	x := m.state(st)
-	if st.level > 0 || c.now < m.at(x) {
+	at := m.at(x)
+	if c.now < at {
 		return
 	}
-	st.found = &finding{at: x.since, note: "none for " + ageText((c.now - x.since).duration())}
-	st.step(&m.time, sample{level: 1, keep: 1, at: c.now, received: c.now, seq: c.seq})
+	if st.level == 0 {
+		st.found = &finding{at: x.since, note: "none for " + ageText((c.now - x.since).duration())}
+	}
+	st.step(&m.time, sample{level: 1, keep: 1, at: at, received: c.now, seq: c.seq})
 }
 
 // retract goes back to the reading before one that is withdrawn.

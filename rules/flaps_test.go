@@ -112,3 +112,39 @@ func TestNoCapDropsAlerts(t *testing.T) {
 	h.rate(time.Second, 200)
 	require.Len(t, only(h.found, Raised), 200)
 }
+
+// An absence that comes back often stays until the number has come for Settle
+// without a break: another absence begins that anew.
+func TestFlappingAbsenceStays(t *testing.T) {
+	h := newChart(t, Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: 2 * time.Second})
+	spo2 := func(seconds int, on bool) {
+		for range seconds {
+			h.vital(carewire.HeartRate.Of("p1", 70))
+			if on {
+				h.vital(carewire.SpO2.Of("p1", 97))
+			}
+			h.wait(time.Second)
+		}
+	}
+	for range 7 {
+		spo2(5, true)
+		spo2(5, false)
+	}
+	require.Len(t, only(h.found, Raised), 7)
+	spo2(570, true) // nine and a half minutes
+	spo2(5, false)
+	spo2(590, true)
+	require.Len(t, only(h.found, Cleared), 6)
+	spo2(20, true)
+	require.Len(t, only(h.found, Cleared), 7)
+	require.Len(t, only(h.found, Raised), 7)
+	// The onset is when it was missing, however late that was looked at.
+	h.found = nil
+	last := h.now.Add(-time.Second)
+	h.now = h.now.Add(200 * time.Millisecond)
+	h.vital(carewire.HeartRate.Of("p1", 70))
+	h.now = h.now.Add(time.Minute)
+	h.c.Advance(h.now)
+	h.take()
+	require.Equal(t, last.Add(2*time.Second), only(h.found, Raised)[0].Alert.Onset)
+}
