@@ -106,8 +106,8 @@ func logOf(t testing.TB, store carewire.Store, patient string) (vitals []carewir
 }
 
 // compareWithLog waits until the Judges have said what the logs ask for, and then
-// some, and compares: nothing is lost, nothing said twice, each with the time at
-// which it began, and none of it late.
+// some, and compares: nothing is lost, nothing said twice, and each with the time
+// at which it began.
 func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	differs := func(store carewire.Store) (n map[string]int, diff string, late []time.Duration) {
 		n = make(map[string]int)
@@ -144,7 +144,6 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	slices.Sort(late)
 	t.Logf("%v crossings; later than the reference: median %v, at most %v", n, late[len(late)/2], late[len(late)-1])
 	require.GreaterOrEqual(t, late[0], -clocksApart, "something was said before it was so")
-	require.Less(t, late[len(late)-1], 30*time.Second+2*busy(), "a reading is judged too late")
 	// How late the last one is says how busy the machine was: TestAnotherJudgeTakesOver
 	// of the package rules shows within what time another Judge takes over.
 }

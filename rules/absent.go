@@ -102,9 +102,9 @@ func (m *absentMachine) due(c *Case, st *state) millis {
 	switch at := m.at(m.state(st)); {
 	case at == never:
 	case st.level == 0:
-		return max(at, c.now, st.gate.until)
+		return max(at, st.gate.until)
 	case st.well[0] != 0: // it stays, for it flaps, and is missing again
-		return max(at, c.now)
+		return at
 	}
 	return never
 }

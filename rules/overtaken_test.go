@@ -63,3 +63,16 @@ func TestGreatestAgeOfAnInput(t *testing.T) {
 		require.Len(t, only(h.found, Raised), want, "%s", after)
 	}
 }
+
+// An absence that was over before anybody looked is said all the same, also where
+// another entry has moved the clock beyond it.
+func TestAbsenceThatWaited(t *testing.T) {
+	h := newChart(t, Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: 2 * time.Second})
+	h.vital(carewire.SpO2.Of("p1", 97))
+	h.c.Alert(carewire.Position{Epoch: "e", Seq: 2}, &carewire.Alert{Patient: "p1", Key: "other", Updated: start.Add(5 * time.Second)})
+	h.seq, h.now = 2, start.Add(1500*time.Millisecond)
+	h.vital(carewire.HeartRate.Of("p1", 70))
+	h.now = start.Add(3 * time.Second)
+	h.vital(carewire.SpO2.Of("p1", 97))
+	require.Equal(t, "raised 5s medium, cleared 5s", h.story())
+}
