@@ -20,7 +20,7 @@ func (r Combination) build(s *Set) (machine, error) {
 	for _, key := range append(r.All, r.Any...) {
 		i := s.index(key)
 		if i < 0 || i == len(s.rules)-1 {
-			return nil, fmt.Errorf("all: %q is not an earlier rule", key)
+			return nil, fmt.Errorf("all: %q is not a rule before this one", key)
 		}
 		m.parts = append(m.parts, i)
 	}
