@@ -161,11 +161,12 @@ func over(prev *Alert, now time.Time) Alert {
 	return a
 }
 
-// settle ends the escalation of a latched alert once it has reached somebody. A
-// level in progress is recorded first.
+// settle ends the escalation of a latched alert once it has reached somebody, and
+// that of an info once the person to whom it was assigned was told. A level in
+// progress is recorded first.
 func (a *Alert) settle() {
 	x := &a.Escalation
-	if a.Latched && (x.heard || x.held || a.Priority == PriorityInfo) && x.State != EscalationClaimed {
+	if (a.Priority == PriorityInfo || a.Latched && (x.heard || x.held)) && x.State != EscalationClaimed {
 		a.rest()
 	}
 }

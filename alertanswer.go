@@ -101,7 +101,7 @@ func (a *Alert) reject(by Person, received []string, now time.Time) {
 	if !slices.Contains(x.rejected, by.ID) && len(x.rejected) < 64 {
 		x.rejected = append(slices.Clone(x.rejected), by.ID)
 	}
-	if (x.State == EscalationNotified || x.State == EscalationFailed) && !x.last && x.allRejected(received) {
+	if x.State != EscalationOff && x.State != EscalationClaimed && !x.last && x.allRejected(received) {
 		x.Due, x.early = now, false
 	}
 }
