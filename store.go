@@ -272,8 +272,8 @@ type Spread interface {
 //
 // A Store remembers the IDs of undroppable entries for at least 400 days (a
 // volatile Store: within its bound), and the IDs of vitals as long as the
-// vitals. It need not recognise a repeated vital whose Time is missing, or
-// later by a day.
+// vitals. It need not recognise a repeat of a vital that has no Time, or a Time that
+// is more than a day later than the first one's.
 type Retention struct {
 	Vitals time.Duration // vitals and timers
 	Others time.Duration // everything else

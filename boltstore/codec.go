@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// ErrCorrupt means that the file contains data that was not written so. Damaged
+// ErrCorrupt means that the file contains data that no Store wrote. Damaged
 // data is neither returned nor repaired: restore a backup.
 var ErrCorrupt = errors.New("boltstore: the file is damaged")
 

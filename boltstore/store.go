@@ -71,8 +71,8 @@ var (
 	// in another one.
 	ErrLocked = errors.New("boltstore: the file is in use by another store")
 
-	// ErrFailed means that a write failed, now or earlier. Look after the disk,
-	// close the Store and open it anew.
+	// ErrFailed means that a write failed, now or earlier. Check the disk, then
+	// close the Store and open it again.
 	ErrFailed = errors.New("boltstore: a write failed; reopen the store")
 
 	// ErrVersion means that the file is not a carewire store, or was written by

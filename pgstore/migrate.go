@@ -155,7 +155,7 @@ func (s *Store) tables(ctx context.Context) (oldest, newest int, err error) {
 	return oldest, newest, err
 }
 
-// checkVersion returns ErrVersion unless this package does with the tables.
+// checkVersion returns ErrVersion unless this package can use the tables.
 func (s *Store) checkVersion(ctx context.Context) error {
 	oldest, newest, err := s.tables(ctx)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && (newest < version || oldest > version) {

@@ -113,8 +113,8 @@ func (s *Server) connect(database string) string {
 // Socket is where the server listens, a unix socket.
 func (s *Server) Socket() string { return filepath.Join(s.Dir, ".s.PGSQL.5432") }
 
-// Crash ends the server at once, as a crash does, and waits. The server knows of
-// it: it has its processes end themselves.
+// Crash ends the server at once, as a crash does, and waits. The server's
+// own processes are told to quit, without a checkpoint.
 func (s *Server) Crash() { s.end("quit") }
 
 // Kill ends all processes of the server with SIGKILL, and waits. Linux only.
