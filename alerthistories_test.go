@@ -373,7 +373,7 @@ func (l *history) pass(d time.Duration) error {
 			}
 		}
 		time.Sleep(time.Until(next) + 2*time.Second)
-		if l.m.paused.Before(time.Now()) && !l.m.paused.IsZero() {
+		if !l.m.paused.After(time.Now()) {
 			l.m.unpause(time.Now())
 		}
 		if err := l.settle(); err != nil || !time.Now().Before(end) {

@@ -245,6 +245,26 @@ func TestAcceptanceEndsWithTheRight(t *testing.T) {
 		}},
 		{"the host does not know them any more", func() (*Options, func(*world)) { return leaver(ErrNotFound) }},
 		{"the host does not let them in any more", func() (*Options, func(*world)) { return leaver(ErrForbidden) }},
+		{"the break-glass ran out", func() (*Options, func(*world)) {
+			j := &judge{decide: everyone}
+			return &Options{Authorizer: j}, func(w *world) {
+				nurse := w.dial("nurse")
+				defer nurse.ws.CloseNow()
+				time.Sleep(5 * time.Second) // what is asked again just now is over
+				until := time.Now().Add(2 * time.Minute)
+				j.rule(func(a Access, _ string) (Decision, error) {
+					if a.Principal.ID == "nurse" && !a.Emergency {
+						return Decision{}, nil
+					}
+					return Decision{Allow: true, Until: until}, nil
+				})
+				require.Equal(w.t, []any{"p1"}, nurse.ask(`{"type":"watch","req":"1","patients":["p1"],"emergency":true,"reason":"not breathing"}`)["watching"])
+				time.Sleep(time.Until(until) - 5*time.Second)
+				now, err := w.hub.Alert(w.t.Context(), "p1", "k")
+				require.NoError(w.t, err)
+				require.Equal(w.t, ResponsibilityAccepted, now.Responsibility.State, "while it runs")
+			}
+		}},
 		{"the patient left the group", func() (*Options, func(*world)) {
 			var gone atomic.Bool
 			return &Options{Directory: directoryFunc(func(context.Context, string) ([]string, error) {
