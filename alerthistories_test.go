@@ -382,27 +382,34 @@ func (l *history) pass(d time.Duration) error {
 	}
 }
 
-// step does one random thing, and returns its name, and how code and model answered.
-func (l *history) step() (what string, got error, want string) {
+// An outcome is how code and model answered one thing.
+type outcome struct {
+	what string
+	got  error
+	want string
+}
+
+// step does one random thing.
+func (l *history) step() outcome {
 	pick := func(of ...string) string { return of[l.r.IntN(len(of))] }
 	ctx, now := context.Background(), time.Now()
 	by := pick("ann", "bob", "cat")
-	answer := func(w Answer) (string, error, string) {
+	answer := func(w Answer) outcome {
 		what := fmt.Sprint(by, " ", w.Do, " ", w.To, " ", w.For, " ", w.Force)
 		if !l.m.told {
-			return what, nil, ""
+			return outcome{what, nil, ""}
 		}
-		return what, l.answer(by, w), l.m.answer(by, w, now)
+		return outcome{what, l.answer(by, w), l.m.answer(by, w, now)}
 	}
 	switch l.r.IntN(22) {
 	case 0, 1, 2, 3:
 		by, p := pick("mon", "mon", "app", "service"), Priority(pick("high", "medium", "low", "info"))
-		return fmt.Sprint(by, " raises ", p), l.attended.raise(by, p), l.m.raise(by, p, now)
+		return outcome{fmt.Sprint(by, " raises ", p), l.attended.raise(by, p), l.m.raise(by, p, now)}
 	case 4, 5, 6:
 		if by := pick("mon", "mon", "app", "service", "stranger"); l.m.told {
-			return by + " clears", l.attended.clear(by), l.m.clear(by, now)
+			return outcome{by + " clears", l.attended.clear(by), l.m.clear(by, now)}
 		}
-		return "", nil, ""
+		return outcome{"", nil, ""}
 	case 7, 8:
 		return answer(Answer{Do: AnswerAccept, For: time.Duration(pick2(l.r, 0, 3, 10)) * time.Minute})
 	case 9:
@@ -423,34 +430,34 @@ func (l *history) step() (what string, got error, want string) {
 	case 16:
 		l.m.deaf = !l.m.deaf
 		l.attended.deaf = l.m.deaf
-		return fmt.Sprint("deaf ", l.m.deaf), nil, ""
+		return outcome{fmt.Sprint("deaf ", l.m.deaf), nil, ""}
 	case 17:
 		r := Revocation{Principal: by, Patients: []string{"p1"}}
 		err := l.hub.Suspend(ctx, r)
 		synctest.Wait()
 		l.m.lose(by, now)
-		return by + " is kept out", errors.Join(err, l.hub.Restore(ctx, r)), ""
+		return outcome{by + " is kept out", errors.Join(err, l.hub.Restore(ctx, r)), ""}
 	case 18:
 		d := time.Duration(pick2(l.r, 20, 90)) * time.Second
 		l.m.paused = now.Add(d)
-		return fmt.Sprint("pause ", d), l.hub.Pause(ctx, staff["bob"], Pause{Patient: "p1", For: d, Reason: "washing"}), ""
+		return outcome{fmt.Sprint("pause ", d), l.hub.Pause(ctx, staff["bob"], Pause{Patient: "p1", For: d, Reason: "washing"}), ""}
 	case 19:
 		err := l.hub.Unpause(ctx, staff["ann"], "p1")
 		l.m.unpause(now)
-		return "unpause", err, ""
+		return outcome{"unpause", err, ""}
 	case 20:
 		if l.r.IntN(5) > 0 {
-			return "", nil, ""
+			return outcome{"", nil, ""}
 		}
 		if l.m.open {
 			l.m.rev++
 		}
 		l.m.end()
 		l.m.paused = time.Time{}
-		return "discharge", l.hub.Discharge(ctx, "p1"), ""
+		return outcome{"discharge", l.hub.Discharge(ctx, "p1"), ""}
 	}
 	d := time.Duration(pick2(l.r, 3, 20, 45, 130, 400)) * time.Second
-	return "pass " + d.String(), l.pass(d), ""
+	return outcome{"pass " + d.String(), l.pass(d), ""}
 }
 
 func pick2(r *rand.Rand, of ...int) int { return of[r.IntN(len(of))] }
@@ -468,7 +475,8 @@ func TestAlertHistories(t *testing.T) {
 			l.m.latch = l.m.kind == AlertPhysiological || r.IntN(2) == 0
 			l.kind, l.latch = l.m.kind, l.m.latch
 			for range 60 {
-				what, got, want := l.step()
+				o := l.step()
+				what, got, want := o.what, o.got, o.want
 				l.done = append(l.done, time.Now().Format("15:04:05 ")+what)
 				err := l.settle()
 				if code := codeFor(got); code != want {
