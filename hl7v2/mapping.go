@@ -122,10 +122,11 @@ type reader struct {
 // pressure is a blood pressure that waits for its companions.
 type pressure struct {
 	group string // of readings that belong together
-	at    int    // its place in readings
+	at    int    // its place in readings, unless it was refused
 	v     carewire.Vital
 	obx   int
 	is    carewire.VitalStatus
+	alone bool // it joins none: it was refused, or has a comparator
 }
 
 func (r *reader) refuse(field int, code, reason string) {
@@ -161,22 +162,22 @@ func (r *reader) observe(s Segment) {
 		return
 	}
 	var v carewire.Vital
+	refused := false
 	if found {
-		if v, ok = r.vital(s, t); !ok {
-			return
-		}
+		v, ok = r.vital(s, t)
+		refused = !ok
 	} else if v, ok = r.mapping.Other(o); !ok {
 		return
 	}
 	f := readFlags(s.Field(8))
 	v.Patient, v.Time, v.Device = o.Patient, o.Time, o.Device
 	v.Test = v.Test || f.test || r.visit.Message.Test()
-	if err := v.Validate(); err != nil {
+	if err := v.Validate(); err != nil && !refused {
 		field, reason := validation(err)
 		r.refuse(field, codeDataType, reason)
-		return
+		refused = true
 	}
-	r.take(v, s, statuses[s.Field(11).String()])
+	r.take(v, s, statuses[s.Field(11).String()], refused)
 }
 
 // empty reports whether an OBX says nothing of a value by its OBX-11: the order is
@@ -224,9 +225,10 @@ func (r *reader) when(s Segment) (time.Time, bool) {
 	return t, true
 }
 
-// vital makes the vital of an observation with a known code.
+// vital makes the vital of an observation with a known code. If it is refused,
+// it still has its code, site and method.
 func (r *reader) vital(s Segment, t target) (v carewire.Vital, ok bool) {
-	v = carewire.Vital{Code: t.code, System: t.system, Site: t.metric.Site, Method: t.metric.Method}
+	v = called(carewire.Vital{Code: t.code, System: t.system, Site: t.metric.Site, Method: t.metric.Method}, t, "")
 	if site := label(s.Field(20)); site != "" {
 		v.Site = site
 	}
