@@ -70,7 +70,7 @@ func parseAck(m *Message) (Ack, bool) {
 // reasons are the texts of HL7 table 0357.
 var reasons = map[string]string{codeSequence: "segment sequence error", codeMissing: "required field missing", codeDataType: "data type error",
 	codeNotFound: "table value not found", codeTooLong: "value too long", codeMessageType: "unsupported message type", codeEvent: "unsupported event code",
-	"202": "unsupported processing id", codeVersion: "unsupported version id", codeUnknownKey: "unknown key identifier",
+	codeProcessingID: "unsupported processing id", codeVersion: "unsupported version id", codeUnknownKey: "unknown key identifier",
 	"205": "duplicate key identifier", "206": "application record locked", codeInternal: "application internal error"}
 
 // answerTo writes the acknowledgement of a message, of which raw may not even

@@ -39,7 +39,7 @@ func (s *Server) move(ctx context.Context, m *Message, event string) []*Error {
 		return []*Error{fault("MSH", 9, codeMessageType, "ADT is not taken here")}
 	}
 	if m.Test() && !s.opt.TestMovements {
-		return []*Error{fault("MSH", 11, "202", "test messages move nobody here")}
+		return []*Error{fault("MSH", 11, codeProcessingID, "test messages move nobody here")}
 	}
 	v := Visit{Message: m, PID: m.Segment("PID"), PV1: m.Segment("PV1")}
 	patient, err := s.opt.Patient(ctx, v)

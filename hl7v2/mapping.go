@@ -46,9 +46,9 @@ type Reading struct {
 // of one measurement are one Vital. Everything that is not a vital sign is left
 // out silently: notes, devices, unknown codes, and waves, which a Server reads.
 //
-// A message without MSH-11 is refused as a whole. patient names the patient in
-// carewire; its error refuses all of that patient.
-// Nil is [FirstIdentifier].
+// A message whose MSH-11 is missing, or not of HL7 table 0103, is refused as a
+// whole. patient names the patient in carewire; its error refuses all of that
+// patient. Nil is [FirstIdentifier].
 func (p *Mapping) Readings(m *Message, patient func(Visit) (string, error)) ([]Reading, []*Error) {
 	r := p.read(m, patient, false)
 	return r.readings, r.errs
@@ -63,7 +63,7 @@ func (p *Mapping) read(m *Message, patient func(Visit) (string, error), waves bo
 	if patient == nil {
 		r.patient = FirstIdentifier
 	}
-	if err := m.noMode(); err != nil {
+	if err := m.checkMode(); err != nil {
 		r.errs = []*Error{err}
 		return r
 	}

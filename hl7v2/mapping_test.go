@@ -256,20 +256,34 @@ func TestPatients(t *testing.T) {
 // Everything of a message that is not production is test data.
 func TestProcessingID(t *testing.T) {
 	t.Parallel()
-	for mode, test := range map[string]bool{"P": false, "D": true, "N": true, "T": true, "V": true, "T^A": true, "P^T": false} {
+	for mode, test := range map[string]bool{"P": false, "D": true, "N": true, "T": true, "V": true, "T^A": true, "P^T": false, "P ": false, " P": false, " T ": true} {
 		m, err := Parse(lines(strings.Replace(msh, "|P|2.6", "|"+mode+"|2.6", 1), "PID|||p", "OBR|1", "OBX|1|NM|"+hr+"||72|"+bpm), &ParseOptions{Lenient: true})
 		require.NoError(t, err)
 		got, errs := (*Mapping)(nil).Readings(m, nil)
 		require.Empty(t, errs)
 		require.Equal(t, test, got[0].Vital.Test, mode)
 	}
-	for _, missing := range []string{"", "^T", `""`} {
-		m, err := Parse(lines(strings.Replace(msh, "|P|2.6", "|"+missing+"|2.6", 1), "PID|||p", "OBR|1", "OBX|1|NM|"+hr+"||72|"+bpm), &ParseOptions{Lenient: true})
+	missing := &Error{Segment: "MSH", Field: 11, Code: "101", Reason: "is required"}
+	unknown := &Error{Segment: "MSH", Field: 11, Code: "202", Reason: "must be P, D, T, N or V"}
+	for mode, want := range map[string]*Error{"": missing, "^T": missing, " ": missing, `""`: missing,
+		"p": unknown, "PROD": unknown, "X": unknown, "PT": unknown, "P&x": unknown} {
+		raw := lines(strings.Replace(msh, "|P|2.6", "|"+mode+"|2.6", 1), "PID|||p", "OBR|1", "OBX|1|NM|"+hr+"||72|"+bpm)
+		m, err := Parse(raw, &ParseOptions{Lenient: true})
 		require.NoError(t, err)
 		require.True(t, m.Test(), "it is not P")
 		got, errs := (*Mapping)(nil).Readings(m, nil)
 		require.Empty(t, got, "neither pages anybody nor is taken for a test")
-		require.Equal(t, []*Error{{Segment: "MSH", Field: 11, Code: "101", Reason: "is required"}}, errs)
+		require.Equal(t, []*Error{want}, errs, mode)
+
+		s := &sink{}
+		server, err := NewServer(s, &ServerOptions{Logger: silent})
+		require.NoError(t, err)
+		answer, err := Parse(server.Handle(t.Context(), Peer{}, raw), &ParseOptions{Lenient: true})
+		require.NoError(t, err)
+		a, _ := parseAck(answer)
+		require.Equal(t, AckReject, a.Code, mode)
+		require.Equal(t, want.Code, a.Errors[0].Code, mode)
+		require.Empty(t, s.got)
 	}
 }
 

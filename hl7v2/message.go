@@ -58,17 +58,24 @@ func (m *Message) Type() (code, event string) {
 func (m *Message) ControlID() string { return m.Header(10).String() }
 
 // Test reports whether MSH-11 is anything but P (production): debugging,
-// training, a demonstration, validation, or empty. A Server and a Mapping
-// refuse a message with an empty MSH-11, because they must not guess whether it
-// may page somebody.
-func (m *Message) Test() bool { return m.Header(11).Component(1).String() != "P" }
+// training, another mode, or empty. Spaces around it do not count. A Server and a
+// Mapping refuse a message with an MSH-11 that is empty or not of HL7 table 0103,
+// because they must not guess whether it may page somebody.
+func (m *Message) Test() bool { return m.mode() != "P" }
 
-// noMode is the fault of a message without MSH-11; nil if it has one.
-func (m *Message) noMode() *Error {
-	if m.Header(11).Component(1).String() == "" {
+// mode returns the processing ID.
+func (m *Message) mode() string { return strings.TrimSpace(m.Header(11).Component(1).String()) }
+
+// checkMode returns the fault of MSH-11; nil if it is one of HL7 table 0103:
+// D, P, T and, from 2.9 on, N and V.
+func (m *Message) checkMode() *Error {
+	switch m.mode() {
+	case "D", "N", "P", "T", "V":
+		return nil
+	case "":
 		return fault("MSH", 11, codeMissing, "is required")
 	}
-	return nil
+	return fault("MSH", 11, codeProcessingID, "must be P, D, T, N or V")
 }
 
 // Segment is one line of a message. The zero Segment is empty.

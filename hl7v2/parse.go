@@ -36,16 +36,17 @@ func (e *Error) Error() string {
 
 // The codes of HL7 table 0357 that are used.
 const (
-	codeSequence    = "100" // segment sequence error
-	codeMissing     = "101" // required field missing
-	codeDataType    = "102" // data type error
-	codeNotFound    = "103" // table value not found
-	codeTooLong     = "104" // value too long
-	codeMessageType = "200" // unsupported message type
-	codeEvent       = "201" // unsupported event code
-	codeVersion     = "203" // unsupported version id
-	codeUnknownKey  = "204" // unknown key identifier
-	codeInternal    = "207" // application internal error
+	codeSequence     = "100" // segment sequence error
+	codeMissing      = "101" // required field missing
+	codeDataType     = "102" // data type error
+	codeNotFound     = "103" // table value not found
+	codeTooLong      = "104" // value too long
+	codeMessageType  = "200" // unsupported message type
+	codeEvent        = "201" // unsupported event code
+	codeProcessingID = "202" // unsupported processing id
+	codeVersion      = "203" // unsupported version id
+	codeUnknownKey   = "204" // unknown key identifier
+	codeInternal     = "207" // application internal error
 )
 
 func fault(segment string, field int, code, reason string) *Error {

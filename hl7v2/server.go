@@ -248,7 +248,7 @@ func (s *Server) safely(ctx context.Context, peer Peer, m *Message, message []by
 	if v := m.Header(12).Component(1).String(); v != "" && (len(v) < 3 || v[:2] != "2.") {
 		return AckReject, []*Error{fault("MSH", 12, codeVersion, "must be a version 2")}, true
 	}
-	if err := m.noMode(); err != nil {
+	if err := m.checkMode(); err != nil {
 		return AckReject, []*Error{err}, true
 	}
 	if s.accepted.has(message) {
