@@ -9,9 +9,13 @@ import (
 
 // Census receives admissions, transfers and discharges from ADT messages. The
 // host implements it: it keeps the patients of each ward, serves as the Hub's
-// Directory, and tells the Hub of changes. A message that is repeated after a
-// restart is delivered again, so the same Movement may come twice. After an error the sender tries
-// again later; an *Error tells it that the message is wrong.
+// Directory, and tells the Hub of changes. After an error the sender tries again
+// later; an *Error tells it that the message is wrong.
+//
+// The same Movement may come twice: the Server knows the last 10,000 accepted ADT
+// messages until it ends. A repeat after that may undo a later movement. A host
+// that cannot exclude this must ignore a Movement whose message (MSH-7) is older
+// than that of the patient's latest one.
 type Census interface {
 	// Admit is told of A01, an admission, and A13, a discharge that was a mistake.
 	Admit(context.Context, Movement) error
@@ -25,11 +29,11 @@ type Census interface {
 // Movement is the content of an ADT message.
 type Movement struct {
 	Patient string
-	From    Location // before; of a transfer
-	To      Location // now
-	At      time.Time
-	Cancels bool // it takes back what was said before
-	Test    bool // test data
+	From    Location  // before; of a transfer
+	To      Location  // now
+	At      time.Time // when: EVN-6, else EVN-2, else MSH-7; now, if that is no time. EVN-6 of a cancellation is the time of the cancelled event
+	Cancels bool      // it takes back what was said before
+	Test    bool      // test data
 	Visit   Visit
 }
 
@@ -41,15 +45,6 @@ func (s *Server) move(ctx context.Context, m *Message, event string) []*Error {
 	if m.Test() && !s.opt.TestMovements {
 		return []*Error{fault("MSH", 11, codeProcessingID, "test messages move nobody here")}
 	}
-	v := Visit{Message: m, PID: m.Segment("PID"), PV1: m.Segment("PV1")}
-	patient, err := s.opt.Patient(ctx, v)
-	if err != nil || patient == "" {
-		return []*Error{{Segment: "PID", Index: 1, Field: 3, Code: codeUnknownKey, Reason: "names no known patient"}}
-	}
-	if !isPatient(patient) {
-		return []*Error{{Segment: "PID", Index: 1, Field: 3, Code: codeUnknownKey, Reason: "is no ID of a patient"}}
-	}
-	move := Movement{Patient: patient, From: v.PriorLocation(), To: v.Location(), Test: m.Test(), Visit: v}
 	at := m.Segment("EVN").Field(6)
 	if at.Empty() {
 		at = m.Segment("EVN").Field(2)
@@ -57,9 +52,19 @@ func (s *Server) move(ctx context.Context, m *Message, event string) []*Error {
 	if at.Empty() {
 		at = m.Header(7)
 	}
-	if move.At, err = ParseTime(at.Component(1).String(), s.zone()); err != nil {
-		move.At = time.Now().UTC()
+	when, unclear := ParseTime(at.Component(1).String(), s.zone())
+	v := Visit{Message: m, PID: m.Segment("PID"), PV1: m.Segment("PV1"), Time: when}
+	if unclear != nil {
+		when = time.Now().UTC()
 	}
+	patient, err := s.opt.Patient(ctx, v)
+	if err != nil || patient == "" {
+		return []*Error{{Segment: "PID", Index: 1, Field: 3, Code: codeUnknownKey, Reason: "names no known patient"}}
+	}
+	if !isPatient(patient) {
+		return []*Error{{Segment: "PID", Index: 1, Field: 3, Code: codeUnknownKey, Reason: "is no ID of a patient"}}
+	}
+	move := Movement{Patient: patient, From: v.PriorLocation(), To: v.Location(), At: when, Test: m.Test(), Visit: v}
 	switch event {
 	case "A01":
 		err = s.opt.Census.Admit(ctx, move)

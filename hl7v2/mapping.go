@@ -47,8 +47,9 @@ type Reading struct {
 // out silently: notes, devices, unknown codes, and waves, which a Server reads.
 //
 // A message whose MSH-11 is missing, or not of HL7 table 0103, is refused as a
-// whole. patient names the patient in carewire; its error refuses all of that
-// patient. Nil is [FirstIdentifier].
+// whole. patient names the patient in carewire, and is asked once for each time
+// of a PID; its error refuses that patient's observations of that time. Nil is
+// [FirstIdentifier].
 func (p *Mapping) Readings(m *Message, patient func(Visit) (string, error)) ([]Reading, []*Error) {
 	r := p.read(m, patient, false)
 	return r.readings, r.errs
@@ -73,7 +74,7 @@ func (p *Mapping) read(m *Message, patient func(Visit) (string, error), waves bo
 			r.flush()
 			r.visit = Visit{Message: m, PID: s}
 			r.pids++
-			r.known, r.refused, r.obr, r.device, r.wave = false, false, Segment{}, "", nil
+			r.names, r.refused, r.obr, r.device, r.wave = nil, false, Segment{}, "", nil
 		case "PV1":
 			r.visit.PV1 = s
 		case "OBR":
@@ -103,13 +104,13 @@ type reader struct {
 	mapping *Mapping
 	patient func(Visit) (string, error)
 
-	visit          Visit
-	name           string // the patient's, once known
-	known, refused bool
-	pids           int
-	obr            Segment
-	device         string
-	index          int
+	visit   Visit
+	names   map[time.Time]string // the patient of this PID at each time; "": nobody
+	refused bool                 // it is reported that there is nobody
+	pids    int
+	obr     Segment
+	device  string
+	index   int
 
 	pressures []pressure // of this order, not yet made panels
 	readings  []Reading
@@ -153,14 +154,15 @@ func (r *reader) observe(s Segment) {
 	if !found && r.mapping.Other == nil || s.Field(2).Raw() == "NA" || s.Field(2).Raw() == "ED" || empty(s) {
 		return
 	}
-	if !r.whose() {
+	at, ok := r.when(s)
+	if !ok {
 		return
 	}
-	o := Observation{Visit: r.visit, OBR: r.obr, OBX: s, Index: r.index, Device: r.device, Patient: r.name}
-	var ok bool
-	if o.Time, ok = r.when(s); !ok {
+	name := r.whose(at)
+	if name == "" {
 		return
 	}
+	o := Observation{Visit: r.visit, OBR: r.obr, OBX: s, Index: r.index, Time: at, Device: r.device, Patient: name}
 	var v carewire.Vital
 	refused := false
 	if found {
@@ -190,19 +192,26 @@ func empty(s Segment) bool {
 // statuses are the letters of OBX-11 (HL7 table 0085) by which a vital replaces another.
 var statuses = map[string]carewire.VitalStatus{"C": carewire.VitalCorrected, "D": carewire.VitalEnteredInError, "W": carewire.VitalEnteredInError}
 
-// whose says whether it is known whose observation this is; if not, that is
-// reported once for the patient.
-func (r *reader) whose() bool {
-	if r.known {
-		return !r.refused
+// whose returns the patient of an observation of this time, and "" if nobody is
+// known; that is reported once for a PID.
+func (r *reader) whose(at time.Time) string {
+	r.visit.Time = at
+	name, asked := r.names[at]
+	if !asked {
+		var err error
+		if name, err = r.patient(r.visit); err != nil {
+			name = ""
+		}
+		if r.names == nil {
+			r.names = make(map[time.Time]string)
+		}
+		r.names[at] = name
 	}
-	r.known = true
-	name, err := r.patient(r.visit)
-	if r.name = name; err != nil || name == "" {
+	if name == "" && !r.refused {
 		r.refused = true
 		r.errs = append(r.errs, &Error{Segment: "PID", Index: r.pids, Field: 3, Code: codeUnknownKey, Reason: "names no known patient"})
 	}
-	return !r.refused
+	return name
 }
 
 // when returns the time of an observation.

@@ -29,7 +29,9 @@ type ServerOptions struct {
 	// Strict refuses what does not keep to the standard. The default is lenient:
 	// see ParseOptions.
 	Strict bool
-	// Patient names the patient of a message in carewire. Nil: [FirstIdentifier].
+	// Patient names the patient of a message in carewire, at Visit.Time. Nil:
+	// [FirstIdentifier]. A host that finds the patient by the bed must take the one
+	// of that time: a message may be repeated after a transfer.
 	Patient func(context.Context, Visit) (string, error)
 	// Allow decides whether a peer may send a message; nil: every peer may send
 	// everything. An error rejects the message and ends the connection.
@@ -99,18 +101,20 @@ func (o *ServerOptions) withDefaults() ServerOptions {
 // Server takes HL7 version 2 messages by MLLP: ORU^R01 with vitals, as in IHE
 // PCD-01, and ADT. A message is acknowledged when the Sink has stored it, never
 // before. The messages of one connection are processed in order. A repeated
-// message stores nothing twice: the IDs of its vitals follow from its content
-// and its MSH-10. If it is among the last 10,000 accepted ones, it is accepted
-// again without being processed, so a repeated ADT moves nobody. After a
-// restart a repeated ADT is processed again. All methods are safe for
-// concurrent use.
+// message stores nothing twice: the IDs of its vitals follow from its content,
+// its MSH-10 and its patient. If it is among the last 10,000 accepted ADT
+// messages, or the last 10,000 accepted others, it is accepted again without
+// being processed, so a repeated ADT moves nobody. Beyond that, and after a
+// restart, a repeated ADT is processed again: see [Census]. All methods are safe
+// for concurrent use.
 type Server struct {
 	sink  Sink
 	opt   ServerOptions
 	stats struct{ connections, refused, messages, vitals, waves, lost, rejected, errors atomic.Uint64 }
 
-	numbers  numbers // of waves
-	accepted accepted
+	numbers  numbers  // of waves
+	accepted accepted // messages
+	moved    accepted // ADT messages: values must not push them out
 
 	mu        sync.Mutex
 	closing   bool
@@ -251,10 +255,15 @@ func (s *Server) safely(ctx context.Context, peer Peer, m *Message, message []by
 	if err := m.checkMode(); err != nil {
 		return AckReject, []*Error{err}, true
 	}
-	if s.accepted.has(message) {
+	kind, event := m.Type()
+	known := &s.accepted
+	if kind == "ADT" {
+		known = &s.moved
+	}
+	if known.has(message) {
 		return AckAccept, nil, true
 	}
-	switch kind, event := m.Type(); {
+	switch {
 	case kind == "ORU" && (event == "R01" || event == "W01"):
 		errs = s.publish(ctx, m)
 	case kind == "ADT":
@@ -267,7 +276,7 @@ func (s *Server) safely(ctx context.Context, peer Peer, m *Message, message []by
 		errs = []*Error{fault("MSH", 9, codeMessageType, "this message type is not taken")}
 	}
 	if code = verdict(errs); code == AckAccept {
-		s.accepted.add(message)
+		known.add(message)
 	}
 	return code, errs, true
 }

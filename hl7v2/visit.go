@@ -1,10 +1,16 @@
 package hl7v2
 
+import "time"
+
 // Visit names the patient and visit of a message, or of a part of it.
 type Visit struct {
 	Message *Message
 	PID     Segment // the patient; empty if there is none
 	PV1     Segment // the visit; empty if there is none
+	// Time is when the value was measured, or the patient moved. It tells a host
+	// that knows patients by their beds which patient was there: a message may be
+	// repeated after a transfer. It is zero if the message states no readable time.
+	Time time.Time
 }
 
 // Identifier is one of the numbers of a patient.

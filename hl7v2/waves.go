@@ -43,7 +43,11 @@ func (r *reader) beginWave(s Segment) {
 		return
 	}
 	at, ok := r.when(s)
-	if !ok || !r.whose() {
+	if !ok {
+		return
+	}
+	name := r.whose(at)
+	if name == "" {
 		return
 	}
 	if at.IsZero() {
@@ -51,7 +55,7 @@ func (r *reader) beginWave(s Segment) {
 		return
 	}
 	w := wave{index: r.index, place: s.Field(4).String(), samples: s.Field(5), unit: s.Field(6)}
-	w.Patient, w.Code, w.System, w.Device, w.Site, w.Time = r.name, strconv.FormatUint(number, 10), carewire.MDC, r.device, label(s.Field(20)), at
+	w.Patient, w.Code, w.System, w.Device, w.Site, w.Time = name, strconv.FormatUint(number, 10), carewire.MDC, r.device, label(s.Field(20)), at
 	w.Test = readFlags(s.Field(8)).test || r.visit.Message.Test()
 	r.waves = append(r.waves, &w)
 	r.wave = &w
