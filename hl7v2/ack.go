@@ -128,15 +128,12 @@ func mode(m *Message, code AckCode) (AckCode, bool) {
 
 // errSegment writes what is wrong: as from 2.5 on, or as before.
 func errSegment(e *Error, version string) string {
-	place := e.Segment
-	if e.Index > 0 {
-		place += "^" + strconv.Itoa(e.Index)
-	}
-	if e.Field > 0 {
-		if e.Index == 0 {
-			place += "^1"
+	place := "" // a place without a segment's name is none
+	if e.Segment != "" {
+		place = e.Segment + "^" + strconv.Itoa(max(1, e.Index))
+		if e.Field > 0 {
+			place += "^" + strconv.Itoa(e.Field)
 		}
-		place += "^" + strconv.Itoa(e.Field)
 	}
 	if version < "2.5" {
 		return "ERR|" + place + strings.Repeat("^", 3-strings.Count(place, "^")) + e.Code + "&" + reasons[e.Code] + "&HL70357\r"

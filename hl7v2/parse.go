@@ -16,7 +16,7 @@ type Error struct {
 	Index   int    // which of the segments with this name, from 1
 	Field   int    // from 1; 0 for the whole segment
 	Code    string // of HL7 table 0357, such as 101
-	Reason  string // fixed words
+	Reason  string // fixed words, perhaps with a number of a segment or sample
 }
 
 // Error returns the place and the reason: hl7v2: OBX[3]-5: must be a number.
@@ -109,12 +109,12 @@ func (m *Message) split(text string, lenient bool) error {
 		}
 		s := Segment{line, m}
 		if !validName(line) || len(line) > 3 && line[3] != m.seps.Field {
-			return &Error{Index: len(m.segments) + 1, Code: codeSequence, Reason: "a segment must begin with three letters and the field separator"}
+			return fault("", 0, codeSequence, "segment "+strconv.Itoa(len(m.segments)+1)+" must begin with three letters and the field separator")
 		}
 		name := line[:3]
 		seen[name]++
 		if name == "MSH" && seen[name] > 1 {
-			return fault("MSH", 0, codeSequence, "there must be one")
+			return &Error{Segment: name, Index: seen[name], Code: codeSequence, Reason: "there must be one"}
 		}
 		if at := strings.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }); at >= 0 {
 			return &Error{Segment: name, Index: seen[name], Code: codeDataType, Reason: "has a control character"}

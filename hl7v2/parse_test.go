@@ -86,7 +86,7 @@ func TestParseStrictAndLenient(t *testing.T) {
 		{"separators that are the same", lines(`MSH|^^\&|a|b|c|d|e||ORU^R01|1|P|2.6`), "MSH-2", "MSH-2"},
 		{"a letter as a separator", lines(`MSHA^~\&A`), "MSH-2", "MSH-2"},
 		{"a fifth separator that is none", lines(`MSH|^~\&x|a`), "MSH-2", "MSH-2"},
-		{"two headers", lines(msh, msh), "MSH: there must be one", "MSH: there must be one"},
+		{"two headers", lines(msh, msh), "MSH[2]: there must be one", "MSH[2]: there must be one"},
 		{"a name in lower case", lines(msh, "pid|||1"), "three letters", "three letters"},
 		{"a name of four letters", lines(msh, "PIDX|||1"), "three letters", "three letters"},
 		{"an empty line", lines(msh, "", "PID|||1"), "three letters", ""},

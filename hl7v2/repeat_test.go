@@ -13,6 +13,95 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A message that comes again is answered as the first time and stored once, by
+// another server on the same store too; one that only has the same MSH-10 is
+// another message.
+func TestRepeated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := carewire.NewMemoryStore(nil)
+		run := func(message []byte) string {
+			hub, err := carewire.New(carewire.AuthenticatorFunc(nil), store, &carewire.Options{Logger: silent})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, hub.Shutdown(t.Context())) }()
+			server, err := NewServer(hub, &ServerOptions{Logger: silent})
+			require.NoError(t, err)
+			var answers [2]string
+			for i := range answers {
+				m, err := Parse(server.Handle(t.Context(), Peer{}, message), nil)
+				require.NoError(t, err)
+				for _, s := range m.Segments()[1:] {
+					answers[i] += s.text + "\n"
+				}
+			}
+			require.Equal(t, answers[0], answers[1])
+			return answers[0]
+		}
+		count := func() uint64 {
+			heads, err := store.Heads(t.Context(), []string{"p-17"})
+			require.NoError(t, err)
+			return heads[0].Seq
+		}
+		first := run(oru("1", "72", "fast", "73"))
+		require.Contains(t, first, "MSA|AE|1\nERR||OBX^2^5|")
+		require.EqualValues(t, 2, count())
+		require.Equal(t, first, run(oru("1", "72", "fast", "73")), "after a restart")
+		require.EqualValues(t, 2, count())
+		require.Contains(t, run(oru("1", "80")), "MSA|AA|1\n", "a sender that counts from 1 again")
+		require.EqualValues(t, 3, count())
+		run(oru("2", "80"))
+		require.EqualValues(t, 4, count(), "another message with the same content")
+	})
+}
+
+// A sender whose acknowledgement was lost repeats the message, though the patient
+// was discharged, or is back, meanwhile: it is accepted as before and moves nobody.
+func TestRepeatedAfterAMovement(t *testing.T) {
+	t.Parallel()
+	c, s := &census{}, &sink{}
+	gone := false
+	server, err := NewServer(s, &ServerOptions{Census: c, Logger: silent, Patient: func(context.Context, Visit) (string, error) {
+		if gone {
+			return "", nil
+		}
+		return "p-17", nil
+	}})
+	require.NoError(t, err)
+	send := func(message []byte) string {
+		m, err := Parse(server.Handle(t.Context(), Peer{}, message), nil)
+		require.NoError(t, err)
+		a, _ := parseAck(m)
+		return string(a.Code)
+	}
+	long := strings.Repeat("x", 300)
+	reading := oru(long, "72")
+	m, err := Parse(server.Handle(t.Context(), Peer{}, reading), nil)
+	require.NoError(t, err)
+	require.Equal(t, long, m.Segment("MSA").Field(2).String(), "MSA-2 is MSH-10, however long")
+	discharge := adt("A03", "P")
+	require.Equal(t, "AA", send(discharge))
+	gone = true
+	require.Equal(t, "AA", send(reading))
+	require.Len(t, s.got, 1)
+	gone = false
+	require.Equal(t, "AA", send(adt("A13", "P")))
+	told := len(c.told)
+	require.Equal(t, "AA", send(discharge))
+	require.Len(t, c.told, told, "discharged again")
+}
+
+// The digests are bounded: the oldest goes.
+func TestAcceptedMessagesAreBounded(t *testing.T) {
+	t.Parallel()
+	var a accepted
+	for i := range acceptedKept + 10 {
+		a.add([]byte(fmt.Sprint(i)))
+	}
+	require.Len(t, a.known, acceptedKept)
+	require.False(t, a.has([]byte("9")))
+	require.True(t, a.has([]byte("10")))
+}
+
 // A host that knows patients by their beds is told when a value was measured. So
 // a message that is repeated after a restart and a transfer is still that of the
 // patient in the bed at the time, and the Store recognises it.
@@ -106,5 +195,52 @@ func TestValuesDoNotEvictMovements(t *testing.T) {
 		for i := range acceptedKept {
 			server.Handle(t.Context(), Peer{}, lines(strings.Replace(msh, "|M1|", fmt.Sprintf("|x%d|", i), 1)))
 		}
+	}
+}
+
+// A value with more digits than the wire takes is stored once, rounded; one that
+// cannot be rounded refuses itself only. Both also after a restart.
+func TestManyDigits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := carewire.NewMemoryStore(nil)
+		for range 2 {
+			hub, err := carewire.New(carewire.AuthenticatorFunc(nil), store, &carewire.Options{Logger: silent})
+			require.NoError(t, err)
+			server, err := NewServer(hub, &ServerOptions{Logger: silent})
+			require.NoError(t, err)
+			for range 2 {
+				answer := string(server.Handle(t.Context(), Peer{}, oru("D1", "71.6666666666666666", "1234567890123456", "72")))
+				require.Contains(t, answer, "MSA|AE|D1\rERR||OBX^2^5|102^")
+				require.Equal(t, 1, strings.Count(answer, "\rERR|"))
+			}
+			page, err := hub.History(t.Context(), carewire.HistoryQuery{Patient: "p-17"})
+			require.NoError(t, err)
+			require.Len(t, page.Events, 2)
+			first := page.Events[0].Vital
+			require.Equal(t, carewire.Decimal("71.6666666666667"), first.Value)
+			require.Contains(t, first.Quality, carewire.QualityRounded)
+			require.NotEmpty(t, first.ID)
+			require.EqualValues(t, "72", page.Events[1].Vital.Value)
+			require.NoError(t, hub.Shutdown(t.Context()))
+		}
+	})
+}
+
+// Every vital gets an ID, and two different ones get two.
+func TestVitalID(t *testing.T) {
+	t.Parallel()
+	m, err := Parse(oru("1"), nil)
+	require.NoError(t, err)
+	seen := make(map[string]bool)
+	for _, v := range []*carewire.Vital{heart(nil), heart(func(v *carewire.Vital) { v.Value = "72.0000000000000001" }),
+		heart(func(v *carewire.Vital) { v.Value = "72.0000000000000002" }), heart(func(v *carewire.Vital) { v.Value, v.Patient = "72.0000000000000002", "p-18" }),
+		heart(func(v *carewire.Vital) {
+			v.Value, v.Components = "", []carewire.Component{{Code: "8480-6", Value: "120.00000000000000001", Unit: "mm[Hg]"}}
+		})} {
+		id := vitalID(m, Reading{Vital: *v, OBX: []int{1}})
+		require.NotEmpty(t, id)
+		require.False(t, seen[id])
+		seen[id] = true
 	}
 }
