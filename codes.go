@@ -58,11 +58,11 @@ func DecimalOf(f float64) Decimal {
 // 15th and places beyond the 22nd. It returns d unchanged if d is no number, or
 // has more than 15 digits before its point.
 func (d Decimal) rounded() Decimal {
-	if len(d) <= 15 {
+	if len(d) <= 15 || !d.wellFormed() || d.check() == nil {
 		return d
 	}
 	f, err := strconv.ParseFloat(string(d), 64)
-	if err != nil || d.check() == nil || strings.Trim(string(d), "-.0123456789") != "" {
+	if err != nil {
 		return d
 	}
 	short := strconv.FormatFloat(f, 'e', 14, 64) // with the exponent that rounding leaves
@@ -73,14 +73,21 @@ func (d Decimal) rounded() Decimal {
 	return Decimal(strconv.FormatFloat(f, 'f', min(14-exponent, 22), 64))
 }
 
+// wellFormed reports whether d is a number as the wire has it, with any number of
+// digits.
+func (d Decimal) wellFormed() bool {
+	whole, frac, point := strings.Cut(strings.TrimPrefix(string(d), "-"), ".")
+	return whole != "" && (frac != "" || !point) && (len(whole) == 1 || whole[0] != '0') &&
+		strings.Trim(whole, "0123456789") == "" && strings.Trim(frac, "0123456789") == ""
+}
+
 // check says whether d has the form of the wire.
 func (d Decimal) check() error {
-	text := strings.TrimPrefix(string(d), "-")
-	whole, frac, point := strings.Cut(text, ".")
-	if whole == "" || point && frac == "" || len(whole) > 1 && whole[0] == '0' ||
-		strings.Trim(whole, "0123456789") != "" || strings.Trim(frac, "0123456789") != "" {
+	if !d.wellFormed() {
 		return invalid("", "must be a decimal number")
 	}
+	text := strings.TrimPrefix(string(d), "-")
+	whole, frac, _ := strings.Cut(text, ".")
 	digits := strings.TrimLeft(whole+frac, "0")
 	if len(digits) > 15 || len(text) > 24 {
 		return invalid("", "must have at most 15 significant digits")

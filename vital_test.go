@@ -2,9 +2,12 @@ package carewire
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +215,42 @@ func TestDecimalTextIsKept(t *testing.T) {
 		require.NoError(t, err)
 		require.JSONEq(t, in, string(b))
 		require.Contains(t, string(b), `"value":`+text+`,`)
+	}
+}
+
+// What the Hub takes can be written too, with all its digits, which the Hub rounds
+// as those of any client.
+func TestLongDecimalsOfGo(t *testing.T) {
+	t.Parallel()
+	hub, err := New(AuthenticatorFunc(nil), NewMemoryStore(nil), nil)
+	require.NoError(t, err)
+	defer hub.Shutdown(context.Background())
+	for text, want := range map[Decimal]Decimal{
+		"36.666666666666664": "36.6666666666667", "36.6000000000000000000": "36.6000000000000", "-0.12345678901234567": "-0.123456789012346",
+		"1234567890123456": "", "00036.666666666666664": "", "+36.666666666666664": "", ".36666666666666664": "", "36666666666666664.": "",
+		"3.6666666666666664e1": "", "-0.00000000000000000": "", "3.66666666666666-6664": "",
+	} {
+		v := Vital{Patient: "p", Code: "t", System: "local", Value: text, Unit: "Cel"}
+		panel := Vital{Patient: "p", Code: "panel", System: "local", Components: []Component{{Code: "t", Value: text, Unit: "Cel"}}}
+		for _, v := range []Vital{v, panel} {
+			b, err := v.MarshalJSON()
+			_, publishErr := hub.Publish(t.Context(), v)
+			if want == "" {
+				assert.Error(t, v.Validate(), string(text))
+				assert.Error(t, err, string(text))
+				assert.Error(t, publishErr, string(text))
+				continue
+			}
+			require.NoError(t, err, string(text))
+			require.NoError(t, publishErr, string(text))
+			assert.Contains(t, string(b), `"value":`+string(text)+`,`)
+			latest, _, err := hub.Latest(t.Context(), "p")
+			require.NoError(t, err)
+			at := slices.IndexFunc(latest, func(ev Event) bool { return ev.Vital.Code == v.Code })
+			stored := latest[at].Vital
+			assert.Equal(t, []Quality{QualityRounded}, stored.Quality)
+			assert.Equal(t, want, cmp.Or(stored.Value, append(stored.Components, Component{})[0].Value))
+		}
 	}
 }
 

@@ -165,10 +165,12 @@ func (v *Vital) encode(e *encoder) {
 	e.b = append(e.b, '}')
 }
 
-// MarshalJSON writes v as the wire has it.
+// MarshalJSON writes v as the wire has it, with all digits of its values: the Hub
+// rounds those that have more than 15. The error says which value is no number
+// that the Hub takes.
 func (v Vital) MarshalJSON() ([]byte, error) {
 	if v.Value != "" {
-		if err := v.Value.check(); err != nil {
+		if err := v.Value.rounded().check(); err != nil {
 			return nil, within("value", err)
 		}
 	}
@@ -176,7 +178,7 @@ func (v Vital) MarshalJSON() ([]byte, error) {
 		if c.Absent != "" && c.Value == "" {
 			continue
 		}
-		if err := c.Value.check(); err != nil {
+		if err := c.Value.rounded().check(); err != nil {
 			return nil, within(indexed("components", i), within("value", err))
 		}
 	}

@@ -28,6 +28,12 @@ type Limits struct {
 	Waves    int // chunks of waves that may be sent ahead of the last acknowledgement
 }
 
+// Limits returns the limits of h, as its clients are told them.
+func (h *Hub) Limits() Limits {
+	return Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory,
+		Signals: h.opt.MaxSignals, Waves: wavesAhead}
+}
+
 func (w *Welcome) decodeMember(s *scanner, name []byte) bool {
 	switch string(name) {
 	case "session":
@@ -113,8 +119,7 @@ func (c *conn) welcome() {
 	}
 	w := Welcome{Session: c.session, Principal: c.principal().person(), Expires: c.principal().Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
 		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause", "waves", "waves-local"},
-		Limits: Limits{Frame: h.opt.MaxFrame, Vitals: h.opt.MaxVitals, Patients: h.opt.MaxPatients, Keys: h.opt.MaxKeys, History: h.opt.MaxHistory,
-			Signals: h.opt.MaxSignals, Waves: wavesAhead}}
+		Limits:   h.Limits()}
 	c.out.send(welcomeFrame(&w))
 	c.tellStatus(h.store.status(), nil)
 }
