@@ -32,6 +32,15 @@ type hubResult struct {
 	Seq      uint64
 	Repeated bool
 	Error    *hubReply
+	err      error // of the request that it was in
+}
+
+// failure is how an error is told; nil if there is none.
+func (r *hubResult) failure() error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.Error.failure()
 }
 
 type hubEvent struct {

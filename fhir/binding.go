@@ -161,15 +161,15 @@ func (b *binding) next(ctx context.Context) error {
 		b.greet = false
 	}
 	if b.sub.Status == statusRequested {
-		sub, err := b.s.subscriptions.change(ctx, b.sub.ID, func(sub *subscription) {
-			if sub.Status == statusRequested {
+		_, err := b.s.subscriptions.change(ctx, b.sub.ID, func(sub *subscription) {
+			if sub.Status == statusRequested && sub.Count == b.sub.Count {
 				sub.Status = statusActive
 			}
 		})
 		if err != nil {
 			return err
 		}
-		b.sub = sub
+		b.activate() // if it was changed meanwhile, unchanged notices
 	}
 	err := b.tellNew(ctx)
 	if err == nil {
@@ -249,16 +249,20 @@ func (b *binding) unchanged(ctx context.Context) error {
 	case err != nil:
 		return err
 	case b.sub.Status == statusRequested && now.Status == statusActive: // another binding has made it so
-		sub := *b.sub
-		sub.Status = statusActive
-		b.sub = &sub
+		b.activate()
 	}
-	if now.Start != b.sub.Start || now.Status != b.sub.Status || !bytes.Equal(now.Resource, b.sub.Resource) || now.over(time.Now()) {
+	if now.Count != b.sub.Count || now.Status != b.sub.Status || !bytes.Equal(now.Resource, b.sub.Resource) || now.over(time.Now()) {
 		b.sub = now
 		b.say(ctx, typeHeartbeat, now.status(time.Now()), now.Failure)
 		return errEnded
 	}
 	return nil
+}
+
+func (b *binding) activate() {
+	sub := *b.sub
+	sub.Status = statusActive
+	b.sub = &sub
 }
 
 // heartbeat says that all is well, if it is: that access is there, the
@@ -298,9 +302,15 @@ func (b *binding) failed(ctx context.Context, err error) error {
 	default:
 		return err
 	}
-	if sub, err := b.s.subscriptions.change(ctx, b.sub.ID, func(sub *subscription) { sub.Status, sub.Failure = statusError, code }); err == nil {
-		b.sub = sub
+	status := statusError
+	sub, err := b.s.subscriptions.change(ctx, b.sub.ID, func(sub *subscription) {
+		if sub.Count == b.sub.Count { // else it has begun anew, and that is not its fault
+			sub.Status, sub.Failure = statusError, code
+		}
+	})
+	if err == nil {
+		b.sub, status, code = sub, sub.status(time.Now()), sub.Failure
 	}
-	b.say(ctx, typeHeartbeat, statusError, code)
+	b.say(ctx, typeHeartbeat, status, code)
 	return errEnded
 }

@@ -1,9 +1,12 @@
 package fhir
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/carewire/carewire"
 )
@@ -100,57 +103,55 @@ func (s *Server) postBundle(c *caller, _ []string) (*response, error) {
 	}
 	atomic := typ == "transaction"
 	list := make([]posted, len(entries))
-	var vitals []carewire.Vital
+	vitals := make([][]carewire.Vital, len(entries))
+	first := 0
 	for i, entry := range entries {
 		p := &list[i]
 		p.read(entry, atomic)
 		if p.err != nil && atomic {
 			return nil, p.err
 		}
-		p.first = len(vitals)
-		vitals = append(vitals, p.vitals...)
+		p.first, vitals[i] = first, p.vitals
+		first += len(p.vitals)
 	}
 	if atomic {
-		if err := s.checkTransaction(c, list, vitals); err != nil {
+		if err := s.checkTransaction(c, vitals); err != nil {
 			return nil, err
 		}
 	}
-	results, err := s.publish(c, vitals)
-	if err != nil && atomic {
-		return nil, partly(err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	heads := s.headsOf(c, vitals)
+	results := s.publish(c, vitals...)
+	heads := s.headsOf(c, slices.Concat(vitals...))
 	out := &bundle{ResourceType: "Bundle", Type: typ + "-response"}
 	for i := range list {
 		p := &list[i]
-		r := bundleEntry{Response: new(bundleResponse)}
 		for j := range p.vitals {
 			if p.err == nil {
-				p.err = results[p.first+j].Error.failure()
+				p.err = results[p.first+j].failure()
 			}
 		}
 		if p.err != nil && atomic {
 			return nil, partly(p.err)
 		}
-		if p.err != nil {
-			f := failureOf(p.err)
-			r.Response.Status, r.Response.Outcome = statusText(f.status), f.outcome()
-		} else {
-			first := results[p.first]
-			r.Response.Status = statusText(createdStatus(first.Repeated))
-			if id := idOf(heads, vitals[p.first].Patient, first.Seq); id != "" {
-				r.Response.Location = "Observation/" + id + "/_history/1"
-			}
-			if o := notSaid(p.unsaid); o != nil {
-				r.Response.Outcome = o
-			}
-		}
-		out.Entry = append(out.Entry, r)
+		out.Entry = append(out.Entry, bundleEntry{Response: p.response(results, heads)})
 	}
 	return &response{resource: out}, nil
+}
+
+// response tells what became of one entry.
+func (p *posted) response(results []hubResult, heads map[string]carewire.Head) *bundleResponse {
+	if p.err != nil {
+		f := failureOf(p.err)
+		return &bundleResponse{Status: statusText(f.status), Outcome: f.outcome()}
+	}
+	first := results[p.first]
+	r := &bundleResponse{Status: statusText(createdStatus(first.Repeated))}
+	if id := idOf(heads, p.vitals[0].Patient, first.Seq); id != "" {
+		r.Location = "Observation/" + id + "/_history/1"
+	}
+	if o := notSaid(p.unsaid); o != nil {
+		r.Outcome = o
+	}
+	return r
 }
 
 // read reads one entry. Errors name it.
@@ -179,10 +180,13 @@ func (p *posted) read(entry *element, atomic bool) {
 		p.unsaid[i] = strings.TrimPrefix(p.unsaid[i], resource.path+".")
 	}
 	if n := request.get("ifNoneExist"); n != nil {
-		p.err = identify(p.vitals, n.str())
+		if p.err = identify(p.vitals, n.str()); p.err != nil {
+			p.vitals = nil
+			return
+		}
 	}
 	nameCorrection(p.vitals)
-	if p.err == nil && atomic && p.vitals[0].ID == "" {
+	if atomic && p.vitals[0].ID == "" {
 		p.err = invalid(resource.path+".identifier", "required in a transaction")
 	}
 }
@@ -195,17 +199,20 @@ func inEntry(path string, err error) error {
 	return err
 }
 
-// checkTransaction reports why not all of a transaction would be taken in.
-func (s *Server) checkTransaction(c *caller, list []posted, vitals []carewire.Vital) error {
-	entryOf := make([]string, 0, len(vitals))
-	for i := range list {
-		for range list[i].vitals {
+// checkTransaction reports why not all of a transaction would be taken in, given
+// the vitals of each entry.
+func (s *Server) checkTransaction(c *caller, entries [][]carewire.Vital) error {
+	var entryOf []string
+	for i := range entries {
+		for range entries[i] {
 			entryOf = append(entryOf, "entry["+itoa(i)+"]")
 		}
 	}
+	vitals := slices.Concat(entries...)
 	named := make(map[[2]string]bool)
 	for i := range vitals {
 		v := &vitals[i]
+		v.Received = time.Time{} // the Hub's to say
 		for _, id := range []string{v.ID, v.Replaces} {
 			if id == "" {
 				continue
@@ -216,7 +223,15 @@ func (s *Server) checkTransaction(c *caller, list []posted, vitals []carewire.Vi
 			named[[2]string{v.Patient, id}] = true
 		}
 	}
-	return s.checkPublish(c, vitals, func(i int) string { return entryOf[i] })
+	_, sendable := s.outgoings(entries)
+	for i, err := range s.hub.CheckPublish(c.r.Context(), c.who, vitals...) {
+		if err = cmp.Or(sendable[i].err, err); err != nil {
+			f := *failureOf(err)
+			f.expression = entryOf[i]
+			return &f
+		}
+	}
+	return nil
 }
 
 // partly says of a transaction that some of it may have been taken in.

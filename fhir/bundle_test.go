@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -82,9 +83,15 @@ func (w *world) bundleOf(typ string, observations ...string) result {
 
 // vitalsIn counts a patient's vitals.
 func (w *world) vitalsIn(patient string) int {
-	page, err := w.hub.History(w.t.Context(), carewire.HistoryQuery{Patient: patient, Kinds: []carewire.Kind{carewire.KindVital}})
-	require.NoError(w.t, err)
-	return len(page.Events)
+	q := carewire.HistoryQuery{Patient: patient, Kinds: []carewire.Kind{carewire.KindVital}}
+	for n := 0; ; {
+		page, err := w.hub.History(w.t.Context(), q)
+		require.NoError(w.t, err)
+		if n += len(page.Events); page.Next == 0 {
+			return n
+		}
+		q.Cursor = page.Next
+	}
 }
 
 // Nothing of a transaction is taken in where only the Store knows that an entry is
@@ -192,7 +199,7 @@ func TestTransactionOverALimit(t *testing.T) {
 		w := newWorld(t, nil, &carewire.Options{MaxRequests: 1}, nil)
 		defer w.close()
 		var list []string
-		for i := range 4 * publishAtOnce {
+		for i := range 400 { // four requests to the Hub
 			list = append(list, hr("p1", fmt.Sprint("t", i), 60))
 		}
 		r := w.bundleOf("transaction", list...)
@@ -201,6 +208,151 @@ func TestTransactionOverALimit(t *testing.T) {
 		assert.NotEmpty(t, r.Header().Get("Retry-After"))
 		assert.Positive(t, w.vitalsIn("p1"), "or it would prove nothing")
 	})
+}
+
+// Each entry of a batch has its own status where a limit of the Hub's is reached
+// in the middle, so its sender need not send again what is stored.
+func TestBatchOverALimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &carewire.Options{MaxRequests: 1}, nil)
+		defer w.close()
+		var list []string
+		for i := range 400 {
+			list = append(list, hr("p1", "", 60+i%20))
+		}
+		for turn := 0; len(list) > 0; turn++ {
+			require.Less(t, turn, 4)
+			before := w.vitalsIn("p1")
+			r := w.bundleOf("batch", list...)
+			require.Equal(t, 200, r.Code, r.Body)
+			entries, _ := at(r.json(), "entry").([]any)
+			require.Len(t, entries, len(list))
+			var rest []string
+			for i, e := range entries {
+				if at(e, "response", "status") == "201 Created" {
+					continue
+				}
+				require.Equal(t, "429 Too Many Requests", at(e, "response", "status"))
+				require.Equal(t, "throttled", at(e, "response", "outcome", "issue", 0, "code"))
+				rest = append(rest, list[i])
+			}
+			require.Equal(t, len(list)-len(rest), w.vitalsIn("p1")-before)
+			require.Less(t, len(rest), len(list))
+			require.Equal(t, turn == 0, len(rest) > 0, "the limit is reached once")
+			list = rest
+			time.Sleep(time.Minute)
+		}
+		require.Equal(t, 400, w.vitalsIn("p1"))
+	})
+}
+
+// What is refused of a batch is not taken in.
+func TestBatchRefusesAndStoresNothing(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	r := w.do("gateway", "POST", "", `{"resourceType":"Bundle","type":"batch","entry":[
+ {"request":{"method":"POST","url":"Observation","ifNoneExist":"identifier=b"},"resource":`+hr("p1", "a", 70)+`},
+ {"request":{"method":"POST","url":"Observation","ifNoneExist":"identifier=urn:x|"},"resource":`+hr("p1", "", 70)+`}]}`)
+	require.Equal(t, 200, r.Code, r.Body)
+	assert.Equal(t, "400 Bad Request", at(r.json(), "entry", 0, "response", "status"))
+	assert.Equal(t, "412 Precondition Failed", at(r.json(), "entry", 1, "response", "status"))
+	assert.Zero(t, w.vitalsIn("p1"))
+}
+
+// panel is an Observation of 16 components with long numbers.
+func panel(id string) string {
+	var parts []string
+	for i := range 16 {
+		parts = append(parts, fmt.Sprintf(`{"code":{"coding":[{"system":"http://ex.org/","code":"c%d-%s"}]},
+ "valueQuantity":{"value":1.%s,"system":"http://unitsofmeasure.org","code":"mm[Hg]"}}`, i, strings.Repeat("c", 50), strings.Repeat("1", 14)))
+	}
+	return fmt.Sprintf(`{"resourceType":"Observation","status":"final","identifier":[{"value":%q}],"code":{"coding":[{"system":"http://ex.org/","code":"panel"}]},
+ "method":{"text":%q},"subject":{"reference":"Patient/p1"},"effectiveDateTime":"2026-03-01T12:00:00Z","component":[%s]}`,
+		id, strings.Repeat("<", 64), strings.Join(parts, ","))
+}
+
+// A Bundle goes to the Hub in requests within its limits, whichever those are.
+func TestBundleWithinTheHubsLimits(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		options carewire.Options
+		entry   func(string) string
+		n       int
+	}{
+		{"large panels", carewire.Options{}, panel, 100},
+		{"few vitals", carewire.Options{MaxVitals: 10}, func(id string) string { return hr("p1", id, 60) }, 40},
+		{"a small frame", carewire.Options{MaxFrame: 4096}, func(id string) string { return hr("p1", id, 60) }, 80},
+		{"one panel in a frame", carewire.Options{MaxFrame: 4096}, panel, 5},
+		{"one vital", carewire.Options{MaxVitals: 1}, func(id string) string { return oximetry("final", id, 95, 2) }, 3},
+	} {
+		for _, typ := range []string{"transaction", "batch"} {
+			w := newWorld(t, nil, &c.options, nil)
+			var list []string
+			for i := range c.n {
+				list = append(list, c.entry(fmt.Sprint("t", i)))
+			}
+			for _, want := range []string{"201 Created", "200 OK"} {
+				r := w.bundleOf(typ, list...)
+				if assert.Equal(t, 200, r.Code, "%s %s: %s", c.name, typ, r.Body) {
+					for i := range list {
+						assert.Equal(t, want, at(r.json(), "entry", i, "response", "status"), "%s %s", c.name, typ)
+					}
+				}
+			}
+			w.close()
+		}
+	}
+}
+
+// What no request to the Hub has room for is refused by itself, and nothing of its
+// transaction is taken in.
+func TestLargerThanAnyRequest(t *testing.T) {
+	w := newWorld(t, nil, &carewire.Options{MaxFrame: 1024}, nil)
+	defer w.close()
+	r := w.bundleOf("transaction", hr("p1", "a", 60), panel("b"))
+	assert.Equal(t, 413, r.Code, r.Body)
+	assert.Equal(t, "entry[1]", at(r.json(), "issue", 0, "expression", 0))
+	assert.NotContains(t, r.Body.String(), "again")
+	assert.Zero(t, w.vitalsIn("p1"))
+	assert.Equal(t, 413, w.do("gateway", "POST", "Observation", panel("b")).Code)
+	r = w.bundleOf("batch", panel("b"), hr("p1", "a", 60))
+	assert.Equal(t, "413 Request Entity Too Large", at(r.json(), "entry", 0, "response", "status"), r.Body)
+	assert.Equal(t, "201 Created", at(r.json(), "entry", 1, "response", "status"))
+	assert.Equal(t, 1, w.vitalsIn("p1"))
+}
+
+// A Bundle takes numbers of any length, such as a computer's 36.666666666666664,
+// and one that is none refuses its own entry only.
+func TestBundleOfLongNumbers(t *testing.T) {
+	pressure := `{"resourceType":"Observation","status":"final","identifier":[{"value":"odd"}],"code":{"coding":[{"system":"http://loinc.org","code":"85354-9"}]},
+ "subject":{"reference":"Patient/p1"},"effectiveDateTime":"2026-03-01T12:00:00Z","component":[
+ {"code":{"coding":[{"system":"http://loinc.org","code":"8480-6"}]},"valueQuantity":{"value":120.33333333333333333,"system":"http://unitsofmeasure.org","code":"mm[Hg]"}},
+ {"code":{"coding":[{"system":"http://loinc.org","code":"8462-4"}]},"valueQuantity":{"value":80,"system":"http://unitsofmeasure.org","code":"mm[Hg]"}}]}`
+	for _, c := range []struct{ name, body, status string }{
+		{"a value", hr("p1", "odd", "70.33333333333333333"), "201 Created"},
+		{"zeros", hr("p1", "odd", "70.000000000000000000"), "201 Created"},
+		{"a component", pressure, "201 Created"},
+		{"sixteen digits before the point", hr("p1", "odd", "1234567890123456"), "422 Unprocessable Entity"},
+	} {
+		for _, typ := range []string{"transaction", "batch"} {
+			w := newWorld(t, nil, nil, nil)
+			var list []string
+			for i := range 60 {
+				list = append(list, hr("p1", fmt.Sprint("t", i), 60))
+			}
+			r := w.bundleOf(typ, append(list, c.body)...)
+			switch ok := strings.HasPrefix(c.status, "201"); {
+			case !ok && typ == "transaction":
+				assert.Equal(t, 422, r.Code, "%s: %s", c.name, r.Body)
+				assert.Zero(t, w.vitalsIn("p1"), c.name)
+			default:
+				assert.Equal(t, 200, r.Code, "%s %s: %s", c.name, typ, r.Body)
+				assert.Equal(t, "201 Created", at(r.json(), "entry", 0, "response", "status"))
+				assert.Equal(t, c.status, at(r.json(), "entry", 60, "response", "status"), c.name)
+			}
+			w.close()
+		}
+	}
 }
 
 // Whatever is posted as a Bundle, or as the Parameters of an operation, is answered

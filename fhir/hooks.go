@@ -166,7 +166,7 @@ func (k *hook) post(ctx context.Context, endpoint string, body []byte) error {
 type lease struct {
 	Node  string
 	Until time.Time
-	Start carewire.Position // of the subscription whose events were told
+	Count string // of the subscription whose events were told
 	Told  uint64
 }
 
@@ -218,11 +218,11 @@ func (s *Server) postFor(node, id string) {
 	if err != nil || l.Node != node && l.Until.After(time.Now()) {
 		return
 	}
-	anew := l.Start != sub.Start || rev == 0 || sub.Status == statusRequested
+	anew := l.Count != sub.Count || rev == 0 || sub.Status == statusRequested
 	if anew {
 		l.Told = 0
 	}
-	l.Node, l.Until, l.Start = node, time.Now().Add(hookLease), sub.Start
+	l.Node, l.Until, l.Count = node, time.Now().Add(hookLease), sub.Count
 	if s.subscriptions.save(ctx, leaseKey+id, rev, l) != nil {
 		return // another node was first, or the Store fails: it is looked at again
 	}
@@ -285,7 +285,7 @@ func (s *Server) keepLease(ctx context.Context, cancel func(), k *hook, sub subs
 				continue // the lease is to be given back
 			}
 			now, err := s.subscriptions.get(ctx, sub.ID)
-			changed := err == nil && (now.Start != sub.Start || now.Endpoint != sub.Endpoint || now.over(time.Now()) || now.Status == statusError)
+			changed := err == nil && (now.Count != sub.Count || now.Endpoint != sub.Endpoint || now.over(time.Now()) || now.Status == statusError)
 			if !errors.Is(err, errNotFound) && !changed && (save(ctx, time.Now().Add(hookLease)) || ctx.Err() != nil) {
 				continue
 			}

@@ -15,88 +15,10 @@ import (
 )
 
 const (
-	publishAtOnce = 50  // vitals in one request to the Hub, below its limits of number and size
-	pageDefault   = 50  // resources in one page
-	pageMost      = 200 // and at most
-	pagesRead     = 20  // of the Hub's history for one of ours, at most
+	pageDefault = 50  // resources in one page
+	pageMost    = 200 // and at most
+	pagesRead   = 20  // of the Hub's history for one of ours, at most
 )
-
-// publish takes vitals in, in order, and returns what became of each.
-func (s *Server) publish(c *caller, vitals []carewire.Vital) (results []hubResult, err error) {
-	for chunk := range slices.Chunk(vitals, publishAtOnce) {
-		reply, err := s.ask(c, "publish", map[string]any{"vitals": asSent(chunk)})
-		if err != nil {
-			return nil, err
-		}
-		if len(reply.Results) != len(chunk) {
-			return nil, errInternal
-		}
-		results = append(results, reply.Results...)
-	}
-	return results, nil
-}
-
-// asSent returns vitals without the time at which they were received, which is the
-// Hub's to say.
-func asSent(vitals []carewire.Vital) []carewire.Vital {
-	sent := slices.Clone(vitals)
-	for i := range sent {
-		sent[i].Received = time.Time{}
-	}
-	return sent
-}
-
-// checkPublish reports why not all of a transaction's vitals would be taken in; at
-// names the entry of each.
-func (s *Server) checkPublish(c *caller, vitals []carewire.Vital, at func(int) string) error {
-	for i, err := range s.hub.CheckPublish(c.r.Context(), c.who, asSent(vitals)...) {
-		if err != nil {
-			f := *failureOf(err)
-			f.expression = at(i)
-			return &f
-		}
-	}
-	return nil
-}
-
-// identify gives vitals the identifier of If-None-Exist, if they have none.
-func identify(vitals []carewire.Vital, query string) error {
-	q, err := url.ParseQuery(strings.TrimPrefix(query, "?"))
-	if err != nil || len(q) != 1 || len(q["identifier"]) != 1 {
-		return fail(http.StatusBadRequest, "not-supported", "If-None-Exist must be identifier=value")
-	}
-	system, value := "", q.Get("identifier")
-	if i := strings.LastIndexByte(value, '|'); i >= 0 {
-		system, value = value[:i], value[i+1:]
-	}
-	id := identifierID(system, value)
-	switch vitals[0].ID {
-	case id:
-	case "":
-		name(vitals, id)
-	default:
-		return fail(http.StatusBadRequest, "invalid", "If-None-Exist must be the resource's identifier, with its system if it has one")
-	}
-	return nil
-}
-
-// name gives the vitals of one Observation their IDs.
-func name(vitals []carewire.Vital, id string) {
-	vitals[0].ID = id
-	for i := 1; i < len(vitals); i++ {
-		vitals[i].ID = partID(id, vitals[i].Code)
-	}
-}
-
-// nameCorrection gives a correction, whose identifier is that of what it corrects,
-// an ID of its own: the same when it comes again.
-func nameCorrection(vitals []carewire.Vital) {
-	v := vitals[0]
-	if v.Received = (time.Time{}); v.ID != "" || v.Replaces == "" {
-		return
-	}
-	name(vitals, digestID(string(encode(newObservation(&v, "")))))
-}
 
 // headsOf returns the heads of the vitals' patients, as far as they can be read:
 // they give the epoch of logical IDs.
@@ -141,12 +63,9 @@ func (s *Server) createObservation(c *caller, _ []string) (*response, error) {
 		}
 	}
 	nameCorrection(vitals)
-	results, err := s.publish(c, vitals)
-	if err != nil {
-		return nil, err
-	}
+	results := s.publish(c, vitals)
 	for i := range results {
-		if err := results[i].Error.failure(); err != nil {
+		if err := results[i].failure(); err != nil {
 			return nil, err
 		}
 	}

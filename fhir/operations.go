@@ -106,7 +106,7 @@ func (s *Server) updateSubscription(c *caller, args []string) (*response, error)
 	same := sub.Topic == old.Topic && sub.Focus == old.Focus && sub.Patient == old.Patient && slices.Equal(sub.Codes, old.Codes) &&
 		slices.Equal(sub.Severity, old.Severity) && sub.Owner.Role == old.Owner.Role && slices.Equal(sub.Owner.Groups, old.Owner.Groups)
 	if same && old.Failure != failedPruned && old.Failure != failedRestored {
-		sub.Start, sub.Mark = old.Start, old.Mark
+		sub.Start, sub.Mark, sub.Count = old.Start, old.Mark, old.Count
 	} else if err := s.subscriptions.begin(c.r.Context(), sub); err != nil {
 		return nil, err
 	}

@@ -63,6 +63,7 @@ type subscription struct {
 	Codes    []coding          // of vitals: only these; none: all
 	Severity []string          // of DetectedIssues: only these; none: all
 	Start    carewire.Position // the end of the log when it began
+	Count    string            // another each time that the count begins: Start alone may be the same
 	Mark     tally             // counted up to here
 	Channel  string
 	Endpoint string

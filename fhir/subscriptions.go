@@ -23,13 +23,19 @@ const (
 type subscriptions struct {
 	s     *Server
 	mu    sync.Mutex
-	marks map[string][]tally
+	marks map[string]marks
+}
+
+// marks are how far a count of a subscription's events has come at some times.
+type marks struct {
+	count string // subscription.Count
+	list  []tally
 }
 
 // A tally is how many events a subscription had up to a number of its log.
 type tally struct{ N, Seq uint64 }
 
-func (x *subscriptions) init(s *Server) { x.s, x.marks = s, make(map[string][]tally) }
+func (x *subscriptions) init(s *Server) { x.s, x.marks = s, make(map[string]marks) }
 
 const (
 	subscriptionKey = "fhir/subscription/"
@@ -148,25 +154,56 @@ func (x *subscriptions) list(ctx context.Context, key string) (list []string, er
 	return list, err
 }
 
-// create gives a subscription its ID and keeps it.
+// create gives a subscription its ID and keeps it. It is written before the list
+// of its owner names it: so whatever fails, a name that stands for nothing is of
+// one that is gone, and takes no place.
 func (x *subscriptions) create(ctx context.Context, sub *subscription) error {
-	sub.ID = rand.Text()
-	err := x.index(ctx, ownerKey+digestID(sub.Owner.ID), func(list []string) ([]string, error) {
+	key := ownerKey + digestID(sub.Owner.ID)
+	room := func(list []string) (_ []string, err error) {
 		if len(list) >= x.s.opt.MaxSubscriptions {
-			return nil, fail(429, "too-costly", "too many subscriptions: delete some")
+			list, err = x.existing(ctx, list)
 		}
-		return append(list, sub.ID), nil
-	})
+		if err == nil && len(list) >= x.s.opt.MaxSubscriptions {
+			err = fail(429, "too-costly", "too many subscriptions: delete some")
+		}
+		return list, err
+	}
+	list, err := x.list(ctx, key)
 	if err != nil {
 		return err
 	}
+	if _, err := room(list); err != nil {
+		return err
+	}
+	sub.ID = rand.Text()
 	if err := x.put(ctx, sub); err != nil {
+		return err
+	}
+	err = x.index(ctx, key, func(list []string) ([]string, error) {
+		list, err := room(list) // others may have been created meanwhile
+		return append(list, sub.ID), err
+	})
+	if err != nil {
+		x.save(ctx, subscriptionKey+sub.ID, sub.rev, nil) // if this fails too, it stays, and nobody knows its ID
 		return err
 	}
 	if sub.Channel == channelHook {
 		return x.index(ctx, hooksKey, func(list []string) ([]string, error) { return append(list, sub.ID), nil })
 	}
 	return nil
+}
+
+// existing returns those IDs whose subscriptions exist.
+func (x *subscriptions) existing(ctx context.Context, ids []string) (list []string, err error) {
+	for _, id := range ids {
+		switch _, err := x.get(ctx, id); {
+		case err == nil:
+			list = append(list, id)
+		case !errors.Is(err, errNotFound):
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 // remove forgets a subscription.
@@ -194,10 +231,7 @@ func (x *subscriptions) begin(ctx context.Context, sub *subscription) error {
 	if err != nil || len(heads) != 1 {
 		return carewire.ErrUnavailable
 	}
-	sub.Start, sub.Mark = heads[0].Position, tally{Seq: heads[0].Seq}
-	x.mu.Lock()
-	delete(x.marks, sub.ID)
-	x.mu.Unlock()
+	sub.Start, sub.Mark, sub.Count = heads[0].Position, tally{Seq: heads[0].Seq}, rand.Text()
 	return nil
 }
 
@@ -206,7 +240,11 @@ func (x *subscriptions) before(sub *subscription, n uint64) tally {
 	best := tally{Seq: sub.Start.Seq}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, t := range append([]tally{sub.Mark}, x.marks[sub.ID]...) {
+	list := []tally{sub.Mark}
+	if m := x.marks[sub.ID]; m.count == sub.Count {
+		list = append(list, m.list...)
+	}
+	for _, t := range list {
 		if t.N < n && t.N >= best.N && t.Seq >= best.Seq {
 			best = t
 		}
@@ -217,7 +255,10 @@ func (x *subscriptions) before(sub *subscription, n uint64) tally {
 // note remembers a count, and has the Store keep one from time to time.
 func (x *subscriptions) note(ctx context.Context, sub *subscription, t tally) {
 	x.mu.Lock()
-	list := x.marks[sub.ID]
+	var list []tally
+	if m := x.marks[sub.ID]; m.count == sub.Count {
+		list = m.list
+	}
 	if n := len(list); n > 1 && t.N < list[n-2].N+markEvery {
 		list[n-1] = t
 	} else if n == 0 || t.N > list[n-1].N {
@@ -226,12 +267,12 @@ func (x *subscriptions) note(ctx context.Context, sub *subscription, t tally) {
 	if len(list) > markEvery {
 		list = list[len(list)/2:]
 	}
-	x.marks[sub.ID] = list
+	x.marks[sub.ID] = marks{sub.Count, list}
 	x.mu.Unlock()
 	if t.N >= sub.Mark.N+markSaved {
 		sub.Mark = t
 		x.change(ctx, sub.ID, func(stored *subscription) { // if this fails, more is counted again later
-			if stored.Start == sub.Start {
+			if stored.Count == sub.Count {
 				stored.Mark = t
 			}
 		})
