@@ -74,5 +74,6 @@ func TestAbsenceThatWaited(t *testing.T) {
 	h.vital(carewire.HeartRate.Of("p1", 70))
 	h.now = start.Add(3 * time.Second)
 	h.vital(carewire.SpO2.Of("p1", 97))
+	require.Equal(t, start.Add(2*time.Second), h.found[0].Alert.Onset, "when it was missing, not when that was seen")
 	require.Equal(t, "raised 5s medium, cleared 5s", h.story())
 }
