@@ -64,6 +64,7 @@ func TestErrPlaces(t *testing.T) {
 		{"the same, before 2.5", "2.3", []string{"PID|||1", "ob|x"}, "ERR|^^^100&segment sequence error&HL70357"},
 		{"a whole segment", "2.6", []string{"MSH|x"}, "ERR||MSH^2|100^segment sequence error^HL70357|E||||there must be one"},
 		{"a control character", "2.6", []string{"PID|||1\x01"}, "ERR||PID^1|102^data type error^HL70357|E||||has a control character"},
+		{"the header", "3", nil, "ERR||MSH^1^12|203^unsupported version id^HL70357|E||||must be a version 2"},
 		{"nobody", "2.6", []string{"PID", "OBX|1|NM|" + hr + "||72|" + bpm}, "ERR||PID^1^3|204^unknown key identifier^HL70357|E||||names no known patient"},
 	} {
 		server, err := NewServer(&sink{}, &ServerOptions{Logger: silent})
