@@ -246,6 +246,27 @@ func TestBatchOverALimit(t *testing.T) {
 	})
 }
 
+// The parts of an entry go to the Hub together, so a limit leaves it whole or out.
+func TestLimitDividesNoEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &carewire.Options{MaxRequests: 1, MaxVitals: 3}, nil)
+		defer w.close()
+		list := []string{hr("p1", "h", 60)}
+		for i := range 6 {
+			list = append(list, oximetry("final", fmt.Sprint("o", i), 95, 2))
+		}
+		r := w.bundleOf("batch", list...)
+		require.Equal(t, 200, r.Code, r.Body)
+		var statuses []any
+		for i := range list {
+			statuses = append(statuses, at(r.json(), "entry", i, "response", "status"))
+		}
+		over := "429 Too Many Requests"
+		require.Equal(t, []any{"201 Created", "201 Created", "201 Created", over, over, over, over}, statuses)
+		require.Equal(t, 5, w.vitalsIn("p1"))
+	})
+}
+
 // What is refused of a batch is not taken in.
 func TestBatchRefusesAndStoresNothing(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)

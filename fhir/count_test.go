@@ -135,6 +135,40 @@ func TestOldBindingFails(t *testing.T) {
 	})
 }
 
+// A subscription that is replaced while a binding makes it active is not made so,
+// and the binding notices.
+func TestReplacedWhileMadeActive(t *testing.T) {
+	store := &interrupted{Store: carewire.NewMemoryStore(nil)}
+	w := newWorld(t, store, nil, nil)
+	defer w.close()
+	id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+	old, err := w.server.subscriptions.get(t.Context(), id)
+	require.NoError(t, err)
+	b := &binding{s: w.server, sub: old, who: people["nurse"], to: new(silentTeller), version: versionR4}
+	store.first = func() { w.replace(id, wish("vitals", "Observation?patient=Patient/p_2", "id-only")) }
+	require.NoError(t, b.next(t.Context()))
+	require.Equal(t, "requested 0", w.counted(id))
+	require.ErrorIs(t, b.next(t.Context()), errEnded)
+	require.Equal(t, "requested 0", w.counted(id))
+}
+
+// A PUT that asks for the same events goes on with their count.
+func TestCountGoesOn(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	body := wish("vitals", "Observation?patient=Patient/p1", "id-only")
+	id := w.subscribe("nurse", body)
+	w.rates("p1", 60, 61)
+	old, err := w.server.subscriptions.get(t.Context(), id)
+	require.NoError(t, err)
+	w.replace(id, body)
+	w.rates("p1", 62)
+	require.Equal(t, "requested 3", w.counted(id))
+	now, err := w.server.subscriptions.get(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, old.Count, now.Count)
+}
+
 type silentTeller struct{}
 
 func (*silentTeller) tell(context.Context, *binding, message) error { return nil }
@@ -144,11 +178,15 @@ func (*silentTeller) complain(error)                                {}
 type failing struct {
 	carewire.Store
 	prefix atomic.Pointer[string]
+	keys   []string // of subscriptions that were written
 }
 
 func (s *failing) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	if p := s.prefix.Load(); p != nil && strings.HasPrefix(entries[0].Key, *p) {
 		return nil, errors.New("down")
+	}
+	if key := entries[0].Key; strings.HasPrefix(key, subscriptionKey) {
+		s.keys = append(s.keys, key)
 	}
 	return s.Store.Append(ctx, entries)
 }
@@ -178,6 +216,11 @@ func TestFailuresTakeNoPlace(t *testing.T) {
 			require.Equal(t, 503, create().Code, prefix)
 		}
 		require.Zero(t, listed())
+		for _, key := range store.keys {
+			e, err := store.Get(t.Context(), carewire.SystemPatient, key)
+			require.NoError(t, err)
+			require.False(t, e.Open, "what nobody knows of is not kept")
+		}
 		store.prefix.Store(nil)
 		ids := fill()
 		store.prefix.Store(&prefix)
