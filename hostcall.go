@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -101,6 +103,19 @@ func callHost[T any](ctx context.Context, c *hostCall, f func(context.Context) (
 	}
 }
 
-// causeOf returns the type of an error, for the log. Its text belongs to the
-// host.
-func causeOf(err error) string { return fmt.Sprintf("%T", err) }
+// causeOf returns the type of an error, for the log, and the types of all errors
+// that it joins. Their text belongs to the host.
+func causeOf(err error) (cause string) {
+	cause = fmt.Sprintf("%T", err)
+	defer func() { _ = recover() }() // Unwrap is the host's code: cause is then the outer type
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return cause
+	}
+	var types []string
+	for _, e := range joined.Unwrap() {
+		types = append(types, strings.Split(causeOf(e), ", ")...)
+	}
+	slices.Sort(types)
+	return strings.Join(slices.Compact(types), ", ")
+}

@@ -3,18 +3,22 @@ package pagers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/pagers/internal/exchange"
 )
 
 // A Chain pages by the first way that works. Each way but the last gets an
 // equal share of the time that is left. A way that has failed five times in a
-// row is left out for 30 seconds and then tried with one page (a circuit
-// breaker). When all ways are left out, all are tried, because a page must not
-// be dropped. Make one with NewChain.
+// row is tried last for 30 seconds, and then in its place with one page (a
+// circuit breaker): no page fails before all ways have been tried. What says
+// nothing about a way does not count for it: ErrNoAddress, ErrNobodyOnDuty, and
+// a StatusError from 400 to 499 other than 408, 425 and 429. Make a Chain with
+// NewChain.
 type Chain struct{ ways []*way }
 
 // A way is one Pager of a Chain, and how it fares.
@@ -23,7 +27,7 @@ type way struct {
 
 	mu     sync.Mutex
 	failed int       // in a row
-	until  time.Time // left out until then
+	until  time.Time // last until then
 }
 
 const (
@@ -64,27 +68,30 @@ func (c *Chain) ReportsPages() bool {
 
 // Page implements carewire.Pager. Its error joins those of all ways tried.
 func (c *Chain) Page(ctx context.Context, p carewire.Page) error {
-	var open []*way
+	if len(c.ways) == 0 {
+		return c.Validate()
+	}
+	var open, last []*way
 	for _, w := range c.ways {
 		if w.take(time.Now()) {
 			open = append(open, w)
+		} else {
+			last = append(last, w)
 		}
 	}
-	if len(open) == 0 {
-		open = c.ways
-	}
-	errs := []error{errors.New("pagers: no way has reached the recipient")}
-	for i, w := range open {
-		err := w.try(ctx, p, len(open)-i)
+	ways := slices.Concat(open, last)
+	var errs []error
+	for i, w := range ways {
+		err := w.try(ctx, p, len(ways)-i)
 		if err == nil {
-			for _, rest := range open[i+1:] {
+			for _, rest := range open[min(i+1, len(open)):] {
 				rest.untake()
 			}
 			return nil
 		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return fmt.Errorf("pagers: no way has reached the recipient: %w", errors.Join(errs...))
 }
 
 // try pages with a share of the time that ctx leaves.
@@ -113,7 +120,9 @@ func (w *way) try(ctx context.Context, p carewire.Page, shares int) (err error) 
 	switch {
 	case err == nil:
 		w.failed, w.until = 0, time.Time{}
-	case !errors.Is(err, ErrNoAddress): // that says nothing about the way
+	case concernsRecipient(err): // and says nothing about the way
+		w.until = time.Time{}
+	default:
 		if w.failed++; w.failed >= breakAfter {
 			w.until = time.Now().Add(breakFor)
 		}
@@ -121,8 +130,21 @@ func (w *way) try(ctx context.Context, p carewire.Page, shares int) (err error) 
 	return err
 }
 
-// take reports whether w may be tried now. The first to ask after a time out
-// probes it; the others leave it out meanwhile.
+// concernsRecipient reports whether a way refused this recipient, and may well
+// reach others. Of several errors each must say so.
+func concernsRecipient(err error) bool {
+	var several interface{ Unwrap() []error }
+	if errors.As(err, &several) {
+		return !slices.ContainsFunc(several.Unwrap(), func(err error) bool { return !concernsRecipient(err) })
+	}
+	if status := StatusError(0); errors.As(err, &status) {
+		return status >= 400 && status < 500 && !exchange.Again(int(status))
+	}
+	return errors.Is(err, ErrNoAddress) || errors.Is(err, ErrNobodyOnDuty)
+}
+
+// take reports whether w may be tried in its place. The first to ask after a
+// time out probes it; the others try it last meanwhile.
 func (w *way) take(now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -3,7 +3,6 @@ package pagers
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -13,7 +12,12 @@ import (
 
 // ErrNoAddress means that a recipient has no address for this way of paging.
 // Nothing was sent.
-var ErrNoAddress = errors.New("pagers: the recipient has no address")
+var ErrNoAddress error = noAddress{}
+
+// A type of its own names the cause in the Hub's log.
+type noAddress struct{}
+
+func (noAddress) Error() string { return "pagers: the recipient has no address" }
 
 // StatusError is the HTTP status with which a gateway refused a page.
 type StatusError = exchange.StatusError

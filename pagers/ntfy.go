@@ -25,6 +25,8 @@ type Ntfy struct {
 	Link func(Message) string
 	// Client makes the requests. Nil means a client with default settings.
 	Client *http.Client
+	// AllowPlaintext lets URL be http. Without it only a URL on this machine may be.
+	AllowPlaintext bool
 	// RevealHealthData adds the patient and the alert's text.
 	RevealHealthData bool
 }
@@ -33,8 +35,8 @@ var ntfyPriorities = map[carewire.Priority]int{carewire.PriorityHigh: 5, carewir
 
 // Validate implements carewire.PageChecker.
 func (n *Ntfy) Validate() error {
-	if !exchange.IsURL(n.URL) || n.Topics == nil {
-		return errors.New("pagers: an Ntfy needs a URL and Topics")
+	if !exchange.IsURL(n.URL, n.AllowPlaintext) || n.Topics == nil {
+		return errors.New("pagers: an Ntfy needs an https URL and Topics")
 	}
 	return nil
 }
@@ -64,7 +66,7 @@ func (n *Ntfy) Page(ctx context.Context, p carewire.Page) error {
 		if err != nil {
 			return err
 		}
-		_, err = exchange.Post(ctx, n.Client, n.URL, header, body)
+		_, err = exchange.Post(ctx, n.Client, n.URL, header.Clone, body)
 		return err
 	})
 }

@@ -152,6 +152,7 @@ func TestWebhookReplies(t *testing.T) {
 		"reject":   {`{"do":"reject","by":"ada","other":1}`, []pagers.Reply{{Do: carewire.AnswerReject, By: "ada"}}},
 		"close":    {`{"do":"close","by":"ada"}`, nil},
 		"nobody":   {`{"do":"accept"}`, nil},
+		"another":  {`{"do":"accept","by":"eve"}`, nil},
 		"nothing":  {``, nil},
 		"not JSON": {`<html>`, nil},
 	} {
@@ -165,6 +166,51 @@ func TestWebhookReplies(t *testing.T) {
 		}}
 		require.NoError(t, w.Page(t.Context(), pagerstest.Page("person:ada", 1)), name)
 		require.Equal(t, x.want, got, name)
+	}
+}
+
+// A group's members are the host's to know.
+func TestWebhookReplyForAGroup(t *testing.T) {
+	g := newGateway(t)
+	g.answer = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"do":"accept","by":"eve"}`) }
+	var by string
+	w := &pagers.Webhook{URL: g.URL, Secret: secret, OnReply: func(_ context.Context, _ carewire.Page, r pagers.Reply) error { by = r.By; return nil }}
+	require.NoError(t, w.Page(t.Context(), pagerstest.Page("group:ward", 1)))
+	require.Equal(t, "eve", by)
+}
+
+type roundTrip func(*http.Request) int
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: f(r), Header: http.Header{}, Body: http.NoBody}, nil
+}
+
+// A try that comes minutes after the first is signed with its own time.
+func TestWebhookIsSignedAnewForEachTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		client := &http.Client{Transport: roundTrip(func(r *http.Request) int {
+			body, err := io.ReadAll(r.Body)
+			require.NoError(t, err)
+			require.NoError(t, pagers.VerifyWebhook(r.Header, body, secret, time.Now()))
+			if time.Since(began) < 6*time.Minute {
+				return 503
+			}
+			return 200
+		})}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		require.NoError(t, (&pagers.Webhook{URL: "https://gateway.example", Secret: secret, Client: client}).Page(ctx, pagerstest.Page("person:ada", 1)))
+	})
+}
+
+func TestAllowPlaintext(t *testing.T) {
+	const url = "http://gateway.example"
+	require.NoError(t, (&pagers.Webhook{URL: url, Secret: secret, AllowPlaintext: true}).Validate())
+	require.NoError(t, (&pagers.Ntfy{URL: url, Topics: only("", ""), AllowPlaintext: true}).Validate())
+	require.NoError(t, (&pagers.SMS{URL: url, Numbers: only("", ""), AllowPlaintext: true}).Validate())
+	for _, here := range []string{"http://127.0.0.1:8080", "http://[::1]/pages", "http://localhost"} {
+		require.NoError(t, (&pagers.Webhook{URL: here, Secret: secret}).Validate(), here)
 	}
 }
 
@@ -239,6 +285,67 @@ func TestChain(t *testing.T) {
 	})
 }
 
+// One bad number says nothing about the way for everybody else.
+func TestChainCountsNoRefusedRecipients(t *testing.T) {
+	for name, x := range map[string]struct {
+		err    error
+		counts bool
+	}{
+		"no address":       {pagers.ErrNoAddress, false},
+		"nobody on duty":   {pagers.ErrNobodyOnDuty, false},
+		"400":              {pagers.StatusError(400), false},
+		"two bad numbers":  {errors.Join(pagers.StatusError(400), pagers.StatusError(422)), false},
+		"a chain's":        {pagers.NewChain(pagerFunc(func(context.Context, carewire.Page) error { return pagers.ErrNoAddress })).Page(t.Context(), carewire.Page{}), false},
+		"408":              {pagers.StatusError(408), true},
+		"429":              {pagers.StatusError(429), true},
+		"503":              {pagers.StatusError(503), true},
+		"a number and 503": {errors.Join(pagers.StatusError(400), pagers.StatusError(503)), true},
+		"another":          {errors.New("broken"), true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			first := 0
+			c := pagers.NewChain(
+				pagerFunc(func(context.Context, carewire.Page) error { first++; return x.err }),
+				pagerFunc(func(context.Context, carewire.Page) error { return nil }))
+			for range 10 {
+				require.NoError(t, c.Page(t.Context(), carewire.Page{}))
+			}
+			want := 10
+			if x.counts {
+				want = 5
+			}
+			require.Equal(t, want, first, name)
+		})
+	}
+}
+
+// A way that is left out is still tried before a page fails.
+func TestChainTriesLeftOutWaysLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken, sent := true, 0
+		c := pagers.NewChain(
+			pagerFunc(func(context.Context, carewire.Page) error {
+				if broken {
+					return errors.New("broken")
+				}
+				sent++
+				return nil
+			}),
+			pagerFunc(func(_ context.Context, p carewire.Page) error {
+				if p.To == "person:ada" {
+					return pagers.ErrNoAddress
+				}
+				return nil
+			}))
+		for range 5 {
+			require.NoError(t, c.Page(t.Context(), carewire.Page{To: "person:bob"}))
+		}
+		broken = false
+		require.NoError(t, c.Page(t.Context(), carewire.Page{To: "person:ada"}))
+		require.Equal(t, 1, sent)
+	})
+}
+
 func TestChainWhereAllFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tries := 0
@@ -279,6 +386,9 @@ func TestPagersAreCheckedAtTheStart(t *testing.T) {
 	for name, p := range map[string]carewire.Pager{
 		"webhook without a URL":      &pagers.Webhook{Secret: secret},
 		"webhook with half a URL":    &pagers.Webhook{URL: "gateway.example/pages", Secret: secret},
+		"webhook by plain http":      &pagers.Webhook{URL: "http://gateway.example/pages", Secret: secret},
+		"ntfy by plain http":         &pagers.Ntfy{URL: "http://ntfy.example", Topics: addresses},
+		"SMS by plain http":          &pagers.SMS{URL: "http://sms.example", Numbers: addresses},
 		"webhook with a weak secret": &pagers.Webhook{URL: right.URL, Secret: secret[:23]},
 		"ntfy without topics":        &pagers.Ntfy{URL: "https://ntfy.example"},
 		"SMS without a URL":          &pagers.SMS{Numbers: addresses},

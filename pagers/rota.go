@@ -65,6 +65,8 @@ func (r *Rota) Validate() error {
 			return errors.New("pagers: From or To of a Weekly is not a time of day such as 07:30")
 		case w.Group == "" || w.Person == "" || len(w.Days) == 0:
 			return errors.New("pagers: a Weekly needs a Group, a Person and Days")
+		case slices.Min(w.Days) < time.Sunday || slices.Max(w.Days) > time.Saturday:
+			return errors.New("pagers: Days of a Weekly are from 0, Sunday, to 6, Saturday")
 		}
 	}
 	for _, s := range r.Shifts {
@@ -165,7 +167,8 @@ func clock(s string) (minutes int, ok bool) {
 
 // OnCall pages the people on duty if a page is for a group. Pages for persons
 // and roles pass through. Each person's page has a Key of its own, derived from
-// the group's. It succeeds if one person was reached.
+// the group's. It succeeds if one person was reached, also when the way to
+// another hangs.
 type OnCall struct {
 	// Rota says who is on duty. It is asked for each page, so that a new one can
 	// take its place. It is required.
@@ -175,17 +178,24 @@ type OnCall struct {
 }
 
 // ErrNobodyOnDuty means that the rota names nobody for a group now.
-var ErrNobodyOnDuty = errors.New("pagers: nobody is on duty")
+// The Hub logs it as cause=pagers.nobodyOnDuty.
+var ErrNobodyOnDuty error = nobodyOnDuty{}
+
+type nobodyOnDuty struct{}
+
+func (nobodyOnDuty) Error() string { return "pagers: nobody is on duty" }
+
+var errNoRota = errors.New("pagers: an OnCall needs a Rota and a Next")
 
 // Validate implements carewire.PageChecker: Rota and Next must be there, and the
 // present Rota and Next be valid.
 func (o *OnCall) Validate() error {
 	if o.Rota == nil || o.Next == nil {
-		return errors.New("pagers: an OnCall needs a Rota and a Next")
+		return errNoRota
 	}
 	r := o.Rota()
 	if r == nil {
-		return errors.New("pagers: an OnCall needs a Rota and a Next")
+		return errNoRota
 	}
 	return errors.Join(r.Validate(), check(o.Next))
 }
@@ -204,7 +214,11 @@ func (o *OnCall) Page(ctx context.Context, p carewire.Page) error {
 	if !ok {
 		return o.Next.Page(ctx, p)
 	}
-	people, err := o.Rota().OnDuty(ctx, group, time.Now())
+	r := o.Rota()
+	if r == nil {
+		return errNoRota
+	}
+	people, err := r.OnDuty(ctx, group, time.Now())
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,13 @@
 package pagers_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -98,6 +101,7 @@ func TestRotaRefuses(t *testing.T) {
 		"no zone":     {Weekly: []pagers.Weekly{{Group: "g", Person: "p", Days: day, From: "06:00", To: "14:00"}}},
 		"no time":     {Zone: time.UTC, Weekly: []pagers.Weekly{{Group: "g", Person: "p", Days: day, From: "6:00", To: "24:00"}}},
 		"no day":      {Zone: time.UTC, Weekly: []pagers.Weekly{{Group: "g", Person: "p", From: "06:00", To: "14:00"}}},
+		"eighth day":  {Zone: time.UTC, Weekly: []pagers.Weekly{{Group: "g", Person: "p", Days: []time.Weekday{1, 7}, From: "06:00", To: "14:00"}}},
 		"no person":   {Shifts: []pagers.Shift{{Group: "g", Start: now, End: now.Add(1)}}},
 		"no length":   {Shifts: []pagers.Shift{{Group: "g", Person: "p", Start: now, End: now}}},
 		"nobody":      {Substitutions: []pagers.Substitution{{Start: now, End: now.Add(1)}}},
@@ -135,4 +139,82 @@ func TestOnCall(t *testing.T) {
 	require.ErrorIs(t, o.Page(t.Context(), carewire.Page{Key: "k", To: "group:other"}), pagers.ErrNobodyOnDuty)
 	require.NoError(t, o.Page(t.Context(), carewire.Page{Key: "k2", To: "role:clinician"}))
 	require.Equal(t, "k2", told["role:clinician"])
+}
+
+// Ada is reached, and Bob's way hangs: the level was told.
+func TestOnCallWhereOneWayHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		shift := func(person string) pagers.Shift {
+			return pagers.Shift{Group: "ward", Person: person, Start: now.Add(-time.Hour), End: now.Add(time.Hour)}
+		}
+		rota := &pagers.Rota{Shifts: []pagers.Shift{shift("ada"), shift("bob")}}
+		hub, err := carewire.New(carewire.AuthenticatorFunc(nil), carewire.NewMemoryStore(nil), &carewire.Options{
+			Pager: &pagers.OnCall{Rota: func() *pagers.Rota { return rota }, Next: pagerFunc(func(ctx context.Context, p carewire.Page) error {
+				if p.To == "person:bob" {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			})},
+			Policy: func(context.Context, carewire.Alert, int) (carewire.Step, error) {
+				return carewire.Step{To: []string{"group:ward"}, After: time.Minute}, nil
+			}})
+		require.NoError(t, err)
+		defer hub.Shutdown(context.Background())
+		_, err = hub.Raise(t.Context(), carewire.Raise{Patient: "p", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
+		require.NoError(t, err)
+		time.Sleep(30 * time.Second)
+		s := hub.Stats()
+		require.EqualValues(t, 1, s.PagesSent)
+		require.Zero(t, s.PagesFailed)
+		require.Zero(t, s.LevelsUnreached)
+	})
+}
+
+func TestOnCallWaitsForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		rota := &pagers.Rota{}
+		for _, person := range []string{"ada", "bob"} {
+			rota.Shifts = append(rota.Shifts, pagers.Shift{Group: "ward", Person: person, Start: now, End: now.Add(time.Hour)})
+		}
+		slow := false // bob's way is slow, and has an end in time
+		o := &pagers.OnCall{Rota: func() *pagers.Rota { return rota }, Next: pagerFunc(func(_ context.Context, p carewire.Page) error {
+			if p.To == "person:bob" {
+				time.Sleep(8 * time.Second)
+				slow = true
+			}
+			return nil
+		})}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, o.Page(ctx, carewire.Page{To: "group:ward"}))
+		require.True(t, slow)
+	})
+}
+
+// The Hub's log says that nobody is on duty, also behind a Chain.
+func TestNobodyOnDutyIsLogged(t *testing.T) {
+	nobody := &pagers.OnCall{Rota: func() *pagers.Rota { return &pagers.Rota{} }, Next: pagerFunc(func(context.Context, carewire.Page) error { return nil })}
+	for _, p := range []carewire.Pager{nobody, pagers.NewChain(nobody)} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			hub, err := carewire.New(carewire.AuthenticatorFunc(nil), carewire.NewMemoryStore(nil), &carewire.Options{Pager: p, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				Policy: func(context.Context, carewire.Alert, int) (carewire.Step, error) {
+					return carewire.Step{To: []string{"group:ward"}}, nil
+				}})
+			require.NoError(t, err)
+			_, err = hub.Raise(t.Context(), carewire.Raise{Patient: "p", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
+			require.NoError(t, err)
+			synctest.Wait()
+			require.NoError(t, hub.Shutdown(context.Background()))
+			synctest.Wait()
+			require.Contains(t, log.String(), "cause=pagers.nobodyOnDuty")
+		})
+	}
+}
+
+func TestOnCallWithoutARota(t *testing.T) {
+	o := &pagers.OnCall{Rota: func() *pagers.Rota { return nil }, Next: pagers.NewChain()}
+	require.Error(t, o.Page(t.Context(), carewire.Page{To: "group:ward"}))
 }

@@ -32,14 +32,16 @@ type SMS struct {
 	IdempotencyHeader string
 	// Client makes the requests. Nil means a client with default settings.
 	Client *http.Client
+	// AllowPlaintext lets URL be http. Without it only a URL on this machine may be.
+	AllowPlaintext bool
 	// RevealHealthData adds the patient and the alert's text. SMS is not encrypted.
 	RevealHealthData bool
 }
 
 // Validate implements carewire.PageChecker.
 func (s *SMS) Validate() error {
-	if !exchange.IsURL(s.URL) || s.Numbers == nil {
-		return errors.New("pagers: an SMS needs a URL and Numbers")
+	if !exchange.IsURL(s.URL, s.AllowPlaintext) || s.Numbers == nil {
+		return errors.New("pagers: an SMS needs an https URL and Numbers")
 	}
 	return nil
 }
@@ -62,7 +64,7 @@ func (s *SMS) Page(ctx context.Context, p carewire.Page) error {
 		if s.IdempotencyHeader != "" {
 			auth.Header.Set(s.IdempotencyHeader, messageID(p.Key+"/"+number))
 		}
-		_, err := exchange.Post(ctx, s.Client, s.URL, auth.Header, []byte(form.Encode()))
+		_, err := exchange.Post(ctx, s.Client, s.URL, auth.Header.Clone, []byte(form.Encode()))
 		return err
 	})
 }

@@ -71,14 +71,16 @@ func (s *SMTP) Page(ctx context.Context, p carewire.Page) error {
 	to := make([]*mail.Address, len(list))
 	for i, a := range list {
 		if to[i], err = mail.ParseAddress(a); err != nil {
-			return errors.New("pagers: a mailbox is not an address")
+			return badMailbox{}
 		}
 	}
 	m := newMessage(p, s.RevealHealthData)
 	text := letter(from, to, &m, time.Now())
 	return exchange.Retry(ctx, func(ctx context.Context) (time.Duration, error) {
 		err := s.send(ctx, from.Address, to, text)
-		if t := (*textproto.Error)(nil); errors.As(err, &t) {
+		if errors.Is(err, ErrNoAddress) {
+			err = exchange.Permanent{Err: err}
+		} else if t := (*textproto.Error)(nil); errors.As(err, &t) {
 			err = fmt.Errorf("pagers: the mail server answered with %d", t.Code)
 			if t.Code >= 500 {
 				err = exchange.Permanent{Err: err}
@@ -87,6 +89,19 @@ func (s *SMTP) Page(ctx context.Context, p carewire.Page) error {
 		return 0, err
 	})
 }
+
+// badMailbox is an ErrNoAddress: a mailbox that the server refused with code, or
+// that cannot be written to at all (0).
+type badMailbox struct{ code int }
+
+func (b badMailbox) Error() string {
+	if b.code == 0 {
+		return "pagers: a mailbox is not an address"
+	}
+	return fmt.Sprintf("pagers: the mail server refused a mailbox with %d", b.code)
+}
+
+func (badMailbox) Is(target error) bool { return target == ErrNoAddress }
 
 // letter writes the message. Its Message-ID is derived from the page's key.
 func letter(from *mail.Address, to []*mail.Address, m *Message, now time.Time) []byte {
@@ -137,7 +152,11 @@ func (s *SMTP) send(ctx context.Context, from string, to []*mail.Address, text [
 		return err
 	}
 	for _, a := range to {
-		if err := c.Rcpt(a.Address); err != nil {
+		err := c.Rcpt(a.Address)
+		if t := (*textproto.Error)(nil); errors.As(err, &t) && t.Code >= 500 {
+			return badMailbox{t.Code}
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package pagers_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -186,4 +187,32 @@ func TestSMTPEncrypts(t *testing.T) {
 	defer cancel()
 	require.Error(t, p.Page(ctx, pagerstest.Page("person:ada", 2)))
 	require.Len(t, s.Messages(), 1)
+}
+
+// A mailbox that the server refuses says nothing about the server.
+func TestSMTPRefusesAMailbox(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		fmt.Fprint(c, "220 mail.test\r\n")
+		for lines := bufio.NewScanner(c); lines.Scan(); {
+			if strings.HasPrefix(lines.Text(), "RCPT") {
+				fmt.Fprint(c, "550 no such box@mail.test\r\n")
+			} else {
+				fmt.Fprint(c, "250 mail.test\r\n")
+			}
+		}
+	}()
+	s := &pagers.SMTP{Addr: l.Addr().String(), From: "ward@mail.test", AllowPlaintext: true, Mailboxes: only("person:ada", "box@mail.test")}
+	err = s.Page(t.Context(), pagerstest.Page("person:ada", 1))
+	require.ErrorIs(t, err, pagers.ErrNoAddress)
+	require.EqualError(t, err, "pagers: the mail server refused a mailbox with 550")
+	s.Mailboxes = only("person:ada", "no mailbox")
+	require.ErrorIs(t, s.Page(t.Context(), pagerstest.Page("person:ada", 1)), pagers.ErrNoAddress)
 }

@@ -30,10 +30,13 @@ type Webhook struct {
 	// Client makes the requests. Nil means a client with default settings.
 	Client *http.Client
 	// OnReply is called with an accept or reject in the gateway's reply, which
-	// is a Reply as JSON. The host checks the person and calls Hub.Answer. An
-	// error is ignored by Page, since the message has been handed over. Nil
+	// is a Reply as JSON. The reply to a page for a person is ignored if it is of
+	// another person. For a group or a role, the host checks that the person
+	// belongs to it. The host then calls Hub.Answer. An error is ignored by Page, since the message has been handed over. Nil
 	// means that replies are not read.
 	OnReply func(context.Context, carewire.Page, Reply) error
+	// AllowPlaintext lets URL be http. Without it only a URL on this machine may be.
+	AllowPlaintext bool
 	// RevealHealthData adds the patient, the alert's key and its text.
 	RevealHealthData bool
 }
@@ -47,8 +50,8 @@ type Reply struct {
 
 // Validate implements carewire.PageChecker.
 func (w *Webhook) Validate() error {
-	if !exchange.IsURL(w.URL) || len(w.Secret) < minSecret {
-		return errors.New("pagers: a Webhook needs a URL and a Secret of 24 bytes")
+	if !exchange.IsURL(w.URL, w.AllowPlaintext) || len(w.Secret) < minSecret {
+		return errors.New("pagers: a Webhook needs an https URL and a Secret of 24 bytes")
 	}
 	return nil
 }
@@ -62,17 +65,27 @@ func (w *Webhook) Page(ctx context.Context, p carewire.Page) error {
 	if err != nil {
 		return err
 	}
-	header := http.Header{"Content-Type": {"application/json"}}
-	sign(header, messageID(p.Key), time.Now(), body, w.Secret)
+	header := func() http.Header { // signed anew for each try: a time stamp gets too old
+		h := http.Header{"Content-Type": {"application/json"}}
+		sign(h, messageID(p.Key), time.Now(), body, w.Secret)
+		return h
+	}
 	reply, err := exchange.Post(ctx, w.Client, w.URL, header, body)
 	if err != nil || w.OnReply == nil {
 		return err
 	}
 	var r Reply
-	if json.Unmarshal(reply, &r) == nil && r.By != "" && (r.Do == carewire.AnswerAccept || r.Do == carewire.AnswerReject) {
+	if json.Unmarshal(reply, &r) == nil && mayReply(p.To, r.By) && (r.Do == carewire.AnswerAccept || r.Do == carewire.AnswerReject) {
 		w.OnReply(ctx, p, r)
 	}
 	return nil
+}
+
+// mayReply reports whether a person may reply to a page for to. Only the host
+// knows the members of a group or a role.
+func mayReply(to, by string) bool {
+	person, ok := strings.CutPrefix(to, "person:")
+	return by != "" && (!ok || by == person)
 }
 
 const minSecret = 24

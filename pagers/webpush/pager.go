@@ -156,7 +156,7 @@ func (p *Pager) send(ctx context.Context, key *Key, s Subscription, text []byte,
 		return err
 	}
 	header.Set("Authorization", "vapid t="+token+", k="+key.Public())
-	_, err = exchange.Post(ctx, p.Client, s.Endpoint, header, body)
+	_, err = exchange.Post(ctx, p.Client, s.Endpoint, header.Clone, body)
 	return err
 }
 

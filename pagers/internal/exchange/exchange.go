@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -61,22 +62,27 @@ func Retry(ctx context.Context, try func(context.Context) (pause time.Duration, 
 	}
 }
 
-// IsURL reports whether address is an absolute http or https URL.
-func IsURL(address string) bool {
+// IsURL reports whether address is an absolute https URL. It may be http if
+// plaintext is true or its host is this machine.
+func IsURL(address string, plaintext bool) bool {
 	u, err := url.Parse(address)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+	if err != nil || u.Host == "" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (plaintext || u.Hostname() == "localhost" || ip.IsLoopback())
 }
 
 // Post sends a POST until the gateway takes it, and returns the reply's
-// body. A redirect is a failure. Statuses 408, 425, 429 and 5xx are tried again. A
+// body. header is asked for each try. A redirect is a failure. Statuses 408, 425, 429 and 5xx are tried again. A
 // nil client is one with default settings.
-func Post(ctx context.Context, client *http.Client, address string, header http.Header, body []byte) (reply []byte, err error) {
+func Post(ctx context.Context, client *http.Client, address string, header func() http.Header, body []byte) (reply []byte, err error) {
 	err = Retry(ctx, func(ctx context.Context) (time.Duration, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 		if err != nil {
 			return 0, Permanent{errors.New("pagers: the gateway's URL cannot be used")}
 		}
-		req.Header = header.Clone()
+		req.Header = header()
 		res, err := noRedirects(client).Do(req)
 		if err != nil {
 			return 0, WithoutURL(err)
@@ -84,7 +90,7 @@ func Post(ctx context.Context, client *http.Client, address string, header http.
 		defer res.Body.Close()
 		reply, err = io.ReadAll(io.LimitReader(res.Body, maxReply))
 		switch code := res.StatusCode; {
-		case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
+		case Again(code):
 			return retryAfter(res), StatusError(code)
 		case code < 200 || code > 299:
 			return 0, Permanent{StatusError(code)}
@@ -92,6 +98,12 @@ func Post(ctx context.Context, client *http.Client, address string, header http.
 		return 0, WithoutURL(err)
 	})
 	return reply, err
+}
+
+// Again reports whether a request may succeed later that was answered with a
+// status.
+func Again(status int) bool {
+	return status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == http.StatusTooManyRequests || status >= 500
 }
 
 // WithoutURL drops the URL from an HTTP client's error: it may hold a secret or
@@ -123,21 +135,38 @@ func noRedirects(c *http.Client) *http.Client {
 	return &own
 }
 
-// Each sends to all addresses at once. It returns nil as soon as all have been
-// tried and one has succeeded, and else all errors.
+// Each sends to all addresses at once. It returns nil once all have been tried
+// and one has succeeded, and else all errors. When a tenth of ctx's time is
+// left, one success is enough: a send that hangs must not make a page that has
+// reached somebody fail.
 func Each[Address any](ctx context.Context, addresses []Address, send func(context.Context, Address) error) error {
 	errs := make(chan error, len(addresses))
 	for _, a := range addresses {
 		go func() { errs <- send(ctx, a) }()
 	}
-	var failed []error
-	for range addresses {
-		if err := <-errs; err != nil {
-			failed = append(failed, err)
-		}
+	most := ctx
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		most, cancel = context.WithTimeout(ctx, time.Until(end)*9/10)
+		defer cancel()
 	}
-	if len(failed) < len(addresses) {
-		return nil
+	late := most.Done()
+	var failed []error
+	for reached := false; len(failed) < len(addresses); {
+		select {
+		case err := <-errs:
+			if err != nil {
+				failed = append(failed, err)
+				break
+			}
+			reached = true
+			addresses = addresses[1:] // one fewer to wait for
+		case <-late:
+			late = nil
+		}
+		if reached && (late == nil || len(failed) == len(addresses)) {
+			return nil
+		}
 	}
 	return errors.Join(failed...)
 }
