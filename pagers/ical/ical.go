@@ -22,6 +22,12 @@ const maxSize = 16 << 20
 // longest bounds one shift: an occurrence that began longer ago is over.
 const longest = 31 * 24 * time.Hour
 
+// What a rule may ask for: times of one day, and occurrences until now.
+const (
+	timesOfDay     = 24
+	maxOccurrences = 100_000
+)
+
 // An Event is one event of a calendar, for Who to read.
 type Event struct {
 	Summary    string
@@ -40,15 +46,19 @@ type Calendar struct{ series []series }
 // A series is one event with its recurrences.
 type series struct {
 	group, person string
-	length        time.Duration
 	start         time.Time
-	times         *rrule.Set         // nil: only start
-	moved         map[time.Time]bool // occurrences that an event of its own replaces
+	length        time.Duration                   // of the first occurrence
+	end           func(start time.Time) time.Time // of any occurrence
+	times         *rrule.Set                      // nil: only start
+	moved         map[time.Time]bool              // occurrences that an event of its own replaces
+	daysOff       map[string]bool                 // dates of start on which there is none
 }
 
 // Read reads a calendar of at most 16 MiB. Times without a zone are in zone.
 // Cancelled events are left out. An event with RECURRENCE-ID replaces that
-// occurrence of its series. An error names the property and not its value.
+// occurrence of its series; RANGE, which would replace all later ones too, is
+// refused. So is a RRULE with more than 24 times of a day. An error names the
+// property and not its value.
 func Read(r io.Reader, zone *time.Location, who Who) (*Calendar, error) {
 	file, err := decode(r)
 	if err != nil {
@@ -61,6 +71,9 @@ func Read(r io.Reader, zone *time.Location, who Who) (*Calendar, error) {
 		prop := e.Props.Get(ical.PropRecurrenceID)
 		if prop == nil {
 			continue
+		}
+		if prop.Params.Get(ical.ParamRange) != "" {
+			return nil, errors.New("ical: RANGE of RECURRENCE-ID is not supported: end the series by UNTIL, and begin another")
 		}
 		at, err := prop.DateTime(zone)
 		if err != nil {
@@ -122,37 +135,42 @@ func readEvent(e *ical.Event, zone *time.Location, who Who) (s series, ok bool, 
 	if s.start, err = e.DateTimeStart(zone); err != nil || s.start.Year() < 1900 || s.start.Year() > 9999 {
 		return s, false, errors.New("ical: DTSTART is not a time from 1900 on")
 	}
-	end, err := e.DateTimeEnd(zone)
-	if err != nil {
-		return s, false, errors.New("ical: DTEND or DURATION cannot be read")
+	if s.end, err = ends(e, s.start, zone); err != nil {
+		return s, false, err
 	}
-	if s.length = end.Sub(s.start); s.length <= 0 || s.length > longest {
+	if s.length = s.end(s.start).Sub(s.start); s.length <= 0 || s.length > longest {
 		return s, false, fmt.Errorf("ical: an event is not between 0 and %v long", longest)
 	}
-	s.times, err = recurrences(e, s.start, zone)
+	s.times, s.daysOff, err = recurrences(e, s.start, zone)
 	return s, err == nil, err
 }
 
-// recurrences returns when e happens; nil means once. go-ical's own
-// RecurrenceSet reads neither RDATE nor lists of dates.
-func recurrences(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set, error) {
+// recurrences returns when e happens, nil for once, and the dates on which it
+// does not. go-ical's own RecurrenceSet reads neither RDATE nor lists of dates.
+func recurrences(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set, map[string]bool, error) {
 	option, err := e.Props.RecurrenceRule()
 	if err != nil {
-		return nil, errors.New("ical: RRULE cannot be read")
+		return nil, nil, errors.New("ical: RRULE cannot be read")
 	}
 	more, err1 := dates(e, ical.PropRecurrenceDates, zone)
 	except, err2 := dates(e, ical.PropExceptionDates, zone)
 	if err := errors.Join(err1, err2); err != nil || option == nil && more == nil {
-		return nil, err
+		return nil, nil, err
 	}
 	set := &rrule.Set{}
 	if option != nil {
 		if option.Freq > rrule.DAILY {
-			return nil, errors.New("ical: RRULE repeats more often than daily")
+			return nil, nil, errors.New("ical: RRULE repeats more often than daily")
+		}
+		times := max(1, len(option.Byhour))
+		for _, list := range [][]int{option.Byminute, option.Bysecond} {
+			if times *= max(1, len(list)); times > timesOfDay {
+				return nil, nil, fmt.Errorf("ical: RRULE has more than %d times of a day", timesOfDay)
+			}
 		}
 		rule, err := rrule.NewRRule(*option)
 		if err != nil {
-			return nil, errors.New("ical: RRULE cannot be read")
+			return nil, nil, errors.New("ical: RRULE cannot be read")
 		}
 		set.RRule(rule)
 	} else {
@@ -160,16 +178,29 @@ func recurrences(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Se
 	}
 	set.DTStart(start)
 	for _, d := range more {
-		set.RDate(d)
+		set.RDate(d.Time)
 	}
+	off := map[string]bool{}
 	for _, d := range except {
-		set.ExDate(d)
+		if d.wholeDay {
+			off[d.Format(time.DateOnly)] = true
+		} else {
+			set.ExDate(d.Time)
+		}
 	}
-	return set, nil
+	return set, off, nil
 }
 
+// A date is a DATE or a DATE-TIME of RFC 5545.
+type date struct {
+	time.Time
+	wholeDay bool // DATE: Time is its midnight
+}
+
+func isDate(p *ical.Prop) bool { return len(p.Value) == len("20060102") }
+
 // dates reads all times of a property that may be a list and come repeatedly.
-func dates(e *ical.Event, name string, zone *time.Location) (list []time.Time, err error) {
+func dates(e *ical.Event, name string, zone *time.Location) (list []date, err error) {
 	for _, p := range e.Props.Values(name) {
 		for value := range strings.SplitSeq(p.Value, ",") {
 			one := p
@@ -178,26 +209,51 @@ func dates(e *ical.Event, name string, zone *time.Location) (list []time.Time, e
 			if err != nil {
 				return nil, fmt.Errorf("ical: %s is not a list of times", name)
 			}
-			list = append(list, d)
+			list = append(list, date{d, isDate(&one)})
 		}
 	}
 	return list, nil
 }
 
 // Shifts returns the shifts that touch t, and those of the day before. It is
-// made for pagers.Rota.More.
-func (c *Calendar) Shifts(_ context.Context, t time.Time) ([]pagers.Shift, error) {
+// made for pagers.Rota.More. It ends with ctx. An event with more than 100,000
+// occurrences until t is an error.
+func (c *Calendar) Shifts(ctx context.Context, t time.Time) ([]pagers.Shift, error) {
 	var list []pagers.Shift
 	for _, s := range c.series {
-		starts := []time.Time{s.start}
-		if s.times != nil {
-			starts = s.times.Between(t.Add(-s.length-24*time.Hour), t, true)
+		starts, err := s.starts(ctx, t)
+		if err != nil {
+			return nil, err
 		}
 		for _, at := range starts {
-			if !s.moved[at.UTC()] {
-				list = append(list, pagers.Shift{Group: s.group, Person: s.person, Start: at, End: at.Add(s.length)})
+			if !s.moved[at.UTC()] && !s.daysOff[at.In(s.start.Location()).Format(time.DateOnly)] {
+				list = append(list, pagers.Shift{Group: s.group, Person: s.person, Start: at, End: s.end(at)})
 			}
 		}
 	}
 	return list, nil
+}
+
+// starts returns when the occurrences begin that may not have ended a day before
+// t. An occurrence may be longer than the first by a change of the clock.
+func (s *series) starts(ctx context.Context, t time.Time) (list []time.Time, err error) {
+	if s.times == nil {
+		return []time.Time{s.start}, nil
+	}
+	from, next := t.Add(-s.length-48*time.Hour), s.times.Iterator()
+	for n := 0; ; n++ {
+		at, ok := next()
+		if !ok || at.After(t) {
+			return list, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if n == maxOccurrences {
+			return nil, fmt.Errorf("ical: RRULE of an event has more than %d occurrences", maxOccurrences)
+		}
+		if !at.Before(from) {
+			list = append(list, at)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package ical_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -111,12 +112,87 @@ func TestRefused(t *testing.T) {
 		"no recurrence":  strings.Replace(calendar, "RECURRENCE-ID;TZID=Europe/Berlin:20260315T220000", "RECURRENCE-ID:secret", 1),
 		"no exception":   strings.Replace(calendar, "20260309T220000,", "secret,", 1),
 		"too often":      strings.Replace(calendar, "FREQ=WEEKLY;BYDAY=SU,MO", "FREQ=SECONDLY", 1),
+		"all later ones": strings.Replace(calendar, "RECURRENCE-ID;", "RECURRENCE-ID;RANGE=THISANDFUTURE;", 1),
+		"every second":   strings.Replace(calendar, "FREQ=WEEKLY", "FREQ=DAILY;BYHOUR=0,1,2,3,4,5;BYMINUTE=0,10,20,30,40", 1),
 		"too large":      strings.Replace(calendar, "VERSION:2.0\n", strings.Repeat("X-FILL:0123456789\n", 1<<20), 1),
 	} {
 		_, err := ical.Read(crlf(x), time.UTC, who)
 		require.Error(t, err, name)
 		require.NotContains(t, err.Error(), "secret", name)
 	}
+}
+
+// event is a calendar of one event of ada.
+func event(lines string) string {
+	return "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\nUID:u\nDTSTAMP:20260101T000000Z\nSUMMARY:ada\nCATEGORIES:ward-5\n" + lines + "\nEND:VEVENT\nEND:VCALENDAR\n"
+}
+
+// Somebody is on duty throughout the long day in autumn.
+func TestEndsAtTheChangeOfTheClock(t *testing.T) {
+	zone, err := time.LoadLocation("Europe/Berlin")
+	require.NoError(t, err)
+	for name, lines := range map[string]string{
+		"days":             "DTSTART;VALUE=DATE:20261001\nRRULE:FREQ=DAILY",
+		"dates":            "DTSTART;VALUE=DATE:20261001\nDTEND;VALUE=DATE:20261002\nRRULE:FREQ=DAILY",
+		"weeks":            "DTSTART;VALUE=DATE:20261005\nDTEND;VALUE=DATE:20261012\nRRULE:FREQ=WEEKLY",
+		"a duration":       "DTSTART;TZID=Europe/Berlin:20261001T070000\nDURATION:P1D\nRRULE:FREQ=DAILY",
+		"weeks' duration":  "DTSTART;TZID=Europe/Berlin:20261001T070000\nDURATION:P1W\nRRULE:FREQ=WEEKLY",
+		"times":            "DTSTART;TZID=Europe/Berlin:20261001T070000\nDTEND;TZID=Europe/Berlin:20261002T070000\nRRULE:FREQ=DAILY",
+		"a zone for zone":  "DTSTART;TZID=Europe/Berlin:20261001T070000\nDTEND:20261002T050000Z\nRRULE:FREQ=DAILY",
+		"at half past two": "DTSTART;TZID=Europe/Berlin:20261001T023000\nDTEND;TZID=Europe/Berlin:20261002T023000\nRRULE:FREQ=DAILY",
+	} {
+		c, err := ical.Read(crlf(event(lines)), zone, who)
+		require.NoError(t, err, name)
+		r := &pagers.Rota{More: c.Shifts}
+		for m := 0; m < 40*60; m += 15 {
+			now := time.Date(2026, 10, 24, 20, m, 0, 0, zone)
+			on, err := r.OnDuty(t.Context(), "ward-5", now)
+			require.NoError(t, err, name)
+			require.Len(t, on, 1, "%s: %v", name, now)
+		}
+	}
+	for _, x := range []struct{ lines, start, end string }{
+		{"DTSTART;VALUE=DATE:20260101\nRRULE:FREQ=DAILY", "2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00"},
+		{"DTSTART;VALUE=DATE:20260101\nRRULE:FREQ=DAILY", "2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"},
+		{"DTSTART;TZID=Europe/Berlin:20260101T220000\nDURATION:P1DT2H\nRRULE:FREQ=DAILY", "2026-10-24T22:00:00+02:00", "2026-10-26T00:00:00+01:00"},
+		{"DTSTART;TZID=Europe/Berlin:20260101T220000\nDURATION:PT24H\nRRULE:FREQ=DAILY", "2026-10-24T22:00:00+02:00", "2026-10-25T21:00:00+01:00"},
+		{"DTSTART;TZID=Europe/Berlin:20260101T220000\nDTEND;TZID=Europe/Berlin:20260102T060000\nRRULE:FREQ=DAILY", "2026-10-24T22:00:00+02:00", "2026-10-25T06:00:00+01:00"},
+		{"DTSTART;TZID=Europe/Berlin:20260101T220000\nDTEND;TZID=Europe/Berlin:20260102T060000\nRRULE:FREQ=DAILY", "2026-03-28T22:00:00+01:00", "2026-03-29T07:00:00+02:00"},
+	} {
+		c, err := ical.Read(crlf(event(x.lines)), zone, who)
+		require.NoError(t, err)
+		start, err := time.Parse(time.RFC3339, x.start)
+		require.NoError(t, err)
+		shifts, err := c.Shifts(t.Context(), start)
+		require.NoError(t, err)
+		last := shifts[len(shifts)-1]
+		require.Equal(t, x.start, last.Start.Format(time.RFC3339))
+		require.Equal(t, x.end, last.End.Format(time.RFC3339), x.lines)
+	}
+}
+
+// EXDATE with a date leaves out that day of a series with a time.
+func TestExceptionDate(t *testing.T) {
+	c, err := ical.Read(crlf(event("DTSTART:20260101T070000Z\nDURATION:PT8H\nRRULE:FREQ=DAILY\nEXDATE;VALUE=DATE:20260110,20260112")), time.UTC, who)
+	require.NoError(t, err)
+	r := &pagers.Rota{More: c.Shifts}
+	for day, want := range map[int][]string{9: {"ada"}, 10: nil, 11: {"ada"}, 12: nil} {
+		on, err := r.OnDuty(t.Context(), "ward-5", time.Date(2026, 1, day, 8, 0, 0, 0, time.UTC))
+		require.NoError(t, err)
+		require.Equal(t, want, on, day)
+	}
+}
+
+func TestShiftsIsBounded(t *testing.T) {
+	now := time.Date(2026, 1, 10, 8, 0, 0, 0, time.UTC)
+	c, err := ical.Read(crlf(event("DTSTART:19000101T000000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;BYHOUR=0,1,2,3,4,5,6,7,8,9,10")), time.UTC, who)
+	require.NoError(t, err)
+	_, err = c.Shifts(t.Context(), now)
+	require.EqualError(t, err, "ical: RRULE of an event has more than 100000 occurrences")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = c.Shifts(ctx, now)
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 func FuzzRead(f *testing.F) {
@@ -128,7 +204,9 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		shifts, err := c.Shifts(t.Context(), now)
-		require.NoError(t, err)
+		if err != nil { // more occurrences than are allowed
+			return
+		}
 		for _, s := range shifts {
 			require.True(t, s.Start.Before(s.End))
 		}
