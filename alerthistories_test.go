@@ -429,7 +429,7 @@ func (l *history) step() outcome {
 		return answer(Answer{Do: AnswerClose})
 	case 16:
 		l.m.deaf = !l.m.deaf
-		l.attended.deaf = l.m.deaf
+		l.attended.deaf.Store(l.m.deaf)
 		return outcome{fmt.Sprint("deaf ", l.m.deaf), nil, ""}
 	case 17:
 		r := Revocation{Principal: by, Patients: []string{"p1"}}

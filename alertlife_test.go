@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,7 +102,7 @@ var shift = []Step{
 // attended is a Hub with one alert, of which people are told by shift.
 type attended struct {
 	*world
-	deaf  bool // pages reach nobody
+	deaf  atomic.Bool // pages reach nobody
 	last  Priority
 	kind  AlertKind
 	latch bool
@@ -117,7 +118,7 @@ func newAttended(t *testing.T) *attended {
 			return shift[step-1], nil
 		},
 		Pager: pagerFunc(func(context.Context, Page) error {
-			if b.deaf {
+			if b.deaf.Load() {
 				return errors.New("no such pager")
 			}
 			return nil
@@ -180,7 +181,7 @@ func (b *attended) do(action string) error {
 	by := rest
 	switch action {
 	case "deaf":
-		b.deaf = true
+		b.deaf.Store(true)
 	case "raise same":
 		return b.raise("mon", b.last)
 	case "raise higher":
@@ -215,7 +216,7 @@ func (b *attended) do(action string) error {
 	case "eleven minutes":
 		time.Sleep(11 * time.Minute)
 	case "reached":
-		b.deaf = false
+		b.deaf.Store(false)
 		time.Sleep(8 * time.Second)
 	case "lose ann":
 		return errors.Join(b.hub.Suspend(context.Background(), Revocation{Principal: "ann", Patients: []string{"p1"}, Until: time.Now().Add(time.Hour)}))

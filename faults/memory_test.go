@@ -63,7 +63,6 @@ func TestLittleMemory(t *testing.T) {
 		})
 	}
 	coming.Wait()
-	assert.NotZero(t, refused, "of %d", 3*most) // on a slow machine the first ones have been ended, and made place
 	w.Verify()
 	highest := peak(t, n.Last().Cmd.Process.Pid)
 	assert.Less(t, highest, 256<<10, "KB")

@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -79,6 +80,25 @@ func measure(ctx context.Context, t *testing.T, patient string, seed uint64, nod
 	}
 }
 
+// judgeArgs are a node's arguments for a Judge. judgedKeys are the rules that the
+// tests compare: the limits alone, or all of references in the long form.
+func judgeArgs(name string) []string {
+	args := []string{"-judge", strings.Join(judgedPatients, ","), "-judge-name", name}
+	if !longForm() {
+		args = append(args, "-judge-limits")
+	}
+	return args
+}
+
+func judgedKeys() []string {
+	if !longForm() {
+		return []string{"at-once", "three"}
+	}
+	return slices.Sorted(maps.Keys(references))
+}
+
+func longForm() bool { return *nodesFor >= time.Minute }
+
 // logOf reads what a patient's log has of vitals, and of each rule's alerts.
 func logOf(t testing.TB, store carewire.Store, patient string) (vitals []carewire.Vital, alerts map[string][]carewire.Alert) {
 	alerts = make(map[string][]carewire.Alert)
@@ -113,8 +133,8 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 		n = make(map[string]int)
 		for _, patient := range judgedPatients {
 			vitals, alerts := logOf(t, store, patient)
-			for key, expect := range references {
-				want, got := expect(vitals), said(alerts[key])
+			for _, key := range judgedKeys() {
+				want, got := references[key](vitals), said(alerts[key])
 				n[key] += len(want)
 				if i := firstDifference(key, want, got); i >= 0 {
 					diff += fmt.Sprintf("%s %s, %d and %d, from %d on\nwant %v\ngot  %v\n", patient, key, len(want), len(got), i, want[min(i, len(want)):min(i+9, len(want))], got[min(i, len(got)):min(i+9, len(got))])
@@ -138,7 +158,7 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	defer done()
 	n, diff, late := differs(store)
 	require.Empty(t, diff, "something was said twice")
-	for key := range references {
+	for _, key := range judgedKeys() {
 		require.Greater(t, n[key], 3, "too little has happened to %s", key)
 	}
 	slices.Sort(late)
@@ -157,7 +177,7 @@ func TestJudgesAreKilledAtRandom(t *testing.T) {
 	dsn := database(t)
 	members := cluster(t, dsn, 3)
 	for i, m := range members {
-		m.Args = append(m.Args, "-judge", strings.Join(judgedPatients, ","), "-judge-name", fmt.Sprint("node", i))
+		m.Args = append(m.Args, judgeArgs(fmt.Sprint("node", i))...)
 	}
 	startAll(members)
 	ctx, cancel := context.WithTimeout(t.Context(), *nodesFor)
@@ -188,7 +208,7 @@ func TestJudgeIsKilledAndStartsAgain(t *testing.T) {
 	t.Parallel()
 	seed, rng := drive.Seeded(t)
 	dir := t.TempDir()
-	n := drive.NewNode(t, "-data", dir, "-judge", strings.Join(judgedPatients, ","), "-judge-name", "alone")
+	n := drive.NewNode(t, append([]string{"-data", dir}, judgeArgs("alone")...)...)
 	n.Start()
 	ctx, cancel := context.WithTimeout(t.Context(), *nodesFor)
 	defer cancel()
