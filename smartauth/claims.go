@@ -17,7 +17,7 @@ import (
 type Claims struct {
 	Issuer   string
 	Subject  string // sub
-	Session  string // sid, else jti; "" if the token has neither
+	Session  string // sid, else jti; "" if the token has neither: with sid a revocation of the jti has no effect
 	ID       string // jti
 	Client   string // client_id, else azp
 	Name     string // name, else preferred_username

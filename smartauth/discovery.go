@@ -70,6 +70,20 @@ func (a *Authenticator) safe(s string) bool {
 	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && a.opt.AllowPlaintext)
 }
 
+// follow returns the rule for redirects of the configuration and the keys. next
+// is the host's own, or nil.
+func (a *Authenticator) follow(next func(*http.Request, []*http.Request) error) func(*http.Request, []*http.Request) error {
+	return func(r *http.Request, via []*http.Request) error {
+		switch {
+		case !a.safe(r.URL.String()) || len(via) >= 10:
+			return errors.New("smartauth: the issuer redirects to a URL that cannot be used")
+		case next != nil:
+			return next(r, via)
+		}
+		return nil
+	}
+}
+
 func (a *Authenticator) get(ctx context.Context, u string, v any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {

@@ -22,14 +22,22 @@ type Introspection struct {
 	// ClientID and ClientSecret authenticate the host to the issuer.
 	ClientID, ClientSecret string
 	// CacheFor is how long an answer counts, if the token lasts that long. So a
-	// revoked token may serve as much longer. The default is 30 seconds.
+	// revoked token may let somebody in for as much longer. The default is 30
+	// seconds. A connection is not asked about again before its client renews the
+	// token, or the token ends: end it by BackChannelLogout or Hub.Revoke. A token
+	// without exp counts as one that ends five minutes after each check.
 	CacheFor time.Duration
+	// AnyAudience accepts answers without aud: for an issuer that answers only
+	// about tokens for this API. Without it they are refused. An aud that is there
+	// must always be one of Options.Audience.
+	AnyAudience bool
 }
 
 const (
 	maxCached  = 10000 // answers
 	maxAsking  = 32    // requests to the issuer at one time
 	refusalFor = 5 * time.Second
+	endlessFor = 5 * time.Minute // until a token without exp is to be checked again
 )
 
 // An introspector asks about tokens and remembers the answers.
@@ -50,8 +58,9 @@ type answer struct {
 	until  time.Time
 }
 
-func newIntrospector(o *Introspection, endpoint string, client *http.Client, c *counts) *introspector {
-	return &introspector{opt: o, endpoint: endpoint, client: client, counts: c, places: make(chan struct{}, maxAsking), answers: make(map[[32]byte]answer)}
+func newIntrospector(o *Introspection, endpoint string, client http.Client, c *counts) *introspector {
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token and our secret go nowhere else
+	return &introspector{opt: o, endpoint: endpoint, client: &client, counts: c, places: make(chan struct{}, maxAsking), answers: make(map[[32]byte]answer)}
 }
 
 // ask returns the claims of an active token that is for one of audiences.
@@ -70,7 +79,7 @@ func (i *introspector) ask(ctx context.Context, token string, audiences []string
 			return nil, err
 		}
 		a = answer{until: now.Add(refusalFor)}
-		if ok, reason := active(claims, audiences, issuer, leeway, now); !ok {
+		if ok, reason := i.active(claims, audiences, issuer, leeway, now); !ok {
 			a.reason = reason
 		} else {
 			a.claims = claims
@@ -88,14 +97,21 @@ func (i *introspector) ask(ctx context.Context, token string, audiences []string
 }
 
 // active checks what the issuer answered; if it is not good, it returns the reason.
-func active(claims map[string]any, audiences []string, issuer string, leeway time.Duration, now time.Time) (bool, refusal) {
+func (i *introspector) active(claims map[string]any, audiences []string, issuer string, leeway time.Duration, now time.Time) (bool, refusal) {
 	if on, _ := claims["active"].(bool); !on {
 		return false, inactive
 	}
 	if iss, given := claims["iss"]; given && iss != issuer {
 		return false, wrongIssuer
 	}
-	if aud := audience(claims); len(aud) > 0 && !slices.ContainsFunc(aud, func(s string) bool { return slices.Contains(audiences, s) }) {
+	if !forAccess(claims) {
+		return false, wrongType
+	}
+	aud := audience(claims)
+	if len(aud) == 0 && (has(claims, "aud") || !i.opt.AnyAudience) {
+		return false, badClaims
+	}
+	if len(aud) > 0 && !slices.ContainsFunc(aud, func(s string) bool { return slices.Contains(audiences, s) }) {
 		return false, wrongAudience
 	}
 	if exp := moment(claims["exp"]); !exp.IsZero() && !exp.Add(leeway).After(now) {

@@ -2,11 +2,10 @@ package smartauth
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/carewire/carewire"
 )
@@ -21,8 +20,10 @@ const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 // BackChannelLogout returns the handler to which the issuer posts logout tokens
 // (OpenID Connect Back-Channel Logout 1.0). A token for a session ends that
 // session; one for a person ends all present sessions of the person. It answers
-// 400 to an invalid token, and 503 if the Hub could not end the access, so that
-// the issuer tries again. A token that names only a session works on a node
+// 400 to an invalid token. It answers 503 if the issuer's keys could not be
+// fetched or the Hub could not end the access, so that the issuer tries again. A
+// token that this node has carried out is answered 200 and does nothing more:
+// sessions that have begun since go on. A token that names only a session works on a node
 // that has seen the session; elsewhere it is answered 400. The Revoker is given
 // the token's sub as Principal: if the host uses other IDs for people, the
 // Revoker must translate it.
@@ -36,8 +37,15 @@ func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, 2*maxToken)
 		c, err := a.logoutClaims(r.Context(), r.PostFormValue("logout_token"))
+		if errors.Is(err, errIssuer) {
+			http.Error(w, "", http.StatusServiceUnavailable)
+			return
+		}
+		if err == nil && a.loggedOut.of(c.ID) != "" {
+			return
+		}
 		if err == nil && c.Subject == "" {
-			c.Subject = a.sessions.principal(c.Session)
+			c.Subject = a.sessions.of(c.Session)
 		}
 		if err != nil || c.Subject == "" {
 			a.counts.logoutsRefused.Add(1)
@@ -49,21 +57,19 @@ func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 			http.Error(w, "", http.StatusServiceUnavailable)
 			return
 		}
+		a.loggedOut.note(c.ID, c.Subject)
 		a.counts.logouts.Add(1)
 	})
 }
 
 // logoutClaims checks a logout token as section 2.6 asks.
 func (a *Authenticator) logoutClaims(ctx context.Context, token string) (Claims, error) {
-	switch {
-	case token == "":
-		return Claims{}, noToken
-	case len(token) > maxToken:
-		return Claims{}, malformed
+	t, all, err := a.parse(ctx, a.logout, token)
+	if err != nil {
+		return Claims{}, err
 	}
-	all := jwt.MapClaims{}
-	if t, err := a.logout.ParseWithClaims(token, all, a.keys.KeyfuncCtx(ctx)); err != nil {
-		return Claims{}, a.why(t, err)
+	if !typed(t, "jwt", "logout+jwt") {
+		return Claims{}, wrongType
 	}
 	events, _ := all["events"].(map[string]any)
 	_, isLogout := events[logoutEvent].(map[string]any)
@@ -79,32 +85,33 @@ func (a *Authenticator) logoutClaims(ctx context.Context, token string) (Claims,
 	return c, nil
 }
 
-// sessions remembers whose the last sessions are, in two halves: when one is
-// full the other is forgotten.
-type sessions struct {
+// recent remembers the last principals by a key, in two halves: when one is full
+// the other is forgotten.
+type recent struct {
 	mu       sync.Mutex
 	now, old map[string]string
 }
 
-const sessionsKept = 50000
+const recentKept = 50000
 
-func (s *sessions) note(session, principal string) {
-	if session == "" {
+func (r *recent) note(key, principal string) {
+	if key == "" {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.now == nil || len(s.now) >= sessionsKept {
-		s.now, s.old = make(map[string]string), s.now
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.now == nil || len(r.now) >= recentKept {
+		r.now, r.old = make(map[string]string), r.now
 	}
-	s.now[session] = principal
+	r.now[key] = principal
 }
 
-func (s *sessions) principal(session string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p, ok := s.now[session]; ok {
+// of returns the principal of a key, or "".
+func (r *recent) of(key string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p, ok := r.now[key]; ok {
 		return p
 	}
-	return s.old[session]
+	return r.old[key]
 }

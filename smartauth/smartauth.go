@@ -12,7 +12,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -20,10 +19,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
-	"golang.org/x/time/rate"
 
 	"github.com/carewire/carewire"
 )
@@ -37,8 +34,13 @@ type Options struct {
 	// server's base URL. The default is Issuer. An issuer without that document is
 	// asked for ".well-known/openid-configuration".
 	Base string
-	// Audience lists the audiences of which a token must have one. It is required.
+	// Audience lists the audiences of which an access token must have one: the
+	// names of this API at the issuer. It is required.
 	Audience []string
+	// ClientID is the host's client ID at the issuer: the audience of the ID tokens
+	// that Verify accepts, and of logout tokens. It should not be in Audience: then
+	// nobody can use an ID token as an access token. "" means those of Audience.
+	ClientID string
 	// Algorithms are the signatures that count. The default is RS256, RS384,
 	// RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA. None and the
 	// HMAC family are refused by New: they have no public keys.
@@ -76,7 +78,8 @@ type Options struct {
 	// a token without scopes may do nothing.
 	IgnoreScopes bool
 	// Client makes the requests to the issuer. Nil means a client with a timeout
-	// of five seconds.
+	// of five seconds. Redirects are followed for the configuration and the keys
+	// only, to URLs that could be asked directly (see AllowPlaintext).
 	Client *http.Client
 	// AllowPlaintext lets the issuer be reached by http, for tests.
 	AllowPlaintext bool
@@ -98,12 +101,14 @@ const (
 type Authenticator struct {
 	opt        Options
 	keys       keyfunc.Keyfunc
-	parser     *jwt.Parser
+	access     *jwt.Parser
+	identity   *jwt.Parser
 	logout     *jwt.Parser
 	fetched    atomic.Int64 // when keys last came, unix nanoseconds
 	introspect *introspector
 	endpoints  Endpoints
-	sessions   sessions
+	sessions   recent // principals by session
+	loggedOut  recent // principals by the ID of their logout token
 	counts     counts
 	journal    *journal
 }
@@ -131,10 +136,13 @@ func New(ctx context.Context, o Options) (*Authenticator, error) {
 	if o.Client == nil {
 		o.Client = &http.Client{Timeout: 5 * time.Second}
 	}
+	client := *o.Client
+	o.Client = &client
 	o.Leeway = min(cmp.Or(o.Leeway, 30*time.Second), 5*time.Minute)
 	o.MaxStale = cmp.Or(o.MaxStale, 24*time.Hour)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	a := &Authenticator{opt: o, journal: newJournal(o.Logger)}
+	client.CheckRedirect = a.follow(client.CheckRedirect)
 	found, err := a.discover(ctx)
 	if err != nil {
 		return nil, err
@@ -147,95 +155,50 @@ func New(ctx context.Context, o Options) (*Authenticator, error) {
 		if !a.safe(endpoint) {
 			return nil, errors.New("smartauth: the issuer has no introspection endpoint that can be used")
 		}
-		a.introspect = newIntrospector(o.Introspection, endpoint, o.Client, &a.counts)
+		a.introspect = newIntrospector(o.Introspection, endpoint, client, &a.counts)
 	}
 	common := []jwt.ParserOption{jwt.WithValidMethods(o.Algorithms), jwt.WithIssuer(o.Issuer), jwt.WithLeeway(o.Leeway), jwt.WithIssuedAt(), jwt.WithStrictDecoding()}
-	a.parser = jwt.NewParser(append(common, jwt.WithExpirationRequired(), jwt.WithAudience(o.Audience...))...)
-	a.logout = jwt.NewParser(append(common, jwt.WithAudience(o.Audience...))...)
+	ours := jwt.WithAudience(o.Audience...)
+	if o.ClientID != "" {
+		ours = jwt.WithAudience(o.ClientID)
+	}
+	a.access = jwt.NewParser(append(common, jwt.WithExpirationRequired(), jwt.WithAudience(o.Audience...))...)
+	a.identity = jwt.NewParser(append(common, jwt.WithExpirationRequired(), ours)...)
+	a.logout = jwt.NewParser(append(common, ours)...)
 	return a, nil
-}
-
-// fetchKeys fetches the key set now, every 15 minutes, and when a token names a
-// key that is not known.
-func (a *Authenticator) fetchKeys(ctx context.Context, u string) (keyfunc.Keyfunc, error) {
-	client := *a.opt.Client
-	client.Transport = &keyTransport{next: cmp.Or[http.RoundTripper](client.Transport, http.DefaultTransport), fetched: &a.fetched}
-	store, err := jwkset.NewStorageFromHTTP(u, jwkset.HTTPClientStorageOptions{Client: &client, Ctx: ctx, HTTPTimeout: 5 * time.Second, RefreshInterval: refreshEvery,
-		RefreshErrorHandler: func(context.Context, error) {
-			a.counts.keysFailed.Add(1)
-			a.opt.Logger.Warn("smartauth: the issuer's keys could not be fetched")
-		}})
-	if err != nil {
-		return nil, errors.New("smartauth: the issuer's keys could not be fetched")
-	}
-	set, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{HTTPURLs: map[string]jwkset.Storage{u: store},
-		RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownEvery), 1), RateLimitWaitMax: 4 * time.Second})
-	if err != nil {
-		return nil, err
-	}
-	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: keyStore{set, a}, UseWhitelist: []jwkset.USE{jwkset.UseSig, ""}})
-}
-
-// keyStore tells a key that does not exist from one that could not be asked for.
-type keyStore struct {
-	jwkset.Storage
-	auth *Authenticator
-}
-
-func (k keyStore) KeyRead(ctx context.Context, kid string) (jwkset.JWK, error) {
-	jwk, err := k.Storage.KeyRead(ctx, kid)
-	if err != nil && (!errors.Is(err, jwkset.ErrKeyNotFound) || k.auth.unreachable()) {
-		err = errors.Join(errIssuer, err)
-	}
-	return jwk, err
-}
-
-// keyTransport bounds a key set, and notes when one came.
-type keyTransport struct {
-	next    http.RoundTripper
-	fetched *atomic.Int64
-}
-
-func (k *keyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := k.next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	if res.StatusCode == http.StatusOK {
-		k.fetched.Store(time.Now().UnixNano())
-	}
-	res.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(res.Body, maxDocument), res.Body}
-	return res, nil
 }
 
 var errIssuer = errors.New("smartauth: the issuer cannot be asked")
 
-// Authenticate implements carewire.Authenticator. For an invalid token it
-// returns carewire.ErrUnauthenticated, with the reason, one of those of
-// Stats.Refusals, in the error's text. For a person who may not connect it
-// returns carewire.ErrForbidden. Any other error means that the issuer or the
+// Authenticate implements carewire.Authenticator. The request must have an access
+// token for Options.Audience. A token of another kind is refused: one with another
+// header typ than JWT or at+jwt; a logout token, by its claim events; an ID token,
+// by its claim nonce, at_hash or c_hash; and one whose claim typ or token_use says
+// ID, refresh, offline or logout.
+//
+// For an invalid token it returns carewire.ErrUnauthenticated, with the reason, one
+// of those of Stats.Refusals, in the error's text. For a person who may not connect
+// it returns carewire.ErrForbidden. Any other error means that the issuer or the
 // host could not be asked.
 func (a *Authenticator) Authenticate(r *http.Request) (carewire.Principal, error) {
-	p, _, err := a.counted(r.Context(), carewire.Token(r), "")
+	p, _, err := a.counted(r.Context(), carewire.Token(r), a.accessClaims, "")
 	return p, err
 }
 
 // Verify checks the ID token with which an OpenID Connect sign-in ends, and
 // returns the person and the token's claims. From them the host makes a session
-// of its own. Options.Audience must have the host's client ID for that. nonce is
-// the one that the host sent with this sign-in: a token with another nonce, or
-// without one, is refused. With "" no nonce is compared. The errors are those of
-// Authenticate; with an error there are no claims.
+// of its own. The token's audience must be Options.ClientID. nonce is the one that
+// the host sent with this sign-in: a token with another nonce, or without one, is
+// refused. With "" no nonce is compared. A token that is no JWT is refused, and so
+// are logout tokens, access tokens marked as such (at+jwt) and refresh tokens. The
+// errors are those of Authenticate; with an error there are no claims.
 func (a *Authenticator) Verify(ctx context.Context, token, nonce string) (carewire.Principal, Claims, error) {
-	return a.counted(ctx, token, nonce)
+	return a.counted(ctx, token, a.identityClaims, nonce)
 }
 
 // counted verifies a token, and counts and logs what has come of it.
-func (a *Authenticator) counted(ctx context.Context, token, nonce string) (carewire.Principal, Claims, error) {
-	p, c, err := a.verify(ctx, token, nonce)
+func (a *Authenticator) counted(ctx context.Context, token string, check checkFunc, nonce string) (carewire.Principal, Claims, error) {
+	p, c, err := a.verify(ctx, token, check, nonce)
 	a.counts.token(err)
 	if r, ok := errors.AsType[refusal](err); ok {
 		a.journal.refused(r)
@@ -243,9 +206,12 @@ func (a *Authenticator) counted(ctx context.Context, token, nonce string) (carew
 	return p, c, err
 }
 
-func (a *Authenticator) verify(ctx context.Context, token, nonce string) (carewire.Principal, Claims, error) {
+// A checkFunc returns the claims of a token that is good.
+type checkFunc func(ctx context.Context, token string) (map[string]any, error)
+
+func (a *Authenticator) verify(ctx context.Context, token string, check checkFunc, nonce string) (carewire.Principal, Claims, error) {
 	fail := func(err error) (carewire.Principal, Claims, error) { return carewire.Principal{}, Claims{}, err }
-	all, err := a.check(ctx, token)
+	all, err := check(ctx, token)
 	if err != nil {
 		return fail(err)
 	}
@@ -266,6 +232,9 @@ func (a *Authenticator) verify(ctx context.Context, token, nonce string) (carewi
 	if p.Expires.IsZero() {
 		p.Expires = c.Expires
 	}
+	if p.Expires.IsZero() {
+		p.Expires = time.Now().Add(endlessFor)
+	}
 	if p.Issued.IsZero() {
 		p.Issued = c.Issued
 	}
@@ -278,57 +247,46 @@ func (a *Authenticator) verify(ctx context.Context, token, nonce string) (carewi
 	return p, c, nil
 }
 
-// check returns the claims of a token that is good.
-func (a *Authenticator) check(ctx context.Context, token string) (map[string]any, error) {
-	switch {
-	case token == "":
-		return nil, noToken
-	case len(token) > maxToken:
-		return nil, malformed
-	case strings.Count(token, ".") != 2 && a.introspect == nil:
-		return nil, opaque
-	case strings.Count(token, ".") != 2:
+// accessClaims checks an access token.
+func (a *Authenticator) accessClaims(ctx context.Context, token string) (map[string]any, error) {
+	if token != "" && len(token) <= maxToken && strings.Count(token, ".") != 2 && a.introspect != nil {
 		return a.introspect.ask(ctx, token, a.opt.Audience, a.opt.Issuer, a.opt.Leeway)
 	}
+	t, claims, err := a.parse(ctx, a.access, token)
+	if err == nil && (!typed(t, "jwt", "at+jwt") || !forAccess(claims)) {
+		err = wrongType
+	}
+	return claims, err
+}
+
+// identityClaims checks an ID token.
+func (a *Authenticator) identityClaims(ctx context.Context, token string) (map[string]any, error) {
+	t, claims, err := a.parse(ctx, a.identity, token)
+	if err == nil && (!typed(t, "jwt") || !forSignIn(claims)) {
+		err = wrongType
+	}
+	return claims, err
+}
+
+// parse checks a JWT. An error is a refusal, or errIssuer.
+func (a *Authenticator) parse(ctx context.Context, parser *jwt.Parser, token string) (*jwt.Token, map[string]any, error) {
+	switch {
+	case token == "":
+		return nil, nil, noToken
+	case len(token) > maxToken:
+		return nil, nil, malformed
+	case strings.Count(token, ".") != 2:
+		return nil, nil, opaque
+	}
 	claims := jwt.MapClaims{}
-	t, err := a.parser.ParseWithClaims(token, claims, a.keys.KeyfuncCtx(ctx))
+	t, err := parser.ParseWithClaims(token, claims, a.keys.KeyfuncCtx(ctx))
 	switch {
 	case err == nil && a.stale(), errors.Is(err, errIssuer):
-		return nil, errIssuer
+		return nil, nil, errIssuer
 	case err != nil:
-		return nil, a.why(t, err)
-	case !accessToken(t):
-		return nil, wrongType
+		return nil, nil, a.why(t, err)
 	}
-	return claims, nil
-}
-
-// accessToken reports whether the header's type does not indicate another
-// purpose: a logout token, for example, must admit nobody (RFC 8725, 3.11). A
-// header with critical extensions is refused, because none is supported (RFC
-// 7515, 4.1.11).
-func accessToken(t *jwt.Token) bool {
-	if _, given := t.Header["crit"]; given {
-		return false
-	}
-	typ, given := t.Header["typ"]
-	if !given {
-		return true
-	}
-	s, _ := typ.(string)
-	s = strings.TrimPrefix(strings.ToLower(s), "application/")
-	return s == "jwt" || s == "at+jwt"
-}
-
-// stale reports whether the keys are too old to count.
-func (a *Authenticator) stale() bool {
-	return time.Since(time.Unix(0, a.fetched.Load())) > a.opt.MaxStale
-}
-
-// unreachable reports whether the keys were last fetched longer ago than a
-// fetch for an unknown key would have made it.
-func (a *Authenticator) unreachable() bool {
-	return time.Since(time.Unix(0, a.fetched.Load())) > unknownEvery+5*time.Second
+	return t, claims, nil
 }
 
 var _ carewire.Authenticator = (*Authenticator)(nil)

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -219,6 +220,54 @@ func TestVerify(t *testing.T) {
 	require.Less(t, s.KeysAge, time.Minute)
 }
 
+// Verify takes ID tokens for the client only, and Authenticate access tokens for
+// the API only.
+func TestPurposes(t *testing.T) {
+	i := newIssuer(t)
+	o := i.options()
+	o.ClientID = "client-1"
+	a := i.new(o)
+	signed := func(typ any, claims map[string]any) string {
+		token := jwt.NewWithClaims(jwt.SigningMethodRS256, i.claims(claims))
+		kid, err := i.Keypair.KeyID()
+		require.NoError(t, err)
+		token.Header["kid"], token.Header["typ"] = kid, typ
+		if typ == nil {
+			delete(token.Header, "typ")
+		}
+		s, err := token.SignedString(i.Keypair.PrivateKey)
+		require.NoError(t, err)
+		return s
+	}
+	for _, typ := range []any{nil, "JWT", "application/at+jwt"} {
+		_, err := a.Authenticate(request(signed(typ, map[string]any{"typ": "Bearer", "token_use": "access"})))
+		require.NoError(t, err, typ)
+	}
+	for _, typ := range []any{nil, "JWT"} {
+		_, _, err := a.Verify(t.Context(), signed(typ, map[string]any{"aud": "client-1", "nonce": "n", "at_hash": "x", "typ": "ID", "token_use": "id"}), "n")
+		require.NoError(t, err, typ)
+	}
+	for name, x := range map[string]struct {
+		reason string
+		typ    any
+		claims map[string]any
+	}{
+		"an access token for the API":   {"audience", "JWT", nil},
+		"an access token, by its type":  {"type", "at+jwt", map[string]any{"aud": "client-1"}},
+		"an access token, by typ":       {"type", "JWT", map[string]any{"aud": "client-1", "typ": "Bearer"}},
+		"an access token, by token_use": {"type", "JWT", map[string]any{"aud": "client-1", "token_use": "access"}},
+		"a refresh token":               {"type", "JWT", map[string]any{"aud": "client-1", "typ": "Refresh"}},
+		"a logout token, by its type":   {"type", "logout+jwt", map[string]any{"aud": "client-1"}},
+		"a logout token, by its claim":  {"type", "JWT", map[string]any{"aud": "client-1", "events": map[string]any{logoutEvent: map[string]any{}}}},
+	} {
+		_, _, err := a.Verify(t.Context(), signed(x.typ, x.claims), "")
+		require.ErrorContains(t, err, "refused: "+x.reason, name)
+	}
+	o.Introspection = &Introspection{Endpoint: i.Issuer()}
+	_, _, err := i.new(o).Verify(t.Context(), "opaque", "")
+	require.ErrorContains(t, err, "refused: opaque", "the issuer is not asked about an ID token")
+}
+
 // A host need not know the issuer's URLs by heart.
 func TestEndpoints(t *testing.T) {
 	i := newIssuer(t)
@@ -253,7 +302,7 @@ func TestParseScope(t *testing.T) {
 func TestForgedTokens(t *testing.T) {
 	i, log := newIssuer(t), new(bytes.Buffer)
 	o := i.options()
-	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	o.Logger, o.ClientID = slog.New(slog.NewTextHandler(log, nil)), "client-1"
 	a := i.new(o)
 	good := i.sign(i.claims(nil))
 	_, err := a.Authenticate(request(good))
@@ -305,6 +354,18 @@ func TestForgedTokens(t *testing.T) {
 		"padded":                       {"malformed", parts[0] + "." + parts[1] + "." + parts[2] + "=="},
 		"an extension that is crit":    {"type", signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"crit": []string{"exp2"}}, nil)},
 		"a logout token":               {"type", signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"typ": "logout+jwt"}, nil)},
+		"a logout token of type JWT":   {"type", issued(map[string]any{"jti": "l", "events": map[string]any{logoutEvent: map[string]any{}}})},
+		"a logout token, by typ":       {"type", issued(map[string]any{"typ": "Logout"})},
+		"events of another shape":      {"type", issued(map[string]any{"events": "x"})},
+		"an ID token, by nonce":        {"type", issued(map[string]any{"nonce": "n"})},
+		"an ID token, by at_hash":      {"type", issued(map[string]any{"at_hash": "x"})},
+		"an ID token, by c_hash":       {"type", issued(map[string]any{"c_hash": "x"})},
+		"an ID token, by typ":          {"type", issued(map[string]any{"typ": "ID"})},
+		"an ID token, by token_use":    {"type", issued(map[string]any{"token_use": "id"})},
+		"an ID token, by audience":     {"audience", issued(map[string]any{"aud": "client-1"})},
+		"a refresh token, by typ":      {"type", issued(map[string]any{"typ": "Refresh"})},
+		"an offline token, by typ":     {"type", issued(map[string]any{"typ": "Offline"})},
+		"a token of another type":      {"type", signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"typ": "dpop+jwt"}, nil)},
 		"type a number":                {"type", signed(jwt.SigningMethodRS256, i.Keypair.PrivateKey, map[string]any{"typ": 1}, nil)},
 		"another issuer":               {"issuer", issued(map[string]any{"iss": "https://other.example"})},
 		"issuer with a slash":          {"issuer", issued(map[string]any{"iss": i.Issuer() + "/"})},
@@ -446,6 +507,86 @@ func TestIssuerIsDown(t *testing.T) {
 	defer cancel()
 	_, err = New(ctx, o)
 	require.Error(t, err, "New says that the issuer cannot be reached")
+}
+
+// Only a key set with a key that can be used counts as fetched: another answer
+// leaves the old keys, and does not make them younger.
+func TestBadKeySets(t *testing.T) {
+	i := newIssuer(t)
+	var answer atomic.Pointer[string]
+	fetches := new(atomic.Int32)
+	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fetches.Add(1)
+		if s := answer.Load(); s != nil {
+			io.WriteString(w, *s)
+			return
+		}
+		res, err := http.Get(i.JWKSEndpoint())
+		if err == nil {
+			defer res.Body.Close()
+			io.Copy(w, res.Body)
+		}
+	}))
+	defer keys.Close()
+	fhir := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		json.NewEncoder(w).Encode(configuration{Issuer: i.Issuer(), JWKS: keys.URL})
+	}))
+	defer fhir.Close()
+	o := i.options()
+	o.Base = fhir.URL
+	good := i.sign(i.claims(nil))
+	another, err := mockoidc.RandomKeypair(2048)
+	require.NoError(t, err)
+	unknown, err := another.SignJWT(i.claims(nil))
+	require.NoError(t, err)
+	for name, s := range map[string]string{
+		"HTML":            "<html>maintenance</html>",
+		"another object":  `{"error":"x"}`,
+		"no keys":         `{"keys":[]}`,
+		"a secret":        `{"keys":[{"kty":"oct","kid":"x","k":"AAAA"}]}`,
+		"a damaged key":   `{"keys":[{"kty":"RSA","kid":"x","n":"!","e":"AQAB"}]}`,
+		"unknown to us":   `{"keys":[{"kty":"PQ","kid":"x"}]}`,
+		"encryption only": `{"keys":[{"kty":"OKP","crv":"Ed25519","use":"enc","kid":"x","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
+	} {
+		answer.Store(nil)
+		a := i.new(o)
+		answer.Store(&s)
+		a.fetched.Add(-int64(25 * time.Hour))
+		before := fetches.Load()
+		_, err := a.Authenticate(request(unknown))
+		require.ErrorIs(t, err, errIssuer, name)
+		require.Equal(t, before+1, fetches.Load(), name)
+		_, err = a.Authenticate(request(good))
+		require.ErrorIs(t, err, errIssuer, name)
+		counted := a.Stats()
+		require.Greater(t, counted.KeysAge, 24*time.Hour, name)
+		require.EqualValues(t, 1, counted.KeysFailed, name)
+		_, err = New(t.Context(), o)
+		require.Error(t, err, name)
+	}
+}
+
+// The configuration and the keys may be redirected to URLs that could be asked
+// directly.
+func TestRedirects(t *testing.T) {
+	i := newIssuer(t)
+	to := i.JWKSEndpoint()
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/keys" {
+			http.Redirect(w, r, to, http.StatusFound)
+			return
+		}
+		json.NewEncoder(w).Encode(configuration{JWKS: "https://" + r.Host + "/keys"})
+	}))
+	defer secure.Close()
+	o := Options{Issuer: secure.URL, Audience: []string{"carewire"}, Client: secure.Client()}
+	_, err := New(t.Context(), o)
+	require.Error(t, err, "keys by http")
+	require.Zero(t, i.fetches.Load())
+	require.Nil(t, o.Client.CheckRedirect, "the host's client stays as it is")
+	o.AllowPlaintext = true
+	i.new(o)
+	require.EqualValues(t, 1, i.fetches.Load())
 }
 
 func TestSMARTConfiguration(t *testing.T) {

@@ -20,8 +20,9 @@ type Stats struct {
 	//
 	//   - missing: a request without a token
 	//   - malformed: no JWT, or longer than 8 KB
-	//   - opaque: no JWT, without Options.Introspection
-	//   - type: a token for another purpose, such as a logout token
+	//   - opaque: no JWT, without Options.Introspection or as an ID token
+	//   - type: a token for another purpose, such as a logout token, or an ID token
+	//     as an access token
 	//   - algorithm: signed by an algorithm that Options.Algorithms has not
 	//   - key: signed by a key that the issuer does not publish
 	//   - signature: the signature is wrong

@@ -51,7 +51,7 @@ func open(t *testing.T, store carewire.Store) *house {
 	gateway := httptest.NewServer(newGateway(secret, paged(x.paged)))
 	t.Cleanup(gateway.Close)
 	x.web = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { x.handler().ServeHTTP(w, r) }))
-	x.host, err = newHost(context.Background(), settings{base: "http://" + x.web.Listener.Addr().String(), issuer: provider.Issuer(), clientID: provider.ClientID,
+	x.host, err = newHost(context.Background(), settings{base: "http://" + x.web.Listener.Addr().String(), issuer: provider.Issuer(), clientID: provider.ClientID, audience: "http://" + x.web.Listener.Addr().String() + "/carewire",
 		clientSecret: provider.ClientSecret, gateway: gateway.URL, secret: secret, step: time.Second, plain: true, log: slog.New(slog.DiscardHandler)}, store)
 	require.NoError(t, err)
 	x.web.Start()
@@ -164,13 +164,9 @@ func TestSignInAndOut(t *testing.T) {
 func TestBackChannelLogout(t *testing.T) {
 	x := open(t, carewire.NewMemoryStore(nil))
 	logout := func(more jwt.MapClaims) int {
-		now := time.Now()
-		claims := jwt.MapClaims{"iss": x.provider.Issuer(), "aud": x.provider.ClientID, "jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
-			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}
+		claims := jwt.MapClaims{"aud": x.provider.ClientID, "events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}
 		maps.Copy(claims, more)
-		token, err := x.provider.Keypair.SignJWT(claims)
-		require.NoError(t, err)
-		resp, err := http.PostForm(x.base+"/backchannel-logout", url.Values{"logout_token": {token}})
+		resp, err := http.PostForm(x.base+"/backchannel-logout", url.Values{"logout_token": {x.signed(claims)}})
 		require.NoError(t, err)
 		resp.Body.Close()
 		return resp.StatusCode
@@ -323,13 +319,45 @@ func (x *house) observeAs(who, patient, code string, value int, unit string) int
 	return resp.StatusCode
 }
 
-// token is an access token of the provider.
+// token is an access token of the provider, for the host's API.
 func (x *house) token(who string) string {
-	s, err := x.provider.SessionStore.NewSession("openid", "", &mockoidc.MockUser{Subject: who}, "", "")
-	require.NoError(x.t, err)
-	token, err := s.AccessToken(x.provider.Config(), x.provider.Keypair, time.Now())
+	return x.signed(jwt.MapClaims{"sub": who, "aud": x.base + "/carewire"})
+}
+
+// signed is a token of the provider.
+func (x *house) signed(more jwt.MapClaims) string {
+	now := time.Now()
+	claims := jwt.MapClaims{"iss": x.provider.Issuer(), "jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix()}
+	maps.Copy(claims, more)
+	token, err := x.provider.Keypair.SignJWT(claims)
 	require.NoError(x.t, err)
 	return token
+}
+
+// An access token lets somebody in, and no other token of the provider does.
+func TestTokens(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	api, client := x.base+"/carewire", x.provider.ClientID
+	events := map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}
+	for name, c := range map[string]struct {
+		claims jwt.MapClaims
+		status int
+	}{
+		"an access token":         {jwt.MapClaims{"aud": api}, http.StatusNoContent},
+		"an ID token":             {jwt.MapClaims{"aud": client}, http.StatusUnauthorized},
+		"an ID token for both":    {jwt.MapClaims{"aud": []string{client, api}, "nonce": "n"}, http.StatusUnauthorized},
+		"a logout token":          {jwt.MapClaims{"aud": client, "events": events}, http.StatusUnauthorized},
+		"a logout token for both": {jwt.MapClaims{"aud": []string{client, api}, "events": events}, http.StatusUnauthorized},
+	} {
+		c.claims["sub"] = "ada"
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, x.base+"/carewire", nil)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "Bearer "+x.signed(c.claims))
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, c.status, resp.StatusCode, name)
+	}
 }
 
 // On PostgreSQL an alert comes of the host's own transaction if, and only if, that

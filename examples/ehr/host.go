@@ -30,8 +30,8 @@ import (
 type settings struct {
 	addr, mllp             string // where it listens, for HTTP and for HL7 version 2
 	base, issuer           string // where people reach it, such as https://ehr.example; the identity provider
-	clientID, clientSecret string // the host's, at the provider
-	gateway                string // takes pages by webhook
+	clientID, clientSecret string // the host's, at the provider: ID tokens are for clientID
+	audience, gateway      string // what access tokens are for; takes pages by webhook
 	secret                 []byte // signs them
 	step                   time.Duration
 	postgres, data         string // where events are kept
@@ -57,7 +57,7 @@ type host struct {
 func newHost(ctx context.Context, s settings, store carewire.Store) (*host, error) {
 	h := &host{settings: s, wards: &wards{of: map[string]string{"p-17": "ward-5", "p-18": "ward-5", "p-61": "ward-6"}}}
 	ctx, h.cancel = context.WithCancel(ctx)
-	tokens, err := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{s.clientID}, Principal: known, IgnoreScopes: true, AllowPlaintext: s.plain, Logger: s.log})
+	tokens, err := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{s.audience}, ClientID: s.clientID, Principal: known, IgnoreScopes: true, AllowPlaintext: s.plain, Logger: s.log})
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,7 @@ func main() {
 	flag.StringVar(&s.base, "base", "", "where people reach the pages, such as https://ehr.example (default http:// and the address)")
 	flag.StringVar(&s.issuer, "issuer", "", "URL of the identity provider; without one a demonstration runs, in which anybody signs in as anybody: keep it on loopback")
 	flag.StringVar(&s.clientID, "client", "", "the host's client ID at the provider; EHR_CLIENT_SECRET has its secret")
+	flag.StringVar(&s.audience, "audience", "", "what the provider calls this host as an API: the audience of access tokens, another than the client ID (default the base URL and /carewire)")
 	flag.StringVar(&s.gateway, "gateway", "", "URL that takes pages; EHR_GATEWAY_SECRET, of 24 bytes or more, signs them")
 	flag.StringVar(&s.postgres, "postgres", "", "how to connect to PostgreSQL; without it events are kept in a file")
 	flag.StringVar(&s.data, "data", filepath.Join(os.TempDir(), "carewire-ehr"), "directory of that file")
@@ -58,6 +59,7 @@ func run(ctx context.Context, s settings) error {
 	}
 	defer web.Close()
 	s.base = cmp.Or(s.base, "http://"+web.Addr().String())
+	s.audience = cmp.Or(s.audience, s.base+"/carewire")
 	if s.issuer == "" {
 		end, err := s.demonstrate()
 		if err != nil {
