@@ -106,18 +106,18 @@ func (c *checker) address(ctx context.Context, u *url.URL) bool {
 	}
 	at := net.JoinHostPort(u.Hostname(), port)
 	if c.plain {
+		if !loopback(u) {
+			c.report(finding{"address", bad, at + " is to be asked without TLS: everybody on the way could read health data and the token. Nothing was sent",
+				"Serve it by TLS and use wss://. carewire.Dial refuses ws:// beyond this machine."})
+			return false
+		}
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", at)
 		if err != nil {
 			c.report(finding{"address", bad, "nobody answers at " + at + ": " + cause(err), "Look at the name, the port, firewalls, and whether the host runs."})
 			return false
 		}
 		conn.Close()
-		if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
-			c.report(finding{"address", good, at + " answers, on this machine, without TLS", ""})
-		} else {
-			c.report(finding{"address", bad, at + " answers without TLS: everybody on the way can read health data and the token",
-				"Serve it by TLS and use wss://. carewire.Dial refuses ws:// beyond this machine."})
-		}
+		c.report(finding{"address", good, at + " answers, on this machine, without TLS", ""})
 		return true
 	}
 	conn, err := (&tls.Dialer{Config: &tls.Config{ServerName: u.Hostname()}}).DialContext(ctx, "tcp", at)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -34,6 +35,12 @@ func (t *tool) address() (*url.URL, error) {
 		return nil, errors.New("CAREWIRE_URL must hold no user, query or fragment: the token goes into CAREWIRE_TOKEN")
 	}
 	return u, nil
+}
+
+// loopback reports whether u is on this machine.
+func loopback(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // token is the bearer token, which is never an argument: everybody on the

@@ -46,7 +46,7 @@ func (t *tool) stats(ctx context.Context, args []string) error {
 }
 
 // metrics fetches the page for Prometheus. The token goes to the Hub's own
-// host only.
+// origin only, by TLS or on this machine; redirects are not followed.
 func (t *tool) metrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
 	hub, err := t.address()
 	at := t.env("CAREWIRE_METRICS")
@@ -62,22 +62,25 @@ func (t *tool) metrics(ctx context.Context) (map[string]*dto.MetricFamily, error
 	if err != nil {
 		return nil, errors.New("CAREWIRE_METRICS is no URL")
 	}
+	name := r.URL.Scheme + "://" + r.URL.Host + r.URL.Path // without secrets
 	r.Header.Set("Accept", "text/plain; version=0.0.4")
-	if token, err := t.token(ctx); err == nil && hub != nil && r.URL.Host == hub.Host && (r.URL.Scheme == "https") == (hub.Scheme == "wss") {
+	sameOrigin := hub != nil && r.URL.Host == hub.Host && (r.URL.Scheme == "https") == (hub.Scheme == "wss")
+	if token, err := t.token(ctx); err == nil && sameOrigin && (r.URL.Scheme == "https" || loopback(r.URL)) {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s does not answer: %s", name, cause(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s: set CAREWIRE_METRICS to where Prometheus finds the host's numbers", at, resp.Status)
+		return nil, fmt.Errorf("%s answers %s: set CAREWIRE_METRICS to where Prometheus finds the host's numbers", name, resp.Status)
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(io.LimitReader(resp.Body, 16<<20))
 	if err != nil {
-		return nil, fmt.Errorf("%s is no page for Prometheus", at)
+		return nil, fmt.Errorf("%s is no page for Prometheus", name)
 	}
 	return families, nil
 }
