@@ -3,6 +3,7 @@ package sessions
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,20 +17,34 @@ type Memory struct {
 	mu    sync.Mutex
 	all   map[string]carewire.Principal // by the value of the cookie
 	swept int
+	ended map[endedAt]time.Time // what the provider has ended, and when, for an hour
 }
 
+// An endedAt is a session that the provider has ended; with session "", all of a
+// person that began before.
+type endedAt struct{ principal, session string }
+
+const endedFor = time.Hour // longer than a sign-in is under way
+
 // NewMemory returns a Memory without sessions.
-func NewMemory() *Memory { return &Memory{all: make(map[string]carewire.Principal)} }
+func NewMemory() *Memory {
+	return &Memory{all: make(map[string]carewire.Principal), ended: make(map[endedAt]time.Time)}
+}
 
 // Begin begins a session of p with the given duration, and returns the value of
 // its cookie. p.Session is what the identity provider calls the session, for
-// Revoker; "" if there is none.
+// Revoker; "" if there is none. p.Issued is when it began there, by the ID token;
+// zero: not known. If the provider has ended it meanwhile, by Revoker, the session
+// does not begin: Find returns carewire.ErrUnauthenticated for its value.
 func (m *Memory) Begin(p carewire.Principal, lasts time.Duration) (value string) {
 	now := time.Now()
-	p.Issued, p.Expires = now, now.Add(lasts)
 	value = rand.Text()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.isEnded(&p) {
+		return value
+	}
+	p.Issued, p.Expires = now, now.Add(lasts)
 	if len(m.all) >= 2*max(m.swept, 100) {
 		for v, p := range m.all {
 			if now.After(p.Expires) {
@@ -40,6 +55,32 @@ func (m *Memory) Begin(p carewire.Principal, lasts time.Duration) (value string)
 	}
 	m.all[value] = p
 	return value
+}
+
+// isEnded reports whether the provider has ended p's session there. Under m.mu.
+func (m *Memory) isEnded(p *carewire.Principal) bool {
+	if _, one := m.ended[endedAt{p.ID, p.Session}]; one && p.Session != "" {
+		return true
+	}
+	at, all := m.ended[endedAt{p.ID, ""}]
+	return all && !p.Issued.IsZero() && !p.Issued.After(at)
+}
+
+// end notes that the provider has ended x, and returns the sessions that came of
+// it, with when they expire.
+func (m *Memory) end(x carewire.Revocation) map[string]time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(m.ended, func(_ endedAt, at time.Time) bool { return now.Sub(at) > endedFor })
+	m.ended[endedAt{x.Principal, x.Session}] = now
+	ending := make(map[string]time.Time)
+	for value, p := range m.all {
+		if p.ID == x.Principal && (x.Session == "" || p.Session == x.Session) {
+			ending[value] = p.Expires
+		}
+	}
+	return ending
 }
 
 // Find implements the type Find, for New.
@@ -74,7 +115,8 @@ func (m *Memory) End(value string) {
 }
 
 // Revoker returns a Revoker that also ends the sessions that came from an
-// identity provider: one by the provider's name for it, or all of a person.
+// identity provider: one by the provider's name for it, or all of a person. It
+// also ends those whose sign-in is under way, see Begin.
 // Give it to smartauth's BackChannelLogout.
 func (m *Memory) Revoker(hub Revoker) Revoker { return revoker{m, hub} }
 
@@ -85,15 +127,7 @@ type revoker struct {
 
 // Revoke ends connections first: after an error the provider tries again.
 func (r revoker) Revoke(ctx context.Context, x carewire.Revocation) error {
-	ending := make(map[string]time.Time)
-	r.sessions.mu.Lock()
-	for value, p := range r.sessions.all {
-		if p.ID == x.Principal && (x.Session == "" || p.Session == x.Session) {
-			ending[value] = p.Expires
-		}
-	}
-	r.sessions.mu.Unlock()
-	for value, until := range ending {
+	for value, until := range r.sessions.end(x) {
 		if err := r.hub.Revoke(ctx, carewire.Revocation{Principal: x.Principal, Session: ID(value), Until: until}); err != nil {
 			return err
 		}

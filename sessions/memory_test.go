@@ -66,3 +66,32 @@ func TestMemory(t *testing.T) {
 		require.False(t, is(other))
 	})
 }
+
+// A sign-in that is under way while the provider ends its session does not begin one.
+func TestLogoutDuringSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := sessions.NewMemory()
+		revoke := func(principal, session string) {
+			require.NoError(t, m.Revoker(&revocations{}).Revoke(t.Context(), carewire.Revocation{Principal: principal, Session: session}))
+		}
+		begins := func(p carewire.Principal) bool {
+			_, err := m.Find(t.Context(), m.Begin(p, time.Hour))
+			if err != nil {
+				require.ErrorIs(t, err, carewire.ErrUnauthenticated)
+			}
+			return err == nil
+		}
+		before := time.Now()
+		time.Sleep(time.Second)
+		revoke("ada", "s1")
+		require.False(t, begins(carewire.Principal{ID: "ada", Session: "s1", Issued: before}))
+		require.False(t, begins(carewire.Principal{ID: "ada", Session: "s1"}))
+		require.True(t, begins(carewire.Principal{ID: "ada", Session: "s2", Issued: before}))
+		require.True(t, begins(carewire.Principal{ID: "ben", Session: "s1", Issued: before}))
+		revoke("ada", "")
+		require.False(t, begins(carewire.Principal{ID: "ada", Session: "s2", Issued: before}))
+		require.True(t, begins(carewire.Principal{ID: "ada", Session: "s3", Issued: time.Now().Add(time.Second)}), "one that began afterwards")
+		require.True(t, begins(carewire.Principal{ID: "ada"}), "when it began there is not known")
+		require.True(t, begins(carewire.Principal{ID: "ben", Issued: before}))
+	})
+}

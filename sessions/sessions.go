@@ -19,7 +19,8 @@ import (
 )
 
 // Find returns the principal of a session, by the value of its cookie. Expires
-// is when the session ends unless it is prolonged, Issued is when it began;
+// is when the session ends unless it is prolonged; zero: not known, then Cookies
+// has it end an hour later, unless it is prolonged. Issued is when it began;
 // Cookies sets Session. carewire.ErrUnauthenticated means that there is no such
 // session, or that it has ended. It must be safe for concurrent use, and does
 // not prolong the session itself.
@@ -80,17 +81,22 @@ func (c *Cookies) Renew(ctx context.Context, p carewire.Principal) (carewire.Pri
 	return now, err
 }
 
+const endlessFor = time.Hour // until a session without an end is looked for again
+
 func (c *Cookies) look(ctx context.Context, value string) (carewire.Principal, error) {
 	p, err := c.find(ctx, value)
 	if err != nil {
 		return carewire.Principal{}, err
 	}
 	p.Session = ID(value)
+	if p.Expires.IsZero() {
+		p.Expires = time.Now().Add(endlessFor)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.live) >= 2*max(c.swept, 100) {
 		for id, s := range c.live {
-			if !s.until.IsZero() && time.Since(s.until) > time.Minute {
+			if time.Since(s.until) > time.Minute {
 				delete(c.live, id)
 			}
 		}

@@ -57,7 +57,7 @@ type host struct {
 func newHost(ctx context.Context, s settings, store carewire.Store) (*host, error) {
 	h := &host{settings: s, wards: &wards{of: map[string]string{"p-17": "ward-5", "p-18": "ward-5", "p-61": "ward-6"}}}
 	ctx, h.cancel = context.WithCancel(ctx)
-	tokens, err := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{s.audience}, ClientID: s.clientID, Principal: known, IgnoreScopes: true, AllowPlaintext: s.plain, Logger: s.log})
+	tokens, err := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{cmp.Or(s.audience, s.base+"/carewire")}, ClientID: s.clientID, Principal: known, IgnoreScopes: true, AllowPlaintext: s.plain, Logger: s.log})
 	if err != nil {
 		return nil, err
 	}

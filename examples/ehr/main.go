@@ -59,7 +59,6 @@ func run(ctx context.Context, s settings) error {
 	}
 	defer web.Close()
 	s.base = cmp.Or(s.base, "http://"+web.Addr().String())
-	s.audience = cmp.Or(s.audience, s.base+"/carewire")
 	if s.issuer == "" {
 		end, err := s.demonstrate()
 		if err != nil {
