@@ -35,7 +35,9 @@ func NewMemory() *Memory {
 // its cookie. p.Session is what the identity provider calls the session, for
 // Revoker; "" if there is none. p.Issued is when it began there, by the ID token;
 // zero: not known. If the provider has ended it meanwhile, by Revoker, the session
-// does not begin: Find returns carewire.ErrUnauthenticated for its value.
+// does not begin: Find returns carewire.ErrUnauthenticated for its value. Tokens
+// tell time in seconds: where all sessions of a person were ended, a sign-in of the
+// same second counts as one before, and the person signs in again.
 func (m *Memory) Begin(p carewire.Principal, lasts time.Duration) (value string) {
 	now := time.Now()
 	value = rand.Text()
