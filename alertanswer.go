@@ -12,7 +12,7 @@ func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) 
 	a := *prev
 	mine := a.Responsibility.State == ResponsibilityAccepted && a.Responsibility.By.ID == by.ID
 	taken := a.Responsibility.State == ResponsibilityAccepted && !mine
-	given := Answered{Do: w.Do, By: by, At: now, To: w.To, Reason: w.Reason, Source: w.Source}
+	given := Answered{Do: w.Do, By: by, At: now, To: w.To, Reason: w.Reason, Source: w.Source.rounded()}
 	switch {
 	case !a.Open():
 		return a, ErrEnded

@@ -88,19 +88,14 @@ func (l *alertLog) refuse(ctx context.Context, c change, prev *Alert, why error)
 	return Alert{}, why
 }
 
-// repeated asks the Store whether the event was taken in before. The question goes
-// the way of appends, so it comes after those of the same patient that are under way.
+// repeated reports whether the event was taken in before.
 func (l *alertLog) repeated(ctx context.Context, c change) (at Position, yes bool, err error) {
 	if c.id == "" {
 		return Position{}, false, nil
 	}
 	now := l.logs.now()
-	r, err := l.logs.append(ctx, Entry{Patient: c.patient, Kind: KindAlert, Key: alertKey(c.key, c.test), Rev: RevAsk, Audience: AudienceNamed,
-		Sender: c.sender, ID: c.id, Sum: c.sum, Time: now, Received: now, Data: []byte("{}")}, true)
-	if errors.Is(err, ErrConflict) || errors.Is(err, ErrFull) {
-		err = nil
-	}
-	return r.Position, err == nil && r.Repeated, err
+	return l.logs.known(ctx, Entry{Patient: c.patient, Kind: KindAlert, Key: alertKey(c.key, c.test), Audience: AudienceNamed,
+		Sender: c.sender, ID: c.id, Sum: c.sum, Time: now, Received: now, Data: []byte("{}")})
 }
 
 // endCondition ends the condition of an alert that the Hub has raised.

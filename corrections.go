@@ -47,7 +47,7 @@ func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e Entry) (
 
 // wasSent reports whether a patient's log holds an event of a sender with an ID.
 func (h *Hub) wasSent(ctx context.Context, patient, sender, id string) (bool, error) {
-	known, err := h.known(ctx, Entry{Patient: patient, Kind: KindVital, Audience: AudienceNamed, Sender: sender, ID: id,
+	_, known, err := h.logs.known(ctx, Entry{Patient: patient, Kind: KindVital, Audience: AudienceNamed, Sender: sender, ID: id,
 		Time: time.Unix(0, 0), Received: h.now(), Data: []byte("{}")})
 	if errors.Is(err, ErrIDReused) {
 		return true, nil

@@ -26,6 +26,18 @@ func (l *logs) at(ctx context.Context, patient string, p Position, kind Kind) (E
 	return list[0], nil
 }
 
+// known reports whether the Store has an event, by its ID, and where; ErrIDReused
+// means that it has another one under it. The question goes the way of appends, so
+// it comes after those of the same patient that are under way.
+func (l *logs) known(ctx context.Context, e Entry) (at Position, yes bool, err error) {
+	e.Rev = RevAsk
+	r, err := l.append(ctx, e, true)
+	if errors.Is(err, ErrConflict) || errors.Is(err, ErrFull) {
+		err = nil
+	}
+	return r.Position, err == nil && r.Repeated, err
+}
+
 // newest reads the newest revision of a key; the zero Entry if there is none.
 func (l *logs) newest(ctx context.Context, patient, key string) (Entry, error) {
 	e, err := l.store.Get(ctx, patient, key)

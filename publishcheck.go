@@ -2,7 +2,6 @@ package carewire
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 )
@@ -27,21 +26,9 @@ func (h *Hub) CheckPublish(ctx context.Context, p Principal, vitals ...Vital) []
 			e, err = h.vitalEntry(ctx, &p, &vitals[i], rights, ages, h.now())
 		}
 		if errs[i] = err; err == nil && e.ID != "" {
-			wg.Go(func() { _, errs[i] = h.known(ctx, e) })
+			wg.Go(func() { _, _, errs[i] = h.logs.known(ctx, e) })
 		}
 	}
 	wg.Wait()
 	return errs
-}
-
-// known reports whether the Store has e, by its ID; ErrIDReused means that it has
-// another event under it. The Store looks at IDs before revisions: an entry with a
-// revision that cannot be is never appended.
-func (h *Hub) known(ctx context.Context, e Entry) (bool, error) {
-	e.Key, e.Rev = "", 1<<40
-	_, err := h.append(ctx, e, true)
-	if errors.Is(err, ErrConflict) {
-		return false, nil
-	}
-	return err == nil, err
 }

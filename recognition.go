@@ -6,7 +6,7 @@ package carewire
 type Recognition struct {
 	Kind       RecognitionKind // required
 	Model      string          // the recogniser with its version, at most 128 characters; required
-	Confidence Decimal         // its own measure, from 0 to 1; required
+	Confidence Decimal         // its own measure, from 0 to 1; required; the Hub rounds it to 15 digits
 }
 
 // RecognitionKind is what a machine has recognised something in.
@@ -29,12 +29,18 @@ func (r *Recognition) check() error {
 		return invalid("kind", "must be speech, image or model")
 	case blank(r.Model) || !validText(r.Model, 128):
 		return invalid("model", "must be printable text of 1 to 128 characters")
-	case r.Confidence.check() != nil:
-		return within("confidence", r.Confidence.check())
+	case r.Confidence.rounded().check() != nil:
+		return within("confidence", r.Confidence.rounded().check())
 	case r.Confidence.Float64() < 0 || r.Confidence.Float64() > 1:
 		return invalid("confidence", "must be from 0 to 1")
 	}
 	return nil
+}
+
+// rounded returns r as the Hub keeps it.
+func (r Recognition) rounded() Recognition {
+	r.Confidence = r.Confidence.rounded()
+	return r
 }
 
 func (r *Recognition) decode(s *scanner) {
@@ -45,7 +51,7 @@ func (r *Recognition) decode(s *scanner) {
 		case "model":
 			r.Model = s.str()
 		case "confidence":
-			r.Confidence = s.number()
+			r.Confidence = s.measured().rounded()
 		default:
 			return false
 		}

@@ -55,3 +55,42 @@ func TestNextDueIsKept(t *testing.T) {
 	require.Equal(t, due.Add(time.Minute), a.Source.NextDue)
 	require.Equal(t, due.Add(time.Minute), a.Again().Source.NextDue)
 }
+
+// Numbers as computers write them, with up to 17 digits, are taken in all places, on
+// the wire and from the host, and rounded to 15 digits.
+func TestLongDecimalsElsewhere(t *testing.T) {
+	const long, short = "0.8372549019607843", Decimal("0.837254901960784")
+	text := `{"rule":"speech","value":` + long + `,"unit":"1","inputs":[{"code":"8867-4","value":` + long + `,"unit":"/min"}],"recognition":{"kind":"speech","model":"ears 2","confidence":` + long + `}}`
+	source := func(d Decimal) Source {
+		return Source{Rule: "speech", Value: d, Unit: "1", Inputs: []SourceInput{{Code: "8867-4", Value: d, Unit: "/min"}}, Recognition: Recognition{RecognitionSpeech, "ears 2", d}}
+	}
+	var src Source
+	s := scanner{b: []byte(text)}
+	src.decode(&s)
+	require.NoError(t, s.err)
+	require.Equal(t, source(short), src)
+
+	given := source(long)
+	require.NoError(t, given.check())
+	call := Raise{Patient: "p1", Key: "call", Text: "x", Priority: PriorityMedium, Source: given}
+	kept := source(short)
+	kept.By = "nurse"
+	require.Equal(t, kept, call.source("nurse"))
+	require.Equal(t, Decimal(long), given.Inputs[0].Value, "the caller's is as it was")
+
+	a := raise(nil, call, "nurse", wireTime)
+	a, err := answer(&a, Answer{Do: AnswerAccept, Source: given.Recognition}, Person{ID: "ada"}, nil, wireTime)
+	require.NoError(t, err)
+	require.Equal(t, short, a.Answers[0].Source.Confidence)
+
+	w := Wave{Patient: "p1", Code: "131330", System: MDC, Unit: "mV", Factor: long, Origin: long, Rate: 1000.0 / 3, Number: 1, Time: wireTime, Samples: []int32{1}}
+	require.NoError(t, w.Validate())
+	b, err := w.MarshalJSON()
+	require.NoError(t, err)
+	var got Wave
+	s = scanner{b: b}
+	got.decode(&s)
+	require.NoError(t, s.err)
+	w.Factor, w.Origin = short, short
+	require.Equal(t, w, got)
+}

@@ -11,7 +11,7 @@ type Source struct {
 	By      string  // the principal that raised it; set by the Hub
 	Rule    string  // the rule that found it
 	Limits  string  // the limits at that time, such as "90-110"
-	Value   Decimal // the value that broke them
+	Value   Decimal // the value that broke them; the Hub rounds it to 15 digits
 	Unit    string  // its UCUM code
 	VitalID string  // the measurement
 	// Inputs are the values that the rule used, at most 16. Of several sources,
@@ -31,6 +31,10 @@ type Source struct {
 func (in *Raise) source(by string) Source {
 	s := in.Source
 	s.By, s.Inputs, s.NextDue = by, slices.Clone(s.Inputs), s.NextDue.UTC().Truncate(time.Millisecond)
+	s.Value, s.Recognition = s.Value.rounded(), s.Recognition.rounded()
+	for i := range s.Inputs {
+		s.Inputs[i].Value = s.Inputs[i].Value.rounded()
+	}
 	return s
 }
 
@@ -45,8 +49,8 @@ func (src *Source) check() error {
 		return invalid("unit", "must be a UCUM code")
 	case src.VitalID != "" && !validID(src.VitalID):
 		return invalid("vital_id", "must be an ID")
-	case src.Value != "" && src.Value.check() != nil:
-		return within("value", src.Value.check())
+	case src.Value != "" && src.Value.rounded().check() != nil:
+		return within("value", src.Value.rounded().check())
 	case len(src.Inputs) > inputsMost:
 		return invalid("inputs", "must be at most 16")
 	case !validTime(src.NextDue):

@@ -6,7 +6,7 @@ import "time"
 type SourceInput struct {
 	Code    string        // of the number; required
 	System  string        // of Code; "" is LOINC
-	Value   Decimal       // as it was measured; "" if it is Coded
+	Value   Decimal       // as it was measured, rounded by the Hub to 15 digits; "" if it is Coded
 	Unit    string        // its UCUM code
 	Coded   Coding        // the value, if it is a code
 	VitalID string        // the measurement
@@ -25,8 +25,8 @@ func (in *SourceInput) check() error {
 		return invalid("code", "must be a code")
 	case in.System != "" && !validCode(in.System):
 		return invalid("system", "must be a code system")
-	case in.Value != "" && in.Value.check() != nil:
-		return within("value", in.Value.check())
+	case in.Value != "" && in.Value.rounded().check() != nil:
+		return within("value", in.Value.rounded().check())
 	case in.Unit != "" && !validCode(in.Unit):
 		return invalid("unit", "must be a UCUM code")
 	case in.Coded != (Coding{}) && (!validCode(in.Coded.System) || !validCode(in.Coded.Code)):

@@ -97,12 +97,12 @@ func (w *Wave) validateRest() error {
 		return invalid("site", "must be printable text of at most 64 characters")
 	case !validCode(w.Unit) || notUCUM[w.Unit]:
 		return invalid("unit", "must be a UCUM code")
-	case w.Factor != "" && w.Factor.check() != nil:
-		return within("factor", w.Factor.check())
+	case w.Factor != "" && w.Factor.rounded().check() != nil:
+		return within("factor", w.Factor.rounded().check())
 	case w.Factor != "" && w.Factor.Float64() == 0:
 		return invalid("factor", "must not be 0")
-	case w.Origin != "" && w.Origin.check() != nil:
-		return within("origin", w.Origin.check())
+	case w.Origin != "" && w.Origin.rounded().check() != nil:
+		return within("origin", w.Origin.rounded().check())
 	case !(w.Rate > 0 && w.Rate <= waveRateMost):
 		return invalid("rate", "must be samples a second, at most 2000")
 	case w.Number == 0 || w.Number > 1e15:
@@ -186,11 +186,11 @@ func (w *Wave) decode(s *scanner) {
 		case "unit":
 			w.Unit = s.str()
 		case "factor":
-			w.Factor = s.number()
+			w.Factor = s.measured().rounded()
 		case "origin":
-			w.Origin = s.number()
+			w.Origin = s.measured().rounded()
 		case "rate":
-			w.Rate = s.float()
+			w.Rate = s.measured().Float64()
 		case "n":
 			w.Number = s.uint()
 		case "time":
@@ -257,9 +257,9 @@ func (w *Wave) encodeSignal(e *encoder) {
 
 // MarshalJSON writes w as the wire has it.
 func (w Wave) MarshalJSON() ([]byte, error) {
-	for _, d := range []Decimal{w.Factor, w.Origin} {
+	for name, d := range map[string]Decimal{"factor": w.Factor.rounded(), "origin": w.Origin.rounded()} {
 		if d != "" && d.check() != nil {
-			return nil, within("factor", d.check())
+			return nil, within(name, d.check())
 		}
 	}
 	if math.IsNaN(w.Rate) || math.IsInf(w.Rate, 0) {

@@ -21,7 +21,7 @@ func (c crossing) String() string {
 	if c.priority == "" {
 		return "over " + c.at.Format("15:04:05.000")
 	}
-	return fmt.Sprintf("%s by %q since %s", c.priority, c.by, c.onset.Format("15:04:05.000"))
+	return fmt.Sprintf("%s by %q since %s at %s", c.priority, c.by, c.onset.Format("15:04:05.000"), c.at.Format("15:04:05.000"))
 }
 
 // onsetWithin is by how much an alert's onset may be before the reading was

@@ -137,7 +137,10 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 				want, got := references[key](vitals), said(alerts[key])
 				n[key] += len(want)
 				if i := firstDifference(key, want, got); i >= 0 {
-					diff += fmt.Sprintf("%s %s, %d and %d, from %d on\nwant %v\ngot  %v\n", patient, key, len(want), len(got), i, want[min(i, len(want)):min(i+9, len(want))], got[min(i, len(got)):min(i+9, len(got))])
+					diff += fmt.Sprintf("%s %s, %d and %d, from %d on\nwant %v\ngot  %v\n", patient, key, len(want), len(got), i, want, got)
+					for _, a := range alerts[key] {
+						diff += fmt.Sprintf("\t%s rev %d %s by %s since %s at %s\n", a.ID, a.Rev, a.Condition, a.Source.VitalID, a.Onset.Format("15:04:05.000"), a.Updated.Format("15:04:05.000"))
+					}
 					continue
 				}
 				for i := range want {

@@ -23,6 +23,18 @@ const context = await browser.newContext({viewport: {width: 1400, height: 900}, 
 context.setDefaultTimeout(patience);
 const tabs = new Map();
 
+// stand says where a page that does nothing stands: the functions that run, whether it
+// answers, and whether it draws.
+async function stand({cdp}) {
+  const soon = (promise) => Promise.race([promise.catch(String), new Promise((done) => setTimeout(done, 5000, "nothing within 5 s"))]);
+  const paused = new Promise((done) => cdp.once("Debugger.paused", (p) => done(p.callFrames.map((f) => `${f.functionName} ${f.url}:${f.location.lineNumber + 1}`))));
+  await soon(cdp.send("Debugger.pause"));
+  const running = await soon(paused);
+  await soon(cdp.send("Debugger.resume"));
+  const value = async (expression) => (await soon(cdp.send("Runtime.evaluate", {expression, awaitPromise: true})))?.result?.value ?? "nothing";
+  return {running, answers: await value("document.visibilityState"), draws: await value("new Promise((done) => requestAnimationFrame(() => done(true)))")};
+}
+
 async function carry(c) {
   const tab = tabs.get(c.tab);
   switch (c.do) {
@@ -31,14 +43,23 @@ async function carry(c) {
     const said = [];
     page.on("console", (m) => said.push(`${m.type()}: ${m.text()}`));
     page.on("pageerror", (e) => said.push(`uncaught: ${e}`));
-    tabs.set(c.tab, {page, said});
+    const cdp = await context.newCDPSession(page);
+    await cdp.send("Debugger.enable"); // else a page that runs for ever could not be paused
+    tabs.set(c.tab, {page, said, cdp});
     await page.goto(c.url);
     return page.url();
   }
   case "texts": return await tab.page.locator(c.find).filter({visible: true}).allInnerTexts();
   case "values": return await tab.page.locator(c.find).evaluateAll((all, name) => all.map((e) => e.getAttribute(name) ?? ""), c.name);
   case "click": {
-    await tab.page.locator(c.find).click();
+    try {
+      await tab.page.locator(c.find).click({timeout: patience / 2});
+    } catch (e) { // on a busy machine Chromium has not answered a press for ever, though the page did
+      const {answers, draws} = await stand(tab);
+      if (!String(e).includes("performing click action") || answers !== "visible" || !draws) throw e;
+      console.error(`${c.tab}: ${c.find} is pressed again: ${e}`);
+      await tab.page.locator(c.find).click({timeout: patience / 2});
+    }
     return await tab.page.mouse.move(0, 0); // a list holds its rows while a pointer is in it
   }
   case "fill": return await tab.page.locator(c.find).fill(c.text);
@@ -58,10 +79,13 @@ async function carry(c) {
 }
 
 for await (const line of createInterface({input: process.stdin})) {
+  const command = JSON.parse(line);
   try {
-    console.log(JSON.stringify({ok: await carry(JSON.parse(line)) ?? null}));
+    console.log(JSON.stringify({ok: await carry(command) ?? null}));
   } catch (e) {
-    console.log(JSON.stringify({error: String(e)}));
+    const stands = [];
+    for (const [name, tab] of tabs) stands.push(name, await stand(tab));
+    console.log(JSON.stringify({error: `${e}\n${JSON.stringify(stands)}`}));
   }
 }
 await browser.close();
