@@ -101,14 +101,16 @@ func (c *Case) confirm(t *Transition, a *carewire.Alert) {
 	}
 }
 
-// reconcile owes what the log does not show of where the rules stand.
+// reconcile owes the raises that the log does not show. Each has the name that it
+// would have had in time: a Judge that is gone may have asked for it, and the Store
+// may still take that in.
 func (c *Case) reconcile() {
 	for i := range c.states {
 		st := &c.states[i]
 		if c.owes(i) >= 0 || c.set.rules[i].Quiet || st.level == 0 || st.known.present || st.off {
 			continue
 		}
-		st.told, st.cause = 0, c.seq
+		st.told = 0
 		c.look(i, st)
 	}
 }

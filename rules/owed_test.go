@@ -43,3 +43,32 @@ func TestOwedRiseOutlivesAnEscalation(t *testing.T) {
 	revision(7, 4, carewire.PriorityMedium, raised[0].Alert) // another Judge has said it
 	require.Empty(t, c.Owed())
 }
+
+// What a Judge finds to be missing in the log it raises under the name that the Judge
+// before it has used, or would have: that one's raise may still be on its way.
+func TestReconciledUnderTheSameName(t *testing.T) {
+	cleared := &carewire.Alert{Patient: "p1", Key: "hr-high", ID: "x", Rev: 2, Priority: carewire.PriorityMedium,
+		Condition: carewire.ConditionOver, Source: carewire.Source{By: host}, Raised: start, Updated: start.Add(4 * time.Second)}
+	for name, log := range map[string]func(*chart){
+		"not raised": func(h *chart) { h.rate(time.Second, 100, 190, 200, 195) },
+		"cleared by somebody else": func(h *chart) {
+			h.rate(time.Second, 100, 190, 200, 195)
+			h.seq++
+			h.c.Alert(carewire.Position{Epoch: "e", Seq: h.seq}, cleared)
+			h.take()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := newChart(t, high(Timing{Readings: 3, Flaps: -1})), newChart(t, high(Timing{Readings: 3, Flaps: -1}))
+			log(before)
+			log(after) // silently
+			after.rate(time.Second, 185)
+			after.found = nil
+			after.c.reconcile()
+			after.take()
+			require.Len(t, after.found, 1)
+			require.Equal(t, Raised, after.found[0].Kind)
+			require.Equal(t, before.found[len(before.found)-1].Alert.ID, after.found[0].Alert.ID)
+		})
+	}
+}
