@@ -3,12 +3,15 @@
 package integration
 
 import (
+	"cmp"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,25 +113,32 @@ func TestReadmeRunsWard(t *testing.T) {
 	}
 }
 
-// The second command finds the tests of all modules, and they build. They are
-// not run here, where they are running.
+// CI runs the README's test command, with the race detector, and that tests every
+// module; .ci has tools only. To run it here as well would link all tests once more.
 func TestReadmeTests(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds all tests")
-	}
 	needWorkspace(t)
 	command := readmeCommands(t)[1]
-	args := append([]string{"test", "-run", "^$"}, command[2:]...)
-	if raced() {
-		args = append([]string{"test", "-race"}, args[1:]...) // they are built already
-	}
-	cmd := exec.Command(command[0], args...)
-	cmd.Dir = ".."
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	for _, module := range []string{"carewire", "carewire/boltstore", "carewire/examples/ward", "carewire/integration"} {
-		require.Regexp(t, `(?m)^ok\s+github\.com/carewire/`+module+`\s`, string(out))
-	}
+	require.Equal(t, []string{"go", "test"}, command[:2])
+	packages := strings.Join(command[2:], " ")
+	script, err := os.ReadFile("../.ci/run")
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^(\w+="[^"]*" )?go test -race -timeout \w+ `+regexp.QuoteMeta(packages)+`$`, string(script))
+	list := exec.Command("go", append([]string{"list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}"}, command[2:]...)...)
+	list.Dir = ".."
+	out, err := list.Output()
+	require.NoError(t, err)
+	tested := strings.Fields(string(out))
+	root, err := filepath.Abs("..")
+	require.NoError(t, err)
+	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil || d.IsDir() && slices.Contains([]string{"node_modules", "testdata", ".git", ".ci"}, d.Name()):
+			return cmp.Or(err, fs.SkipDir)
+		case strings.HasSuffix(path, "_test.go") && !slices.Contains(tested, filepath.Dir(path)):
+			t.Errorf("%s is not tested", path)
+		}
+		return nil
+	}))
 }
 
 // quickstart runs the README's first host, at the address that it has fixed.
