@@ -15,10 +15,20 @@ import (
 // it. Clearing a condition that is over has no effect. If there never was such
 // an alert, Clear returns ErrNotFound.
 func (h *Hub) Clear(ctx context.Context, ref AlertRef) (Alert, error) {
+	return h.ClearOnce(ctx, ref, "")
+}
+
+// ClearOnce is Clear under an event ID. A repeated call with the same ID and ref
+// has no effect, even if the condition is present again: it returns the alert as it
+// was. ErrIDReused means that the ID stands for another event. An empty ID is Clear.
+func (h *Hub) ClearOnce(ctx context.Context, ref AlertRef, eventID string) (Alert, error) {
 	if err := ref.Validate(); err != nil {
 		return Alert{}, err
 	}
-	return h.clear(ctx, nil, host, ref, "")
+	if eventID != "" && !validID(eventID) {
+		return Alert{}, invalid("event_id", "must be an ID")
+	}
+	return h.clear(ctx, nil, host, ref, eventID)
 }
 
 // clear clears for p (nil: the host), which must be the source unless it may clear others' alerts.

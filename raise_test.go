@@ -90,3 +90,36 @@ func TestRaiseWhatWasRead(t *testing.T) {
 		assert.True(t, cable.NoLatch && cable.Unpausable, "the client sends all that it is given")
 	})
 }
+
+// A clear that is repeated under its event ID does not end what has come back since,
+// though the alert is still the same.
+func TestClearOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		say := func(id string) Alert {
+			a, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: "k", ID: id, Text: "x", Priority: PriorityHigh})
+			require.NoError(t, err)
+			return a
+		}
+		a := say("r1")
+		over, err := w.hub.ClearOnce(t.Context(), a.Ref(), "c1")
+		require.NoError(t, err)
+		require.Equal(t, ConditionOver, over.Condition)
+		require.Equal(t, a.ID, say("r2").ID, "nobody has accepted it: it is the same alert")
+		again, err := w.hub.ClearOnce(t.Context(), a.Ref(), "c1")
+		require.NoError(t, err)
+		require.Equal(t, over.Rev, again.Rev)
+		now, err := w.hub.Alert(t.Context(), "p1", "k")
+		require.NoError(t, err)
+		require.Equal(t, ConditionPresent, now.Condition)
+
+		_, err = w.hub.ClearOnce(t.Context(), a.Ref(), "r2")
+		require.ErrorIs(t, err, ErrIDReused)
+		_, err = w.hub.ClearOnce(t.Context(), a.Ref(), "no id")
+		require.ErrorContains(t, err, "event_id")
+		now, err = w.hub.ClearOnce(t.Context(), a.Ref(), "c2")
+		require.NoError(t, err)
+		require.Equal(t, ConditionOver, now.Condition)
+	})
+}

@@ -78,7 +78,7 @@ func (e *left) read() (patient string, give func(context.Context, *carewire.Hub)
 		var c cleared
 		err = json.Unmarshal([]byte(e.event), &c)
 		return c.Patient, func(ctx context.Context, hub *carewire.Hub) error {
-			_, err := hub.Clear(ctx, carewire.AlertRef(c))
+			_, err := hub.ClearOnce(ctx, carewire.AlertRef{Patient: c.Patient, Key: c.Key, ID: c.ID, Test: c.Test}, c.EventID)
 			return err
 		}, err
 	case leftNotice:

@@ -30,7 +30,8 @@ func (s *Store) RaiseSQL(ctx context.Context, tx *sql.Tx, r carewire.Raise) erro
 
 // ClearTx leaves in the host's own transaction that the condition of an alert is
 // over, as RaiseTx does that it has begun. An empty ID in ref means the alert
-// that is open when the Hub takes it, after what was left before it.
+// that is open when the Hub takes it, after what was left before it. It is cleared
+// once, whichever node dies.
 func (s *Store) ClearTx(ctx context.Context, tx pgx.Tx, ref carewire.AlertRef) error {
 	return s.leaveClear(ctx, onPgx(tx), ref)
 }
@@ -98,13 +99,14 @@ type cleared struct {
 	Key     string `json:"key"`
 	ID      string `json:"alert_id,omitempty"`
 	Test    bool   `json:"test,omitempty"`
+	EventID string `json:"event_id,omitempty"`
 }
 
 func (s *Store) leaveClear(ctx context.Context, in execute, ref carewire.AlertRef) error {
 	if err := ref.Validate(); err != nil {
 		return err
 	}
-	return s.leaveOne(ctx, in, leftClear, cleared(ref))
+	return s.leaveOne(ctx, in, leftClear, cleared{ref.Patient, ref.Key, ref.ID, ref.Test, rand.Text()})
 }
 
 func (s *Store) leaveNotice(ctx context.Context, in execute, n carewire.Notice) error {

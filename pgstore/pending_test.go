@@ -245,6 +245,25 @@ func TestTransactionsClearAndNotify(t *testing.T) {
 	require.Equal(t, []string{"forbidden", "ended", "forbidden", "ended"}, refused)
 }
 
+// A clear that a transaction has left, and that is given again after a crash, does not
+// end what has been raised since.
+func TestTransactionClearsOnce(t *testing.T) {
+	d := newDrained(t)
+	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
+		return errors.Join(d.RaiseTx(t.Context(), tx, fall("one")), d.ClearTx(t.Context(), tx, carewire.AlertRef{Patient: "p1", Key: "fall"}))
+	}))
+	exec(t, d.pool, `create table given as select kind, what, event from carewire.pending`)
+	d.drain(t)
+	d.left(t, 0)
+	_, err := d.hub.Raise(t.Context(), fall("two"))
+	require.NoError(t, err)
+	exec(t, d.pool, `insert into carewire.pending (kind, what, event) select kind, what, event from given`) // as after a crash
+	d.left(t, 0)
+	a, err := d.hub.Alert(t.Context(), "p1", "fall")
+	require.NoError(t, err)
+	require.Equal(t, carewire.ConditionPresent, a.Condition)
+}
+
 // refusing is a store that refuses what a test wants it to.
 type refusing struct {
 	carewire.Store

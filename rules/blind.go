@@ -71,6 +71,7 @@ func (c *Case) lookBlind() (due millis) {
 	case text == "":
 		t.Kind = Cleared
 		t.Alert = carewire.Raise{Patient: c.patient, Key: blindKey, ID: c.blind.known.id}
+		t.event = c.eventID(blindKey, c.seq, "over")
 	default:
 		t.Kind = Raised
 		if c.blind.told {

@@ -46,7 +46,7 @@ func (j *Judge) do(ctx context.Context, t *Transition) (carewire.Alert, error) {
 		_, err := j.hub.Publish(ctx, t.Vitals...)
 		return carewire.Alert{}, err
 	case Cleared:
-		return j.hub.Clear(ctx, carewire.AlertRef{Patient: t.Alert.Patient, Key: t.Alert.Key, ID: t.Alert.ID})
+		return j.hub.ClearOnce(ctx, carewire.AlertRef{Patient: t.Alert.Patient, Key: t.Alert.Key, ID: t.Alert.ID}, t.event)
 	}
 	return j.hub.Raise(ctx, t.Alert)
 }

@@ -99,6 +99,7 @@ type Transition struct {
 
 	index int
 	level int8
+	event string // the name of a Cleared
 }
 
 // NewCase returns a Case without any readings.

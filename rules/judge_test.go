@@ -307,3 +307,47 @@ func TestTakenOver(t *testing.T) {
 		require.Equal(t, c.want, r.takenOver("me", 100), "%v", c.members)
 	}
 }
+
+// A Judge that lags behind carries out again what another one has done meanwhile: no
+// raise and no clear of it has an effect on what has come since.
+func TestLaggingJudgeChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		j, err := New(w.hub, mustSet(t, high(Timing{Flaps: -1})), &Options{Patients: func(context.Context) ([]string, error) { return nil, nil }})
+		require.NoError(t, err)
+		judged := func(rates ...float64) (list []Transition) {
+			h := newChart(t, high(Timing{Flaps: -1}))
+			for _, r := range rates {
+				h.vital(carewire.HeartRate.Of("p1", r))
+				h.now = h.now.Add(time.Second)
+			}
+			return h.found
+		}
+		done := judged(190, 170, 200)
+		require.Len(t, done, 3)
+		for i := range done {
+			a, err := j.do(t.Context(), &done[i])
+			require.NoError(t, err)
+			if i == 0 {
+				done[1].Alert.ID = a.ID
+			}
+		}
+		late := judged(190, 170, 200)
+		late[1].Alert.ID = done[1].Alert.ID
+		for i := range late {
+			_, err := j.do(t.Context(), &late[i])
+			require.NoError(t, err)
+			a, err := w.hub.Alert(t.Context(), "p1", "hr-high")
+			require.NoError(t, err)
+			require.Equal(t, carewire.ConditionPresent, a.Condition)
+			require.EqualValues(t, 3, a.Rev)
+		}
+	})
+}
+
+func mustSet(t testing.TB, rules ...Rule) *Set {
+	set, err := NewSet(rules...)
+	require.NoError(t, err)
+	return set
+}

@@ -27,6 +27,7 @@ func (c *Case) tell(i int, st *state) {
 	t := Transition{Rule: r.Key, Kind: kind, Seq: seq, At: c.now.time(), index: i, level: st.level}
 	if kind == Cleared {
 		t.Alert = carewire.Raise{Patient: c.patient, Key: r.Key, ID: st.known.id}
+		t.event = c.eventID(r.Key, seq, "over")
 	} else {
 		t.Alert = c.alertOf(i, st)
 		st.news = nil
