@@ -29,9 +29,10 @@ func (c crossing) String() string {
 var onsetWithin = map[string]time.Duration{"at-once": 10 * time.Second, "three": 10 * time.Second, "rise": 10 * time.Second}
 
 // clocksApart is by how much the clocks of two nodes may differ: each estimates
-// the database's from how long an answer took. The onset of an alert and the
-// reading that brought it may bear the time of different nodes.
-const clocksApart = time.Second
+// the database's from how long an answer took, and one that has just begun takes any
+// answer. The onset of an alert and the reading that brought it may bear the time of
+// different nodes.
+const clocksApart = 5 * time.Second
 
 // firstDifference returns where two lists are not the same, but for when it was
 // said; -1: nowhere.
