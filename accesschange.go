@@ -41,30 +41,40 @@ func (x *accessChanges) take(ctx context.Context, r Revocation, suspended bool) 
 		kind = "suspended"
 	}
 	now := x.logs.now()
+	r.Issued = r.Issued.UTC().Truncate(time.Millisecond)
+	at := now
+	if !r.Issued.IsZero() {
+		at = r.Issued
+	}
 	var err error
 	var all []revokedScope
 	for _, p := range scopes(r.Patients) {
 		s := revokedScope{r.Session, p, suspended}
-		x.access.revoked.add(r.Principal, s, revoked{until: r.Until, at: now}, now)
+		x.access.revoked.add(r.Principal, s, revoked{until: r.Until, at: at}, now)
 		all = append(all, s)
 	}
-	x.carryOut(r.Principal, all, now)
+	x.carryOut(r.Principal, all, at)
 	for _, p := range scopes(r.Patients) {
 		s := revokedScope{r.Session, p, suspended}
 		c := &AccessChange{Kind: kind, Principal: r.Principal, Session: r.Session, Until: r.Until}
 		if p != "" {
 			c.Patients = []string{p}
 		}
-		rev, failed := x.tellNodes(ctx, c, s.key(r.Principal), now)
+		e, failed := x.tellNodes(ctx, c, s.key(r.Principal), func(old *Entry) time.Time {
+			if !r.Issued.IsZero() && old.Open && old.Due.After(now) && old.Time.After(at) {
+				return old.Time // an older logout takes nothing back
+			}
+			return at
+		})
 		if err = errors.Join(err, failed); failed == nil {
-			x.access.revoked.set(r.Principal, s, revoked{r.Until, now, rev}, now)
+			x.access.revoked.set(r.Principal, s, revoked{r.Until, e.Time, e.Rev}, now)
 		}
 	}
 	if r.Session == "" {
 		for _, p := range r.Patients {
 			err = errors.Join(err, x.showAccess(ctx, p, &AccessChange{Kind: kind, Principal: r.Principal, Until: r.Until}, now))
 		}
-		err = errors.Join(err, x.access.emergencies.endAll(ctx, r.Principal, r.Patients))
+		err = errors.Join(err, x.access.emergencies.endAll(ctx, r))
 	}
 	return errors.Join(err, x.loseAlerts(ctx, r))
 }
@@ -166,14 +176,14 @@ func (x *accessChanges) moveAlerts(ctx context.Context, patients []string) error
 	return errors.Join(errs...)
 }
 
-// loseAlerts ends the principal's acceptances of alerts.
+// loseAlerts ends the principal's acceptances of alerts, but those that r spares.
 func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 	if r.Session != "" {
 		return nil // the person is still there
 	}
 	var errs []error
 	for _, a := range x.open.acceptedBy(r.Principal) {
-		if r.Patients != nil && !slices.Contains(r.Patients, a.Patient) {
+		if r.Patients != nil && !slices.Contains(r.Patients, a.Patient) || r.spares(a.Responsibility.At) {
 			continue
 		}
 		if _, err := x.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, func(prev *Alert, now time.Time) (Alert, error) {
@@ -181,7 +191,7 @@ func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 				return Alert{}, ErrForbidden
 			}
 			next, ok := lose(prev, r.Principal, now)
-			if !ok {
+			if !ok || r.spares(prev.Responsibility.At) {
 				return next, errUnchanged
 			}
 			return x.untold(next), nil
@@ -251,14 +261,15 @@ func (x *accessChanges) disown(e *Entry) {
 	}
 }
 
-// tellNodes writes an access entry into the system's log, where every node sees it.
-func (x *accessChanges) tellNodes(ctx context.Context, c *AccessChange, key string, now time.Time) (rev uint64, err error) {
-	e, _, err := x.logs.revise(ctx, false, func() (Entry, error) { return x.logs.newest(ctx, SystemPatient, key) }, func(*Entry, time.Time) (Entry, error) {
+// tellNodes writes an access entry into the system's log, where every node sees
+// it. Its Time is what at returns, which gets the last one.
+func (x *accessChanges) tellNodes(ctx context.Context, c *AccessChange, key string, at func(old *Entry) time.Time) (Entry, error) {
+	e, _, err := x.logs.revise(ctx, false, func() (Entry, error) { return x.logs.newest(ctx, SystemPatient, key) }, func(old *Entry, _ time.Time) (Entry, error) {
 		var e encoder
 		c.encode(&e)
-		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Open: true, Due: c.Until, Audience: AudienceStaff, Sender: host, Time: now, Data: e.b}, nil
+		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Open: true, Due: c.Until, Audience: AudienceStaff, Sender: host, Time: at(old), Data: e.b}, nil
 	})
-	return e.Rev, err
+	return e, err
 }
 
 // scopes lists patients one by one; "" stands for everything.

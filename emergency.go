@@ -27,7 +27,8 @@ type emergencies struct {
 
 type emergency struct {
 	AccessChange
-	rev uint64
+	rev  uint64
+	from time.Time // when it began, or was prolonged last
 }
 
 func newEmergencies(l *logs, record func(Record, error)) *emergencies {
@@ -52,7 +53,7 @@ func (x *emergencies) note(e *Entry, c *AccessChange) {
 		of = make(map[string]emergency)
 		x.by[c.Principal] = of
 	}
-	of[e.Patient] = emergency{*c, e.Rev}
+	of[e.Patient] = emergency{*c, e.Rev, e.Time}
 }
 
 // of returns a principal's running emergencies, by patient.
@@ -121,12 +122,12 @@ func (x *emergencies) set(ctx context.Context, patient string, c *AccessChange, 
 	return err
 }
 
-// endAll ends a principal's running emergencies of patients (none: of all).
-func (x *emergencies) endAll(ctx context.Context, principal string, patients []string) error {
+// endAll ends the principal's running emergencies, but those that r spares.
+func (x *emergencies) endAll(ctx context.Context, r Revocation) error {
 	var errs []error
-	for p := range x.of(principal, x.logs.now()) {
-		if len(patients) == 0 || slices.Contains(patients, p) {
-			errs = append(errs, x.end(ctx, p, principal, 0))
+	for p, e := range x.of(r.Principal, x.logs.now()) {
+		if (len(r.Patients) == 0 || slices.Contains(r.Patients, p)) && !r.spares(e.from) {
+			errs = append(errs, x.end(ctx, p, r.Principal, 0))
 		}
 	}
 	return errors.Join(errs...)

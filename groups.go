@@ -123,7 +123,7 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 		return invalid("group", "must be an ID")
 	}
 	now := h.now()
-	if _, err := h.changes.tellNodes(ctx, &AccessChange{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "x/members/"+group, now); err != nil {
+	if _, err := h.changes.tellNodes(ctx, &AccessChange{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "x/members/"+group, func(*Entry) time.Time { return now }); err != nil {
 		return err
 	}
 	if err := h.changes.regroup(ctx, group); err != nil {

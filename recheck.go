@@ -85,7 +85,8 @@ func (c *conn) recheck(ctx context.Context) {
 	c.begin(ctx, came, rights, generation, func(p string) *watched { return fresh[p] })
 	if len(lost) > 0 {
 		h.retryUntilDone(ctx, loseKey(c.principal().ID, lost), func(ctx context.Context) error {
-			return errors.Join(h.access.emergencies.endAll(ctx, c.principal().ID, lost), h.changes.loseAlerts(ctx, Revocation{Principal: c.principal().ID, Patients: lost}))
+			r := Revocation{Principal: c.principal().ID, Patients: lost}
+			return errors.Join(h.access.emergencies.endAll(ctx, r), h.changes.loseAlerts(ctx, r))
 		})
 	}
 	if undecided {

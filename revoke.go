@@ -15,6 +15,7 @@ type Revocation struct {
 	Session   string    // only this session's, and for good; "": of all sessions
 	Patients  []string  // only to these; none: to everything, and the connections are closed (3003)
 	Until     time.Time // how long it counts; zero: Revoke says
+	Issued    time.Time // Revoke, of all sessions: only of those issued until then; zero: until now
 }
 
 func (r *Revocation) validate() error {
@@ -29,6 +30,9 @@ func (r *Revocation) validate() error {
 	return nil
 }
 
+// spares reports whether a change of access leaves alone what began at a time.
+func (r *Revocation) spares(began time.Time) bool { return !r.Issued.IsZero() && began.After(r.Issued) }
+
 // Revoke ends sessions, not people. It ends, at once, the access of a principal
 // by tokens issued until now (Principal.Issued), or by one session. It refuses
 // these until Until (zero: for a day), which should be the expiry of the last
@@ -36,6 +40,11 @@ func (r *Revocation) validate() error {
 // afterwards is accepted. Unless only a session ends, the principal's accepted
 // alerts are escalated again, and their emergencies end. To keep a person out,
 // use Suspend.
+//
+// With r.Issued, as for a logout that is heard of late, tokens and sessions
+// issued after it stay, and so do acceptances and emergencies that began after
+// it. It is read as the issuer's clock, so it may be ahead of the Hub's. What an
+// earlier call has ended stays ended.
 //
 // Revoke takes effect on every node, and after a restart. A further call
 // replaces Until, also by an earlier time. The bytes that a write to the socket
@@ -57,7 +66,7 @@ func (h *Hub) Revoke(ctx context.Context, r Revocation) error {
 
 // Suspend keeps a person out until Until (zero: until Restore), with any token,
 // present or later. With Patients it applies to these patients only. r.Session
-// must be empty. In all else it is like Revoke.
+// must be empty, and r.Issued is ignored. In all else it is like Revoke.
 func (h *Hub) Suspend(ctx context.Context, r Revocation) error {
 	if r.Session != "" {
 		return invalid("session", "must be empty: a person is suspended")
@@ -65,19 +74,20 @@ func (h *Hub) Suspend(ctx context.Context, r Revocation) error {
 	if r.Until.IsZero() {
 		r.Until = h.now().AddDate(100, 0, 0)
 	}
+	r.Issued = time.Time{}
 	err := h.changes.take(ctx, r, true)
 	h.recordAccess(AuditSuspension, r, err)
 	return err
 }
 
 // Restore lifts the revocation and the suspension with the same Principal,
-// Session and Patients, on every node. It ignores r.Until. Revocations for
+// Session and Patients, on every node. It ignores r.Until and r.Issued. Revocations for
 // other patients stay. Revoked tokens that have not expired are accepted again.
 // Ended state, such as acceptances, does not come back. It is no error if there
 // is nothing to lift. The errors are those of Revoke; Restore may be called
 // again.
 func (h *Hub) Restore(ctx context.Context, r Revocation) error {
-	r.Until = time.Time{}
+	r.Until, r.Issued = time.Time{}, time.Time{}
 	err := h.changes.restore(ctx, r)
 	h.recordAccess(AuditRestoration, r, err)
 	return err

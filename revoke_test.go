@@ -3,7 +3,9 @@ package carewire
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -373,5 +375,61 @@ func TestRevocationOfANodeWhoseClockIsAhead(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		_, err := w.tryDial("nurse")
 		require.ErrorContains(t, err, "403")
+	})
+}
+
+// A logout that is heard of late ends what was there before it, on every node. It
+// spares sessions, acceptances and emergencies since, and takes no other back.
+func TestRevokeUntilATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newWorld(t, nil, nil)
+		defer a.close()
+		b := newWorld(t, a.store, nil)
+		defer b.close()
+		accept := func(key string) {
+			x, err := a.hub.Raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: PriorityLow})
+			require.NoError(t, err)
+			_, err = a.hub.Answer(t.Context(), people["nurse"], x.Ref(), Answer{Do: AnswerAccept})
+			require.NoError(t, err)
+		}
+		nurse := new(people["nurse"])
+		help := func(patient string) {
+			require.NoError(t, a.hub.access.emergencies.begin(t.Context(), nurse, patient, "r", a.hub.now().Add(time.Hour)))
+		}
+		accept("old")
+		help("p1")
+		time.Sleep(time.Second)
+		logout := a.hub.now()
+		time.Sleep(time.Second)
+		accept("new")
+		help("p2")
+		ends := func(issued time.Time) (list [2]bool) {
+			for i, h := range []*Hub{a.hub, b.hub} {
+				list[i] = h.access.revoked.covers(&Principal{ID: "nurse", Issued: issued}, "", h.now())
+			}
+			return list
+		}
+		late := Revocation{Principal: "nurse", Issued: logout}
+		require.NoError(t, a.hub.Revoke(t.Context(), late))
+		time.Sleep(5 * time.Second)
+		require.Equal(t, [2]bool{true, true}, ends(logout))
+		require.Equal(t, [2]bool{false, false}, ends(logout.Add(time.Millisecond)))
+		for key, want := range map[string]ResponsibilityState{"old": ResponsibilityUndefined, "new": ResponsibilityAccepted} {
+			x, err := b.hub.Alert(t.Context(), "p1", key)
+			require.NoError(t, err)
+			require.Equal(t, want, x.Responsibility.State, key)
+		}
+		require.Equal(t, []string{"p2"}, slices.Collect(maps.Keys(a.hub.access.emergencies.of("nurse", a.hub.now()))))
+
+		require.NoError(t, b.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
+		now := b.hub.now()
+		time.Sleep(5 * time.Second)
+		require.NoError(t, a.hub.Revoke(t.Context(), late)) // sent again
+		time.Sleep(5 * time.Second)
+		require.Equal(t, [2]bool{true, true}, ends(now))
+		require.NoError(t, a.hub.Suspend(t.Context(), late))
+		time.Sleep(5 * time.Second)
+		require.Equal(t, [2]bool{true, true}, ends(now.Add(time.Hour)))
+		require.Empty(t, a.hub.access.emergencies.of("nurse", a.hub.now()))
 	})
 }

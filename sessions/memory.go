@@ -15,9 +15,16 @@ import (
 // nodes read. It is safe for concurrent use.
 type Memory struct {
 	mu    sync.Mutex
-	all   map[string]carewire.Principal // by the value of the cookie
+	all   map[string]began // by the value of the cookie
 	swept int
-	ended map[endedAt]time.Time // what the provider has ended, and when, for an hour
+	ended map[endedAt]time.Time // what the provider has ended, and the end of the issue times that it covers, for an hour
+}
+
+// A began is a session, and when it began at the provider, by the provider's
+// clock; if that is not known, when it began here.
+type began struct {
+	carewire.Principal
+	there time.Time
 }
 
 // An endedAt is a session that the provider has ended; with session "", all of a
@@ -28,7 +35,7 @@ const endedFor = time.Hour // longer than a sign-in is under way
 
 // NewMemory returns a Memory without sessions.
 func NewMemory() *Memory {
-	return &Memory{all: make(map[string]carewire.Principal), ended: make(map[endedAt]time.Time)}
+	return &Memory{all: make(map[string]began), ended: make(map[endedAt]time.Time)}
 }
 
 // Begin begins a session of p with the given duration, and returns the value of
@@ -46,6 +53,10 @@ func (m *Memory) Begin(p carewire.Principal, lasts time.Duration) (value string)
 	if m.isEnded(&p) {
 		return value
 	}
+	there := p.Issued
+	if there.IsZero() {
+		there = now
+	}
 	p.Issued, p.Expires = now, now.Add(lasts)
 	if len(m.all) >= 2*max(m.swept, 100) {
 		for v, p := range m.all {
@@ -55,7 +66,7 @@ func (m *Memory) Begin(p carewire.Principal, lasts time.Duration) (value string)
 		}
 		m.swept = len(m.all)
 	}
-	m.all[value] = p
+	m.all[value] = began{p, there}
 	return value
 }
 
@@ -74,11 +85,17 @@ func (m *Memory) end(x carewire.Revocation) map[string]time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
+	at := x.Issued
+	if at.IsZero() {
+		at = now
+	}
 	maps.DeleteFunc(m.ended, func(_ endedAt, at time.Time) bool { return now.Sub(at) > endedFor })
-	m.ended[endedAt{x.Principal, x.Session}] = now
+	if which := (endedAt{x.Principal, x.Session}); m.ended[which].Before(at) {
+		m.ended[which] = at
+	}
 	ending := make(map[string]time.Time)
 	for value, p := range m.all {
-		if p.ID == x.Principal && (x.Session == "" || p.Session == x.Session) {
+		if p.ID == x.Principal && (x.Session == "" && !p.there.After(at) || x.Session != "" && p.Session == x.Session) {
 			ending[value] = p.Expires
 		}
 	}
@@ -94,7 +111,7 @@ func (m *Memory) Find(_ context.Context, value string) (carewire.Principal, erro
 		delete(m.all, value)
 		return carewire.Principal{}, carewire.ErrUnauthenticated
 	}
-	return p, nil
+	return p.Principal, nil
 }
 
 // Prolong extends a session to last that long from now. An ended session stays
@@ -117,8 +134,9 @@ func (m *Memory) End(value string) {
 }
 
 // Revoker returns a Revoker that also ends the sessions that came from an
-// identity provider: one by the provider's name for it, or all of a person. It
-// also ends those whose sign-in is under way, see Begin.
+// identity provider: one by the provider's name for it, or all of a person that
+// began there until Issued (zero: until now). It also ends those whose sign-in is
+// under way, see Begin.
 // Give it to smartauth's BackChannelLogout.
 func (m *Memory) Revoker(hub Revoker) Revoker { return revoker{m, hub} }
 

@@ -95,3 +95,33 @@ func TestLogoutDuringSignIn(t *testing.T) {
 		require.True(t, begins(carewire.Principal{ID: "ben", Issued: before}))
 	})
 }
+
+// A logout of a person that is heard of late ends the sessions of before it, by
+// the provider's clock, and none of those since.
+func TestLateLogout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, hub := sessions.NewMemory(), &revocations{}
+		begin := func(issued time.Time) string {
+			return m.Begin(carewire.Principal{ID: "ada", Issued: issued}, time.Hour)
+		}
+		is := func(value string) bool {
+			_, err := m.Find(t.Context(), value)
+			return err == nil
+		}
+		logout := time.Now()
+		slow := begin(logout.Add(-time.Minute)) // a provider whose clock is behind
+		time.Sleep(time.Second)
+		before := begin(logout.Add(-time.Second))
+		after, unknown := begin(logout.Add(time.Second)), begin(time.Time{})
+		time.Sleep(time.Minute)
+		late := carewire.Revocation{Principal: "ada", Issued: logout}
+		require.NoError(t, m.Revoker(hub).Revoke(t.Context(), late))
+		require.Equal(t, []bool{false, false, true, true}, []bool{is(slow), is(before), is(after), is(unknown)})
+		require.Contains(t, hub.got, late)
+		require.False(t, is(begin(logout)), "a sign-in that was under way")
+		require.True(t, is(begin(logout.Add(time.Second))))
+		require.NoError(t, m.Revoker(hub).Revoke(t.Context(), carewire.Revocation{Principal: "ada"}))
+		require.NoError(t, m.Revoker(hub).Revoke(t.Context(), late))
+		require.False(t, is(begin(logout.Add(time.Second))), "a later logout still counts")
+	})
+}

@@ -161,12 +161,17 @@ func TestBackChannelLogout(t *testing.T) {
 	}
 	require.Equal(t, 200, post(i.sign(claims(nil))))
 	require.Equal(t, 200, post(i.sign(claims(map[string]any{"sid": nil, "jti": "l2"}))))
+	for n := range hub.got {
+		require.WithinDuration(t, time.Now(), hub.got[n].Issued, time.Minute)
+		hub.got[n].Issued = time.Time{}
+	}
 	require.Equal(t, []carewire.Revocation{{Principal: "nurse-1", Session: "s1"}, {Principal: "nurse-1"}}, hub.got)
 
 	require.Equal(t, 400, post(i.sign(claims(map[string]any{"sub": nil, "jti": "l3"}))), "a session that this node has not seen")
 	_, err := a.Authenticate(request(i.sign(i.claims(nil))))
 	require.NoError(t, err)
 	require.Equal(t, 200, post(i.sign(claims(map[string]any{"sub": nil, "jti": "l3"}))))
+	hub.got[2].Issued = time.Time{}
 	require.Equal(t, carewire.Revocation{Principal: "nurse-1", Session: "s1"}, hub.got[2])
 
 	for name, more := range map[string]map[string]any{
@@ -199,6 +204,38 @@ func TestBackChannelLogout(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/logout", nil))
 	require.Equal(t, http.StatusMethodNotAllowed, w.Code)
 	require.Equal(t, [2]uint64{4, 14}, [2]uint64{a.Stats().Logouts, a.Stats().LogoutsRefused})
+}
+
+// A logout token of a person that comes late, or to another node again, ends what
+// began until it was issued, and not what has begun since.
+func TestLateLogout(t *testing.T) {
+	i := newIssuer(t)
+	store := carewire.NewMemoryStore(nil)
+	logout := time.Now().Add(-time.Minute).Truncate(time.Second)
+	token := i.sign(i.claims(map[string]any{"jti": "l1", "sid": nil, "iat": logout.Unix(), "events": map[string]any{logoutEvent: map[string]any{}}}))
+	session := func(sid string, issued time.Time) string {
+		return i.sign(i.claims(map[string]any{"sid": sid, "iat": issued.Unix()}))
+	}
+	before, same, after := session("s1", logout.Add(-time.Second)), session("s2", logout), session("s3", logout.Add(time.Second))
+	for range 2 { // two nodes
+		a := i.new(i.options())
+		hub, err := carewire.New(a, store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		defer hub.Shutdown(context.Background())
+		enter := func(token string) int {
+			r := httptest.NewRequest(http.MethodPost, "/live", nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			hub.ServeHTTP(w, r)
+			return w.Code
+		}
+		r := httptest.NewRequest(http.MethodPost, "/logout", strings.NewReader(url.Values{"logout_token": {token}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := httptest.NewRecorder()
+		a.BackChannelLogout(hub).ServeHTTP(w, r)
+		require.Equal(t, http.StatusOK, w.Code)
+		require.Equal(t, []int{http.StatusForbidden, http.StatusForbidden, http.StatusNoContent}, []int{enter(before), enter(same), enter(after)})
+	}
 }
 
 // A logout token whose key cannot be fetched is not refused: the issuer tries again.

@@ -19,14 +19,16 @@ const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
 // BackChannelLogout returns the handler to which the issuer posts logout tokens
 // (OpenID Connect Back-Channel Logout 1.0). A token for a session ends that
-// session; one for a person ends all present sessions of the person. It answers
+// session; one for a person ends the person's sessions that began until its iat
+// (carewire.Revocation.Issued), and not those since: it may be late, or sent to
+// another node again. Tokens tell time in seconds, so a session of the same second
+// counts as one before. It answers
 // 400 to an invalid token. It answers 503 if the issuer's keys could not be
 // fetched or the Hub could not end the access, so that the issuer tries again. A
-// token that this node has carried out is answered 200 and does nothing more:
-// sessions that have begun since go on. A token that names only a session works on a node
-// that has seen the session; elsewhere it is answered 400. The Revoker is given
-// the token's sub as Principal: if the host uses other IDs for people, the
-// Revoker must translate it.
+// token that this node has carried out is answered 200 and does nothing more. A
+// token that names only a session works on a node that has seen the session;
+// elsewhere it is answered 400. The Revoker is given the token's sub as Principal:
+// if the host uses other IDs for people, the Revoker must translate it.
 func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -53,7 +55,8 @@ func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 			http.Error(w, `{"error":"invalid_request"}`, http.StatusBadRequest)
 			return
 		}
-		if err := hub.Revoke(r.Context(), carewire.Revocation{Principal: c.Subject, Session: c.Session}); err != nil {
+		issued := c.Issued.Add(time.Second - time.Millisecond) // iat is a whole second
+		if err := hub.Revoke(r.Context(), carewire.Revocation{Principal: c.Subject, Session: c.Session, Issued: issued}); err != nil {
 			http.Error(w, "", http.StatusServiceUnavailable)
 			return
 		}
