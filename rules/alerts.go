@@ -59,6 +59,9 @@ func (c *Case) others(i int, a *carewire.Alert, present, fresh bool, seq uint64)
 		st.close(c.set.rules[i].timing(), millisOf(a.Closed.At), seq)
 		st.told = 0
 		c.rearm(i, st)
+	case st.adopted: // cleared by whoever had more in sight
+		st.gate, st.told, st.adopted = gate{raised: st.raised}, 0, false
+		c.rearm(i, st)
 	default: // cleared by somebody else, but not over
 		st.told, st.cause = 0, seq
 		c.look(i, st)
@@ -73,7 +76,7 @@ func (st *state) adopt(c *Case, i int, a *carewire.Alert) {
 			st.level = int8(l + 1)
 		}
 	}
-	st.told, st.high = st.level, a.Priority == carewire.PriorityHigh
+	st.told, st.high, st.adopted = st.level, a.Priority == carewire.PriorityHigh, true
 	c.rearm(i, st)
 }
 
@@ -101,16 +104,29 @@ func (c *Case) confirm(t *Transition, a *carewire.Alert) {
 	}
 }
 
-// reconcile owes the raises that the log does not show. Each has the name that it
-// would have had in time: a Judge that is gone may have asked for it, and the Store
-// may still take that in.
+// leave leaves what is owed to the Judge before: it has carried that out, though the
+// log may show it only behind later readings.
+func (c *Case) leave() {
+	for i := range c.owed {
+		c.owed[i].left = true
+	}
+}
+
+// reconcile drops what was left to the Judge before, and owes what the log does not
+// show of it all the same. A raise has the name that it would have had in time: a Judge
+// that is gone may have asked for it, and the Store may still take that in.
 func (c *Case) reconcile() {
+	c.owed = slices.DeleteFunc(c.owed, func(t Transition) bool { return t.left })
 	for i := range c.states {
 		st := &c.states[i]
-		if c.owes(i) >= 0 || c.set.rules[i].Quiet || st.level == 0 || st.known.present || st.off {
+		switch {
+		case c.owes(i) >= 0 || c.set.rules[i].Quiet:
 			continue
+		case st.level > 0 && !st.known.present && !st.off:
+			st.told = 0
+		case st.level == 0 && st.known.present:
+			st.told = 1
 		}
-		st.told = 0
 		c.look(i, st)
 	}
 }

@@ -47,6 +47,7 @@ type state struct {
 	before  gate   // the gate before the newest reading
 	newest  uint64 // the entry with that reading
 	told    int8   // the level that was told
+	adopted bool   // the level is another Judge's, and no reading has confirmed it
 	off     bool
 	found   *finding
 	until   millis // able to judge until; 0: never was
@@ -100,6 +101,7 @@ type Transition struct {
 	index int
 	level int8
 	event string // the name of a Cleared
+	left  bool   // to the Judge before
 }
 
 // NewCase returns a Case without any readings.
@@ -244,6 +246,7 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 func (c *Case) see(i int, st *state, r *reading) {
 	was := st.level
 	rule := &c.set.rules[i]
+	st.adopted = false
 	rule.see(c, st, r)
 	c.rearm(i, st)
 	if st.level > was && !rule.own {

@@ -72,3 +72,50 @@ func TestReconciledUnderTheSameName(t *testing.T) {
 		})
 	}
 }
+
+// A case that begins in the middle of a log: what was judged before, and said late, is
+// neither said again nor forgotten.
+func TestLeftToTheJudgeBefore(t *testing.T) {
+	type step func(h *chart)
+	read := func(rate float64) step {
+		return func(h *chart) {
+			v := carewire.HeartRate.Of("p1", rate)
+			h.seq++
+			h.now = h.now.Add(time.Second)
+			v.Time, v.Received = h.now, h.now
+			h.c.Vital(carewire.Position{Epoch: "e", Seq: h.seq}, &v)
+		}
+	}
+	said := func(rev uint64, condition carewire.Condition) step {
+		return func(h *chart) {
+			h.seq++
+			h.c.Alert(carewire.Position{Epoch: "e", Seq: h.seq}, &carewire.Alert{Patient: "p1", Key: "hr-high", ID: "x", Rev: rev, Priority: carewire.PriorityMedium,
+				Condition: condition, Source: carewire.Source{By: host}, Raised: start, Updated: h.now})
+		}
+	}
+	present, over := carewire.ConditionPresent, carewire.ConditionOver
+	leave, reconcile := step(func(h *chart) { h.c.leave() }), step(func(h *chart) { h.c.reconcile() })
+	for name, x := range map[string]struct {
+		steps []step
+		story string
+	}{
+		"said behind later readings":    {[]step{read(190), read(170), leave, read(172), said(1, present), said(2, over), reconcile}, ""},
+		"and counted":                   {[]step{read(190), read(170), leave, read(172), said(1, present), said(2, over), reconcile, read(190), read(170)}, "raised 3s medium"}, // it flaps, and stays
+		"the end was not said":          {[]step{read(190), read(170), leave, said(1, present), reconcile}, "cleared 1s"},
+		"nothing was said":              {[]step{read(190), leave, reconcile}, "raised 0s medium"},
+		"nothing was said, it is over":  {[]step{read(190), read(170), leave, reconcile}, ""},
+		"another's, cleared by it":      {[]step{read(170), said(1, present), said(2, over)}, ""},
+		"another's, cleared, and again": {[]step{read(170), said(1, present), said(2, over), read(190)}, "raised 1s medium"},
+		"another's, and confirmed":      {[]step{read(170), said(1, present), read(190), said(2, over)}, "raised 1s medium"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newChart(t, high(Timing{Flaps: 1}))
+			h.now = start.Add(-time.Second)
+			for _, do := range x.steps {
+				do(h)
+			}
+			h.take()
+			require.Equal(t, x.story, h.story())
+		})
+	}
+}

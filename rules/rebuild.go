@@ -54,7 +54,7 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 		if !loud && millisOf(at) >= b.since {
 			loud = true
 			c.advance(b.since)
-			c.owed = nil
+			c.leave()
 		}
 		if e.Vital == nil || !e.Vital.Received.Before(from) {
 			b.take(e)
@@ -69,7 +69,7 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 	}
 	if !loud {
 		c.advance(b.since)
-		c.owed = nil
+		c.leave()
 	}
 	b.last = last
 	c.reconcile()
