@@ -48,7 +48,57 @@ type model struct {
 	mu     sync.Mutex // held to change groups, and by the Directory
 	groups map[string]map[string]bool
 	people []*person
+	holds  map[string]*hold // by patient
 }
+
+// A hold is what the model knows of an acceptance.
+type hold struct {
+	by    *person
+	until time.Time
+	unfit time.Time // since when by may not answer any more; zero: by may
+}
+
+// ends forgets the acceptances of p that a revocation has ended.
+func (w *model) ends(p *person, patients ...string) {
+	for _, patient := range patients {
+		if h := w.holds[patient]; h != nil && h.by == p {
+			delete(w.holds, patient)
+		}
+	}
+}
+
+// checkHold compares an alert with the acceptance that the model knows. It ends within
+// the re-check interval when its person's access has ended, and not before.
+func (w *model) checkHold(t *testing.T, a *carewire.Alert, what string) {
+	h := w.holds[a.Patient]
+	accepted := a.Responsibility.State == carewire.ResponsibilityAccepted
+	if h == nil {
+		require.False(t, accepted, "%s: nobody has %s", what, a.Patient)
+		return
+	}
+	may := w.may(h.by, a.Patient)
+	switch {
+	case !h.until.After(w.now):
+		require.False(t, accepted, "%s: the acceptance of %s has run out", what, a.Patient)
+	case may && h.unfit.IsZero():
+		require.True(t, accepted, "%s: %s has %s", what, h.by.ID, a.Patient)
+	case !may && h.unfit.IsZero():
+		h.unfit = w.now
+	case w.now.Sub(h.unfit) > recheck+5*time.Second:
+		require.False(t, accepted && !may, "%s: %s may not answer for %s any more", what, h.by.ID, a.Patient)
+	}
+	if !accepted {
+		delete(w.holds, a.Patient)
+		return
+	}
+	require.Equal(t, h.by.ID, a.Responsibility.By.ID, what)
+	if may {
+		h.unfit = time.Time{}
+	}
+}
+
+// recheck is the interval by default.
+const recheck = time.Minute
 
 func (w *model) may(p *person, patient string) bool {
 	if p.barred.After(w.now) || p.without[patient].After(w.now) {
@@ -152,7 +202,7 @@ func (m members) Patients(_ context.Context, group string) ([]string, error) {
 }
 
 // Whatever happens, in whatever order, everybody gets what the model says, and
-// nobody anything else.
+// nobody anything else. An acceptance ends with its person's access, watched or not.
 func TestAccessModel(t *testing.T) {
 	seed := *accessSeed
 	if seed == 0 {
@@ -162,7 +212,7 @@ func TestAccessModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		patients := []string{"a", "b", "c", "d", "e", "f"}
-		m := &model{now: time.Now(), groups: map[string]map[string]bool{"g1": {"a": true}, "g2": {"b": true, "c": true}}}
+		m := &model{now: time.Now(), groups: map[string]map[string]bool{"g1": {"a": true}, "g2": {"b": true, "c": true}}, holds: make(map[string]*hold)}
 		for i, p := range []carewire.Principal{{Patients: []string{"a", "b"}}, {Groups: []string{"g1"}}, {Groups: []string{"g1", "g2"}},
 			{Patients: []string{"c"}, Groups: []string{"g2"}}, {}} {
 			p.ID, p.Role = fmt.Sprint("n", i), carewire.RoleClinician
@@ -180,6 +230,10 @@ func TestAccessModel(t *testing.T) {
 			return carewire.Principal{}, carewire.ErrUnauthenticated
 		}), carewire.NewMemoryStore(nil), &carewire.Options{Directory: members{m}, Lanes: 2, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
+		for _, patient := range patients {
+			_, err := hub.Raise(context.Background(), carewire.Raise{Patient: patient, Key: "k", Text: "x", Priority: carewire.PriorityLow})
+			require.NoError(t, err)
+		}
 		l := memnet.Listen()
 		srv := &http.Server{Handler: hub}
 		go srv.Serve(l)
@@ -191,7 +245,7 @@ func TestAccessModel(t *testing.T) {
 			p, patient, group := m.people[r.IntN(len(m.people))], patients[r.IntN(len(patients))], []string{"g1", "g2"}[r.IntN(2)]
 			m.now = time.Now()
 			what := ""
-			switch k := r.IntN(100); {
+			switch k := r.IntN(112); {
 			case k < 30 && p.line == nil:
 				what = "connect " + p.ID
 				expires = time.Now().Add(time.Duration(1+r.IntN(600)) * time.Second).Truncate(time.Millisecond)
@@ -263,6 +317,7 @@ func TestAccessModel(t *testing.T) {
 				what = fmt.Sprint("revoke ", p.ID, " for ", patient)
 				require.NoError(t, hub.Revoke(context.Background(), carewire.Revocation{Principal: p.ID, Patients: []string{patient}, Until: until}))
 				p.without[patient] = until // a later call counts, also where it shortens
+				m.ends(p, patient)
 				if p.line != nil {
 					p.forget(patient)
 				}
@@ -272,6 +327,17 @@ func TestAccessModel(t *testing.T) {
 				require.NoError(t, hub.Revoke(context.Background(), carewire.Revocation{Principal: p.ID, Until: until}))
 				p.barred = until
 				p.line = nil
+				m.ends(p, patients...)
+			case k < 106:
+				what = fmt.Sprint(p.ID, " accepts ", patient)
+				_, err := hub.Answer(context.Background(), p.Principal, carewire.AlertRef{Patient: patient, Key: "k"},
+					carewire.Answer{Do: carewire.AnswerAccept, For: time.Hour, Force: true, Reason: "now I"})
+				if !m.may(p, patient) {
+					require.ErrorIs(t, err, carewire.ErrForbidden, "%d %s", step, what)
+					break
+				}
+				require.NoError(t, err, "%d %s", step, what)
+				m.holds[patient] = &hold{by: p, until: m.now.Add(time.Hour)}
 			default:
 				what = "time passes"
 				time.Sleep(time.Duration(1+r.IntN(90)) * time.Second)
@@ -290,13 +356,17 @@ func TestAccessModel(t *testing.T) {
 					}
 				}
 			}
+			synctest.Wait()
 			for _, p := range m.people {
 				if p.line != nil {
 					p.line.take()
 				}
 			}
 			for _, patient := range patients {
-				_, err := hub.Publish(context.Background(), carewire.HeartRate.Of(patient, 60))
+				a, err := hub.Alert(context.Background(), patient, "k")
+				require.NoError(t, err)
+				m.checkHold(t, &a, fmt.Sprint("after step ", step, ", ", what))
+				_, err = hub.Publish(context.Background(), carewire.HeartRate.Of(patient, 60))
 				require.NoError(t, err)
 			}
 			for _, p := range m.people {
