@@ -66,10 +66,10 @@ func (g *gateway) Messages() []string {
 
 var secret = []byte("a secret of thirty-two bytes ...")
 
-func only(who, address string) pagers.Addresses {
+func only(who string, addresses ...string) pagers.Addresses {
 	return func(_ context.Context, to string) ([]string, error) {
 		if to == who {
-			return []string{address}, nil
+			return addresses, nil
 		}
 		return nil, nil
 	}

@@ -57,8 +57,9 @@ func (s *SMTP) sender() (*mail.Address, error) {
 	return from, nil
 }
 
-// Page implements carewire.Pager. It returns nil once the server has taken the
-// message for all of the recipient's addresses.
+// Page implements carewire.Pager. Each of the recipient's addresses gets a message of
+// its own. Page returns nil once the server has answered for all of them and has taken
+// one message, and else all errors.
 func (s *SMTP) Page(ctx context.Context, p carewire.Page) error {
 	from, err := s.sender()
 	if err != nil {
@@ -68,16 +69,19 @@ func (s *SMTP) Page(ctx context.Context, p carewire.Page) error {
 	if err != nil {
 		return err
 	}
-	to := make([]*mail.Address, len(list))
-	for i, a := range list {
-		if to[i], err = mail.ParseAddress(a); err != nil {
-			return badMailbox{}
-		}
-	}
 	m := newMessage(p, s.RevealHealthData)
-	text := letter(from, to, &m, time.Now())
+	return exchange.Each(ctx, list, func(ctx context.Context, address string) error { return s.mail(ctx, from, address, &m) })
+}
+
+// mail sends m to one address, until the server takes it or refuses it for good.
+func (s *SMTP) mail(ctx context.Context, from *mail.Address, address string, m *Message) error {
+	to, err := mail.ParseAddress(address)
+	if err != nil {
+		return badMailbox{}
+	}
+	text := letter(from, to, m, time.Now())
 	return exchange.Retry(ctx, func(ctx context.Context) (time.Duration, error) {
-		err := s.send(ctx, from.Address, to, text)
+		err := s.send(ctx, from.Address, to.Address, text)
 		if errors.Is(err, ErrNoAddress) {
 			err = exchange.Permanent{Err: err}
 		} else if t := (*textproto.Error)(nil); errors.As(err, &t) {
@@ -104,15 +108,11 @@ func (b badMailbox) Error() string {
 func (badMailbox) Is(target error) bool { return target == ErrNoAddress }
 
 // letter writes the message. Its Message-ID is derived from the page's key.
-func letter(from *mail.Address, to []*mail.Address, m *Message, now time.Time) []byte {
+func letter(from, to *mail.Address, m *Message, now time.Time) []byte {
 	_, domain, _ := strings.Cut(from.Address, "@")
-	names := make([]string, len(to))
-	for i, a := range to {
-		names[i] = a.String()
-	}
 	var b bytes.Buffer
 	for _, line := range [][2]string{
-		{"From", from.String()}, {"To", strings.Join(names, ", ")}, {"Date", now.Format(time.RFC1123Z)},
+		{"From", from.String()}, {"To", to.String()}, {"Date", now.Format(time.RFC1123Z)},
 		{"Message-ID", "<" + messageID(m.Key) + "@" + domain + ">"}, {"Subject", mime.QEncoding.Encode("utf-8", m.Title())},
 		{"Importance", "high"}, {"Auto-Submitted", "auto-generated"}, {"MIME-Version", "1.0"},
 		{"Content-Type", "text/plain; charset=utf-8"}, {"Content-Transfer-Encoding", "quoted-printable"},
@@ -127,7 +127,7 @@ func letter(from *mail.Address, to []*mail.Address, m *Message, now time.Time) [
 }
 
 // send has one conversation with the server. It ends with ctx.
-func (s *SMTP) send(ctx context.Context, from string, to []*mail.Address, text []byte) error {
+func (s *SMTP) send(ctx context.Context, from, to string, text []byte) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Addr)
 	if err != nil {
 		return errors.New("pagers: the mail server cannot be reached")
@@ -151,14 +151,12 @@ func (s *SMTP) send(ctx context.Context, from string, to []*mail.Address, text [
 	if err := c.Mail(from); err != nil {
 		return err
 	}
-	for _, a := range to {
-		err := c.Rcpt(a.Address)
-		if t := (*textproto.Error)(nil); errors.As(err, &t) && t.Code >= 500 {
-			return badMailbox{t.Code}
-		}
-		if err != nil {
-			return err
-		}
+	err = c.Rcpt(to)
+	if t := (*textproto.Error)(nil); errors.As(err, &t) && t.Code >= 500 {
+		return badMailbox{t.Code}
+	}
+	if err != nil {
+		return err
 	}
 	w, err := c.Data()
 	if err != nil {

@@ -216,3 +216,17 @@ func TestSMTPRefusesAMailbox(t *testing.T) {
 	s.Mailboxes = only("person:ada", "no mailbox")
 	require.ErrorIs(t, s.Page(t.Context(), pagerstest.Page("person:ada", 1)), pagers.ErrNoAddress)
 }
+
+// Mailboxes that the server refuses, and what is none, keep the message from nobody else.
+func TestSMTPSkipsBadMailboxes(t *testing.T) {
+	s := startMail(t)
+	p := s.pager()
+	p.Mailboxes = only("group:icu", "nobody@elsewhere.test", "no mailbox", "ada@mail.test")
+	require.NoError(t, p.Page(t.Context(), pagerstest.Page("group:icu", 1)))
+	list := s.Messages()
+	require.Len(t, list, 1)
+	require.Contains(t, list[0], "To: <ada@mail.test>")
+	require.NotContains(t, list[0], "elsewhere")
+	p.Mailboxes = only("group:icu", "nobody@elsewhere.test", "no mailbox")
+	require.ErrorIs(t, p.Page(t.Context(), pagerstest.Page("group:icu", 1)), pagers.ErrNoAddress)
+}
