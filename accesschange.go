@@ -347,7 +347,7 @@ func (x *accessChanges) applyUnreadable(e *Entry) {
 	if !strings.HasPrefix(e.Key, revokedKey) && !strings.HasPrefix(e.Key, suspendedKey) || !e.Open || e.Patient != SystemPatient {
 		return
 	}
-	x.log.Error("carewire: a stored revocation cannot be read; it counts by its key")
+	x.log.Error("carewire: a stored revocation cannot be read; its key alone takes effect")
 	about := AlertRef{Key: e.Key}
 	x.startRetrying("unreadable/"+e.Key, func(ctx context.Context) error {
 		return x.complaints.complain(ctx, about, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")

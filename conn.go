@@ -333,7 +333,7 @@ func (c *conn) tooSlow() {
 		if times := h.slowness.note(c.principal().ID, h.ticks()); times >= slowTimes {
 			h.stats.slowAgain.Add(1)
 			if times == slowTimes {
-				h.log.Warn("carewire: the connections of a principal are ended again and again, for they do not take what they are sent",
+				h.log.Warn("carewire: a principal's connections are too slow and are ended again and again",
 					"principal", sealedKey(c.principal().ID), "role", c.principal().Role, "session", c.session)
 			}
 		}

@@ -78,7 +78,7 @@ func (h *Hub) authenticate(r *http.Request) (p Principal, err error) {
 	})
 	if err != nil {
 		if !errors.Is(err, ErrUnauthenticated) && h.hostLogs.Allow() {
-			h.log.Warn("carewire: the Authenticator lets somebody not in", "forbidden", errors.Is(err, ErrForbidden), "cause", causeOf(err))
+			h.log.Warn("carewire: the Authenticator refused a caller", "forbidden", errors.Is(err, ErrForbidden), "cause", causeOf(err))
 		}
 		return Principal{}, err
 	}
@@ -86,7 +86,7 @@ func (h *Hub) authenticate(r *http.Request) (p Principal, err error) {
 	if name := cleanName(p.Name); name != p.Name {
 		p.Name = name
 		if h.hostLogs.Allow() {
-			h.log.Warn("carewire: a Principal's Name was cleaned: it is too long or holds what cannot be shown", "principal", sealedKey(p.ID))
+			h.log.Warn("carewire: a Principal's Name was cleaned: it is too long or holds unprintable characters", "principal", sealedKey(p.ID))
 		}
 	}
 	if !p.valid() {

@@ -281,7 +281,7 @@ func (o *Options) alertsMost(k fromKey) int {
 func (h *Hub) crowded(ctx context.Context, by string, in *Raise) error {
 	h.stats.limits.alerts.Add(1)
 	if in.Patient == SystemPatient {
-		h.log.Error("carewire: there are too many open alerts in the log of the system")
+		h.log.Error("carewire: too many open alerts in the system's log")
 	}
 	err := h.complaints.crowded(ctx, by, AlertRef{Patient: in.Patient, Key: in.Key, Test: in.Test})
 	if err != nil {

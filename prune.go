@@ -65,7 +65,7 @@ func (j *janitor) awaitCheck(ctx context.Context, quit <-chan struct{}) {
 	}()
 	switch err := c.Checked(ctx); {
 	case err == nil:
-		j.log.Info("carewire: the store was looked through, and is whole")
+		j.log.Info("carewire: the store was checked and is not damaged")
 	case ctx.Err() == nil:
 		j.log.Error("carewire: the store is damaged", "cause", causeOf(err))
 	}

@@ -168,7 +168,7 @@ func resolved[T any](ctx context.Context, h *Hub, p *Principal, v T, f func(cont
 	}
 	h.stats.unresolved.Add(1)
 	if h.hostLogs.Allow() {
-		h.log.Error("carewire: it could not be resolved whose something is", "cause", causeOf(err))
+		h.log.Error("carewire: the patient of an event could not be resolved", "cause", causeOf(err))
 	}
 	return v, ErrUndecided
 }

@@ -125,7 +125,7 @@ func (h *Hub) visitAll() {
 		if n%compares == 0 {
 			h.signals.sweep()
 			if h.signals.firstCame() {
-				h.log.Info("carewire: waves come in; they stay on this node, and no other node shows them")
+				h.log.Info("carewire: waves come in; only this node shows them")
 			}
 		}
 		h.compareLanes(n % compares)

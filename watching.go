@@ -190,7 +190,7 @@ func (c *conn) open(ctx context.Context, patients []string, rights map[string]ri
 	}
 	for i, err := range c.hub.audit.recordFirst(ctx, list) {
 		if p := list[i].Patient; err != nil && rights[p].emergency && c.hub.opt.EmergencyUnaudited {
-			c.hub.log.Error("carewire: break-glass is granted though the Auditor takes no record; it comes later")
+			c.hub.log.Error("carewire: break-glass is granted without an audit record, which follows later")
 			c.hub.audit.record(list[i])
 		} else if err != nil {
 			rights[p] = right{err: err}

@@ -194,7 +194,7 @@ func (v view) newest(p *patient, key string, s state) (carewire.Entry, error) {
 		return carewire.Entry{}, fmt.Errorf("%w: an entry is missing", ErrCorrupt)
 	}
 	if string(r.key) != key || r.open != s.open || !r.due.Equal(s.due) {
-		return carewire.Entry{}, fmt.Errorf("%w: an entry is not what its state says", ErrCorrupt)
+		return carewire.Entry{}, fmt.Errorf("%w: an entry differs from its state", ErrCorrupt)
 	}
 	return r.entry(v.epochs)
 }

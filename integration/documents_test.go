@@ -102,7 +102,31 @@ func TestDocumentsRun(t *testing.T) {
 	}
 }
 
-// What text says one may call is there: folders and files that go is given,
+// The table of rooms in architecture.md names each file of the root package once,
+// and no file that is missing.
+func TestArchitectureNamesEachFile(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../docs/architecture.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(b), "| file | holds |")
+	require.True(t, ok)
+	table, _, ok = strings.Cut(table, "These packages use only")
+	require.True(t, ok)
+	named := regexp.MustCompile(`\b[a-z]+\.go\b`).FindAllString(table, -1)
+	slices.Sort(named)
+	paths, err := filepath.Glob("../*.go")
+	require.NoError(t, err)
+	var files []string
+	for _, path := range paths {
+		if !strings.HasSuffix(path, "_test.go") {
+			files = append(files, filepath.Base(path))
+		}
+	}
+	slices.Sort(files)
+	require.Equal(t, files, named)
+}
+
+// Commands in documents exist: folders and files that go is given,
 // targets of make, scripts of npm, and subcommands of carewire.
 func TestCommandsInDocuments(t *testing.T) {
 	t.Parallel()

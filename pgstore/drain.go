@@ -40,7 +40,7 @@ func (s *Store) Drain(ctx context.Context, hub *carewire.Hub) error {
 			return carewire.ErrClosed
 		}
 		if err != nil && !failing {
-			s.log.Warn("pgstore: what transactions left cannot be read", "error", err)
+			s.log.Warn("pgstore: the events that transactions have left cannot be read", "error", err)
 		}
 		if failing = err != nil; n == perDrain && !failing {
 			continue

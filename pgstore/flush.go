@@ -129,7 +129,7 @@ const lostSQL = `
 func (s *Store) endLost(ctx context.Context) {
 	var ended int
 	if err := s.pool.QueryRow(ctx, s.sql(lostSQL), s.timeout).Scan(&ended); err == nil && ended > 0 {
-		s.log.Warn("pgstore: ended what lost nodes had left in the middle", "transactions", ended)
+		s.log.Warn("pgstore: rolled back transactions of lost nodes", "transactions", ended)
 	}
 }
 

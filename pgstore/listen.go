@@ -20,7 +20,7 @@ const (
 	echo = "echo" // begins what a node sends to itself
 )
 
-var errDeaf = errors.New("what the pool sends is not heard: is there a PgBouncer in between, or another database?")
+var errDeaf = errors.New("notifications sent through the pool do not arrive: is there a PgBouncer in between, or another database?")
 
 // Wake implements [carewire.Waker]. While the listening connection hears
 // nothing, and with [Options.NoListen], it receives nil once a second.

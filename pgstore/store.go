@@ -20,9 +20,9 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// ErrUnsafe means that the server may lose what it has committed: fsync,
+// ErrUnsafe means that the server may lose committed transactions: fsync,
 // full_page_writes or synchronous_commit is off. See [Options.Volatile].
-var ErrUnsafe = errors.New("pgstore: the server may lose what it has committed (fsync, full_page_writes or synchronous_commit is off)")
+var ErrUnsafe = errors.New("pgstore: the server may lose committed transactions (fsync, full_page_writes or synchronous_commit is off)")
 
 // Options of a Store.
 type Options struct {

@@ -142,7 +142,7 @@ func (j *Judge) Run(ctx context.Context) error {
 		case errors.Is(err, carewire.ErrClosed):
 			return err
 		case err != nil && ctx.Err() == nil:
-			j.log.Warn("rules: who judges whom could not be settled", "error", err)
+			j.log.Warn("rules: could not agree which Judge has which patients", "error", err)
 		}
 		select {
 		case <-ctx.Done():

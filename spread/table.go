@@ -236,7 +236,7 @@ func (m *Member) empty(ctx context.Context) error {
 	return err
 }
 
-var errDamaged = errors.New("spread: what a member says of the table is damaged")
+var errDamaged = errors.New("spread: a member's copy of the table is damaged")
 
 // get reads what a member keeps under a key of its own log, and its revision.
 func get(ctx context.Context, from carewire.Store, key string, into any) (uint64, error) {

@@ -253,7 +253,7 @@ func (p *probe) writesWithOthers() {
 				mu.Unlock()
 				heads, err := s.Heads(p.ctx, []string{"a"})
 				if err == nil && (len(heads) != 1 || heads[0].Seq < results[2].Seq) {
-					err = errors.New("a head behind what was confirmed")
+					err = errors.New("a head is behind confirmed entries")
 				}
 				if err != nil {
 					return fmt.Errorf("the error of Heads beside other openers was %w", err)
