@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -40,7 +41,12 @@ func (r *hubResult) failure() error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.Error.failure()
+	err := r.Error.failure()
+	var f *failure
+	if errors.As(err, &f) && f.expression != "" {
+		f.expression = pathOf(f.expression)
+	}
+	return err
 }
 
 type hubEvent struct {

@@ -210,9 +210,13 @@ func (b *binding) watch(ctx context.Context, o carewire.WatchOptions, wake chan<
 	}
 }
 
-// tellNew reports the events since the last report.
+// tellNew reports the events since the last report. It looks at the subscription after
+// it has read an event: one that came after a deletion is not told.
 func (b *binding) tellNew(ctx context.Context) error {
 	t, err := b.s.subscriptions.count(ctx, b.sub, b.told, func(ev carewire.Event, n uint64) error {
+		if err := b.unchanged(ctx); err != nil {
+			return err
+		}
 		if err := b.mayTell(ctx); err != nil {
 			return err
 		}

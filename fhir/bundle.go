@@ -107,7 +107,13 @@ func (s *Server) postBundle(c *caller, _ []string) (*response, error) {
 	first := 0
 	for i, entry := range entries {
 		p := &list[i]
-		p.read(entry, atomic)
+		p.read(entry)
+		if p.err == nil {
+			p.vitals = s.settle(c, p.vitals)
+			if atomic && p.vitals[0].ID == "" {
+				p.err = invalid(entry.path+".resource.identifier", "required in a transaction")
+			}
+		}
 		if p.err != nil && atomic {
 			return nil, p.err
 		}
@@ -155,7 +161,7 @@ func (p *posted) response(results []hubResult, heads map[string]carewire.Head) *
 }
 
 // read reads one entry. Errors name it.
-func (p *posted) read(entry *element, atomic bool) {
+func (p *posted) read(entry *element) {
 	doc := entry.doc
 	outer := doc.err
 	request := entry.get("request")
@@ -184,10 +190,6 @@ func (p *posted) read(entry *element, atomic bool) {
 			p.vitals = nil
 			return
 		}
-	}
-	nameCorrection(p.vitals)
-	if atomic && p.vitals[0].ID == "" {
-		p.err = invalid(resource.path+".identifier", "required in a transaction")
 	}
 }
 

@@ -19,6 +19,8 @@ const (
 	systemActReason   = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 	systemMeasurement = "http://hl7.org/fhir/uv/pocd/CodeSystem/measurement-status"
 	systemQuality     = "urn:carewire:quality" // of meta.tag
+	systemFlagStatus  = "http://hl7.org/fhir/flag-status"
+	systemSeverity    = "http://hl7.org/fhir/detectedissue-severity"
 	systemDICOM       = "http://dicom.nema.org/resources/ontology/DCM"
 
 	// prefixSystem stands before a code system whose name is no URI.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/carewire/carewire"
@@ -181,12 +182,43 @@ func (e *element) str() string {
 	return e.text
 }
 
-// number returns a number as it was written.
+// number returns a number with all its digits, and without an exponent.
 func (e *element) number() carewire.Decimal {
 	if e == nil || !e.want('n', "must be a number") {
 		return ""
 	}
-	return carewire.Decimal(e.text)
+	d, ok := plain(e.text)
+	if !ok {
+		e.doc.fail(e.path, "must not have an exponent beyond 30")
+	}
+	return d
+}
+
+// plain returns a number of JSON as it is without its exponent: 3.70e1 is 37.0.
+func plain(text string) (carewire.Decimal, bool) {
+	at := strings.IndexAny(text, "eE")
+	if at < 0 {
+		return carewire.Decimal(text), true
+	}
+	exponent, err := strconv.Atoi(text[at+1:])
+	if err != nil || exponent < -30 || exponent > 30 {
+		return "", false
+	}
+	digits, minus := strings.CutPrefix(text[:at], "-")
+	whole, fraction, _ := strings.Cut(digits, ".")
+	digits, point := whole+fraction, len(whole)+exponent
+	if point < 1 {
+		digits, point = strings.Repeat("0", 1-point)+digits, 1
+	}
+	digits += strings.Repeat("0", max(0, point-len(digits)))
+	whole, fraction = strings.TrimLeft(digits[:point-1], "0")+digits[point-1:point], digits[point:]
+	if fraction != "" {
+		whole += "." + fraction
+	}
+	if minus {
+		whole = "-" + whole
+	}
+	return carewire.Decimal(whole), true
 }
 
 func (e *element) want(kind byte, reason string) bool {

@@ -210,6 +210,9 @@ func (s *Server) postFor(node, id string) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	sub, err := s.subscriptions.get(ctx, id)
+	if errors.Is(err, errNotFound) {
+		s.subscriptions.forgetHook(ctx, id)
+	}
 	if err != nil || sub.over(time.Now()) || sub.Status == statusError {
 		return
 	}

@@ -176,6 +176,39 @@ func TestHookAccessEnds(t *testing.T) {
 	})
 }
 
+// A hook that is deleted, or could not be created, leaves nothing in the Store,
+// whatever of it failed.
+func TestDeletedHookLeavesNothing(t *testing.T) {
+	for _, prefix := range []string{"-", ownerKey, hooksKey, leaseKey} {
+		synctest.Test(t, func(t *testing.T) {
+			e := &receiver{t: t}
+			store := &failing{Store: carewire.NewMemoryStore(nil)}
+			w := newWorld(t, store, nil, &Options{Hooks: hooked(e)})
+			defer w.close()
+			id := w.subscribe("nurse", hookWish("https://hooks.test/a"))
+			time.Sleep(3 * time.Second)
+			store.prefix.Store(&prefix)
+			require.Equal(t, 204, w.do("nurse", "DELETE", "Subscription/"+id, "").Code, prefix)
+			if prefix == hooksKey {
+				require.Equal(t, 503, w.do("nurse", "POST", "Subscription", hookWish("https://hooks.test/a")).Code)
+			}
+			time.Sleep(time.Minute)
+			store.prefix.Store(nil)
+			time.Sleep(time.Minute)
+			kinds, _ := e.kinds()
+			require.Equal(t, []string{"handshake"}, kinds, prefix)
+			ids, err := w.server.subscriptions.list(t.Context(), hooksKey)
+			require.NoError(t, err)
+			require.Empty(t, ids, prefix)
+			for _, key := range append(store.keys, leaseKey+id) {
+				entry, err := store.Get(t.Context(), carewire.SystemPatient, key)
+				require.NoError(t, err)
+				require.False(t, entry.Open, "%s: %s", prefix, key)
+			}
+		})
+	}
+}
+
 func TestVerifyHook(t *testing.T) {
 	now := time.Unix(1000, 0)
 	key := []byte("k")

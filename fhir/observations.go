@@ -62,7 +62,7 @@ func (s *Server) createObservation(c *caller, _ []string) (*response, error) {
 			return nil, err
 		}
 	}
-	nameCorrection(vitals)
+	vitals = s.settle(c, vitals)
 	results := s.publish(c, vitals)
 	for i := range results {
 		if err := results[i].failure(); err != nil {
@@ -154,12 +154,16 @@ func (c *caller) readSearch(allowed ...string) (*search, error) {
 	}
 	f := &search{count: pageDefault}
 	for name, values := range q {
-		base, _, _ := strings.Cut(name, ":")
-		if base != name || !slices.Contains(allowed, name) {
-			return nil, fail(http.StatusBadRequest, "not-supported", "a search parameter or modifier is not supported")
-		}
-		if len(values) != 1 && name != "date" {
-			return nil, fail(http.StatusBadRequest, "not-supported", "only date may be given more than once")
+		refused := &failure{status: http.StatusBadRequest, code: "not-supported", text: "this search parameter is not supported", expression: parameterName(name)}
+		switch {
+		case slices.Contains(allowed, refused.expression) && refused.expression != name:
+			refused.text = "no modifier or chain is supported"
+			return nil, refused
+		case !slices.Contains(allowed, name):
+			return nil, refused
+		case len(values) != 1 && name != "date":
+			refused.text = "only date may be given more than once"
+			return nil, refused
 		}
 		for _, v := range values {
 			if err := f.set(name, v); err != nil {
@@ -173,8 +177,29 @@ func (c *caller) readSearch(allowed ...string) (*search, error) {
 	return f, nil
 }
 
+// parameterName returns the name in a parameter, which a modifier or chain may
+// follow; "?" if it does not look like one.
+func parameterName(s string) string {
+	if i := strings.IndexAny(s, ":."); i >= 0 {
+		s = s[:i]
+	}
+	if s == "" || len(s) > 32 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") != "" {
+		return "?"
+	}
+	return s
+}
+
+// set reads one parameter. Only codes may be lists.
 func (f *search) set(name, v string) error {
 	bad := &failure{status: http.StatusBadRequest, code: "invalid", text: "cannot be read", expression: name}
+	list, ok := readTokens(v)
+	switch {
+	case !ok:
+		return bad
+	case len(list) > 1 && name != "code" && name != "category" && name != "status":
+		bad.code, bad.text = "not-supported", "must be one value, not a list"
+		return bad
+	}
 	switch name {
 	case "patient", "subject":
 		p := strings.TrimPrefix(v, "Patient/")
@@ -183,20 +208,16 @@ func (f *search) set(name, v string) error {
 		}
 		f.patient = p
 	case "code":
-		for part := range strings.SplitSeq(v, ",") {
-			system, code, both := strings.Cut(part, "|")
-			if !both {
-				system, code = "", part
-			}
-			if code == "" {
+		for _, t := range list {
+			if t.code == "" || t.ofSystem && t.system == "" { // no code here lacks a system
 				return bad
 			}
-			f.codes = append(f.codes, coding{System: system, Code: code})
+			f.codes = append(f.codes, coding{System: t.system, Code: t.code})
 		}
 	case "category":
-		f.none = !slices.ContainsFunc(strings.Split(v, ","), func(c string) bool { return c == "vital-signs" || c == systemCategory+"|vital-signs" })
+		f.none = f.none || !slices.ContainsFunc(list, func(t token) bool { return t.is(systemCategory, "vital-signs") })
 	case "status":
-		f.none = !slices.Contains(strings.Split(v, ","), "active")
+		f.none = f.none || !slices.ContainsFunc(list, func(t token) bool { return t.is(systemFlagStatus, "active") })
 	case "date":
 		return f.setDate(v, bad)
 	case "_count":

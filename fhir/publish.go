@@ -3,6 +3,7 @@ package fhir
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -110,14 +111,14 @@ func identify(vitals []carewire.Vital, query string) error {
 	if err != nil || len(q) != 1 || len(q["identifier"]) != 1 {
 		return fail(http.StatusBadRequest, "not-supported", "If-None-Exist must be identifier=value")
 	}
-	system, value := "", q.Get("identifier")
-	if i := strings.LastIndexByte(value, '|'); i >= 0 {
-		system, value = value[:i], value[i+1:]
-	}
-	if value == "" {
+	list, ok := readTokens(q.Get("identifier"))
+	switch {
+	case !ok || len(list) != 1:
+		return fail(http.StatusBadRequest, "not-supported", "If-None-Exist must name one identifier, a comma or bar in it after a backslash")
+	case list[0].code == "":
 		return fail(http.StatusPreconditionFailed, "multiple-matches", "If-None-Exist is not selective enough: the identifier has no value")
 	}
-	id := identifierID(system, value)
+	id := identifierID(list[0].system, list[0].code)
 	switch vitals[0].ID {
 	case id:
 	case "":
@@ -134,6 +135,32 @@ func name(vitals []carewire.Vital, id string) {
 	for i := 1; i < len(vitals); i++ {
 		vitals[i].ID = partID(id, vitals[i].Code)
 	}
+}
+
+// settle completes the vitals of one Observation before they are published. A
+// correction may add a part beside its value: that part is then new. One that
+// withdraws a part which was never sent here withdraws nothing.
+func (s *Server) settle(c *caller, vitals []carewire.Vital) []carewire.Vital {
+	nameCorrection(vitals)
+	if len(vitals) < 2 || vitals[0].Replaces == "" {
+		return vitals
+	}
+	errs := s.hub.CheckPublish(c.r.Context(), c.who, vitals...)
+	if errs[0] != nil {
+		return vitals // it is refused as a whole
+	}
+	kept := vitals[:1]
+	for i, v := range vitals[1:] {
+		var wrong *carewire.ValidationError
+		if errors.As(errs[i+1], &wrong) && wrong.Field == "replaces" {
+			if v.Status == carewire.VitalEnteredInError {
+				continue
+			}
+			v.Status, v.Replaces = "", ""
+		}
+		kept = append(kept, v)
+	}
+	return kept
 }
 
 // nameCorrection gives a correction, whose identifier is that of what it corrects,

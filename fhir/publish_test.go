@@ -75,3 +75,111 @@ func TestLongNumbers(t *testing.T) {
 	assert.Equal(t, "valueQuantity.value", at(r.json(), "issue", 0, "expression", 0))
 	assert.Equal(t, 1, w.vitalsIn("p1"))
 }
+
+// A condition names one identifier, in which a comma and a bar stand after a
+// backslash.
+func TestConditionOfOneIdentifier(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	for _, c := range []struct {
+		id, query string
+		status    int
+	}{
+		{"a,b", `identifier=a,b`, 400},
+		{"a,b", `identifier=a\,b`, 201},
+		{"a,b", `identifier=a\,b`, 200},
+		{"a", `identifier=a,a`, 400},
+		{"a", `identifier=x|a|b`, 400},
+		{"a", `identifier=a\`, 400},
+		{`a|b`, `identifier=a\|b`, 201},
+		{"", `identifier=a\|b`, 409}, // with another value
+	} {
+		value := 70
+		if c.id == "" {
+			value = 71
+		}
+		r := w.do("gateway", "POST", "Observation", hr("p1", c.id, value), "If-None-Exist", c.query)
+		assert.Equal(t, c.status, r.Code, "%+v: %s", c, r.Body)
+	}
+	assert.Equal(t, 2, w.vitalsIn("p1"))
+}
+
+// A correction may say more than what it corrects, and a withdrawal too.
+func TestCorrectionWithANewPart(t *testing.T) {
+	alone := func(body string) string { return body[:strings.Index(body, ",\n \"component\"")] + "}" }
+	for _, typ := range []string{"", "batch", "transaction"} {
+		for _, c := range []struct {
+			status string
+			want   int // vitals
+			last   map[string]carewire.Decimal
+		}{
+			{"corrected", 3, map[string]carewire.Decimal{"59408-5": "94", "3151-8": "2"}},
+			{"entered-in-error", 2, map[string]carewire.Decimal{}},
+		} {
+			w := newWorld(t, nil, nil, nil)
+			require.Equal(t, 201, w.do("gateway", "POST", "Observation", alone(oximetry("final", "ox", 95, 2))).Code)
+			for _, want := range []string{"201 Created", "200 OK"} {
+				correction := oximetry(c.status, "ox", 94, 2)
+				if typ == "" {
+					r := w.do("gateway", "POST", "Observation", correction)
+					require.Equal(t, want[:3], fmt.Sprint(r.Code), "%s: %s", c.status, r.Body)
+					continue
+				}
+				r := w.bundleOf(typ, correction)
+				require.Equal(t, want, at(r.json(), "entry", 0, "response", "status"), "%s %s: %s", typ, c.status, r.Body)
+			}
+			require.Equal(t, c.want, w.vitalsIn("p1"), "%s %s", typ, c.status)
+			latest, _, err := w.hub.Latest(t.Context(), "p1")
+			require.NoError(t, err)
+			got := make(map[string]carewire.Decimal)
+			for _, ev := range latest {
+				if ev.Vital.Status != carewire.VitalEnteredInError {
+					got[ev.Vital.Code] = ev.Vital.Value
+				}
+			}
+			require.Equal(t, c.last, got, "%s %s", typ, c.status)
+			w.close()
+		}
+	}
+}
+
+// A correction of nothing is refused with all its parts, and names the element.
+func TestCorrectionOfNothing(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	r := w.bundleOf("batch", oximetry("final", "ox", 95, 2), oximetry("corrected", "ox", 94, 3))
+	require.Equal(t, "201 Created", at(r.json(), "entry", 0, "response", "status"), r.Body)
+	require.Equal(t, "422 Unprocessable Entity", at(r.json(), "entry", 1, "response", "status"), "entries of a batch know nothing of each other")
+	require.Equal(t, "identifier", at(r.json(), "entry", 1, "response", "outcome", "issue", 0, "expression", 0))
+	require.Equal(t, 2, w.vitalsIn("p1"))
+	r = w.bundleOf("batch", oximetry("corrected", "ox", 94, 3))
+	require.Equal(t, "201 Created", at(r.json(), "entry", 0, "response", "status"), r.Body)
+	require.Equal(t, 4, w.vitalsIn("p1"))
+	r = w.do("gateway", "POST", "Observation", oximetry("corrected", "none", 94, 3))
+	require.Equal(t, 422, r.Code, r.Body)
+	require.Equal(t, "identifier", at(r.json(), "issue", 0, "expression", 0))
+}
+
+// Numbers are taken with an exponent too, as JSON has them.
+func TestExponents(t *testing.T) {
+	for text, want := range map[string]carewire.Decimal{
+		"72": "72", "7.2e1": "72", "7.20E+1": "72.0", "720e-1": "72.0", "1e2": "100", "0.05e1": "0.5", "0.012e3": "12", "-1.5e-3": "-0.0015",
+		"0e-8": "0.00000000", "0E+2": "0", "1e-1": "0.1", "12.34e1": "123.4", "0.12e2": "12", "1e30": "1" + carewire.Decimal(strings.Repeat("0", 30)),
+		"1e31": "", "1e-31": "", "1e99999999999999999999": "",
+	} {
+		got, ok := plain(text)
+		assert.Equal(t, want, got, text)
+		assert.Equal(t, want != "", ok, text)
+	}
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	r := w.do("gateway", "POST", "Observation", hr("p1", "a", "7.20e1"), "Prefer", "return=representation")
+	require.Equal(t, 201, r.Code, r.Body)
+	assert.Contains(t, r.Body.String(), `"value":72.0,`)
+	assert.Equal(t, 200, w.do("gateway", "POST", "Observation", hr("p1", "a", "72.0")).Code)
+	for _, wrong := range []string{"1e30", "1e31", "-1e2"} {
+		r = w.do("gateway", "POST", "Observation", hr("p1", "", wrong))
+		assert.Equal(t, 422, r.Code, "%s: %s", wrong, r.Body)
+		assert.Equal(t, "valueQuantity.value", at(r.json(), "issue", 0, "expression", 0), wrong)
+	}
+}

@@ -260,9 +260,13 @@ func (sub *subscription) filter(name, v string) bool {
 		sub.Codes = f.codes
 	case name == "category" && sub.Topic == topicVitals:
 		return f.set("category", v) == nil && !f.none
-	case name == "severity" && sub.Focus == "DetectedIssue":
-		sub.Severity = strings.Split(v, ",")
-		return len(sub.Severity) <= 3
+	case name == "severity" && sub.Focus == "DetectedIssue" && sub.Severity == nil:
+		list, ok := readTokens(v)
+		for _, t := range list { // another one would never be met, in silence
+			ok = ok && slices.ContainsFunc([]string{"high", "moderate", "low"}, func(code string) bool { return t.is(systemSeverity, code) })
+			sub.Severity = append(sub.Severity, t.code)
+		}
+		return ok && len(list) <= 3
 	default:
 		return false
 	}

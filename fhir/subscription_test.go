@@ -391,6 +391,10 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 	assert.Equal(t, 204, w.do("nurse", "DELETE", "Subscription/"+first, "").Code)
 	w.subscribe("nurse", good)
 	classic := `{"resourceType":"Subscription","status":"active","reason":"x","criteria":"DetectedIssue?patient=Patient/p1","channel":{"type":"websocket"}}`
+	for filter, status := range map[string]int{"high,moderate": 201, systemSeverity + "|low": 201, "hgih": 422, "high,urgent": 422, "http://x|high": 422, `high\\,low`: 422} {
+		r := w.do("gateway", "POST", "Subscription", strings.Replace(classic, "Patient/p1", "Patient/p1&severity="+filter, 1))
+		assert.Equal(t, status, r.Code, "%s: %s", filter, r.Body)
+	}
 	require.Equal(t, 201, w.do("gateway", "POST", "Subscription", classic).Code, "as R4 was before topics")
 }
 

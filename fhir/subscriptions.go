@@ -183,12 +183,12 @@ func (x *subscriptions) create(ctx context.Context, sub *subscription) error {
 		list, err := room(list) // others may have been created meanwhile
 		return append(list, sub.ID), err
 	})
+	if err == nil && sub.Channel == channelHook {
+		err = x.index(ctx, hooksKey, func(list []string) ([]string, error) { return append(list, sub.ID), nil })
+	}
 	if err != nil {
 		x.save(ctx, subscriptionKey+sub.ID, sub.rev, nil) // if this fails too, it stays, and nobody knows its ID
 		return err
-	}
-	if sub.Channel == channelHook {
-		return x.index(ctx, hooksKey, func(list []string) ([]string, error) { return append(list, sub.ID), nil })
 	}
 	return nil
 }
@@ -206,7 +206,8 @@ func (x *subscriptions) existing(ctx context.Context, ids []string) (list []stri
 	return list, nil
 }
 
-// remove forgets a subscription.
+// remove deletes a subscription. That the lists still name it does no harm, so
+// they may fail: create clears the list of its owner, and postHooks that of hooks.
 func (x *subscriptions) remove(ctx context.Context, sub *subscription) error {
 	if err := x.save(ctx, subscriptionKey+sub.ID, sub.rev, nil); err != nil {
 		return err
@@ -214,15 +215,28 @@ func (x *subscriptions) remove(ctx context.Context, sub *subscription) error {
 	x.mu.Lock()
 	delete(x.marks, sub.ID)
 	x.mu.Unlock()
-	without := func(list []string) ([]string, error) {
-		return slices.DeleteFunc(list, func(id string) bool { return id == sub.ID }), nil
+	x.unlist(ctx, ownerKey+digestID(sub.Owner.ID), sub.ID)
+	return nil
+}
+
+// unlist takes an ID out of a list.
+func (x *subscriptions) unlist(ctx context.Context, key, id string) {
+	x.index(ctx, key, func(list []string) ([]string, error) {
+		return slices.DeleteFunc(list, func(listed string) bool { return listed == id }), nil
+	})
+}
+
+// forgetHook clears away what a deleted subscription has left. Where that fails,
+// the list names the subscription, and postHooks comes to it again.
+func (x *subscriptions) forgetHook(ctx context.Context, id string) {
+	var l lease
+	rev, err := x.load(ctx, leaseKey+id, &l)
+	if err == nil && rev > 0 {
+		err = x.save(ctx, leaseKey+id, rev, nil)
 	}
-	if sub.Channel == channelHook {
-		if err := x.index(ctx, hooksKey, without); err != nil {
-			return err
-		}
+	if err == nil || errors.Is(err, carewire.ErrNotFound) {
+		x.unlist(ctx, hooksKey, id)
 	}
-	return x.index(ctx, ownerKey+digestID(sub.Owner.ID), without)
 }
 
 // begin has a subscription's events counted from the end of the log as it is now.

@@ -368,16 +368,21 @@ func (r *observationReader) inElements(err error, i int) error {
 	if !errors.As(err, &f) {
 		return err
 	}
-	member, rest, _ := strings.Cut(f.Field, ".")
-	base := ""
+	path := pathOf(f.Field)
 	if i > 0 {
-		base = "component[" + itoa(r.parts[i-1]) + "]."
+		path = "component[" + itoa(r.parts[i-1]) + "]." + path
 	}
-	path := elementOf[member]
-	if index, ok := strings.CutPrefix(member, "components["); ok {
-		base, path = "component["+index+".", elementOf[rest]
+	return invalid(path, f.Reason)
+}
+
+// pathOf returns the element that a member of a Vital comes from.
+func pathOf(member string) string {
+	if part, ok := strings.CutPrefix(member, "components["); ok {
+		index, rest, _ := strings.Cut(part, ".")
+		return "component[" + index + "." + cmp.Or(elementOf[rest], rest)
 	}
-	return invalid(base+cmp.Or(path, member), f.Reason)
+	member, _, _ = strings.Cut(member, ".")
+	return cmp.Or(elementOf[member], member)
 }
 
 // elementOf names the element that a member of a Vital comes from.

@@ -1,6 +1,7 @@
 package hl7v2
 
 import (
+	"bytes"
 	"strings"
 	"unicode/utf8"
 )
@@ -75,8 +76,11 @@ func isASCII(b []byte) bool {
 // decode finds the charset of the raw message b and returns its text. MSH-18 is
 // ASCII itself, in every charset that is taken.
 func (m *Message) decode(b []byte, lenient bool) (string, error) {
-	head, _, _ := strings.Cut(string(b[:min(len(b), 4096)]), "\r")
-	head, _, _ = strings.Cut(head, "\n")
+	end := bytes.IndexAny(b, "\r\n")
+	if end < 0 {
+		end = len(b)
+	}
+	head := string(b[:end])
 	name := strings.TrimSpace(nth(nth(head, m.seps.Field, 17), m.seps.Repetition, 0))
 	m.charset = charsets[name]
 	if m.charset == nil && name != "" {

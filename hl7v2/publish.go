@@ -103,11 +103,7 @@ func lasting(err error) bool {
 // message, whenever that comes, and another for a message that a sender which
 // counts from 1 again gives an MSH-10 of before.
 func vitalID(m *Message, r Reading) string {
-	b, err := json.Marshal(r.Vital)
-	if err != nil { // a number has more digits than the wire takes: the Hub rounds or refuses it
-		type plain carewire.Vital
-		b, _ = json.Marshal(plain(r.Vital)) // without a method that refuses
-	}
+	b, _ := json.Marshal(r.Vital) // of a reading, which is valid, this does not fail
 	h := sha256.New()
 	for _, part := range []string{m.Header(3).Raw(), m.Header(4).Raw(), m.Header(10).Raw(), strconv.Itoa(r.OBX[0]), string(b) + string(r.Status)} {
 		h.Write([]byte(strconv.Itoa(len(part)) + ":" + part))
