@@ -162,7 +162,7 @@ func (b *binding) next(ctx context.Context) error {
 	}
 	if b.sub.Status == statusRequested {
 		_, err := b.s.subscriptions.change(ctx, b.sub.ID, func(sub *subscription) {
-			if sub.Status == statusRequested && sub.Count == b.sub.Count {
+			if sub.Status == statusRequested && sub.Count == b.sub.Count && bytes.Equal(sub.Resource, b.sub.Resource) {
 				sub.Status = statusActive
 			}
 		})

@@ -109,8 +109,8 @@ func (s *Server) postBundle(c *caller, _ []string) (*response, error) {
 		p := &list[i]
 		p.read(entry)
 		if p.err == nil {
-			p.vitals = s.settle(c, p.vitals)
-			if atomic && p.vitals[0].ID == "" {
+			p.vitals, p.err = s.settle(c, p.vitals)
+			if p.err == nil && atomic && p.vitals[0].ID == "" {
 				p.err = invalid(entry.path+".resource.identifier", "required in a transaction")
 			}
 		}

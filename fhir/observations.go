@@ -62,7 +62,9 @@ func (s *Server) createObservation(c *caller, _ []string) (*response, error) {
 			return nil, err
 		}
 	}
-	vitals = s.settle(c, vitals)
+	if vitals, err = s.settle(c, vitals); err != nil {
+		return nil, err
+	}
 	results := s.publish(c, vitals)
 	for i := range results {
 		if err := results[i].failure(); err != nil {

@@ -81,11 +81,21 @@ func (s *Server) readSubscription(c *caller, args []string) (*response, error) {
 // updateSubscription changes a subscription or reactivates it. Where what it is
 // about has changed, or its events cannot be counted on, the count begins anew.
 func (s *Server) updateSubscription(c *caller, args []string) (*response, error) {
-	old, err := s.own(c, args[0])
+	e, raw, err := c.resource()
 	if err != nil {
 		return nil, err
 	}
-	e, raw, err := c.resource()
+	for {
+		res, err := s.replace(c, args[0], e, raw)
+		if !errors.Is(err, carewire.ErrConflict) { // with a binding that has made it active
+			return res, err
+		}
+	}
+}
+
+// replace puts a resource in the place of a subscription.
+func (s *Server) replace(c *caller, id string, e *element, raw []byte) (*response, error) {
+	old, err := s.own(c, id)
 	if err != nil {
 		return nil, err
 	}
@@ -118,15 +128,21 @@ func (s *Server) updateSubscription(c *caller, args []string) (*response, error)
 }
 
 func (s *Server) deleteSubscription(c *caller, args []string) (*response, error) {
-	sub, err := s.own(c, args[0])
-	if err != nil {
-		return nil, err
+	for {
+		sub, err := s.own(c, args[0])
+		if err != nil {
+			return nil, err
+		}
+		err = s.subscriptions.remove(c.r.Context(), sub)
+		if errors.Is(err, carewire.ErrConflict) { // with a binding that has made it active
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.sockets.changed(sub.ID)
+		return &response{status: http.StatusNoContent}, nil
 	}
-	if err := s.subscriptions.remove(c.r.Context(), sub); err != nil {
-		return nil, err
-	}
-	s.sockets.changed(sub.ID)
-	return &response{status: http.StatusNoContent}, nil
 }
 
 // ownAll returns c's subscriptions, or those of them that are named.

@@ -139,19 +139,20 @@ func name(vitals []carewire.Vital, id string) {
 
 // settle completes the vitals of one Observation before they are published. A
 // correction may add a part beside its value: that part is then new. One that
-// withdraws a part which was never sent here withdraws nothing.
-func (s *Server) settle(c *caller, vitals []carewire.Vital) []carewire.Vital {
+// withdraws a part which was never sent here withdraws nothing. An Observation that
+// corrects nothing is refused with all its parts.
+func (s *Server) settle(c *caller, vitals []carewire.Vital) ([]carewire.Vital, error) {
 	nameCorrection(vitals)
 	if len(vitals) < 2 || vitals[0].Replaces == "" {
-		return vitals
+		return vitals, nil
 	}
 	errs := s.hub.CheckPublish(c.r.Context(), c.who, vitals...)
-	if errs[0] != nil {
-		return vitals // it is refused as a whole
+	var wrong *carewire.ValidationError
+	if errors.As(errs[0], &wrong) && wrong.Field == "replaces" {
+		return nil, invalid("identifier", wrong.Reason)
 	}
 	kept := vitals[:1]
 	for i, v := range vitals[1:] {
-		var wrong *carewire.ValidationError
 		if errors.As(errs[i+1], &wrong) && wrong.Field == "replaces" {
 			if v.Status == carewire.VitalEnteredInError {
 				continue
@@ -160,7 +161,7 @@ func (s *Server) settle(c *caller, vitals []carewire.Vital) []carewire.Vital {
 		}
 		kept = append(kept, v)
 	}
-	return kept
+	return kept, nil
 }
 
 // nameCorrection gives a correction, whose identifier is that of what it corrects,
