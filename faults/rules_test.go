@@ -169,6 +169,7 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	}
 	slices.Sort(late)
 	t.Logf("%v crossings; later than the reference: median %v, at most %v", n, late[len(late)/2], late[len(late)-1])
+	require.GreaterOrEqual(t, late[0], -clocksApart, "something was said before it was so")
 	// How late the last one is says how busy the machine was: TestAnotherJudgeTakesOver
 	// of the package rules shows within what time another Judge takes over.
 }
