@@ -166,9 +166,10 @@ const (
 // appears, one accepts it and the other sees who.
 func TestBrowserTwoClinicians(t *testing.T) {
 	b := openBrowser(t)
-	w := openWard(t, "-seed", "1", "-step", "600") // nobody else is told while the page is looked at
+	w := openWard(t, "-quiet", "-step", "600") // no other alert and nobody else is told while the page is looked at
 	gateway := dial(t, w.url(), "gateway-1")
-	const patient = "p-13" // who has no simulated monitor
+	const patient = "p-13"
+	publish(t, gateway, carewire.HeartRate.Of("p-01", 70))
 	simple := b.open("simple", w.http()+"/simple#token=nurse-ada")
 	plain := b.open("plain", w.http()+"/elements#token=nurse-ada")
 	ada := b.open("ada", w.http()+"/#token=nurse-ada")
@@ -188,7 +189,7 @@ func TestBrowserTwoClinicians(t *testing.T) {
 	for _, p := range []tab{ada, bell} {
 		p.shows(card(patient, "Heart rate"), "72")
 		p.shows(card(patient, "Temperature"), "37.0")
-		p.shows(card("p-01", "Heart rate"), "/min") // of the simulated monitor
+		p.shows(card("p-01", "Heart rate"), "70")
 	}
 
 	// A pressure that is too high: the ward raises an alert.
