@@ -128,7 +128,7 @@ func (s *silences) hear(v *Vital, of *series, e *Entry, repeated bool) {
 	case v.Absent == AbsentNotPerformed:
 		if !repeated {
 			of.pace, of.count, of.listened = 0, 0, time.Time{}
-			s.startRetrying("goodbye/"+e.Patient+"/"+timerKey(d.device, d.test), func(ctx context.Context) error { return s.goodbye(ctx, e.Patient, d) })
+			s.begin("goodbye", s.goodbye, e.Patient, d)
 		}
 		return
 	case v.Every > 0:
@@ -142,11 +142,17 @@ func (s *silences) hear(v *Vital, of *series, e *Entry, repeated bool) {
 			break
 		}
 		if s.open.get(openKey{e.Patient, alertKey(noData(d.device), d.test)}) != nil { // it was expected before this Hub began
-			s.startRetrying("heard/"+e.Patient+"/"+timerKey(d.device, d.test), func(ctx context.Context) error { return s.heard(ctx, e.Patient, d) })
+			s.begin("heard", s.heard, e.Patient, d)
 		}
 		return
 	}
 	s.listen(e.Patient, d, e.Received, !repeated)
+}
+
+// begin has do called for a device, and called again until it succeeds. It is a
+// function of its own so that a vital that begins nothing allocates nothing.
+func (s *silences) begin(name string, do func(context.Context, string, deadline) error, patient string, d deadline) {
+	s.startRetrying(name+"/"+patient+"/"+timerKey(d.device, d.test), func(ctx context.Context) error { return do(ctx, patient, d) })
 }
 
 // listen has a device's timer written. That is done once; it is put off only when
