@@ -22,11 +22,8 @@ const maxSize = 16 << 20
 // longest bounds one shift: an occurrence that began longer ago is over.
 const longest = 31 * 24 * time.Hour
 
-// What a rule may ask for: times of one day, and occurrences until now.
-const (
-	timesOfDay     = 24
-	maxOccurrences = 100_000
-)
+// maxOccurrences bounds those of one event until now.
+const maxOccurrences = 100_000
 
 // An Event is one event of a calendar, for Who to read.
 type Event struct {
@@ -57,8 +54,8 @@ type series struct {
 // Read reads a calendar of at most 16 MiB. Times without a zone are in zone.
 // Cancelled events are left out. An event with RECURRENCE-ID replaces that
 // occurrence of its series; RANGE, which would replace all later ones too, is
-// refused. So is a RRULE with more than 24 times of a day. An error names the
-// property and not its value.
+// refused. So is a RRULE that never occurs, repeats more often than daily, or
+// has more than 24 times of a day. An error names the property and not its value.
 func Read(r io.Reader, zone *time.Location, who Who) (*Calendar, error) {
 	file, err := decode(r)
 	if err != nil {
@@ -148,30 +145,17 @@ func readEvent(e *ical.Event, zone *time.Location, who Who) (s series, ok bool, 
 // recurrences returns when e happens, nil for once, and the dates on which it
 // does not. go-ical's own RecurrenceSet reads neither RDATE nor lists of dates.
 func recurrences(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set, map[string]bool, error) {
-	option, err := e.Props.RecurrenceRule()
+	rule, err := readRule(e, start)
 	if err != nil {
-		return nil, nil, errors.New("ical: RRULE cannot be read")
+		return nil, nil, err
 	}
 	more, err1 := dates(e, ical.PropRecurrenceDates, zone)
 	except, err2 := dates(e, ical.PropExceptionDates, zone)
-	if err := errors.Join(err1, err2); err != nil || option == nil && more == nil {
+	if err := errors.Join(err1, err2); err != nil || rule == nil && more == nil {
 		return nil, nil, err
 	}
 	set := &rrule.Set{}
-	if option != nil {
-		if option.Freq > rrule.DAILY {
-			return nil, nil, errors.New("ical: RRULE repeats more often than daily")
-		}
-		times := max(1, len(option.Byhour))
-		for _, list := range [][]int{option.Byminute, option.Bysecond} {
-			if times *= max(1, len(list)); times > timesOfDay {
-				return nil, nil, fmt.Errorf("ical: RRULE has more than %d times of a day", timesOfDay)
-			}
-		}
-		rule, err := rrule.NewRRule(*option)
-		if err != nil {
-			return nil, nil, errors.New("ical: RRULE cannot be read")
-		}
+	if rule != nil {
 		set.RRule(rule)
 	} else {
 		set.RDate(start)

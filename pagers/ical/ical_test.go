@@ -195,8 +195,61 @@ func TestShiftsIsBounded(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+// A rule that never occurs would be searched for until the year 9999 at each
+// page, and some others make rrule-go panic.
+func TestRefusedRules(t *testing.T) {
+	for name, rule := range map[string]string{
+		"30 February":                  "RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30",
+		"every day, on a 30 February":  "RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30",
+		"the sixth of seven":           "RRULE:FREQ=DAILY;BYSETPOS=6",
+		"every Thursday, but Mondays":  "RRULE:FREQ=DAILY;INTERVAL=7;BYDAY=MO",
+		"years that are never leap":    "RRULE:FREQ=YEARLY;INTERVAL=4;BYMONTH=2;BYMONTHDAY=29",
+		"never, but until a day":       "RRULE:FREQ=WEEKLY;BYMONTH=2;BYMONTHDAY=30;UNTIL=20270101",
+		"never, but given dates":       "RRULE:FREQ=MONTHLY;BYMONTH=4;BYMONTHDAY=31\nRDATE:20260201T070000Z",
+		"Easter":                       "RRULE:FREQ=YEARLY;BYEASTER=250",
+		"a 53rd Monday of a month":     "RRULE:FREQ=MONTHLY;BYDAY=1MO,53MO",
+		"a 53rd last one of a month":   "RRULE:FREQ=MONTHLY;BYDAY=1MO,-53MO",
+		"a 53rd Monday of February":    "RRULE:FREQ=YEARLY;BYMONTH=2;BYDAY=1MO,53MO",
+		"an interval beyond all years": "RRULE:FREQ=DAILY;INTERVAL=9223372036854775807",
+		"two rules":                    "RRULE:FREQ=DAILY\nRRULE:FREQ=WEEKLY",
+	} {
+		_, err := ical.Read(crlf(event("DTSTART:20260101T070000Z\nDURATION:PT8H\n"+rule)), time.UTC, who)
+		require.ErrorContains(t, err, "RRULE", name)
+	}
+	for name, rule := range map[string]string{
+		"29 February":                "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29",
+		"a Monday that is the 29th":  "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO",
+		"a fifth Monday":             "FREQ=MONTHLY;BYDAY=5MO",
+		"the 53rd Thursday of years": "FREQ=YEARLY;BYDAY=53TH,-53TH",
+		"every 1,000 years":          "FREQ=YEARLY;INTERVAL=1000",
+		"until last year":            "FREQ=DAILY;UNTIL=20250101T000000Z",
+	} {
+		_, err := ical.Read(crlf(event("DTSTART:20260101T070000Z\nDURATION:PT8H\nRRULE:"+rule)), time.UTC, who)
+		require.NoError(t, err, name)
+	}
+}
+
+// UNTIL without Z is a time of DTSTART's zone, and a date is the whole of that day.
+func TestUntil(t *testing.T) {
+	zone, err := time.LoadLocation("America/New_York")
+	require.NoError(t, err)
+	for _, until := range []string{"20260105T220000", "20260105", "20260106T030000Z"} {
+		c, err := ical.Read(crlf(event("DTSTART:20260101T220000\nDURATION:PT8H\nRRULE:FREQ=DAILY;UNTIL="+until)), zone, who)
+		require.NoError(t, err)
+		r := &pagers.Rota{More: c.Shifts}
+		for day, want := range map[int][]string{4: {"ada"}, 5: {"ada"}, 6: nil} {
+			on, err := r.OnDuty(t.Context(), "ward-5", time.Date(2026, 1, day, 23, 0, 0, 0, zone))
+			require.NoError(t, err)
+			require.Equal(t, want, on, "%s: %d", until, day)
+		}
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add(strings.ReplaceAll(calendar, "\n", "\r\n"))
+	for _, rule := range []string{"FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "FREQ=MONTHLY;BYDAY=1MO,-5FR;BYSETPOS=-1", "FREQ=YEARLY;INTERVAL=4;BYWEEKNO=53;WKST=SU", "FREQ=WEEKLY;COUNT=9;BYYEARDAY=-1"} {
+		f.Add(strings.ReplaceAll(event("DTSTART:20200101T070000Z\nDURATION:PT8H\nRRULE:"+rule), "\n", "\r\n"))
+	}
 	now := time.Date(2026, 4, 1, 8, 30, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, s string) {
 		c, err := ical.Read(strings.NewReader(s), time.UTC, who)
