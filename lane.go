@@ -246,7 +246,7 @@ func takeSome(to, from []job, n int) (_, rest []job) {
 
 // do carries out one batch and returns the work for the fan-out.
 func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []delivery {
-	var out []delivery
+	out := make([]delivery, 0, len(jobs))
 	if l.failed {
 		l.rest = nil
 		out = l.verify(ctx, out, slices.Collect(maps.Keys(l.cursors)))
@@ -257,8 +257,8 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 		out = l.verify(ctx, out, some)
 	}
 	out = l.join(ctx, jobs, out)
-	var entries []Entry
-	var at, fresh []int
+	entries, at := make([]Entry, 0, len(jobs)), make([]int, 0, len(jobs))
+	var fresh []int
 	for i, j := range jobs {
 		if j.entry == nil {
 			continue
