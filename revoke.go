@@ -87,7 +87,7 @@ func (h *Hub) Suspend(ctx context.Context, r Revocation) error {
 // is nothing to lift. The errors are those of Revoke; Restore may be called
 // again.
 func (h *Hub) Restore(ctx context.Context, r Revocation) error {
-	r.Until, r.Issued = time.Time{}, time.Time{}
+	r.Until = time.Time{}
 	err := h.changes.restore(ctx, r)
 	h.recordAccess(AuditRestoration, r, err)
 	return err

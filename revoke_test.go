@@ -427,9 +427,15 @@ func TestRevokeUntilATime(t *testing.T) {
 		require.NoError(t, a.hub.Revoke(t.Context(), late)) // sent again
 		time.Sleep(5 * time.Second)
 		require.Equal(t, [2]bool{true, true}, ends(now))
-		require.NoError(t, a.hub.Suspend(t.Context(), late))
+		require.NoError(t, a.hub.Restore(t.Context(), late))
+		accept("suspended")
+		help("p2")
+		require.NoError(t, a.hub.Suspend(t.Context(), late)) // spares nothing
 		time.Sleep(5 * time.Second)
 		require.Equal(t, [2]bool{true, true}, ends(now.Add(time.Hour)))
 		require.Empty(t, a.hub.access.emergencies.of("nurse", a.hub.now()))
+		x, err := b.hub.Alert(t.Context(), "p1", "suspended")
+		require.NoError(t, err)
+		require.Equal(t, ResponsibilityUndefined, x.Responsibility.State)
 	})
 }
