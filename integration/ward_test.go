@@ -84,6 +84,26 @@ func TestSkipsAreToldInOneLine(t *testing.T) {
 	require.Equal(t, "skipped tests, for want of: Chromium (2), Python with websocket-client (1)", w.String())
 }
 
+// A run of these tests ends with that line. In CI the test that skips fails.
+func TestSkipsAreTold(t *testing.T) {
+	if os.Getenv("CAREWIRE_SKIP") != "" {
+		need(t, needed{"what no machine has", func() error { return exec.ErrNotFound }})
+	}
+	tests := func(ci string) (string, error) {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSkipsAreTold$")
+		cmd.Env = append(os.Environ(), "CAREWIRE_SKIP=1", "CI="+ci)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	out, err := tests("")
+	require.NoError(t, err)
+	require.True(t, strings.HasSuffix(out, "\nskipped tests, for want of: what no machine has (1)\n"), out)
+	out, err = tests("1")
+	require.Error(t, err)
+	require.Contains(t, out, "what no machine has is needed: ")
+	require.NotContains(t, out, "skipped")
+}
+
 // inCI reports whether everything must be there that a test needs.
 func inCI() bool { return os.Getenv("CI") != "" }
 
