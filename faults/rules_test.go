@@ -80,24 +80,13 @@ func measure(ctx context.Context, t *testing.T, patient string, seed uint64, nod
 	}
 }
 
-// judgeArgs are a node's arguments for a Judge. judgedKeys are the rules that the
-// tests compare: the limits alone, or all of references in the long form.
+// judgeArgs are a node's arguments for a Judge.
 func judgeArgs(name string) []string {
-	args := []string{"-judge", strings.Join(judgedPatients, ","), "-judge-name", name}
-	if !longForm() {
-		args = append(args, "-judge-limits")
-	}
-	return args
+	return []string{"-judge", strings.Join(judgedPatients, ","), "-judge-name", name}
 }
 
-func judgedKeys() []string {
-	if !longForm() {
-		return []string{"at-once", "three"}
-	}
-	return slices.Sorted(maps.Keys(references))
-}
-
-func longForm() bool { return *nodesFor >= time.Minute }
+// judgedKeys are the rules that the tests compare.
+func judgedKeys() []string { return slices.Sorted(maps.Keys(references)) }
 
 // logOf reads what a patient's log has of vitals, and of each rule's alerts. A reading
 // must stand in it before the alert that it has brought.
@@ -165,7 +154,7 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	n, diff, late := differs(store)
 	require.Empty(t, diff, "something was said twice")
 	for _, key := range judgedKeys() {
-		require.Greater(t, n[key], 3, "too little has happened to %s", key)
+		require.NotZero(t, n[key], "nothing has happened to %s", key)
 	}
 	slices.Sort(late)
 	t.Logf("%v crossings; later than the reference: median %v, at most %v", n, late[len(late)/2], late[len(late)-1])

@@ -11,12 +11,9 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// limits is how many of judged are limits.
-const limits = 2
-
 // judged are the rules that the fault suite evaluates for itself. Flapping holds
 // nothing back, for a crossing is what is counted.
-func judged() []rules.Rule { // the limits first
+func judged() []rules.Rule {
 	often := rules.Timing{Flaps: -1}
 	limit := func(key string, readings int) rules.Limit {
 		return rules.Limit{About: rules.About{Key: key, Text: "Heart rate high"}, Timing: rules.Timing{Readings: readings, Flaps: -1},
@@ -45,11 +42,7 @@ func startJudge(ctx context.Context, hub *carewire.Hub, o options, log *slog.Log
 	if o.judge == "" {
 		return &running, nil
 	}
-	list := judged()
-	if o.judgeLimits {
-		list = list[:limits]
-	}
-	set, err := rules.NewSet(list...)
+	set, err := rules.NewSet(judged()...)
 	if err != nil {
 		return nil, err
 	}
