@@ -123,19 +123,26 @@ func (m *absentMachine) tick(c *Case, st *state) {
 
 // retract goes back to the reading before one that is withdrawn.
 func (m *absentMachine) retract(c *Case, st *state, gone *reading) {
-	x := m.state(st)
-	if x.since != gone.received {
-		return
+	if m.state(st).since == gone.received {
+		*m.state(st) = absentState{since: m.newest(c, gone.received), others: true}
 	}
-	*x = absentState{others: true}
+}
+
+// resume begins with the newest reading of the time when the rule was off.
+func (m *absentMachine) resume(c *Case, st *state) { m.state(st).since = m.newest(c, c.now) }
+
+// newest is when the number's newest reading was received. If there is none, a number
+// that is required is missing since then.
+func (m *absentMachine) newest(c *Case, then millis) (since millis) {
 	for i := range c.sensors {
 		if s := &c.sensors[i]; s.code == m.code && s.taken {
-			x.since = max(x.since, s.last.received)
+			since = max(since, s.last.received)
 		}
 	}
-	if x.since == 0 && m.rule.Required {
-		x.since = gone.received
+	if since == 0 && m.rule.Required {
+		return then
 	}
+	return since
 }
 
 func (m *absentMachine) explain(c *Case, st *state) string {

@@ -56,7 +56,7 @@ func (c *Case) others(i int, a *carewire.Alert, present, fresh bool, seq uint64)
 		st.high = st.high || a.Priority == carewire.PriorityHigh
 	case present || !fresh || st.level == 0:
 	case a.Closed != nil && a.Condition == carewire.ConditionPresent:
-		st.close(c.set.rules[i].timing(), millisOf(a.Closed.At), seq)
+		st.close(c.set.rules[i].timing(), millisOf(a.Closed.At)+c.shift, seq)
 		st.told = 0
 		c.rearm(i, st)
 	case st.adopted: // cleared by whoever had more in sight
@@ -70,7 +70,7 @@ func (c *Case) others(i int, a *carewire.Alert, present, fresh bool, seq uint64)
 
 // adopt makes an alert that is present the rule's own.
 func (st *state) adopt(c *Case, i int, a *carewire.Alert) {
-	st.level, st.present = 1, millisOf(a.Raised)
+	st.level, st.present = 1, millisOf(a.Raised)+c.shift
 	for l, x := range c.set.rules[i].levels(&c.set.rules[i].About) {
 		if x.priority == a.Priority {
 			st.level = int8(l + 1)

@@ -346,7 +346,7 @@ func TestSettings(t *testing.T) {
 	require.Empty(t, h.story())
 	// Complaint 14: "until re-enabled" was forgotten.
 	h.rate(10*time.Second, 200, 200, 200, 200, 200)
-	require.Equal(t, "raised 1m14s medium", h.story())
+	require.Equal(t, "raised 1m4s medium", h.story())
 }
 
 // Complaint 4, and rule 5 of clinical.md 6: an alert that is present is not

@@ -66,7 +66,7 @@ func (c *Case) lookBlind() (due millis) {
 		return due
 	}
 	c.blind.text = text
-	t := Transition{Rule: blindKey, At: c.now.time(), Seq: c.seq, index: -1}
+	t := Transition{Rule: blindKey, At: c.out(c.now), Seq: c.seq, index: -1}
 	switch {
 	case text == "":
 		t.Kind = Cleared
@@ -80,7 +80,7 @@ func (c *Case) lookBlind() (due millis) {
 		h := fnv.New32a()
 		h.Write([]byte(text))
 		t.Alert = carewire.Raise{Patient: c.patient, Key: blindKey, ID: c.eventID(blindKey, c.seq, fmt.Sprintf("%08x", h.Sum32())),
-			Kind: carewire.AlertTechnical, Priority: carewire.PriorityMedium, To: c.to, Onset: c.now.time(),
+			Kind: carewire.AlertTechnical, Priority: carewire.PriorityMedium, To: c.to, Onset: c.out(c.now),
 			Text:   clip("Cannot be judged: "+text+".", 4000),
 			Source: carewire.Source{Rule: blindKey + " v1", Limits: "for " + short(c.maxAway.duration())}}
 	}

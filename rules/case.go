@@ -26,8 +26,9 @@ type Case struct {
 	epoch   string
 	mark    string // the epoch, short
 	seq     uint64 // the newest entry
-	now     millis
+	now     millis // as timeline.go counts, like all times here
 	at      millis // when the entry that is judged was received: now, or before it; without one it is now
+	shift   millis // what is added to the clock's time
 	due     millis // not later than when something is due
 	sensors []sensor
 	states  []state
@@ -190,8 +191,9 @@ func (c *Case) enter(p carewire.Position, received time.Time) {
 		h.Write([]byte(p.Epoch))
 		c.epoch, c.mark = strings.Clone(p.Epoch), fmt.Sprintf("%08x", h.Sum32())
 	}
-	c.advance(millisOf(received))
-	c.seq, c.at = p.Seq, millisOf(received)
+	at := c.in(received, backMost)
+	c.advance(at)
+	c.seq, c.at = p.Seq, at
 }
 
 // number judges one number or code of a vital.
@@ -222,7 +224,7 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 		r.text.set(string(value))
 	}
 	r.id.set(v.ID)
-	measured := min(millisOf(v.Time), c.at)
+	measured := min(millisOf(v.Time)+c.shift, c.at)
 	if slices.Contains(v.Quality, carewire.QualityClock) {
 		measured = c.at
 	}
@@ -230,7 +232,7 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 		s.lag = lag
 	}
 	r.at = measured + s.lag
-	if s.taken && r.at < s.last.at {
+	if s.taken && r.at < s.last.at && !s.setBack(c.at, measured, r) {
 		return // history: something newer was judged
 	}
 	s.take(r, v.Every)
@@ -358,8 +360,9 @@ func (c *Case) retract(i int, gone *reading) {
 }
 
 // Advance moves the time of c to t. No entry of the log from before t may come
-// after that.
-func (c *Case) Advance(t time.Time) { c.advance(millisOf(t)) }
+// after that. An earlier t than before, by more than ten seconds, says that the
+// clock was set back: time goes on from there.
+func (c *Case) Advance(t time.Time) { c.advance(c.in(t, inFlight)) }
 
 // advance does all that was due before to.
 func (c *Case) advance(to millis) {

@@ -40,6 +40,7 @@ func (m *combinationMachine) timing() *Timing                    { return &m.tim
 func (m *combinationMachine) levels(a *About) []level            { return []level{{a.Priority, a.Text}} }
 func (m *combinationMachine) see(c *Case, st *state, r *reading) {}
 func (m *combinationMachine) tick(c *Case, st *state)            { m.judge(c, st) }
+func (m *combinationMachine) resume(c *Case, st *state)          { m.judge(c, st) }
 
 // judge counts the parts that are present.
 func (m *combinationMachine) judge(c *Case, st *state) {

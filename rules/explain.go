@@ -92,7 +92,7 @@ func (j *Judge) explainFromLog(patient string) ([]Standing, error) {
 // are given up to now.
 func (c *Case) Explain(now time.Time) []Standing {
 	list := make([]Standing, len(c.states))
-	at := max(millisOf(now), c.now)
+	at := max(millisOf(now)+c.shift, c.now)
 	for i := range c.states {
 		r, st := &c.set.rules[i], &c.states[i]
 		s := &list[i]
@@ -105,7 +105,7 @@ func (c *Case) Explain(now time.Time) []Standing {
 		case st.off:
 			s.State, s.Detail = StandingOff, c.offText(r)
 		case st.level > 0:
-			s.State, s.Since, s.Priority = StandingPresent, st.present.time(), r.levels(&r.About)[st.level-1].priority
+			s.State, s.Since, s.Priority = StandingPresent, c.out(st.present), r.levels(&r.About)[st.level-1].priority
 			if s.Blind = blind; blind {
 				s.Detail = c.missing(i)
 			} else if well := st.well[st.level-1]; well != 0 {
@@ -117,7 +117,7 @@ func (c *Case) Explain(now time.Time) []Standing {
 		case blind:
 			s.State, s.Detail = StandingUnknown, c.missing(i)
 		case at < st.gate.until && st.latest > 0:
-			s.State, s.Detail = StandingWaiting, "a person has closed it; it is raised again at "+st.gate.until.time().Format("15:04")+" UTC"
+			s.State, s.Detail = StandingWaiting, "a person has closed it; it is raised again at "+c.out(st.gate.until).Format("15:04")+" UTC"
 		case waiting:
 			s.State, s.Detail = StandingWaiting, left
 		}
@@ -125,7 +125,7 @@ func (c *Case) Explain(now time.Time) []Standing {
 			s.Detail = strings.TrimSuffix(offForever+"; "+s.Detail, "; ")
 		}
 		if m, ok := r.machine.(*scoreMachine); ok && !st.off {
-			s.Due, s.Always = m.next(m.state(st))
+			s.Due, s.Always = m.next(c, m.state(st))
 		}
 	}
 	return list

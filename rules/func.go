@@ -125,7 +125,7 @@ func (m *funcMachine) see(c *Case, st *state, r *reading) {
 	if v := c.current; v != nil && (len(x.vitals) == 0 || x.vitals[len(x.vitals)-1].ID != v.ID || v.ID == "") {
 		x.vitals = append(x.vitals, cloneVital(v))
 	}
-	from := c.now.time().Add(-m.rule.Window)
+	from := c.out(c.now).Add(-m.rule.Window)
 	old := slices.IndexFunc(x.vitals, func(v carewire.Vital) bool { return !v.Received.Before(from) })
 	if old < 0 {
 		old = len(x.vitals) - 1

@@ -162,6 +162,25 @@ func (m *limitMachine) see(c *Case, st *state, r *reading) {
 	st.able(r.received + c.sensors[r.sensor].life())
 }
 
+// resume judges the newest reading of the time when the rule was off.
+func (m *limitMachine) resume(c *Case, st *state) {
+	var newest *sensor
+	for i := range c.sensors {
+		s := &c.sensors[i]
+		if s.code == m.code && s.taken && (m.site == "" || s.site == m.site) && c.now-s.last.received <= s.life() &&
+			(newest == nil || s.last.seq > newest.last.seq) {
+			newest = s
+		}
+	}
+	if newest == nil {
+		return
+	}
+	r := newest.last
+	r.seq = c.seq // it may have raised an alert before
+	m.see(c, st, &r)
+	st.found = findingOf(&newest.last)
+}
+
 // sample says what all sensors together say now that r has come.
 func (m *limitMachine) sample(c *Case, st *state, r *reading) (s sample, ok bool) {
 	if m.site != "" && c.sensors[r.sensor].site != m.site {

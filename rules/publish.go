@@ -64,9 +64,9 @@ func (m *scoreMachine) publish(c *Case, st *state, x *scoreState, seq uint64) {
 	if c.now < x.at+span(m.rule.Pause) || !m.news(c, x) {
 		return
 	}
-	t := Transition{Rule: m.rule.Key, Kind: Published, Seq: seq, At: c.now.time(), index: c.set.index(m.rule.Key)}
+	t := Transition{Rule: m.rule.Key, Kind: Published, Seq: seq, At: c.out(c.now), index: c.set.index(m.rule.Key)}
 	add := func(k int, code, system string, points int, doubt bool) {
-		v := carewire.Vital{Patient: c.patient, Code: code, System: system, Device: ownDevice + m.rule.Key, Time: c.now.time(),
+		v := carewire.Vital{Patient: c.patient, Code: code, System: system, Device: ownDevice + m.rule.Key, Time: c.out(c.now),
 			ID: c.eventID(m.rule.Key, seq, fmt.Sprintf("v%d.%d", k, points+1))}
 		if points < 0 {
 			v.Absent = carewire.AbsentUnknown

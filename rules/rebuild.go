@@ -44,6 +44,7 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 	if err := b.flapped(from); err != nil {
 		return err
 	}
+	slices.SortStableFunc(snapshot, func(x, y carewire.Event) int { return began(&x).Compare(began(&y)) })
 	for i := range snapshot {
 		b.before(&snapshot[i], from)
 	}
@@ -53,7 +54,7 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 		at := timeOf(e)
 		if !loud && millisOf(at) >= b.since {
 			loud = true
-			c.advance(b.since)
+			c.Advance(b.since.time())
 			c.leave()
 		}
 		if e.Vital == nil || !e.Vital.Received.Before(from) {
@@ -68,7 +69,7 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 		return err
 	}
 	if !loud {
-		c.advance(b.since)
+		c.Advance(b.since.time())
 		c.leave()
 	}
 	b.last = last
@@ -137,6 +138,14 @@ func (c *Case) remember(seq uint64, a *carewire.Alert) {
 		st.close(t, millisOf(a.Closed.At), seq)
 	}
 	st.known = known{a.ID, a.Rev, a.Open() && a.Condition == carewire.ConditionPresent}
+}
+
+// began is when a vital was received, or an alert was raised.
+func began(e *carewire.Event) time.Time {
+	if e.Alert != nil {
+		return e.Alert.Raised
+	}
+	return timeOf(e)
 }
 
 func timeOf(e *carewire.Event) time.Time {

@@ -172,7 +172,7 @@ func (r *row) tick() {
 			if b.unset.CompareAndSwap(true, false) {
 				b.set()
 			}
-			if !b.joining && (b.c.due < millisOf(now) || len(b.c.owed) > 0) {
+			if !b.joining && (b.c.isDue(now) || len(b.c.owed) > 0) {
 				b.c.Advance(now)
 				b.carryOut()
 			}

@@ -247,6 +247,12 @@ func (m *scoreMachine) tick(c *Case, st *state) {
 	m.judge(c, st, c.seq)
 }
 
+// resume counts what has come while the score was off.
+func (m *scoreMachine) resume(c *Case, st *state) {
+	m.count(c, m.state(st))
+	m.judge(c, st, c.seq)
+}
+
 // due is when an input is too old, or something is to be published.
 func (m *scoreMachine) due(c *Case, st *state) millis {
 	x := m.state(st)
@@ -416,7 +422,7 @@ func (c *Case) age() float64 {
 	if c.settings.Born.IsZero() {
 		return -1
 	}
-	return c.now.time().Sub(c.settings.Born).Hours() / (24 * 365.25)
+	return c.out(c.now).Sub(c.settings.Born).Hours() / (24 * 365.25)
 }
 
 const unknownAge = "the date of birth is not known"

@@ -85,7 +85,7 @@ func (m *scoreMachine) tell(c *Case, x *scoreState, level int) string {
 		means += " (" + strings.Join(m.reds(x), ", ") + ")"
 	}
 	text = strings.TrimPrefix(means+", ", ", ") + text
-	switch due, always := m.next(x); {
+	switch due, always := m.next(c, x); {
 	case always:
 		text += ", monitor all the time"
 	case !due.IsZero():
@@ -121,17 +121,17 @@ func (m *scoreMachine) within(x *scoreState) time.Duration {
 
 // source says when the next measurement is due.
 func (m *scoreMachine) source(c *Case, st *state, src *carewire.Source) {
-	src.NextDue, src.Continuous = m.next(m.state(st))
+	src.NextDue, src.Continuous = m.next(c, m.state(st))
 }
 
 // next is when the next measurement is due, of a score that is complete.
-func (m *scoreMachine) next(x *scoreState) (due time.Time, always bool) {
+func (m *scoreMachine) next(c *Case, x *scoreState) (due time.Time, always bool) {
 	if !x.complete {
 		return due, false
 	}
 	within := m.within(x)
 	if within > 0 {
-		due = x.newest.time().Add(within)
+		due = c.out(x.newest).Add(within)
 	}
 	return due, within == 0
 }

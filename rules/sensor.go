@@ -16,6 +16,8 @@ type sensor struct {
 	before       reading // the one before that
 	interval     millis  // how often it measures; 0: nobody knows yet
 	promised     bool    // interval is what the device has promised
+	long         millis  // the last gap that was far longer than interval; 0: it was no such gap
+	older        millis  // since when all readings are older than last; 0: they are not
 	lag          millis  // the least delay by its clock and the network
 	taken        bool    // last is set
 }
@@ -58,14 +60,33 @@ func (c *Case) sensorOf(code int, device, site string) int {
 	return oldest
 }
 
-// take makes r the newest reading.
+// setBack reports whether r, which is older than the newest reading, is judged all the
+// same: for a while, as long as a reading stands for now, the device has sent only
+// such ones, so its clock was set back.
+func (s *sensor) setBack(received, measured millis, r *reading) bool {
+	if s.older == 0 {
+		s.older = received
+	}
+	if received-s.older < s.life() {
+		return false
+	}
+	s.lag, r.at = received-measured, received
+	return true
+}
+
+// take makes r the newest reading. Two gaps in a row that are far longer than those
+// before show that the device measures less often now; one may be an interruption.
 func (s *sensor) take(r *reading, every time.Duration) {
 	switch gap := r.at - s.last.at; {
 	case every > 0:
 		s.interval, s.promised = span(every), true
-	case s.promised:
-	case s.taken && gap > 0 && (s.interval == 0 || gap < 3*s.interval):
-		s.interval = gap
+	case s.promised || !s.taken || gap <= 0:
+	case s.interval == 0 || gap < 3*s.interval:
+		s.interval, s.long = gap, 0
+	case s.long == 0:
+		s.long = gap
+	default:
+		s.interval, s.long = min(gap, s.long), 0
 	}
-	s.before, s.last, s.taken = s.last, *r, true
+	s.before, s.last, s.taken, s.older = s.last, *r, true, 0
 }

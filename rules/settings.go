@@ -110,8 +110,8 @@ func (c *Case) apply(s Settings) {
 func (c *Case) switchRule(i int, st *state) {
 	r := &c.set.rules[i]
 	off, is := c.settings.Off[r.Key]
-	ends := millisOf(off.Until)
-	is = is && off.holds(c.now.time())
+	ends := millisOf(off.Until) + c.shift
+	is = is && off.holds(c.out(c.now))
 	if r.Optional && !slices.Contains(c.settings.On, r.Key) {
 		is, ends = true, 0
 	}
@@ -129,6 +129,11 @@ func (c *Case) switchRule(i int, st *state) {
 			st.hears("was switched off" + off.told())
 		}
 		*st = state{due: never, known: st.known, told: st.told, news: st.news, gate: gate{raised: st.raised}}
+		if m, ok := r.machine.(interface{ resume(*Case, *state) }); ok {
+			m.resume(c, st)
+		}
+		c.rearm(i, st)
+		c.look(i, st)
 	default:
 		c.rearm(i, st)
 	}

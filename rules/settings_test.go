@@ -102,7 +102,7 @@ func TestOffEnds(t *testing.T) {
 	require.Empty(t, h.found)
 	h.rate(time.Minute, 200, 200)
 	require.Contains(t, h.found[0].Alert.Text, "was switched off by Dr Gray until 2026-03-01 09:00 UTC: known")
-	require.Equal(t, "raised 1h1m0s medium", h.story())
+	require.Equal(t, "raised 1h0m0s medium", h.story())
 }
 
 // A Judge says in the log that such an Off does not count, and not of whom.

@@ -24,7 +24,7 @@ func (c *Case) tell(i int, st *state) {
 	if r.Quiet {
 		return
 	}
-	t := Transition{Rule: r.Key, Kind: kind, Seq: seq, At: c.now.time(), index: i, level: st.level}
+	t := Transition{Rule: r.Key, Kind: kind, Seq: seq, At: c.out(c.now), index: i, level: st.level}
 	if kind == Cleared {
 		t.Alert = carewire.Raise{Patient: c.patient, Key: r.Key, ID: st.known.id}
 		t.event = c.eventID(r.Key, seq, "over")
@@ -106,9 +106,9 @@ func (c *Case) alertOf(i int, st *state) carewire.Raise {
 
 func (c *Case) onset(st *state) time.Time {
 	if p := &st.pending[st.level-1]; p.since != 0 {
-		return p.since.time()
+		return c.out(p.since)
 	}
-	return st.present.time()
+	return c.out(st.present)
 }
 
 // What the text of an alert says beside the rule's own: flapsText that it flaps,

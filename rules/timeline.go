@@ -1,0 +1,35 @@
+package rules
+
+import "time"
+
+// A Case counts time on and on: if the clock is set back, all times that follow are
+// shifted by as much. Without that, new readings would look older than the ones
+// before, and nothing would be judged until the clock is where it was.
+
+// backMost is by how much an entry may have been received before the time of a Case.
+// If it is more, the clock was set back. Entries that wait for a Store come late too.
+const backMost = 5 * time.Minute
+
+// in returns a time of the clock as c counts it. One that is more than most before
+// c's shows that the clock was set back.
+func (c *Case) in(t time.Time, most time.Duration) millis {
+	at := millisOf(t)
+	switch {
+	case at == 0:
+		return c.now
+	case at >= c.now: // it is where it was, or was never set back
+		c.shift = 0
+	case at+c.shift < c.now-span(most):
+		c.shift = c.now - at
+	}
+	return at + c.shift
+}
+
+// out returns a time of c as the clock has it.
+func (c *Case) out(at millis) time.Time { return (at - c.shift).time() }
+
+// isDue reports whether Advance has something to do at now.
+func (c *Case) isDue(now time.Time) bool {
+	at := millisOf(now) + c.shift
+	return c.due < at || at < c.now-span(inFlight)
+}
