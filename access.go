@@ -23,6 +23,13 @@ type accessControl struct {
 	questions  atomic.Uint64 // numbers what is asked and granted, to tell which came first
 }
 
+// newAccessControl takes the rules of Options.Authorizer and Options.Directory.
+// Break-glass grants stand in logs, and are audited by record.
+func newAccessControl(o *Options, calls *hostCalls, l *logs, record func(Record, error)) *accessControl {
+	return &accessControl{authorizer: o.Authorizer, call: calls.authorize, now: l.now, groups: newGroups(o.Directory, calls.directory),
+		revoked: newRevocations(), emergencies: newEmergencies(l, record)}
+}
+
 // decide returns for each patient the reason for which p may not do this; nil
 // if p may.
 func (c *accessControl) decide(ctx context.Context, p *Principal, action Action, patients []string) map[string]error {

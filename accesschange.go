@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -16,18 +15,18 @@ import (
 // the begin and end of emergencies. It acts on this node's changes and on those
 // that other nodes wrote into the log of the system.
 type accessChanges struct {
-	*background
+	*core
 	access     *accessControl
 	registry   *registry
-	logs       *logs
-	alerts     *alertLog
-	open       *openIndex
 	complaints *complaints
 	pauses     *pauses
 	clinicians *clinicians
-	hosts      bells // of the host's own watching
-	untold     func(Alert) Alert
-	log        *slog.Logger
+	testTo     []string // Options.TestRecipients
+	hosts      bells    // of the host's own watching
+}
+
+func newAccessChanges(c *core, a *accessControl, r *registry, x *complaints, p *pauses, k *clinicians, testTo []string) *accessChanges {
+	return &accessChanges{core: c, access: a, registry: r, complaints: x, pauses: p, clinicians: k, testTo: testTo}
 }
 
 // take ends access on every node until r.Until: for older tokens and sessions
@@ -168,7 +167,7 @@ func (x *accessChanges) moveAlerts(ctx context.Context, patients []string) error
 			}
 			_, err = x.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 				next, ok := moved(prev, now)
-				return x.untold(next), ok
+				return muteTest(next, x.testTo), ok
 			}))
 			errs = append(errs, err)
 		}
@@ -194,7 +193,7 @@ func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 			if !ok || r.spares(prev.Responsibility.At) {
 				return next, errUnchanged
 			}
-			return x.untold(next), nil
+			return muteTest(next, x.testTo), nil
 		}); err != nil {
 			errs = append(errs, err)
 		}

@@ -14,10 +14,11 @@ import (
 // among the connections, until the connection itself is counted or the request
 // has been answered, and the seats of its address and its principal.
 type guest struct {
-	hub  *Hub
-	at   netip.Addr
-	who  *Principal
-	name string // the principal that has a seat; "" before
+	registry *registry
+	seats    *seats
+	at       netip.Addr
+	who      *Principal
+	name     string // the principal that has a seat; "" before
 
 	seated bool // it has a seat for its address; false also once the connection has it
 	once   sync.Once
@@ -26,9 +27,9 @@ type guest struct {
 // leave gives back the places.
 func (g *guest) leave() {
 	g.once.Do(func() {
-		g.hub.registry.depart()
+		g.registry.depart()
 		if g.seated {
-			g.hub.seats.leave(g.at, g.name)
+			g.seats.leave(g.at, g.name)
 		}
 	})
 }
@@ -37,7 +38,7 @@ func (g *guest) leave() {
 // entrance. A status other than 0 refuses the request for its form.
 func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	s := &h.stats
-	g := &guest{hub: h, at: h.address(r), who: &Principal{}}
+	g := &guest{registry: h.registry, seats: h.seats, at: h.address(r), who: &Principal{}}
 	before, closing := h.registry.arrive()
 	no := func(status int, n *atomic.Uint64) *guest {
 		g.leave() // before the reply: the client may come again at once

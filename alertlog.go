@@ -23,9 +23,9 @@ type change struct {
 
 // alertLog changes alerts: each change is a new revision in the patient's log.
 type alertLog struct {
-	logs *logs
-	kick func()      // something is due now
-	moot func(Alert) // nobody needs to be told any more: it was accepted, or has ended
+	logs     *logs
+	kick     func()      // something is due now
+	withdraw func(Alert) // called when nobody needs to be told any more: the alert was accepted, or has ended; nil: pages cannot be withdrawn
 }
 
 // change applies f to the newest state of an alert (nil if there is none) and
@@ -62,8 +62,8 @@ func (l *alertLog) change(ctx context.Context, c change, f func(*Alert, time.Tim
 	if !e.Due.IsZero() && !e.Due.After(e.Received) {
 		l.kick()
 	}
-	if prev != nil && prev.calls() && !next.calls() && l.moot != nil {
-		l.moot(next)
+	if prev != nil && prev.calls() && !next.calls() && l.withdraw != nil {
+		l.withdraw(next)
 	}
 	return next, nil
 }

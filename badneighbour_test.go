@@ -368,7 +368,7 @@ func TestReadsForClientsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &slowReads{Store: NewMemoryStore(nil)}
 		store.slow.Store(true)
-		r := newAskedReads(newGuardedStore(store, nil, nil), time.Now)
+		r := newAskedReads(newGuardedStore(store, time.Now, nil, nil), time.Now)
 		for range 3 * askedAtOnce {
 			go r.latest(t.Context(), 0, "p1")
 		}

@@ -61,8 +61,8 @@ func benchWatches(h *Hub, n int, d Delivery) (watches []*watch, sink *swallow) {
 	sink = &swallow{}
 	who := &Principal{ID: "nurse", Role: RoleClinician}
 	for range n {
-		out := &outbox{hub: h, sink: sink, who: who, fail: func() {}}
-		watches = append(watches, &watch{out: out, patient: "p1", delivery: d, live: true, lane: h.lane("p1")})
+		out := &outbox{all: h.outboxes, sink: sink, who: who, fail: func() {}}
+		watches = append(watches, &watch{out: out, patient: "p1", delivery: d, live: true, lane: h.lanes.of("p1")})
 	}
 	return watches, sink
 }
@@ -105,7 +105,7 @@ func BenchmarkFanOut(b *testing.B) {
 		b.Run(fmt.Sprintf("batch=%d", n), func(b *testing.B) {
 			h := benchHub(b)
 			watches, sink := benchWatches(h, watching, DeliverEvery)
-			l := newLane(h)
+			l := newLane(h.lanes)
 			l.watches["p1"] = &watchers{list: watches}
 			b.ReportAllocs()
 			seq, delivered := uint64(0), 0
@@ -145,7 +145,7 @@ func TestDeliveriesMakeNoGarbage(t *testing.T) {
 		for _, w := range watches {
 			w.out.busy = true // nobody else writes
 		}
-		all, l := &watchers{list: watches}, newLane(h)
+		all, l := &watchers{list: watches}, newLane(h.lanes)
 		buf := make([]byte, 0, writeSize)
 		f := newFrameOf(benchEntry(1), false, 1)
 		require.Zero(t, testing.AllocsPerRun(100, func() {

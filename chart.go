@@ -109,11 +109,11 @@ func (s *series) keep(received time.Time) {
 
 // readChart reads a patient's chart from the Store.
 func (l *lane) readChart(ctx context.Context, patient string) (*chart, error) {
-	latest, _, err := l.hub.store.Latest(ctx, patient)
+	latest, _, err := l.lanes.store.Latest(ctx, patient)
 	if err != nil {
 		return nil, ErrUnavailable
 	}
-	c := &chart{series: make(map[string]*series), clocks: make(map[string]*deviceClock), read: l.hub.ticks()}
+	c := &chart{series: make(map[string]*series), clocks: make(map[string]*deviceClock), read: l.lanes.clock.ticks()}
 	for i := range latest {
 		e := &latest[i]
 		if e.Kind != KindVital {
@@ -196,8 +196,8 @@ func (l *lane) admit(j *job) (first bool, err error) {
 	c := l.charts[e.Patient]
 	s := c.series[e.Key]
 	if first = s == nil; first {
-		for len(c.series) >= l.hub.opt.MaxKeys {
-			if !c.makeRoom(e.Received, l.hub.opt.KeyLife) {
+		for len(c.series) >= l.lanes.maxKeys {
+			if !c.makeRoom(e.Received, l.lanes.keyLife) {
 				return false, errLimit
 			}
 		}
@@ -219,7 +219,7 @@ func (l *lane) admit(j *job) (first bool, err error) {
 // written to as well is read again before long.
 func (l *lane) appended(j *job, e *Entry, r AppendResult) {
 	if j.vital != nil && r.Err == nil { // a refused vital was not heard
-		l.hub.silences.hear(j.vital, j.series, e, r.Repeated)
+		l.lanes.hear(j.vital, j.series, e, r.Repeated)
 	}
 	c := l.charts[e.Patient]
 	if c == nil || r.Err != nil || r.Repeated {
@@ -227,7 +227,7 @@ func (l *lane) appended(j *job, e *Entry, r AppendResult) {
 	}
 	foreign := c.last > 0 && r.Seq != c.last+1
 	c.last = r.Seq
-	c.stale = c.stale || foreign && time.Duration(l.hub.ticks()-c.read) > chartLife
+	c.stale = c.stale || foreign && time.Duration(l.lanes.clock.ticks()-c.read) > chartLife
 }
 
 // shown leaves out of the newest entries of a patient the vitals whose key has not

@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -158,4 +159,65 @@ func TestClockIsSetWhileMuchHappens(t *testing.T) {
 			require.Len(t, levels(p, "k")[2], 1, "raised again: %v", raised)
 		})
 	}
+}
+
+// A clock tells its Store's time. An answer that took long is believed only if
+// nothing better is known, and steps move no ticks.
+func TestClockFollowsItsStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &clocked{Store: NewMemoryStore(nil)}
+		c := newClock(store, slog.New(slog.DiscardHandler))
+		off := func() time.Duration { return c.now().Sub(time.Now()).Round(time.Second) }
+		store.ahead.Store(int64(time.Hour))
+		store.slow.Store(int64(4 * time.Second))
+		before := c.ticks()
+		require.True(t, c.compare(t.Context(), false), "the first answer")
+		require.Equal(t, time.Hour+2*time.Second, off(), "it may be from any moment of the four seconds")
+		require.EqualValues(t, 4*time.Second, c.ticks()-before)
+
+		store.ahead.Store(int64(2 * time.Hour))
+		require.False(t, c.compare(t.Context(), true), "too slow to be believed")
+		require.Equal(t, time.Hour+2*time.Second, off())
+
+		store.slow.Store(0)
+		require.True(t, c.compare(t.Context(), true))
+		require.Equal(t, 2*time.Hour, off())
+		require.Equal(t, c.now(), c.awakeSince(), "no device was silent during the jump")
+
+		own := newClock(store.Store, slog.New(slog.DiscardHandler))
+		require.False(t, own.compare(t.Context(), false), "a Store without a clock")
+		require.Equal(t, time.Now().UTC(), own.now())
+	})
+}
+
+// bringForward is called at the start and after the clock was set back, until it
+// has found nothing more to do, and not otherwise.
+func TestClockBringsForward(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &clocked{Store: NewMemoryStore(nil)}
+		c := newClock(store, slog.New(slog.DiscardHandler))
+		var at []int // in seconds
+		left, start := 0, time.Now()
+		quit := make(chan struct{})
+		go c.run(t.Context(), quit, func() (more bool) {
+			at = append(at, int(time.Since(start).Seconds()))
+			left--
+			return left > 0
+		})
+		seen := func() []int {
+			synctest.Wait()
+			defer func() { at = nil }()
+			return at
+		}
+		time.Sleep(35 * time.Second)
+		require.Equal(t, []int{0}, seen())
+		store.ahead.Store(int64(time.Hour))
+		time.Sleep(30 * time.Second)
+		require.Empty(t, seen(), "it was set ahead")
+		left = 3
+		store.ahead.Store(0)
+		time.Sleep(60 * time.Second)
+		require.Equal(t, []int{70, 80, 90}, seen())
+		close(quit)
+	})
 }

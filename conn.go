@@ -148,7 +148,7 @@ func (c *conn) start(l line, g *guest) bool {
 	h := c.hub
 	g.seated = false // the seats are c's, until it ends
 	c.line = l
-	c.out = outbox{hub: h, sink: l, who: c.principal(), fail: c.afterWriting, full: c.tooSlow}
+	c.out = outbox{all: h.outboxes, sink: l, who: c.principal(), fail: c.afterWriting, full: c.tooSlow}
 	if c.net != nil && c.net.CanTry() {
 		c.out.direct = c.net
 	}

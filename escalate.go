@@ -3,7 +3,6 @@ package carewire
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -20,10 +19,7 @@ const (
 // and passes timers and expired grants to their owners. While the Store fails
 // it works from this node's memory.
 type escalator struct {
-	*background
-	logs          *logs
-	alerts        *alertLog
-	open          *openIndex
+	*core
 	receipts      *receipts
 	complaints    *complaints
 	pauses        *pauses
@@ -36,11 +32,29 @@ type escalator struct {
 	testTo        []string      // recipients of test alerts
 	present       func(to []string, patient string) bool
 	record        func(Record, error)
-	log           *slog.Logger
 	counts        *escalationCounters
 	act           map[Kind]func(context.Context, *Entry) // handlers of entries other than alerts
+	unrecorded    *unrecorded
+}
 
-	unrecorded unrecorded
+// newEscalator returns an escalator by o, which calls the host by calls. present
+// reports whether one of the addressees is connected. record records for the
+// audit. act handles due entries other than alerts.
+func newEscalator(c *core, r *receipts, k *complaints, p *pauses, o *Options, calls *hostCalls, stats *counters,
+	present func(to []string, patient string) bool, record func(Record, error), act map[Kind]func(context.Context, *Entry)) *escalator {
+	x := &escalator{core: c, receipts: r, complaints: k, pauses: p, policy: o.Policy, policyCalls: calls.policy, testTo: o.TestRecipients,
+		present: present, record: record, counts: &stats.escalation, act: act, unrecorded: newUnrecorded(len(c.logs.store.members))}
+	if o.Pager == nil {
+		return x
+	}
+	x.paging = newPaging(o, stats)
+	if w, ok := o.Pager.(PageWithdrawer); ok {
+		x.withdrawer, x.withdrawCalls, x.alerts.withdraw = w, calls.withdraw, x.withdraw
+	}
+	if r, ok := o.Pager.(PageReporter); ok && r.ReportsPages() {
+		x.reportWithin = o.ReportWithin
+	}
+	return x
 }
 
 // escalationCounters are the escalator's part of Stats.
@@ -57,7 +71,6 @@ func (x *escalator) run() {
 	for i := range stored {
 		stored[i] = newDueWork(x.background, x.do)
 	}
-	x.unrecorded.blind = make([]atomic.Bool, len(stored))
 	for {
 		select {
 		case <-every.C:
@@ -127,7 +140,7 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 	mine, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		next, ok := claim(prev, now, now.Add(claimFor))
 		claimed = ok
-		return x.untold(next), ok
+		return muteTest(next, x.testTo), ok
 	}))
 	if err != nil || !claimed || !mine.Open() || mine.ID != a.ID { // it may have ended before a second try to claim it
 		return
@@ -193,7 +206,7 @@ func (x *escalator) moot(ctx context.Context, a *Alert) bool {
 
 // withdraw asks a PageWithdrawer to withdraw the pages of a.
 func (x *escalator) withdraw(a Alert) {
-	if x.withdrawer == nil || len(a.Escalation.addressed) == 0 {
+	if len(a.Escalation.addressed) == 0 {
 		return
 	}
 	x.start(func() {
@@ -311,9 +324,10 @@ func (x *escalator) ask(ctx context.Context, a *Alert, step int) (Step, error) {
 	return s, nil
 }
 
-// untold stops the escalation of a test alert that nobody is to be paged for.
-func (x *escalator) untold(a Alert) Alert {
-	if a.Test && len(x.testTo) == 0 {
+// muteTest stops the escalation of a test alert if there are no recipients of
+// test alerts.
+func muteTest(a Alert, recipients []string) Alert {
+	if a.Test && len(recipients) == 0 {
 		a.stop()
 	}
 	return a

@@ -49,7 +49,7 @@ func (l *lane) deliver(batch []delivery) {
 		case d.head != nil:
 			if w := l.watches[d.head.Patient]; w != nil {
 				l.handOver(w)
-				w.verified.Store(l.hub.ticks())
+				w.verified.Store(l.lanes.clock.ticks())
 			}
 		case d.skipped != nil:
 			if w := l.watches[d.skipped.Patient]; w != nil {

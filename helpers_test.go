@@ -9,6 +9,8 @@
 //   - poster (post_test.go) and reading (stream_test.go) use the fallback.
 //   - seam, deaf, unreadable and unwritable (stores_test.go) are Stores that fail as a test
 //     says; asked notes which patients a Store was asked for.
+//   - newWorkbench (core_test.go) gives the core of a Hub without a Hub, for tests of one
+//     component; newWatchroom (escalator_test.go) adds an escalator.
 //   - judge is an Authorizer, notary an Auditor and pager a Pager that tests steer and
 //     look into; the types that end in Func make one of a function.
 //   - high, monitor, sends and vitalNow make what is raised and published.

@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"hash/maphash"
-	"log/slog"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -21,22 +19,19 @@ import (
 // Calls by the host are not authorised, except Answer, which names the person
 // who answers.
 type Hub struct {
+	*core
 	auth  Authenticator
 	store *guardedStore
 	asked askedReads
 	opt   Options
-	log   *slog.Logger
-	*background
-	lanes []*lane
-	seed  maphash.Seed
+	calls hostCalls
+	stats counters
 
-	calls      hostCalls
+	lanes      *lanes
+	outboxes   *outboxes
+	registry   *registry
 	access     *accessControl
 	changes    *accessChanges
-	clock      *clock
-	logs       *logs
-	alerts     *alertLog
-	open       *openIndex
 	complaints *complaints
 	receipts   *receipts
 	pauses     *pauses
@@ -45,18 +40,17 @@ type Hub struct {
 	silences   *silences
 	escalator  *escalator
 	audit      *auditQueue
-	seats      *seats
-	posters    posters
 	tickets    *tickets
-	stats      counters
-	registry   *registry
-	readers    *sharedPlaces[string] // of history, by principal
-	doors      *doors
-	accounts   posters // the pace of principals, over all their connections
-	volumes    posters // the same in bytes
-	slowness   slowness
-	hostLogs   *rate.Limiter // for log lines about the host's code
 	janitor    *janitor
+
+	doors    *doors
+	seats    *seats
+	slowness slowness
+	posters  posters
+	accounts posters               // the pace of principals, over all their connections
+	volumes  posters               // the same in bytes
+	readers  *sharedPlaces[string] // of history, by principal
+	hostLogs *rate.Limiter         // for log lines about the host's code
 }
 
 // New returns a Hub that authenticates callers by auth and keeps all events in
@@ -73,30 +67,16 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 			}
 		}
 	}
-	h := &Hub{background: newBackground(), auth: auth, opt: o.withDefaults(), seed: maphash.MakeSeed(), registry: newRegistry()}
-	h.log = h.opt.Logger
-	h.store = newGuardedStore(store, h.opt.Trace, &h.stats.append)
-	h.asked = newAskedReads(h.store, h.now)
-	h.calls = newHostCalls(&h.opt, &h.stats)
-	h.seats = newSeats()
-	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, h.opt.CallTimeout)
-	h.hostLogs = rate.NewLimiter(rate.Every(time.Second), 10)
-	h.doors = newDoors(h.opt.MaxAuthenticating, h.opt.CallTimeout)
-	h.audit = newAuditQueue(h.opt.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
-	h.connect()
-	h.lanes = newLanes(h)
-	for _, l := range h.lanes {
-		h.start(func() { l.append(h.ctx) })
-		h.start(l.fanOut)
-	}
+	h := &Hub{auth: auth, opt: o.withDefaults()}
+	h.connect(store)
+	h.lanes.run(h.background)
 	h.start(h.visitAll)
 	h.start(func() {
 		h.clock.run(h.ctx, h.quit, func() bool { return h.escalator.bringForward(h.ctx) })
 	})
-	h.janitor = newJanitor(store, h.opt.Retention, h.now, h.log)
 	h.start(func() { h.janitor.run(h.ctx, h.quit) })
 	h.start(func() { h.janitor.awaitCheck(h.ctx, h.quit) })
-	h.start(func() { h.open.run(h.took, h.compare) })
+	h.start(func() { h.open.run(h.took, h.lanes.compare) })
 	h.start(h.escalator.run)
 	h.start(func() { h.changes.run(h.opt.Recheck) })
 	h.start(h.deliverInboxes)
@@ -105,45 +85,46 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	return h, nil
 }
 
-// connect makes the Hub's components and connects them with each other.
-func (h *Hub) connect() {
-	raise := func(ctx context.Context, r Raise) error {
-		_, err := h.raise(ctx, host, r)
-		return err
-	}
-	h.clock = newClock(h.store.Store, h.log)
-	h.store.now = h.now
-	h.signals = newSignals(h.opt.MaxSignals, h.now, h.ticks, h.keepStrip)
-	h.open = newOpenIndex(h.background, h.store)
-	h.logs = &logs{store: h.store, now: h.now, append: h.append}
-	h.tickets = newTickets(h.logs, h.opt.TicketsInStore)
-	h.alerts = &alertLog{logs: h.logs, kick: h.open.kick}
-	h.clinicians = newClinicians(h.opt.Person, h.calls.person)
-	h.pauses = newPauses(h.logs, h.alerts, h.open)
-	h.receipts = newReceipts(h.logs, h.alerts, h.open)
-	h.complaints = &complaints{background: h.background, raise: raise, endCondition: h.alerts.endCondition, open: h.open, most: h.opt.alertsMost, log: h.log, ticks: h.ticks}
-	h.silences = &silences{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, clock: h.clock, complaints: h.complaints, raise: raise,
-		priority: h.opt.SilencePriority, priorityCalls: h.calls.silence, promisedOnly: h.opt.PromisedOnly, armed: make(map[openKey]armed), verdicts: make(map[sourceKey]*outage), raising: make(map[string]int)}
-	h.access = &accessControl{authorizer: h.opt.Authorizer, call: h.calls.authorize, now: h.now, groups: newGroups(h.opt.Directory, h.calls.directory),
-		revoked: newRevocations(), emergencies: newEmergencies(h.logs, h.audit.recordHost)}
-	h.changes = &accessChanges{background: h.background, access: h.access, registry: h.registry, logs: h.logs, alerts: h.alerts, open: h.open,
-		complaints: h.complaints, pauses: h.pauses, clinicians: h.clinicians, untold: func(a Alert) Alert { return h.escalator.untold(a) }, log: h.log}
-	h.escalator = &escalator{background: h.background, logs: h.logs, alerts: h.alerts, open: h.open, receipts: h.receipts, complaints: h.complaints, pauses: h.pauses,
-		policy: h.opt.Policy, policyCalls: h.calls.policy, testTo: h.opt.TestRecipients, present: h.present, record: h.audit.recordHost, log: h.log,
-		counts: &h.stats.escalation, act: map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end,
-			KindNotice: func(ctx context.Context, e *Entry) { h.closeEntry(ctx, *e) }}}
-	if h.opt.Pager == nil {
-		return
-	}
-	h.escalator.paging = &paging{pager: h.opt.Pager, timeout: h.opt.CallTimeout, log: h.log, trace: h.opt.Trace, places: newPlaces(pagesAtOnce), noPlace: &h.stats.limits.host,
-		panics: &h.stats.panics, counts: &h.stats.escalation}
-	if w, ok := h.opt.Pager.(PageWithdrawer); ok {
-		h.escalator.withdrawer, h.escalator.withdrawCalls, h.alerts.moot = w, h.calls.withdraw, h.escalator.withdraw
-	}
-	if r, ok := h.opt.Pager.(PageReporter); ok && r.ReportsPages() {
-		h.escalator.reportWithin = h.opt.ReportWithin
-	}
+// connect makes the Hub's components, each from the components that it needs.
+func (h *Hub) connect(store Store) {
+	o := &h.opt
+	clock := newClock(store, o.Logger)
+	h.store = newGuardedStore(store, clock.now, o.Trace, &h.stats.append)
+	h.core = newCore(h.store, clock, o.Logger, h.append)
+	h.calls = newHostCalls(o, &h.stats)
+	h.asked = newAskedReads(h.store, h.now)
+	h.janitor = newJanitor(store, o.Retention, h.now, h.log)
+	h.audit = newAuditQueue(o.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
+
+	h.registry = newRegistry()
+	h.doors = newDoors(o.MaxAuthenticating, o.CallTimeout)
+	h.seats = newSeats()
+	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, o.CallTimeout)
+	h.hostLogs = rate.NewLimiter(rate.Every(time.Second), 10)
+	h.tickets = newTickets(h.logs, o.TicketsInStore)
+	h.signals = newSignals(o.MaxSignals, h.now, h.ticks, h.keepStrip)
+	h.outboxes = &outboxes{ctx: h.ctx, clock: h.clock, asked: h.asked, signals: h.signals, stats: &h.stats, opt: o}
+
+	h.clinicians = newClinicians(o.Person, h.calls.person)
+	h.pauses = newPauses(h.core)
+	h.receipts = newReceipts(h.core)
+	h.complaints = newComplaints(h.core, h.raiseOwn, o.alertsMost)
+	h.silences = newSilences(h.core, h.complaints, h.raiseOwn, o, h.calls.silence)
+	h.access = newAccessControl(o, &h.calls, h.logs, h.audit.recordHost)
+	h.changes = newAccessChanges(h.core, h.access, h.registry, h.complaints, h.pauses, h.clinicians, o.TestRecipients)
+	h.escalator = newEscalator(h.core, h.receipts, h.complaints, h.pauses, o, &h.calls, &h.stats, h.present, h.audit.recordHost,
+		map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end, KindNotice: h.expireNotice})
+	h.lanes = newLanes(h.core, o, &h.stats.lag, h.silences.hear)
 }
+
+// raiseOwn raises an alert of carewire's own.
+func (h *Hub) raiseOwn(ctx context.Context, r Raise) error {
+	_, err := h.raise(ctx, host, r)
+	return err
+}
+
+// expireNotice ends a notice that nobody has read for Options.NoticeLife.
+func (h *Hub) expireNotice(ctx context.Context, e *Entry) { h.closeEntry(ctx, *e) }
 
 // present reports whether any of the addressees is connected.
 func (h *Hub) present(to []string, patient string) bool {
@@ -175,7 +156,7 @@ func (h *Hub) ticks() int64 { return h.clock.ticks() }
 // append hands one entry to its lane and waits for the result.
 func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, error) {
 	done := make(chan AppendResult, 1)
-	err := h.lane(e.Patient).submit(job{entry: &e, quiet: quiet, done: func(a AppendResult) {
+	err := h.lanes.of(e.Patient).submit(job{entry: &e, quiet: quiet, done: func(a AppendResult) {
 		if a.Err == nil && !a.Repeated {
 			e.Position, e.Must = a.Position, a.Must
 			if h.open.note(e, quiet) {
@@ -237,7 +218,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 		case prev != nil && prev.crowdedFor(sender):
 			return Alert{}, errLimit
 		}
-		return h.escalator.untold(raise(prev, in, sender, now)), nil
+		return muteTest(raise(prev, in, sender, now), h.opt.TestRecipients), nil
 	})
 	if giveBack != nil {
 		giveBack()
@@ -447,9 +428,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 		}
 	}
 	h.signals.close()
-	for _, l := range h.lanes {
-		l.close()
-	}
+	h.lanes.close()
 	if first {
 		h.audit.recordTallies(0)
 	}

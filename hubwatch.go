@@ -91,7 +91,7 @@ func (h *Hub) follow(ctx context.Context, o WatchOptions, next func(text []byte)
 	s := &hostSink{frames: make(chan []byte), taken: make(chan struct{}), gone: make(chan struct{})}
 	failed := make(chan struct{})
 	o.Since = maps.Clone(o.Since)
-	f := &following{hub: h, o: o, out: &outbox{hub: h, sink: s, fail: func() { close(failed) }}, watches: make(map[string]*watch)}
+	f := &following{hub: h, o: o, out: &outbox{all: h.outboxes, sink: s, fail: func() { close(failed) }}, watches: make(map[string]*watch)}
 	defer f.out.stop()
 	defer close(s.gone)
 	defer f.end()
@@ -191,7 +191,7 @@ func (f *following) change(now map[string]bool, next func(text []byte) bool) (mo
 // begin watches a patient.
 func (f *following) begin(p string) error {
 	h := f.hub
-	w := &watch{out: f.out, patient: p, delivery: f.o.Delivery, waves: f.o.Waves, lane: h.lane(p)}
+	w := &watch{out: f.out, patient: p, delivery: f.o.Delivery, waves: f.o.Waves, lane: h.lanes.of(p)}
 	if since, ok := f.o.Since[p]; ok {
 		w.since = &since
 		delete(f.o.Since, p) // it counts once

@@ -3,7 +3,6 @@ package carewire
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"maps"
 	"slices"
 	"sync"
@@ -22,7 +21,7 @@ const (
 // reads the missing entries. The fan-out gets the entries in order and hands
 // them to the watches while the next batch is being appended.
 type lane struct {
-	hub *Hub
+	lanes *lanes
 
 	mu      sync.Mutex
 	closed  bool
@@ -87,35 +86,15 @@ type watchers struct {
 	verified atomic.Int64 // when they were last known to have everything in the Store, in ticks
 }
 
-func newLane(h *Hub) *lane {
-	return &lane{hub: h, wake: make(chan struct{}, 1), cursors: make(map[string]*cursor), charts: make(map[string]*chart),
+func newLane(all *lanes) *lane {
+	return &lane{lanes: all, wake: make(chan struct{}, 1), cursors: make(map[string]*cursor), charts: make(map[string]*chart),
 		batches: make(chan []delivery, 1), watches: make(map[string]*watchers)}
-}
-
-// newLanes makes the lanes: with a Spread one for each part, so that an append
-// that hangs delays the patients of one part.
-func newLanes(h *Hub) (lanes []*lane) {
-	n := h.opt.Lanes
-	if s := h.store.spread; s != nil {
-		n = s.Parts()
-	}
-	for range n {
-		lanes = append(lanes, newLane(h))
-	}
-	return lanes
-}
-
-func (h *Hub) lane(patient string) *lane {
-	if s := h.store.spread; s != nil {
-		return h.lanes[s.Part(patient)]
-	}
-	return h.lanes[maphash.String(h.seed, patient)%uint64(len(h.lanes))]
 }
 
 // submit queues jobs, all or none. It never waits. It fails if the lane is
 // closed or has no room for vitals.
 func (l *lane) submit(jobs ...job) error {
-	now := l.hub.ticks()
+	now := l.lanes.clock.ticks()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -148,33 +127,8 @@ func (l *lane) submit(jobs ...job) error {
 
 func (j *job) droppable() bool { return j.entry != nil && j.entry.Kind.Droppable() }
 
-// compare makes the lanes compare the positions of the watched patients among
-// patients with the Store's heads. Nil means all watched patients.
-func (h *Hub) compare(patients []string) {
-	of := map[*lane][]string{}
-	for _, p := range patients {
-		l := h.lane(p)
-		of[l] = append(of[l], p)
-	}
-	for _, l := range h.lanes {
-		if patients == nil || of[l] != nil {
-			l.compare(of[l])
-		}
-	}
-}
-
-// compareLanes makes each lane compare its watched patients with the Store's
-// heads once in fifty turns. All lanes do so at turn 0. The many lanes of a
-// Spread are distributed over the turns.
-func (h *Hub) compareLanes(turn int) {
-	spread := h.store.spread != nil
-	for i, l := range h.lanes {
-		if spread && i%compares == turn || !spread && turn == 0 {
-			l.compare(nil)
-		}
-	}
-}
-
+// compare makes the lane compare the positions of those of its watched patients
+// with the Store's heads. Nil means all.
 func (l *lane) compare(patients []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -281,7 +235,7 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 	if len(entries) == 0 {
 		return out
 	}
-	results, err := l.hub.store.Append(ctx, entries)
+	results, err := l.lanes.store.Append(ctx, entries)
 	if err == nil && len(results) != len(entries) {
 		err = errors.New("carewire: the Store broke its contract")
 	}
@@ -338,7 +292,7 @@ func (l *lane) skipTo(out []delivery, patient string, c *cursor, p Position, mus
 // fill reads entries of other nodes, up to number last.
 func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *cursor, last uint64) []delivery {
 	for c.Seq < last {
-		entries, err := l.hub.store.Read(ctx, patient, c.Position, ReadQuery{Limit: int(min(last-c.Seq, 1000))})
+		entries, err := l.lanes.store.Read(ctx, patient, c.Position, ReadQuery{Limit: int(min(last-c.Seq, 1000))})
 		if err != nil || len(entries) == 0 {
 			return out
 		}
@@ -349,7 +303,7 @@ func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *curs
 			}
 			c.Position, c.must = e.Position, e.Must
 			if !e.Received.IsZero() {
-				l.hub.stats.lag.observe(max(0, l.hub.now().Sub(e.Received)))
+				l.lanes.lag.observe(max(0, l.lanes.clock.now().Sub(e.Received)))
 			}
 			out = append(out, delivery{entry: e})
 		}
@@ -359,7 +313,7 @@ func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *curs
 
 // restart makes the watches of a patient start again from the Store's head.
 func (l *lane) restart(ctx context.Context, out []delivery, patient string, c *cursor) []delivery {
-	heads, err := l.hub.store.Heads(ctx, []string{patient})
+	heads, err := l.lanes.store.Heads(ctx, []string{patient})
 	if err != nil || len(heads) != 1 {
 		l.failed = true
 		return out
@@ -374,7 +328,7 @@ func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []
 	l.failed = false
 	patients = slices.DeleteFunc(patients, func(p string) bool { return l.cursors[p] == nil })
 	for chunk := range slices.Chunk(patients, headsMax) {
-		heads, err := l.hub.store.Heads(ctx, chunk)
+		heads, err := l.lanes.store.Heads(ctx, chunk)
 		if err != nil || len(heads) != len(chunk) {
 			l.failed, l.rest = true, nil
 			return out
@@ -418,7 +372,7 @@ func (l *lane) join(ctx context.Context, jobs []job, out []delivery) []delivery 
 		}
 	}
 	for chunk := range slices.Chunk(fresh, headsMax) {
-		heads, err := l.hub.store.Heads(ctx, chunk)
+		heads, err := l.lanes.store.Heads(ctx, chunk)
 		if err != nil || len(heads) != len(chunk) {
 			l.failed = true
 			for _, p := range chunk {

@@ -66,7 +66,7 @@ func (l *lane) readCharts() {
 		}
 		l.mu.Unlock()
 		patient := next[0]
-		c, err := l.readChart(l.hub.ctx, patient)
+		c, err := l.readChart(l.lanes.ctx, patient)
 		l.mu.Lock()
 		var jobs []job
 		if err == nil {

@@ -30,12 +30,22 @@ type directSink interface {
 	FinishFrames(rest []byte) error
 }
 
+// outboxes is what the outboxes of a Hub have in common.
+type outboxes struct {
+	ctx     context.Context // of reading from the Store
+	clock   *clock
+	asked   askedReads
+	signals *signals
+	stats   *counters
+	opt     *Options
+}
+
 // An outbox holds what waits for one client. Its unit is the patient: a turn
 // writes all that one patient has, in log order, patients with an alert first.
 // Waves come last.
 // A goroutine runs only while something waits.
 type outbox struct {
-	hub  *Hub
+	all  *outboxes
 	sink sink
 	// direct is sink if that can write without waiting, else nil.
 	direct directSink
@@ -138,7 +148,7 @@ func (l *watchList) remove(w *watch) {
 func (o *outbox) schedule(w *watch, urgent bool) {
 	to := &o.normal
 	if urgent && w.urgent == 0 {
-		w.urgent = o.hub.ticks()
+		w.urgent = o.all.clock.ticks()
 	}
 	if w.urgent != 0 {
 		to = &o.urgent
@@ -205,7 +215,7 @@ func (o *outbox) send(b []byte) {
 	}
 	o.mu.Unlock()
 	if full {
-		o.hub.stats.limits.outboxes.Add(1)
+		o.all.stats.limits.outboxes.Add(1)
 		o.full()
 	}
 }
@@ -306,7 +316,7 @@ func (o *outbox) stop() {
 
 // end purges w: nothing that waits for it is written any more.
 func (w *watch) end() {
-	w.out.hub.signals.leave(w)
+	w.out.all.signals.leave(w)
 	w.out.mu.Lock()
 	defer w.out.mu.Unlock()
 	w.ended = true
@@ -350,7 +360,7 @@ func (w *watch) push(frames []*frame) bool {
 			continue
 		}
 		if !o.roomFor(len(b)) { // go on from the Store instead
-			o.hub.stats.limits.outboxes.Add(1)
+			o.all.stats.limits.outboxes.Add(1)
 			urgent := w.owing > 0 || slices.ContainsFunc(frames[i:], func(f *frame) bool { return !f.droppable })
 			o.dropQueue(w)
 			w.reading, w.upTo = true, last.entry.Position
@@ -373,13 +383,13 @@ func (w *watch) push(frames []*frame) bool {
 
 // roomFor reports whether n more bytes may wait.
 func (o *outbox) roomFor(n int) bool {
-	return o.bytes+n <= o.hub.opt.MaxOutboxBytes && !o.crowded(o.bytes+n)
+	return o.bytes+n <= o.all.opt.MaxOutboxBytes && !o.crowded(o.bytes+n)
 }
 
 // crowded reports whether n bytes are more than a little, while all outboxes
 // together hold too much.
 func (o *outbox) crowded(n int) bool {
-	return n > smallOutbox && o.hub.stats.waiting.Load() > int64(o.hub.opt.MaxTotalOutboxBytes)
+	return n > smallOutbox && o.all.stats.waiting.Load() > int64(o.all.opt.MaxTotalOutboxBytes)
 }
 
 // account tells the Hub how much waits, in steps so coarse that it costs
@@ -387,7 +397,7 @@ func (o *outbox) crowded(n int) bool {
 func (o *outbox) account() {
 	n := (o.bytes + o.held + o.read + o.waveBytes) / smallOutbox * smallOutbox
 	if n != o.counted {
-		o.hub.stats.waiting.Add(int64(n - o.counted))
+		o.all.stats.waiting.Add(int64(n - o.counted))
 		o.counted = n
 	}
 }
@@ -401,7 +411,7 @@ func (w *watch) replace(f *frame) bool {
 		if !q.droppable || q.entry.Key != f.entry.Key {
 			continue
 		}
-		w.out.hub.stats.replaced.Add(1)
+		w.out.all.stats.replaced.Add(1)
 		if !TakesPlace(f.entry.Time, f.entry.Received, q.entry.Time) {
 			return false
 		}

@@ -110,6 +110,12 @@ type paging struct {
 	lost int            // all of these
 }
 
+// newPaging calls o.Pager, which is set.
+func newPaging(o *Options, stats *counters) *paging {
+	return &paging{pager: o.Pager, timeout: o.CallTimeout, log: o.Logger, trace: o.Trace, places: newPlaces(pagesAtOnce), noPlace: &stats.limits.host,
+		panics: &stats.panics, counts: &stats.escalation, hung: make(map[string]int)}
+}
+
 var (
 	errHung = errors.New("carewire: the Pager hangs for this recipient")
 	errMoot = errors.New("carewire: nobody needs to be told any more")
@@ -189,9 +195,6 @@ func (d *paging) giveUp(to string, given *atomic.Bool) bool {
 	defer d.mu.Unlock()
 	if d.lost >= hungMost || !given.CompareAndSwap(false, true) { // else it has just come back
 		return false
-	}
-	if d.hung == nil {
-		d.hung = make(map[string]int)
 	}
 	d.hung[to]++
 	d.lost++

@@ -88,17 +88,15 @@ func (h *Hub) unpause(ctx context.Context, by *Principal, patient string) error 
 // pauses knows the pauses that are running. They stand in the patients' logs,
 // where every node finds them.
 type pauses struct {
-	logs   *logs
-	alerts *alertLog
-	open   *openIndex
+	*core
 
 	mu sync.Mutex
 	by map[string]AccessChange // patient
 	at map[string]uint64       // the revision of that
 }
 
-func newPauses(l *logs, a *alertLog, x *openIndex) *pauses {
-	return &pauses{logs: l, alerts: a, open: x, by: make(map[string]AccessChange), at: make(map[string]uint64)}
+func newPauses(c *core) *pauses {
+	return &pauses{core: c, by: make(map[string]AccessChange), at: make(map[string]uint64)}
 }
 
 const pauseKey = "x/pause"

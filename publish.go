@@ -78,7 +78,7 @@ func (h *Hub) publish(ctx context.Context, p *Principal, vitals []Vital, refused
 			finish(i, PublishResult{Err: err})
 			continue
 		}
-		if l := h.lane(e.Patient); l != to || len(jobs) == batchMax {
+		if l := h.lanes.of(e.Patient); l != to || len(jobs) == batchMax {
 			submit()
 			to = l
 		}

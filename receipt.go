@@ -12,9 +12,7 @@ import (
 // receipts takes receipts in. It remembers who sent one for the present level
 // of open alerts.
 type receipts struct {
-	logs   *logs
-	alerts *alertLog
-	open   *openIndex
+	*core
 
 	mu    sync.Mutex
 	by    map[string][]string     // alert ID and level: principals
@@ -22,8 +20,8 @@ type receipts struct {
 	order []string
 }
 
-func newReceipts(l *logs, a *alertLog, x *openIndex) *receipts {
-	return &receipts{logs: l, alerts: a, open: x, by: make(map[string][]string), early: make(map[string][]*Principal)}
+func newReceipts(c *core) *receipts {
+	return &receipts{core: c, by: make(map[string][]string), early: make(map[string][]*Principal)}
 }
 
 const (

@@ -3,7 +3,6 @@ package carewire
 import (
 	"context"
 	"crypto/rand"
-	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -13,17 +12,19 @@ import (
 // that reach or move nobody, or that have no room, and about unreadable
 // entries. Their keys consist of rule and subject, and contain no names.
 type complaints struct {
-	*background
-	raise        func(context.Context, Raise) error
-	endCondition func(ctx context.Context, patient, key string, test bool) error
-	open         *openIndex
-	most         func(fromKey) int // open alerts of a source
-	log          *slog.Logger
-	ticks        func() int64
+	*core
+	raise func(context.Context, Raise) error
+	most  func(fromKey) int // open alerts of a source
 
 	mu   sync.Mutex
 	held map[troubleKey]int // alerts that are in trouble, but not recorded as such yet
 	said map[openKey]int64  // when it was last said of an entry that it cannot be read, in ticks
+}
+
+// newComplaints returns complaints that are raised by raise. most is how many
+// open alerts a source may have.
+func newComplaints(c *core, raise func(context.Context, Raise) error, most func(fromKey) int) *complaints {
+	return &complaints{core: c, raise: raise, most: most, held: make(map[troubleKey]int), said: make(map[openKey]int64)}
 }
 
 const saidMost = 10000 // entries of which this is kept in mind
@@ -32,12 +33,12 @@ const saidMost = 10000 // entries of which this is kept in mind
 // damaged what is due.
 func (c *complaints) unreadable(ctx context.Context, e *Entry, said, text string) {
 	c.mu.Lock()
-	k, now := openKey{e.Patient, e.Key}, c.ticks()
+	k, now := openKey{e.Patient, e.Key}, c.clock.ticks()
 	last, known := c.said[k]
 	again := known && time.Duration(now-last) < repeatEvery
 	if !again {
-		if c.said == nil || len(c.said) > saidMost {
-			c.said = make(map[openKey]int64)
+		if len(c.said) > saidMost {
+			clear(c.said)
 		}
 		c.said[k] = now
 	}
@@ -77,9 +78,6 @@ func (c *complaints) hold(a *Alert) (release func()) {
 	add := func(n int) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.held == nil {
-			c.held = make(map[troubleKey]int)
-		}
 		count(c.held, k, n)
 	}
 	add(1)
@@ -184,7 +182,7 @@ func (c *complaints) relieve(a *Alert) {
 func (c *complaints) end(key string, test bool) {
 	if _, ok := c.present(key, test); ok {
 		c.startRetrying("relieve/"+alertKey(key, test), func(ctx context.Context) error {
-			return c.endCondition(ctx, SystemPatient, key, test)
+			return c.alerts.endCondition(ctx, SystemPatient, key, test)
 		})
 	}
 }

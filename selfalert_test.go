@@ -89,3 +89,102 @@ func TestComplaintThatComesTooLate(t *testing.T) {
 		require.Equal(t, ConditionOver, c.Condition)
 	})
 }
+
+// trouble gives an alert a trouble; "" ends it.
+func (b *workbench) trouble(key, trouble string) Alert {
+	b.t.Helper()
+	require.NoError(b.t, b.change(context.Background(), "p1", key, false, func(prev *Alert, _ time.Time) (Alert, error) {
+		a := *prev
+		a.Escalation.trouble = trouble
+		return a, nil
+	}))
+	return b.alert("p1", key)
+}
+
+// There is one complaint for all alerts with the same trouble, as urgent as the
+// most urgent of them. It ends with the last of them, but not while one is not
+// recorded yet.
+func TestComplaintsAreSharedByTheirAlerts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newWorkbench(t, NewMemoryStore(nil))
+		c := newComplaints(b.core, b.raise, nil)
+		for _, p := range []Priority{PriorityLow, PriorityHigh, PriorityMedium} {
+			require.NoError(t, b.raise(t.Context(), Raise{Patient: "p1", Key: string(p), Text: "x", Priority: p}))
+		}
+		b.raised = nil
+		for _, p := range []Priority{PriorityLow, PriorityHigh, PriorityMedium} {
+			a := b.trouble(string(p), troubleNobody)
+			require.NoError(t, c.complainOf(t.Context(), &a))
+		}
+		require.Equal(t, []string{troubleNobody, troubleNobody}, b.keys(), "the medium one is less urgent than what was said")
+		complaint := b.alert(SystemPatient, troubleNobody)
+		require.Equal(t, PriorityHigh, complaint.Priority)
+		require.Equal(t, AlertRef{Patient: "p1", Key: "high"}, AlertRef{Patient: complaint.About.Patient, Key: complaint.About.Key})
+		require.NoError(t, c.complainOf(t.Context(), &complaint), "of a complaint")
+		require.Len(t, b.keys(), 2)
+
+		over := func() bool {
+			time.Sleep(time.Second)
+			return b.alert(SystemPatient, troubleNobody).Condition == ConditionOver
+		}
+		for _, p := range []Priority{PriorityLow, PriorityMedium} {
+			a := b.trouble(string(p), "")
+			c.relieve(&a)
+			require.False(t, over(), p)
+		}
+		held := b.alert("p1", "high")
+		release := c.hold(&held)
+		a := b.trouble("high", "")
+		c.relieve(&a)
+		require.False(t, over(), "one is not recorded yet")
+		release()
+		c.relieve(&a)
+		require.True(t, over())
+	})
+}
+
+// That an entry cannot be read is said once a minute, of each by itself.
+func TestUnreadableIsSaidOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newWorkbench(t, NewMemoryStore(nil))
+		c := newComplaints(b.core, b.raise, nil)
+		one, other := &Entry{Patient: "p1", Key: "a/k"}, &Entry{Patient: "p2", Key: "a/k"}
+		for range 60 {
+			c.unreadable(t.Context(), one, "x", "Nobody is told.")
+			time.Sleep(time.Second)
+		}
+		require.Len(t, b.keys(), 1)
+		c.unreadable(t.Context(), other, "x", "Nobody is told.")
+		c.unreadable(t.Context(), one, "x", "Nobody is told.")
+		require.Len(t, b.keys(), 3)
+		require.NotEqual(t, b.keys()[0], b.keys()[1])
+		require.Equal(t, b.keys()[0], b.keys()[2])
+		require.NotContains(t, b.keys()[0], "p1")
+	})
+}
+
+// That a source has too many alerts is said once, under a key that does not name
+// it, and is over when half of them have ended.
+func TestCrowdedIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newWorkbench(t, NewMemoryStore(nil))
+		c := newComplaints(b.core, b.raise, func(fromKey) int { return 4 })
+		for _, key := range []string{"a", "b", "c", "d"} {
+			require.NoError(t, b.raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: PriorityLow}))
+		}
+		b.raised = nil
+		for range 3 {
+			require.NoError(t, c.crowded(t.Context(), host, AlertRef{Patient: "p1", Key: "e"}))
+		}
+		require.NoError(t, c.crowded(t.Context(), host, AlertRef{Patient: SystemPatient, Key: "e"}))
+		require.Len(t, b.keys(), 1)
+		require.NotContains(t, b.keys()[0], host)
+		for i, key := range []string{"a", "b", "c"} {
+			require.NoError(t, b.change(t.Context(), "p1", key, false, func(prev *Alert, now time.Time) (Alert, error) { return dismissed(prev, now), nil }))
+			a := b.alert("p1", key)
+			c.relieve(&a)
+			time.Sleep(time.Second)
+			require.Equal(t, i >= 1, b.alert(SystemPatient, b.keys()[0]).Condition == ConditionOver, key)
+		}
+	})
+}

@@ -11,11 +11,7 @@ import (
 // silences notices devices that are not heard: for each that promises its next
 // vital, or has kept a pace, there is a timer in the patient's log.
 type silences struct {
-	*background
-	logs          *logs
-	alerts        *alertLog
-	open          *openIndex
-	clock         *clock
+	*core
 	complaints    *complaints
 	raise         func(context.Context, Raise) error
 	priority      func(ctx context.Context, patient string, promised bool) (Priority, error) // nil: by default
@@ -26,6 +22,13 @@ type silences struct {
 	armed    map[openKey]armed // patient and device
 	verdicts map[sourceKey]*outage
 	raising  map[string]int // alerts about devices of a patient that are being raised
+}
+
+// newSilences returns silences whose alerts are raised by raise. They take
+// Options.SilencePriority, which is called by call, and Options.PromisedOnly.
+func newSilences(c *core, x *complaints, raise func(context.Context, Raise) error, o *Options, call *hostCall) *silences {
+	return &silences{core: c, complaints: x, raise: raise, priority: o.SilencePriority, priorityCalls: call, promisedOnly: o.PromisedOnly,
+		armed: make(map[openKey]armed), verdicts: make(map[sourceKey]*outage), raising: make(map[string]int)}
 }
 
 // armed holds the time until which a device need not be looked at again, and

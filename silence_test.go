@@ -206,3 +206,99 @@ func TestRestartBlamesNoDevice(t *testing.T) {
 		require.Equal(t, ConditionPresent, a.Condition)
 	})
 }
+
+// expecting makes silences without a Hub. hears appends a vital and has it heard.
+func expecting(t *testing.T, o *Options) (b *workbench, s *silences, hears func(Vital)) {
+	b = newWorkbench(t, NewMemoryStore(nil))
+	s = newSilences(b.core, newComplaints(b.core, b.raise, nil), b.raise, o, newHostCalls(&Options{CallTimeout: time.Second}, new(counters)).silence)
+	of := &series{}
+	return b, s, func(v Vital) {
+		t.Helper()
+		v.Time, v.Received = b.clock.now(), b.clock.now()
+		var w encoder
+		v.encode(&w)
+		e := Entry{Patient: v.Patient, Kind: KindVital, Key: v.key(), Audience: AudienceAll, Sender: "gateway", Time: v.Time, Received: v.Received, Data: w.b}
+		_, err := b.logs.append(t.Context(), e, false)
+		require.NoError(t, err)
+		of.keep(v.Received)
+		of.heard = v.Received
+		s.hear(&v, of, &e, false)
+		synctest.Wait()
+	}
+}
+
+// A promise of the next reading is one timer in the log. It is put off when it
+// comes due and the device was heard since. Otherwise the alert is raised, and
+// ends when the device is heard again.
+func TestSilenceIsATimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, s, hears := expecting(t, &Options{})
+		v, timer := monitor(), timerKey("mon-1", false)
+		for range 3 { // at 0, 5 and 10 s
+			hears(v)
+			require.EqualValues(t, 1, b.entry("p1", timer).Rev, "written once")
+			time.Sleep(5 * time.Second)
+		}
+		e := b.entry("p1", timer)
+		require.True(t, e.Open)
+		require.Equal(t, b.clock.now(), e.Due, "15 seconds after the first")
+		s.act(t.Context(), e)
+		e = b.entry("p1", timer)
+		require.Equal(t, b.clock.now().Add(10*time.Second), e.Due, "15 seconds after the last")
+		require.Empty(t, b.keys())
+
+		time.Sleep(10 * time.Second)
+		s.act(t.Context(), e)
+		require.Equal(t, []string{"no-data.mon-1"}, b.keys())
+		require.Equal(t, PriorityMedium, b.alert("p1", "no-data.mon-1").Priority)
+		require.False(t, b.entry("p1", timer).Open)
+
+		hears(v)
+		require.Equal(t, ConditionOver, b.alert("p1", "no-data.mon-1").Condition)
+		require.True(t, b.entry("p1", timer).Open, "it is expected again")
+	})
+}
+
+// A device that has promised nothing is expected at the pace that it has kept,
+// unless only promises count.
+func TestSilenceByPace(t *testing.T) {
+	for _, only := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b, _, hears := expecting(t, &Options{PromisedOnly: only})
+			v := monitor()
+			v.Every = 0
+			for i := range 11 { // ten intervals
+				require.False(t, b.entry("p1", timerKey("mon-1", false)).Open, i)
+				hears(v)
+				time.Sleep(5 * time.Second)
+			}
+			require.Equal(t, !only, b.entry("p1", timerKey("mon-1", false)).Open)
+		})
+	}
+}
+
+// The host's priority counts; if it gives none, a promise counts as medium and a
+// pace as low.
+func TestUrgencyOfSilence(t *testing.T) {
+	for _, c := range []struct {
+		says     Priority
+		err      error
+		promised bool
+		want     Priority
+	}{
+		{PriorityHigh, nil, false, PriorityHigh},
+		{PriorityInfo, nil, true, PriorityInfo},
+		{"", nil, true, PriorityMedium},
+		{"", errInjected, true, PriorityMedium},
+		{"", errInjected, false, PriorityLow},
+		{"sky-high", nil, false, PriorityLow},
+	} {
+		b, s, _ := expecting(t, &Options{SilencePriority: func(_ context.Context, patient string, promised bool) (Priority, error) {
+			require.Equal(t, "p1", patient)
+			require.Equal(t, c.promised, promised)
+			return c.says, c.err
+		}})
+		require.Equal(t, c.want, s.urgency(t.Context(), "p1", c.promised), "%+v", c)
+		b.stop()
+	}
+}

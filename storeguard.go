@@ -14,12 +14,13 @@ type guardedStore struct {
 	spread  Spread // nil: the Store is the only member
 	members []*storeHealth
 	trace   Trace
-	now     func() time.Time // set before it is used
-	took    *histogram       // of appends
+	now     func() time.Time
+	took    *histogram // of appends
 }
 
-func newGuardedStore(s Store, trace Trace, took *histogram) *guardedStore {
-	g := &guardedStore{Store: s, trace: trace, took: took}
+// newGuardedStore guards s. took counts how long appends take.
+func newGuardedStore(s Store, now func() time.Time, trace Trace, took *histogram) *guardedStore {
+	g := &guardedStore{Store: s, now: now, trace: trace, took: took}
 	n := 1
 	if g.spread, _ = s.(Spread); g.spread != nil {
 		n = len(g.spread.Members())

@@ -22,6 +22,11 @@ type unrecorded struct {
 	alerts map[openKey]progress
 }
 
+// newUnrecorded is for a Store with so many members.
+func newUnrecorded(members int) *unrecorded {
+	return &unrecorded{blind: make([]atomic.Bool, members), alerts: make(map[openKey]progress)}
+}
+
 type progress struct {
 	rev   uint64 // of the entry that it began with
 	alert Alert
@@ -41,9 +46,6 @@ func (u *unrecorded) recall(e *Entry) (Alert, error) {
 func (u *unrecorded) keep(e *Entry, a Alert) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.alerts == nil {
-		u.alerts = make(map[openKey]progress)
-	}
 	u.alerts[openKey{e.Patient, e.Key}] = progress{e.Rev, a}
 }
 

@@ -128,6 +128,6 @@ func (h *Hub) visitAll() {
 				h.log.Info("carewire: waves come in; only this node shows them")
 			}
 		}
-		h.compareLanes(n % compares)
+		h.lanes.compareSome(n % compares)
 	}
 }

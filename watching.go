@@ -205,7 +205,7 @@ func (c *conn) open(ctx context.Context, patients []string, rights map[string]ri
 }
 
 func (c *conn) newWatch(patient string, d Delivery, waves []string) *watched {
-	return &watched{watch: &watch{out: &c.out, patient: patient, delivery: d, waves: waves, lane: c.hub.lane(patient)}}
+	return &watched{watch: &watch{out: &c.out, patient: patient, delivery: d, waves: waves, lane: c.hub.lanes.of(patient)}}
 }
 
 // begin attaches watches of patients that were granted under generation.

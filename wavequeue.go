@@ -46,7 +46,7 @@ func (q *waveQueue) push(c *waveChunk) (dropped int) {
 	if q.watch.ended || o.done || o.closing != nil {
 		return 0
 	}
-	now := o.hub.ticks()
+	now := o.all.clock.ticks()
 	for len(q.chunks) > 0 && (time.Duration(now-q.chunks[0].since) >= waveLag || !o.roomForWave(len(c.frame))) {
 		q.drop()
 		dropped++
@@ -64,7 +64,7 @@ func (q *waveQueue) add(c *waveChunk) {
 	if q.watch.ended || o.done || o.closing != nil {
 		return
 	}
-	q.chunks = append(q.chunks, waitingChunk{c, o.hub.ticks()})
+	q.chunks = append(q.chunks, waitingChunk{c, o.all.clock.ticks()})
 	o.waveBytes += len(c.frame)
 	if !q.listed {
 		q.listed = true
@@ -92,7 +92,7 @@ func (q *waveQueue) drop() {
 
 // roomForWave reports whether n more bytes of waves may wait. Under o.mu.
 func (o *outbox) roomForWave(n int) bool {
-	return o.waveBytes+n <= o.hub.opt.MaxOutboxBytes && !o.crowded(o.bytes+o.waveBytes+n)
+	return o.waveBytes+n <= o.all.opt.MaxOutboxBytes && !o.crowded(o.bytes+o.waveBytes+n)
 }
 
 // gathered has the waves written that have come for a while.
@@ -122,7 +122,7 @@ func (o *outbox) takeWaves(b []byte) (_ []byte, n int) {
 	if len(o.waves) == 0 {
 		o.waves = nil
 	}
-	o.hub.signals.out.Add(uint64(n))
+	o.all.signals.out.Add(uint64(n))
 	return b, n
 }
 

@@ -39,7 +39,7 @@ func (o *outbox) runOn(s *scratch) {
 func (o *outbox) after(s *scratch, b []byte, oldest *frame, seal bool, err error) bool {
 	o.writing.Store(0)
 	if oldest != nil && oldest.at != 0 {
-		o.hub.stats.delay.observe(time.Duration(o.hub.ticks() - oldest.at))
+		o.all.stats.delay.observe(time.Duration(o.all.clock.ticks() - oldest.at))
 	}
 	if err != nil || seal {
 		o.stop()
@@ -116,7 +116,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		o.busy = false
 		return nil, nil, false, false
 	}
-	now, text := o.hub.ticks(), false
+	now, text := o.all.clock.ticks(), false
 	size := writeSize
 	if o.slow {
 		size = slowWrite
@@ -178,7 +178,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 	}
 	if text || events+waves > 0 {
 		o.wrote.Store(now)
-		o.hub.stats.out.Add(int64(events))
+		o.all.stats.out.Add(int64(events))
 	}
 	o.account()
 	o.fetch()

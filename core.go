@@ -1,0 +1,28 @@
+package carewire
+
+import (
+	"context"
+	"log/slog"
+)
+
+// A core is the part of a Hub that most of its components work with: the time,
+// the logs in the Store, the alerts in them, and the index of those that are
+// open.
+type core struct {
+	*background
+	log    *slog.Logger
+	clock  *clock
+	logs   *logs
+	alerts *alertLog
+	open   *openIndex
+}
+
+// newCore returns the core of a Hub. append appends one entry to its patient's
+// log and returns once the Store has answered. A quiet entry is no news to
+// clients.
+func newCore(s *guardedStore, c *clock, log *slog.Logger, append func(ctx context.Context, e Entry, quiet bool) (AppendResult, error)) *core {
+	b := newBackground()
+	open := newOpenIndex(b, s)
+	logs := &logs{store: s, now: c.now, append: append}
+	return &core{background: b, log: log, clock: c, logs: logs, alerts: &alertLog{logs: logs, kick: open.kick}, open: open}
+}
