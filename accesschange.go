@@ -116,7 +116,7 @@ func (x *accessChanges) lift(ctx context.Context, principal string, s revokedSco
 		}
 		var e encoder
 		c.encode(&e)
-		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Audience: AudienceStaff, Sender: host, Time: now, Data: e.b}, nil
+		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Audience: AudienceStaff, Sender: hostSender, Time: now, Data: e.b}, nil
 	})
 	if errors.Is(err, errUnchanged) {
 		return 0, nil
@@ -132,7 +132,7 @@ func (x *accessChanges) showAccess(ctx context.Context, patient string, c *Acces
 	var e encoder
 	c.encode(&e)
 	_, err := x.logs.append(ctx, Entry{Patient: patient, Kind: KindAccess, Key: "x/" + c.Kind + "/" + rand.Text(), Rev: 1, Audience: AudienceStaff,
-		Sender: host, Time: now, Received: now, Data: e.b}, false)
+		Sender: hostSender, Time: now, Received: now, Data: e.b}, false)
 	return err
 }
 
@@ -266,7 +266,7 @@ func (x *accessChanges) tellNodes(ctx context.Context, c *AccessChange, key stri
 	e, _, err := x.logs.revise(ctx, false, func() (Entry, error) { return x.logs.newest(ctx, SystemPatient, key) }, func(old *Entry, _ time.Time) (Entry, error) {
 		var e encoder
 		c.encode(&e)
-		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Open: true, Due: c.Until, Audience: AudienceStaff, Sender: host, Time: at(old), Data: e.b}, nil
+		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Open: true, Due: c.Until, Audience: AudienceStaff, Sender: hostSender, Time: at(old), Data: e.b}, nil
 	})
 	return e, err
 }
@@ -315,7 +315,7 @@ func (x *accessChanges) apply(e *Entry) {
 	case "discharged":
 		x.endWatches(e)
 	case "members":
-		if e.Open && e.Sender == host {
+		if e.Open && e.Sender == hostSender {
 			x.start(func() { x.regroup(x.ctx, c.Group) })
 		}
 	}

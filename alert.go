@@ -112,8 +112,8 @@ func (a *Alert) stop() {
 	x.assigned, x.trouble, x.held = "", "", false
 }
 
-// rest suspends the escalation until resume continues it.
-func (a *Alert) rest() {
+// suspend stops the escalation until resume continues it.
+func (a *Alert) suspend() {
 	x := &a.Escalation
 	if x.State == EscalationOff || a.Responsibility.State == ResponsibilityAccepted {
 		return
@@ -123,7 +123,7 @@ func (a *Alert) rest() {
 	x.next, x.assigned, x.held = next, assigned, held
 }
 
-// resume continues the escalation that rest has suspended. The next level is
+// resume continues a suspended escalation. The next level is
 // due when it would have been.
 func (a *Alert) resume(now time.Time) {
 	x := &a.Escalation
@@ -166,8 +166,8 @@ func over(prev *Alert, now time.Time) Alert {
 // progress is recorded first.
 func (a *Alert) settle() {
 	x := &a.Escalation
-	if (a.Priority == PriorityInfo || a.Latched && (x.heard || x.held)) && x.State != EscalationClaimed {
-		a.rest()
+	if (a.Priority == PriorityInfo || a.Latched && (x.everReached || x.held)) && x.State != EscalationClaimed {
+		a.suspend()
 	}
 }
 
@@ -184,7 +184,7 @@ func dismissed(prev *Alert, now time.Time) Alert {
 // discharged ends an alert because its patient has left.
 func discharged(prev *Alert, now time.Time) Alert {
 	a := *prev
-	a.Closed = &Closing{By: Person{ID: host}, At: now, Reason: "discharged"}
+	a.Closed = &Closing{By: Person{ID: hostSender}, At: now, Reason: "discharged"}
 	a.end(now)
 	a.changed(now)
 	return a
@@ -323,19 +323,19 @@ const (
 	troubleExhausted = "policy-exhausted" // all steps were told and nobody has accepted
 )
 
-// told records that a level was told. The next step comes early, if there is
+// recordLevel records that the people of a level were told. The next step comes early, if there is
 // one, after a level that reached nobody in time, and at once after a level
 // that everybody asked has rejected. If the Policy fails, the step is retried
 // soon, then once a minute. Repeats come at growing intervals. received lists
 // the principals that sent a receipt.
-func told(prev *Alert, w telling, received []string) Alert {
+func recordLevel(prev *Alert, w telling, received []string) Alert {
 	a := *prev
 	x := &a.Escalation
-	x.told = slices.Clone(w.to)
+	x.recipients = slices.Clone(w.to)
 	x.address(w.to...)
 	x.assigned = ""
 	x.reached = x.reached || w.paged || w.aware
-	x.heard = x.heard || x.reached
+	x.everReached = x.everReached || x.reached
 	x.last = w.last || w.exhausted
 	if w.step > 0 {
 		x.Step = w.step
@@ -415,7 +415,7 @@ func reached(prev *Alert) (a Alert, ok bool) {
 		return *prev, false
 	}
 	a = *prev
-	x.reached, x.heard = true, true
+	x.reached, x.everReached = true, true
 	if x.trouble == troubleUnreached {
 		x.trouble = ""
 	}

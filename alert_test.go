@@ -86,7 +86,7 @@ func TestAcceptanceHolds(t *testing.T) {
 	} {
 		a := raised(row.priority)
 		a, _ = claim(&a, wireTime, wireTime.Add(time.Minute))
-		a = told(&a, telling{to: []string{"person:ann"}, after: time.Minute, paged: true}, nil)
+		a = recordLevel(&a, telling{to: []string{"person:ann"}, after: time.Minute, paged: true}, nil)
 		a = answered(t, a, Answer{Do: AnswerAccept, For: row.asked}, ann, wireTime)
 		end := wireTime.Add(row.holds)
 		require.Equal(t, Responsibility{State: ResponsibilityAccepted, By: ann, At: wireTime, Until: end}, a.Responsibility)
@@ -138,7 +138,7 @@ func TestStepsBeginAgain(t *testing.T) {
 	for _, action := range []string{"release", "assign", "lose", "expire", "reject", "worse"} {
 		a := calling(t, []string{"person:ann"}, time.Minute, true, false)
 		a, _ = claim(&a, wireTime.Add(time.Minute), wireTime.Add(2*time.Minute))
-		a = told(&a, telling{to: []string{"person:bob"}, step: 2, after: time.Minute, paged: true}, nil)
+		a = recordLevel(&a, telling{to: []string{"person:bob"}, step: 2, after: time.Minute, paged: true}, nil)
 		a.Priority, a.Escalation.peak = PriorityMedium, PriorityMedium
 		require.Equal(t, 2, a.Escalation.Step)
 		now := wireTime.Add(3 * time.Hour)
@@ -174,7 +174,7 @@ func TestClaim(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, a.Escalation.Level, b.Escalation.Level, "the same level")
 	require.Equal(t, a.Escalation.Step, b.Escalation.Step)
-	b = told(&b, telling{to: []string{"person:ann"}, after: time.Minute, paged: true}, nil)
+	b = recordLevel(&b, telling{to: []string{"person:ann"}, after: time.Minute, paged: true}, nil)
 	require.Equal(t, wireTime.Add(time.Minute), b.due(), "the wait counts from the first claim")
 	c, ok := claim(&b, b.due(), b.due().Add(time.Minute))
 	require.True(t, ok)
@@ -198,7 +198,7 @@ func TestWaitsDouble(t *testing.T) {
 			began := a.Escalation.began
 			require.Equal(t, time.Duration(wait)*time.Second, a.due().Sub(began), "wait %d", i)
 			a, _ = claim(&a, a.due(), a.due().Add(time.Minute))
-			a = told(stored(t, a), telling{to: []string{"person:ann"}, step: 1, after: after, paged: true, exhausted: true, last: true}, nil)
+			a = recordLevel(stored(t, a), telling{to: []string{"person:ann"}, step: 1, after: after, paged: true, exhausted: true, last: true}, nil)
 		}
 	}
 }
@@ -315,7 +315,7 @@ func TestAlertSharesNothing(t *testing.T) {
 	a := raise(nil, Raise{ID: "ev-1", Priority: PriorityHigh, To: to}, "src", wireTime)
 	b := raise(&a, Raise{Priority: PriorityHigh, To: to}, "src", wireTime)
 	a, _ = claim(&a, wireTime, wireTime.Add(time.Minute))
-	a = told(&a, telling{to: to, after: time.Minute, paged: true}, nil)
+	a = recordLevel(&a, telling{to: to, after: time.Minute, paged: true}, nil)
 	to[0] = "person:cy"
 	require.NotContains(t, text(&a)+text(&b), "cy")
 	for i := range 10 {
@@ -372,7 +372,7 @@ func TestRejectionBeforeTheLevelIsRecorded(t *testing.T) {
 		a := raised(PriorityHigh)
 		a, _ = claim(&a, wireTime, wireTime.Add(10*time.Second))
 		a = answered(t, a, Answer{Do: AnswerReject}, ann, wireTime.Add(time.Second))
-		a = told(&a, telling{to: []string{c.to}, after: time.Hour, paged: true}, c.received)
+		a = recordLevel(&a, telling{to: []string{c.to}, after: time.Hour, paged: true}, c.received)
 		require.Equal(t, c.atOnce, !a.due().After(wireTime.Add(time.Second)), "%s %v", c.to, c.received)
 	}
 }
@@ -384,7 +384,7 @@ func TestReceiptBeforeTheLevelIsRecorded(t *testing.T) {
 	a, _ = claim(&a, wireTime, wireTime.Add(10*time.Second))
 	a, ok := reached(&a)
 	require.True(t, ok)
-	a = told(&a, telling{to: []string{"person:ann"}, after: time.Hour}, nil)
+	a = recordLevel(&a, telling{to: []string{"person:ann"}, after: time.Hour}, nil)
 	require.Equal(t, wireTime.Add(time.Hour), a.due())
 }
 
@@ -405,7 +405,7 @@ func TestRepeatsOfALongWait(t *testing.T) {
 	for range 12 {
 		a, _ = claim(&a, a.due(), a.due().Add(time.Minute))
 		began := a.Escalation.began
-		a = told(&a, telling{to: []string{"person:ann"}, step: 1, after: after, paged: true, exhausted: true, last: true}, nil)
+		a = recordLevel(&a, telling{to: []string{"person:ann"}, step: 1, after: after, paged: true, exhausted: true, last: true}, nil)
 		require.Equal(t, began.Add(after), a.due())
 	}
 }

@@ -109,11 +109,11 @@ func (a *Alert) reject(by Person, received []string, now time.Time) {
 // allRejected reports whether everyone asked at this level has rejected: every
 // person named, and of groups and roles everyone who sent a receipt, at least one.
 func (x *Escalation) allRejected(received []string) bool {
-	if len(x.told) == 0 {
+	if len(x.recipients) == 0 {
 		return false
 	}
 	circle := false
-	for _, to := range x.told {
+	for _, to := range x.recipients {
 		id, person := cutPerson(to)
 		if person && !slices.Contains(x.rejected, id) {
 			return false

@@ -321,13 +321,13 @@ func (m *lifeModel) check(a *Alert, now time.Time) error {
 		same("sources", m.sources, sources)
 	}
 	if m.offered != "" { // the person to whom it is handed over is told
-		m.level, m.to, m.due = a.Escalation.Level, a.Escalation.told, a.Escalation.Due
+		m.level, m.to, m.due = a.Escalation.Level, a.Escalation.recipients, a.Escalation.Due
 		return errors.Join(wrong...)
 	}
 	same("level", m.level, a.Escalation.Level)
 	same("running", m.running, a.Escalation.State != EscalationOff)
 	if m.level > 0 {
-		same("told", m.to, a.Escalation.told)
+		same("told", m.to, a.Escalation.recipients)
 		for to := range m.addressed {
 			same("addressed "+to, true, slices.Contains(a.Escalation.addressed, to))
 		}

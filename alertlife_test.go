@@ -330,7 +330,7 @@ func TestAssignedInfoIsToldOnce(t *testing.T) {
 		time.Sleep(11 * time.Minute)
 		x := b.alert().Escalation
 		require.Equal(t, 1, x.Level)
-		require.Equal(t, []string{"person:cat"}, x.told)
+		require.Equal(t, []string{"person:cat"}, x.recipients)
 		require.Equal(t, EscalationOff, x.State)
 	})
 }
@@ -347,6 +347,6 @@ func TestAllRejectWhatCameBack(t *testing.T) {
 		time.Sleep(time.Second)
 		x := b.alert().Escalation
 		require.Equal(t, 2, x.Level)
-		require.Equal(t, []string{"person:bob", "person:cat"}, x.told)
+		require.Equal(t, []string{"person:bob", "person:cat"}, x.recipients)
 	})
 }

@@ -100,12 +100,12 @@ func (l *alertLog) repeated(ctx context.Context, c change) (at Position, yes boo
 
 // endCondition ends the condition of an alert that the Hub has raised.
 func (l *alertLog) endCondition(ctx context.Context, patient, key string, test bool) error {
-	c := change{patient: patient, key: key, test: test, sender: host}
+	c := change{patient: patient, key: key, test: test, sender: hostSender}
 	_, err := l.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		if prev == nil || !prev.Open() || prev.Condition == ConditionOver {
 			return Alert{}, ErrForbidden
 		}
-		return unsay(prev, host, now), nil
+		return unsay(prev, hostSender, now), nil
 	})
 	return err
 }
@@ -171,7 +171,7 @@ func alertEntry(a *Alert, now time.Time) Entry {
 	var e encoder
 	a.encode(&e)
 	to := slices.Clone(a.To)
-	for _, list := range [][]string{{a.Escalation.assigned}, a.Escalation.addressed, a.Escalation.told} {
+	for _, list := range [][]string{{a.Escalation.assigned}, a.Escalation.addressed, a.Escalation.recipients} {
 		for _, t := range list {
 			if t != "" && !slices.Contains(to, t) {
 				to = append(to, t)

@@ -370,7 +370,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			case !failed && m.assigned == "":
 				step = m.step + 1
 			}
-			got = told(a, telling{to: to, step: step, after: after, within: reachWithin, paged: paged, exhausted: exhausted, last: last, failed: failed}, nil)
+			got = recordLevel(a, telling{to: to, step: step, after: after, within: reachWithin, paged: paged, exhausted: exhausted, last: last, failed: failed}, nil)
 			if step > 0 {
 				m.step = step
 			}
@@ -461,5 +461,5 @@ func calling(t *testing.T, to []string, after time.Duration, paged, last bool) A
 	a := raised(PriorityHigh)
 	a, ok := claim(&a, wireTime, wireTime.Add(time.Minute))
 	require.True(t, ok)
-	return told(&a, telling{to: to, step: 1, after: after, within: reachWithin, paged: paged, last: last}, nil)
+	return recordLevel(&a, telling{to: to, step: 1, after: after, within: reachWithin, paged: paged, last: last}, nil)
 }

@@ -119,7 +119,7 @@ func (a *auditQueue) waitForRoom(ctx context.Context, refused bool) {
 // recordHost queues a record of an action of the host, or of carewire itself.
 func (a *auditQueue) recordHost(r Record, err error) {
 	if r.Who.ID == "" {
-		r.Who.ID = host
+		r.Who.ID = hostSender
 	}
 	r.Asserted = true
 	if !errors.Is(err, ErrClosed) { // nothing was done

@@ -76,10 +76,10 @@ func TestInventedGroupsDoNotStay(t *testing.T) {
 }
 
 func TestPacesOfOthersAreKept(t *testing.T) {
-	var p posters
+	var p principalPaces
 	busy := p.pace("busy", 10)
 	require.True(t, busy.requests.AllowN(time.Now(), 20))
-	for i := range 3 * postersMost {
+	for i := range 3 * principalPacesMost {
 		p.paces[fmt.Sprint(i)] = pace{requests: rate.NewLimiter(10, 20)}
 		if i%5000 == 0 {
 			p.pace(fmt.Sprint("new", i), 10)

@@ -186,7 +186,7 @@ func TestSees(t *testing.T) {
 		return Event{Type: EventNotice, Patient: "p1", Notice: &Notice{Patient: "p1", From: from, Audience: AudienceNamed, To: to}}
 	}
 	told := alert(AudienceNamed)
-	told.Alert.Escalation.told = []string{"person:nurse"}
+	told.Alert.Escalation.recipients = []string{"person:nurse"}
 	for _, c := range []struct {
 		who  string
 		ev   Event

@@ -152,7 +152,7 @@ func TestKeysThatAreNotHeard(t *testing.T) {
 			require.NoError(t, err)
 			data, err := v.MarshalJSON()
 			require.NoError(t, err)
-			_, err = store.Append(t.Context(), []Entry{{Patient: "p1", Kind: KindVital, Key: v.key(), Audience: AudienceAll, Sender: host, Time: at, Received: at, Data: data}})
+			_, err = store.Append(t.Context(), []Entry{{Patient: "p1", Kind: KindVital, Key: v.key(), Audience: AudienceAll, Sender: hostSender, Time: at, Received: at, Data: data}})
 			require.NoError(t, err)
 		}
 		old("week", 7*24*time.Hour+time.Minute)

@@ -28,7 +28,7 @@ func (h *Hub) ClearOnce(ctx context.Context, ref AlertRef, eventID string) (Aler
 	if eventID != "" && !validID(eventID) {
 		return Alert{}, invalid("event_id", "must be an ID")
 	}
-	return h.clear(ctx, nil, host, ref, eventID)
+	return h.clear(ctx, nil, hostSender, ref, eventID)
 }
 
 // clear clears for p (nil: the host), which must be the source unless it may clear others' alerts.

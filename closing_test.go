@@ -72,7 +72,7 @@ func TestAnsweredCloseEndsAtOnce(t *testing.T) {
 					CloseForbidden: func(*peer) {
 						w.hub.Revoke(context.Background(), Revocation{Principal: "nurse", Until: time.Now().Add(time.Second)})
 					},
-					ClosePolicy:  func(p *peer) { p.write(bytes.Repeat(masked(opText, "["), 2*mistakes)) },
+					ClosePolicy:  func(p *peer) { p.write(bytes.Repeat(masked(opText, "["), 2*badRequestBurst)) },
 					CloseBinary:  func(p *peer) { p.write(masked(opBinary, "{}")) },
 					CloseNotUTF8: func(p *peer) { p.write(masked(opText, "\xc0")) },
 				} {
@@ -164,7 +164,7 @@ func TestPeersThatStallWhileBeingClosed(t *testing.T) {
 		each func(p *peer)
 		once func(w *world)
 	}{
-		{"abuse", ClosePolicy, func(p *peer) { p.write(bytes.Repeat(masked(opText, "["), 2*mistakes)) }, nil},
+		{"abuse", ClosePolicy, func(p *peer) { p.write(bytes.Repeat(masked(opText, "["), 2*badRequestBurst)) }, nil},
 		{"binary", CloseBinary, func(p *peer) { p.write(masked(opBinary, "")) }, nil},
 		{"protocol error", CloseProtocolError, func(p *peer) { p.write(masked(0x83, "")) }, nil},
 		{"revoked", CloseForbidden, func(*peer) {}, func(w *world) { w.hub.Revoke(context.Background(), Revocation{Principal: "nurse"}) }},

@@ -144,7 +144,7 @@ func (x *Escalation) decode(s *scanner) {
 		case "due":
 			x.Due = s.time()
 		case "told":
-			x.told = s.strings(64)
+			x.recipients = s.strings(64)
 		case "began":
 			x.began = s.time()
 		case "after_s":
@@ -164,7 +164,7 @@ func (x *Escalation) decode(s *scanner) {
 		case "early":
 			x.early = s.bool()
 		case "heard":
-			x.heard = s.bool()
+			x.everReached = s.bool()
 		case "silent":
 			x.silent = s.bool()
 		case "last":
@@ -320,7 +320,7 @@ func (x *Escalation) encode(e *encoder) {
 			e.count("step", uint64(x.Step))
 			e.str("state", string(x.State))
 			e.time("due", x.Due)
-			e.strings("told", x.told)
+			e.strings("told", x.recipients)
 			e.time("began", x.began)
 			e.float("after_s", x.after)
 			e.bool("reached", x.reached)
@@ -330,7 +330,7 @@ func (x *Escalation) encode(e *encoder) {
 			e.str("peak", string(x.peak))
 			e.strings("addressed", x.addressed)
 			e.bool("early", x.early)
-			e.bool("heard", x.heard)
+			e.bool("heard", x.everReached)
 			e.bool("silent", x.silent)
 			e.bool("last", x.last)
 			e.strings("refusers", x.refusers)

@@ -22,8 +22,8 @@ func fullAlert() Alert {
 		Responsibility: Responsibility{ResponsibilityAccepted, ann, wireTime, wireTime.Add(1e12), "group:b"},
 		Answers:        []Answered{{AnswerAccept, ann, wireTime, wireTime.Add(1e12), "", "on my way", bySpeech}, {AnswerAssign, bob, wireTime, time.Time{}, "person:ann", "", Recognition{}}},
 		AnswerCount:    9,
-		Escalation: Escalation{Level: 3, Step: 2, State: EscalationNotified, Due: wireTime.Add(9e9), told: []string{"role:clinician"}, addressed: []string{"group:a"},
-			began: wireTime, after: 90.5, early: true, held: true, reached: true, heard: true, silent: true, last: true, rejected: []string{"bob"}, refusers: []string{"cy"},
+		Escalation: Escalation{Level: 3, Step: 2, State: EscalationNotified, Due: wireTime.Add(9e9), recipients: []string{"role:clinician"}, addressed: []string{"group:a"},
+			began: wireTime, after: 90.5, early: true, held: true, reached: true, everReached: true, silent: true, last: true, rejected: []string{"bob"}, refusers: []string{"cy"},
 			assigned: "person:ann", repeats: 1, next: wireTime.Add(8e9), trouble: troubleExhausted, peak: PriorityHigh},
 		Closed: &Closing{ann, wireTime, "done"}}
 }

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	heartbeat   = 20 * time.Second
-	closeWithin = 5 * time.Second // from our close frame to the cut
-	mistakes    = 20              // unreadable requests allowed in a burst, and one more every ten seconds; beyond, the connection ends for abuse
+	heartbeat       = 20 * time.Second
+	closeWithin     = 5 * time.Second // from our close frame to the cut
+	badRequestBurst = 20              // unreadable requests allowed in a burst, and one more every ten seconds; beyond, the connection ends for abuse
 )
 
 // A conn is one client: its handshake, its requests and its watches.
@@ -33,7 +33,7 @@ type conn struct {
 	line    line
 	net     *wsconn.Conn    // of WebSocket: the line
 	ws      *websocket.Conn // of WebSocket
-	first   keptRequest     // the request it began with, for renewed tokens
+	request keptRequest     // the request it began with, for renewed tokens
 	out     outbox
 	inbox   inboxFeed
 	waves   waveSender // the reader's
@@ -133,7 +133,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func newConn(h *Hub, g *guest, r *http.Request) *conn {
-	c := &conn{hub: h, address: g.at, session: rand.Text(), watches: make(map[string]*watched), first: keepRequest(r)}
+	c := &conn{hub: h, address: g.at, session: rand.Text(), watches: make(map[string]*watched), request: keepRequest(r)}
 	c.inbox.conn = c
 	c.token.Store(g.who)
 	return c

@@ -47,7 +47,7 @@ func (b *workbench) raise(ctx context.Context, r Raise) error {
 	b.raised = append(b.raised, r)
 	b.mu.Unlock()
 	return b.change(ctx, r.Patient, r.Key, r.Test, func(prev *Alert, now time.Time) (Alert, error) {
-		return raise(prev, r, host, now), nil
+		return raise(prev, r, hostSender, now), nil
 	})
 }
 
@@ -62,7 +62,7 @@ func (b *workbench) keys() (keys []string) {
 }
 
 func (b *workbench) change(ctx context.Context, patient, key string, test bool, f func(*Alert, time.Time) (Alert, error)) error {
-	_, err := b.alerts.change(ctx, change{patient: patient, key: key, test: test, sender: host}, f)
+	_, err := b.alerts.change(ctx, change{patient: patient, key: key, test: test, sender: hostSender}, f)
 	return err
 }
 

@@ -37,7 +37,7 @@ func (h *Hub) discharge(ctx context.Context, patient string) error {
 	var data encoder
 	c.encode(&data)
 	e, _, err := h.logs.revise(ctx, false, func() (Entry, error) { return h.logs.newest(ctx, patient, dischargeKey) }, func(_ *Entry, now time.Time) (Entry, error) {
-		return Entry{Patient: patient, Kind: KindAccess, Key: dischargeKey, Open: true, Audience: AudienceAll, Sender: host, Time: now, Data: data.b}, nil
+		return Entry{Patient: patient, Kind: KindAccess, Key: dischargeKey, Open: true, Audience: AudienceAll, Sender: hostSender, Time: now, Data: data.b}, nil
 	})
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (h *Hub) endOpen(ctx context.Context, e *Entry) error {
 		if err != nil {
 			return err
 		}
-		_, err = h.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test, sender: host}, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
+		_, err = h.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test, sender: hostSender}, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 			return discharged(prev, now), true
 		}))
 		return err

@@ -44,7 +44,7 @@ func TestDischarge(t *testing.T) {
 		ended, err := w.hub.Alert(t.Context(), "p1", "k")
 		require.NoError(t, err)
 		require.False(t, ended.Open())
-		require.Equal(t, &Closing{By: Person{ID: host}, At: ended.Ended, Reason: "discharged"}, ended.Closed)
+		require.Equal(t, &Closing{By: Person{ID: hostSender}, At: ended.Ended, Reason: "discharged"}, ended.Closed)
 		require.Equal(t, a.Rev+1, ended.Rev)
 		require.NoError(t, w.hub.Discharge(t.Context(), "p1"), "it may be called again")
 		require.Contains(t, n.lines(), "discharge done who=@host asserted=true patient=p1")

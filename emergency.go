@@ -107,7 +107,7 @@ func (x *emergencies) set(ctx context.Context, patient string, c *AccessChange, 
 		if !apply(old) {
 			return Entry{}, errUnchanged
 		}
-		e := Entry{Patient: patient, Kind: KindAccess, Key: key, Audience: AudienceStaff, Sender: host, Time: now, Data: data.b}
+		e := Entry{Patient: patient, Kind: KindAccess, Key: key, Audience: AudienceStaff, Sender: hostSender, Time: now, Data: data.b}
 		if c.Kind == "emergency" {
 			e.Open, e.Due = true, c.Until
 		}

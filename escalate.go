@@ -30,20 +30,20 @@ type escalator struct {
 	withdrawCalls *hostCall
 	reportWithin  time.Duration // 0: handed over counts as reached
 	testTo        []string      // recipients of test alerts
-	present       func(to []string, patient string) bool
+	anyConnected  func(to []string, patient string) bool
 	record        func(Record, error)
 	counts        *escalationCounters
 	act           map[Kind]func(context.Context, *Entry) // handlers of entries other than alerts
 	unrecorded    *unrecorded
 }
 
-// newEscalator returns an escalator by o, which calls the host by calls. present
-// reports whether one of the addressees is connected. record records for the
+// newEscalator returns an escalator by o, which calls the host by calls.
+// anyConnected reports whether one of the addressees is connected. record records for the
 // audit. act handles due entries other than alerts.
 func newEscalator(c *core, r *receipts, k *complaints, p *pauses, o *Options, calls *hostCalls, stats *counters,
-	present func(to []string, patient string) bool, record func(Record, error), act map[Kind]func(context.Context, *Entry)) *escalator {
+	anyConnected func(to []string, patient string) bool, record func(Record, error), act map[Kind]func(context.Context, *Entry)) *escalator {
 	x := &escalator{core: c, receipts: r, complaints: k, pauses: p, policy: o.Policy, policyCalls: calls.policy, testTo: o.TestRecipients,
-		present: present, record: record, counts: &stats.escalation, act: act, unrecorded: newUnrecorded(len(c.logs.store.members))}
+		anyConnected: anyConnected, record: record, counts: &stats.escalation, act: act, unrecorded: newUnrecorded(len(c.logs.store.members))}
 	if o.Pager == nil {
 		return x
 	}
@@ -147,12 +147,12 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 	}
 	level := mine.Escalation.Level
 	w := x.plan(ctx, &mine)
-	if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.moot(ctx, &mine) }) {
+	if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {
 		return // somebody has accepted it, or it has ended
 	}
 	w.aware = w.aware || x.receipts.earlyOf(&mine, w.to) != nil
-	done := told(&mine, w, x.receipts.of(&mine))
-	x.note(&done)
+	done := recordLevel(&mine, w, x.receipts.of(&mine))
+	x.reportLevel(&done)
 	c.quiet = false
 	// Before the level is recorded: a node that dies in between, or cannot write
 	// the complaint, leaves it to be taken up again, complaint included. If that
@@ -168,35 +168,35 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 		if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {
 			return *prev, false
 		}
-		return told(prev, w, x.receipts.of(prev)), true
+		return recordLevel(prev, w, x.receipts.of(prev)), true
 	}))
 	release()
 	if err == nil {
-		if p := x.receipts.earlyOf(&now, now.Escalation.told); p != nil && now.Escalation.Level == level {
+		if p := x.receipts.earlyOf(&now, now.Escalation.recipients); p != nil && now.Escalation.Level == level {
 			x.receipts.reached(ctx, &now, p.ID)
 		}
 		x.complaints.relieve(&now) // it may have been accepted while the complaint was written
 	}
 }
 
-// note counts and records the result of a level.
-func (x *escalator) note(a *Alert) {
+// reportLevel counts and records the result of a level.
+func (x *escalator) reportLevel(a *Alert) {
 	var err error
 	at := &a.Escalation
-	if at.State == EscalationFailed && (len(at.told) == 0 || !x.present(at.told, a.Patient)) {
+	if at.State == EscalationFailed && (len(at.recipients) == 0 || !x.anyConnected(at.recipients, a.Patient)) {
 		err = errUnreached
 		x.counts.unreached.Add(1)
 		x.log.Error("carewire: a level of an alert has reached nobody", "level", at.Level, "priority", string(a.Priority))
 	}
-	x.record(Record{Event: AuditEscalation, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: at.Level, To: at.told, Test: a.Test}, err)
+	x.record(Record{Event: AuditEscalation, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: at.Level, To: at.recipients, Test: a.Test}, err)
 }
 
 var errUnreached = &RequestError{Code: CodeUnavailable, Retry: RetryLater}
 
-// moot reports whether a level no longer needs telling. It reads the alert
+// unneeded reports whether a level no longer needs telling. It reads the alert
 // again, because somebody may just have accepted it on another node. If the
 // read fails, the level is told.
-func (x *escalator) moot(ctx context.Context, a *Alert) bool {
+func (x *escalator) unneeded(ctx context.Context, a *Alert) bool {
 	now, err := x.alerts.newest(ctx, change{patient: a.Patient, key: a.Key, test: a.Test})
 	if err != nil || now == nil {
 		return false
@@ -250,7 +250,7 @@ func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 	if x.policy == nil {
 		return others
 	}
-	w, err := x.seek(ctx, a)
+	w, err := x.findStep(ctx, a)
 	switch {
 	case err == nil:
 		w.within = x.within()
@@ -261,8 +261,8 @@ func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 	x.counts.policyFailed.Add(1)
 	x.log.Error("carewire: the Policy has failed", "cause", causeOf(err))
 	others.failed = true
-	if len(at.told) > 0 {
-		others.to = at.told
+	if len(at.recipients) > 0 {
+		others.to = at.recipients
 	}
 	return others
 }
@@ -270,9 +270,9 @@ func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 // within is the time in which a level must reach somebody.
 func (x *escalator) within() time.Duration { return max(reachWithin, x.reportWithin) }
 
-// seek finds the step of the policy that a claimed level is: the next one that
-// names anybody. If there is none, it is the last one that does.
-func (x *escalator) seek(ctx context.Context, a *Alert) (telling, error) {
+// findStep returns the step of the policy for a claimed level: the next step that
+// names somebody, else the last one that does.
+func (x *escalator) findStep(ctx context.Context, a *Alert) (telling, error) {
 	next := a.Escalation.Step + 1
 	for step := next; step < next+stepsMost; step++ {
 		s, err := x.ask(ctx, a, step)
@@ -335,7 +335,7 @@ func muteTest(a Alert, recipients []string) Alert {
 
 // page pages all addressees of the level, and notes the results in w. It
 // reports false if nobody needs to be told any more.
-func (x *escalator) page(ctx context.Context, a *Alert, w *telling, moot func(context.Context) bool) bool {
+func (x *escalator) page(ctx context.Context, a *Alert, w *telling, unneeded func(context.Context) bool) bool {
 	to := w.to
 	if w.only != nil {
 		to = w.only
@@ -350,8 +350,8 @@ func (x *escalator) page(ctx context.Context, a *Alert, w *telling, moot func(co
 	for _, t := range to {
 		p := Page{Key: pageKey(a, t), To: t, Level: a.Escalation.Level, Alert: *a}
 		go func() {
-			err := x.paging.page(ctx, p, moot)
-			if err != errMoot {
+			err := x.paging.page(ctx, p, unneeded)
+			if err != errUnneeded {
 				x.record(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
 			}
 			results <- err
@@ -360,7 +360,7 @@ func (x *escalator) page(ctx context.Context, a *Alert, w *telling, moot func(co
 	needed := false
 	for range to {
 		err := <-results
-		needed = needed || err != errMoot
+		needed = needed || err != errUnneeded
 		w.handed = w.handed || err == nil
 	}
 	if x.reportWithin == 0 {

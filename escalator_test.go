@@ -42,7 +42,7 @@ func newWatchroom(t *testing.T, store Store, o Options) *watchroom {
 	r.records.of = make(map[AuditEvent]int)
 	o.Pager, o.CallTimeout, o.Logger = r.pager, 5*time.Second, r.log
 	calls, stats := newHostCalls(&o, new(counters)), new(counters)
-	present := func(to []string, _ string) bool {
+	anyConnected := func(to []string, _ string) bool {
 		return slices.ContainsFunc(to, func(t string) bool { return slices.Contains(r.here, t) })
 	}
 	record := func(rec Record, err error) {
@@ -54,7 +54,7 @@ func newWatchroom(t *testing.T, store Store, o Options) *watchroom {
 	}
 	act := func(_ context.Context, e *Entry) { r.acted = append(r.acted, e.Kind) }
 	r.x = newEscalator(r.core, newReceipts(r.core), newComplaints(r.core, r.raise, nil), newPauses(r.core), &o, &calls, stats,
-		present, record, map[Kind]func(context.Context, *Entry){KindTimer: act, KindNotice: act})
+		anyConnected, record, map[Kind]func(context.Context, *Entry){KindTimer: act, KindNotice: act})
 	return r
 }
 

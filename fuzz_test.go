@@ -199,7 +199,7 @@ func FuzzAlertFunctions(f *testing.F) {
 				if b == 'g' || b == 'G' {
 					to = []string{"group:ward-5", "person:bob"}
 				}
-				got = told(a, telling{to: to, step: 1, after: time.Duration(b) * time.Minute, within: reachWithin, paged: b < 'a', exhausted: a.Escalation.Step > 1, last: i%3 == 0}, nil)
+				got = recordLevel(a, telling{to: to, step: 1, after: time.Duration(b) * time.Minute, within: reachWithin, paged: b < 'a', exhausted: a.Escalation.Step > 1, last: i%3 == 0}, nil)
 			case b == 'o':
 				got, _ = reached(a)
 			default:

@@ -56,7 +56,7 @@ func (s *silences) stop(ctx context.Context, patient string, d deadline) error {
 // dismiss ends the alert that a device is silent, because the silence was
 // expected.
 func (s *silences) dismiss(ctx context.Context, patient string, d deadline) error {
-	c := change{patient: patient, key: noData(d.device), test: d.test, sender: host}
+	c := change{patient: patient, key: noData(d.device), test: d.test, sender: hostSender}
 	_, err := s.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil:

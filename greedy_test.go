@@ -23,7 +23,7 @@ func TestFailedTokensArePaced(t *testing.T) {
 		defer w.close()
 		nurse := w.dial("nurse")
 		defer nurse.ws.CloseNow()
-		for i := range mistakes {
+		for i := range badRequestBurst {
 			require.Equal(t, "unauthorized", nurse.ask(fmt.Sprintf(`{"type":"token","req":"%d","token":"guess"}`, i))["code"])
 		}
 		nurse.send(`{"type":"token","req":"x","token":"guess"}`)
@@ -32,7 +32,7 @@ func TestFailedTokensArePaced(t *testing.T) {
 
 		good := w.dial("nurse")
 		defer good.ws.CloseNow()
-		for i := range 2 * mistakes { // one in ten seconds is somebody's old token
+		for i := range 2 * badRequestBurst { // one in ten seconds is somebody's old token
 			require.Equal(t, "unauthorized", good.ask(fmt.Sprintf(`{"type":"token","req":"%d","token":"guess"}`, i))["code"])
 			time.Sleep(11 * time.Second)
 		}

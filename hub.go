@@ -43,14 +43,14 @@ type Hub struct {
 	tickets    *tickets
 	janitor    *janitor
 
-	doors    *doors
-	seats    *seats
-	slowness slowness
-	posters  posters
-	accounts posters               // the pace of principals, over all their connections
-	volumes  posters               // the same in bytes
-	readers  *sharedPlaces[string] // of history, by principal
-	hostLogs *rate.Limiter         // for log lines about the host's code
+	doors        *doors
+	seats        *seats
+	slowness     slowness
+	postPaces    principalPaces        // the pace of requests by POST
+	requestPaces principalPaces        // the pace of requests, over all connections of a principal
+	bytePaces    principalPaces        // the same in bytes
+	readers      *sharedPlaces[string] // of history, by principal
+	hostLogs     *rate.Limiter         // for log lines about the host's code
 }
 
 // New returns a Hub that authenticates callers by auth and keeps all events in
@@ -76,7 +76,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	})
 	h.start(func() { h.janitor.run(h.ctx, h.quit) })
 	h.start(func() { h.janitor.awaitCheck(h.ctx, h.quit) })
-	h.start(func() { h.open.run(h.took, h.lanes.compare) })
+	h.start(func() { h.open.run(h.handleRevision, h.lanes.compare) })
 	h.start(h.escalator.run)
 	h.start(func() { h.changes.run(h.opt.Recheck) })
 	h.start(h.deliverInboxes)
@@ -112,27 +112,27 @@ func (h *Hub) connect(store Store) {
 	h.silences = newSilences(h.core, h.complaints, h.raiseOwn, o, h.calls.silence)
 	h.access = newAccessControl(o, &h.calls, h.logs, h.audit.recordHost)
 	h.changes = newAccessChanges(h.core, h.access, h.registry, h.complaints, h.pauses, h.clinicians, o.TestRecipients)
-	h.escalator = newEscalator(h.core, h.receipts, h.complaints, h.pauses, o, &h.calls, &h.stats, h.present, h.audit.recordHost,
+	h.escalator = newEscalator(h.core, h.receipts, h.complaints, h.pauses, o, &h.calls, &h.stats, h.anyConnected, h.audit.recordHost,
 		map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end, KindNotice: h.expireNotice})
 	h.lanes = newLanes(h.core, o, &h.stats.lag, h.silences.hear)
 }
 
 // raiseOwn raises an alert of carewire's own.
 func (h *Hub) raiseOwn(ctx context.Context, r Raise) error {
-	_, err := h.raise(ctx, host, r)
+	_, err := h.raise(ctx, hostSender, r)
 	return err
 }
 
 // expireNotice ends a notice that nobody has read for Options.NoticeLife.
 func (h *Hub) expireNotice(ctx context.Context, e *Entry) { h.closeEntry(ctx, *e) }
 
-// present reports whether any of the addressees is connected.
-func (h *Hub) present(to []string, patient string) bool {
+// anyConnected reports whether any of the addressees is connected.
+func (h *Hub) anyConnected(to []string, patient string) bool {
 	return len(h.registry.addressees(&Entry{To: to, Patient: patient})) > 0
 }
 
-// took acts on a revision that the open index has taken in.
-func (h *Hub) took(e *Entry, fresh bool) {
+// handleRevision acts on a revision that the open index has taken in.
+func (h *Hub) handleRevision(e *Entry, fresh bool) {
 	if e.Kind == KindAccess {
 		h.changes.apply(e)
 		if e.Key == dischargeKey && e.Open {
@@ -179,7 +179,7 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 }
 
 // host is the sender of the host's own events.
-const host = "@host"
+const hostSender = "@host"
 
 // Raise raises an alert, or updates the open alert with the same patient and
 // key. It returns the resulting state, which is then in the Store. Repeating a
@@ -191,7 +191,7 @@ func (h *Hub) Raise(ctx context.Context, r Raise) (Alert, error) {
 	if err := r.Validate(); err != nil {
 		return Alert{}, err
 	}
-	return h.raise(ctx, host, r)
+	return h.raise(ctx, hostSender, r)
 }
 
 func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error) {
@@ -226,7 +226,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 	if errors.Is(err, errLimit) {
 		err = h.crowded(ctx, sender, &in)
 	}
-	if sender == host {
+	if sender == hostSender {
 		h.audit.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)
 	}
 	return a, err
@@ -328,7 +328,7 @@ func (h *Hub) Notify(ctx context.Context, n Notice) (Notice, error) {
 	if err := n.Validate(); err != nil {
 		return Notice{}, err
 	}
-	sent, err := h.notify(ctx, host, n)
+	sent, err := h.notify(ctx, hostSender, n)
 	h.audit.recordHost(Record{Event: AuditNotice, Patient: n.Patient, ID: n.ID}, err)
 	return sent, err
 }
@@ -341,7 +341,7 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	var e encoder
 	n.encode(&e)
 	sum := digest(e.b)
-	if sender != host {
+	if sender != hostSender {
 		giveBack, err := h.roomForNotice(ctx, sender, &n)
 		if err != nil {
 			return Notice{}, err

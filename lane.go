@@ -25,18 +25,18 @@ type lane struct {
 
 	mu      sync.Mutex
 	closed  bool
-	first   []job // alerts, and changes of watches
+	urgent  []job // alerts, and changes of watches
 	others  []job // other entries that cannot be dropped
 	vitals  intake
 	charted newCharts
 	all     bool            // compare the positions of all watched patients with the Store's heads
-	grown   map[string]bool // patients to compare in any case
+	changed map[string]bool // patients to compare in any case
 	wake    chan struct{}
 
-	cursors map[string]*cursor // the appender's: where each watched patient stands
-	rest    []string           // the appender's: patients that are not yet compared
-	charts  map[string]*chart  // the appender's: the known vitals of patients
-	failed  bool               // the last append's outcome is unknown
+	cursors    map[string]*cursor // the appender's: where each watched patient stands
+	uncompared []string           // the appender's: patients whose comparison was asked for and is still to come
+	charts     map[string]*chart  // the appender's: the known vitals of patients
+	failed     bool               // the last append's outcome is unknown
 
 	batches chan []delivery
 	watches map[string]*watchers // the fan-out's
@@ -118,7 +118,7 @@ func (l *lane) submit(jobs ...job) error {
 		case j.entry != nil && j.entry.Kind != KindAlert:
 			l.others = append(l.others, *j)
 		default:
-			l.first = append(l.first, *j)
+			l.urgent = append(l.urgent, *j)
 		}
 	}
 	signal(l.wake)
@@ -133,11 +133,11 @@ func (l *lane) compare(patients []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = l.all || patients == nil
-	if l.grown == nil {
-		l.grown = make(map[string]bool)
+	if l.changed == nil {
+		l.changed = make(map[string]bool)
 	}
 	for _, p := range patients {
-		l.grown[p] = true
+		l.changed[p] = true
 	}
 	signal(l.wake)
 }
@@ -155,14 +155,14 @@ func (l *lane) append(ctx context.Context) {
 	defer close(l.batches)
 	for range l.wake {
 		for {
-			jobs, grown, over := l.next()
+			jobs, changed, over := l.next()
 			if over {
 				return
 			}
-			if len(jobs)+len(grown)+len(l.rest) == 0 {
+			if len(jobs)+len(changed)+len(l.uncompared) == 0 {
 				break
 			}
-			if out := l.do(ctx, jobs, grown); len(out) > 0 {
+			if out := l.do(ctx, jobs, changed); len(out) > 0 {
 				l.batches <- out
 			}
 		}
@@ -171,18 +171,18 @@ func (l *lane) append(ctx context.Context) {
 
 // next takes the jobs to do at once: all alerts, and some of the others. over
 // reports that the lane is closed and has no job left.
-func (l *lane) next() (jobs []job, grown map[string]bool, over bool) {
+func (l *lane) next() (jobs []job, changed map[string]bool, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	jobs, l.first = l.first, nil
+	jobs, l.urgent = l.urgent, nil
 	jobs, l.others = takeSome(jobs, l.others, batchMax)
 	l.takeCharts()
 	jobs = l.vitals.pull(jobs, batchMax)
-	if l.all && len(l.rest) == 0 {
-		l.all, l.rest = false, slices.Collect(maps.Keys(l.cursors))
+	if l.all && len(l.uncompared) == 0 {
+		l.all, l.uncompared = false, slices.Collect(maps.Keys(l.cursors))
 	}
-	grown, l.grown = l.grown, nil
-	return jobs, grown, l.closed && len(jobs)+l.vitals.n == 0
+	changed, l.changed = l.changed, nil
+	return jobs, changed, l.closed && len(jobs)+l.vitals.n == 0
 }
 
 // takeSome moves at most n jobs from the front of one list to the end of another.
@@ -199,15 +199,15 @@ func takeSome(to, from []job, n int) (_, rest []job) {
 }
 
 // do carries out one batch and returns the work for the fan-out.
-func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []delivery {
+func (l *lane) do(ctx context.Context, jobs []job, changed map[string]bool) []delivery {
 	out := make([]delivery, 0, len(jobs))
 	if l.failed {
-		l.rest = nil
+		l.uncompared = nil
 		out = l.verify(ctx, out, slices.Collect(maps.Keys(l.cursors)))
-	} else if len(l.rest)+len(grown) > 0 {
-		n := min(len(l.rest), headsMax) // more would keep the jobs waiting
-		some := slices.AppendSeq(l.rest[:n:n], maps.Keys(grown))
-		l.rest = l.rest[n:]
+	} else if len(l.uncompared)+len(changed) > 0 {
+		n := min(len(l.uncompared), headsMax) // more would keep the jobs waiting
+		some := slices.AppendSeq(l.uncompared[:n:n], maps.Keys(changed))
+		l.uncompared = l.uncompared[n:]
 		out = l.verify(ctx, out, some)
 	}
 	out = l.join(ctx, jobs, out)
@@ -253,14 +253,14 @@ func (l *lane) do(ctx context.Context, jobs []job, grown map[string]bool) []deli
 	}
 	for k, i := range at {
 		l.appended(&jobs[i], &entries[k], results[k])
-		out = l.number(ctx, out, &jobs[i], results[k])
+		out = l.forward(ctx, out, &jobs[i], results[k])
 	}
 	return out
 }
 
-// number hands an appended entry to the fan-out, after the entries between it
+// forward hands an appended entry to the fan-out, after the entries between it
 // and the cursor.
-func (l *lane) number(ctx context.Context, out []delivery, j *job, r AppendResult) []delivery {
+func (l *lane) forward(ctx context.Context, out []delivery, j *job, r AppendResult) []delivery {
 	c := l.cursors[j.entry.Patient]
 	if c == nil || r.Err != nil || r.Repeated {
 		return append(out, delivery{done: j.done, result: r})
@@ -330,7 +330,7 @@ func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []
 	for chunk := range slices.Chunk(patients, headsMax) {
 		heads, err := l.lanes.store.Heads(ctx, chunk)
 		if err != nil || len(heads) != len(chunk) {
-			l.failed, l.rest = true, nil
+			l.failed, l.uncompared = true, nil
 			return out
 		}
 		for i := range heads {

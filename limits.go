@@ -143,23 +143,23 @@ type pace struct {
 	patience *rate.Limiter // for clients that do not wait; nil before the first time
 }
 
-// posters limits the rate of principals whose requests come by POST, where each
-// request is a connection of its own.
-type posters struct {
+// principalPaces limits the rates of principals, over all their connections and
+// requests.
+type principalPaces struct {
 	mu    sync.Mutex
 	paces map[string]pace
 }
 
-const postersMost = 10000 // principals whose pace is kept
+const principalPacesMost = 10000 // principals whose pace is kept
 
-func (p *posters) pace(id string, most int) pace {
+func (p *principalPaces) pace(id string, most int) pace {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.paces[id]; !ok {
 		if p.paces == nil {
 			p.paces = make(map[string]pace)
 		}
-		if len(p.paces) >= postersMost {
+		if len(p.paces) >= principalPacesMost {
 			for id, known := range p.paces { // an idle principal loses nothing
 				if known.requests.Tokens() >= float64(known.requests.Burst()) {
 					delete(p.paces, id)
@@ -182,7 +182,7 @@ func (c *conn) tooFast(cost, size int) time.Duration {
 	r := c.pace.requests.Reserve()
 	wait := r.Delay()
 	if wait == 0 {
-		own := c.hub.accounts.pace(c.principal().ID, accountMost*most).requests.Reserve()
+		own := c.hub.requestPaces.pace(c.principal().ID, principalPaceFactor*most).requests.Reserve()
 		if wait = own.Delay(); wait == 0 {
 			wait = c.tooMuch(size)
 		}
@@ -212,7 +212,7 @@ func (c *conn) tooMuch(size int) time.Duration {
 	if most <= 0 {
 		return 0
 	}
-	l := c.hub.volumes.pace(c.principal().ID, most).requests
+	l := c.hub.bytePaces.pace(c.principal().ID, most).requests
 	r := l.ReserveN(time.Now(), min(size, l.Burst())) // a request larger than the burst takes all of it
 	wait := r.Delay()
 	if wait > 0 {
@@ -222,9 +222,9 @@ func (c *conn) tooMuch(size int) time.Duration {
 }
 
 const (
-	accountMost   = 4  // connections of one principal that may be as fast as one
-	chargedNames  = 20 // names in a request that cost as much as one more
-	chargedVitals = 10 // vitals that were refused, likewise
+	principalPaceFactor = 4  // connections of one principal that may be as fast as one
+	chargedNames        = 20 // names in a request that cost as much as one more
+	chargedVitals       = 10 // vitals that were refused, likewise
 )
 
 // cost is how many requests one counts as: a list costs what is done for each of
@@ -240,7 +240,7 @@ func (c *conn) charge(n int) {
 		return
 	}
 	most := c.hub.opt.MaxRequests
-	for _, l := range []*rate.Limiter{c.pace.requests, c.hub.accounts.pace(c.principal().ID, accountMost*most).requests} {
+	for _, l := range []*rate.Limiter{c.pace.requests, c.hub.requestPaces.pace(c.principal().ID, principalPaceFactor*most).requests} {
 		l.ReserveN(time.Now(), min(n, l.Burst()))
 	}
 }
@@ -269,7 +269,7 @@ func (o *Options) alertsMost(k fromKey) int {
 	if k.priority == PriorityHigh {
 		most *= highRoom
 	}
-	if k.by == host {
+	if k.by == hostSender {
 		most *= hostRoom
 	}
 	return most

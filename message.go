@@ -179,23 +179,23 @@ type Escalation struct {
 	State EscalationState
 	Due   time.Time // when the next thing happens unless somebody accepts
 
-	told      []string  // the people told at this level
-	addressed []string  // the people told in this occurrence, the last 64
-	began     time.Time // when this level began
-	after     float64   // seconds from then until the next
-	early     bool      // the next level was brought forward, because this one has reached nobody
-	reached   bool      // somebody got word of this level
-	heard     bool      // somebody got word since the steps began
-	silent    bool      // the level before went to a Pager that has reported nobody as reached
-	last      bool      // no step follows this level
-	rejected  []string  // persons who rejected at this level
-	refusers  []string  // persons who rejected at the level before
-	assigned  string    // the next addressee, before the policy's
-	repeats   int       // how often the last step was told again, or a step not said, in a row
-	held      bool      // a pause holds the next level back
-	next      time.Time // while State is off: when the next level is due if the telling goes on
-	trouble   string    // why people were not told as they should be
-	peak      Priority  // the highest priority since the steps began or it was accepted
+	recipients  []string  // the people told at this level
+	addressed   []string  // the people told in this occurrence, the last 64
+	began       time.Time // when this level began
+	after       float64   // seconds from then until the next
+	early       bool      // the next level was brought forward, because this one has reached nobody
+	reached     bool      // somebody got word of this level
+	everReached bool      // somebody got word since the steps began
+	silent      bool      // the level before went to a Pager that has reported nobody as reached
+	last        bool      // no step follows this level
+	rejected    []string  // persons who rejected at this level
+	refusers    []string  // persons who rejected at the level before
+	assigned    string    // the next addressee, before the policy's
+	repeats     int       // how often the last step was told again, or a step not said, in a row
+	held        bool      // a pause holds the next level back
+	next        time.Time // while State is off: when the next level is due if the telling goes on
+	trouble     string    // why people were not told as they should be
+	peak        Priority  // the highest priority since the steps began or it was accepted
 }
 
 // EscalationState is the state of the present level.

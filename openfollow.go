@@ -9,7 +9,7 @@ import (
 // by itself.
 type storeFollower struct {
 	*openIndex
-	took    func(e *Entry, fresh bool)
+	handle  func(e *Entry, fresh bool)
 	compare func(patients []string)
 	mu      sync.Mutex     // held while a page is taken in
 	missing sync.WaitGroup // the members that the index is not yet without
@@ -78,7 +78,7 @@ func (f *storeFollower) take(list []Entry) {
 		if fresh {
 			foreign = append(foreign, e.Patient)
 		}
-		f.took(e, fresh)
+		f.handle(e, fresh)
 	}
 	if len(foreign) > 0 {
 		f.compare(foreign) // though no wake-up has come

@@ -70,12 +70,12 @@ func newOpenIndex(b *background, s *guardedStore) *openIndex {
 }
 
 // run keeps the index in step with the Store, for writes of every node. It
-// calls took, never twice at the same time, for every revision that is not the
+// calls handle, never twice at the same time, for every revision that is not the
 // Hub's own or that it sees for the first time, with fresh set if the revision
 // is new to the index. It calls compare with the patients whose logs other
 // nodes may have written to; nil means any.
-func (x *openIndex) run(took func(e *Entry, fresh bool), compare func(patients []string)) {
-	f := &storeFollower{openIndex: x, took: took, compare: compare}
+func (x *openIndex) run(handle func(e *Entry, fresh bool), compare func(patients []string)) {
+	f := &storeFollower{openIndex: x, handle: handle, compare: compare}
 	f.missing.Add(len(x.store.members))
 	var news []chan struct{}
 	for i := range x.store.members {

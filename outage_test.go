@@ -17,7 +17,7 @@ func noAlertAtAll(t *testing.T, w *world) {
 	items, _, err := w.hub.Open(t.Context(), OpenQuery{Patients: []string{"p1", "p2", "p3"}})
 	require.NoError(t, err)
 	require.Empty(t, items)
-	require.False(t, silent(t, w, SystemPatient, outageKey(host)))
+	require.False(t, silent(t, w, SystemPatient, outageKey(hostSender)))
 }
 
 // A device that has kept a pace is expected to go on, though it has promised
@@ -289,6 +289,6 @@ func TestOneDeviceIsNoOutage(t *testing.T) {
 		}
 		require.True(t, silent(t, w, "p1", "no-data.a"))
 		time.Sleep(20 * time.Second)
-		require.True(t, silent(t, w, "p2", "no-data.b") || silent(t, w, SystemPatient, outageKey(host)))
+		require.True(t, silent(t, w, "p2", "no-data.b") || silent(t, w, SystemPatient, outageKey(hostSender)))
 	})
 }

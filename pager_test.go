@@ -466,7 +466,7 @@ func TestPagesAndAppendsAreCounted(t *testing.T) {
 		needed := func(context.Context) bool { return false }
 		page := func(n int) Page { return Page{Key: fmt.Sprint(n), To: "person:nurse"} }
 		require.NoError(t, w.hub.escalator.paging.page(t.Context(), page(1), needed))
-		require.ErrorIs(t, w.hub.escalator.paging.page(t.Context(), page(2), func(context.Context) bool { return true }), errMoot)
+		require.ErrorIs(t, w.hub.escalator.paging.page(t.Context(), page(2), func(context.Context) bool { return true }), errUnneeded)
 		fault = errors.New("down")
 		for n := range 3 {
 			require.Error(t, w.hub.escalator.paging.page(t.Context(), page(n), needed))

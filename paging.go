@@ -117,18 +117,18 @@ func newPaging(o *Options, stats *counters) *paging {
 }
 
 var (
-	errHung = errors.New("carewire: the Pager hangs for this recipient")
-	errMoot = errors.New("carewire: nobody needs to be told any more")
+	errHung     = errors.New("carewire: the Pager hangs for this recipient")
+	errUnneeded = errors.New("carewire: nobody needs to be told any more")
 )
 
-// page sends one page of the given urgency, unless moot reports at its turn
+// page sends one page of the given urgency, unless unneeded reports at its turn
 // that it is no longer needed.
-func (d *paging) page(ctx context.Context, p Page, moot func(context.Context) bool) error {
-	err := d.try(ctx, p, moot)
+func (d *paging) page(ctx context.Context, p Page, unneeded func(context.Context) bool) error {
+	err := d.try(ctx, p, unneeded)
 	switch err {
 	case nil:
 		d.counts.pagesSent.Add(1)
-	case errMoot:
+	case errUnneeded:
 		d.counts.pagesMoot.Add(1)
 	default:
 		d.counts.pagesFailed.Add(1)
@@ -137,7 +137,7 @@ func (d *paging) page(ctx context.Context, p Page, moot func(context.Context) bo
 	return err
 }
 
-func (d *paging) try(ctx context.Context, p Page, moot func(context.Context) bool) error {
+func (d *paging) try(ctx context.Context, p Page, unneeded func(context.Context) bool) error {
 	d.mu.Lock()
 	hangs := d.hung[p.To] > 0
 	d.mu.Unlock()
@@ -150,9 +150,9 @@ func (d *paging) try(ctx context.Context, p Page, moot func(context.Context) boo
 		d.noPlace.Add(1)
 		return ErrBusy
 	}
-	if moot(ctx) {
+	if unneeded(ctx) {
 		d.places.give()
-		return errMoot
+		return errUnneeded
 	}
 	call, traced := d.trace.start(ctx, "page")
 	call, end := context.WithTimeout(call, d.timeout)

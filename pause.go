@@ -121,7 +121,7 @@ func (x *pauses) covers(a *Alert, now time.Time) (until time.Time, yes bool) {
 	x.mu.Lock()
 	c, ok := x.by[a.Patient]
 	x.mu.Unlock()
-	silence := a.Kind == AlertTechnical && a.Source.Rule == noDataRule && a.Source.By == host
+	silence := a.Kind == AlertTechnical && a.Source.Rule == noDataRule && a.Source.By == hostSender
 	if !ok || !c.Until.After(now) || a.Unpausable || a.Kind == AlertAdvisory || a.Kind == AlertTechnical && !(silence && c.Silence) {
 		return time.Time{}, false
 	}
@@ -167,7 +167,7 @@ func (x *pauses) set(ctx context.Context, patient string, next func(old *Entry, 
 		}
 		var data encoder
 		c.encode(&data)
-		e = Entry{Patient: patient, Kind: KindAccess, Key: pauseKey, Audience: AudienceAll, Sender: host, Time: now, Data: data.b}
+		e = Entry{Patient: patient, Kind: KindAccess, Key: pauseKey, Audience: AudienceAll, Sender: hostSender, Time: now, Data: data.b}
 		if c.Kind == "pause" {
 			e.Open, e.Due = true, c.Until
 		}

@@ -157,7 +157,7 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *gu
 		c.recordSent(0)
 		g.leave()
 	}}
-	c.line, c.pace = l, c.hub.posters.pace(c.principal().ID, c.hub.opt.MaxRequests)
+	c.line, c.pace = l, c.hub.postPaces.pace(c.principal().ID, c.hub.opt.MaxRequests)
 	c.out = c.replyTo(l, body)
 	if c.hub.registry.isClosing() || !c.hub.start(func() { c.handle(body) }) {
 		g.leave()

@@ -175,7 +175,7 @@ func resolved[T any](ctx context.Context, h *Hub, p *Principal, v T, f func(cont
 
 // vitalEntry makes the entry of a vital, or says why it is refused.
 func (h *Hub) vitalEntry(ctx context.Context, p *Principal, v *Vital, rights map[string]error, ages map[string]AgeClass, now time.Time) (Entry, error) {
-	sender := host
+	sender := hostSender
 	if p != nil {
 		sender = h.opt.senderOf(p)
 		if v.Patient == "" {

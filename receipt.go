@@ -97,7 +97,7 @@ func (rs *receipts) take(ctx context.Context, p *Principal, r Receipt) error {
 	switch {
 	case err != nil:
 		return err
-	case a == nil || a.ID != r.AlertID || !p.sees(&Entry{Audience: a.Audience, To: a.To, Patient: a.Patient}) && !p.addressed(a.Escalation.told, a.Patient):
+	case a == nil || a.ID != r.AlertID || !p.sees(&Entry{Audience: a.Audience, To: a.To, Patient: a.Patient}) && !p.addressed(a.Escalation.recipients, a.Patient):
 		return ErrForbidden
 	}
 	if a.Escalation.State == EscalationClaimed && p.mayAnswer() {
@@ -108,13 +108,13 @@ func (rs *receipts) take(ctx context.Context, p *Principal, r Receipt) error {
 		}
 	}
 	r.Level = a.Escalation.Level
-	if !p.addressed(a.Escalation.told, a.Patient) && !p.addressed(a.To, a.Patient) {
+	if !p.addressed(a.Escalation.recipients, a.Patient) && !p.addressed(a.To, a.Patient) {
 		return nil
 	}
 	if err := rs.keep(ctx, r, "r/"+r.AlertID+"/"+strconv.Itoa(r.Level)+"/"+string(r.Stage), AudienceStaff, nil); err != nil {
 		return err
 	}
-	if !p.mayAnswer() || !p.addressed(a.Escalation.told, a.Patient) || a.Escalation.State == EscalationClaimed { // earlyOf counts it when it is on record whom that tells
+	if !p.mayAnswer() || !p.addressed(a.Escalation.recipients, a.Patient) || a.Escalation.State == EscalationClaimed { // earlyOf counts it when it is on record whom that tells
 		return nil
 	}
 	_, err = rs.reached(ctx, a, p.ID)
@@ -149,7 +149,7 @@ func (rs *receipts) report(ctx context.Context, r Receipt, to string) (Alert, er
 		return Alert{}, err
 	}
 	x := &a.Escalation
-	if x.Level != r.Level || x.State != EscalationClaimed && !slices.Contains(x.told, to) { // of a claimed level it is not on record yet whom it tells
+	if x.Level != r.Level || x.State != EscalationClaimed && !slices.Contains(x.recipients, to) { // of a claimed level it is not on record yet whom it tells
 		return *a, nil
 	}
 	return rs.reached(ctx, a, r.By.ID)

@@ -69,7 +69,7 @@ func (c *conn) mistake(r *request, err error) {
 // wrong counts a fault of the client; after too many the connection is ended.
 func (c *conn) wrong() {
 	if c.errors == nil {
-		c.errors = rate.NewLimiter(rate.Every(10*time.Second), mistakes)
+		c.errors = rate.NewLimiter(rate.Every(10*time.Second), badRequestBurst)
 	}
 	if !c.errors.Allow() {
 		c.close(ClosePolicy)
@@ -143,7 +143,7 @@ func (c *conn) carryOut(ctx context.Context, r *request) (members func(*encoder)
 
 // ticket gives the client a ticket for another connection of its origin.
 func (c *conn) ticket(ctx context.Context) (func(*encoder), error) {
-	first, err := c.first.request(ctx)
+	first, err := c.request.request(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +232,7 @@ var errOtherPrincipal = errors.New("carewire: another principal's token")
 
 // renew takes a fresh token of the same principal.
 func (c *conn) renew(token string) (Principal, error) {
-	r, err := c.first.request(c.hub.ctx)
+	r, err := c.request.request(c.hub.ctx)
 	if err != nil {
 		return Principal{}, ErrUndecided
 	}

@@ -174,11 +174,11 @@ func TestCrowdedIsSaidOnce(t *testing.T) {
 		}
 		b.raised = nil
 		for range 3 {
-			require.NoError(t, c.crowded(t.Context(), host, AlertRef{Patient: "p1", Key: "e"}))
+			require.NoError(t, c.crowded(t.Context(), hostSender, AlertRef{Patient: "p1", Key: "e"}))
 		}
-		require.NoError(t, c.crowded(t.Context(), host, AlertRef{Patient: SystemPatient, Key: "e"}))
+		require.NoError(t, c.crowded(t.Context(), hostSender, AlertRef{Patient: SystemPatient, Key: "e"}))
 		require.Len(t, b.keys(), 1)
-		require.NotContains(t, b.keys()[0], host)
+		require.NotContains(t, b.keys()[0], hostSender)
 		for i, key := range []string{"a", "b", "c"} {
 			require.NoError(t, b.change(t.Context(), "p1", key, false, func(prev *Alert, now time.Time) (Alert, error) { return dismissed(prev, now), nil }))
 			a := b.alert("p1", key)

@@ -38,7 +38,7 @@ func (h *Hub) Share(ctx context.Context, name string, next func(old []byte) []by
 		}
 		now := h.now()
 		_, err = h.append(ctx, Entry{Patient: SystemPatient, Kind: KindTimer, Key: "shared/" + name, Rev: old.Rev + 1, Open: true,
-			Audience: AudienceNamed, Sender: host, Time: now, Received: now, Data: slices.Clone(data)}, true)
+			Audience: AudienceNamed, Sender: hostSender, Time: now, Received: now, Data: slices.Clone(data)}, true)
 		if !errors.Is(err, ErrConflict) {
 			return data, err
 		}

@@ -145,7 +145,7 @@ func (s *silences) hear(v *Vital, of *series, e *Entry, repeated bool) {
 			break
 		}
 		if s.open.get(openKey{e.Patient, alertKey(noData(d.device), d.test)}) != nil { // it was expected before this Hub began
-			s.begin("heard", s.heard, e.Patient, d)
+			s.begin("heard", s.endSilence, e.Patient, d)
 		}
 		return
 	}
@@ -197,12 +197,12 @@ func (s *silences) listen(patient string, d deadline, now time.Time, heard bool)
 		if fresh {
 			s.endElsewhere(ctx, patient, d)
 		}
-		return s.heard(ctx, patient, d)
+		return s.endSilence(ctx, patient, d)
 	})
 }
 
-// heard ends the alerts that a device is silent, and its gateway.
-func (s *silences) heard(ctx context.Context, patient string, d deadline) error {
+// endSilence ends the alerts that a device is silent, and its gateway.
+func (s *silences) endSilence(ctx context.Context, patient string, d deadline) error {
 	if a := s.outageOf(patient, d); a != nil && a.Condition == ConditionPresent {
 		if err := s.alerts.endCondition(ctx, a.Patient, a.Key, a.Test); maySucceedLater(err) {
 			return err
@@ -220,7 +220,7 @@ func (s *silences) heard(ctx context.Context, patient string, d deadline) error 
 func (s *silences) arm(ctx context.Context, patient string, d deadline, rev uint64, due time.Time) error {
 	now := s.clock.now()
 	_, err := s.logs.append(ctx, Entry{Patient: patient, Kind: KindTimer, Key: timerKey(d.device, d.test), Rev: rev, Open: !due.IsZero(), Due: due,
-		Audience: AudienceNamed, Sender: host, Time: now, Received: now, Data: d.encode()}, true)
+		Audience: AudienceNamed, Sender: hostSender, Time: now, Received: now, Data: d.encode()}, true)
 	return err
 }
 
@@ -300,7 +300,7 @@ func (s *silences) act(ctx context.Context, e *Entry) {
 	}
 	if due := from.Add(d.wait); due.After(now) {
 		if again && (s.open.get(openKey{e.Patient, alertKey(noData(d.device), d.test)}) != nil || s.outageOf(e.Patient, d) != nil || d.grouped) { // raised as it was heard again
-			s.heard(ctx, e.Patient, d)
+			s.endSilence(ctx, e.Patient, d)
 		}
 		s.putOff(ctx, e, d, due, true)
 		return

@@ -153,7 +153,7 @@ func (a *Alert) rank(now time.Time) {
 	case a.Priority.rank() > a.Escalation.peak.rank():
 		a.restart(now)
 	case a.Priority == PriorityInfo:
-		a.rest()
+		a.suspend()
 	default:
 		a.resume(now)
 	}

@@ -11,16 +11,16 @@ import (
 // it is a Spread.
 type guardedStore struct {
 	Store
-	spread  Spread // nil: the Store is the only member
-	members []*storeHealth
-	trace   Trace
-	now     func() time.Time
-	took    *histogram // of appends
+	spread      Spread // nil: the Store is the only member
+	members     []*storeHealth
+	trace       Trace
+	now         func() time.Time
+	appendTimes *histogram // of appends
 }
 
-// newGuardedStore guards s. took counts how long appends take.
-func newGuardedStore(s Store, now func() time.Time, trace Trace, took *histogram) *guardedStore {
-	g := &guardedStore{Store: s, now: now, trace: trace, took: took}
+// newGuardedStore guards s. appendTimes counts how long appends take.
+func newGuardedStore(s Store, now func() time.Time, trace Trace, appendTimes *histogram) *guardedStore {
+	g := &guardedStore{Store: s, now: now, trace: trace, appendTimes: appendTimes}
 	n := 1
 	if g.spread, _ = s.(Spread); g.spread != nil {
 		n = len(g.spread.Members())
@@ -58,7 +58,7 @@ func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []AppendR
 	ctx, end := g.trace.start(ctx, "append")
 	began := time.Now()
 	a, err = g.Store.Append(ctx, entries)
-	g.took.observe(time.Since(began))
+	g.appendTimes.observe(time.Since(began))
 	end(err)
 	for i := range a {
 		a[i].Err = plain(a[i].Err)

@@ -210,7 +210,7 @@ func (s *stripping) entry(now time.Time) Entry {
 		}
 	}
 	return Entry{Patient: strip.Patient, Kind: KindStrip, Key: stripKey(strip.Key, strip.Test), Audience: s.audience, To: s.to,
-		Sender: host, ID: rand.Text(), Sum: digest(e.b), Time: strip.Raised, Received: now, Data: e.b}
+		Sender: hostSender, ID: rand.Text(), Sum: digest(e.b), Time: strip.Raised, Received: now, Data: e.b}
 }
 
 func stripKey(key string, test bool) string {

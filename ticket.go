@@ -192,7 +192,7 @@ func (s *tickets) unstore(ctx context.Context, text string) (t ticket, err error
 func (s *tickets) entry(text string, rev uint64, data []byte) Entry {
 	now := s.logs.now()
 	return Entry{Patient: SystemPatient, Kind: KindTimer, Key: ticketKey(digest([]byte(text))), Rev: rev, Audience: AudienceNamed,
-		Sender: host, Time: now, Received: now, Data: data}
+		Sender: hostSender, Time: now, Received: now, Data: data}
 }
 
 func ticketKey(k [16]byte) string { return "ticket/" + hexOf(k) }

@@ -72,7 +72,7 @@ const (
 // than the host never has more waiting than there is room left for others.
 func (q *intake) hasRoom(sender string, n int) bool {
 	left := intakeMax - q.n - n
-	return left >= 0 && (sender == host || q.of[sender]+n <= left)
+	return left >= 0 && (sender == hostSender || q.of[sender]+n <= left)
 }
 
 // count adds n to the number of a sender's waiting vitals.

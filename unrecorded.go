@@ -90,7 +90,7 @@ func (x *escalator) tellBlind(ctx context.Context, e *Entry) {
 	}
 	w := x.plan(ctx, &a)
 	x.page(ctx, &a, &w, func(context.Context) bool { return false })
-	done := told(&a, w, x.receipts.of(&a))
-	x.note(&done)
+	done := recordLevel(&a, w, x.receipts.of(&a))
+	x.reportLevel(&done)
 	x.unrecorded.keep(e, done)
 }

@@ -381,7 +381,7 @@ func TestNothingShows(t *testing.T) {
 	who := Person{canary, canary, RoleClinician}
 	a := Alert{Patient: canary, Key: canary, ID: canary, Text: canary, Code: canary, To: []string{canary}, Source: Source{canary, canary, canary, canary, canary, canary, []SourceInput{{Code: canary, Value: canary, VitalID: canary}}, Recognition{"", canary, canary}, time.Time{}, false},
 		Responsibility: Responsibility{By: who}, Answers: []Answered{{By: who, To: canary, Reason: canary}}, Closed: &Closing{By: who, Reason: canary},
-		Escalation: Escalation{told: []string{canary}}, extra: []byte(canary)}
+		Escalation: Escalation{recipients: []string{canary}}, extra: []byte(canary)}
 	n := Notice{Patient: canary, ID: canary, From: canary, To: []string{canary}, Text: canary, RepliesTo: canary}
 	p := Principal{ID: canary, Name: canary, Role: RoleClinician, Session: canary, Patients: []string{canary}, Groups: []string{canary}}
 	c := Component{canary, canary, canary, canary}
