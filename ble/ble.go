@@ -95,6 +95,7 @@ type reader struct {
 	b              []byte
 	characteristic uint16
 	err            error
+	stored         bool // the measurement comes from the device's memory
 }
 
 func (r *reader) fail(reason string) {

@@ -77,7 +77,9 @@ func oximeterSpot(r *reader, s *Source) []carewire.Vital {
 			vitals[1].Time = vitals[0].Time
 		}
 	}
-	oximeterStatus(r, vitals, flags&2 != 0, flags&4 != 0)
+	if oximeterStatus(r, vitals, flags&2 != 0, flags&4 != 0); vitals[0].Time.IsZero() && r.stored {
+		r.fail(withoutTime)
+	}
 	if flags&8 != 0 {
 		r.sfloat() // the amplitude of the pulse
 	}
@@ -113,6 +115,7 @@ func oximeterStatus(r *reader, vitals []carewire.Vital, measurement, device bool
 	var m, d uint32
 	if measurement {
 		m = r.uint(2)
+		r.stored = m&(1<<9) != 0
 	}
 	if device {
 		d = r.uint(3)
@@ -201,10 +204,14 @@ var samples = [...]struct {
 	7: {"2339-0", "15074-8", "", ""}, 8: {"2339-0", "15074-8", "", "plasma"}, 9: {"99504-3", "105272-9", "", ""},
 }
 
-const controlSolution = 10
+const (
+	controlSolution = 10
+	withoutTime     = "is from the device's memory, without a time"
+)
 
 // glucose reads a measurement of a glucose meter. Its ID follows from the
-// meter's own number and time, so one that is read again is recognised.
+// meter's own number and time, so one that is read again is recognised. All come
+// from the meter's memory: without a time nobody knows how old one is.
 func glucose(r *reader, s *Source) []carewire.Vital {
 	flags, sequence, at := r.uint(1), r.uint(2), r.time(s)
 	if flags&1 != 0 {
@@ -221,8 +228,11 @@ func glucose(r *reader, s *Source) []carewire.Vital {
 		status = r.uint(2)
 	}
 	r.end()
-	if kind&0xF == controlSolution {
+	switch {
+	case kind&0xF == controlSolution:
 		return nil
+	case at.IsZero():
+		r.fail(withoutTime)
 	}
 	sample := samples[7]
 	if k := kind & 0xF; k > 0 && k < uint32(len(samples)) {
@@ -238,8 +248,10 @@ func glucose(r *reader, s *Source) []carewire.Vital {
 		v.Site = place
 	}
 	const tooHigh, tooLow, faults = 1 << 5, 1 << 6, 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<7 | 1<<8 | 1<<9 | 1<<10
+	const clock = 1 << 11
 	offScale(&v, status&tooLow != 0, status&tooHigh != 0)
 	flag(&v, status&faults != 0, carewire.QualityInvalid)
+	flag(&v, status&clock != 0, carewire.QualityQuestionable)
 	v.ID = recordID("gls", s.Device, strconv.Itoa(int(sequence)), at)
 	return []carewire.Vital{v}
 }
@@ -310,7 +322,8 @@ func cgmRecord(r *reader, s *Source) carewire.Vital {
 	}
 	r.end()
 	const stopped, broken = 1 << 0, 1<<2 | 1<<3 | 1<<5 // of status: wrong sensor, malfunction, device fault
-	flag(&v, status&(stopped|broken) != 0, carewire.QualityInvalid)
+	const tooWarm, tooCold = 1 << 4, 1 << 5            // of calibration: the sensor
+	flag(&v, status&(stopped|broken) != 0 || calibration&(tooWarm|tooCold) != 0, carewire.QualityInvalid)
 	flag(&v, calibration&(1<<3) != 0, carewire.QualityQuestionable) // calibration is required
 	offScale(&v, warning&(1<<6) != 0, warning&(1<<7) != 0)
 	return v

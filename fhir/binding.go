@@ -15,6 +15,7 @@ const (
 	askAgain  = time.Second      // after access was undecided, or the Store failed
 	warnAhead = 30 * time.Second // of the end of a token
 	lookEvery = 30 * time.Second // at what may have been changed elsewhere, where heartbeats do not look
+	tellFor   = time.Second      // at a stretch: then heartbeats and ends have their turn
 )
 
 // A teller takes what a subscription has to say: a socket, or an endpoint.
@@ -42,6 +43,7 @@ type binding struct {
 
 var (
 	errUndecided = errors.New("fhir: access is undecided")
+	errTokenOver = errors.New("fhir: the token has ended")
 	errEnded     = errors.New("fhir: the binding has ended")
 	errStoreDown = fail(http.StatusServiceUnavailable, "transient", "the log cannot be read now: the binding waits for it")
 )
@@ -95,6 +97,10 @@ func (b *binding) run(ctx context.Context) error {
 		switch {
 		case down, errors.Is(err, errUndecided):
 			again.Reset(askAgain)
+		case errors.Is(err, errEnough):
+			again.Reset(time.Millisecond) // after all that waits already
+		case errors.Is(err, errTokenOver):
+			return b.over(ctx)
 		case err != nil:
 			return b.failed(ctx, err)
 		}
@@ -172,7 +178,7 @@ func (b *binding) next(ctx context.Context) error {
 		b.activate() // if it was changed meanwhile, unchanged notices
 	}
 	err := b.tellNew(ctx)
-	if err == nil {
+	if err == nil || errors.Is(err, errEnough) {
 		b.failing = false
 	}
 	return err
@@ -211,9 +217,14 @@ func (b *binding) watch(ctx context.Context, o carewire.WatchOptions, wake chan<
 }
 
 // tellNew reports the events since the last report. It looks at the subscription after
-// it has read an event: one that came after a deletion is not told.
+// it has read an event: one that came after a deletion is not told. It returns
+// errEnough where there are more events than a stretch is long.
 func (b *binding) tellNew(ctx context.Context) error {
+	began, first := time.Now(), b.told.N
 	t, err := b.s.subscriptions.count(ctx, b.sub, b.told, func(ev carewire.Event, n uint64) error {
+		if n > first+1 && time.Since(began) > tellFor {
+			return errEnough
+		}
 		if err := b.unchanged(ctx); err != nil {
 			return err
 		}
@@ -232,6 +243,9 @@ func (b *binding) tellNew(ctx context.Context) error {
 
 // mayTell asks whether the principal may see the patient now.
 func (b *binding) mayTell(ctx context.Context) error {
+	if end := b.who.Expires; !end.IsZero() && !end.After(time.Now()) {
+		return errTokenOver
+	}
 	list, err := b.s.hub.Authorize(ctx, carewire.Access{Principal: b.who, Action: carewire.ActionWatch, Patients: []string{b.sub.Patient}})
 	switch {
 	case err != nil:
@@ -280,7 +294,7 @@ func (b *binding) heartbeat(ctx context.Context) error {
 	if err != nil || b.failing {
 		failure = storeDown
 	}
-	if err := b.mayTell(ctx); errors.Is(err, carewire.ErrForbidden) {
+	if err := b.mayTell(ctx); err != nil && !errors.Is(err, errUndecided) {
 		return err
 	}
 	return b.say(ctx, typeHeartbeat, statusActive, failure)

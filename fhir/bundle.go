@@ -115,7 +115,7 @@ func (s *Server) postBundle(c *caller, _ []string) (*response, error) {
 			}
 		}
 		if p.err != nil && atomic {
-			return nil, p.err
+			return nil, inEntry(entry.path, p.err)
 		}
 		p.first, vitals[i] = first, p.vitals
 		first += len(p.vitals)

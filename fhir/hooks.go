@@ -45,7 +45,9 @@ var errNoResponse = errors.New("fhir: the endpoint does not take notifications")
 // body. [VerifyHook] checks it.
 type Hooks struct {
 	// Allow reports whether what owner may see may be sent to an endpoint. It is
-	// required: the Server itself would post into the host's own network, too.
+	// required: the Server itself would post into the host's own network, too. It is
+	// asked when a subscription is made or changed, and before each post, at once
+	// by several goroutines, and must be quick.
 	Allow func(endpoint *url.URL, owner carewire.Principal) bool
 	// Secret is what keys are made from; at least 16 bytes, the same on all nodes.
 	Secret []byte
@@ -68,7 +70,12 @@ func (h *Hooks) Key(endpoint string) []byte {
 	return m.Sum(nil)
 }
 
-func (h *Hooks) allows(endpoint string, owner carewire.Principal) bool {
+func (h *Hooks) allows(endpoint string, owner carewire.Principal) (ok bool) {
+	defer func() { // host code runs here beside everything else
+		if recover() != nil {
+			ok = false
+		}
+	}()
 	u, err := url.Parse(endpoint)
 	return h != nil && err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && h.Allow(u, owner)
 }
@@ -103,12 +110,13 @@ type hook struct {
 	told uint64 // the last event that was taken
 }
 
-// tell posts until the endpoint has taken it.
+// tell posts until the endpoint has taken it. Before it posts an event again it
+// asks whether that may still be told.
 func (k *hook) tell(ctx context.Context, b *binding, m message) error {
 	body := encode(k.s.notification(b.sub, b.version, m))
 	began, pause := time.Now(), hookPause
 	for {
-		err := k.post(ctx, b.sub.Endpoint, body)
+		err := k.post(ctx, b.sub, body)
 		if err == nil {
 			if m.kind == typeEvent {
 				k.mu.Lock()
@@ -128,14 +136,22 @@ func (k *hook) tell(ctx context.Context, b *binding, m message) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if m.kind == typeEvent {
+			if err := b.mayTell(ctx); err != nil {
+				return err
+			}
+		}
 	}
 }
 
 // complain does nothing: an endpoint is posted notifications only.
 func (k *hook) complain(error) {}
 
-func (k *hook) post(ctx context.Context, endpoint string, body []byte) error {
-	h := k.s.opt.Hooks
+func (k *hook) post(ctx context.Context, sub *subscription, body []byte) error {
+	h, endpoint := k.s.opt.Hooks, sub.Endpoint
+	if !h.allows(endpoint, sub.Owner) {
+		return errNoResponse
+	}
 	ctx, cancel := context.WithTimeout(ctx, hookTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))

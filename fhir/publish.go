@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -138,14 +139,20 @@ func name(vitals []carewire.Vital, id string) {
 }
 
 // settle completes the vitals of one Observation before they are published. A
-// correction may add a part beside its value: that part is then new. One that
-// withdraws a part which was never sent here withdraws nothing. An Observation that
-// corrects nothing is refused with all its parts.
+// correction takes the whole's place: it may add a part beside its value, which is
+// then new, and withdraws the parts that it leaves out. One that withdraws a part
+// which was never sent here withdraws nothing. An Observation that corrects nothing
+// is refused with all its parts.
 func (s *Server) settle(c *caller, vitals []carewire.Vital) ([]carewire.Vital, error) {
 	nameCorrection(vitals)
-	if len(vitals) < 2 || vitals[0].Replaces == "" {
+	if vitals[0].Replaces == "" {
 		return vitals, nil
 	}
+	absent, err := s.leftOut(c.r.Context(), vitals)
+	if err != nil {
+		return nil, err
+	}
+	vitals = append(vitals, absent...)
 	errs := s.hub.CheckPublish(c.r.Context(), c.who, vitals...)
 	var wrong *carewire.ValidationError
 	if errors.As(errs[0], &wrong) && wrong.Field == "replaces" {
@@ -162,6 +169,33 @@ func (s *Server) settle(c *caller, vitals []carewire.Vital) ([]carewire.Vital, e
 		kept = append(kept, v)
 	}
 	return kept, nil
+}
+
+// leftOut returns withdrawals of the parts that a correction may have left out: of
+// each code that its patient has a vital of.
+func (s *Server) leftOut(ctx context.Context, vitals []carewire.Vital) (list []carewire.Vital, err error) {
+	entries, _, err := s.store.Latest(ctx, vitals[0].Patient)
+	if err != nil {
+		return nil, carewire.ErrUnavailable
+	}
+	said := make(map[string]bool)
+	for _, v := range vitals {
+		said[v.Code] = true
+	}
+	for i := range entries {
+		ev, ok := eventOf(&entries[i])
+		if !ok || ev.Vital == nil || said[ev.Vital.Code] {
+			continue
+		}
+		v := vitals[0]
+		v.System, v.Code, v.Status, v.Absent = ev.Vital.System, ev.Vital.Code, carewire.VitalEnteredInError, carewire.AbsentUnknown
+		v.Value, v.Unit, v.Comparator, v.Coded, v.Components, v.Quality = "", "", "", nil, nil, nil
+		v.ID, v.Replaces = partID(v.ID, v.Code), partID(v.Replaces, v.Code)
+		if said[v.Code] = true; v.Validate() == nil {
+			list = append(list, v)
+		}
+	}
+	return list, nil
 }
 
 // nameCorrection gives a correction, whose identifier is that of what it corrects,

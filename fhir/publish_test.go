@@ -143,6 +143,63 @@ func TestCorrectionWithANewPart(t *testing.T) {
 	}
 }
 
+// A correction takes the place of the whole: parts that it leaves out are withdrawn,
+// and those of other Observations stay.
+func TestCorrectionLeavesAPartOut(t *testing.T) {
+	part := func(code string, v int) string {
+		return fmt.Sprintf(`{"code":{"coding":[{"system":"http://loinc.org","code":%q}]},"valueQuantity":{"value":%d,"system":"http://unitsofmeasure.org","code":"L/min"}}`, code, v)
+	}
+	observation := func(status, id string, saturation int, parts ...string) string {
+		body := oximetry(status, id, saturation, 0)
+		body = body[:strings.Index(body, ",\n \"component\"")]
+		if len(parts) > 0 {
+			body += `,"component":[` + strings.Join(parts, ",") + "]"
+		}
+		return body + "}"
+	}
+	for _, typ := range []string{"", "batch", "transaction"} {
+		w := newWorld(t, nil, nil, nil)
+		post := func(want, body string) {
+			t.Helper()
+			if typ == "" {
+				r := w.do("gateway", "POST", "Observation", body)
+				require.Equal(t, want, fmt.Sprint(r.Code), r.Body)
+				return
+			}
+			r := w.bundleOf(typ, body)
+			require.Contains(t, at(r.json(), "entry", 0, "response", "status"), want, "%s: %s", typ, r.Body)
+		}
+		latest := func() map[string]carewire.Decimal {
+			list, _, err := w.hub.Latest(t.Context(), "p1")
+			require.NoError(t, err)
+			got := make(map[string]carewire.Decimal)
+			for _, ev := range list {
+				if ev.Vital.Status != carewire.VitalEnteredInError {
+					got[ev.Vital.Code] = ev.Vital.Value
+				}
+			}
+			return got
+		}
+		const flow, unknown = "3151-8", "33438-3" // the second is no code that carewire knows
+		earlier := strings.ReplaceAll(observation("final", "earlier", 97, part("19941-4", 5)), "12:00:00", "11:00:00")
+		post("201", earlier)
+		post("201", observation("final", "ox", 95, part(flow, 2), part(unknown, 7)))
+		require.Equal(t, map[string]carewire.Decimal{"59408-5": "95", flow: "2", unknown: "7", "19941-4": "5"}, latest())
+		post("201", observation("corrected", "ox", 94, part(flow, 2)))
+		require.Equal(t, map[string]carewire.Decimal{"59408-5": "94", flow: "2", "19941-4": "5"}, latest())
+		n := w.vitalsIn("p1")
+		post("200", observation("corrected", "ox", 94, part(flow, 2)))
+		require.Equal(t, n, w.vitalsIn("p1"), "a repeat")
+		post("201", observation("corrected", "ox", 93))
+		require.Equal(t, map[string]carewire.Decimal{"59408-5": "93", "19941-4": "5"}, latest())
+		post("201", observation("corrected", "ox", 93, part(flow, 3)))
+		require.Equal(t, map[string]carewire.Decimal{"59408-5": "93", flow: "3", "19941-4": "5"}, latest())
+		post("201", observation("entered-in-error", "ox", 93))
+		require.Equal(t, map[string]carewire.Decimal{"19941-4": "5"}, latest())
+		w.close()
+	}
+}
+
 // A correction of nothing is refused with all its parts, and names the element.
 func TestCorrectionOfNothing(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -15,7 +16,7 @@ const (
 	resendKey    = "fhir/resend"
 	resendLook   = time.Second      // how often a node looks for requests at other nodes
 	resendWithin = 30 * time.Second // of which it does what it sees
-	resendMost   = 100              // requests that are kept for other nodes
+	resendMost   = 100              // requests that are kept for other nodes; more are refused
 )
 
 // A resend is a client's request to send events of a subscription again, which the
@@ -50,7 +51,9 @@ func (s *Server) resendEvents(c *caller, args []string) (*response, error) {
 	said := fmt.Sprintf("sent again: %d", len(list))
 	if sub.Channel == channelHook {
 		b := &binding{s: s, sub: sub, who: c.who, to: s.opt.Hooks.teller(s), version: sub.version()}
-		b.tellAgain(ctx, list)
+		if n := b.tellAgain(ctx, list); n < len(list) {
+			return nil, fail(http.StatusBadGateway, "transient", fmt.Sprintf("the endpoint took %d of %d notifications", n, len(list)))
+		}
 	} else {
 		if err := s.resends.share(ctx, sub.ID, v); err != nil {
 			return nil, err
@@ -71,9 +74,12 @@ func (x *resends) share(ctx context.Context, id string, v interval) error {
 		}
 		kept := []resend{{rand.Text(), x.node, id, now, v}}
 		for _, r := range list {
-			if now.Sub(r.At) < resendWithin && len(kept) < resendMost {
+			if now.Sub(r.At) < resendWithin {
 				kept = append(kept, r)
 			}
+		}
+		if len(kept) > resendMost {
+			return fail(http.StatusTooManyRequests, "throttled", "too much is sent again at present")
 		}
 		if err := x.s.subscriptions.save(ctx, resendKey, rev, kept); !errors.Is(err, carewire.ErrConflict) {
 			return err
@@ -112,7 +118,7 @@ func (x *resends) follow() {
 }
 
 // deliver sends events again to the sockets of this node that a subscription is
-// bound on, as each may see them, and returns how many sockets those are.
+// bound on, as each may see them, and returns how many sockets have taken all.
 func (x *resends) deliver(ctx context.Context, sub *subscription, v interval) (sockets int) {
 	for _, k := range x.s.sockets.list() {
 		b := k.binding(sub.ID)
@@ -121,18 +127,23 @@ func (x *resends) deliver(ctx context.Context, sub *subscription, v interval) (s
 		}
 		if list, _, err := x.s.events(ctx, sub, v, b.who); err == nil {
 			again := &binding{s: x.s, sub: sub, who: b.who, to: b.to, version: b.version}
-			again.tellAgain(ctx, list)
-			sockets++
+			if again.tellAgain(ctx, list) == len(list) {
+				sockets++
+			}
 		}
 	}
 	return sockets
 }
 
-// tellAgain sends events, each by itself, until the teller fails.
-func (b *binding) tellAgain(ctx context.Context, list []happened) {
+// tellAgain sends events, each by itself, and returns how many. It ends where the
+// teller fails, and where access has ended or is undecided.
+func (b *binding) tellAgain(ctx context.Context, list []happened) (n int) {
 	for _, h := range list {
-		if b.to.tell(ctx, b, message{kind: typeEvent, status: statusActive, count: h.number, content: b.sub.Content, events: []happened{h}}) != nil {
-			return
+		m := message{kind: typeEvent, status: statusActive, count: h.number, content: b.sub.Content, events: []happened{h}}
+		if b.mayTell(ctx) != nil || b.to.tell(ctx, b, m) != nil {
+			break
 		}
+		n++
 	}
+	return n
 }

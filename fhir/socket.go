@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	bindWithin  = 15 * time.Second // of connecting
-	unboundMost = 1000             // sockets that have not bound
 	writeWithin = 10 * time.Second
 	pingEvery   = 30 * time.Second
 	maxRequest  = 8 << 10 // bytes of a client's message
@@ -26,160 +24,39 @@ const (
 	closedToken = websocket.StatusCode(carewire.CloseUnauthorized)
 )
 
-// sockets are the connections over which notifications go.
-type sockets struct {
-	s       *Server
-	mu      sync.Mutex
-	all     map[*socket]bool // whether it has bound
-	unbound int
-}
-
-func (x *sockets) init(s *Server) { x.s, x.all = s, make(map[*socket]bool) }
-
 // A socket is one connection. Without a token, a client's messages on it have
 // no effect.
 type socket struct {
 	s    *Server
-	conn *websocket.Conn
 	who  *carewire.Principal // whom the handshake was from, for the old channel; nil: not said
-	ctx  context.Context
+	ctx  context.Context     // ends with the socket
+	end  context.CancelFunc
+	conn *websocket.Conn // set with mu held: close looks at it from elsewhere
 	wg   sync.WaitGroup
 
 	mu       sync.Mutex
 	bindings map[string]*bound // by subscription
-	tokens   map[string][]string
+
+	bound int // how many bindings; guarded by sockets.mu
 }
 
 type bound struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	b      *binding
+	token  string // a digest of the token that has bound it; "": none
 }
 
-// serve takes a socket in and serves it until it ends. A handshake that carries
-// credentials is refused where they are not good; one without can bind with a
-// token.
-func (x *sockets) serve(w http.ResponseWriter, r *http.Request) {
-	k := &socket{s: x.s, bindings: make(map[string]*bound), tokens: make(map[string][]string)}
-	if r.Header.Get("Authorization") != "" || r.Header.Get("Cookie") != "" || carewire.Token(r) != "" {
-		who, err := x.s.hub.Identify(r)
-		if err != nil {
-			refuse(w, err)
-			return
-		}
-		k.who = &who
-	}
-	if !x.add(k) {
-		f := failures[carewire.CodeBusy]
-		f.status = http.StatusServiceUnavailable
-		refuse(w, &f)
+// close ends the connection with a code; one that is still being made, without.
+func (k *socket) close(code websocket.StatusCode, reason string) {
+	k.mu.Lock()
+	conn := k.conn
+	k.mu.Unlock()
+	if conn == nil {
+		k.end()
 		return
 	}
-	defer x.remove(k)
-	// Pages of any origin may connect: only a token, which no page has by itself, or
-	// what Identify has looked at, counts here.
-	conn, err := websocket.Accept(outcomes{w}, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
-	if err != nil {
-		return // it was answered
-	}
-	k.conn = conn
-	conn.SetReadLimit(maxRequest)
-	ctx, cancel := context.WithCancel(x.s.ctx)
-	k.ctx = ctx
-	late := time.AfterFunc(bindWithin, func() {
-		if !x.isBound(k) {
-			conn.Close(websocket.StatusPolicyViolation, "nothing bound")
-		}
-	})
-	k.wg.Go(k.ping)
-	k.read()
-	late.Stop()
-	cancel()
-	conn.CloseNow()
-	k.wg.Wait()
-}
-
-// outcomes answers a handshake that is refused by an OperationOutcome.
-type outcomes struct{ http.ResponseWriter }
-
-func (w outcomes) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w outcomes) WriteHeader(status int) {
-	if status < http.StatusBadRequest {
-		w.ResponseWriter.WriteHeader(status)
-		return
-	}
-	refuse(w.ResponseWriter, fail(status, "not-supported", "this is for WebSocket handshakes"))
-}
-
-// Write drops the text in whose place the OperationOutcome is.
-func (w outcomes) Write(b []byte) (int, error) { return len(b), nil }
-
-func (x *sockets) add(k *socket) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.s.ctx.Err() != nil || len(x.all) >= x.s.opt.MaxSockets || x.unbound >= unboundMost {
-		return false
-	}
-	x.all[k] = false
-	x.unbound++
-	x.s.wg.Add(1)
-	return true
-}
-
-func (x *sockets) remove(k *socket) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if !x.all[k] {
-		x.unbound--
-	}
-	delete(x.all, k)
-	x.s.wg.Done()
-}
-
-func (x *sockets) isBound(k *socket) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.all[k]
-}
-
-func (x *sockets) bound(k *socket) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if bound, ok := x.all[k]; ok && !bound {
-		x.all[k] = true
-		x.unbound--
-	}
-}
-
-func (x *sockets) list() (list []*socket) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for k := range x.all {
-		list = append(list, k)
-	}
-	return list
-}
-
-// closeAll asks all clients to come back elsewhere.
-func (x *sockets) closeAll() {
-	for _, k := range x.list() {
-		if k.conn != nil {
-			go k.conn.Close(websocket.StatusServiceRestart, "restart")
-		}
-	}
-}
-
-// changed has a subscription's bindings here look at it: it was deleted or changed.
-func (x *sockets) changed(id string) {
-	for _, k := range x.list() {
-		if b := k.binding(id); b != nil {
-			select {
-			case b.poked <- struct{}{}:
-			default:
-			}
-		}
-	}
+	conn.Close(code, reason)
 }
 
 // read takes what the client sends until the connection ends.
@@ -304,20 +181,10 @@ func (k *socket) bind(token, version string) {
 		k.complain(err)
 		return
 	}
-	bound := false
 	for _, id := range ids {
-		if err := k.bindOne(id, who, version); err != nil {
+		if err := k.bindOne(id, who, version, digestID(token)); err != nil {
 			k.complain(err)
-			continue
 		}
-		bound = true
-	}
-	if bound {
-		k.mu.Lock()
-		if len(k.tokens) < maxBindings {
-			k.tokens[digestID(token)] = ids
-		}
-		k.mu.Unlock()
 	}
 }
 
@@ -327,15 +194,14 @@ func (k *socket) bindOld(id string) {
 		k.complain(carewire.ErrUnauthenticated)
 		return
 	}
-	if err := k.bindOne(id, *k.who, ""); err != nil {
+	if err := k.bindOne(id, *k.who, "", ""); err != nil {
 		k.complain(err)
 	}
 }
 
 // bindOne binds one subscription of who's; one that is bound already anew.
-func (k *socket) bindOne(id string, who carewire.Principal, version string) error {
-	ctx := k.ctx
-	sub, err := k.s.subscriptions.get(ctx, id)
+func (k *socket) bindOne(id string, who carewire.Principal, version, token string) error {
+	sub, err := k.s.subscriptions.get(k.ctx, id)
 	switch {
 	case err != nil:
 		return err
@@ -346,30 +212,28 @@ func (k *socket) bindOne(id string, who carewire.Principal, version string) erro
 	case sub.Status == statusError:
 		return fail(409, "conflict", failureTexts[sub.Failure])
 	}
-	if _, err := k.s.hub.Disclose(ctx, carewire.Access{Principal: who, Action: carewire.ActionWatch, Patients: []string{sub.Patient}}); err != nil {
+	if _, err := k.s.hub.Disclose(k.ctx, carewire.Access{Principal: who, Action: carewire.ActionWatch, Patients: []string{sub.Patient}}); err != nil {
 		return err
 	}
 	if version != "" && sub.Version != "" {
 		version = sub.Version
 	}
 	k.unbind(id)
-	bctx, cancel := context.WithCancel(ctx)
-	b := &bound{cancel: cancel, done: make(chan struct{}), b: &binding{s: k.s, sub: sub, who: who, to: k, version: version, beats: version != "", greet: true,
-		poked: make(chan struct{}, 1)}}
-	k.mu.Lock()
-	if len(k.bindings) >= maxBindings {
-		k.mu.Unlock()
-		cancel()
-		return fail(429, "too-costly", "too many subscriptions on one socket")
+	if err := k.s.sockets.take(k, who.ID); err != nil {
+		return err
 	}
+	ctx, cancel := context.WithCancel(k.ctx)
+	b := &bound{cancel: cancel, done: make(chan struct{}), token: token, b: &binding{s: k.s, sub: sub, who: who, to: k, version: version, beats: version != "",
+		greet: true, poked: make(chan struct{}, 1)}}
+	k.mu.Lock()
 	k.bindings[id] = b
 	k.mu.Unlock()
-	k.s.sockets.bound(k)
 	k.s.resends.once.Do(func() { k.s.wg.Go(k.s.resends.follow) })
 	k.wg.Go(func() {
 		defer close(b.done)
 		defer cancel()
-		k.ended(id, b, b.b.run(bctx))
+		defer k.s.sockets.give(k, who.ID)
+		k.ended(id, b, b.b.run(ctx))
 	})
 	return nil
 }
@@ -404,10 +268,17 @@ func (k *socket) unbind(id string) {
 	}
 }
 
+// unbindToken ends the bindings that a token has made, and that no other has made
+// anew.
 func (k *socket) unbindToken(token string) {
+	token = digestID(token)
+	var ids []string
 	k.mu.Lock()
-	ids := k.tokens[digestID(token)]
-	delete(k.tokens, digestID(token))
+	for id, b := range k.bindings {
+		if b.token == token {
+			ids = append(ids, id)
+		}
+	}
 	k.mu.Unlock()
 	for _, id := range ids {
 		k.unbind(id)

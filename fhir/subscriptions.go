@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	countPage = 500  // entries read at a time
-	markEvery = 1000 // events from one remembered count to the next
-	markSaved = 5000 // and from one that the Store keeps to the next
+	countPage = 500    // entries read at a time
+	markEvery = 1000   // events from one remembered count to the next
+	markSaved = 5000   // and from one that the Store keeps to the next
+	marksMost = 10_000 // subscriptions whose counts are remembered here
 )
 
 // subscriptions keeps subscriptions in the Store, as entries of the log @system
@@ -280,6 +281,12 @@ func (x *subscriptions) note(ctx context.Context, sub *subscription, t tally) {
 	}
 	if len(list) > markEvery {
 		list = list[len(list)/2:]
+	}
+	if _, known := x.marks[sub.ID]; !known && len(x.marks) >= marksMost {
+		for id := range x.marks { // any: it is counted again where it is asked for
+			delete(x.marks, id)
+			break
+		}
 	}
 	x.marks[sub.ID] = marks{sub.Count, list}
 	x.mu.Unlock()

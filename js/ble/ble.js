@@ -10,7 +10,7 @@ export const characteristics = {
   0x2A18: 0x1808, 0x2A1C: 0x1809, 0x2A1E: 0x1809, 0x2A35: 0x1810, 0x2A37: 0x180D, 0x2A5E: 0x1822, 0x2A5F: 0x1822, 0x2A9D: 0x181D, 0x2AA7: 0x181F,
 };
 
-const LOINC = "loinc";
+const LOINC = "loinc", recordAccess = 0x2A52;
 
 /**
  * What is read: whose measurements, and from which device. `zone` is the zone of the device's clock, "local" or minutes east of UTC; without it a
@@ -41,7 +41,8 @@ export function decode(source, characteristic, value) {
 
 /**
  * Asks the user for a device, which the browser allows behind a click only, and calls got with the vitals of each measurement, and fault, if given,
- * with an Error of one that cannot be read. Returns a function that ends it.
+ * with an Error of one that cannot be read. A glucose meter is asked for all that it has stored: those that were published before have the same IDs.
+ * Returns a function that ends it.
  * @param {Source} source
  * @param {(vitals: object[]) => void} got
  * @param {(error: Error) => void} [fault]
@@ -52,15 +53,22 @@ export async function listen(source, got, fault = () => {}) {
   const server = await device.gatt.connect();
   const named = {device: device.id.replace(/[^A-Za-z0-9._:-]/g, "-").slice(0, 30), ...source};
   for (const service of await server.getPrimaryServices()) {
+    let records, glucose = false;
     for (const c of await service.getCharacteristics()) {
-      const number = parseInt(c.uuid.slice(4, 8), 16);
-      if (!(number in characteristics) || !c.uuid.endsWith("-0000-1000-8000-00805f9b34fb")) continue;
+      const number = c.uuid.endsWith("-0000-1000-8000-00805f9b34fb") ? parseInt(c.uuid.slice(4, 8), 16) : 0;
+      if (number === recordAccess) records = c;
+      if (!(number in characteristics)) continue;
+      glucose ||= number === 0x2A18;
       c.addEventListener("characteristicvaluechanged", () => {
         let vitals;
         try { vitals = decode(named, number, c.value); } catch (error) { return fault(error); }
         if (vitals.length > 0) got(vitals);
       });
       await c.startNotifications();
+    }
+    if (glucose && records) {
+      await records.startNotifications();
+      await records.writeValueWithResponse(Uint8Array.of(1, 1)); // report stored records: all
     }
   }
   return () => device.gatt.disconnect();
@@ -172,7 +180,7 @@ function oximeterSpot(r, source) {
       for (const v of vitals) stamp(v, at);
     }
   }
-  oximeterStatus(r, vitals, flags & 2, flags & 4);
+  if (oximeterStatus(r, vitals, flags & 2, flags & 4) && !vitals[0].time) r.fail(withoutTime);
   if (flags & 8) r.sfloat(); // the amplitude of the pulse
   r.end();
   return vitals;
@@ -204,6 +212,7 @@ function oximeterStatus(r, vitals, measurement, device) {
       v.absent = "temp-unknown";
     }
   }
+  return m & bits(9); // it comes from the device's memory
 }
 
 // A heart rate without contact is none, whatever number stands there; a zero of a sensor that cannot tell is doubtful.
@@ -236,7 +245,7 @@ function weight(r, source) {
 const samples = {1: ["41653-7", "15074-8", "capillary"], 2: ["41653-7", "15074-8", "capillary", "plasma"], 3: ["2339-0", "15074-8", "vein"],
   4: ["2339-0", "15074-8", "vein", "plasma"], 5: ["2339-0", "15074-8", "artery"], 6: ["2339-0", "15074-8", "artery", "plasma"], 7: ["2339-0", "15074-8"],
   8: ["2339-0", "15074-8", undefined, "plasma"], 9: ["99504-3", "105272-9"]};
-const controlSolution = 10;
+const controlSolution = 10, withoutTime = "is from the device's memory, without a time";
 
 function glucose(r, source) {
   const flags = r.uint(1), sequence = r.uint(2);
@@ -249,6 +258,7 @@ function glucose(r, source) {
   const status = flags & 8 ? r.uint(2) : 0;
   r.end();
   if ((kind & 15) === controlSolution) return [];
+  if (!at) r.fail(withoutTime); // all come from the meter's memory: nobody knows how old this one is
   const [mass, moles, site, method] = samples[kind & 15] ?? samples[7];
   const v = flags & 4 ? r.number(moles, f, 3, "mmol/L") : r.number(mass, f, 5, "mg/dL");
   v.system = LOINC;
@@ -258,6 +268,7 @@ function glucose(r, source) {
   stamp(v, at);
   offScale(v, status & 1 << 6, status & 1 << 5);
   flag(v, status & (1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10), "invalid");
+  flag(v, status & 1 << 11, "questionable"); // the meter's clock
   name(v, "gls", source, sequence, at);
   return [v];
 }
@@ -296,7 +307,8 @@ function cgmRecord(r, source) {
   for (const bit of [1, 2]) if (flags & bit) r.sfloat(); // trend, quality
   if (r.left === 2) r.uint(2);                             // a checksum
   r.end();
-  flag(v, status & (1 << 0 | 1 << 2 | 1 << 3 | 1 << 5), "invalid"); // stopped; wrong sensor, malfunction, device fault
+  // stopped; wrong sensor, malfunction, device fault; too warm, too cold
+  flag(v, status & (1 << 0 | 1 << 2 | 1 << 3 | 1 << 5) || calibration & (1 << 4 | 1 << 5), "invalid");
   flag(v, calibration & 1 << 3, "questionable");
   offScale(v, warning & 1 << 6, warning & 1 << 7);
   return v;

@@ -56,3 +56,14 @@ test("listen", async () => {
   stop();
   assert.ok(gatt.gone);
 });
+
+test("listen asks a glucose meter for its records", async () => {
+  const done = [];
+  const characteristic = (number) => Object.assign(new EventTarget(), {uuid: `0000${number}-0000-1000-8000-00805f9b34fb`,
+    startNotifications: async () => { done.push(number); }, writeValueWithResponse: async (b) => { done.push([...b]); }});
+  const service = (...numbers) => ({getCharacteristics: async () => numbers.map(characteristic)});
+  const gatt = {connect: async () => ({getPrimaryServices: async () => [service("2a52", "2a18"), service("2aa7", "2a52")]}), disconnect: () => {}};
+  Object.defineProperty(globalThis, "navigator", {configurable: true, value: {bluetooth: {requestDevice: async () => ({id: "m", gatt})}}});
+  await listen({patient: "p-17", zone: 0}, () => {});
+  assert.deepEqual(done, ["2a18", "2a52", [1, 1], "2aa7"]);
+});

@@ -1,0 +1,378 @@
+package fhir
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+)
+
+// A client that reads slowly is told of its token's end in time, and of no event
+// after it.
+func TestTokenEndsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil, nil)
+		defer w.close()
+		was := people["nurse"]
+		defer func() { people["nurse"] = was }()
+		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+		short, from := was, time.Now()
+		short.Expires = from.Add(10 * time.Second)
+		people["nurse"] = short
+		l := w.listen()()
+		l.say("bind-with-token " + w.token("nurse", id))
+		l.next("handshake")
+		for range 40 {
+			w.publish("p1", 60)
+		}
+		events, warned := 0, false
+		for {
+			time.Sleep(500 * time.Millisecond)
+			n := readTold(t, l.text())
+			if n.failure == tokenEnded {
+				break
+			}
+			warned = warned || n.failure == tokenEnds
+			events += len(n.numbers)
+		}
+		assert.True(t, warned)
+		assert.Greater(t, events, 10)
+		assert.LessOrEqual(t, events, 21, "what was being written when the token ended is the last")
+		assert.Equal(t, websocket.StatusCode(3000), l.closed())
+		people["nurse"] = was
+		assert.Equal(t, "active", at(w.do("nurse", "GET", "Subscription/"+id, "").json(), "status"), "the subscription goes on")
+	})
+}
+
+// After its token has ended, a binding tells of nothing, not even before its clock
+// has rung.
+func TestNothingAfterTheToken(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+	w.publish("p1", 60)
+	sub, err := w.server.subscriptions.get(t.Context(), id)
+	require.NoError(t, err)
+	who := people["nurse"]
+	b := &binding{s: w.server, sub: sub, who: who, to: new(silentTeller)}
+	list := []happened{{number: 1}}
+	require.Equal(t, 1, b.tellAgain(t.Context(), list))
+	b.who.Expires = time.Now()
+	require.Zero(t, b.tellAgain(t.Context(), list))
+	require.ErrorIs(t, b.heartbeat(t.Context()), errTokenOver)
+	require.ErrorIs(t, b.tellNew(t.Context()), errTokenOver)
+	require.Zero(t, b.told.N)
+	b.who = who
+	require.NoError(t, b.tellNew(t.Context()))
+	require.EqualValues(t, 1, b.told.N)
+}
+
+// Heartbeats come between the events of a long backlog.
+func TestHeartbeatsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil, nil)
+		defer w.close()
+		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+		l := w.listen()()
+		l.say("bind-with-token " + w.token("nurse", id))
+		l.next("handshake")
+		for range 100 {
+			w.publish("p1", 60)
+		}
+		next, beats := 1, 0
+		for next <= 100 {
+			time.Sleep(500 * time.Millisecond)
+			n := readTold(t, l.text())
+			if n.kind == typeHeartbeat {
+				beats++
+				assert.Equal(t, next-1, n.count)
+				continue
+			}
+			require.Equal(t, []int{next}, n.numbers)
+			next++
+		}
+		assert.GreaterOrEqual(t, beats, 2, "in 50 seconds")
+		l.ws.CloseNow()
+	})
+}
+
+// Access that ends while an endpoint takes nothing is noticed before the event is
+// posted again.
+func TestHookAccessEndsWhileItWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &receiver{t: t}
+		rules := &switchable{}
+		w := newWorld(t, nil, &carewire.Options{Authorizer: rules}, &Options{Hooks: hooked(e)})
+		defer w.close()
+		id := w.subscribe("nurse", hookWish("https://hooks.test/a"))
+		time.Sleep(3 * time.Second)
+		e.answer(func() int { return 503 })
+		w.publish("p1", 60)
+		time.Sleep(2 * time.Second)
+		rules.fails.Store(true)
+		e.answer(nil)
+		time.Sleep(time.Minute)
+		_, numbers := e.kinds()
+		assert.Empty(t, numbers, "undecided events wait")
+		rules.fails.Store(false)
+		time.Sleep(5 * time.Second)
+		_, numbers = e.kinds()
+		assert.Equal(t, []int{1}, numbers)
+
+		e.answer(func() int { return 503 })
+		w.publish("p1", 61)
+		time.Sleep(2 * time.Second)
+		rules.no.Store(true)
+		e.answer(nil)
+		time.Sleep(time.Hour)
+		_, numbers = e.kinds()
+		assert.Equal(t, []int{1}, numbers)
+		assert.Equal(t, failureTexts[failedAccess], w.do("nurse", "GET", "Subscription/"+id, "").json()["error"])
+	})
+}
+
+// An endpoint that the host no longer allows, or whose owner's right to it cannot
+// be told, is posted nothing.
+func TestHookIsAllowedNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &receiver{t: t}
+		hooks := hooked(e)
+		var mu sync.Mutex
+		allow := func() bool { return true }
+		hooks.Allow = func(*url.URL, carewire.Principal) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return allow()
+		}
+		w := newWorld(t, nil, nil, &Options{Hooks: hooks})
+		defer w.close()
+		w.subscribe("nurse", hookWish("https://hooks.test/a"))
+		time.Sleep(3 * time.Second)
+		for _, no := range []func() bool{func() bool { return false }, func() bool { panic("host") }} {
+			mu.Lock()
+			allow = no
+			mu.Unlock()
+			w.publish("p1", 60)
+			time.Sleep(20 * time.Second)
+		}
+		_, numbers := e.kinds()
+		assert.Empty(t, numbers)
+	})
+}
+
+// $resend asks for access at each event, and says when an endpoint took none.
+func TestResendUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &receiver{t: t}
+		rules := &switchable{}
+		store := carewire.NewMemoryStore(nil)
+		w := newWorld(t, store, &carewire.Options{Authorizer: rules}, &Options{Hooks: hooked(e)})
+		defer w.close()
+		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+		hook := w.subscribe("nurse", hookWish("https://hooks.test/a"))
+		time.Sleep(3 * time.Second)
+		l := w.listen()()
+		l.say("bind-with-token " + w.token("nurse", id))
+		l.next("handshake")
+		for i := range 5 {
+			w.publish("p1", 60)
+			require.Equal(t, []int{i + 1}, l.next(typeEvent).numbers)
+		}
+		go w.do("nurse", "GET", "Subscription/"+id+"/$resend", "")
+		require.Equal(t, []int{1}, l.next(typeEvent).numbers)
+		synctest.Wait() // the second is being written
+		rules.no.Store(true)
+		require.Equal(t, []int{2}, l.next(typeEvent).numbers)
+		assert.Equal(t, failedAccess, l.next("heartbeat").failure, "and not the third")
+		l.ws.CloseNow()
+		rules.no.Store(false)
+
+		r := w.do("nurse", "GET", "Subscription/"+hook+"/$resend", "")
+		require.Equal(t, 200, r.Code, r.Body)
+		assert.Contains(t, r.Body.String(), "sent again: 5")
+		e.answer(func() int { return 503 })
+		r = w.do("nurse", "GET", "Subscription/"+hook+"/$resend", "")
+		assert.Equal(t, 502, r.Code, r.Body)
+		without := newWorld(t, store, &carewire.Options{Authorizer: rules}, nil)
+		defer without.close()
+		r = without.do("nurse", "GET", "Subscription/"+hook+"/$resend", "")
+		assert.Equal(t, 502, r.Code, "at a Server that offers no hooks: %s", r.Body)
+	})
+}
+
+// What is sent again is refused beyond what the nodes remember of it, and not lost.
+func TestResendsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil, nil)
+		defer w.close()
+		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+		resend := func() int { return w.do("nurse", "GET", "Subscription/"+id+"/$resend", "").Code }
+		for range resendMost {
+			require.Equal(t, 200, resend())
+		}
+		require.Equal(t, 429, resend())
+		time.Sleep(resendWithin)
+		require.Equal(t, 200, resend())
+	})
+}
+
+// A token unbinds what it has bound, however many came before it, and nothing that
+// another has bound anew.
+func TestUnbindOfManyTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil, nil)
+		defer w.close()
+		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+		l := w.listen()()
+		var first, last string
+		for range 510 {
+			last = w.token("nurse", id)
+			if first == "" {
+				first = last
+			}
+			l.say("bind-with-token " + last)
+			l.next("handshake")
+			time.Sleep(time.Second)
+		}
+		assert.Equal(t, 1, w.server.Stats().Bindings)
+		unbind := func(token string) { l.say(`{"type":"unbind-from-token","payload":{"token":"` + token + `"}}`) }
+		unbind(first)
+		w.publish("p1", 60)
+		require.Equal(t, []int{1}, l.next(typeEvent).numbers)
+		unbind(last)
+		l.say(`{"type":"ping"}`)
+		require.Equal(t, `{"type":"pong"}`, l.text())
+		assert.Equal(t, 0, w.server.Stats().Bindings)
+		l.ws.CloseNow()
+	})
+}
+
+// Sockets without a binding give their places to new ones, so that they keep
+// nobody out.
+func TestIdleSocketsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil, &Options{MaxSockets: 2})
+		defer w.close()
+		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+		dial := w.listen()
+		bind := func(l *listener) string {
+			token := w.token("nurse", id)
+			l.say("bind-with-token " + token)
+			l.next("handshake")
+			return token
+		}
+		first := dial()
+		token := bind(first)
+		second, third := dial(), dial()
+		assert.Equal(t, websocket.StatusTryAgainLater, second.closed())
+		bind(third)
+		_, err := websocketDial(w, "X-Any", "x")
+		assert.ErrorContains(t, err, "503", "all are bound")
+		first.say(`{"type":"unbind-from-token","payload":{"token":"` + token + `"}}`)
+		first.say(`{"type":"ping"}`)
+		require.Equal(t, `{"type":"pong"}`, first.text())
+		fourth := dial()
+		assert.Equal(t, websocket.StatusTryAgainLater, first.closed(), "without a binding again")
+		bind(fourth)
+		assert.Equal(t, 2, w.server.Stats().Sockets)
+		fourth.ws.CloseNow()
+		third.ws.CloseNow()
+		synctest.Wait()
+		assert.Equal(t, Stats{}.Sockets, w.server.Stats().Sockets)
+	})
+}
+
+// The places of sockets and bindings, counted.
+func TestPlacesOfSockets(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	x := &w.server.sockets
+	idle := func() *socket { return &socket{s: w.server, end: func() {}} }
+	var list []*socket
+	remove := func() {
+		for _, k := range list {
+			x.remove(k)
+		}
+		list = nil
+	}
+	defer func() { remove() }()
+	for range 3 {
+		list = append(list, idle())
+		require.True(t, x.add(list[len(list)-1]))
+	}
+	var failed *failure
+	for i := range bindingsMost {
+		require.NoError(t, x.take(list[i/maxBindings], "one"))
+	}
+	require.ErrorAs(t, x.take(list[2], "one"), &failed)
+	require.Equal(t, http.StatusTooManyRequests, failed.status)
+	require.Error(t, x.take(list[0], "another"), "of one socket")
+	require.NoError(t, x.take(list[2], "another"))
+	x.give(list[0], "one")
+	require.NoError(t, x.take(list[2], "one"))
+	for range idleMost {
+		list = append(list, idle())
+		require.True(t, x.add(list[len(list)-1]))
+	}
+	require.Len(t, x.idle, idleMost)
+	require.Same(t, list[3], x.idle[0])
+	list = append(list, idle())
+	require.True(t, x.add(list[len(list)-1]))
+	require.Len(t, x.idle, idleMost)
+	require.Same(t, list[4], x.idle[0], "the one that waited longest")
+	remove()
+	require.Empty(t, x.all)
+	require.Empty(t, x.idle)
+}
+
+// A Server that closes tells its clients, also those that connect meanwhile.
+func TestCloseTellsClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil, nil)
+		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+		dial := w.listen()
+		bound, idle := dial(), dial()
+		bound.say("bind-with-token " + w.token("nurse", id))
+		bound.next("handshake")
+		bound.reading()
+		idle.reading()
+		go w.close()
+		assert.Equal(t, websocket.StatusServiceRestart, bound.closed())
+		assert.Equal(t, websocket.StatusServiceRestart, idle.closed())
+	})
+	for range 20 {
+		w := newWorld(t, nil, nil, nil)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if ws, err := websocketDial(w, "X-Any", "x"); err == nil {
+					ws.Read(t.Context())
+				} else if errors.Is(err, t.Context().Err()) {
+					t.Error("not answered")
+				}
+			})
+		}
+		w.close()
+		wg.Wait()
+	}
+}
+
+// Counts of subscriptions that are gone take no room for ever.
+func TestMarksAreBounded(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	x := &w.server.subscriptions
+	for i := range marksMost + 10 {
+		x.note(t.Context(), &subscription{ID: itoa(i), Count: "c"}, tally{1, 1})
+	}
+	require.Len(t, x.marks, marksMost)
+}
