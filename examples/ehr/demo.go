@@ -29,8 +29,7 @@ func (s *settings) demonstrate() (end func(), err error) {
 		return nil, errors.Join(err, provider.Shutdown())
 	}
 	s.issuer, s.clientID, s.clientSecret = provider.Issuer(), provider.ClientID, provider.ClientSecret
-	s.gateway, s.secret = "http://"+listener.Addr().String(), []byte(rand.Text()+rand.Text())
-	s.plain, s.demo = true, true
+	s.gateway, s.secret, s.plain, s.demo = "http://"+listener.Addr().String(), []byte(rand.Text()+rand.Text()), true, true
 	gateway := &http.Server{Handler: newGateway(s.secret, s.out), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
 	go gateway.Serve(listener)
 	return func() { gateway.Close(); provider.Shutdown() }, nil
@@ -39,11 +38,12 @@ func (s *settings) demonstrate() (end func(), err error) {
 // newProvider starts a provider that lets everybody in, as the person whom the
 // sign-in proposes.
 func newProvider() (*mockoidc.MockOIDC, error) {
-	m, err := mockoidc.NewServer(nil)
-	if err != nil {
+	m, err1 := mockoidc.NewServer(nil)
+	listener, err2 := net.Listen("tcp", "127.0.0.1:0")
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	err = m.AddMiddleware(func(next http.Handler) http.Handler {
+	err := m.AddMiddleware(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if who := r.FormValue("login_hint"); who != "" {
 				m.QueueUser(&mockoidc.MockUser{Subject: who})
@@ -51,14 +51,7 @@ func newProvider() (*mockoidc.MockOIDC, error) {
 			next.ServeHTTP(w, r)
 		})
 	})
-	if err != nil {
-		return nil, err
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	return m, m.Start(listener, nil)
+	return m, errors.Join(err, m.Start(listener, nil))
 }
 
 // newGateway is a paging gateway that writes to out what it would send.
@@ -76,11 +69,7 @@ func newGateway(secret []byte, out io.Writer) http.Handler {
 
 // simulate publishes what monitors would send.
 func simulate(ctx context.Context, hub *carewire.Hub) {
-	spo2 := 95.0
-	for range time.Tick(time.Second) {
-		if ctx.Err() != nil {
-			return
-		}
+	for spo2 := 95.0; ctx.Err() == nil; time.Sleep(time.Second) {
 		spo2 = min(max(spo2+mathrand.Float64()*2-1.05, 82), 99)
 		_, _ = hub.Publish(ctx, carewire.HeartRate.Of("p-17", 70+mathrand.Float64()*5), carewire.SpO2.Of("p-17", float64(int(spo2))))
 	}

@@ -41,7 +41,8 @@ type house struct {
 	paged    chan string
 }
 
-func open(t *testing.T, store carewire.Store) *house {
+// open starts the host, with a change of its settings if one is given.
+func open(t *testing.T, store carewire.Store, change ...func(*settings)) *house {
 	t.Helper()
 	provider, err := newProvider()
 	require.NoError(t, err)
@@ -51,8 +52,12 @@ func open(t *testing.T, store carewire.Store) *house {
 	gateway := httptest.NewServer(newGateway(secret, paged(x.paged)))
 	t.Cleanup(gateway.Close)
 	x.web = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { x.handler().ServeHTTP(w, r) }))
-	x.host, err = newHost(context.Background(), settings{base: "http://" + x.web.Listener.Addr().String(), issuer: provider.Issuer(), clientID: provider.ClientID, audience: "http://" + x.web.Listener.Addr().String() + "/carewire",
-		clientSecret: provider.ClientSecret, gateway: gateway.URL, secret: secret, step: time.Second, plain: true, log: slog.New(slog.DiscardHandler)}, store)
+	s := settings{base: "http://" + x.web.Listener.Addr().String(), issuer: provider.Issuer(), clientID: provider.ClientID, audience: "http://" + x.web.Listener.Addr().String() + "/carewire",
+		clientSecret: provider.ClientSecret, gateway: gateway.URL, secret: secret, step: time.Second, plain: true, log: slog.New(slog.DiscardHandler)}
+	for _, c := range change {
+		c(&s)
+	}
+	x.host, err = newHost(context.Background(), s, store)
 	require.NoError(t, err)
 	x.web.Start()
 	t.Cleanup(func() {

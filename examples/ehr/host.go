@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -34,7 +33,7 @@ type settings struct {
 	audience, gateway      string // what access tokens are for; takes pages by webhook
 	secret                 []byte // signs them
 	step                   time.Duration
-	postgres, data         string // where events are kept
+	postgres, data, shifts string // where events are kept; a calendar of those on duty
 	plain, demo            bool   // plain HTTP; a provider, a gateway and vitals of its own: for trying out
 	log                    *slog.Logger
 	out                    io.Writer
@@ -63,7 +62,7 @@ func newHost(ctx context.Context, s settings, store carewire.Store) (*host, erro
 	}
 	h.people = newSignIn(tokens, s)
 	h.rights = &access{ready: make(chan struct{}), wards: h.wards}
-	pager, err := h.pager(s.gateway, s.secret)
+	pager, err := h.pager()
 	if err != nil {
 		return nil, err
 	}
@@ -110,14 +109,6 @@ func (h *host) addInterfaces(store carewire.Store) (err error) {
 	}
 	h.hl7, err = hl7v2.NewServer(h.hub, &hl7v2.ServerOptions{Mapping: &hl7v2.Mapping{Zone: time.UTC}, Census: h, Logger: h.log})
 	return err
-}
-
-func (h *host) serveHL7() error {
-	listener, err := net.Listen("tcp", h.mllp)
-	if err != nil {
-		return err
-	}
-	return h.hl7.Serve(listener)
 }
 
 // handler serves everything that comes by HTTP.

@@ -39,6 +39,7 @@ func main() {
 	flag.StringVar(&s.clientID, "client", "", "the host's client ID at the provider; EHR_CLIENT_SECRET has its secret")
 	flag.StringVar(&s.audience, "audience", "", "what the provider calls this host as an API: the audience of access tokens, another than the client ID (default the base URL and /carewire)")
 	flag.StringVar(&s.gateway, "gateway", "", "URL that takes pages; EHR_GATEWAY_SECRET, of 24 bytes or more, signs them")
+	flag.StringVar(&s.shifts, "rota", "", "iCalendar file with the shifts, as events such as \"ward-5 ada\", which is read at the start; without it the same people are on duty each week")
 	flag.StringVar(&s.postgres, "postgres", "", "how to connect to PostgreSQL; without it events are kept in a file")
 	flag.StringVar(&s.data, "data", filepath.Join(os.TempDir(), "carewire-ehr"), "directory of that file")
 	flag.BoolVar(&s.plain, "plain", false, "plain HTTP for cookies and the provider, for trying out")
@@ -58,6 +59,11 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	defer web.Close()
+	mllp, err := net.Listen("tcp", s.mllp)
+	if err != nil {
+		return err
+	}
+	defer mllp.Close()
 	s.base = cmp.Or(s.base, "http://"+web.Addr().String())
 	if s.issuer == "" {
 		end, err := s.demonstrate()
@@ -78,7 +84,7 @@ func run(ctx context.Context, s settings) error {
 	failed := make(chan error, 2)
 	server := &http.Server{Handler: h.handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
 	go func() { failed <- server.Serve(web) }()
-	go func() { failed <- h.serveHL7() }()
+	go func() { failed <- h.hl7.Serve(mllp) }()
 	fmt.Fprintf(s.out, "Open %s\n", s.base)
 	select {
 	case <-ctx.Done():

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/pagers"
+	"github.com/carewire/carewire/pagers/ical"
 )
 
 // policy says whom to tell: those on duty on the patient's ward, then the
@@ -23,41 +26,53 @@ func (w *wards) policy(step time.Duration) carewire.Policy {
 	}
 }
 
-// rota says who is on duty. A real one reads shifts from a table, or from a
-// calendar by pagers/ical.
-func rota() (*pagers.Rota, error) {
+// rota says who is on duty: by a calendar with events such as "ward-5 ada", if the
+// house has one, and else each week the same people.
+func rota(calendar string) (*pagers.Rota, error) {
 	zone, err := time.LoadLocation("Europe/London")
 	if err != nil {
 		return nil, err
 	}
+	r := &pagers.Rota{Zone: zone, Handover: 15 * time.Minute}
+	if calendar != "" {
+		f, err := os.Open(calendar)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		shifts, err := ical.Read(f, zone, func(e ical.Event) (group, person string, ok bool) { return strings.Cut(e.Summary, " ") })
+		if err == nil {
+			r.More = shifts.Shifts
+		}
+		return r, err
+	}
 	every := []time.Weekday{time.Sunday, time.Monday, time.Tuesday, time.Wednesday, time.Thursday, time.Friday, time.Saturday}
-	r := &pagers.Rota{Zone: zone, Handover: 15 * time.Minute, Weekly: []pagers.Weekly{
+	r.Weekly = []pagers.Weekly{
 		{Group: "ward-5", Person: "ada", Days: every, From: "07:00", To: "19:30"},
 		{Group: "ward-5", Person: "eve", Days: every, From: "19:00", To: "07:30"},
 		{Group: "ward-6", Person: "ben", Days: every, From: "00:00", To: "00:00"},
 		{Group: "physicians", Person: "eve", Days: every, From: "00:00", To: "00:00"},
-	}}
+	}
 	return r, r.Validate()
 }
 
 // pager turns groups into the people on duty, and tells them by the gateway. What
 // the gateway replies at once is an answer of that person.
-func (h *host) pager(gateway string, secret []byte) (carewire.Pager, error) {
-	r, err := rota()
+func (h *host) pager() (carewire.Pager, error) {
+	r, err := rota(h.shifts)
 	if err != nil {
 		return nil, err
 	}
-	webhook := &pagers.Webhook{URL: gateway, Secret: secret, OnReply: func(ctx context.Context, p carewire.Page, reply pagers.Reply) error {
+	webhook := &pagers.Webhook{URL: h.gateway, Secret: h.secret, OnReply: func(ctx context.Context, p carewire.Page, reply pagers.Reply) error {
 		select {
 		case <-h.rights.ready: // what was open before is paged while the Hub is being made
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 		by, err := person(ctx, reply.By)
-		if err != nil {
-			return err
+		if err == nil {
+			_, err = h.hub.Answer(ctx, by, p.Alert.Ref(), carewire.Answer{Do: reply.Do})
 		}
-		_, err = h.hub.Answer(ctx, by, p.Alert.Ref(), carewire.Answer{Do: reply.Do})
 		return err
 	}}
 	return &pagers.OnCall{Rota: func() *pagers.Rota { return r }, Next: pagers.NewChain(webhook)}, nil

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -44,4 +46,24 @@ func TestReplyOfAnotherPerson(t *testing.T) {
 			t.Fatal("the reply of another person was taken for Ben's: nobody else was told")
 		}
 	}
+}
+
+// Those on duty are those of the calendar, if there is one.
+func TestCalendar(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rota.ics")
+	require.NoError(t, os.WriteFile(file, []byte("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//rota//EN\r\n"+
+		"BEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\nSUMMARY:ward-6 eve\r\nDTSTART;VALUE=DATE:20260101\r\nRRULE:FREQ=DAILY\r\nEND:VEVENT\r\n"+
+		"END:VCALENDAR\r\n"), 0o600))
+	x := open(t, carewire.NewMemoryStore(nil), func(s *settings) { s.shifts = file })
+	_, err := x.hub.Publish(t.Context(), carewire.SpO2.Of("p-61", 80))
+	require.NoError(t, err)
+	page := <-x.paged
+	require.Contains(t, page, `"to":"person:eve"`)
+	require.NotContains(t, page, "p-61")
+
+	require.NoError(t, os.WriteFile(file, []byte("no calendar"), 0o600))
+	_, err = rota(file)
+	require.EqualError(t, err, "ical: not an iCalendar file")
+	_, err = rota(file + "x")
+	require.ErrorIs(t, err, os.ErrNotExist)
 }

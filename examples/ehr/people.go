@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -63,7 +64,7 @@ func (w *wards) ward(patient string) string {
 }
 
 // move puts a patient into a ward ("": into none), and tells the Hub of both.
-func (w *wards) move(ctx context.Context, patient, to string) error {
+func (w *wards) move(ctx context.Context, patient, to string) (err error) {
 	w.mu.Lock()
 	from := w.of[patient]
 	if delete(w.of, patient); to != "" {
@@ -71,14 +72,11 @@ func (w *wards) move(ctx context.Context, patient, to string) error {
 	}
 	w.mu.Unlock()
 	for _, group := range []string{from, to} {
-		if group == "" || from == to {
-			continue
-		}
-		if err := w.changed(ctx, group); err != nil {
-			return err
+		if group != "" && from != to {
+			err = errors.Join(err, w.changed(ctx, group))
 		}
 	}
-	return nil
+	return err
 }
 
 // Admit implements hl7v2.Census.
