@@ -37,7 +37,7 @@ var python = sync.OnceValues(func() (string, error) {
 var (
 	needPython = needed{"Python with websocket-client", func() error { _, err := python(); return err }}
 	needNode   = needed{"Node with its packages (npm ci in integration)", func() error {
-		for _, dir := range []string{"ws", "playwright-core"} {
+		for _, dir := range []string{"ws", "playwright-core", "http_ece", "web-push", "jws"} {
 			if _, err := os.Stat(filepath.Join("node_modules", dir)); err != nil {
 				return err
 			}

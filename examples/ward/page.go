@@ -32,7 +32,7 @@ func (w *ward) servePage(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("GET /ward", w.known(func(_ *http.Request, u carewire.Principal) (any, error) {
 		return map[string]any{"me": u.ID, "groups": append([]string{}, u.Groups...), "patients": w.people.of(u), "names": w.people.names(u),
-			"system": slices.Contains(u.Patients, carewire.SystemPatient), "limits": u.Role == carewire.RoleClinician || u.Role == carewire.RoleViewer}, nil
+			"system": slices.Contains(u.Patients, carewire.SystemPatient), "limits": u.Role == carewire.RoleClinician || u.Role == carewire.RoleViewer, "push": w.push.key.Public()}, nil
 	}))
 	mux.HandleFunc("GET /pages", w.known(func(_ *http.Request, u carewire.Principal) (any, error) {
 		if u.Role != carewire.RoleClinician {
@@ -71,6 +71,10 @@ func (w *ward) known(answer func(*http.Request, carewire.Principal) (any, error)
 			http.Error(rw, err.Error(), http.StatusBadRequest)
 		case errors.Is(err, errChanged):
 			http.Error(rw, errChanged.Error(), http.StatusConflict)
+		case errors.As(err, new(*carewire.ValidationError)):
+			http.Error(rw, err.Error(), http.StatusBadRequest)
+		case errors.Is(err, carewire.ErrNotFound):
+			http.Error(rw, "it is over", http.StatusNotFound)
 		case err != nil:
 			http.Error(rw, "try again", http.StatusServiceUnavailable)
 		default:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ func policy(p *people, wait time.Duration) carewire.Policy {
 // carewire.Pager. No health data goes out of the building: a page says that there
 // is an alert, and which.
 type pager struct {
+	log  *slog.Logger
+	push *pushes
+
 	mu    sync.Mutex
 	pages []sentPage // the last ones, oldest first
 }
@@ -44,18 +48,27 @@ type sentPage struct {
 	At    time.Time `json:"at"`
 }
 
-// Page sends a page, once: the same one may come again with the same Key.
-func (p *pager) Page(_ context.Context, page carewire.Page) error {
+// Page sends a page, once: the same one may come again with the same Key. People
+// with a subscription get a push as well.
+func (p *pager) Page(ctx context.Context, page carewire.Page) error {
+	if p.note(page) {
+		p.push.push(ctx, page, p.log)
+	}
+	return nil
+}
+
+// note writes a page down, if it is not there yet.
+func (p *pager) note(page carewire.Page) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slices.ContainsFunc(p.pages, func(s sentPage) bool { return s.key == page.Key }) {
-		return nil
+		return false
 	}
 	p.pages = append(p.pages, sentPage{page.Key, page.Alert.ID, page.Level, page.To, time.Now().UTC()})
 	if len(p.pages) > pagesKept {
 		p.pages = slices.Delete(p.pages, 0, 1)
 	}
-	return nil
+	return true
 }
 
 func (p *pager) sent() []sentPage {

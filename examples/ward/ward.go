@@ -38,6 +38,7 @@ type ward struct {
 	options
 	people *people
 	pager  *pager
+	push   *pushes
 	hub    *carewire.Hub
 	judge  *rules.Judge
 
@@ -49,7 +50,12 @@ type ward struct {
 
 // openWard opens the store, makes the Hub, and begins to judge.
 func openWard(o options) (*ward, error) {
-	w := &ward{options: o, people: newPeople(o.patients), pager: &pager{}}
+	w := &ward{options: o, people: newPeople(o.patients)}
+	var err error
+	if w.push, err = newPushes(w.people); err != nil {
+		return nil, err
+	}
+	w.pager = &pager{log: o.log, push: w.push}
 	if w.audit == nil {
 		w.audit = carewire.NewSlogAuditor(slog.New(slog.DiscardHandler), nil)
 	}
@@ -111,6 +117,7 @@ func (w *ward) handler() http.Handler {
 		w.hub.ServeHTTP(rw, r)
 	})
 	w.servePage(mux)
+	w.servePush(mux)
 	w.serveRules(mux)
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {

@@ -12,6 +12,12 @@
 //   {"do": "wide", "tab": NAME}                              whether the page is wider than its window
 //   {"do": "look", "tab": NAME, "width": TEXT, "height": TEXT, "scheme": "light" or "dark", "file": PATH}   a picture of the window
 //   {"do": "shoot", "tab": NAME, "file": PATH}
+//   {"do": "leave", "tab": NAME, "url": URL}                 to another page, in the same tab
+//   {"do": "grant", "url": URL}                              notifications may be shown
+//   {"do": "push", "tab": NAME, "data": TEXT}                to the service worker of the tab's origin
+//   {"do": "notified", "tab": NAME}                          what is shown as notifications: "title|body|actions"
+//   {"do": "press", "tab": NAME, "action": TEXT}             a button of the notification that is shown
+//   {"do": "uninstallable", "tab": NAME}                     why the page cannot be installed
 //   {"do": "close", "tab": NAME}
 import {createInterface} from "node:readline";
 import {chromium} from "playwright-core";
@@ -73,9 +79,39 @@ async function carry(c) {
     await tab.page.waitForTimeout(1500); // it has drawn
     return void await tab.page.screenshot({path: c.file});
   case "shoot": return void await tab.page.screenshot({path: c.file, fullPage: true});
+  case "leave": return void await tab.page.goto(c.url);
+  case "grant": return await context.grantPermissions(["notifications"], {origin: c.url});
+  case "push": return await push(tab.page, c.data);
+  case "notified": return await worker().evaluate(async () =>
+    (await self.registration.getNotifications()).map((n) => `${n.title}|${n.body}|${n.actions.map((a) => a.action).join()}`));
+  case "press": return await worker().evaluate(async (action) => { // the protocol has nothing for it
+    const [notification] = await self.registration.getNotifications(), event = new NotificationEvent("notificationclick", {notification, action});
+    let over;
+    event.waitUntil = (promise) => { over = promise; };
+    self.dispatchEvent(event);
+    await over;
+  }, c.action);
+  case "uninstallable": {
+    const {installabilityErrors} = await (await context.newCDPSession(tab.page)).send("Page.getInstallabilityErrors");
+    return installabilityErrors.map((e) => e.errorId).filter((id) => id !== "in-incognito"); // as each context here is
+  }
   case "close": return await tab.page.close();
   }
   throw new Error("no such command");
+}
+
+const worker = () => context.serviceWorkers()[0];
+
+// push has the browser deliver a push, as if its push service had sent it.
+async function push(page, data) {
+  const cdp = await context.newCDPSession(page), {origin} = new URL(page.url());
+  const registered = new Promise((done) => cdp.on("ServiceWorker.workerRegistrationUpdated", ({registrations}) => {
+    const of = registrations.find((r) => r.scopeURL.startsWith(origin) && !r.isDeleted);
+    if (of) done(of.registrationId);
+  }));
+  await cdp.send("ServiceWorker.enable");
+  await cdp.send("ServiceWorker.deliverPushMessage", {origin, registrationId: await registered, data});
+  await cdp.detach();
 }
 
 for await (const line of createInterface({input: process.stdin})) {

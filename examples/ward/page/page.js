@@ -46,6 +46,7 @@ function meet(me) {
   else startDesk(client, {ask, ward: () => ward, me});
   askScores();
   setInterval(askScores, 15000);
+  offerPush();
 }
 
 // askWard asks who is on the ward, and so finds out whether the token is good.
@@ -83,7 +84,12 @@ $("login").onsubmit = (e) => {
   location.hash = new URLSearchParams({token: $("token").value.trim()});
   location.reload();
 };
-$("leave").onclick = () => { sessionStorage.removeItem("token"); client?.stop(); location.reload(); };
+$("leave").onclick = async () => {
+  sessionStorage.removeItem("token");
+  client?.stop();
+  await forgetPush().catch(() => {});
+  location.reload();
+};
 
 // ---- Who is who ----
 
@@ -148,6 +154,40 @@ function showWall() {
   const night = new Date();
   night.setHours(28, 0, 0, 0); // at four in the morning it begins anew
   setTimeout(() => location.reload(), night - Date.now());
+}
+
+// ---- Pushes ----
+
+// offerPush offers alerts as notifications of this device. They are never the only way: browsers forget subscriptions.
+function offerPush() {
+  if (!ward.push || client.me.role !== "clinician" || !("PushManager" in window)) return;
+  $("push").hidden = false;
+  $("push").onclick = subscribe;
+  if (Notification.permission === "granted" && localStorage.getItem("push")) subscribe();
+}
+
+async function subscribe() {
+  const say = (text) => { $("push").textContent = text; };
+  if (await Notification.requestPermission() !== "granted") return say("Notifications are not allowed");
+  localStorage.setItem("push", "1");
+  await caches.open("ward-who").then((c) => c.put("token", new Response(token))); // for the service worker
+  say("Asking the push service …");
+  try {
+    const {pushManager} = await navigator.serviceWorker.ready;
+    await (await pushManager.getSubscription())?.unsubscribe(); // perhaps it was made with another key
+    const s = await pushManager.subscribe({userVisibleOnly: true, applicationServerKey: ward.push});
+    say((await ask("POST", "push", JSON.stringify(s))).ok ? "Told on this device" : "This device is not told");
+  } catch {
+    say("This device is not told");
+  }
+}
+
+// forgetPush ends pushes to this device.
+async function forgetPush() {
+  localStorage.removeItem("push");
+  await self.caches?.delete("ward-who");
+  const registration = await navigator.serviceWorker?.getRegistration();
+  await (await registration?.pushManager?.getSubscription())?.unsubscribe();
 }
 
 navigator.serviceWorker?.register("sw.js").catch(() => {}); // without it the page needs the network to open
