@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What each role may do for a patient it lists, and for one it does not.
+// Each role's rights for a patient that it lists, and for one that it does not.
 func TestDefaultRules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -152,7 +152,7 @@ func TestGroupsGrantAndRevokeLive(t *testing.T) {
 	})
 }
 
-// What is queued for somebody whose access ends is not delivered any more.
+// An event that waits for a principal whose access ends is not delivered.
 func TestRevokePurgesWhatIsQueued(t *testing.T) {
 	for _, patients := range [][]string{nil, {"p1"}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -407,8 +407,9 @@ func TestActionsNarrow(t *testing.T) {
 	})
 }
 
-// What the host cannot resolve now is undecided, and is tried again; what it does
-// not know is refused. Both for vitals and for all that is done to alerts.
+// A token that the host cannot resolve now is undecided and is tried again; a
+// token that the host does not know is refused. Both for vitals and for all that
+// is done to alerts.
 func TestResolveFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		err     error

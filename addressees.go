@@ -9,7 +9,7 @@ import (
 // An addressee is a person, group or role with open entries addressed to it.
 type addressee struct {
 	stamp    uint64                          // changes whenever an entry comes or goes
-	patients map[string]map[string]*openItem // what is open, by patient and key
+	patients map[string]map[string]*openItem // open items, by patient and key
 }
 
 // leave takes an item from an addressee; stamp says that it does not come back

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is plausible depends on the age: a number is plausible at some ages, and
-// from the adult on down in the order of the row.
+// Plausibility depends on the age: a number is plausible at some ages, and from
+// the adult on down in the order of the row.
 func TestPlausibilityByAge(t *testing.T) {
 	t.Parallel()
 	all := []AgeClass{AgeAdult, AgeChild, AgeInfant, AgeNeonate}

@@ -13,8 +13,8 @@ var (
 	bob = Person{ID: "bob", Name: "Bob", Role: RoleClinician}
 )
 
-// text is an alert with all that is kept of it: what differs shows, and what
-// was changed by mistake.
+// text is an alert with all that is kept of it, so that each difference shows,
+// also a change by mistake.
 func text(a *Alert) string {
 	if a == nil {
 		return ""
@@ -42,7 +42,8 @@ func answered(t *testing.T, a Alert, w Answer, by Person, now time.Time) Alert {
 	return a
 }
 
-// What a person sees of a new occurrence, and of one that is raised again.
+// The state that a person sees of a new occurrence, and of one that is raised
+// again.
 func TestOccurrences(t *testing.T) {
 	t.Parallel()
 	now := wireTime.Add(time.Hour)

@@ -243,7 +243,7 @@ func (m *lifeModel) covered(now time.Time) bool {
 	return m.kind == AlertPhysiological && now.Before(m.paused)
 }
 
-// unpause ends the pause. What it has held back is due.
+// unpause ends the pause. The escalation that it has held back is due.
 func (m *lifeModel) unpause(now time.Time) {
 	if m.paused = (time.Time{}); m.held && m.due.After(now) {
 		m.due = now
@@ -462,7 +462,7 @@ func (l *history) step() outcome {
 
 func pick2(r *rand.Rand, of ...int) int { return of[r.IntN(len(of))] }
 
-// Whatever happens to an alert, in whatever order, it is as the model has it.
+// After any events in any order an alert is as the model has it.
 func TestAlertHistories(t *testing.T) {
 	first := cmp.Or(*lifeSeed, rand.Uint64())
 	for seed := first; seed < first+uint64(*lifeHistories); seed++ {

@@ -12,7 +12,7 @@ import (
 )
 
 // An alert's life, written down once more as a table, from the plan and not
-// from the code: what each action makes of each state.
+// from the code: the state after each action in each state.
 //
 //	none       there is no alert of this key yet
 //	undefined  the condition is present and nobody has answered for it
@@ -167,7 +167,7 @@ type alertModel struct {
 	telling            string    // due, claimed, notified, failed; "" is off
 	due, began         time.Time
 	after              time.Duration
-	told, no, receipts []string // who was told at this level, has rejected, has sent a receipt
+	told, no, receipts []string // the people who were told at this level, have rejected, have sent a receipt
 	reached            bool
 	assigned           string
 }
@@ -263,7 +263,7 @@ func (m *alertModel) check(t *testing.T, a *Alert, trail []string) {
 	}
 	got := fmt.Sprint(stateOf(a), a.ID, a.Priority, a.Rev, a.AnswerCount, a.Escalation.Level, a.Escalation.Step, telling, a.due().UTC(), a.Responsibility.Until.UTC())
 	want := fmt.Sprint(m.state, m.id, m.priority, m.rev, m.answers, m.level, m.step, m.telling, due.UTC(), m.until.UTC())
-	if m.state == "ended" { // who had it and how far the telling had got is history
+	if m.state == "ended" { // the person who had it and the progress of the telling are history
 		got = fmt.Sprint(stateOf(a), a.ID, a.Rev, a.AnswerCount, a.Escalation.Level, a.due().IsZero())
 		want = fmt.Sprint(m.state, m.id, m.rev, m.answers, m.level, true)
 	}
@@ -396,7 +396,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			got = *stored(t, *a)
 		default: // answers
 			if action == "reject" && m.telling == "claimed" {
-				continue // whom this level tells is not on record yet
+				continue // the people whom this level tells are not on record yet
 			}
 			w := Answer{Do: AnswerVerb(strings.TrimPrefix(action, "other-"))}
 			switch w.Do {

@@ -246,8 +246,8 @@ func decodeAlertOf(t *testing.T, s Store) (Alert, error) {
 	return *a, err
 }
 
-// What comes by POST is recorded like everything else, and counts as a
-// connection of its principal while it is under way.
+// A request by POST is recorded like any other, and counts as a connection of
+// its principal while it is under way.
 func TestPostsAreRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &notary{}

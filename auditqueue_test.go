@@ -125,7 +125,7 @@ func TestFailingAuditor(t *testing.T) {
 				n.fail(nil)
 				d := doctor.follow()
 				nurse.follow()
-				w.vitals("p1", 60) // what failed is tried again
+				w.vitals("p1", 60) // the failed record is tried again
 				synctest.Wait()
 				require.Zero(t, w.hub.Stats().AuditWaiting)
 				require.Zero(t, w.hub.Stats().AuditLost)
@@ -140,8 +140,8 @@ func TestFailingAuditor(t *testing.T) {
 	}
 }
 
-// What finds no room is counted, and the log says so. A Hub ends although its
-// Auditor never answers.
+// A record that finds no room is counted, and the log says so. A Hub ends
+// although its Auditor never answers.
 func TestAuditOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedBuffer

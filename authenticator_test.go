@@ -38,8 +38,8 @@ func (l *logbook) String() string {
 
 func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// What an Authenticator says becomes a status, a reply to a renewed token, a count
-// and a line in the log that names nobody.
+// Each result of an Authenticator becomes a status, a reply to a renewed token, a
+// count and a line in the log that names nobody.
 func TestWhatAnAuthenticatorSays(t *testing.T) {
 	for name, c := range map[string]struct {
 		err    error

@@ -100,7 +100,7 @@ func TestSlowLineIsFair(t *testing.T) {
 	})
 }
 
-// What cannot be dropped goes ahead of other patients' vitals.
+// Undroppable events go ahead of other patients' vitals.
 func TestAlertsGoFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -132,8 +132,8 @@ func TestAlertsGoFirst(t *testing.T) {
 	})
 }
 
-// Clients that take nothing hold together what the options say and a little
-// each, whatever is sent; who comes back gets all of it.
+// Clients that read nothing hold together as much as the options say and a
+// little each, however much is sent; a client that comes back gets all of it.
 func TestMemoryOfStuckClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients, limit = 1000, 8 << 20
@@ -203,9 +203,9 @@ func TestMemoryOfStuckClients(t *testing.T) {
 	})
 }
 
-// Who wants every event and is too far behind to ever get them is told, gets the
-// newest values and what is open, and every alert on the way; it does not begin
-// to lag again and again without an end.
+// A client that wants every event and is too far behind to ever get them is told
+// so. It gets the newest values, the open entries, and every alert on the way.
+// It does not lag again and again without an end.
 func TestFarBehindIsToldAndLosesNoAlert(t *testing.T) {
 	for _, live := range []bool{true, false} {
 		t.Run(fmt.Sprint("live ", live), func(t *testing.T) {
@@ -317,7 +317,7 @@ func TestMuchForManyAtOnce(t *testing.T) {
 	}
 	_, err := w.hub.Publish(t.Context(), vitals...)
 	require.NoError(t, err)
-	for seq := range events { // by turns: who reads nothing for too long is cut off
+	for seq := range events { // by turns: a client that reads nothing for too long is disconnected
 		for _, p := range all {
 			require.Equal(t, seq+1, seqOf(p.text("vital")))
 		}
@@ -340,7 +340,7 @@ func (e *endless) TryFrames([]byte, *wsconn.Attempt) (rest []byte, err error, tr
 
 func (e *endless) FinishFrames([]byte) error { return nil }
 
-// Who is sent more without end, and takes it, keeps nobody waiting whose
+// A client that is sent more without end, and takes it, delays nobody whose
 // outbox the same goroutine writes for.
 func TestEndlessClientKeepsNobodyWaiting(t *testing.T) {
 	w := newWorld(t, nil, nil)

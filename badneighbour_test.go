@@ -15,7 +15,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What one bad client does costs others nothing: one test for each way.
+// One bad client costs the others nothing: one test for each way of being bad.
 
 func TestRefusedDevicesAreNotListenedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -298,7 +298,7 @@ func TestAlertsGoBeforeNotices(t *testing.T) {
 	})
 }
 
-// Whatever is asked for and given up is no fault of the Store.
+// A read that was given up by its caller is no fault of the Store.
 func TestWhatIsAskedForIsNoFaultOfTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &slowReads{Store: NewMemoryStore(nil)}
@@ -363,7 +363,7 @@ func (s *slowReads) Latest(ctx context.Context, patient string) ([]Entry, Head, 
 	return s.Store.Latest(ctx, patient)
 }
 
-// What is read for clients takes some places only, and what is urgent goes first.
+// Reads for clients take some places only, and urgent ones go first.
 func TestReadsForClientsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &slowReads{Store: NewMemoryStore(nil)}

@@ -17,7 +17,8 @@ import (
 )
 
 // Each benchmark is one step of the way that events go; bench/ measures whole
-// servers. What is declared free of allocations here is checked in CI.
+// servers. Functions that are declared free of allocations here are checked in
+// CI.
 
 const benchPublish = `{"type":"publish","req":"41","vitals":[{"patient":"p1","code":"8867-4","value":72,"unit":"/min","time":"2026-11-22T10:00:00.000Z","device":"monitor-7","vital_id":"monitor-7.000123"}]}`
 
@@ -133,8 +134,8 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// In steady state a delivery makes no garbage: what an event costs in memory,
-// it costs once and not for each client.
+// In steady state a delivery makes no garbage: the memory of an event is paid
+// once and not for each client.
 func TestDeliveriesMakeNoGarbage(t *testing.T) {
 	h, err := New(AuthenticatorFunc(byToken), NewMemoryStore(nil), nil)
 	require.NoError(t, err)

@@ -126,8 +126,8 @@ func (y *yesUnless) Authorize(ctx context.Context, a Access) ([]Decision, error)
 	return list, err
 }
 
-// What the Hub decides for its clients it decides for its host, and what is
-// disclosed is recorded first.
+// The Hub decides for its host as for its clients, and records what it
+// discloses first.
 func TestAuthorizeAndDisclose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		audit, rules := &trail{}, &yesUnless{}
@@ -213,7 +213,7 @@ func (w fixedWards) Patients(_ context.Context, group string) ([]string, error) 
 	return list, nil
 }
 
-// What is open comes in pages, of everybody or of some.
+// Open entries come in pages, of all patients or of some.
 func TestOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{Directory: fixedWards{"ward": {"p1", "p3"}}})

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A device whose clock is set back is noticed: what it sends is ordered by when it
-// came, flagged, shown, and heard, after a restart and on another node too. When
-// its clock is right again it counts as before.
+// A device whose clock is set back is noticed. Its readings are ordered by their
+// receipt, flagged, shown, and heard, after a restart and on another node too.
+// When its clock is right again it counts as before.
 func TestDeviceClockIsSetBack(t *testing.T) {
 	for name, step := range map[string]time.Duration{"summer time ends": -time.Hour, "reset to 1970": -56 * 365 * 24 * time.Hour, "four minutes": -4 * time.Minute} {
 		for _, change := range []string{"", "restart", "other node"} {
@@ -71,8 +71,8 @@ func TestDeviceClockIsSetBack(t *testing.T) {
 	}
 }
 
-// What was kept during an outage and is sent afterwards joins the log behind the
-// newest, in whatever order it comes.
+// Readings that were kept during an outage and are sent afterwards join the log
+// behind the newest, in whatever order they come.
 func TestLateVitalsAreNotTheNewest(t *testing.T) {
 	const n = 120
 	for name, at := range map[string]func(i int) int{"oldest first": func(i int) int { return i }, "newest first": func(i int) int { return n - 1 - i }} {

@@ -71,8 +71,8 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 	return a, err
 }
 
-// wasRaised reports whether a source has raised the occurrence that ref names. What
-// cannot be found out counts as not raised yet.
+// wasRaised reports whether a source has raised the occurrence that ref names. If
+// this cannot be found out, the source counts as not having raised it yet.
 func (h *Hub) wasRaised(ctx context.Context, sender string, ref *AlertRef) bool {
 	known, err := h.wasSent(ctx, ref.Patient, sender, ref.ID)
 	return err == nil && known

@@ -108,8 +108,8 @@ func TestClientHarmful(t *testing.T) {
 	})
 }
 
-// Tokens are renewed at four fifths of their life by the server's clock; what
-// fails is tried again.
+// Tokens are renewed at four fifths of their life by the server's clock; a
+// failed renewal is tried again.
 func TestClientRenews(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		s.welcome = `{"type":"welcome","heartbeat_s":3600,"time":"2040-03-01T08:00:00Z","expires":"2040-03-01T08:10:00Z"}`

@@ -112,7 +112,7 @@ func TestClientContext(t *testing.T) {
 		require.ErrorIs(t, err, ErrBusy)
 		require.ErrorIs(t, c.Receipt(ctx, Receipt{}), context.DeadlineExceeded)
 
-		// What never succeeds is not repeated.
+		// A call that can never succeed is not repeated.
 		go func() {
 			_, err := c.Clear(t.Context(), AlertRef{Patient: "p", Key: "k", ID: "a"})
 			done <- err
@@ -124,7 +124,7 @@ func TestClientContext(t *testing.T) {
 		require.ErrorAs(t, err, &f)
 		require.Equal(t, "k", f.Alert.Key)
 
-		// Whoever waits for a turn can give up too.
+		// A caller that waits for a turn can give up too.
 		for range cap(c.slots) {
 			c.slots <- struct{}{}
 		}

@@ -96,7 +96,7 @@ func (c *Client) take(ev Event) {
 		case !ev.Recovered:
 			f.state, f.known, f.counted = followSnapshot, false, false
 			c.push(ev)
-		case !f.known: // recovered from where? what is held may be part of a snapshot
+		case !f.known: // recovered from where? the held events may be part of a snapshot
 			c.miss(f)
 		default:
 			f.state = followCatching

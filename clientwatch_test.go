@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever shows that something is missing resumes the patient from the last
+// Each sign that something is missing resumes the patient from the last
 // position that was right.
 func TestClientMissed(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -133,7 +133,7 @@ func TestClientWatchGivenUp(t *testing.T) {
 		watch("b")
 		conn.next(reqWatch)
 
-		// What is watched goes before what waits.
+		// Watches go before other requests that wait.
 		done := make(chan error, 1)
 		go func() {
 			_, err := c.Publish(t.Context(), HeartRate.Of("p", 1))
@@ -257,7 +257,7 @@ func TestClientGroups(t *testing.T) {
 		nothing(t, c)
 		require.Equal(t, []string{"p"}, conn.next(reqUnwatch).Patients)
 
-		// Whoever is revoked takes what waits along.
+		// A patient whose access is revoked takes the waiting events along.
 		conn.send(entry("alert", "q", 4, 3), entry("alert", "r", 2, 2), `{"type":"revoked","patient":"q"}`, entry("alert", "q", 5, 4))
 		synctest.Wait()
 		reads(t, c, "alert 2", "revoked")
@@ -284,7 +284,8 @@ func TestClientGroups(t *testing.T) {
 	})
 }
 
-// What is refused when resuming is revoked, or asked for again if it was not decided.
+// A patient who is refused when resuming is revoked, or asked for again if the
+// decision failed.
 func TestClientRefusedLater(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)
@@ -372,7 +373,8 @@ func TestClientStalePatient(t *testing.T) {
 	})
 }
 
-// What was recovered is of no use to who holds only part of a snapshot.
+// A recovered position is of no use to a client that holds only part of a
+// snapshot.
 func TestClientRecoveredFromNothing(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)

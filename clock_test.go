@@ -37,7 +37,7 @@ func TestClockIsSet(t *testing.T) {
 				t.Log(step, "restarted:", restarted)
 				store, p := &clocked{Store: NewMemoryStore(nil)}, &pager{}
 				options := &Options{Policy: threeSteps, Pager: p}
-				store.ahead.Store(int64(-min(step, 0))) // what is set back was ahead
+				store.ahead.Store(int64(-min(step, 0))) // a clock that is set back was ahead
 				w := newWorld(t, store, options)
 				defer func() { w.close() }()
 				time.Sleep(11 * time.Second)
@@ -102,7 +102,7 @@ func TestClockAheadBlamesNoDevice(t *testing.T) {
 	})
 }
 
-// A clock that took long to answer says little: what it said before holds. The
+// A clock that took long to answer says little: its last answer holds. The
 // first answer counts however long it took.
 func TestSlowAnswersOfTheStoresClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -125,8 +125,8 @@ func TestSlowAnswersOfTheStoresClock(t *testing.T) {
 	})
 }
 
-// What waits is brought forward after the clock was set back though the Store
-// fails as it is, or the alert is raised again before it is.
+// Entries that wait are brought forward after the clock was set back, even if
+// the Store fails just then or the alert is raised again before.
 func TestClockIsSetWhileMuchHappens(t *testing.T) {
 	for _, raised := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

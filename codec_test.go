@@ -157,8 +157,8 @@ func TestRepliesRoundTrip(t *testing.T) {
 	}
 }
 
-// What a newer version wrote into a stored alert is still there after an older
-// one has changed it.
+// A member that a newer version wrote into a stored alert is still there after
+// an older version has changed the alert.
 func TestStoredAlertKeepsUnknownMembers(t *testing.T) {
 	t.Parallel()
 	const stored = `{"patient":"p-17", "mood" : {"a":[1,{"b":null}]},"key":"k","rev":1,"text":"x","n":-1.5e3,"s":"\u00e9\"","x":[]}`
@@ -215,7 +215,8 @@ func TestSecondsAreRounded(t *testing.T) {
 	}
 }
 
-// What a client does not know is no error; what it cannot read of a page is.
+// A member that a client does not know is no error; an event of a page that it
+// cannot read is.
 func TestUnknownAndUnreadableEvents(t *testing.T) {
 	t.Parallel()
 	ev, _, err := decodeEvent([]byte(`{"type":"batch","patient":"p","code":"8867-4","seq":"x"}`))

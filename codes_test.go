@@ -84,7 +84,7 @@ func TestMeasures(t *testing.T) {
 	}
 }
 
-// What cannot be is refused; what is hard to believe is kept and flagged.
+// An impossible value is refused; an implausible one is kept and flagged.
 func TestPlausibility(t *testing.T) {
 	t.Parallel()
 	const (

@@ -232,7 +232,7 @@ func TestFramingViolations(t *testing.T) {
 	}
 }
 
-// What is large or odd, and allowed.
+// Frames that are large or odd, and allowed.
 func TestFramesThatAreAllowed(t *testing.T) {
 	long := func(n int) string { // a request of n bytes
 		s := `{"type":"unwatch","req":"x","patients":[` + strings.Repeat(" ", n)

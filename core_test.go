@@ -11,7 +11,7 @@ import (
 )
 
 // A workbench has the core of a Hub on a Store, and no Hub. Its components are
-// tested by themselves. What is appended enters the index at once.
+// tested by themselves. Appended entries enter the index at once.
 type workbench struct {
 	*core
 	t     *testing.T

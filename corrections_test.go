@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is withdrawn is not the newest any more, a correction takes its place, and
-// what replaces an older one changes nothing of what is newest. What is not there,
-// or somebody else's, cannot be replaced.
+// A withdrawn vital is not the newest any more, a correction takes its place, and
+// the correction of an older one leaves the newest as it is. A vital that does not
+// exist, or is another sender's, cannot be replaced.
 func TestWithdrawnIsNotTheNewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

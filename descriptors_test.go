@@ -52,8 +52,8 @@ func serveWithFewDescriptors(t *testing.T) {
 	srv.Close()
 }
 
-// A process that has no descriptors left takes nobody in for a while; who is
-// there misses nothing, and it goes on when there are some again.
+// A process that has no descriptors left takes nobody in for a while; connected
+// clients miss nothing, and it goes on when there are some again.
 func TestDescriptorsExhausted(t *testing.T) {
 	if os.Getenv("CAREWIRE_FEW_DESCRIPTORS") != "" {
 		serveWithFewDescriptors(t)

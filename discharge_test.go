@@ -9,7 +9,7 @@ import (
 )
 
 // With a discharge all that waits for something of a patient is over, on each
-// node, and stays so after a restart; who comes back begins anew.
+// node, and stays so after a restart; a patient who comes back begins anew.
 func TestDischarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &notary{}

@@ -49,7 +49,7 @@ func TestEmergency(t *testing.T) {
 		require.Equal(t, "ok", phone.ask(history)["type"])
 		require.Equal(t, []any{"p9"}, phone.ask(watch)["watching"])
 		require.Equal(t, "ok", phone.ask(`{"type":"answer","req":"3","patient":"p9","key":"k","alert_id":"` + a.ID + `","event_id":"e","do":"accept"}`)["type"])
-		// Who comes to watch now sees that it runs.
+		// A client that comes to watch now sees that it runs.
 		late := w.dial("doctor")
 		defer late.ws.CloseNow()
 		late.send(watch)
@@ -169,7 +169,7 @@ func TestEmergencyEnds(t *testing.T) {
 	}
 }
 
-// What cannot be written down is not granted.
+// A grant that cannot be written down is not given.
 func TestEmergencyIsWrittenFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &seam{Store: NewMemoryStore(nil)}

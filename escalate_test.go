@@ -373,7 +373,8 @@ func TestComplaintOutlivesAFailure(t *testing.T) {
 }
 
 // A step that the policy did not say when it was asked is asked for again soon:
-// whoever it would have named is told, and the steps after it in their turn.
+// the people whom it would have named are told, and the steps after it follow
+// in their turn.
 func TestStepIsAskedForAgain(t *testing.T) {
 	for name, fail := range map[string]func(context.Context){
 		"panics": func(context.Context) { panic("policy") },

@@ -66,7 +66,7 @@ func (r *watchroom) begin() *Entry {
 }
 
 // A due level pages the policy's next step, and the next level is due as the
-// step says. What is not due is left as it is.
+// step says. A level that is not due is left as it is.
 func TestEscalatorTellsTheNextStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, start := newWatchroom(t, NewMemoryStore(nil), Options{Policy: threeSteps}), time.Now()

@@ -68,8 +68,8 @@ func ExampleHub_Raise() {
 	// over false <nil>
 }
 
-// A device gateway publishes; what is published with an ID is there once,
-// however often it is sent.
+// A device gateway publishes; a vital that is published with an ID is there
+// once, however often it is sent.
 func ExampleDial() {
 	ctx := context.Background()
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil), nil)

@@ -20,9 +20,9 @@ var wireNames = strings.Fields(`type req patients groups since epoch seq deliver
 	notice_id stage notice token kinds from cursor limit code system value unit comparator coded components absent quality status replaces vital_id time device
 	site method every test text priority kind onset audience source rule limits replies_to waves device rate n data factor origin`)
 
-// Whatever a stranger sends, decoding does not panic; an error is made of the
-// protocol's words; what is taken is JSON, and stays the same when it is
-// written and read again.
+// Decoding the input of strangers does not panic. An error is made of the
+// protocol's words. A request that is taken is JSON, and stays the same when it
+// is written and read again.
 func FuzzDecodeRequest(f *testing.F) {
 	for _, frame := range goodRequests {
 		f.Add([]byte(frame))
@@ -158,9 +158,9 @@ func FuzzPosition(f *testing.F) {
 	})
 }
 
-// Each byte is an action on an alert. Whatever is done: levels only go up
-// within an occurrence, what has ended stays so until it is raised, something
-// is due exactly while something is pending, and what is given is not changed.
+// Each byte is an action on an alert. After any actions: levels only go up
+// within an occurrence, an ended alert stays so until it is raised, something
+// is due exactly while something is pending, and the argument is not changed.
 func FuzzAlertFunctions(f *testing.F) {
 	for _, actions := range []string{"", "rcd", "rtnA", "rtntntntnt", "rtaxtnt", "rtnAcR", "rwtawtnt", "rtclara", "rtsoJKsE", "rtnJKtnLtn", "rIcRtn", "rtnaFrt", "rtngtnGa"} {
 		f.Add([]byte(actions))

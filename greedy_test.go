@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Who tries tokens on a connection is answered twenty times, then it ends.
+// A client that tries tokens on a connection is answered twenty times, then it
+// ends.
 func TestFailedTokensArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -157,8 +158,8 @@ func TestRefusalsDisplaceNothingThatWasDone(t *testing.T) {
 	})
 }
 
-// Whoever fills the queue of records waits until there is room, and no record is
-// lost to one who is only fast.
+// A caller that fills the queue of records waits until there is room, and no
+// record is lost to one who is only fast.
 func TestRequestersWaitForTheAuditor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var taken atomic.Int64

@@ -75,8 +75,8 @@ func TestHoldsAreCapped(t *testing.T) {
 	}
 }
 
-// What is handed over stays with the giver until somebody to whom it was offered
-// accepts, for a bounded time.
+// An alert that is handed over stays with the giver until somebody to whom it
+// was offered accepts, for a bounded time.
 func TestHandover(t *testing.T) {
 	doctor := people["doctor"]
 	for _, c := range []struct {
@@ -164,8 +164,8 @@ func TestAlertsAreGivenToThoseWhoMayAnswer(t *testing.T) {
 	}
 }
 
-// Whoever was told stays addressed: who comes back finds the alert, and hears
-// what becomes of it.
+// A person who was told stays addressed. After coming back they find the alert,
+// and hear how it goes on.
 func TestToldStayAddressed(t *testing.T) {
 	escalating(t, func(w *world, p *pager, start time.Time) {
 		t := w.t
@@ -250,7 +250,7 @@ func TestAcceptanceEndsWithTheRight(t *testing.T) {
 			return &Options{Authorizer: j}, func(w *world) {
 				nurse := w.dial("nurse")
 				defer nurse.ws.CloseNow()
-				time.Sleep(5 * time.Second) // what is asked again just now is over
+				time.Sleep(5 * time.Second) // a check of access that is under way is over
 				until := time.Now().Add(2 * time.Minute)
 				j.rule(func(a Access, _ string) (Decision, error) {
 					if a.Principal.ID == "nurse" && !a.Emergency {

@@ -104,7 +104,7 @@ func TestHeadsOfQuietPatients(t *testing.T) {
 	}
 }
 
-// Who is alive stays, who is not goes.
+// A connection that is alive stays, another does not.
 func TestDeadAndAlive(t *testing.T) {
 	drip := func(frame []byte) func(*peer) { // a byte each half second, inside one message
 		return func(p *peer) {

@@ -1,4 +1,4 @@
-// What the tests of this package share.
+// The helpers that the tests of this package share.
 //
 //   - newWorld gives a Hub behind a server in memory, with the principals of people;
 //     dial gives a raw client of it, which shows each frame as it comes. Most tests

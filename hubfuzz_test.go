@@ -10,8 +10,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Whatever bytes a stranger sends after the handshake, the Hub goes on serving
-// others, and the stranger's connection ends.
+// After any bytes that a stranger sends behind the handshake, the Hub goes on
+// serving others, and the stranger's connection ends.
 func FuzzRawFrames(f *testing.F) {
 	masked := func(first byte, text string) []byte {
 		b := []byte{first, 0x80 | byte(len(text)), 0, 0, 0, 0}

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Who is addressed and watches nobody gets the alert, and what becomes of it;
-// who watches does not get it twice; who may not see it does not get it.
+// An addressee who watches nobody gets the alert, and its later states. A
+// watcher does not get it twice. A person who may not see it does not get it.
 func TestInbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

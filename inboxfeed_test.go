@@ -112,7 +112,7 @@ func TestIdleHeartbeatsCostNothing(t *testing.T) {
 		nurse := w.watching("nurse", "alerts")
 		defer nurse.ws.CloseNow()
 		nurse.follow()
-		time.Sleep(time.Minute) // what the Hub says of them itself has been said
+		time.Sleep(time.Minute) // the Hub's own alerts about them have been raised
 		c := w.hub.registry.of("nurse")[0]
 		open := c.inbox.count(t.Context())
 		require.GreaterOrEqual(t, open, 5)

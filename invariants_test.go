@@ -137,7 +137,7 @@ func TestRepeatedAnswerWhileTheStoreFails(t *testing.T) {
 	})
 }
 
-// I8: who is outside an event's audience gets a gap in its place, live and
+// I8: a client outside an event's audience gets a gap in its place, live and
 // when catching up.
 func TestOutsidersGetGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -39,8 +39,8 @@ func TestNothingIsToldBeforeItIsStored(t *testing.T) {
 	})
 }
 
-// I1: an error of Append means that the outcome is unknown. What was written
-// all the same is delivered, once, and a repeated send is recognised.
+// I1: an error of Append means that the outcome is unknown. An entry that was
+// written all the same is delivered, once, and a repeated send is recognised.
 func TestUnknownOutcomeIsToldAndFilledIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &seam{Store: NewMemoryStore(nil)}
@@ -69,7 +69,8 @@ func TestUnknownOutcomeIsToldAndFilledIn(t *testing.T) {
 	})
 }
 
-// I1, I2: what another node has appended is filled in, in order, without a hole.
+// I1, I2: entries that another node has appended are filled in, in order,
+// without a hole.
 func TestForeignEntriesAreFilledIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemoryStore(nil)

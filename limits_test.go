@@ -166,7 +166,7 @@ func TestRequestRate(t *testing.T) {
 			}
 		}
 		require.Equal(t, 80, busy)
-		for range 100 { // who waits is served
+		for range 100 { // a client that waits is served
 			time.Sleep(100 * time.Millisecond)
 			require.Equal(t, "ok", fast.ask(`{"type":"unwatch","req":"1","patients":["p1"]}`)["type"])
 		}
@@ -293,7 +293,7 @@ func TestOpenAlerts(t *testing.T) {
 }
 
 // When all outboxes together hold too much, those that hold more than a little
-// are ended. Whoever reads loses nothing.
+// are ended. A client that reads loses nothing.
 func TestTotalOutboxBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxTotalOutboxBytes: 1 << 20, AlertLag: -1, IdleTimeout: -1})
@@ -330,7 +330,7 @@ func TestTotalOutboxBytes(t *testing.T) {
 	})
 }
 
-// What a client may take its time for is the host's choice.
+// The host chooses how long a client may take.
 func TestDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MessageTimeout: 20 * time.Second, IdleTimeout: 15 * time.Second})
@@ -412,7 +412,7 @@ func TestLimitsOfPosts(t *testing.T) {
 }
 
 // A connection takes one place, at any moment: also while it is not a handshake
-// any more. Who is refused takes none once that is told.
+// any more. A client that is refused takes none once that is told.
 func TestPlacesAreCountedOnce(t *testing.T) {
 	w := newWorld(t, nil, &Options{MaxConnections: 3})
 	defer w.close()
@@ -463,7 +463,7 @@ func TestRefusedAlertIsTold(t *testing.T) {
 	})
 }
 
-// What the Store has not taken does not count as one of a patient's vitals.
+// Vitals that the Store has refused do not count among those of a patient.
 func TestRefusedVitalsTakeNoKey(t *testing.T) {
 	for name, c := range map[string]struct {
 		result error // of each entry

@@ -40,7 +40,7 @@ func TestMemoryStoreEpoch(t *testing.T) {
 	require.NotEqual(t, one[0].Epoch, other[0].Epoch)
 }
 
-// Each kind of each patient is bounded for itself; what is open and the newest
+// Each kind of each patient is bounded for itself; open entries and the newest
 // vital of each key stay; IDs are remembered with their entries.
 func TestMemoryStoreBounds(t *testing.T) {
 	t.Parallel()

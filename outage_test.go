@@ -88,7 +88,7 @@ func TestSilenceOfADeviceThatKeptAPace(t *testing.T) {
 	}
 }
 
-// What a device promises counts, and not its pace.
+// A device's promise counts, and not its pace.
 func TestPromiseOverridesPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -182,7 +182,7 @@ func TestNoGoodbye(t *testing.T) {
 	})
 }
 
-// What was refused was not heard, nor is what was taken in before.
+// A refused vital was not heard, nor is one that was taken in before.
 func TestRefusedIsNotHeard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxKeys: 1})

@@ -220,8 +220,8 @@ func TestStuckClientsDelayNobody(t *testing.T) {
 	})
 }
 
-// I3, I5: what was read for a client that is catching up is not lost when more
-// comes than may wait for it.
+// I3, I5: a page that was read for a client that is catching up is not lost
+// when more comes than may wait for it.
 func TestPageIsKeptWhenTheQueueOverflows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &seam{Store: NewMemoryStore(nil)}

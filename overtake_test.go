@@ -13,7 +13,7 @@ import (
 )
 
 // A clear by POST that overtakes its raise is told to come again, and ends the
-// alert when it does. What is another's looks no different.
+// alert when it does. Another's alert looks no different.
 func TestClearThatOvertakesItsRaise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

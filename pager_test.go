@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whom a policy names, within two minutes: a step that names nobody gives way to
-// the next at once, and of one that names some whom nobody can be the others
+// A policy's recipients are told within two minutes: a step that names nobody
+// gives way to the next at once, and if some recipients are malformed the others
 // are told.
 func TestStepsThatNameNobody(t *testing.T) {
 	for _, c := range []struct {
@@ -54,7 +54,8 @@ func TestStepsThatNameNobody(t *testing.T) {
 }
 
 // A policy that has become shorter is followed down to its last step, and one
-// that has become longer up again; whoever has gone off shift is not paged.
+// that has become longer up again; a person who has gone off shift is not
+// paged.
 func TestPolicyThatChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now atomic.Pointer[Policy]
@@ -172,7 +173,7 @@ func TestHighGoesFirst(t *testing.T) {
 	})
 }
 
-// What is told for the first time goes before what is told again.
+// Alerts of which nobody was told yet go before repeats.
 func TestFirstTellingsGoFirst(t *testing.T) {
 	b := newBackground()
 	var order []string
@@ -330,7 +331,7 @@ func TestNobodyIsPagedAboutWhatIsAccepted(t *testing.T) {
 	})
 }
 
-// Whoever says no at the last step is not asked again at once.
+// A person who rejects at the last step is not asked again at once.
 func TestRejectionAtTheLastStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pager{}
@@ -377,7 +378,7 @@ func (r *reporter) Withdraw(_ context.Context, a Alert, to []string) error {
 	return nil
 }
 
-// What a paging gateway reports decides whether a level has reached anybody.
+// A paging gateway's reports decide whether a level has reached anybody.
 func TestPageReports(t *testing.T) {
 	nurse := people["nurse"]
 	for _, c := range []struct {

@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a host got wrong in its Policy, and what its Pager does not take, is
-// counted and logged at once: by the page's key and the type of the cause, with no
-// name, on lines that say the time once.
+// A mistake of the host's in its Policy, and a page that its Pager does not take,
+// are counted and logged at once: by the page's key and the type of the cause,
+// with no name, on lines that say the time once.
 func TestPagingFaultsAreLoggedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedBuffer

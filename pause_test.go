@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// During a pause nobody is told of what it covers; what is still present when it
-// ends is told then.
+// During a pause nobody is told of the alerts that it covers. The alerts that
+// are still present when it ends are told then.
 func TestPause(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -54,8 +54,9 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// The silence of a device is held back only if the pause says so; what was being
-// told when the pause began waits; and a pause is known after a restart.
+// The silence of a device is held back only if the pause says so. An escalation
+// that was under way when the pause began waits. A pause is known after a
+// restart.
 func TestPauseOfSilence(t *testing.T) {
 	for _, silence := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -86,7 +87,8 @@ func TestPauseOfSilence(t *testing.T) {
 	}
 }
 
-// Who may pause, for how long, and what watchers see of it.
+// The right to pause, the bounds of a pause, and the events that watchers see
+// of it.
 func TestPauseRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &notary{}
@@ -126,7 +128,7 @@ func TestPauseRequest(t *testing.T) {
 	})
 }
 
-// What may end by itself does, though nobody was told of it.
+// An alert that may end by itself does, though nobody was told of it.
 func TestAlertThatEndsByItself(t *testing.T) {
 	escalating(t, func(w *world, p *pager, start time.Time) {
 		t := w.t

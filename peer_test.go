@@ -412,7 +412,7 @@ func TestPingsOfAClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// What a client sends right behind its handshake is not lost.
+// A request that a client sends right behind its handshake is not lost.
 func TestFramesBehindTheHandshake(t *testing.T) {
 	slow := AuthenticatorFunc(func(r *http.Request) (Principal, error) { // long enough for the server to read ahead
 		select {

@@ -266,8 +266,8 @@ func TestPostErrors(t *testing.T) {
 	})
 }
 
-// Who may not come in by WebSocket may not by POST, and a foreign page cannot
-// make a browser ask in its user's name.
+// A client that may not come in by WebSocket may not by POST, and a foreign
+// page cannot make a browser ask in its user's name.
 func TestPostRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedBuffer

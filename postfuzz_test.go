@@ -19,7 +19,7 @@ type answerTaker struct{ *httptest.ResponseRecorder }
 
 func (answerTaker) SetWriteDeadline(time.Time) error { return nil }
 
-// Whatever a stranger posts, it is refused with a constant body, or answered
+// Anything that a stranger posts is refused with a constant body, or answered
 // with JSON or a stream of it, and the Hub goes on serving others.
 func FuzzPost(f *testing.F) {
 	const stream = "text/event-stream"

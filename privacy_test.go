@@ -23,7 +23,8 @@ import (
 	"github.com/carewire/carewire/internal/memnet"
 )
 
-// What is about a patient in these tests is one of these words, or the number.
+// All that is about a patient in these tests is one of these words, or the
+// number.
 var canaries = regexp.MustCompile(`(?i)canary|71937193|` + fmt.Sprintf("%x", "canary"))
 
 // secrets holds requests with a canary in every member that takes one.
@@ -311,7 +312,7 @@ func showNothing(t *testing.T, byHost bool) {
 		}
 		x.clean(fmt.Sprintf("%v %+v %#v", h.Stats(), h.Stats(), h.Stats()), "Stats")
 		x.error(h.Ready(), "Ready")
-		time.Sleep(15 * time.Minute) // what is regular
+		time.Sleep(15 * time.Minute) // regular work
 	}
 	assert.NotZero(t, h.Stats().Panics)
 	f.mode.Store(well)

@@ -10,10 +10,9 @@ import (
 // storing any: one error for each, in order, as Publish would give it, such as
 // ErrForbidden, a *ValidationError, or ErrIDReused for an ID that stands for
 // other content. Nil means that the vital would be stored, or recognised as
-// repeated. Each vital is looked at by itself. What happens before it is
-// published, a full Store or a limit may still have it refused. It is for hosts
-// that publish several vitals or none. p's limits do not count, and there is no
-// record of it.
+// repeated. Each vital is looked at by itself. Later events, a full Store or a
+// limit may still have it refused. It is for hosts that publish several vitals
+// or none. p's limits do not count, and there is no record of it.
 func (h *Hub) CheckPublish(ctx context.Context, p Principal, vitals ...Vital) []error {
 	vitals = slices.Clone(vitals)
 	rights, refused := h.publishRights(ctx, &p, vitals, nil)

@@ -48,8 +48,8 @@ func TestRaise(t *testing.T) {
 	require.True(t, ended.Again().Onset.IsZero(), "a new occurrence has an onset of its own")
 }
 
-// What was read can be raised again: it says that it is still so, changes, or
-// begins anew; it is never taken for another event.
+// An alert that was read can be raised again: it says that it is still so,
+// changes, or begins anew; it is never taken for another event.
 func TestRaiseWhatWasRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

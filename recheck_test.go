@@ -75,7 +75,8 @@ func (f *followed) last(start time.Time) (vital, revoked int) {
 	return seconds(f.vitals), seconds(f.revoked)
 }
 
-// What is watched is asked for again. Those to whom nothing changes lose nothing.
+// Access to watched patients is asked for again. Those to whom nothing changes
+// lose nothing.
 func TestAccessIsAskedForAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		decide  func(start time.Time) Decision
@@ -326,7 +327,7 @@ func TestReconnectStorm(t *testing.T) {
 	})
 }
 
-// Whom a client has unwatched does not come back by being asked for again.
+// A patient whom a client has unwatched does not come back by the check.
 func TestUnwatchedStaysUnwatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := &wards{list: map[string][]string{"icu": {"g1", "g2"}}}
@@ -351,8 +352,8 @@ func TestUnwatchedStaysUnwatched(t *testing.T) {
 	})
 }
 
-// Whoever is refused when access is asked for again, or whose access has run
-// out, is responsible no more, though the Store fails just then.
+// A person who is refused when access is asked for again, or whose access has
+// run out, is responsible no more, though the Store fails just then.
 func TestLostAccessOutlivesAFailure(t *testing.T) {
 	for _, runsOut := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a machine has understood is stored with the event, and history shows it:
-// of a call, of an answer and of a call that is repeated.
+// The machine that has understood an event is stored with it, and history shows
+// it: of a call, of an answer and of a call that is repeated.
 func TestRecognitionIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

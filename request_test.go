@@ -107,7 +107,7 @@ func changed(t *testing.T, typ, path, text string) string {
 	return `{"type":"` + typ + `",` + rest[1:]
 }
 
-// What is missing or wrong is answered with its code and the path of the member.
+// A missing or wrong member is answered with its code and its path.
 func TestDecodeRequestRefuses(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -220,7 +220,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 	}
 }
 
-// What is optional may be left out.
+// Optional members may be left out.
 func TestDecodeRequestOptional(t *testing.T) {
 	t.Parallel()
 	for typ, paths := range map[string]string{
@@ -245,7 +245,7 @@ func TestDecodeRequestOptional(t *testing.T) {
 	require.NoError(t, err, "an audience other than named needs no addressee")
 }
 
-// What comes by a Go call is checked as what comes over the wire.
+// The arguments of a Go call are checked like a request on the wire.
 func TestValidateGoCalls(t *testing.T) {
 	t.Parallel()
 	alert := Raise{Patient: "p", Text: "x", Priority: PriorityLow}

@@ -21,7 +21,7 @@ type know struct {
 	must   uint64
 	counts bool              // must is exact: synced was seen
 	start  uint64            // the number after which everything owed has come one by one
-	had    map[uint64]string // what came under each number, since the last fresh start
+	had    map[uint64]string // the events that came under each number, since the last fresh start
 	newest map[string]uint64 // the newest number of each vital's code
 }
 
@@ -34,7 +34,7 @@ type follower struct {
 	delivery Delivery
 	cutAfter int // frames; 0: never
 	known    map[string]*know
-	syncs    []string // what every sync said: for a failure's message
+	syncs    []string // the contents of every sync: for a failure's message
 }
 
 // connect follows p1 and p2 until the world ends or the cut.
@@ -47,7 +47,7 @@ func (f *follower) connect() (cut bool) {
 	since := ""
 	for p, k := range f.known {
 		if !k.counts {
-			delete(f.known, p) // cut before synced: what came is no whole
+			delete(f.known, p) // cut before synced: the events are not complete
 			continue
 		}
 		if since != "" {
@@ -153,7 +153,7 @@ func (f *follower) check(store Store) {
 			}
 			return kindName(e.Kind)
 		}
-		for i := range entries { // what is newest or open is known, whichever way it came
+		for i := range entries { // the newest and the open entries are known, whichever way they came
 			e := &entries[i]
 			if owed(e) != "" && (owed(e) != "gap" || k.had[e.Seq] != "") {
 				require.Equal(f.t, owed(e), k.had[e.Seq], "%s/%d", patient, e.Seq)
@@ -271,7 +271,7 @@ func TestAnotherLogIsANewBeginning(t *testing.T) {
 	})
 }
 
-// I5: what comes while a client is catching up comes to it once.
+// I5: an event that comes while a client is catching up comes to it once.
 func TestEventsDuringCatchUpComeOnce(t *testing.T) {
 	for _, since := range []string{``, `,"since":{"p1":{"epoch":"","seq":0}}`} {
 		synctest.Test(t, func(t *testing.T) {
@@ -344,8 +344,9 @@ func TestResumePositions(t *testing.T) {
 	})
 }
 
-// I5: who resumes while the Store fails is given what is missing when it works
-// again, and no new beginning. So is who was let in then without a position.
+// I5: a client that resumes while the Store fails is given the missing events
+// when it works again, and no new beginning. So is who was let in then without
+// a position.
 func TestResumeWhileTheStoreFails(t *testing.T) {
 	for _, found := range []string{"compared", "appended"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -45,7 +45,7 @@ func TestRevocationsAreKeptOnceAndForgotten(t *testing.T) {
 	require.True(t, r.any())
 }
 
-// What was issued up to a revocation has ended; what came afterwards has not.
+// Tokens that were issued up to a revocation have ended; later ones have not.
 func TestWhatARevocationEnds(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 5e6, time.UTC)

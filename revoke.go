@@ -43,8 +43,8 @@ func (r *Revocation) spares(began time.Time) bool { return !r.Issued.IsZero() &&
 //
 // With r.Issued, as for a logout that is heard of late, tokens and sessions
 // issued after it stay, and so do acceptances and emergencies that began after
-// it. It is read as the issuer's clock, so it may be ahead of the Hub's. What an
-// earlier call has ended stays ended.
+// it. It is read as the issuer's clock, so it may be ahead of the Hub's. Access
+// that an earlier call has ended stays ended.
 //
 // Revoke takes effect on every node, and after a restart. A further call
 // replaces Until, also by an earlier time. The bytes that a write to the socket

@@ -203,7 +203,8 @@ func TestRevocationIsAnEvent(t *testing.T) {
 	})
 }
 
-// Who has lost a patient while away gets nothing of the backlog when resuming.
+// A client that has lost a patient while away gets nothing of the backlog when
+// resuming.
 func TestResumeIsAuthorised(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &judge{decide: everyone}
@@ -296,7 +297,7 @@ func TestRevocationsOfOnePrincipal(t *testing.T) {
 	})
 }
 
-// What is taken on one node ends on all of them, within five seconds.
+// Access that is taken on one node ends on all of them, within five seconds.
 func TestRevocationReachesEveryNode(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(w *world, dir *wards) error
@@ -341,7 +342,8 @@ func TestRevocationReachesEveryNode(t *testing.T) {
 	}
 }
 
-// What is accepted on one node while access is taken on another is nobody's either.
+// An alert that is accepted on one node while access is taken on another is
+// nobody's either.
 func TestAcceptedAsAccessEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newWorld(t, nil, nil)

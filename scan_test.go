@@ -37,7 +37,7 @@ func TestStrictAndOpenScanner(t *testing.T) {
 	}
 }
 
-// What is not UTF-8 is refused in values and in names.
+// Text that is not UTF-8 is refused in values and in names.
 func TestScannerRefusesWhatIsNotUTF8(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
@@ -267,8 +267,8 @@ func leaves(object map[string]any, at string) (paths []string) {
 	return paths
 }
 
-// An error says which member is wrong and why, in fixed words: whatever was
-// sent in its place, nothing of that comes back.
+// An error says which member is wrong and why, in fixed words; nothing of the
+// member's value comes back.
 func TestErrorsHoldNoValue(t *testing.T) {
 	t.Parallel()
 	const canary = "canary"

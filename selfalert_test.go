@@ -11,8 +11,8 @@ import (
 )
 
 // A complaint about an alert is over when that is accepted or ends, on whichever
-// node: whoever has accepted the complaint is not asked for it again. If nobody
-// had, it stays to be seen, and is raised again when it is true again.
+// node: a person who has accepted the complaint is not asked for it again. If
+// nobody had, it stays to be seen, and is raised again when it is true again.
 func TestComplaintsEndWithTheirAlert(t *testing.T) {
 	admin := Principal{ID: "admin", Role: RoleClinician, Patients: []string{SystemPatient}}
 	for _, nodes := range []int{1, 2} {

@@ -96,8 +96,9 @@ func watchWaves(p *peer) *recorder {
 	return r
 }
 
-// What a device sends comes to whoever asks for it and may watch, as it was sent;
-// whoever joins gets the last ten seconds. Nothing of it is in the log.
+// A device's waves come to each client that asks for them and may watch, as they
+// were sent; a client that joins gets the last ten seconds. Nothing of it is in
+// the log.
 func TestWavesReachWhoWantsThem(t *testing.T) {
 	bedsideTest(t, nil, func(t *testing.T, w *world, dial func() net.Conn) {
 		device, nurse, doctor := join(t, dial(), "device"), join(t, dial(), "nurse"), join(t, dial(), "doctor")
@@ -219,7 +220,8 @@ func TestWavesOfALostNode(t *testing.T) {
 	})
 }
 
-// Who watches again gets nothing twice, and what "*" has brought can end alone.
+// A client that watches again gets nothing twice, and a signal that "*" has
+// brought can end alone.
 func TestWavesGoOnWhereTheyWere(t *testing.T) {
 	bedsideTest(t, nil, func(t *testing.T, w *world, dial func() net.Conn) {
 		nurse := join(t, dial(), "nurse")
@@ -260,7 +262,8 @@ func TestWavesGoOnWhereTheyWere(t *testing.T) {
 	})
 }
 
-// Who joins gets what has come within the last ten seconds, not the last that came.
+// A client that joins gets the chunks of the last ten seconds, not the last that
+// came.
 func TestOldWavesAreNotShown(t *testing.T) {
 	bedsideTest(t, nil, func(t *testing.T, w *world, dial func() net.Conn) {
 		began := time.Now()
@@ -281,7 +284,7 @@ func (r *recorder) settled(device string) []int {
 	return r.numbers(device)
 }
 
-// What is remembered of a signal is bounded in bytes, those of its samples included.
+// The memory of a signal is bounded in bytes, those of its samples included.
 func TestWaveMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

@@ -128,7 +128,7 @@ func TestSilenceOfADeviceWithSeveralPaces(t *testing.T) {
 		send(pulse, time.Second)
 		time.Sleep(12 * time.Second)
 		require.True(t, silent(), "the pulse is promised again")
-		// What is measured less often from now on is not missed.
+		// A vital that is measured less often from now on is not missed.
 		for range 30 {
 			send(pulse, time.Minute)
 			time.Sleep(time.Minute)

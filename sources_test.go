@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What several sources say of one condition: the highest counts, each changes its
-// own, and it is over when none says so any more.
+// Several sources state one condition: the highest priority counts, each changes
+// its own statement, and it is over when none states it any more.
 func TestSources(t *testing.T) {
 	t.Parallel()
 	now := wireTime

@@ -22,7 +22,7 @@ func sessionsOf(w *world, began map[string]time.Time) {
 	})
 }
 
-// byName is an Options.Person: whom the host knows, as no session.
+// byName is an Options.Person: it knows people, and no sessions.
 func byName(_ context.Context, id string) (Principal, error) { return people[id], nil }
 
 // Revoke ends all sessions that there are; one that begins afterwards is good, and

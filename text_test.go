@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What people write is taken, of so many characters; what can look like another
-// text, and what shows nothing, is refused.
+// Text of people is taken up to so many characters; text that can look like
+// another, or shows nothing, is refused.
 func TestTextOfPeople(t *testing.T) {
 	for _, good := range []string{"患者\u3000様", "one\r\ntwo", "\u200fשלום\u200e", "a \u2067שלום\u2069 b", "a \u2067x \u2066y\u2069\u2069", "co\u00adoperation", "ภาษา\u200bไทย",
 		"🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f", "\U0001fae9", "👩‍⚕️", "می\u200cخواهم", "\u202bשלום\u202c", strings.Repeat("é", 4000)} {

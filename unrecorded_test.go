@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is kept counts for the revision that it began with, and until the
+// An alert's progress counts for the revision that it began with, and until the
 // member of the Store answers again.
 func TestUnrecordedIsOfOneRevision(t *testing.T) {
 	b := newWorkbench(t, NewMemoryStore(nil))

@@ -56,8 +56,8 @@ func readVectors(t *testing.T, run func(t *testing.T, file string, v vector)) {
 	}
 }
 
-// What a client sends is taken, or refused with the code and the field that
-// the vectors say.
+// A client's frame is taken, or refused with the code and the field that the
+// vectors say.
 func TestClientVectors(t *testing.T) {
 	t.Parallel()
 	valid, invalid := make(map[requestType]int), make(map[requestType]int)
@@ -137,8 +137,8 @@ func frameText(t *testing.T, b []byte) []byte {
 	return b[2:]
 }
 
-// What a server sends is read in full: every member that the vectors have is
-// there again when what was read is written.
+// A server's frame is read in full: every member of the vectors is there again
+// when it is written.
 func TestServerVectors(t *testing.T) {
 	t.Parallel()
 	seen := make(map[EventType]int)

@@ -18,8 +18,8 @@ import (
 
 var vitalNow = time.Date(2026, time.March, 1, 8, 0, 0, 123456789, time.UTC)
 
-// Exactly one of value, coded, components and absent is there: what was not
-// measured is never taken for 0.
+// Exactly one of value, coded, components and absent is there: a value that was
+// not measured is never taken for 0.
 func TestVitalHasOneForm(t *testing.T) {
 	t.Parallel()
 	forms := map[string]func(*Vital){
@@ -218,8 +218,8 @@ func TestDecimalTextIsKept(t *testing.T) {
 	}
 }
 
-// What the Hub takes can be written too, with all its digits, which the Hub rounds
-// as those of any client.
+// A vital that the Hub takes can be written too, with all its digits, which the
+// Hub rounds as those of any client.
 func TestLongDecimalsOfGo(t *testing.T) {
 	t.Parallel()
 	hub, err := New(AuthenticatorFunc(nil), NewMemoryStore(nil), nil)

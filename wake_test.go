@@ -45,8 +45,8 @@ func (s *sharedStore) since() []string {
 	return asked
 }
 
-// A wake-up has the heads of those compared whom it names, of all if it names
-// nobody; what no wake-up told of is found all the same.
+// After a wake-up the heads of the named patients are compared, of all if it
+// names nobody; entries without a wake-up are found all the same.
 func TestWakeUps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemoryStore(nil)
@@ -98,7 +98,7 @@ func TestWakeUps(t *testing.T) {
 	})
 }
 
-// Who watches many patients does not keep what comes in waiting until the heads
+// A client that watches many patients does not delay new events until the heads
 // of all were compared.
 func TestComparingManyDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

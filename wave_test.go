@@ -51,8 +51,8 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// Whatever a stranger sends as samples, decoding does not panic; what is taken is
-// bounded, and is written as it was read.
+// Decoding a stranger's samples does not panic. A wave that is taken is bounded,
+// and is written as it was read.
 func FuzzSamples(f *testing.F) {
 	for _, text := range []string{"", "AAID2gSvCQ==", "AB==", "gA==", "////fw==", "AA\r\nAA", strings.Repeat("AAAA", 40)} {
 		f.Add(text)

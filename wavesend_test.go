@@ -53,7 +53,8 @@ func TestWavesAreAuthorised(t *testing.T) {
 	})
 }
 
-// What strangers and devices send is bounded, and who may not send makes no state.
+// The waves of strangers and devices are bounded, and a client that may not send
+// makes no state.
 func TestWaveLimits(t *testing.T) {
 	bedsideTest(t, &Options{MaxSignals: 2, Strips: NoStrips}, func(t *testing.T, w *world, dial func() net.Conn) {
 		nobody, device := join(t, dial(), "nobody"), join(t, dial(), "device")

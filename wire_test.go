@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What could mean something to a store, a shell, a broker or a reader's eye is
-// no ID. Each place that names a patient refuses it.
+// Text that could mean something to a store, a shell, a broker or a reader's
+// eye is no ID. Each place that names a patient refuses it.
 func TestIDs(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{"p-17", "a", "A.b_c:d-9", strings.Repeat("x", 64), "..", "-"} {

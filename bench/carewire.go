@@ -64,8 +64,8 @@ func openPostgres(dsn string, polling bool) (carewire.Store, error) {
 	return pgstore.Open(ctx, pool, &pgstore.Options{NoListen: polling, Logger: slog.New(slog.DiscardHandler)})
 }
 
-// authenticate reads tokens of the form ROLE.ID.FIRST.COUNT: who is calling
-// may do what the role may for COUNT patients from the FIRST on.
+// authenticate reads tokens of the form ROLE.ID.FIRST.COUNT: the caller has the
+// rights of the role for COUNT patients from the FIRST on.
 func authenticate(r *http.Request) (carewire.Principal, error) {
 	var id, first, count int
 	role, rest, _ := strings.Cut(carewire.Token(r), ".")

@@ -126,8 +126,8 @@ func (c *crowd) readies() int32 {
 	return 1
 }
 
-// patience is how long is waited for what must come, on a machine that may be
-// very busy: what it took is measured apart.
+// patience is how long the benchmark waits, on a machine that may be very busy.
+// The time that an operation took is measured apart.
 const patience = time.Minute
 
 // until waits for done by polling, which costs less than being told. It gives

@@ -13,7 +13,7 @@ func idle(s settings, clients, watch, burst int, pause time.Duration) (values, e
 	defer p.stop()
 	c := &crowd{server: p, dialect: find(s.Contender).dialect, watch: watch}
 	defer c.leave()
-	if err := c.join(min(clients, 20)); err != nil { // what every process has, once
+	if err := c.join(min(clients, 20)); err != nil { // the memory that every process has, once
 		return nil, err
 	}
 	empty, err := p.do(order{Do: "settle"})

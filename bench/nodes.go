@@ -9,11 +9,11 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// across lets devices send to the first node, events of all patients in turn
-// at a rate, of which each alertEvery-th is an alert (0: none), and clinicians
+// across lets devices send to the first node, events of all patients in turn at
+// a rate, of which each alertEvery-th is an alert (0: none), and clinicians
 // watch so many of the patients at the last node. If there is another node, and
-// few patients, one watches them at the first too. What counts is the time from
-// the moment at which an event was due to the clinician's receipt.
+// few patients, one watches them at the first too. The time from the moment at
+// which an event was due to the clinician's receipt counts.
 func across(s settings, patients, watched, rate, alertEvery int, lasting time.Duration) (values, error) {
 	nodes, err := startNodes(s)
 	if err != nil {

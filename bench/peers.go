@@ -14,7 +14,7 @@ import (
 )
 
 // queue is how many messages may wait for one client in servers that count
-// them: what gorilla's and melody's authors chose, or what a burst needs.
+// them: the choice of gorilla's and melody's authors, or enough for a burst.
 func (s settings) queue() int { return cmp.Or(s.Queue, 256) }
 
 type melodyHost struct{ *melody.Melody }

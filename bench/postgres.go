@@ -16,7 +16,8 @@ import (
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
-// errMissing means that something is not on this machine: what needs it is left out.
+// errMissing means that something is not on this machine. The contenders that need
+// it are left out.
 var errMissing = errors.New("left out")
 
 // database makes an empty database in a PostgreSQL server of our own, which
@@ -71,7 +72,7 @@ func drop(dsn string) {
 type noTest struct{ testing.TB }
 
 func (noTest) Helper()                   {}
-func (noTest) Cleanup(func())            {} // what was started ends with the run, or with the process
+func (noTest) Cleanup(func())            {} // the processes that were started end with the run, or with this process
 func (noTest) Skip(args ...any)          { panic(fmt.Errorf("%w: %s", errMissing, fmt.Sprint(args...))) }
 func (noTest) Fatal(args ...any)         { panic(errors.New(fmt.Sprint(args...))) }
 func (noTest) Fatalf(f string, a ...any) { panic(fmt.Errorf(f, a...)) }

@@ -32,7 +32,7 @@ func withStuck(s settings, clients, n int, rate float64) (values, error) {
 	defer others.leave()
 	others.mayBeCut = true
 	c := &crowd{server: p, dialect: others.dialect, watch: 1, receive: 4 << 10, mayBeCut: true}
-	if s.Contender == "carewire" { // what a screen asks for
+	if s.Contender == "carewire" { // as a screen asks for
 		c.dialect.hello = func(_, patients int) []string { return watchRequests(0, patients, carewire.DeliverLatest) }
 	}
 	defer c.leave()

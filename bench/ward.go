@@ -10,8 +10,8 @@ import (
 )
 
 // ward is a small hospital: each patient has a device that publishes once a
-// second, each clinician watches 40 patients. What counts is the time from the
-// device's sending to the clinician's receipt.
+// second, each clinician watches 40 patients. The time from the device's
+// sending to the clinician's receipt counts.
 func ward(s settings, patients, clinicians, watch, seconds int) (values, error) {
 	p, err := start(s)
 	if err != nil {

@@ -22,8 +22,8 @@ const (
 
 // withWaves has each of some patients send leads electrocardiograms, a vital each
 // second, and now and then an alert; all are watched by twenty clinicians, and by twenty
-// who want no waves. What counts is what the server's processor has to do, and when the
-// alerts and vitals come to the ones and to the others.
+// who want no waves. Two things count: the work of the server's processor, and the
+// delays of the alerts and vitals of both kinds of clients.
 func withWaves(s settings, patients, leads, seconds int) (values, error) {
 	p, err := start(s)
 	if err != nil {

@@ -66,8 +66,8 @@ func (w *workload) measure(s settings, e entrant, z scale) (v values, err error)
 	return w.run(s, z)
 }
 
-// Who takes part where not all do: some servers cannot, and some show nothing
-// new, which would only take time.
+// The contenders of a benchmark where not all take part: some servers cannot,
+// and some show nothing new, which would only take time.
 var (
 	secured = []string{"carewire", "floor-gathered", "centrifuge", "centrifuge-delayed", "gws", "coder"}
 	resting = []string{"carewire", "floor-gathered", "centrifuge", "centrifuge-delayed", "melody", "gws", "gorilla", "coder"}

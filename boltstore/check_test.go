@@ -15,8 +15,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// What is open is there as soon as the store is; that the indexes do not agree is
-// found afterwards, and said.
+// Open entries are there as soon as the store is. If the indexes do not agree,
+// that is found and said afterwards.
 func TestCheckedAfterOpen(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -15,7 +15,7 @@ func nobody(*http.Request) (carewire.Principal, error) {
 	return carewire.Principal{}, carewire.ErrUnauthenticated
 }
 
-// What was answered is on disk: another run of the program finds it.
+// An answered event is on disk: another run of the program finds it.
 func ExampleOpen() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "carewire")

@@ -168,9 +168,9 @@ func (c *fullCase) inBounds(s *Store) int64 {
 	return info.Size()
 }
 
-// Whoever reads for long, as a backup does, keeps pages from being used again.
-// That counts: vitals are refused earlier, alerts are taken, nothing fails, and
-// afterwards there is room again.
+// A long read, as by a backup, keeps pages from being used again. That counts:
+// vitals are refused earlier, alerts are taken, nothing fails, and afterwards
+// there is room again.
 func TestFullWhileSomebodyReads(t *testing.T) {
 	smalldisk.Run(t, "14m", func(t *testing.T, dir string) {
 		for _, most := range []int64{0, 6 << 20} {
@@ -200,8 +200,8 @@ func TestFullWhileSomebodyReads(t *testing.T) {
 	})
 }
 
-// Alerts and answers rank before everything else: what others take of the reserve
-// leaves them more than half of it.
+// Alerts and answers rank before everything else: other entries leave them more
+// than half of the reserve.
 func TestReserveIsForAlerts(t *testing.T) {
 	smalldisk.Run(t, "64m", func(t *testing.T, dir string) {
 		c := fullCase{t: t, patients: 3, ids: true, path: filepath.Join(dir, "store"), options: Options{Reserve: 8 << 20, MaxBytes: 8 << 20}}

@@ -70,8 +70,8 @@ func TestSettling(t *testing.T) {
 	require.Nil(t, s.live["large"])
 }
 
-// What was not settled when the store was closed is there again, and was not
-// before it is needed.
+// Entries that were not settled when the store was closed are there again, and
+// were not before they are needed.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -126,7 +126,7 @@ func TestReplayInOrder(t *testing.T) {
 	require.Empty(t, changed, "the alert is the newest of its key no more")
 }
 
-// What is pruned of a patient is forgotten in memory, too.
+// Entries that are pruned from a patient's log are forgotten in memory, too.
 func TestPruneOfLive(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPath(t), small())

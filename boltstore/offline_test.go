@@ -10,8 +10,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// What Inspect counts is what was written, settled or not, and a store that is
-// in use is left alone.
+// Inspect counts the entries that were written, settled or not, and leaves
+// alone a store that is in use.
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -344,8 +344,8 @@ func TestDamagedMeta(t *testing.T) {
 	require.ErrorIs(t, err, ErrCorrupt)
 }
 
-// NewEpoch marks what is written after a restored backup; what was written
-// before keeps its epoch, and marks begin anew.
+// NewEpoch marks the entries that are written after a backup was restored;
+// earlier entries keep their epoch, and marks begin anew.
 func TestNewEpoch(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -596,7 +596,7 @@ func TestIDOfAPrunedVital(t *testing.T) {
 	require.True(t, add(t, s, again)[0].Repeated)
 }
 
-// What is too long for the file is refused before it is queued.
+// An entry that is too long for the file is refused before it is queued.
 func TestTooLong(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPath(t), small())

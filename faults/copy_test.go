@@ -68,7 +68,7 @@ func count(from, to int) (list []int) {
 
 // An older copy of the data is put back under clients that know more. With a new
 // epoch nobody takes the new entries for those that they know, whenever they come
-// back; who knows no more than the copy goes on.
+// back; a client that knows no more than the copy goes on.
 func TestOlderCopy(t *testing.T) {
 	t.Parallel()
 	for _, newEpoch := range []bool{true, false} {

@@ -42,7 +42,7 @@ var brokenCalls = []brokenCall{
 func (c brokenCall) kills() bool { return strings.HasSuffix(c.how, "SIGKILL") }
 
 // wrap is what the node is run under, so that the n-th call of a thread breaks.
-// What was called is in the file log.
+// The calls are in the file log.
 func (c brokenCall) wrap(n int, store, log string) []string {
 	argv := []string{"strace", "-D", "-f", "-qq", "-o", log, "-s", "0", "-e", fmt.Sprintf("inject=%s:%s:when=%d", c.name, c.how, n)}
 	if !c.kills() {
@@ -55,9 +55,9 @@ func (c brokenCall) wrap(n int, store, log string) []string {
 }
 
 // The node's calls that write, sync and open fail, or it is killed in the midst
-// of them, while it starts, appends, takes answers, escalates and prunes. What
-// it has confirmed is there afterwards; and when a write or sync has failed it
-// writes nothing more, and says so, until it is started anew.
+// of them, while it starts, appends, takes answers, escalates and prunes. An
+// entry that it has confirmed is there afterwards. After a failed write or sync
+// it writes nothing more, and says so, until it is started anew.
 func TestBrokenCalls(t *testing.T) {
 	t.Parallel()
 	for _, pruned := range []bool{false, true} {
@@ -135,7 +135,8 @@ func breakCall(t *testing.T, n *drive.Node, c brokenCall, nth int, dir string) (
 		<-run.Ended
 		return true
 	}
-	// What is written afterwards? One that may have been to fill the reserve can be gone without.
+	// Is anything written afterwards? One that may have been to fill the reserve can be gone
+	// without.
 	goesOn := func() string {
 		_, after, _ := strings.Cut(read(t, log), "(INJECTED)")
 		if c.name == "pwrite64" && strings.HasSuffix(c.how, "ENOSPC") {

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// The node is killed again and again while it is used. Whatever it has
-// confirmed is there afterwards, in its place and once; and whoever watches
-// gets everything, once, over all of it.
+// The node is killed again and again while it is used. An event that it has
+// confirmed is there afterwards, in its place and once; each watcher gets
+// everything, once, over all of it.
 func TestKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	kills := 5

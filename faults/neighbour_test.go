@@ -77,7 +77,7 @@ func badNeighbours(t *testing.T, store carewire.Store) {
 	if *neighboursFor > 0 {
 		quiet, long = 20*time.Second, *neighboursFor
 	}
-	// What the attackers have made of the Store before.
+	// The state that the attackers have left in the Store before.
 	begun := prepareAttacks(t, hub)
 	w.open(t)
 	before := w.live(t, quiet)
@@ -316,7 +316,7 @@ func (w *healthyWard) alert(t *testing.T, patient string, i int, device *carewir
 		w.refuse()
 		return
 	}
-	// It is paged first: who has accepted need not be told any more.
+	// It is paged first: a person who has accepted need not be told any more.
 	process.Poll(t, 2*process.Patience, func() (bool, string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()

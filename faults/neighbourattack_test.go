@@ -171,7 +171,7 @@ func startAttacks(t *testing.T, hub *carewire.Hub, url string) *attacks {
 		a.running.Go(func() { a.posts(ctx, from, plain, "tickets", "viewer-tickets", `{"type":"ticket","req":"1"}`) })
 		a.running.Go(func() { a.posts(ctx, from, plain, "bad tokens", "bad", `{"type":"ticket","req":"1"}`) })
 	}
-	a.running.Go(func() { // what the host does when many leave at once
+	a.running.Go(func() { // as the host does when many leave at once
 		for i := 0; ctx.Err() == nil; i++ {
 			if hub.Revoke(ctx, carewire.Revocation{Principal: fmt.Sprint("leaving-", i)}) == nil {
 				a.add("revocations")

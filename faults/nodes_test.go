@@ -45,9 +45,9 @@ func heal(m *member) {
 }
 
 // Three nodes share a database. At random one or two of them at a time are
-// killed, paused, or cut off from the database in one of many ways. Whatever
-// any of them has confirmed is there, in its place and once; whoever watches,
-// at whichever of them, gets everything once and in order; every level of every
+// killed, paused, or cut off from the database in one of many ways. An event
+// that any of them has confirmed is there, in its place and once; each watcher,
+// of whichever node, gets everything once and in order; every level of every
 // alert is recorded once, and paged at least once.
 func TestNodesAreBrokenAtRandom(t *testing.T) {
 	t.Parallel()
@@ -110,7 +110,7 @@ func newWitness(t *testing.T, m *member, patients ...string) *witness {
 	f, err := line.Ask(map[string]any{"type": "watch", "patients": patients, "delivery": "every"})
 	require.NoError(t, err)
 	require.Equal(t, "ok", f.Type)
-	process.Poll(t, process.Patience, func() (bool, string) { // what comes from now on is each event
+	process.Poll(t, process.Patience, func() (bool, string) { // from now on every event comes
 		return w.count(func(f *drive.Frame) bool { return f.Type == "synced" }) == len(patients), "synced"
 	})
 	return w

@@ -33,9 +33,9 @@ func (w *wards) Patients(context.Context, string) ([]string, error) {
 	return w.patients, nil
 }
 
-// Nobody tells nodes of each other: the listening connections are held. What is
-// taken from a person on one node ends on the other within five seconds: nothing
-// is sent to them any more, and their session is closed. So does a group that
+// Nobody tells nodes of each other: the listening connections are held. Access
+// that is revoked on one node ends on the other within five seconds: nothing is
+// sent to the person any more, and their session is closed. So does a group that
 // has lost a patient, and it brings one that it has got.
 func TestAccessEndsOnEveryNode(t *testing.T) {
 	t.Parallel()

@@ -166,9 +166,10 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	// of the package rules shows within what time another Judge takes over.
 }
 
-// Three nodes with a Judge each share a database, and are killed at random; whom
-// one judged, another judges on. What the log shows to have been raised and
-// cleared is what a reference says of the same log's readings: each crossing once.
+// Three nodes with a Judge each share a database, and are killed at random;
+// another Judge takes over the patients of a killed one. The alerts that the
+// log shows as raised and cleared agree with a reference that reads the same
+// log's readings: each crossing once.
 func TestJudgesAreKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	seed, _ := drive.Seeded(t)

@@ -80,7 +80,7 @@ func TestEveryRecordHasItsForm(t *testing.T) {
 	assert.Len(t, events, len(auditForms))
 }
 
-// What BALP and R4 demand of every record.
+// The members that BALP and R4 demand of every record.
 func TestAuditEventsOfAllRecords(t *testing.T) {
 	for _, r := range records() {
 		b := AuditEvent(r, Site{})
@@ -210,8 +210,8 @@ func TestAuditorKeepsWhatItCannotSend(t *testing.T) {
 	})
 }
 
-// What the server refuses for good is put aside, and does not hold up the rest;
-// what it refuses for now is sent again.
+// A record that the server refuses for good is put aside, and does not delay
+// the rest; one that it refuses for now is sent again.
 func TestAuditorAndAServerThatRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()

@@ -161,7 +161,7 @@ func agentsOf(r *carewire.Record, f *auditForm, site Site) []auditAgent {
 	source, destination := role("110153", "Source Role ID"), role("110152", "Destination Role ID")
 	client, server := source, destination
 	user, userText := "AUT", "author (originator)"
-	if f.action == "R" { // what is read goes from the server to the client
+	if f.action == "R" { // data that is read goes from the server to the client
 		client, server = destination, source
 		user, userText = "IRCP", "information recipient"
 	}

@@ -132,7 +132,7 @@ func (a *Auditor) Record(ctx context.Context, r carewire.Record) error {
 	if err == nil {
 		err = a.file.Sync()
 	}
-	if err != nil { // what was written of it was not promised: the file is ended
+	if err != nil { // the part that was written of it was not promised: the file is ended
 		a.seal()
 		return err
 	}

@@ -63,7 +63,7 @@ func (b *binding) run(ctx context.Context) error {
 	warn, end := b.timers()
 	defer warn.Stop()
 	defer end.Stop()
-	again := time.NewTimer(0) // what has happened already
+	again := time.NewTimer(0) // events that have happened already
 	defer again.Stop()
 	for {
 		var err error

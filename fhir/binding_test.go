@@ -219,7 +219,7 @@ func TestStoreFailsAtBinding(t *testing.T) {
 	})
 }
 
-// Whatever is no handshake is refused as every request is.
+// A request that is no handshake is refused like any other request.
 func TestSocketWantsAHandshake(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()

@@ -126,7 +126,8 @@ func TestTransactionInConflict(t *testing.T) {
 	}
 }
 
-// Whatever can be said by an Observation is recognised when its transaction comes again.
+// Each Vital that an Observation can express is recognised when its transaction comes
+// again.
 func TestTransactionAgain(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
@@ -267,7 +268,7 @@ func TestLimitDividesNoEntry(t *testing.T) {
 	})
 }
 
-// What is refused of a batch is not taken in.
+// An entry of a batch that is refused is not taken in.
 func TestBatchRefusesAndStoresNothing(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
@@ -325,8 +326,8 @@ func TestBundleWithinTheHubsLimits(t *testing.T) {
 	}
 }
 
-// What no request to the Hub has room for is refused by itself, and nothing of its
-// transaction is taken in.
+// An entry for which no request to the Hub has room is refused by itself, and
+// nothing of its transaction is taken in.
 func TestLargerThanAnyRequest(t *testing.T) {
 	w := newWorld(t, nil, &carewire.Options{MaxFrame: 1024}, nil)
 	defer w.close()
@@ -376,8 +377,8 @@ func TestBundleOfLongNumbers(t *testing.T) {
 	}
 }
 
-// Whatever is posted as a Bundle, or as the Parameters of an operation, is answered
-// by a resource, and a transaction is taken in as a whole or not at all.
+// Anything posted as a Bundle, or as the Parameters of an operation, is answered by
+// a resource, and a transaction is taken in as a whole or not at all.
 func FuzzPosted(f *testing.F) {
 	f.Add([]byte(`{"resourceType":"Bundle","type":"transaction","entry":[{"request":{"method":"POST","url":"Observation"},"resource":` + hr("p1", "a", 70) + `}]}`))
 	f.Add([]byte(`{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"POST","url":"Observation","ifNoneExist":"identifier=urn:a|x"},"resource":` + hr("p1", "", 70) + `},{}]}`))

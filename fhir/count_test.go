@@ -99,8 +99,8 @@ func (s *interrupted) Append(ctx context.Context, entries []carewire.Entry) ([]c
 	return s.Store.Append(ctx, entries)
 }
 
-// Whoever counts the old events while a subscription is being changed does not
-// count them for the new one.
+// A count of the old events that runs while a subscription is being changed
+// does not count them for the new one.
 func TestCountWhileItBeginsAnew(t *testing.T) {
 	store := &interrupted{Store: carewire.NewMemoryStore(nil)}
 	w := newWorld(t, store, nil, nil)

@@ -47,7 +47,7 @@ func shape(v any) []string {
 }
 
 // HL7's own notifications are read as ours are, and ours have the members that
-// they have, each of the same type: what differs is listed.
+// they have, each of the same type. The differences are listed.
 func TestNotificationsAsHL7HasThem(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
@@ -69,7 +69,7 @@ func TestNotificationsAsHL7HasThem(t *testing.T) {
 	for _, c := range []struct {
 		file, version string
 		m             message
-		more, less    []string // what ours has, and has not
+		more, less    []string // the members that ours has, and has not
 	}{
 		{file: "r4b-notification-handshake", version: versionR4B, m: message{kind: typeHandshake, status: statusRequested, content: contentID}},
 		{file: "r4b-notification-heartbeat", version: versionR4B, m: message{kind: typeHeartbeat, status: statusActive, count: 310, content: contentID}},

@@ -77,7 +77,7 @@ func vitals() map[string]carewire.Vital {
 	return list
 }
 
-// What a Vital and an Observation can both say comes back as it was.
+// All that a Vital and an Observation can both say comes back as it was.
 func TestVitalsComeBackFromObservations(t *testing.T) {
 	for name, v := range vitals() {
 		require.NoError(t, v.Validate(), name)
@@ -91,9 +91,9 @@ func TestVitalsComeBackFromObservations(t *testing.T) {
 	}
 }
 
-// Whatever members a Vital has together, in each of the forms that a value has,
-// it comes back from its Observation but for what Unsaid lists; and written
-// again it is the same, byte by byte.
+// A Vital with any members together, in each of the forms of a value, comes
+// back from its Observation but for what Unsaid lists; written again it is the
+// same, byte by byte.
 func TestAnyVitalComesBack(t *testing.T) {
 	random := rand.New(rand.NewPCG(16, 0))
 	one := func(list ...string) string { return list[random.IntN(len(list))] }
@@ -291,7 +291,7 @@ const heartRate = `{"resourceType":"Observation","status":"final","code":{"codin
  "subject":{"reference":"Patient/p1"},"effectiveDateTime":"2026-03-01T12:00:00Z",
  "valueQuantity":{"value":72,"unit":"bpm","system":"http://unitsofmeasure.org","code":"/min"}}`
 
-// What others write and carewire does not, and what comes of it.
+// Members that others write and carewire does not, and their effect.
 func TestReadingOfOthers(t *testing.T) {
 	for _, c := range []struct {
 		name, old, new string // heartRate with old replaced by new
@@ -431,8 +431,8 @@ func TestSampledData(t *testing.T) {
 	}
 }
 
-// Whatever comes in, nothing panics; what is taken can be written again, says
-// the same, and no error shows a value.
+// No input panics. A resource that is taken can be written again and says the
+// same, and no error shows a value.
 func FuzzVitalsOf(f *testing.F) {
 	f.Add([]byte(heartRate))
 	for _, v := range vitals() {

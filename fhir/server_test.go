@@ -275,7 +275,7 @@ func TestSearch(t *testing.T) {
 	assert.Equal(t, all[:2], list)
 }
 
-// What was pruned is said to be missing, and the rest found.
+// Pruned entries are said to be missing, and the rest is found.
 func TestSearchOfAPrunedLog(t *testing.T) {
 	store := carewire.NewMemoryStore(nil)
 	w := newWorld(t, store, nil, nil)
@@ -468,8 +468,8 @@ func TestCORS(t *testing.T) {
 	assert.Equal(t, "https://app.test", r.Header().Get("Access-Control-Allow-Origin"))
 }
 
-// Who takes vitals in is asked with the Hub's Authorizer, and what is read is in
-// the Hub's audit trail.
+// The Hub's Authorizer is asked about each vital that is taken in, and each read
+// is in the Hub's audit trail.
 func TestAuditTrailOfREST(t *testing.T) {
 	audit := &trail{}
 	w := newWorld(t, nil, &carewire.Options{Auditor: audit}, nil)

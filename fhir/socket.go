@@ -28,7 +28,7 @@ const (
 // no effect.
 type socket struct {
 	s    *Server
-	who  *carewire.Principal // whom the handshake was from, for the old channel; nil: not said
+	who  *carewire.Principal // the sender of the handshake, for the old channel; nil: not said
 	ctx  context.Context     // ends with the socket
 	end  context.CancelFunc
 	conn *websocket.Conn // set with mu held: close looks at it from elsewhere

@@ -57,7 +57,7 @@ type listener struct {
 	t  *testing.T
 	ws *websocket.Conn
 
-	inbox chan string // what has come, if that is read as it comes
+	inbox chan string // the notifications that have come, if they are read as they come
 	code  websocket.StatusCode
 }
 
@@ -399,7 +399,7 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 }
 
 // Several subscriptions on one socket, of different topics, each with its count;
-// what somebody may not see of them has a number and no content.
+// an event that somebody may not see has a number and no content.
 func TestSeveralOnOneSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil, nil)
@@ -436,7 +436,8 @@ func TestSeveralOnOneSocket(t *testing.T) {
 		assert.NotContains(t, string(encode(n.bundle)), "SubscriptionTopic")
 		l.ws.CloseNow()
 
-		// Who may see less than when the subscription began gets the number only.
+		// A client that may see less than when the subscription began gets the
+		// number only.
 		was := people["nurse"]
 		defer func() { people["nurse"] = was }()
 		patient := was
@@ -469,9 +470,9 @@ func (a *switchable) Authorize(_ context.Context, q carewire.Access) ([]carewire
 	return list, nil
 }
 
-// Access is asked for when each event is sent; what is undecided waits, and what
-// is refused sets the subscription in error until the client reactivates it. The
-// count goes on.
+// Access is asked for when each event is sent. An undecided event waits, and a
+// refused one sets the subscription in error until the client reactivates it.
+// The count goes on.
 func TestAccessIsAskedForEachEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rules := &switchable{}
@@ -555,8 +556,8 @@ func TestTokenEnds(t *testing.T) {
 	})
 }
 
-// What can no longer be counted is said, and counted anew when the client
-// reactivates it.
+// If events can no longer be counted, the client is told so, and counting
+// begins anew when the client reactivates it.
 func TestPrunedSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := carewire.NewMemoryStore(nil)
@@ -793,7 +794,7 @@ func TestRestoredSubscription(t *testing.T) {
 	})
 }
 
-// What strangers send on a socket harms nobody.
+// Frames that strangers send on a socket harm nobody.
 func FuzzSocketText(f *testing.F) {
 	for _, s := range []string{"bind-with-token x", "bind-with-token: x.y", `{"type":"bind-with-token","payload":{"token":"x.y"}}`, "bind x", `{"type":"ping"}`, "", "{"} {
 		f.Add(s)
@@ -813,7 +814,7 @@ func FuzzSocketText(f *testing.F) {
 	})
 }
 
-// Whatever is asked for, there is an answer, and a wish that is taken can be read again.
+// Each request has an answer, and a subscription that is taken can be read again.
 func FuzzSubscription(f *testing.F) {
 	w := newWorld(&testing.T{}, nil, nil, nil)
 	f.Add([]byte(wish("vitals", "Observation?patient=Patient/p1&code=1", "id-only")))

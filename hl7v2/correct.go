@@ -60,7 +60,7 @@ func meant(ctx context.Context, from Recall, v *carewire.Vital) (*carewire.Vital
 	var found []*carewire.Vital
 	for gone := q.Cursor; ; {
 		page, err := from.History(ctx, q)
-		if errors.Is(err, carewire.ErrGap) && gone < head.Seq { // pruned: what is left begins later
+		if errors.Is(err, carewire.ErrGap) && gone < head.Seq { // pruned: the log begins later
 			gone = gone + (head.Seq-gone+1)/2
 			q.Cursor = gone
 			continue

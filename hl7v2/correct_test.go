@@ -72,8 +72,8 @@ func rate(n int, value, status, at string) string {
 	return fmt.Sprintf("OBX|%d|NM|%s||%s|%s|||||%s|||202601051%s+0000", n, hr, value, bpm, status, at)
 }
 
-// What OBX-11 corrects or withdraws is the vital of the same measurement. A message
-// that comes again changes nothing.
+// OBX-11 corrects or withdraws the vital of the same measurement. A message that
+// comes again changes nothing.
 func TestCorrections(t *testing.T) {
 	t.Parallel()
 	corrections(t, func(c *corrected) {

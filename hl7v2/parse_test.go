@@ -61,7 +61,7 @@ func TestParseOtherSeparators(t *testing.T) {
 	assert.Equal(t, "x", obx.Field(6).Subcomponent(2).String())
 }
 
-// What is not by the standard is refused strictly; some of it is taken
+// A message against the standard is refused strictly; some deviations are taken
 // leniently. "" is taken.
 func TestParseStrictAndLenient(t *testing.T) {
 	t.Parallel()
@@ -173,7 +173,7 @@ func TestCharsets(t *testing.T) {
 	assert.Equal(t, "П", m.Segment("NTE").Field(3).String(), "hex is of the message's charset")
 }
 
-// What is written and read is the same text again.
+// A text that is written and read is the same again.
 func TestEscape(t *testing.T) {
 	t.Parallel()
 	const text = "a|b^c&d~e\\f\\S\\g\nh é 心"

@@ -177,8 +177,9 @@ func sent(t *testing.T, f func(t *testing.T, c *Client, accept func() *peer)) {
 	})
 }
 
-// The acknowledgement of another message is none; one that comes too late is
-// never taken for the next message's; what is sent again has its MSH-10.
+// The acknowledgement of another message is none. One that comes too late is
+// never taken for the next message's. A message that is sent again has its
+// MSH-10.
 func TestClientWaitsForItsOwnAck(t *testing.T) {
 	t.Parallel()
 	sent(t, func(t *testing.T, c *Client, accept func() *peer) {
@@ -319,8 +320,8 @@ func TestReporter(t *testing.T) {
 		answer(before, carewire.AnswerAccept)
 		require.Equal(t, "before reset inactive alert-acknowledged PL", next())
 
-		// The manager is away: what came and went is not told, and what is most
-		// urgent comes first.
+		// The manager is away: alerts that came and went are not told, and the
+		// most urgent come first.
 		_ = conn.Close()
 		stuck := raise("p", "stuck", carewire.PriorityLow)
 		synctest.Wait()
@@ -349,8 +350,8 @@ func TestReporter(t *testing.T) {
 	})
 }
 
-// A page goes to the manager with its key. What the manager says of it comes back
-// to the Hub, by the key or by the message that it answers.
+// A page goes to the manager with its key. The manager's reports come back to the
+// Hub, by the key or by the message that they answer.
 func TestReporterPages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -461,9 +462,9 @@ func (f pageTo) Receipt(_ context.Context, r carewire.PageReport) (carewire.Aler
 	return carewire.Alert{}, f(r)
 }
 
-// Whatever an alarm manager sends, as an acknowledgement or as a report (ORA^R41),
-// is answered by a message, or by nothing where it wants nothing. Only what its own
-// header has of stray escapes comes back to it.
+// Anything that an alarm manager sends, as an acknowledgement or as a report
+// (ORA^R41), is answered by a message, or by nothing where it wants nothing. Only
+// what its own header has of stray escapes comes back to it.
 func FuzzManager(f *testing.F) {
 	f.Add(lines(`MSH|^~\&|AM||CW||20260105120001+0000||ACK^R40^ACK|1|P|2.6|||NE|AL`, "MSA|AE|M1", "ERR||OBX^2^5|102^data type error^HL70357|E"))
 	f.Add(lines(`MSH|^~\&|AM||CW||20260105120001||ACK|1||2.3`, "MSA|AR|M1", "ERR|PID^1^3^204&unknown&HL70357"))

@@ -192,7 +192,8 @@ func TestOneBadObservation(t *testing.T) {
 	})
 }
 
-// What may be taken later is rejected as a whole, with 207, to be sent again.
+// A message that may be taken later is rejected as a whole, with 207, to be
+// sent again.
 func TestLater(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []error{carewire.ErrUnavailable, carewire.ErrUnknownOutcome, carewire.ErrBusy, carewire.ErrFull, carewire.ErrUndecided, carewire.ErrClosed, errors.New("other")} {
@@ -220,7 +221,7 @@ func TestLater(t *testing.T) {
 	})
 }
 
-// What is not taken at all is rejected and says why.
+// A message that is not taken at all is rejected with the reason.
 func TestRejected(t *testing.T) {
 	t.Parallel()
 	head := func(n int, value string) []byte {
@@ -291,7 +292,7 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// What is bounded is bounded, and what ends a connection ends that one only.
+// Limits hold, and a fault that ends a connection ends that one only.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	served(t, &sink{}, &ServerOptions{MaxConnections: 3, MaxMessage: 1000}, func(t *testing.T, server *Server, dial func() *peer) {

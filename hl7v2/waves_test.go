@@ -85,8 +85,8 @@ func TestWaves(t *testing.T) {
 	}
 }
 
-// What comes again is not sent on again, and what follows is joined to it. A vital
-// in the message is one; a Sink without waves leaves them out.
+// A chunk that comes again is not sent on again, and the next one is joined to it.
+// A vital in the message is one; a Sink without waves leaves them out.
 func TestWavesFollow(t *testing.T) {
 	t.Parallel()
 	s := &waveSink{}

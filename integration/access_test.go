@@ -28,7 +28,8 @@ var (
 	accessSeed  = flag.Uint64("access.seed", 0, "seed of the access model; 0: a new one")
 )
 
-// A person is what the model knows of a principal: what they may, and what they watch.
+// A person is the model's state of a principal: their rights, and the patients that
+// they watch.
 type person struct {
 	carewire.Principal
 	barred  time.Time            // access has ended until then
@@ -201,8 +202,8 @@ func (m members) Patients(_ context.Context, group string) ([]string, error) {
 	return slices.Collect(maps.Keys(m.groups[group])), nil
 }
 
-// Whatever happens, in whatever order, everybody gets what the model says, and
-// nobody anything else. An acceptance ends with its person's access, watched or not.
+// After any steps in any order, everybody gets what the model says, and nobody
+// anything else. An acceptance ends with its person's access, watched or not.
 func TestAccessModel(t *testing.T) {
 	seed := *accessSeed
 	if seed == 0 {
@@ -347,7 +348,7 @@ func TestAccessModel(t *testing.T) {
 						p.line = nil
 					}
 				}
-				for g := range m.groups { // what has run out meanwhile is asked for again now
+				for g := range m.groups { // rights that have run out meanwhile are asked for again now
 					require.NoError(t, hub.MembersChanged(context.Background(), g))
 				}
 				for _, p := range m.people {

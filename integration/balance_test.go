@@ -237,7 +237,7 @@ func TestBalancedNodes(t *testing.T) {
 	defer stop()
 	gateway := dialFront(t, fronts[1], "gateway-1")
 	running.Go(func() { s.run(ctx, t, gateway) })
-	goOn := func(what string, within time.Duration, all []*witness) { // what is measured from now on reaches all of them
+	goOn := func(what string, within time.Duration, all []*witness) { // readings from now on reach all of them
 		t.Helper()
 		began, from := time.Now(), s.at()
 		var newest uint64

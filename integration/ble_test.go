@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What package ble makes of each characteristic, the module for browsers makes too.
+// The module for browsers reads each characteristic as package ble does.
 func TestBluetoothInJavaScript(t *testing.T) {
 	t.Parallel()
 	need(t, needed{"Node", func() error { return exec.Command("node", "--version").Run() }})

@@ -67,8 +67,8 @@ func found(t *testing.T, suffix string) (files []string) {
 	return files
 }
 
-// Each block of code in a document runs in a test, or it is said why not: who adds
-// one to a document says where it runs.
+// Each block of code in a document runs in a test, or the list says why not. A new
+// block needs a new line here.
 func TestDocumentsRun(t *testing.T) {
 	t.Parallel()
 	var tests strings.Builder
@@ -179,8 +179,8 @@ func npmScript(t *testing.T, name string) bool {
 	return false
 }
 
-// Whoever has the modules from a version control system finds the commands that
-// docs say to install: CI does install them (integration/consume).
+// A clone from a version control system finds the commands that docs say to
+// install: CI does install them (integration/consume).
 func TestCommandReplacesNothing(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("go", "mod", "edit", "-json", "../cmd/go.mod").Output()

@@ -162,7 +162,7 @@ func TestSubscriberIsCutOverTwoNodes(t *testing.T) {
 	var enough atomic.Bool
 	sent := make(chan int, 1)
 	defer func() { enough.Store(true); <-sent }()
-	go func() { // what happens goes on meanwhile, at either node
+	go func() { // events go on meanwhile, at either node
 		random := rand.New(rand.NewPCG(seed, 1))
 		pace := time.NewTicker(10 * time.Millisecond)
 		defer pace.Stop()

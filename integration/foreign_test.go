@@ -108,7 +108,7 @@ func TestPythonExamples(t *testing.T) {
 	w.start()
 	_, cn = clinician.Out.Await(t, cn, `^watching p-13 refused \[\]$`)
 	_, dn = device.Out.Await(t, dn, `^connected$`)
-	lines, _ := device.Out.All() // what it has published before the other was back may have been replaced since
+	lines, _ := device.Out.All() // vitals that it has published before the other was back may have been replaced since
 	dn = max(dn, len(lines))
 	published, _ = device.Out.Await(t, dn, `^(\d+) /min is number (\d+) `)
 	clinician.Out.Await(t, cn, `^\S+ p-13 8867-4 `+published[1]+` /min$`)

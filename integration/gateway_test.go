@@ -22,8 +22,8 @@ var needShell = needed{"bash with nc and curl", func() error {
 	return exec.Command("bash", "-c", "command -v nc && command -v curl").Run()
 }}
 
-// What the gateway's README types into a shell does what it says: the patient
-// comes to the page by ADT, the numbers by HL7 and by FHIR.
+// The commands in the gateway's README do what it says: the patient comes to
+// the page by ADT, the numbers by HL7 and by FHIR.
 func TestGatewayReadme(t *testing.T) {
 	need(t, needShell, needNode, needChromium)
 	text, err := os.ReadFile("../examples/gateway/README.md")

@@ -76,7 +76,7 @@ type said struct {
 	Errors   int
 }
 
-// What python3-hl7 and simple-hl7 send is taken, and they read the answer.
+// Messages of python3-hl7 and simple-hl7 are taken, and they read the answer.
 func TestForeignersSendHL7(t *testing.T) {
 	t.Parallel()
 	const script = `

@@ -68,8 +68,8 @@ func TestJSClient(t *testing.T) {
 	}
 }
 
-// What npm would publish is complete, has types, and its one file is what its
-// sources make.
+// The package that npm would publish is complete, has types, and its one file
+// is the build of its sources.
 func TestJSClientPackage(t *testing.T) {
 	need(t, needNode, needClientPackages)
 	npm := func(args ...string) string {

@@ -53,8 +53,8 @@ func TestJSElements(t *testing.T) {
 	}
 }
 
-// What npm would publish is complete, has types, and its one file is what its
-// sources make.
+// The package that npm would publish is complete, has types, and its one file
+// is the build of its sources.
 func TestJSElementsPackage(t *testing.T) {
 	need(t, needNode, needClientPackages, needElementsPackages)
 	npm := func(dir string, args ...string) string {

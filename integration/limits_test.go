@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// A clinician changes a patient's limit on the page of the ward. What is wrong
+// A clinician changes a patient's limit on the page of the ward. A wrong limit
 // is said. Others see whose it is, the alert says so, and those who may not
 // change it are offered no form.
 func TestBrowserLimits(t *testing.T) {

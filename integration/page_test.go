@@ -30,7 +30,7 @@ type stage struct {
 	server *httptest.Server
 
 	mu        sync.Mutex
-	patients  []string // who lies on the ward
+	patients  []string // the patients on the ward
 	known     bool     // ada's token is good
 	undecided bool     // nobody can say who may see whom
 	refused   bool     // ada may not publish: and nobody else
@@ -200,8 +200,8 @@ func TestBrowserKeepsAlertsApart(t *testing.T) {
 	})
 }
 
-// Who is taken from a user leaves the page, on the line and while it is away;
-// and with the token goes everything.
+// A patient whose access is taken from a user leaves the page, on the line and
+// while it is away; with the token all patients go.
 func TestBrowserForgetsWhoWasTaken(t *testing.T) {
 	b := openBrowser(t)
 	s := openStage(t, "p-1", "p-2", "p-3")
@@ -236,7 +236,7 @@ func TestBrowserForgetsWhoWasTaken(t *testing.T) {
 	require.Empty(t, ada.texts("#app"))
 }
 
-// What could not be decided is asked for again.
+// A patient for whom the decision failed is asked for again.
 func TestBrowserAsksAgain(t *testing.T) {
 	b := openBrowser(t)
 	s := openStage(t, "p-1")
@@ -264,7 +264,8 @@ func TestBrowserTellsOfRefusedVitals(t *testing.T) {
 	pat.shows("#call p", "Thank you.")
 }
 
-// What is old does not look new when the clock of the browser's machine is set back.
+// An old value does not look new when the clock of the browser's machine is set
+// back.
 func TestBrowserWhoseClockIsSetBack(t *testing.T) {
 	b := openBrowser(t)
 	s := openStage(t, "p-1")

@@ -41,8 +41,8 @@ func sendText(t *testing.T, ws *websocket.Conn, text string) {
 	}
 }
 
-// What a Python device has kept while there was no line goes out in as many
-// publishes as the server's limit asks for.
+// The vitals that a Python device has kept while there was no line go out in as
+// many publishes as the server's limit asks for.
 func TestPythonDeviceHeedsTheLimit(t *testing.T) {
 	need(t, needPython)
 	sizes := make(chan int, 100)

@@ -21,7 +21,7 @@ type vector struct {
 	Direction string
 	Frame     string
 	Valid     bool
-	Schema    *bool // what the schema says where it is not Valid
+	Schema    *bool // the schema's answer where it is not Valid
 }
 
 // The schema takes and refuses what the vectors say.
@@ -94,7 +94,7 @@ func TestSchemaSessions(t *testing.T) {
 	assert.Greater(t, n, 30)
 }
 
-// What Go writes is what the schema describes, member for member.
+// The frames that Go writes agree with the schema, member for member.
 func TestSchemaObjects(t *testing.T) {
 	t.Parallel()
 	s := schemaFor(t)

@@ -11,9 +11,9 @@ import (
 	"github.com/carewire/carewire/internal/process"
 )
 
-// Each view of the ward's page, in the sizes and colours it is made for: what
-// SCREENSHOTS names gets the pictures of docs/screens. Nothing is wider than its
-// window, and nothing is written to the console.
+// Each view of the ward's page, in the sizes and colours it is made for. The
+// directory that SCREENSHOTS names gets the pictures of docs/screens. Nothing is
+// wider than its window, and nothing is written to the console.
 func TestBrowserScreens(t *testing.T) {
 	b := openBrowser(t)
 	w := openWard(t, "-seed", "1", "-step", "600")

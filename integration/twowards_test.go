@@ -20,7 +20,7 @@ func (p tab) shown() string {
 	var patients []string
 	p.do(map[string]string{"do": "values", "tab": p.name, "find": "cw-patients cw-patient", "name": "patient"}, &patients)
 	alerts := p.texts("#alerts .line2")
-	slices.Sort(alerts) // what is mine for one is another's for the other
+	slices.Sort(alerts) // an alert that is mine for one is another's for the other
 	return fmt.Sprint(patients, p.texts("cw-patient .value"), p.alerts(), alerts, p.texts("#notices li p:nth-child(2)"))
 }
 
@@ -56,8 +56,8 @@ func (w *ward) paged(level int) bool {
 	return false
 }
 
-// Two wards run on one database, and a browser on each shows the same: what is
-// measured, raised, answered and written. One is killed and the other goes on,
+// Two wards run on one database, and a browser on each shows the same
+// measurements, alerts, answers and notes. One is killed and the other goes on,
 // with the monitors too; when it is back, so is its page.
 func TestBrowserTwoWards(t *testing.T) {
 	t.Parallel()

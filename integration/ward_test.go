@@ -74,7 +74,7 @@ func (w *wants) String() string {
 	return "skipped tests, for want of: " + strings.Join(list, ", ")
 }
 
-// What was skipped is told in one line, with how many tests.
+// Skipped tests are told in one line, with their number.
 func TestSkipsAreToldInOneLine(t *testing.T) {
 	var w wants
 	require.Empty(t, w.String())

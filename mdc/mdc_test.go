@@ -48,8 +48,8 @@ func TestTablesAreUnambiguous(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// What two sensors measure keeps two keys: of metrics with one LOINC code no two
-// have the same site and method, but for names of the same thing.
+// The readings of two sensors keep two keys: of metrics with one LOINC code no
+// two have the same site and method, but for names of the same thing.
 func TestSensorsAreKeptApart(t *testing.T) {
 	t.Parallel()
 	synonyms := map[string]string{"MDC_PRESS_CUFF_SYS": "MDC_PRESS_BLD_NONINV_SYS", "MDC_PRESS_CUFF_DIA": "MDC_PRESS_BLD_NONINV_DIA",

@@ -15,10 +15,10 @@ import (
 // A Chain pages by the first way that works. Each way but the last gets an
 // equal share of the time that is left. A way that has failed five times in a
 // row is tried last for 30 seconds, and then in its place with one page (a
-// circuit breaker): no page fails before all ways have been tried. What says
-// nothing about a way does not count for it: ErrNoAddress, ErrNobodyOnDuty, and
-// a StatusError from 400 to 499 other than 408, 425 and 429. Make a Chain with
-// NewChain.
+// circuit breaker): no page fails before all ways have been tried. Errors that
+// say nothing about a way do not count for it: ErrNoAddress, ErrNobodyOnDuty,
+// and a StatusError from 400 to 499 other than 408, 425 and 429. Make a Chain
+// with NewChain.
 type Chain struct{ ways []*way }
 
 // A way is one Pager of a Chain, and how it fares.

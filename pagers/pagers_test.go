@@ -214,7 +214,8 @@ func TestAllowPlaintext(t *testing.T) {
 	}
 }
 
-// What cannot get better is not tried again; what can is, within the time.
+// A failure that cannot get better is not tried again; another one is, within
+// the time.
 func TestTriesAgain(t *testing.T) {
 	for status, again := range map[int]bool{400: false, 401: false, 302: false, 404: false, 408: true, 429: true, 500: true, 503: true} {
 		g := newGateway(t)

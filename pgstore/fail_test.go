@@ -39,8 +39,9 @@ func exec(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) {
 	require.NoError(t, err)
 }
 
-// Backends are killed while eight goroutines append. What failed is repeated
-// with its ID until it is answered; nothing is lost, doubled or out of order.
+// Backends are killed while eight goroutines append. A failed append is
+// repeated with its ID until it is answered; nothing is lost, doubled or out of
+// order.
 func TestKilledBackends(t *testing.T) {
 	dsn := pgtest.Database(t)
 	s := open(t, connect(t, dsn, 10), nil)
@@ -439,8 +440,8 @@ func TestChangedBesideLongTransactions(t *testing.T) {
 	}
 }
 
-// What commits late, with a transaction number that a follower has gone past
-// already, is still returned.
+// An entry that commits late, with a transaction number that a follower has
+// gone past already, is still returned.
 func TestChangedFindsWhatCommitsLate(t *testing.T) {
 	pool := connect(t, pgtest.Database(t), 10)
 	s := open(t, pool, nil)

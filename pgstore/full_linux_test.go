@@ -15,7 +15,7 @@ import (
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
-// The tables are on a disk of their own, and it fills. What was confirmed stays,
+// The tables are on a disk of their own, and it fills. Confirmed entries stay,
 // refusals are ErrFull, and the room of a ballast file that is deleted goes to
 // alerts first: as docs/deployment.md says.
 func TestFullTablespace(t *testing.T) {

@@ -42,9 +42,10 @@ func newNode(t *testing.T, dsn string, door *carewiretest.Door, o *Options, poli
 	return n
 }
 
-// Two nodes share a database. What a device sends to one reaches who watches
-// at the other, in order and complete; an answer given at one is seen at the
-// other; each level of an alert is recorded once; a revocation reaches both.
+// Two nodes share a database. A vital that a device sends to one node reaches
+// the watchers of the other, in order and complete; an answer given at one is
+// seen at the other; each level of an alert is recorded once; a revocation
+// reaches both.
 func TestTwoNodes(t *testing.T) {
 	for name, o := range map[string]*Options{"listening": {}, "polling": {NoListen: true}} {
 		t.Run(name, func(t *testing.T) {

@@ -17,13 +17,13 @@ import (
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
-// A network forgets lines: what is sent on them arrives nowhere, and nobody is
-// told. Those that are made later are good.
+// A network forgets lines: bytes that are sent on them arrive nowhere, and
+// nobody is told. Those that are made later are good.
 type network struct {
 	mu    sync.Mutex
 	lines map[*line]bool // those it knows
 	lost  []*line
-	cut   int // what is longer than this is cut in the middle, and the line forgotten; 0: nothing
+	cut   int // a message that is longer than this is cut in the middle, and the line forgotten; 0: nothing
 }
 
 type line struct {

@@ -12,8 +12,8 @@ import (
 )
 
 // A node is told whose logs another one has appended to, and not of its own
-// appends, nor of what was refused or known. Who listens but may not read the
-// tables learns no names.
+// appends, nor of what was refused or known. A role that listens but may not
+// read the tables learns no names.
 func TestWakeUpsName(t *testing.T) {
 	dsn := pgtest.Database(t)
 	s, other := open(t, connect(t, dsn, 8), nil), open(t, connect(t, dsn, 8), nil)
@@ -50,7 +50,8 @@ func TestWakeUpsName(t *testing.T) {
 	require.ElementsMatch(t, many, told)
 }
 
-// What cannot be read, and more names than one wants to send, may be anybody's.
+// A notification that cannot be read, or has more names than one wants to send,
+// may be anybody's.
 func TestUnnamedWakeUps(t *testing.T) {
 	dsn := pgtest.Database(t)
 	s := open(t, connect(t, dsn, 8), nil)

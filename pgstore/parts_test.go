@@ -103,7 +103,8 @@ func TestPartInUse(t *testing.T) {
 	require.Greater(t, s.parted(t)[0].first, dayOf(start))
 }
 
-// What another node has dropped is noticed: what would go there is kept elsewhere.
+// A part that another node has dropped is noticed: entries that would go there are
+// kept elsewhere.
 func TestPartDroppedByAnotherNode(t *testing.T) {
 	dsn := pgtest.Database(t)
 	s, other := open(t, connect(t, dsn, 10), nil), open(t, connect(t, dsn, 10), nil)

@@ -28,7 +28,7 @@ type drained struct {
 	dsn   string
 	pool  *pgxpool.Pool
 	hub   *carewire.Hub
-	ended chan error // what Drain returned
+	ended chan error // the results of Drain
 }
 
 func newDrained(t *testing.T) *drained {
@@ -66,8 +66,8 @@ func fall(id string) carewire.Raise {
 	return carewire.Raise{Patient: "p1", ID: id, Key: "fall", Text: "x", Priority: carewire.PriorityHigh, To: []string{"person:nurse"}}
 }
 
-// What a transaction left is there if it committed, in order and once; a
-// transaction that is open or rolled back is nothing to anybody.
+// An event that a transaction left is there if it committed, in order and once;
+// a transaction that is open or rolled back is nothing to anybody.
 func TestTransactionsLeaveEvents(t *testing.T) {
 	d := newDrained(t)
 	open, err := d.pool.Begin(t.Context())
@@ -217,9 +217,9 @@ func TestLeavingByDatabaseSQL(t *testing.T) {
 	require.Len(t, d.log(t, "p1", carewire.KindNotice), 1)
 }
 
-// What is cleared and told in transactions comes after what was raised there
-// before, though it be in the same one; it comes once, and what has nothing to
-// clear is put aside.
+// Clears and notices in transactions come after the alerts that were raised
+// there before, even in the same transaction. They come once, and a clear
+// without an alert is put aside.
 func TestTransactionsClearAndNotify(t *testing.T) {
 	d := newDrained(t)
 	tell := carewire.Notice{Patient: "p1", Text: "x", Audience: carewire.AudienceAll}
@@ -277,8 +277,8 @@ func (r refusing) Append(ctx context.Context, entries []carewire.Entry) ([]carew
 	return r.Store.Append(ctx, entries)
 }
 
-// What a Hub could not take yet is not overtaken by what was left later for the
-// same patient, which would be overwritten by what was before it; others go on.
+// An event that a Hub could not take yet is not overtaken by a later one for
+// the same patient, which it would overwrite; others go on.
 func TestPendingIsNotOvertaken(t *testing.T) {
 	d := newDrained(t)
 	var down atomic.Bool

@@ -20,7 +20,7 @@ func TestSpread(t *testing.T) {
 	if os.Getenv("PGSTORE_LONG") != "" {
 		counts = []int{1, 3, 7}
 	}
-	server := pgtest.Start(t, "fsync=off") // what it keeps is tested here, not whether it survives
+	server := pgtest.Start(t, "fsync=off") // its contents are tested here, not whether they survive
 	var schemas atomic.Int64
 	for _, n := range counts {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {

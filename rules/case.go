@@ -28,7 +28,7 @@ type Case struct {
 	seq     uint64 // the newest entry
 	now     millis // as timeline.go counts, like all times here
 	at      millis // when the entry that is judged was received: now, or before it; without one it is now
-	shift   millis // what is added to the clock's time
+	shift   millis // added to the clock's time
 	due     millis // not later than when something is due
 	sensors []sensor
 	states  []state
@@ -207,7 +207,7 @@ func (c *Case) number(n int, v *carewire.Vital, value carewire.Decimal, unit str
 
 func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit string) {
 	s := &c.sensors[at]
-	if unit != s.last.unit { // what is kept must not be the caller's
+	if unit != s.last.unit { // the kept value must not be the caller's
 		unit = strings.Clone(unit)
 	} else {
 		unit = s.last.unit

@@ -29,7 +29,8 @@ func TestHubClockIsSetBack(t *testing.T) {
 	require.Equal(t, start.Add(18*time.Second), h.c.Explain(h.now)[0].Since)
 }
 
-// What is off until a time is on again by the clock, though that was set back.
+// A rule that is off until a time is on again by the clock, even after that was
+// set back.
 func TestOffEndsByTheClock(t *testing.T) {
 	h := chartWith(t, Settings{Off: map[string]Off{"hr-high": {By: "Dr Gray", Until: start.Add(time.Minute)}}}, high(Timing{}))
 	h.rate(time.Second, repeat(30, 200)...)

@@ -23,7 +23,7 @@ func (w *ward) answer(key string, a carewire.Answer) {
 	require.NoError(w.t, err)
 }
 
-// 1, 2: what a person has taken does not sound again with the next reading.
+// 1, 2: an alert that a person has accepted does not sound again with the next reading.
 // 3: an acceptance can be taken back. 4: no new alert until it has cleared and recurred.
 func TestComplaints1To4(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestComplaint3(t *testing.T) {
 	}
 }
 
-// 7: what is old on a screen reaches the pager too, from the server; 13: and also
+// 7: the server tells the pager too that a value on a screen is old; 13: and also
 // where the device has stopped during an alert.
 func TestComplaint7(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -18,9 +18,9 @@ func TestCorrectionsOfEachRule(t *testing.T) {
 		rule            Rule
 		settings        Settings
 		before          []float64 // heart rates, a minute apart
-		wrong           float64   // what is read then
+		wrong           float64   // the reading at that time
 		raised          string    // by it
-		taken, replaced string    // what its being withdrawn, or corrected to the last rate before, does
+		taken, replaced string    // the effect of its withdrawal, or of its correction to the last rate before
 	}{
 		"Change":   {Change{About: About{Key: "r", Text: "r"}, Code: hr, Unit: "/min", Direction: Rise, By: 30, Within: 10 * time.Minute}, Settings{}, []float64{70, 72}, 120, "raised medium", "cleared", "cleared"},
 		"Forecast": {Forecast{About: About{Key: "r", Text: "r"}, Code: hr, Unit: "/min", Side: Above, At: 130, Within: 20 * time.Minute, From: 10 * time.Minute}, Settings{On: []string{"r"}}, repeat(12, 70), 129, "raised medium", "cleared", "cleared"},

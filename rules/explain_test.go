@@ -105,7 +105,7 @@ func TestChangedSettingsCount(t *testing.T) {
 	})
 }
 
-// What alerts asked of people is counted, live and from the log alike.
+// The demands of alerts on people are counted, live and from the log alike.
 func TestBurden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWard(t, carewire.NewMemoryStore(nil))

@@ -47,9 +47,9 @@ func only(list []Transition, kind TransitionKind) (some []Transition) {
 	return some
 }
 
-// judgement.md: caps and quiet hours blocked the urgent low. Whatever the rule, an
-// alert that is of high priority is cleared and raised each time, and whoever has
-// had it is told again; it says that it has come back often.
+// judgement.md: caps and quiet hours blocked the urgent low. Under each rule an
+// alert of high priority is cleared and raised each time, and the people who have
+// had it are told again; it says that it has come back often.
 func TestNothingHoldsBackHigh(t *testing.T) {
 	plain := high(Timing{Flaps: 1})
 	plain.Priority = carewire.PriorityHigh

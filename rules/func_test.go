@@ -97,7 +97,8 @@ func TestFuncThatHangs(t *testing.T) {
 	})
 }
 
-// What a model cannot judge is said in its words; it sees what is absent.
+// A rule says in words that its model cannot judge, and sees which inputs are
+// absent.
 func TestFuncThatCannotJudge(t *testing.T) {
 	camera := func(out float64) carewire.Vital {
 		v := carewire.Vital{Code: "bed-exit", System: "urn:x", Every: time.Second}

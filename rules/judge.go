@@ -70,7 +70,7 @@ type Judge struct {
 
 	mu      sync.Mutex
 	beds    map[string]*bed
-	judged  []string   // whom all nodes judge
+	judged  []string   // the patients whom all nodes judge
 	left    millis     // up to when the patients were judged whom others are still taking over; never: there are none
 	news    [][]string // whose Settings have changed, not told to the other nodes yet
 	running bool

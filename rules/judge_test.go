@@ -213,7 +213,7 @@ func takesOver(t *testing.T, phase time.Duration) {
 	})
 }
 
-// What one node is told of a patient's Settings counts at the node that judges.
+// A patient's Settings that one node is told count at the node that judges.
 func TestChangedIsToldToAllNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWard(t, carewire.NewMemoryStore(nil))
@@ -260,7 +260,8 @@ func (s *unheard) Append(ctx context.Context, e []carewire.Entry) ([]carewire.Ap
 }
 
 // A node that is behind gives a patient up to one that has just come, which goes
-// before it has judged anything. What the first one still owed is not lost.
+// before it has judged anything. Raises that the first one still owed are not
+// lost.
 func TestGivenUpWhileBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWard(t, carewire.NewMemoryStore(nil))
@@ -290,7 +291,8 @@ func TestGivenUpWhileBehind(t *testing.T) {
 	})
 }
 
-// What was given up is held to until others have judged on from there.
+// A reading whose judgement was given up is held to until others have judged on
+// from there.
 func TestTakenOver(t *testing.T) {
 	for _, c := range []struct {
 		members map[string]member

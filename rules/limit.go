@@ -135,7 +135,7 @@ func (m *limitMachine) bounds(c *Case) bounds {
 // rate says beyond which level a value is, and which it is not well under.
 func (m *limitMachine) rate(b *bounds, v float64) (level, keep int8) {
 	at, severe := b.at, b.severe
-	if m.rule.Side == Above { // turned over: what is below is out
+	if m.rule.Side == Above { // turned over: a value below is out
 		v, at, severe = -v, -at, -severe
 	}
 	if v < at {

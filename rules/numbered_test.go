@@ -74,8 +74,8 @@ func TestImpossibleHere(t *testing.T) {
 	}
 }
 
-// What is old is said to be old, whatever else is so: with the rule switched off
-// and on again, and while its alert is present.
+// An old value is said to be old in all other states too: with the rule switched
+// off and on again, and while its alert is present.
 func TestOldValuesAreSaidToBeOld(t *testing.T) {
 	h := newChart(t, high(Timing{}))
 	h.rate(time.Second, 70, 70)

@@ -11,10 +11,10 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// What readings decide is the same however far time has gone on before they are
-// judged, as where the Store is slow and they wait: they are judged by the times at
-// which they were received. A probe that is off for longer than a saturation counts
-// is among them.
+// Readings decide the same however far time has gone on before they are judged, as
+// where the Store is slow and they wait: they are judged by the times at which they
+// were received. A probe that is off for longer than a saturation counts is among
+// them.
 func TestReadingsThatWaited(t *testing.T) {
 	score := Score{About: About{Key: "score", Text: "Score"}, Timing: Timing{Flaps: -1}, Bands: []Band{{Min: 2, Priority: carewire.PriorityMedium}, {Min: 4, Priority: carewire.PriorityHigh}}, Parts: []Part{
 		{Name: "rate", Inputs: []Input{{Code: carewire.HeartRate.Code}}, Unit: "/min", MaxAge: time.Hour, Rows: []Row{{Max: new(110.0)}, {Max: new(180.0), Points: 1}, {Points: 2}}},

@@ -44,8 +44,8 @@ func TestOwedRiseOutlivesAnEscalation(t *testing.T) {
 	require.Empty(t, c.Owed())
 }
 
-// What a Judge finds to be missing in the log it raises under the name that the Judge
-// before it has used, or would have: that one's raise may still be on its way.
+// An alert that a Judge finds missing in the log is raised under the name that the
+// Judge before it has used, or would have: that one's raise may still be on its way.
 func TestReconciledUnderTheSameName(t *testing.T) {
 	cleared := &carewire.Alert{Patient: "p1", Key: "hr-high", ID: "x", Rev: 2, Priority: carewire.PriorityMedium,
 		Condition: carewire.ConditionOver, Source: carewire.Source{By: host}, Raised: start, Updated: start.Add(4 * time.Second)}
@@ -73,8 +73,8 @@ func TestReconciledUnderTheSameName(t *testing.T) {
 	}
 }
 
-// A case that begins in the middle of a log: what was judged before, and said late, is
-// neither said again nor forgotten.
+// A case that begins in the middle of a log: a crossing that was judged before, and
+// said late, is neither said again nor forgotten.
 func TestLeftToTheJudgeBefore(t *testing.T) {
 	type step func(h *chart)
 	read := func(rate float64) step {

@@ -64,7 +64,7 @@ func TestQuestionableOfAnotherSensor(t *testing.T) {
 	require.Equal(t, "cleared", h.kinds())
 }
 
-// What is published of a score says that an input is questionable.
+// A published score says that an input is questionable.
 func TestScoreSaysQuestionable(t *testing.T) {
 	h := chartWith(t, adult, NEWS2())
 	h.observe(wellOnAir(nil))

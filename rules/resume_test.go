@@ -51,7 +51,8 @@ func TestSwitchedOnAgain(t *testing.T) {
 	})
 }
 
-// A rule that a house gives up is made Optional first: what stands is ended.
+// A rule that a house gives up is made Optional first: its present alerts are
+// ended.
 func TestRuleIsGivenUp(t *testing.T) {
 	old := high(Timing{})
 	old.Optional = true

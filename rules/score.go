@@ -227,7 +227,7 @@ func (m *scoreMachine) see(c *Case, st *state, r *reading) {
 			m.count(c, x)
 		}
 	}
-	if c.at < c.now { // what is too old now was not then
+	if c.at < c.now { // an input that is too old now was not then
 		m.count(c, x)
 	}
 	m.judge(c, st, r.seq)

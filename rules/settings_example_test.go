@@ -9,8 +9,8 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// What is particular to a patient, as a host's callback returns it: here for one who
-// has an own limit, NEWS2's scale 2 prescribed, and a rule switched off for an hour.
+// The settings of one patient, as a host's callback returns them: here with an own
+// limit, NEWS2's scale 2 prescribed, and a rule switched off for an hour.
 func ExampleSettings() {
 	settings := func(_ context.Context, patient string) (rules.Settings, error) {
 		at := 150.0

@@ -90,8 +90,8 @@ func TestScoreTellsChanges(t *testing.T) {
 	require.Contains(t, raised[0].Alert.Text, "scale 2 is no longer prescribed; the date of birth was changed")
 }
 
-// Complaint 14: "until re-enabled" was forgotten. What is off is off until some
-// time, and is said when it is on again.
+// Complaint 14: "until re-enabled" was forgotten. A rule that is off is off
+// until some time, and says when it is on again.
 func TestOffEnds(t *testing.T) {
 	h := chartWith(t, Settings{Off: map[string]Off{"hr-high": {By: "Dr Gray"}}}, high(Timing{}))
 	h.rate(time.Second, 200)

@@ -111,7 +111,7 @@ func (c *Case) onset(st *state) time.Time {
 	return c.out(st.present)
 }
 
-// What the text of an alert says beside the rule's own: flapsText that it flaps,
+// The text of an alert beside the rule's own: flapsText says that it flaps,
 // staysText that it is held for that.
 const (
 	flapsText = "it has come back often"

@@ -30,7 +30,7 @@ func TestCookiesAreBounded(t *testing.T) {
 	})
 }
 
-// What the provider has ended is remembered for an hour.
+// Sessions that the provider has ended are remembered for an hour.
 func TestEndedIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory()

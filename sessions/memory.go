@@ -17,7 +17,7 @@ type Memory struct {
 	mu    sync.Mutex
 	all   map[string]began // by the value of the cookie
 	swept int
-	ended map[endedAt]time.Time // what the provider has ended, and the end of the issue times that it covers, for an hour
+	ended map[endedAt]time.Time // sessions that the provider has ended, and the end of the issue times that this covers, for an hour
 }
 
 // A began is a session, and when it began at the provider, by the provider's

@@ -108,8 +108,8 @@ func threeOf(t *testing.T) (s *Store, members []*faulty, patients [3][]string) {
 }
 
 // One member that fails or hangs takes the patients on it along, and nobody else:
-// M1. Whoever watches these is told, by name; whoever does not, notices nothing;
-// pages of both go on; and all is well by itself when the member is.
+// M1. Watchers of these are told, by name; others notice nothing; pages of both
+// go on; and all is well by itself when the member is.
 func TestOneMemberFails(t *testing.T) {
 	for _, how := range []string{"fails", "hangs"} {
 		t.Run(how, func(t *testing.T) {

@@ -532,7 +532,7 @@ var breakages = []struct {
 		}
 	}},
 	{"Changed forgets what was written during paging", "changed while paging", func(b *broken) {
-		var pages sync.Map // by mark: what is still to be handed out
+		var pages sync.Map // by mark: the entries that are still to be handed out
 		b.changed = func(ctx context.Context, mark string, limit int) ([]carewire.Entry, string, error) {
 			rest, paging := pages.Load(mark)
 			if !paging {

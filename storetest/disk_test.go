@@ -44,7 +44,7 @@ type points struct {
 	showsFailed bool // it shows entries that were not written
 	believes    bool // it does not look whether it has written
 	allAtOnce   bool // it refuses vitals and alerts together
-	numbersFull bool // what it refuses for lack of room takes a number
+	numbersFull bool // an entry that it refuses for lack of room takes a number
 	fatal       bool // a full disk is an error of the whole call
 	change      func(e *carewire.Entry)
 }
@@ -200,7 +200,8 @@ func (s *diskStore) Close() error {
 	return errors.Join(s.MemoryStore.Close(), s.log.Close(), unlocked, s.lock.Close())
 }
 
-// What comes back has the epochs that were written, not the MemoryStore's.
+// Entries that come back have the epochs that were written, not the
+// MemoryStore's.
 
 func (s *diskStore) told(entries []carewire.Entry) []carewire.Entry {
 	s.mu.Lock()

@@ -142,7 +142,8 @@ func lines[T any](t *testing.T, text string) (all []T) {
 	return all
 }
 
-// What is sent by one command is seen by the others, by people and as JSON.
+// An event that is sent by one command is seen by the others, as text and as
+// JSON.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
@@ -209,7 +210,7 @@ func TestTail(t *testing.T) {
 	require.NoError(t, p.Err)
 }
 
-// Lines of JSON are published; what is wrong is refused by its line, and not quoted.
+// Lines of JSON are published; a wrong one is refused by its number, and not quoted.
 func TestPublishLines(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
@@ -228,7 +229,7 @@ func TestPublishLines(t *testing.T) {
 	require.Contains(t, s.out, `"error":"not allowed`)
 }
 
-// What goes wrong is said in words, with a status, and without the token.
+// A failure is told in words, with a status, and without the token.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
@@ -377,7 +378,8 @@ func TestDocument(t *testing.T) {
 	require.Greater(t, n, 20)
 }
 
-// documented runs a line as a shell does. What watches is ended once it has said something.
+// documented runs a line as a shell does. A command that watches is ended once it has said
+// something.
 func (h *host) documented(line string, env []string) {
 	t := h.t
 	if strings.Contains(line, "-group") {

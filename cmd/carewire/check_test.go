@@ -46,7 +46,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What is wrong is said, and what to change.
+// A check says which setting is wrong, and how to change it.
 func TestCheckFails(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
@@ -169,7 +169,8 @@ func certificate(t *testing.T, dir string) {
 	}
 }
 
-// nginx as the documents have it is right; what is left out or put in is found.
+// nginx as the documents have it is right; a setting that is left out or put in
+// is found.
 func TestCheckBehindNginx(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

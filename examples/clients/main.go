@@ -90,8 +90,8 @@ func accept(ctx context.Context, client *carewire.Client, a *carewire.Alert) {
 	fmt.Println("accept", said(err))
 }
 
-// again calls f until its outcome is known. What it sends has an ID, so that
-// it happens once.
+// again calls f until its outcome is known. Each request that it sends has an
+// ID, so that it happens once.
 func again(ctx context.Context, f func() error) error {
 	for {
 		err := f()

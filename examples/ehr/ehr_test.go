@@ -129,7 +129,8 @@ func (x *house) get(browser *http.Client, path string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
-// Who signs in at the provider watches their ward; logging out ends it at once.
+// A user who signs in at the provider watches their ward; logging out ends it
+// at once.
 func TestSignInAndOut(t *testing.T) {
 	x := open(t, carewire.NewMemoryStore(nil))
 	status, _ := x.get(http.DefaultClient, "/me")
@@ -165,7 +166,8 @@ func TestSignInAndOut(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, status)
 }
 
-// Whom the provider logs out is out at once, here too: one session, or a person.
+// A user whom the provider logs out is out at once, here too: one session, or a
+// person.
 func TestBackChannelLogout(t *testing.T) {
 	x := open(t, carewire.NewMemoryStore(nil))
 	logout := func(more jwt.MapClaims) int {
@@ -179,7 +181,7 @@ func TestBackChannelLogout(t *testing.T) {
 	here := x.signedIn("ada")
 	at, err := url.Parse(x.base)
 	require.NoError(t, err)
-	var session string // what the provider calls it
+	var session string // the provider's name for it
 	for _, cookie := range here.Jar.Cookies(at) {
 		if p, err := x.people.sessions.Find(t.Context(), cookie.Value); err == nil {
 			session = p.Session
@@ -236,7 +238,7 @@ func TestBreakGlass(t *testing.T) {
 	require.NotContains(t, x.await(ws, `"req":"8"`), "forbidden")
 }
 
-// What is measured too low is paged: to those on duty, then to more, without
+// A reading that is too low is paged: to those on duty, then to more, without
 // health data.
 func TestRulesAndPages(t *testing.T) {
 	x := open(t, carewire.NewMemoryStore(nil))
@@ -257,7 +259,7 @@ func TestRulesAndPages(t *testing.T) {
 	require.NotContains(t, numbers, "p-61")
 }
 
-// Who moves to another ward is watched there, and no longer here.
+// A patient who moves to another ward is watched there, and no longer here.
 func TestWardsChange(t *testing.T) {
 	x := open(t, carewire.NewMemoryStore(nil))
 	ws, _ := x.connect(x.signedIn("ada"))

@@ -103,8 +103,8 @@ func TestGuideShowsTheHost(t *testing.T) {
 	}
 }
 
-// What the guide says to do, done: its commands make a module beside a clone, and
-// its blocks are a host that lets people in and pages.
+// The guide's instructions are followed: its commands make a module beside a
+// clone, and its blocks are a host that lets people in and pages.
 func TestGuideIsAWholeHost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a module")

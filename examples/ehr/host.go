@@ -30,7 +30,7 @@ type settings struct {
 	addr, mllp             string // where it listens, for HTTP and for HL7 version 2
 	base, issuer           string // where people reach it, such as https://ehr.example; the identity provider
 	clientID, clientSecret string // the host's, at the provider: ID tokens are for clientID
-	audience, gateway      string // what access tokens are for; takes pages by webhook
+	audience, gateway      string // the audience of access tokens; takes pages by webhook
 	secret                 []byte // signs them
 	step                   time.Duration
 	postgres, data, shifts string // where events are kept; a calendar of those on duty
@@ -75,7 +75,7 @@ func newHost(ctx context.Context, s settings, store carewire.Store) (*host, erro
 	h.rights.hub, h.people.hub, h.wards.changed = h.hub, h.hub, h.hub.MembersChanged
 	close(h.rights.ready)
 	if pg, ok := store.(*pgstore.Store); ok {
-		go pg.Drain(ctx, h.hub) // what the host's own transactions raise
+		go pg.Drain(ctx, h.hub) // alerts that the host's own transactions raise
 	}
 	if s.demo {
 		go simulate(ctx, h.hub)

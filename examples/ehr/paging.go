@@ -56,8 +56,8 @@ func rota(calendar string) (*pagers.Rota, error) {
 	return r, r.Validate()
 }
 
-// pager turns groups into the people on duty, and tells them by the gateway. What
-// the gateway replies at once is an answer of that person.
+// pager turns groups into the people on duty, and tells them by the gateway. An
+// immediate reply of the gateway is an answer of that person.
 func (h *host) pager() (carewire.Pager, error) {
 	r, err := rota(h.shifts)
 	if err != nil {
@@ -65,7 +65,7 @@ func (h *host) pager() (carewire.Pager, error) {
 	}
 	webhook := &pagers.Webhook{URL: h.gateway, Secret: h.secret, OnReply: func(ctx context.Context, p carewire.Page, reply pagers.Reply) error {
 		select {
-		case <-h.rights.ready: // what was open before is paged while the Hub is being made
+		case <-h.rights.ready: // alerts that were open before are paged while the Hub is being made
 		case <-ctx.Done():
 			return ctx.Err()
 		}

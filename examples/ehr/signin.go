@@ -14,7 +14,7 @@ import (
 
 const (
 	sessionCookie = "ehr"         // the secret of a session
-	loginCookie   = "ehr-login"   // what a sign-in under way must come back with
+	loginCookie   = "ehr-login"   // the state with which a sign-in under way must come back
 	shift         = 8 * time.Hour // how long a session lasts
 )
 

@@ -84,8 +84,8 @@ func (g *opened) byFHIR(at time.Time) {
 	}
 }
 
-// seen is what the page of a clinician is told: who is there, and each vital sign
-// and alert, without what names a message or says when it came.
+// seen is what the page of a clinician shows: the patients, and each vital sign
+// and alert, without the IDs and times of messages.
 func (g *opened) seen(vitals, alerts int) (list []string) {
 	g.t.Helper()
 	server := httptest.NewServer(g.handler())

@@ -48,7 +48,8 @@ type split struct {
 	Floods     int                       `json:"floods"` // stretches of floodWithin with floodAlerts or more
 }
 
-// What counts as too soon again, and as a flood (ISA-18.2, IEC 62682).
+// The bounds of an alarm that comes again too soon, and of a flood (ISA-18.2,
+// IEC 62682).
 const (
 	flapsWithin = 5 * time.Minute
 	floodWithin = 10 * time.Minute

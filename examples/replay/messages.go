@@ -26,7 +26,7 @@ func fromHL7(text string) ([]recording, error) {
 		if err != nil {
 			return nil, fmt.Errorf("message %d: %w", n+1, err)
 		}
-		readings, _ := mapping.Readings(m, nil) // what is refused is left out
+		readings, _ := mapping.Readings(m, nil) // refused messages are left out
 		for k, r := range readings {
 			v := r.Vital
 			v.Received, v.Test, v.ID = v.Time, false, fmt.Sprintf("%d.%d", n, k)

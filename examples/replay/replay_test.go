@@ -90,7 +90,7 @@ func TestFalseAsystole(t *testing.T) {
 	}
 }
 
-// What the table says of one rule is what its episodes say.
+// The table's row of a rule agrees with the rule's episodes.
 func TestMeasures(t *testing.T) {
 	r, _ := alerts(t, "data/icu-numerics-s00001n.csv")
 	for _, m := range r.Rules {

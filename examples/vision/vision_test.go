@@ -57,8 +57,8 @@ func judged(t *testing.T, sights []sight) (raised []carewire.Raise, after time.D
 	return raised, after, blind, c.Explain(now)[0]
 }
 
-// What the camera cannot see is said in the rule's words, as a technical alert too
-// if it lasts; and where the person is stands in the alert, as text and as an input.
+// A rule says in words that the camera cannot see, and raises a technical alert if
+// that lasts. The alert has the person's place, as text and as an input.
 func TestBedExit(t *testing.T) {
 	seen := func(n int, s sight) (list []sight) {
 		for range n {
@@ -83,8 +83,8 @@ func TestBedExit(t *testing.T) {
 	}
 }
 
-// Whoever leaves the bed is noticed once, and nobody else is. Where the camera
-// cannot tell, that is said and nothing is raised.
+// A person who leaves the bed is noticed once, and nobody else is. Where the
+// camera cannot tell, that is said and nothing is raised.
 func TestScenes(t *testing.T) {
 	needOpenCV(t)
 	scenes := []struct {

@@ -109,7 +109,7 @@ func (m *monitor) next() []carewire.Vital {
 			math.Round(value(m.normal.systolic, d.systolic, e.change.systolic)),
 			math.Round(value(m.normal.diastolic, d.diastolic, e.change.diastolic))))
 	}
-	if first { // what a nurse notes on the first round; NEWS2 needs it
+	if first { // a nurse notes these on the first round; NEWS2 needs them
 		list = append(list, carewire.OxygenFlow.Of(m.patient, 0),
 			carewire.Vital{Patient: m.patient, Code: carewire.Consciousness, Coded: &carewire.Coding{System: rules.House, Code: "A"}, Method: "observed"})
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// What is measured follows from the seed alone.
+// The measurements follow from the seed alone.
 func TestMonitorSeed(t *testing.T) {
 	measure := func(seed uint64) string {
 		m := newMonitor("p-02", 1, seed)

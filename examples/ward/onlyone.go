@@ -35,7 +35,7 @@ func onceChosen(ctx context.Context, pool *pgxpool.Pool, f func(context.Context)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	for began := false; ; {
-		chosen, err := tryLock(ctx, conn) // who has the lock already gets it again
+		chosen, err := tryLock(ctx, conn) // a session that has the lock already gets it again
 		if err != nil {
 			return
 		}

@@ -14,7 +14,7 @@ func TestPeople(t *testing.T) {
 	tests := []struct {
 		token    string
 		role     carewire.Role
-		patients int // whom they may know of
+		patients int // the patients whom they may know of
 	}{
 		{"nurse-ada", carewire.RoleClinician, 13},
 		{"dr-bell", carewire.RoleClinician, 13},

@@ -254,9 +254,9 @@ func (w *text) String() string {
 	return w.b.String()
 }
 
-// The links that a ward prints stay on the screen: who opens a patient and who is
-// paged goes to the audit trail, which is a file or nothing. A line of the log
-// says the time once.
+// The links that a ward prints stay on the screen. The audit trail, a file or
+// nothing, has who opens a patient and who is paged. A line of the log says the
+// time once.
 func TestLinksStay(t *testing.T) {
 	var out, log, audit text
 	ctx, cancel := context.WithCancel(t.Context())

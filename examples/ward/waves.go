@@ -52,7 +52,7 @@ const (
 // A player sends a recorded signal of a patient, over and over, as a monitor does
 // that measures it now.
 type player struct {
-	wave  carewire.Wave // what the chunks have in common
+	wave  carewire.Wave // the fields that the chunks have in common
 	began time.Time
 	n     int // samples so far
 }
@@ -70,7 +70,7 @@ func (p *player) add(client *carewire.Client, sample int16) {
 	}
 	p.wave.Samples = append(p.wave.Samples, int32(sample))
 	if p.n++; len(p.wave.Samples) == int(p.wave.Rate/perChunk) {
-		client.PublishWaves(p.wave) // what cannot be sent is a gap, and drawn as one
+		client.PublishWaves(p.wave) // a chunk that cannot be sent is a gap, and drawn as one
 		p.wave.Samples = p.wave.Samples[:0]
 	}
 }

@@ -31,7 +31,7 @@ type Bed struct {
 	vitals map[string]*vitalSent // by vital_id
 	alerts map[string]*Alert     // by alert_id
 
-	log     []entry                 // what was read of the log
+	log     []entry                 // the part of the log that was read
 	last    Frame                   // the last of it
 	numbers map[string]uint64       // in it: of vitals
 	newest  map[string]moment       // in it: of the newest vital of each device
@@ -339,7 +339,7 @@ func (b *Bed) repeat(ctx context.Context) {
 
 // reuse sends another vital under the ID of one that was confirmed.
 func (b *Bed) reuse(ctx context.Context) {
-	if len(b.order) == 0 || b.opt.Pruned { // what is pruned is not known any more
+	if len(b.order) == 0 || b.opt.Pruned { // pruned entries are not known any more
 		return
 	}
 	v := b.order[b.rng.IntN(len(b.order))]

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the Hub promises of time: it looks for what is due each second, and what
-// was claimed by a run that was killed is taken up again after ten.
+// The Hub's promises of time: it looks for due entries each second, and takes
+// up again after ten a claim of a run that was killed.
 const (
 	looksEvery = time.Second
 	claimFor   = 10 * time.Second
@@ -34,10 +34,10 @@ type escalations struct {
 	Figures
 }
 
-// settle waits until nothing is overdue: what was left undone by killed runs
-// has been taken up. It reads and checks all of the logs then. In that of the
-// system there is a complaint, an alert as well, about each alert that went
-// through all steps.
+// settle waits until nothing is overdue: the levels that killed runs left
+// undone have been taken up. It reads and checks all of the logs then. In that
+// of the system there is a complaint, an alert as well, about each alert that
+// went through all steps.
 func (e *escalations) settle(ctx context.Context, reader *Caller, beds []*Bed) {
 	e.t.Helper()
 	settled := make(map[string]bool)
@@ -163,7 +163,8 @@ func (e *escalations) judgeAlert(id string, states []*AlertText, pages map[stepO
 		if prev.Escalation.State == "off" && !changed {
 			t.Errorf("%s: something happens after it was accepted or closed: level %d, %s", id, x.Level, x.State)
 		}
-		// What is over is told until somebody has heard of it, and no further.
+		// An alert that is over is told until somebody has heard of it, and no
+		// further.
 		lastTold := x.State == "off" && !changed && prev.Escalation.State == "claimed"
 		switch {
 		case x.State == "due" && changed: // a complaint that was over is true again: its steps go on

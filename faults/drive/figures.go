@@ -11,7 +11,7 @@ import (
 type Figures struct {
 	Vitals, Alerts, Answers int // confirmed
 	Resent                  int // requests that had to be sent again
-	Repeated                int // what was confirmed, sent again on purpose
+	Repeated                int // confirmed requests, sent again on purpose
 	Refused                 int // vitals refused for now, and sent again
 	Resumed, Anew           int // patients of watchers that came back: those that went on, those that began anew
 	Entries                 int // delivered to watchers

@@ -33,7 +33,7 @@ type followed struct {
 	seq, must uint64
 	held      bool // there is a position
 	caught    bool
-	snapshot  bool // what comes is one
+	snapshot  bool // the next event is one
 	seen      []seen
 	compared  int
 	newest    map[string]moment // of each device

@@ -84,7 +84,7 @@ type Node struct {
 	T    testing.TB
 	Addr string
 	Args []string // of the program, beside -listen
-	// Program is what is run; "": what Program returns.
+	// Program is the command to run; "": the result of the function Program.
 	Program string
 	// Front is where clients connect, if that is not Addr: a proxy.
 	Front string

@@ -1,9 +1,9 @@
 // Package drive uses nodes as a ward would while they are broken, and judges
-// what they do. Of all that was sent it keeps what was attempted, confirmed,
-// answered and observed: what was confirmed must have been observed, in its
-// place and once, with the right count, by whoever watches any node; and each
-// level of each alert must have been told once in the log, and paged at least
-// once, in time.
+// what they do. It keeps what was attempted, confirmed, answered and observed
+// of all requests. A confirmed event must have been observed in its place,
+// once, and with the right count by each watcher of each node. Each level of
+// each alert must have been told once in the log, and paged at least once, in
+// time.
 //
 // It reads and writes frames as docs/protocol.md has them, without the
 // library's own code: its client hides restarts, and would share its faults.

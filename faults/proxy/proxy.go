@@ -1,6 +1,6 @@
 // Package proxy stands between a client and a server, on loopback, and does to
 // their connections what networks do: it delays, slices, slows down, withholds
-// and resets. What it does can be changed at any time, each way by itself.
+// and resets. Its behaviour can be changed at any time, each way by itself.
 package proxy
 
 import (
@@ -23,7 +23,7 @@ const (
 // Fault is what happens to what goes one way. The zero Fault is a good line.
 type Fault struct {
 	Delay time.Duration // before each piece that is passed on
-	Slice int           // bytes in a piece, which is a write of its own; 0: what there is
+	Slice int           // bytes in a piece, which is a write of its own; 0: as many as there are
 	Rate  int           // bytes in a second; 0: as fast as can be
 	Limit int           // bytes of a connection, after which it is reset; 0: any number
 
@@ -126,7 +126,7 @@ func (p *Proxy) Forget() {
 	p.change()
 }
 
-// Heal ends every fault. What was reset or forgotten stays so.
+// Heal ends every fault. Lines that were reset or forgotten stay so.
 func (p *Proxy) Heal() {
 	p.Refuse(false)
 	p.SetBoth(Fault{})

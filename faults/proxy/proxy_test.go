@@ -97,7 +97,7 @@ func TestDelayAndRate(t *testing.T) {
 	}
 }
 
-// What is held goes on in its place when the hole closes: one way or both.
+// Held bytes go on in their place when the hole closes: one way or both.
 func TestHold(t *testing.T) {
 	p, dial := start(t)
 	c := dial()

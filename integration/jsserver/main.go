@@ -62,7 +62,7 @@ type server struct {
 	posts  int // requests by POST, but for probes
 }
 
-// settings are what a control may change. What it leaves out stays.
+// settings are what a control may change. A field that it leaves out stays.
 type settings struct {
 	FailStore bool                // reads and writes fail
 	Refuse    int                 // the status for everything

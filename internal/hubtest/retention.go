@@ -202,9 +202,9 @@ func owed(log, latest []carewire.Entry, delivery carewire.Delivery, after uint64
 	return list
 }
 
-// pruneWhileWatched prunes again and again while vitals and alerts come. Who
-// watches gets every event; who comes back from before the mark is told, and
-// what is open is there for everybody.
+// pruneWhileWatched prunes again and again while vitals and alerts come. A
+// watcher gets every event; a client that comes back from before the mark is
+// told, and open entries are there for everybody.
 func pruneWhileWatched(t *testing.T, store Keeper) {
 	w := open(t, store)
 	stays := w.raise("stays")

@@ -119,7 +119,8 @@ func (l *Lines) Await(t testing.TB, from int, pattern string) (match []string, n
 	}
 }
 
-// Poll calls f until it returns true. What is still missing by the deadline is in the message.
+// Poll calls f until it returns true. The texts that are still missing by the deadline are in
+// the message.
 func Poll(t testing.TB, within time.Duration, f func() (ok bool, missing string)) {
 	t.Helper()
 	late := time.After(within)
@@ -141,8 +142,8 @@ func Poll(t testing.TB, within time.Duration, f func() (ok bool, missing string)
 }
 
 // FreeAddr returns a loopback address where nothing listens, nor will another
-// test that asks here: what has it may end and start again. The ports are below
-// those that the system gives to outgoing connections.
+// test that asks here. The program that has it may end and start again. The
+// ports are below those that the system gives to outgoing connections.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	ports.Lock()

@@ -42,7 +42,7 @@ var ErrFlood = errors.New("carewire: too many bytes for one message")
 // else is written by the outbox, in whole frames. The library does not close
 // it either: it does not know what is still to be written.
 //
-// What has been written in part is final: after a short write nothing follows,
+// A part that has been written is final: after a short write nothing follows,
 // not even a close frame. After a close frame nothing follows either.
 type Conn struct {
 	net.Conn

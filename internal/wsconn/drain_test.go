@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What comes after Drain is read at once up to a bound, and slowly behind it.
+// Input after Drain is read at once up to a bound, and slowly behind it.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()

@@ -83,7 +83,7 @@ func numbersOf(t *testing.T, p sdk.Producer) map[string]map[string]float64 {
 	return got
 }
 
-// What a Judge counts reaches OpenTelemetry, by rule.
+// A Judge's counters reach OpenTelemetry, by rule.
 func TestRules(t *testing.T) {
 	got := numbersOf(t, otel.RulesProducer(judged{Vitals: 9, Patients: 2, Failed: 1, Rules: map[string]rules.Counts{
 		"spo2-low": {Raised: 7, Accepted: 5, ToAcceptance: 90 * time.Second}, "hr-high": {Raised: 1}}}))

@@ -101,7 +101,7 @@ type judged rules.Stats
 
 func (j judged) Stats() rules.Stats { return rules.Stats(j) }
 
-// What a Judge counts reaches Prometheus, by rule.
+// A Judge's counters reach Prometheus, by rule.
 func TestRules(t *testing.T) {
 	c := prom.RulesCollector(judged{Vitals: 9, Patients: 2, Failed: 1, Rules: map[string]rules.Counts{
 		"spo2-low": {Raised: 7, Accepted: 5, Rejected: 4, Closed: 3, SelfEnded: 2, FlapsHeld: 1, LevelsPaged: 8, ToAcceptance: 90 * time.Second}, "hr-high": {}}})

@@ -11,7 +11,7 @@ import (
 	"github.com/teambition/rrule-go"
 )
 
-// What a rule may ask for.
+// The bounds of a rule.
 const (
 	timesOfDay   = 24
 	longInterval = 1000 // steps of its frequency

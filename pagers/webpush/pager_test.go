@@ -123,8 +123,8 @@ func TestContract(t *testing.T) {
 	}, func(m string) string { return strings.Join(topic.FindStringSubmatch(m), "") })
 }
 
-// What a push says, to the push service and to the browser: IDs, urgency, and
-// nothing else.
+// The contents of a push, as the push service and the browser see it: IDs,
+// urgency, and nothing else.
 func TestMessage(t *testing.T) {
 	p, s, k := newPager(t, "/1")
 	page := pagerstest.Page("person:ada", 3)

@@ -183,8 +183,7 @@ func TestSecretsHideThemselves(t *testing.T) {
 	}
 }
 
-// Whatever a client sends as its subscription, nothing panics, and what is taken
-// can be sent to.
+// No subscription of a client panics, and one that is taken can be sent to.
 func FuzzParseSubscription(f *testing.F) {
 	text, err := json.Marshal(newBrowser(f).at("https://push.test/1"))
 	require.NoError(f, err)

@@ -152,8 +152,8 @@ func (s *Store) drain(r *request) []*request {
 // errNewEpoch means that the server is not the one that wrote the last epoch.
 var errNewEpoch = errors.New("pgstore: a new epoch is to begin")
 
-// vitalsWait is how long vitals are refused after the server had no room: what
-// is made is for the rest first.
+// vitalsWait is how long vitals are refused after the server had no room: free
+// room is for the rest first.
 const vitalsWait = 5 * time.Second
 
 // room says what is to be refused without being tried.
@@ -183,7 +183,8 @@ func (s *Store) flush(batch []*request) {
 	if len(items) == 0 {
 		return
 	}
-	// Not a caller's: what one gives up the others still wait for.
+	// Not a caller's: a statement that one caller gives up is still waited for
+	// by others.
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	full := s.room()

@@ -55,7 +55,8 @@ func (s *Store) Changed(ctx context.Context, from string, limit int) ([]carewire
 			return nil, "", err
 		}
 		found = append(found, page...)
-		// What was committed after the first page is not in the later ones.
+		// Entries that were committed after the first page are not in the later
+		// ones.
 		again := next.Target == "" && m.Target != "" && len(found) < limit
 		if m = next; !again {
 			return found, m.text(), nil

@@ -164,7 +164,7 @@ func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 	b.Queue(beginSQL)
 	b.Queue(settingsSQL, s.lockWait, s.idle)
 	states, ids := map[stateKey]bool{}, map[idKey]bool{}
-	fresh := map[string]bool{} // who may need a head
+	fresh := map[string]bool{} // patients who may need a head
 	for _, it := range f.items {
 		f.heads[it.Patient] = &head{}
 		if !f.refuses(it.Kind) {

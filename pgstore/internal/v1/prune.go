@@ -15,8 +15,8 @@ const (
 )
 
 const (
-	// Which entries are old enough. What is the newest state of its key stays if
-	// it is open or a vital.
+	// Which entries are old enough. The newest state of a key stays if it is
+	// open or a vital.
 	oldSQL = ` from carewire.log l where (l.received < $1 or l.received is null) and (l.kind in (1, 6)) = $2
 		and not exists (select from carewire.states s where s.patient = l.patient and s.key = l.key and s.seq = l.seq and (s.open or s.kind = 1))`
 

@@ -107,8 +107,8 @@ func (s *Store) Read(ctx context.Context, patient string, after carewire.Positio
 	return found, nil
 }
 
-// fromTime is a bound of entries' times, which are whole microseconds: what is
-// not before t is not before the next one of them.
+// fromTime is a bound of entries' times, which are whole microseconds: a time
+// that is not before t is not before the next one of them.
 func fromTime(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -59,8 +59,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool) (*Store, error) {
 	return s, nil
 }
 
-// Close ends the Store. What is being written is written; all further calls
-// return ErrClosed. It always returns nil, and leaves the pool open.
+// Close ends the Store. Entries that are being written are written; all further
+// calls return ErrClosed. It always returns nil, and leaves the pool open.
 func (s *Store) Close() error {
 	s.once.Do(func() { close(s.closing) })
 	s.running.Wait()
@@ -135,7 +135,7 @@ func failure(call string, err error) error {
 // ServerError is an error of the server. It holds no text of the server's,
 // which may quote values.
 type ServerError struct {
-	Call string // what the Store was doing
+	Call string // the Store's operation
 	Code string // the SQLSTATE
 }
 
