@@ -20,7 +20,7 @@ type accessControl struct {
 	// generation counts the changes that may have ended access. A right that
 	// was decided under an older generation is decided again before it counts.
 	generation atomic.Uint64
-	questions  atomic.Uint64 // numbers what is asked and granted, to tell which came first
+	questions  atomic.Uint64 // numbers questions and grants, to tell which came first
 }
 
 // newAccessControl takes the rules of Options.Authorizer and Options.Directory.
@@ -40,7 +40,7 @@ func (c *accessControl) decide(ctx context.Context, p *Principal, action Action,
 	return refused
 }
 
-// A right is what was decided for one patient.
+// A right is the decision for one patient.
 type right struct {
 	err       error     // ErrForbidden or ErrUndecided; nil: granted
 	until     time.Time // zero: until it is asked for again

@@ -346,7 +346,7 @@ func TestHostWatches(t *testing.T) {
 	})
 }
 
-// At Shutdown everybody is told to come back, and what was taken in is stored.
+// At Shutdown everybody is told to come back, and accepted events are stored.
 func TestShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

@@ -78,7 +78,7 @@ func (x *accessChanges) take(ctx context.Context, r Revocation, suspended bool) 
 	return errors.Join(err, x.loseAlerts(ctx, r))
 }
 
-// restore lifts what take has ended, here and on every node.
+// restore gives back the access that take has ended, here and on every node.
 func (x *accessChanges) restore(ctx context.Context, r Revocation) error {
 	if err := r.validate(); err != nil {
 		return err
@@ -261,7 +261,7 @@ func (x *accessChanges) disown(e *Entry) {
 }
 
 // tellNodes writes an access entry into the system's log, where every node sees
-// it. Its Time is what at returns, which gets the last one.
+// it. Its Time is the result of at, which gets the last one.
 func (x *accessChanges) tellNodes(ctx context.Context, c *AccessChange, key string, at func(old *Entry) time.Time) (Entry, error) {
 	e, _, err := x.logs.revise(ctx, false, func() (Entry, error) { return x.logs.newest(ctx, SystemPatient, key) }, func(old *Entry, _ time.Time) (Entry, error) {
 		var e encoder

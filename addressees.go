@@ -71,8 +71,8 @@ func (x *openIndex) patientsTo(keys []string) []string {
 	return slices.Sorted(maps.Keys(seen))
 }
 
-// setsOf returns what is open of a patient for each of keys to which anything
-// is addressed. Under x.mu.
+// setsOf returns a patient's open items by key, for each of keys to which
+// anything is addressed. Under x.mu.
 func (x *openIndex) setsOf(patient string, keys []string) (sets []map[string]*openItem) {
 	for _, k := range keys {
 		a := x.to[addresseeOf(k)]
@@ -86,8 +86,9 @@ func (x *openIndex) setsOf(patient string, keys []string) (sets []map[string]*op
 	return sets
 }
 
-// itemsTo returns what is open of patients and addressed to keys, each once, the
-// most urgent first, then the newest. It holds the lock for one patient at a time.
+// itemsTo returns the open items of patients that are addressed to keys, each
+// once, the most urgent first, then the newest. It holds the lock for one patient
+// at a time.
 func (x *openIndex) itemsTo(keys, patients []string) (list []*openItem) {
 	for _, p := range patients {
 		x.mu.Lock()
@@ -105,7 +106,7 @@ func (x *openIndex) itemsTo(keys, patients []string) (list []*openItem) {
 	return list
 }
 
-// countTo counts what itemsTo returns.
+// countTo counts the items that itemsTo returns.
 func (x *openIndex) countTo(keys, patients []string) (n int) {
 	for _, p := range patients {
 		x.mu.Lock()

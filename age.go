@@ -73,8 +73,8 @@ func weight(factor float64) ages {
 // mmHgPerKPa is how many millimetres of mercury make a kilopascal.
 const mmHgPerKPa = 7.500617
 
-// pressure returns the units of a pressure in blood or gas, given what is
-// plausible, from zero, in mm[Hg].
+// pressure returns the units of a pressure in blood or gas. The plausible range
+// goes from zero to the given bound, in mm[Hg].
 func pressure(adult, child, infant, neonate float64) []unit {
 	return []unit{{"mm[Hg]", 0, inf, to(adult, child, infant, neonate)},
 		{"kPa", 0, inf, to(adult/mmHgPerKPa, child/mmHgPerKPa, infant/mmHgPerKPa, neonate/mmHgPerKPa)}}

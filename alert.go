@@ -255,7 +255,7 @@ func postpone(prev *Alert, until time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
-// proceed makes what a pause has held back due now.
+// proceed makes an escalation that a pause has held back due now.
 func proceed(prev *Alert, now time.Time) (a Alert, ok bool) {
 	x := prev.Escalation
 	if !prev.Open() || !x.held {

@@ -21,7 +21,7 @@ var (
 	lifeHistories = flag.Int("life.histories", 200, "histories of TestAlertHistories")
 )
 
-// A statement is what one source says.
+// A statement is one source's.
 type statement struct {
 	by       string
 	priority Priority
@@ -63,7 +63,7 @@ type lifeModel struct {
 	held   bool      // the pause holds the next level back
 }
 
-// show gives the alert what its sources say.
+// show gives the alert its sources' statements.
 func (m *lifeModel) show() {
 	m.priority, m.leader = m.sources[0].priority, m.sources[0].by
 	for _, s := range m.sources {
@@ -251,7 +251,7 @@ func (m *lifeModel) unpause(now time.Time) {
 	m.held = false
 }
 
-// tick does what is due now.
+// tick does the due work.
 func (m *lifeModel) tick(now time.Time) {
 	if m.open && m.state == ResponsibilityAccepted && !m.until.After(now) {
 		m.lose(m.by, now)

@@ -239,7 +239,8 @@ func (m *alertModel) wasTold(to []string, after time.Duration, paged, exhausted,
 	m.rest()
 }
 
-// allRejected: every person named, and everyone of a group who has sent a receipt.
+// allRejected: every person named, and all members of a group who have sent a
+// receipt.
 func (m *alertModel) allRejected() bool {
 	asked := slices.Clone(m.receipts)
 	for _, to := range m.told {

@@ -99,8 +99,8 @@ func addressOf(c net.Conn) netip.Addr {
 	return whose(at.Addr().Unmap().WithZone(""))
 }
 
-// boundSendBuffer bounds what the kernel holds of a TCP connection, if c is one, or
-// TLS over one.
+// boundSendBuffer bounds the kernel's send buffer of a TCP connection, if c is one,
+// or TLS over one.
 func boundSendBuffer(c net.Conn) {
 	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = t.NetConn()

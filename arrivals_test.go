@@ -70,8 +70,8 @@ func TestArrivals(t *testing.T) {
 	}
 }
 
-// A stream that nobody reads leaves little in the kernel: writing waits, and what
-// comes stays where it can be replaced.
+// A stream that nobody reads leaves little in the kernel: writing waits, and
+// newer events stay where they can be replaced.
 func TestUnreadStreamIsBounded(t *testing.T) {
 	t.Parallel()
 	held := func(a *Arrivals) (n int) {

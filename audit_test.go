@@ -203,7 +203,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 	})
 }
 
-// Of a hundred who accept at once one wins, and the trail says who.
+// Of a hundred people who accept at once one wins, and the trail says who.
 func TestManyAnswersOneWinner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &notary{}
@@ -264,7 +264,7 @@ func TestPostsAreRecorded(t *testing.T) {
 	})
 }
 
-// After a flood of refusals each is recorded by itself again, with who it was.
+// After a flood of refusals each is recorded by itself again, with its sender.
 func TestRefusalsAfterAFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

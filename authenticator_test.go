@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A logbook keeps what is logged.
+// A logbook keeps the log.
 type logbook struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -137,8 +137,8 @@ func maySucceedLater(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrBusy) || errors.Is(err, ErrFull)
 }
 
-// signal wakes whoever waits for c, a channel with room for one, unless that has
-// been done already.
+// signal wakes the goroutine that waits for c, a channel with room for one,
+// unless that has been done already.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -26,7 +26,7 @@ func (s *slowLine) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A line that carries a third of what is measured shows every value of every
+// A line that carries a third of the readings shows every value of every
 // patient again and again, none older than two rounds of all of them, and an
 // alert ahead of them.
 func TestSlowLineIsFair(t *testing.T) {

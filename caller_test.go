@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// trail is an Auditor that keeps what it is given.
+// trail is an Auditor that keeps its records.
 type trail struct {
 	mu   sync.Mutex
 	list []Record
@@ -42,7 +42,7 @@ func (a *trail) of(e AuditEvent) (list []Record) {
 	return list
 }
 
-// A host's own handler lets in whom the Hub would let in.
+// A host's own handler lets in the same people as the Hub.
 func TestIdentify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		audit := &trail{}

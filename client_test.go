@@ -227,7 +227,7 @@ func TestClientEnds(t *testing.T) {
 	}
 }
 
-// 50 s of silence are a dead line, whatever pings still come.
+// 50 s of silence are a dead line, even if pings still come.
 func TestClientStale(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)
@@ -247,7 +247,7 @@ func TestClientStale(t *testing.T) {
 	})
 }
 
-// Close takes leave of the server and ends whatever is under way.
+// Close takes leave of the server and ends all calls under way.
 func TestClientClose(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)

@@ -372,7 +372,7 @@ func (c *Client) serve(l *link) {
 	l.ws.Close(websocket.StatusNormalClosure, "") // Close cuts it if it takes too long
 }
 
-// nextFrame returns what is to be written next, nil for nothing.
+// nextFrame returns the next frame to write, nil for none.
 func (c *Client) nextFrame() []byte {
 	for len(c.ready) > 0 {
 		k := c.ready[0]

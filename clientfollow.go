@@ -17,7 +17,7 @@ func (o *WatchOptions) spec() watchSpec {
 	return watchSpec{o.Delivery, o.Emergency, o.Reason, strings.Join(o.Waves, " ")}
 }
 
-// follow is what a Client knows of one patient that it watches.
+// follow is a Client's knowledge of one patient that it watches.
 type follow struct {
 	patient string
 	spec    watchSpec // as the server was asked last
@@ -61,7 +61,7 @@ func (f *follow) needs(now time.Time) bool {
 
 func (f *follow) every() bool { return f.spec.delivery == DeliverEvery }
 
-// next reports whether ev is what comes after f's position.
+// next reports whether ev comes directly after f's position.
 func (f *follow) next(ev *Event) bool {
 	grown := ev.Must - f.must
 	right := grown == 1

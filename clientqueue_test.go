@@ -38,9 +38,9 @@ func TestBacklog(t *testing.T) {
 	require.Equal(t, 1, b.len())
 }
 
-// Patients with a slow reader: newer vitals take the place of older ones, what
-// counts is all there, calls are answered, and what found no room is fetched
-// when there is some.
+// Patients with a slow reader: newer vitals take the place of older ones, all
+// undroppable events are there, calls are answered, and events that found no
+// room are fetched when there is some.
 func TestClientSlowReader(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		o := s.options()

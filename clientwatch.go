@@ -47,7 +47,7 @@ func newView() view {
 		queue: backlog{newest: make(map[vitalKey]*list.Element)}}
 }
 
-// follow returns what is known of a patient who is watched from now on.
+// follow returns the state of a patient who is watched from now on.
 func (v *view) follow(patient string, w watchSpec) *follow {
 	f := v.follows[patient]
 	if f == nil {
@@ -61,7 +61,7 @@ func (v *view) follow(patient string, w watchSpec) *follow {
 	return f
 }
 
-// groupSpec is how a patient is watched who came to a group: whichever it is,
+// groupSpec is how a patient is watched who came to a group: in each case
 // nothing is missing then.
 func (v *view) groupSpec() watchSpec {
 	var best watchSpec
@@ -262,7 +262,7 @@ func (c *Client) plan() {
 			patients = patients[c.ask(w, patients, nil):]
 		}
 	}
-	if c.first { // these go before what waits from earlier connections
+	if c.first { // these go before requests that wait from earlier connections
 		c.ready = append(c.ready[n:len(c.ready):len(c.ready)], c.ready[:n]...)
 	}
 	c.first = false
@@ -434,7 +434,7 @@ func (c *Client) watched(o *WatchOptions, r *reply) {
 	}
 }
 
-// unwatch forgets what is no longer to be watched.
+// unwatch forgets patients that are no longer to be watched.
 func (c *Client) unwatch(patients, groups []string) {
 	for _, p := range patients {
 		c.forget(p)

@@ -231,7 +231,7 @@ func TestClientGroups(t *testing.T) {
 		conn.send(`{"type":"granted","patient":"q"}`, entry("sync", "q", 2, 1), entry("alert", "q", 2, 1), entry("synced", "q", 2, 1))
 		reads(t, c, "granted", "sync 2", "alert 2", "synced 2")
 
-		// A member of whom something is missing is resumed by name.
+		// A member with missing events is resumed by name.
 		conn.send(heads("q", 3, 2))
 		q := conn.next(reqWatch)
 		require.Equal(t, []string{"q"}, q.Patients)
@@ -326,7 +326,7 @@ func TestClientRefusedLater(t *testing.T) {
 	})
 }
 
-// A patient of whom nothing comes is told as not current, though the line lives.
+// A patient without any events is told as not current, though the line lives.
 func TestClientStalePatient(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)

@@ -11,7 +11,7 @@ const (
 	wavesPending = 4096
 )
 
-// A wavesOut is what a Client has of waves that are to be sent.
+// wavesOut are a Client's waves that are to be sent.
 type wavesOut struct {
 	waiting []waitingWave // the oldest first
 	count   uint64        // sent on this connection

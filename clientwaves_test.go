@@ -20,8 +20,8 @@ func waveText(t *testing.T, n int, began time.Time) string {
 	return `{"type":"wave","wave":` + string(b) + `}`
 }
 
-// A Client sends waves as far as the server has looked at them, drops what is older
-// than two seconds, and says once what was refused.
+// A Client sends waves as far as the server has looked at them, drops chunks that
+// are older than two seconds, and says once which were refused.
 func TestClientSendsWaves(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		s.welcome = waveWelcome
@@ -75,8 +75,8 @@ func TestClientSendsWaves(t *testing.T) {
 	})
 }
 
-// Waves come to the reader after all else, ten seconds of each signal at most, of those
-// only who are watched for them; after a lost line they are asked for again.
+// Waves come to the reader after all else, ten seconds of each signal at most, of
+// patients only who are watched for them; after a lost line they are asked for again.
 func TestClientWatchesWaves(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		s.welcome = waveWelcome

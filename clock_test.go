@@ -24,9 +24,9 @@ func (s *clocked) Now(context.Context) (time.Time, error) {
 }
 
 // A clock that is set an hour back delays nothing by more than the ten seconds
-// in which that is noticed; one that is set an hour ahead makes what waits come
-// early, and once. (It is the Store's that jumps here: in a bubble the wall
-// clock cannot. Hub.now is the sum of both.)
+// in which that is noticed; one that is set an hour ahead makes due entries
+// come early, and once. (It is the Store's that jumps here: in a bubble the
+// wall clock cannot. Hub.now is the sum of both.)
 func TestClockIsSet(t *testing.T) {
 	const margin = 12 * time.Second // until it is noticed, and the next poll
 	hb := HeartRate.Of("p1", 60)

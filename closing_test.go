@@ -156,7 +156,7 @@ func TestFloodsAreCutAtOnce(t *testing.T) {
 }
 
 // A peer that stalls inside a frame when its connection is being closed holds
-// it for seconds at most, whoever closes and why.
+// it for seconds at most, whichever side closes and for any reason.
 func TestPeersThatStallWhileBeingClosed(t *testing.T) {
 	for _, c := range []struct {
 		name string

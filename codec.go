@@ -20,7 +20,8 @@ func (s *scanner) audience() Audience {
 	return AudienceNamed
 }
 
-// decode reads a from s. A strict scanner takes only what a Raise may carry.
+// decode reads a from s. A strict scanner takes only members that a Raise may
+// carry.
 func (a *Alert) decode(s *scanner) {
 	s.object(func(name []byte) bool {
 		switch string(name) {

@@ -63,7 +63,7 @@ type conn struct {
 	pace    pace
 }
 
-// A line is what leads to a client: a WebSocket connection, or the reply to a POST.
+// A line leads to a client: it is a WebSocket connection, or the reply to a POST.
 type line interface {
 	sink
 	Cut() // ends it without a close frame

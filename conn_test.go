@@ -153,7 +153,7 @@ func (p *peer) listenOr(deaf bool) *listening {
 	return l
 }
 
-// Framing violations and what must come of them; 0: the end without a close frame.
+// Framing violations and their consequences; 0: the end without a close frame.
 func TestFramingViolations(t *testing.T) {
 	type violation struct {
 		name  string

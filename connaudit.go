@@ -25,7 +25,7 @@ func (c *conn) countedWave(patient string, err error) {
 	c.tally().count(c.hub.ticks(), patient, err)
 }
 
-// tally is what c has sent and is not recorded yet.
+// tally counts the vitals that c has sent and that are not recorded yet.
 func (c *conn) tally() *tally {
 	if c.sent.Load() == nil {
 		c.sent.CompareAndSwap(nil, new(tally))

@@ -15,8 +15,9 @@ type dueEntry struct {
 	first   bool // nobody was told yet
 }
 
-// dueWork does what is due, each entry once at a time: the most urgent first,
-// then what is done for the first time, then what has been due for longest.
+// dueWork does due work, each entry once at a time: the most urgent first, then
+// entries that are due for the first time, then those that have been due for
+// longest.
 type dueWork struct {
 	*background
 	do     func(context.Context, *Entry)

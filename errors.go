@@ -92,7 +92,7 @@ func indexed(field string, i int) string { return field + "[" + strconv.Itoa(i) 
 // ErrorCode is the stable name of an error on the wire.
 type ErrorCode string
 
-// The error codes. docs/protocol.md tells when each comes and what to do.
+// The error codes. docs/protocol.md tells when each comes and how to handle it.
 const (
 	CodeMalformed    ErrorCode = "malformed"    // not one strict JSON object
 	CodeUnknownType  ErrorCode = "unknown_type" // no such request

@@ -107,7 +107,7 @@ func TestWhatBeginsAndEndsEscalation(t *testing.T) {
 				in.Priority = PriorityMedium
 				a, err := w.hub.Raise(context.Background(), in)
 				require.NoError(t, err)
-				w.dial("doctor").ws.CloseNow() // an alert is assigned to whom one knows
+				w.dial("doctor").ws.CloseNow() // an alert is assigned to people that are known
 				for _, do := range c.do {
 					time.Sleep(10 * time.Second)
 					require.NoError(t, do(w, a.Ref()))
@@ -154,7 +154,7 @@ func TestUnreachedLevelGivesWay(t *testing.T) {
 	}
 }
 
-// A group has rejected when everyone in it who sent a receipt has.
+// A group has rejected when all of its members who sent a receipt have.
 func TestGroupRejects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pager{}
@@ -185,7 +185,7 @@ func TestGroupRejects(t *testing.T) {
 }
 
 // S4: another Hub goes on where one has stopped, also between the record of a
-// level and its page; and each level is recorded once, whoever looks.
+// level and its page; and each level is recorded once, by whichever Hub.
 func TestEscalationGoesOnInAnotherHub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &seam{Store: NewMemoryStore(nil)}

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A watchroom is an escalator without a Hub, with what it has done.
+// A watchroom is an escalator without a Hub, with a record of its work.
 type watchroom struct {
 	*workbench
 	x     *escalator

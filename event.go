@@ -177,8 +177,8 @@ func (e *Entry) event() (Event, error) {
 	return ev, s.err
 }
 
-// readable reports whether e's Data is what its kind has. Of what is droppable
-// only the form counts.
+// readable reports whether e's Data fits its kind. Of droppable kinds only the
+// form counts.
 func (e *Entry) readable() bool {
 	s := scanner{b: e.Data, open: true}
 	s.skip()
@@ -371,7 +371,7 @@ type WatchOptions struct {
 	Since     map[string]Position // where to resume; a patient without one begins with a snapshot
 	Delivery  Delivery            // "": DeliverLatest
 	Waves     []string            // codes of the live signals to receive; "*": all; none: no waves
-	Emergency bool                // break-glass: the host's Authorizer may grant what it otherwise would not
+	Emergency bool                // break-glass: the host's Authorizer may grant more than otherwise
 	Reason    string              // required for an emergency
 }
 

@@ -48,8 +48,8 @@ func ExampleDirectory() {
 	// p-17: true p-18: true
 }
 
-// A nightShift is an Authorizer that allows what the default rules allow, and
-// break-glass for doctors, for half an hour.
+// A nightShift is an Authorizer with the default rules, and break-glass for
+// doctors, for half an hour.
 type nightShift struct{ hub *carewire.Hub }
 
 func (n *nightShift) Authorize(ctx context.Context, a carewire.Access) ([]carewire.Decision, error) {
@@ -159,8 +159,8 @@ func ExampleHub_Revoke() {
 	// carewire: the server closed the connection for good: 3003 access ended
 }
 
-// Events yields what the server sends. After a lost connection the Client
-// resumes by itself, and the loop goes on.
+// Events yields the server's events. After a lost connection the Client resumes
+// by itself, and the loop goes on.
 func ExampleClient_Events() {
 	ctx := context.Background()
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil), nil)
@@ -272,7 +272,7 @@ func ExampleHub_Open() {
 	// spo2-low
 }
 
-// Latest is what a screen shows first.
+// Latest is the first content of a screen.
 func ExampleHub_Latest() {
 	ctx := context.Background()
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil), nil)

@@ -20,7 +20,7 @@ func authenticate(r *http.Request) (carewire.Principal, error) {
 	return carewire.Principal{}, carewire.ErrUnauthenticated
 }
 
-// A host watches in its own process what it publishes.
+// A host watches in its own process the vitals that it publishes.
 func ExampleHub_Watch() {
 	ctx := context.Background()
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil), nil)

@@ -11,8 +11,8 @@ func (l *lane) fanOut() {
 	}
 }
 
-// deliver does what a batch asks for. A watch gets all that a batch has for it
-// at once.
+// deliver carries out a batch. A watch gets all that a batch has for it at
+// once.
 func (l *lane) deliver(batch []delivery) {
 	for i := range batch {
 		d := &batch[i]

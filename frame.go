@@ -88,7 +88,8 @@ func closeFrame(code CloseCode) []byte {
 	return wsconn.Frame(append(b, code.reason()...), wsconn.FirstClose)
 }
 
-// okFrame is the reply to req; members adds what belongs to the request.
+// okFrame is the reply to req; members adds the members of that request's
+// result.
 func okFrame(req string, members func(*encoder)) []byte {
 	e := newFrame(256)
 	e.b = append(e.b, `{"type":"ok"`...)

@@ -42,8 +42,8 @@ func TestTextFrame(t *testing.T) {
 	}
 }
 
-// Which close codes there are, what they say, and which of them a client
-// answers by connecting again.
+// The close codes, their meanings, and which of them a client answers by
+// connecting again.
 func TestCloseCodes(t *testing.T) {
 	t.Parallel()
 	for code, comeBack := range map[CloseCode]bool{

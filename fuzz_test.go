@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fieldPath is what a ValidationError's Field looks like: the protocol's own
-// names and indexes.
+// fieldPath is the form of a ValidationError's Field: the protocol's own names
+// and indexes.
 var fieldPath = regexp.MustCompile(`^[a-z_]*(\[\d+\])*(\.[a-z_]+(\[\d+\])*)*$`)
 
 // wireNames are all member names that a Field may be made of.
@@ -82,7 +82,7 @@ func written(encode func(*encoder)) []byte {
 	return e.b
 }
 
-// readAgain decodes strictly, and completely, what an encoder wrote.
+// readAgain decodes the output of an encoder, strictly and completely.
 func readAgain(t *testing.T, b []byte, decode func(*scanner)) {
 	t.Helper()
 	s := scanner{b: b}
@@ -234,8 +234,8 @@ func FuzzAlertFunctions(f *testing.F) {
 	})
 }
 
-// A client survives whatever a server, or somebody in its place, sends, and
-// writes the objects it has read as JSON.
+// A client survives anything that a server, or somebody in its place, sends,
+// and writes the objects it has read as JSON.
 func FuzzDecodeEvent(f *testing.F) {
 	for _, text := range []string{``, `{}`, `{"type":"welcome","session":"s","principal":{"id":"x"},"limits":{"frame":1},"features":["a"],"heartbeat_s":20}`,
 		`{"type":"vital","patient":"p","epoch":"e","seq":1,"must":0,"vital":{"patient":"p","code":"8867-4","value":72.0,"unit":"/min"}}`,

@@ -30,7 +30,8 @@ func (h *Hub) StopDevice(ctx context.Context, patient, device string) error {
 	return nil
 }
 
-// stop ends what is expected of a device, and the alert that it is silent.
+// stop ends the expectation of a device's readings, and the alert that it is
+// silent.
 func (s *silences) stop(ctx context.Context, patient string, d deadline) error {
 	k := openKey{patient, timerKey(d.device, d.test)}
 	for {

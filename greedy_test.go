@@ -101,7 +101,7 @@ func TestSlowAgainAndAgain(t *testing.T) {
 	require.LessOrEqual(t, len(s.of), slowMost)
 }
 
-// After a close frame what still comes is read slowly: a flood costs nothing, and
+// After a close frame further input is read slowly: a flood costs nothing, and
 // ends with the connection.
 func TestFloodBehindACloseFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -203,7 +203,7 @@ func TestNobodyWaitsForAFailingAuditor(t *testing.T) {
 	})
 }
 
-// A request is charged by what it costs, to its connection and to its principal.
+// A request is charged by its cost, to its connection and to its principal.
 func TestRequestsAreChargedByCost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxRequests: 100})

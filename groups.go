@@ -13,8 +13,8 @@ type groups struct {
 
 	mu  sync.Mutex
 	all map[string]*group
-	// compared holds the patients of groups that have any, as of when it was last
-	// looked who had come.
+	// compared holds the patients of groups that have any, as of the last
+	// comparison.
 	compared map[string]map[string]bool
 }
 

@@ -228,7 +228,7 @@ func leaver(err error) (o *Options, leave func(*world)) {
 func TestAcceptanceEndsWithTheRight(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		o    func() (*Options, func(w *world)) // and what takes the right away
+		o    func() (*Options, func(w *world)) // and the event that takes the right away
 	}{
 		{"the Authorizer says no", func() (*Options, func(*world)) {
 			j := &judge{decide: everyone}

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The first frame is welcome, whatever happens meanwhile.
+// The first frame is welcome, in all circumstances.
 func TestWelcomeComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, &slowStore{Store: NewMemoryStore(nil), hang: func(_ context.Context, what string) {

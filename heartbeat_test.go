@@ -50,7 +50,7 @@ func TestHeartbeatsWhileTheStoreHangs(t *testing.T) {
 					}
 				}}, &Options{Retention: Retention{Vitals: time.Hour}})
 				t.Cleanup(func() {
-					w.hub.stop() // ends what hangs
+					w.hub.stop() // ends calls that hang
 					w.close()
 				})
 				p := join(t, dialler(w, w.net, nil)(), "nurse")

@@ -473,6 +473,6 @@ func (l *lockedBuffer) String() string {
 
 var wireTime = time.Date(2026, time.March, 1, 8, 0, 0, 0, time.UTC)
 
-// patienceOfTests is how long a test waits for what must come, on a machine that may be
-// very busy.
+// patienceOfTests is how long a test waits for an event, on a machine that may be very
+// busy.
 const patienceOfTests = 2 * time.Minute

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// WatchEach shows what Watch shows, and what it lent is overwritten.
+// WatchEach shows the same events as Watch, and the events that it lent are
+// overwritten.
 func TestWatchEachIsWatch(t *testing.T) {
 	h := benchHub(t)
 	ctx, stop := context.WithTimeout(t.Context(), patienceOfTests)

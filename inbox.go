@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// selfKey begins the key under which a patient gets what is addressed to
-// "patient" in their own log.
+// selfKey begins the key under which a patient gets the events that are
+// addressed to "patient" in their own log.
 const selfKey = "patient/"
 
 func addresseeOf(key string) string {

@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An inbox of more than any queue holds arrives, the most urgent first, and what
-// is raised meanwhile goes before what is less urgent.
+// An inbox of more than any queue holds arrives, the most urgent first, and
+// newer entries go before less urgent ones.
 func TestInboxOfAnySizeArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -237,7 +237,7 @@ func TestOpenAlertsAreBoundedWhereTheyCount(t *testing.T) {
 }
 
 // One principal's open notices to one addressee are bounded; a notice that is
-// repeated is answered as the first time, and what is read makes room.
+// repeated is answered as the first time, and a notice that is read makes room.
 func TestOpenNoticesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxNotices: 3})

@@ -121,7 +121,7 @@ func TestForeignAlertNeedsNoWakeUp(t *testing.T) {
 	})
 }
 
-// I4: a head is never sent before what it counts.
+// I4: a head is never sent before the events that it counts.
 func TestForeignAlertComesBeforeTheHeadThatCountsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemoryStore(nil)

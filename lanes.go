@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// lanes are all lanes of a Hub, with what they need of it.
+// lanes are all lanes of a Hub, with the parts of it that they need.
 type lanes struct {
 	ctx   context.Context // of all appends and reads
 	store *guardedStore

@@ -227,8 +227,8 @@ const (
 	chargedVitals       = 10 // vitals that were refused, likewise
 )
 
-// cost is how many requests one counts as: a list costs what is done for each of
-// its names.
+// cost is how many requests one counts as: a list costs the work for each of its
+// names.
 func (r *request) cost() int {
 	return 1 + (len(r.Patients)+len(r.Groups)+len(r.Since))/chargedNames
 }
@@ -256,7 +256,7 @@ func refusedOf(results []PublishResult) (n int) {
 
 // The room for open alerts of one source, in units of Options.MaxAlerts and MaxSourceAlerts.
 const (
-	highRoom = 5  // for high ones: far beyond what a monitor does
+	highRoom = 5  // for high ones: far more than a monitor raises
 	hostRoom = 10 // for the host's own
 )
 

@@ -22,7 +22,7 @@ func TestConnectionLimits(t *testing.T) {
 	for name, c := range map[string]struct {
 		o             Options
 		who           func(i int) string // of the i-th connection
-		from, said    func(i int) string // its address, and what it says of it
+		from, said    func(i int) string // its address, and the address that it states
 		free          func(i int) string // another address that may come; nil: none
 		stranger      string             // somebody else
 		strangerFrom  string
@@ -377,8 +377,8 @@ func TestAuthenticatorPlaces(t *testing.T) {
 	})
 }
 
-// The limits hold by POST, too: pace and seats are the principal's, and what was
-// published is recorded.
+// The limits hold by POST, too: pace and seats are the principal's, and
+// published vitals are recorded.
 func TestLimitsOfPosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kept := &notary{}

@@ -28,7 +28,8 @@ type MemoryStore struct {
 	epoch          string
 	vitals, others int
 
-	// mu guards what follows, but not the entries pointed to: they never change.
+	// mu guards the following fields, but not the entries pointed to: they never
+	// change.
 	mu      sync.RWMutex
 	closed  bool
 	logs    map[string]*memoryLog
@@ -55,7 +56,7 @@ type memoryKind struct {
 
 type memoryID struct{ sender, id string }
 
-// memoryKey is what a key stands at.
+// memoryKey is the state of a key.
 type memoryKey struct {
 	newest *Entry
 	rev    uint64 // the newest revision that is not 0

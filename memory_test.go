@@ -97,7 +97,8 @@ func TestMemoryStoreBounds(t *testing.T) {
 	require.ErrorIs(t, err, carewire.ErrNotFound)
 }
 
-// The list of changes is cleaned of what was written again, and nothing else.
+// The list of changes loses the entries that were written again, and nothing
+// else.
 func TestMemoryStoreForgetsOldChanges(t *testing.T) {
 	t.Parallel()
 	s := carewire.NewMemoryStore(nil)

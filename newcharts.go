@@ -86,7 +86,7 @@ func (l *lane) readCharts() {
 	}
 }
 
-// unpark puts jobs before what else waits of their senders. Under l.mu.
+// unpark puts jobs before the other waiting jobs of their senders. Under l.mu.
 func (l *lane) unpark(jobs []job) {
 	of := make(map[string][]job)
 	for _, j := range jobs {

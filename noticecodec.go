@@ -5,7 +5,8 @@ import (
 	"log/slog"
 )
 
-// decode reads n from s. A strict scanner takes only what a notify may carry.
+// decode reads n from s. A strict scanner takes only members that a notify may
+// carry.
 func (n *Notice) decode(s *scanner) {
 	s.object(func(name []byte) bool {
 		switch string(name) {

@@ -30,7 +30,7 @@ type directSink interface {
 	FinishFrames(rest []byte) error
 }
 
-// outboxes is what the outboxes of a Hub have in common.
+// outboxes are the parts of a Hub that its outboxes share.
 type outboxes struct {
 	ctx     context.Context // of reading from the Store
 	clock   *clock
@@ -40,10 +40,9 @@ type outboxes struct {
 	opt     *Options
 }
 
-// An outbox holds what waits for one client. Its unit is the patient: a turn
-// writes all that one patient has, in log order, patients with an alert first.
-// Waves come last.
-// A goroutine runs only while something waits.
+// An outbox holds the waiting output of one client. Its unit is the patient: a
+// turn writes all that one patient has, in log order, patients with an alert
+// first. Waves come last. A goroutine runs only while something waits.
 type outbox struct {
 	all  *outboxes
 	sink sink
@@ -422,7 +421,7 @@ func (w *watch) replace(f *frame) bool {
 	return true
 }
 
-// attached tells w that the lane hands over what follows head.
+// attached tells w that the lane hands over the events after head.
 func (w *watch) attached(head Head) {
 	o := w.out
 	o.mu.Lock()

@@ -66,7 +66,7 @@ func TestSendersThatAreOne(t *testing.T) {
 	}
 }
 
-// Where the host's code fails, whatever a client asks for is undecided, to be tried
+// Where the host's code fails, each request of a client is undecided, to be tried
 // again.
 func TestUndecidedEverywhere(t *testing.T) {
 	fails := errors.New("no answer")
@@ -212,7 +212,7 @@ func TestMadeUpGroupsAreNotKept(t *testing.T) {
 	require.Len(t, x.all, 1)
 }
 
-// Unwatching a patient brings to the inbox what is open of them.
+// Unwatching a patient brings the patient's open entries to the inbox.
 func TestUnwatchingLosesNothingOfTheInbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -291,7 +291,7 @@ func TestBreakGlassWithoutTheAuditor(t *testing.T) {
 	}
 }
 
-// Shutdown leaves no goroutine behind, whatever was under way: a bubble whose
+// Shutdown leaves no goroutine behind, with any work under way: a bubble whose
 // goroutines do not end fails.
 func TestShutdownLeavesNoGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -134,7 +134,8 @@ func TestLatchedIsToldUntilSomebodyIsReached(t *testing.T) {
 	})
 }
 
-// Of what waits for a slow gateway, the most urgent goes first: places are kept for it.
+// Of the pages that wait for a slow gateway, the most urgent goes first: places are
+// kept for it.
 func TestHighGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

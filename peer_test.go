@@ -38,7 +38,7 @@ const (
 	opPong   = 0x8a
 )
 
-// upgrade is a handshake that lacks who is calling.
+// upgrade is a handshake without credentials.
 const upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
@@ -244,7 +244,7 @@ func loopbackListener(t testing.TB) net.Listener {
 	return l
 }
 
-// wrapped hides what its connections are, as netutil.LimitListener does, and
+// wrapped hides the type of its connections, as netutil.LimitListener does, and
 // reads at most so many bytes at once.
 type wrapped struct {
 	net.Listener

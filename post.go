@@ -24,7 +24,7 @@ const eventStream = "text/event-stream"
 // of events that it asks for.
 func (h *Hub) servePost(w http.ResponseWriter, r *http.Request) {
 	h.showTo(w, r)
-	// Also while what is refused is drained. net/http lifts it at the body's end.
+	// Also while a refused body is drained. net/http lifts it at the body's end.
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.opt.MessageTimeout))
 	g := h.admit(w, r, h.checkPost(r))
 	if g == nil {

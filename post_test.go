@@ -451,7 +451,7 @@ func TestPostSlowBody(t *testing.T) {
 	}
 }
 
-// Shutdown lets what came by POST be carried out, and takes no more.
+// Shutdown lets accepted POSTs be carried out, and takes no more.
 func TestPostAndShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
@@ -472,7 +472,7 @@ func TestPostAndShutdown(t *testing.T) {
 		require.NoError(t, <-ended)
 		w.srv.Close()
 	})
-	synctest.Test(t, func(t *testing.T) { // also what has not come to the Store yet
+	synctest.Test(t, func(t *testing.T) { // also events that have not come to the Store yet
 		w := newWorld(t, nil, &Options{Authorizer: authorizer(func(context.Context, Access) ([]Decision, error) {
 			time.Sleep(4 * time.Second)
 			return []Decision{{Allow: true}}, nil

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A janitor has the Store forget what Options.Retention no longer keeps, and
-// watches how the Store grows.
+// A janitor has the Store forget entries that Options.Retention no longer
+// keeps, and watches how the Store grows.
 type janitor struct {
 	store Store
 	keep  Retention

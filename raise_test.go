@@ -75,7 +75,7 @@ func TestRaiseWhatWasRead(t *testing.T) {
 		assert.NotEqual(t, "ev", anew.ID)
 		assert.True(t, anew.Onset.After(again.Onset))
 
-		// The same by a client, of what the host has raised.
+		// The same by a client, of an alert that the host has raised.
 		device, err := Dial(t.Context(), "ws://localhost/", &DialOptions{Token: func(context.Context) (string, error) { return "device", nil },
 			HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return w.net.Dial(ctx) }}}})
 		require.NoError(t, err)

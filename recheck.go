@@ -157,8 +157,8 @@ func (c *conn) setUntil(w *watched, until time.Time) {
 	}
 }
 
-// lapsed ends the watches whose time has come, whatever the Authorizer would
-// answer, and sets the timer for the next.
+// lapsed ends the watches whose time has come, without asking the Authorizer,
+// and sets the timer for the next.
 func (c *conn) lapsed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -24,7 +24,7 @@ func (w *world) vitals(patient string, n int) {
 	}
 }
 
-// followed is what a client has seen of the patient it watches.
+// followed is a client's state of the patient it watches.
 type followed struct {
 	mu      sync.Mutex
 	vitals  []time.Time
@@ -75,8 +75,8 @@ func (f *followed) last(start time.Time) (vital, revoked int) {
 	return seconds(f.vitals), seconds(f.revoked)
 }
 
-// Access to watched patients is asked for again. Those to whom nothing changes
-// lose nothing.
+// Access to watched patients is asked for again. Principals to whom nothing
+// changes lose nothing.
 func TestAccessIsAskedForAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		decide  func(start time.Time) Decision

@@ -9,7 +9,8 @@ type Recognition struct {
 	Confidence Decimal         // its own measure, from 0 to 1; required; the Hub rounds it to 15 digits
 }
 
-// RecognitionKind is what a machine has recognised something in.
+// RecognitionKind is the kind of input in which a machine has recognised
+// something.
 type RecognitionKind string
 
 // The kinds.

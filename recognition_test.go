@@ -41,8 +41,9 @@ func TestRecognitionIsKept(t *testing.T) {
 	})
 }
 
-// When a score asks for the next measurement is part of what its source says. A
-// repeated raise says nothing new, whatever the zone and the precision of its time.
+// The time at which a score asks for the next measurement is part of its source's
+// statement. A repeated raise says nothing new, in any zone and precision of its
+// time.
 func TestNextDueIsKept(t *testing.T) {
 	due := wireTime.Add(time.Hour)
 	r := Raise{Patient: "p1", Key: "news2", Text: "x", Priority: PriorityLow, Source: Source{Rule: "news2", NextDue: due.Add(time.Microsecond).In(time.FixedZone("", 3600))}}

@@ -203,8 +203,8 @@ func (w *world) history(r *rand.Rand, n int) {
 }
 
 // The connection is cut after every single frame of random histories, and the
-// client resumes: nothing is missing of what its delivery promises, nothing
-// comes twice, and recovered is never wrong.
+// client resumes: nothing that its delivery promises is missing, nothing comes
+// twice, and recovered is never wrong.
 func TestResumeAfterEveryFrame(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -345,8 +345,8 @@ func TestResumePositions(t *testing.T) {
 }
 
 // I5: a client that resumes while the Store fails is given the missing events
-// when it works again, and no new beginning. So is who was let in then without
-// a position.
+// when it works again, and no new beginning. So is a client that was let in
+// then without a position.
 func TestResumeWhileTheStoreFails(t *testing.T) {
 	for _, found := range []string{"compared", "appended"} {
 		synctest.Test(t, func(t *testing.T) {

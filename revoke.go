@@ -30,7 +30,8 @@ func (r *Revocation) validate() error {
 	return nil
 }
 
-// spares reports whether a change of access leaves alone what began at a time.
+// spares reports whether a change of access leaves alone a token, session or
+// watch that began at a time.
 func (r *Revocation) spares(began time.Time) bool { return !r.Issued.IsZero() && began.After(r.Issued) }
 
 // Revoke ends sessions, not people. It ends, at once, the access of a principal

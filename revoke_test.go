@@ -45,7 +45,7 @@ func TestRevokePurgesRepliesToo(t *testing.T) {
 			defer nurse.ws.CloseNow()
 			defer doctor.ws.CloseNow()
 			nurse.until("inbox")
-			// The writer takes what there is at first; all the rest waits.
+			// The writer takes the first frames; all the rest waits.
 			nurse.send(`{"type":"unwatch","req":"0","patients":["p3"]}`)
 			synctest.Wait()
 			nurse.send(`{"type":"history","req":"1","patient":"p1"}`)
@@ -238,8 +238,8 @@ func TestResumeIsAuthorised(t *testing.T) {
 	})
 }
 
-// A Hub that has just begun lets nobody in before it knows who is revoked and
-// what is open.
+// A Hub that has just begun lets nobody in before it knows the revocations and
+// the open entries.
 func TestNobodyComesInBeforeTheStoreIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -380,7 +380,7 @@ func TestRevocationOfANodeWhoseClockIsAhead(t *testing.T) {
 	})
 }
 
-// A logout that is heard of late ends what was there before it, on every node. It
+// A logout that is heard of late ends the sessions before it, on every node. It
 // spares sessions, acceptances and emergencies since, and takes no other back.
 func TestRevokeUntilATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

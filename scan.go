@@ -417,8 +417,9 @@ func (s *scanner) time() time.Time {
 	return t.UTC()
 }
 
-// strictTime refuses what time.Parse takes beyond RFC 3339: an hour of one digit,
-// a comma, an offset of 24 hours or 60 minutes and more. v has been parsed.
+// strictTime refuses texts that time.Parse takes beyond RFC 3339: an hour of one
+// digit, a comma, an offset of 24 hours or 60 minutes and more. v has been
+// parsed.
 func strictTime(v string) bool {
 	if len(v) < len("2006-01-02T15:04:05Z") || v[13] != ':' || strings.Contains(v, ",") {
 		return false

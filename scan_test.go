@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The open scanner takes the JSON that encoding/json takes, but for what has two
-// meanings; the strict one takes a part of that. The decoder
-// takes the frames that it should.
+// The open scanner takes the JSON that encoding/json takes, except for texts
+// with two meanings; the strict one takes a part of that. The decoder takes the
+// frames that it should.
 func TestStrictAndOpenScanner(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("testdata/json.json")
@@ -225,7 +225,7 @@ func TestTimes(t *testing.T) {
 	require.Equal(t, `"t":"2026-03-01T08:00:00.001Z"`, string(e.b))
 }
 
-// However big a frame is, it is refused for what it is.
+// A frame of any size is refused for its own fault.
 func TestHugeFrames(t *testing.T) {
 	t.Parallel()
 	list := func(item string, n int) string {

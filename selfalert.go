@@ -30,7 +30,7 @@ func newComplaints(c *core, raise func(context.Context, Raise) error, most func(
 const saidMost = 10000 // entries of which this is kept in mind
 
 // unreadable says once a minute, in the log and to people, that the Store has
-// damaged what is due.
+// damaged a due entry.
 func (c *complaints) unreadable(ctx context.Context, e *Entry, said, text string) {
 	c.mu.Lock()
 	k, now := openKey{e.Patient, e.Key}, c.clock.ticks()
@@ -71,8 +71,8 @@ var troubleText = map[string]string{
 	troubleExhausted: "An alert has gone through all steps of the policy and nobody has accepted it.",
 }
 
-// hold keeps the complaints of a's trouble from ending until it is recorded, and
-// returns what ends that.
+// hold keeps the complaints of a's trouble from ending until it is recorded. The
+// caller then calls release.
 func (c *complaints) hold(a *Alert) (release func()) {
 	k := troubleKey{a.Escalation.trouble, a.Test}
 	add := func(n int) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxShared bounds what the nodes on one Store share under one name.
+// maxShared bounds the value that the nodes on one Store share under one name.
 const maxShared = 64 << 10
 
 // Share changes a value that the Hubs on one Store share under a name, which is

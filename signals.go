@@ -45,7 +45,7 @@ type bay struct {
 	closed   bool
 }
 
-// A bedside is what is live of one patient. Under bay.mu.
+// A bedside holds the live signals of one patient. Under bay.mu.
 type bedside struct {
 	signals map[string]*liveWave
 	watches []*watch
@@ -237,7 +237,7 @@ func (x *signals) narrow(w *watch, codes []string) {
 	y.unlisten(w)
 }
 
-// leave ends what join began.
+// leave ends the listening that join began.
 func (x *signals) leave(w *watch) {
 	y := x.bay(w.patient)
 	y.mu.Lock()
@@ -246,7 +246,7 @@ func (x *signals) leave(w *watch) {
 	y.unlisten(w)
 }
 
-// unlisten ends what w's client does not want any more. Under y.mu.
+// unlisten ends the signals that w's client does not want any more. Under y.mu.
 func (y *bay) unlisten(w *watch) {
 	b := y.bedsides[w.patient]
 	if b == nil {
@@ -281,8 +281,8 @@ func (x *signals) push(q *waveQueue, c *waveChunk) {
 	}
 }
 
-// sweep forgets what is more than ten seconds old, and signals that have not been
-// heard for a minute.
+// sweep forgets chunks that are more than ten seconds old, and signals that have
+// not been heard for a minute.
 func (x *signals) sweep() {
 	now := x.ticks()
 	for i := range x.bays {

@@ -148,7 +148,7 @@ func TestWavesReachWhoWantsThem(t *testing.T) {
 	})
 }
 
-// Access that is taken ends the waves at once, for who watches and for who sends.
+// Access that is taken ends the waves at once, for watchers and for senders.
 func TestWavesEndWithAccess(t *testing.T) {
 	bedsideTest(t, nil, func(t *testing.T, w *world, dial func() net.Conn) {
 		device, nurse, doctor := join(t, dial(), "device"), join(t, dial(), "nurse"), join(t, dial(), "doctor")
@@ -181,7 +181,7 @@ func TestWavesEndWithAccess(t *testing.T) {
 }
 
 // Waves stay on the node that gets them. When it is lost, and the device comes to
-// another one, whoever watches there sees what is missing by the number.
+// another one, the watchers there see by the number that chunks are missing.
 func TestWavesOfALostNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemoryStore(nil)

@@ -6,7 +6,7 @@ import (
 )
 
 // slowness notices principals whose connections are ended with 1013 repeatedly:
-// their network or program is too slow for what they watch.
+// their network or program is too slow for the patients that they watch.
 type slowness struct {
 	mu sync.Mutex
 	of map[string]slowCount

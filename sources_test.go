@@ -70,8 +70,8 @@ func TestSources(t *testing.T) {
 	require.False(t, c.crowdedFor("pump"))
 }
 
-// Over the wire: neither a patient's app nor a service's own end touches what a
-// monitor says; and what is the same is not stored again.
+// Over the wire: neither a patient's app nor a service's own end touches a
+// monitor's statement; a repeated statement is not stored again.
 func TestSourcesOfClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{Pager: &pager{}})
@@ -115,7 +115,7 @@ func TestSourcesOfClients(t *testing.T) {
 	})
 }
 
-// A drill is named apart from what is real; a fixed ID opens one occurrence only.
+// A drill is named apart from a real alert; a fixed ID opens one occurrence only.
 func TestDrillsAndIDs(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	defer w.close()

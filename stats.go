@@ -63,7 +63,7 @@ type Stats struct {
 	MembersFailing int
 
 	// The size of a Store that is a Sizer, looked at each minute.
-	StoreBytes  int64         // bytes that hold what was written
+	StoreBytes  int64         // bytes of the entries that were written
 	StoreGrowth int64         // bytes a day, measured over the last day or less
 	StoreFullIn time.Duration // until vitals find no room, at this growth; 0: no growth, or unknown
 

@@ -306,7 +306,7 @@ type Eraser interface {
 
 // StoreSize is the size of a Store.
 type StoreSize struct {
-	Used int64 // bytes that hold what was written
+	Used int64 // bytes of the entries that were written
 	Free int64 // bytes that vitals may still use; negative: not known
 }
 

@@ -37,9 +37,9 @@ func newStoreHealth() *storeHealth {
 	return &storeHealth{calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
-// begin notes that a call begins, and returns what ends it and puts its error
-// into our own words. If a caller's own time has run out, the Store is not at
-// fault.
+// begin notes that a call begins. The function that it returns ends the call
+// and puts its error into our own words. If a caller's own time has run out,
+// the Store is not at fault.
 func (h *storeHealth) begin(ctx context.Context) func(*error) {
 	at := time.Now()
 	h.mu.Lock()

@@ -17,11 +17,11 @@ type seam struct {
 	appending func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error)
 	reading   func()                        // called before each Latest
 	failing   atomic.Bool                   // every call fails
-	hanging   atomic.Pointer[chan struct{}] // no call returns before it is closed, whatever its context says
+	hanging   atomic.Pointer[chan struct{}] // no call returns before it is closed, even if its context has ended
 	calls     atomic.Int64
 }
 
-// fault is what befalls every call.
+// fault is the error, or the wait, of every call.
 func (s *seam) fault() error {
 	if gate := s.hanging.Load(); gate != nil {
 		<-*gate
@@ -136,7 +136,7 @@ func (s *unwritable) Waiting(ctx context.Context, due time.Time, limit int) ([]E
 	return s.Store.Waiting(ctx, due, limit)
 }
 
-// An asked is a Store that counts what it is asked about each patient.
+// An asked is a Store that counts the calls about each patient.
 type asked struct {
 	Store
 	mu    sync.Mutex

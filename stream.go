@@ -64,8 +64,8 @@ func appendEvents(b, frames []byte) []byte {
 	return b
 }
 
-// stream carries out a watch, and writes events until the connection, for that
-// is what it is to the Hub, ends.
+// stream carries out a watch. It writes events until the connection, which the
+// stream is to the Hub, ends.
 func (c *conn) stream(w http.ResponseWriter, r *http.Request, watch []byte, g *guest) {
 	h := c.hub
 	rc := http.NewResponseController(w)

@@ -162,7 +162,7 @@ func TestStreamIsRevoked(t *testing.T) {
 		require.Equal(t, "p1", s.until("revoked")["patient"])
 		require.Equal(t, "p2", s.until("vital")["patient"])
 
-		// Nor does resuming bring back what was lost meanwhile.
+		// Nor does resuming bring back events that were lost meanwhile.
 		s = w.poster("nurse").watch(`{"type":"watch","req":"1","patients":["p1","p2"],"since":{"p1":{"epoch":"","seq":0},"p2":{"epoch":"","seq":0}}}`)
 		require.Equal(t, []any{object{"patient": "p1", "code": "forbidden"}}, s.until("ok")["refused"])
 		for end := time.Now().Add(time.Minute); time.Now().Before(end); {
@@ -326,7 +326,7 @@ func TestPostOverHTTP2(t *testing.T) {
 	require.Equal(t, CloseRestart, <-closed)
 }
 
-// Each frame becomes one event, however long it is and whatever is in it.
+// Each frame becomes one event, with any length and content.
 func TestFramesAsEvents(t *testing.T) {
 	text := func(s string) []byte { return textFrame(append(newFrame(8).b, s...)) }
 	long := `{"x":"` + strings.Repeat("é", 40000) + `"}`

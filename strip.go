@@ -149,7 +149,7 @@ func (x *signals) kept(s *stripping) {
 	}
 }
 
-// close takes no more waves, and keeps what strips in the making have.
+// close takes no more waves, and keeps the strips in the making.
 func (x *signals) close() {
 	var left []*stripping
 	for i := range x.bays {

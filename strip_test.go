@@ -78,7 +78,7 @@ func TestStrips(t *testing.T) {
 	})
 }
 
-// A strip is bounded however many signals there are, and what is in the making when
+// A strip is bounded however many signals there are, and a strip in the making when
 // the Hub ends is kept.
 func TestStripsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestStripsAreBounded(t *testing.T) {
 	})
 }
 
-// A strip has what came within the ten seconds before the alert: of a device that fell
+// A strip has the waves of the ten seconds before the alert: of a device that fell
 // silent a minute ago nothing.
 func TestStripsHaveNothingOld(t *testing.T) {
 	bedsideTest(t, nil, func(t *testing.T, w *world, _ func() net.Conn) {

@@ -25,8 +25,8 @@ func sessionsOf(w *world, began map[string]time.Time) {
 // byName is an Options.Person: it knows people, and no sessions.
 func byName(_ context.Context, id string) (Principal, error) { return people[id], nil }
 
-// Revoke ends all sessions that there are; one that begins afterwards is good, and
-// what is accepted in it stays so.
+// Revoke ends all present sessions; one that begins afterwards is good, and an
+// alert that is accepted in it stays so.
 func TestSessionsEndNotPeople(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{Person: byName})

@@ -93,8 +93,8 @@ func TestNoticesEnd(t *testing.T) {
 	}
 }
 
-// While the Store fails, what must be done again costs one goroutine for each thing,
-// and all of them end with Shutdown.
+// While the Store fails, a retry costs one goroutine for each thing, and all of them
+// end with Shutdown.
 func TestFailingStoreGathersNoGoroutines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var refused atomic.Bool

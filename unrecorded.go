@@ -70,7 +70,7 @@ func (x *escalator) overdue(lost map[int]bool) (late []dueEntry) {
 	return late
 }
 
-// tellBlind does for an alert what tell does, without the Store.
+// tellBlind does the work of tell for an alert, without the Store.
 func (x *escalator) tellBlind(ctx context.Context, e *Entry) {
 	a, err := x.unrecorded.recall(e)
 	if err != nil {

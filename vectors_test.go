@@ -17,8 +17,8 @@ import (
 	"github.com/carewire/carewire/internal/wsconn"
 )
 
-// vector is one frame of testdata/vectors and what becomes of it, as section
-// 14 of docs/protocol.md describes.
+// vector is one frame of testdata/vectors and its effect, as section 14 of
+// docs/protocol.md describes.
 type vector struct {
 	Name      string         `json:"name"`
 	Direction string         `json:"direction"`

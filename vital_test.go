@@ -255,7 +255,7 @@ func TestLongDecimalsOfGo(t *testing.T) {
 }
 
 // accept sets when a vital was received, and orders it by a time that is never
-// still to come, whatever the device's clock says.
+// still to come, even if the device's clock says so.
 func TestVitalAccept(t *testing.T) {
 	t.Parallel()
 	ms := vitalNow.Truncate(time.Millisecond)
@@ -372,7 +372,7 @@ func TestVitalJSON(t *testing.T) {
 }
 
 // Nothing of a patient shows under fmt's verbs or in a log: neither of a value
-// itself, nor through a pointer, nor inside what is printed.
+// itself, nor through a pointer, nor inside another value.
 func TestNothingShows(t *testing.T) {
 	t.Parallel()
 	const canary = "canary"

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Of a hundred vitals each that is wrong refuses itself only, whatever is wrong
-// with it; the others are stored.
+// Of a hundred vitals each wrong one refuses itself only; the others are
+// stored.
 func TestOneBadVitalInAHundred(t *testing.T) {
 	bad := map[int]struct{ vital, code, field string }{
 		3:  {`{"patient":"p1","code":"8867-4","value":null,"unit":"/min"}`, "invalid", "value"},

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// decodeAlone is decode for one vital among others: it returns what is wrong with
-// it, and s goes on behind it. Only JSON that is broken stops s.
+// decodeAlone is decode for one vital among others: it returns the vital's fault,
+// and s goes on behind it. Only JSON that is broken stops s.
 func (v *Vital) decodeAlone(s *scanner) error {
 	start, depth := s.i, s.depth
 	if v.decode(s); s.err == nil {

@@ -35,7 +35,8 @@ func (s *sharedStore) Heads(ctx context.Context, patients []string) ([]Head, err
 	return s.Store.Heads(ctx, patients)
 }
 
-// since returns of whom the heads were asked for since it was last called.
+// since returns the patients whose heads were asked for since it was last
+// called.
 func (s *sharedStore) since() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,7 +70,8 @@ func TestWakeUps(t *testing.T) {
 			}
 			shared.since()
 		}
-		// comes returns whose vitals come, and after what time the last of them.
+		// comes returns the patients whose vitals come, and after what time the
+		// last of them.
 		comes := func(n int) (of []string, after time.Duration) {
 			begin := time.Now()
 			for range n {
@@ -133,7 +135,7 @@ func TestComparingManyDelaysNobody(t *testing.T) {
 		}()
 		synctest.Wait()
 		hold <- struct{}{} // the one under way
-		hold <- struct{}{} // the one that comes together with what came in
+		hold <- struct{}{} // the comparison that comes together with new entries
 		synctest.Wait()
 		require.True(t, published, "before the third of four comparisons")
 		close(hold)
@@ -142,7 +144,7 @@ func TestComparingManyDelaysNobody(t *testing.T) {
 	})
 }
 
-// How far a node is behind the others is counted, of what others took in alone.
+// How far a node is behind the others is counted, of entries of others alone.
 func TestLagBehindOtherNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemoryStore(nil)

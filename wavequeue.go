@@ -25,7 +25,8 @@ type waitingChunk struct {
 	since int64 // in ticks
 }
 
-// begin hands over what is in memory of a signal that the client has begun to watch.
+// begin hands over the chunks in memory of a signal that the client has begun to
+// watch.
 func (q *waveQueue) begin(recent []*waveChunk) {
 	o := q.watch.out
 	o.mu.Lock()

@@ -102,7 +102,7 @@ func TestNoWaveIsWrittenWithAnAlert(t *testing.T) {
 // Of several signals a slow client gets the newest of each: none starves another.
 func TestSlowClientSeesAllSignals(t *testing.T) {
 	bedsideTest(t, nil, func(t *testing.T, w *world, dial func() net.Conn) {
-		const rate = 2500 // bytes a second: a third of what comes
+		const rate = 2500 // bytes a second: a third of the chunks
 		p := join(t, &slowLine{dial(), rate}, "nurse")
 		defer func() {
 			p.conn.Close()

@@ -29,7 +29,7 @@ type waveTarget struct {
 	test    bool
 }
 
-// A waveRight is what was decided for a waveTarget. To ask for each chunk would
+// A waveRight is the decision for a waveTarget. To ask for each chunk would
 // cost more than the chunk.
 type waveRight struct {
 	err        error

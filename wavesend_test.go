@@ -114,7 +114,8 @@ func TestWaveLimits(t *testing.T) {
 }
 
 // A monitor that is moved to another patient is resolved anew with the next chunk, by
-// all that the host may look at; and what the host cannot say waits for nobody.
+// all that the host may look at; and a chunk that the host cannot resolve waits for
+// nobody.
 func TestWavesAreResolved(t *testing.T) {
 	var mu sync.Mutex
 	at, fails, asked := map[string]string{"mon-1": "p1", "mon-1/left": "p2"}, false, 0

@@ -94,7 +94,7 @@ func (s *scanner) peekType() string {
 }
 
 // decodeRequest reads a frame from a stranger. maxVitals bounds a publish. With
-// an error, r holds at least what was read of Type and Req.
+// an error, r holds at least the Type and Req that were read.
 func decodeRequest(b []byte, maxVitals int) (r *request, err error) {
 	r = &request{Type: requestType(peekType(b))}
 	s := scanner{b: b}
@@ -136,7 +136,7 @@ func decodeRequest(b []byte, maxVitals int) (r *request, err error) {
 
 var errUnknownType = errors.New("carewire: unknown request type")
 
-// members returns what reads the members of a request of r's type.
+// members returns the reader of the members of a request of r's type.
 func (r *request) members(s *scanner, maxVitals int) (read func(name []byte) bool, known bool) {
 	switch r.Type {
 	case reqWatch, reqUnwatch:

@@ -7,7 +7,7 @@ import (
 	"github.com/carewire/carewire/internal/wsconn"
 )
 
-// A scratch is what a goroutine needs to write.
+// A scratch is the memory that a goroutine needs to write.
 type scratch struct {
 	buf []byte
 	wsconn.Attempt
@@ -107,8 +107,8 @@ func (o *outbox) runNow(s *scratch) bool {
 	return true
 }
 
-// take appends to b what is to be written next. ok is false if nothing is left:
-// run has ended.
+// take appends the next output to b. ok is false if nothing is left: run has
+// ended.
 func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -208,8 +208,8 @@ func (o *outbox) slowDown() bool {
 	return !was
 }
 
-// write appends what w's queue holds to b, until that has the given size, and
-// returns how many events it was. Under out.mu.
+// write appends w's queue to b, until that has the given size, and returns how
+// many events it was. Under out.mu.
 func (w *watch) write(b []byte, size int) (_ []byte, events int) {
 	if w.turn == 0 {
 		w.turn = len(w.queue)
