@@ -65,6 +65,7 @@ type server struct {
 // settings are what a control may change. A field that it leaves out stays.
 type settings struct {
 	FailStore bool                // reads and writes fail
+	FailWards bool                // it cannot be found out who is in a group
 	Refuse    int                 // the status for everything
 	Block     bool                // 502 for WebSockets only
 	Unknown   []string            // principals whose tokens are not good any more
@@ -142,10 +143,16 @@ func (s *server) Authenticate(r *http.Request) (carewire.Principal, error) {
 func (s *server) Patients(_ context.Context, group string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.set.FailWards {
+		return nil, errWards
+	}
 	return s.groups[group], nil
 }
 
-var errStore = errors.New("the store fails, as it was told")
+var (
+	errStore = errors.New("the store fails, as it was told")
+	errWards = errors.New("the directory fails, as it was told")
+)
 
 // Append fails when it was told to.
 func (s *server) Append(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {

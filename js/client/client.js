@@ -132,6 +132,9 @@ export class Client {
   /** Who is watched, by all watches. */
   get patients() { return this.#watching.patients; }
 
+  /** Patients and groups that are asked for and not to be seen, by all watches. Subscribers are told when they change. */
+  get refused() { return this.#watching.refused; }
+
   // ---- Watching ----
 
   /** Follows patients. @param {WatchSpec} spec */

@@ -100,6 +100,9 @@ export class Watching {
     return {groups: groups.filter((g) => !specs.some((s) => s.groups?.includes(g))), patients: patients.filter((p) => !this.patients.has(p))};
   }
 
+  /** What was refused to any watch. @returns {Refusal[]} */
+  get refused() { return [...this.#all.keys()].flatMap((w) => w.refused); }
+
   /** The codes of all signals that are wanted of anybody. */
   get waves() { return [...this.#all.keys()].flatMap((w) => w.spec.waves ?? []); }
 
@@ -157,8 +160,9 @@ export class Watching {
     const later = refused.filter((r) => passing(r.code)), run = this.#all.get(w);
     const names = later.flatMap((r) => r.patient ?? []), groups = later.flatMap((r) => r.group ?? []);
     if (later.length) this.#host.after(5000, () => { if (this.#all.get(w) === run) this.#ask(w, {groups, names}); });
+    w.refused = whole ? refused : [...w.refused.filter((r) => !passing(r.code)), ...refused];
+    this.#host.telling.changes.state = true;
     if (whole) {
-      w.refused = refused;
       // Nobody else tells who was taken away, or has left a group, while there was no line.
       const here = new Set([...watching, ...names]);
       if (!groups.length) for (const id of w.patients.keys()) if (!here.has(id)) this.#drop(w, id);

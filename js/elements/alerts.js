@@ -91,9 +91,9 @@ export class AlertsElement extends CarewireElement {
     show(this.#news, waiting > 0);
     text(this.#news, waiting === 1 ? this.say("new.one") : this.say("new.many", {n: waiting}));
     for (const p of parts) this.#drawGroup(p, open);
-    const live = client.state.name === "live" || client.state.name === "failing", nothing = parts.every((p) => this.#order.get(p)?.length === 0);
+    const known = only ? ["live", "failing"].includes(client.state.name) : this.context.knows, nothing = parts.every((p) => this.#order.get(p)?.length === 0);
     show(this.#none, nothing);
-    text(this.#none, this.say(live && this.#current(only) ? "none" : "unknown"));
+    text(this.#none, this.say(known && this.#current(only) ? "none" : "unknown"));
     for (const id of this.#rows.keys()) if (!parts.some((p) => this.#order.get(p)?.includes(id))) this.#rows.delete(id);
     if (focused?.isConnected && this.root.activeElement !== focused) focused.focus({preventScroll: true}); // it was moved
     this.#announce(sorted);

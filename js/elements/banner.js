@@ -38,7 +38,7 @@ export class BannerElement extends CarewireElement {
     attr(this.#box, "aria-label", this.say("bannerLabel"));
     show(this.#accept, a !== undefined && client.me?.role === "clinician");
     if (!a) {
-      text(this.#what, this.say(live ? "calm" : "unknown"));
+      text(this.#what, this.say(context.knows ? "calm" : "unknown"));
       return text(this.#state, "");
     }
     const who = context.patient(a.patient, words), what = brief(a, words);

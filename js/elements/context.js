@@ -38,6 +38,9 @@ export class Context {
     return {name, bed: p?.bed ?? "", initials: p?.initials ?? name.split(/\s+/).map((w) => w[0] ?? "").join("").slice(0, 3)};
   }
 
+  /** Whether all that is asked for is known: the line is there, and nobody is missing who may come yet. */
+  get knows() { return ["live", "failing"].includes(this.client.state.name) && this.client.refused.every((r) => r.code === "forbidden"); }
+
   /** @param {{id: string, name?: string} | undefined} who */
   person(who) { return who ? this.names.person?.(who.id) ?? who.name ?? who.id : ""; }
 

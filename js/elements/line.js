@@ -24,7 +24,23 @@ export class LineElement extends CarewireElement {
   }
 }
 
-/** `<cw-trouble>`: a bar that says what is wrong with the line, while something is. Slot: more, such as a way to sign in. Parts: bar. */
+/**
+ * What is wrong, "" if nothing is: with the line, or that somebody who is asked for is not shown.
+ * @param {CarewireElement} e
+ */
+export function troubleOf({words, context}) {
+  const {client} = context, {name, silent, code} = client.state, {refused} = client;
+  if (name !== "live") return words.say("trouble." + name, {age: words.span(silent), code});
+  if (refused.length === 0) return "";
+  const who = refused.slice(0, 3).map(({patient, group, code}) => {
+    const p = context.patient(patient ?? "", words), name = group === undefined ? [p.bed, p.name].filter(Boolean).join(" ") : context.addressee("group:" + group, words);
+    return `${name} (${words.has("notShown." + code) ? words.say("notShown." + code) : code})`;
+  });
+  if (refused.length > who.length) who.push(words.say("rest", {n: refused.length - who.length}));
+  return words.say("notShown", {who: who.join(", ")});
+}
+
+/** `<cw-trouble>`: a bar that says what is wrong with the line, while something is, and who is asked for and not shown. Slot: more, such as a way to sign in. Parts: bar. */
 export class TroubleElement extends CarewireElement {
   static styles = `
     .bar { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: center; padding: .4rem 1rem; background: var(--medium); color: var(--on-medium); font-weight: 600; }
@@ -39,12 +55,10 @@ export class TroubleElement extends CarewireElement {
   }
 
   draw() {
-    const {name, silent, nextTry, code} = /** @type {import("@carewire/client").Client} */ (this.client).state;
-    show(this.#bar, name !== "live");
+    const {name, nextTry} = /** @type {import("@carewire/client").Client} */ (this.client).state, trouble = troubleOf(this), lost = name === "lost";
+    show(this.#bar, trouble !== "");
     attr(this.#bar, "class", "bar " + name);
-    if (name === "live") return text(this.#what, "");
-    text(this.#what, this.say("trouble." + name, {age: this.words.span(silent), code}));
-    const lost = name === "lost";
+    text(this.#what, trouble);
     text(this.#next, !lost ? "" : nextTry === undefined ? this.say("trouble.trying") : this.say("trouble.try", {age: this.words.span(Math.ceil(nextTry))}));
     text(this.#try, this.say("tryNow"));
     show(this.#try, lost);

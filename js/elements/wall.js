@@ -2,6 +2,7 @@
 import {brief, shapes, untaken} from "./alert.js";
 import {arrange, attr, h, show, text} from "./dom.js";
 import {CarewireElement} from "./element.js";
+import {troubleOf} from "./line.js";
 import {NumberView, numberStyles} from "./number.js";
 import {alertsOf} from "./patient.js";
 import {news2} from "./vital.js";
@@ -67,8 +68,8 @@ export class WallElement extends CarewireElement {
     text(this.#clock, new Date(now).toLocaleTimeString(words.lang, {hourCycle: "h23", hour: "2-digit", minute: "2-digit"}));
     text(this.#fresh, this.say("updated", {age: words.span(silent)}));
     text(this.#counts, ["high", "medium", "low"].map((p) => `${shapes[p]} ${words.say("priority." + p)} ${n(p)}`).join("   "));
-    show(this.#trouble, name !== "live");
-    text(this.#trouble, name === "live" ? "" : this.say("trouble." + name, {age: words.span(silent), code: client.state.code}));
+    text(this.#trouble, troubleOf(this));
+    show(this.#trouble, this.#trouble.textContent !== "");
     const page = this.#paged(ids, now), {columns, scale} = columnsFor(page.length || 1, this.clientWidth - 12, this.clientHeight - 58);
     this.#tiles.style.setProperty("--columns", String(columns));
     this.#tiles.style.setProperty("--scale", String(Math.max(0.3, Math.min(3, scale))));

@@ -61,6 +61,22 @@ test("A watch of a group follows who comes and goes", async (t) => {
   await until("62", () => named.patients.get("p-1").newest("8867-4")?.value === "62");
 });
 
+test("A group that could not be looked up is refused for now, and comes when it can", async (t) => {
+  const hub = await openHub(t);
+  await hub.control({FailWards: true});
+  const c = hub.client(ada), w = c.watch({groups: ["ward"], patients: ["p-9"]}), states = [];
+  c.subscribe((changes) => { if (changes.state) states.push(c.refused.length); });
+  await w.ready;
+  assert.deepEqual(w.refused, [{group: "ward", code: "undecided"}, {patient: "p-9", code: "undecided"}]);
+  assert.deepEqual(c.refused, w.refused);
+  await hub.control({FailWards: false, Members: {ward: ["p-1"]}});
+  await until("p-1", () => w.patients.get("p-1")?.current);
+  assert.deepEqual(c.refused, [{patient: "p-9", code: "forbidden"}]);
+  await until("subscribers know", () => states.includes(2) && states.at(-1) === 1);
+  w.stop();
+  assert.deepEqual(c.refused, []);
+});
+
 test("Two who accept: one is told who was faster", async (t) => {
   const hub = await openHub(t);
   const a = await raise(hub.client(backend), {patient: "p-1", key: "k"});

@@ -294,6 +294,20 @@ test("Who is taken away is gone from all of it", async (t) => {
   assert.equal(await page.getByText("of p-2 alone").count(), 0);
 });
 
+test("A ward that cannot be looked up is named as not shown, until it can", async (t) => {
+  const {hub, open} = await openScreens(t), page = await open(ward, {who: {...nurse, groups: ["ward", "ward-7"]}}), trouble = page.locator("cw-trouble .bar");
+  assert.equal(await trouble.isVisible(), false);
+  await hub.control({FailWards: true});
+  await page.evaluate("void client.watch({groups: ['ward-7'], patients: ['p-99']})");
+  await trouble.getByText("Not shown: everybody on the ward (your right cannot be checked now; asked again soon), Bed 99 Name of p-99 (your right cannot be checked now; asked again soon).").waitFor();
+  assert.equal(await page.getByText("Nothing waits").count(), 0);
+  assert.deepEqual(await violations(page), []);
+  await shoot(page, "not-shown");
+  await hub.control({FailWards: false, Members: {"ward-7": ["p-2"]}});
+  await trouble.getByText("Not shown: Bed 99 Name of p-99 (you may not see it).").waitFor();
+  await page.locator("cw-banner", {hasText: "Nothing waits"}).waitFor();
+});
+
 test("German, another language from a file, and from right to left at 390 pixels and 200 %", async (t) => {
   const {hub, open} = await openScreens(t), {monitor, service} = sources(hub);
   await publish(monitor, spo2(84));

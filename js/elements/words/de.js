@@ -13,6 +13,7 @@ export default {
   "line.connecting": "Verbinde", "line.live": "Live", "line.quiet": "Still", "line.lost": "Getrennt", "line.failing": "Live", "line.ended": "Beendet", updated: "vor {age} erneuert",
   "trouble.quiet": "Seit {age} nichts. Was Sie sehen, kann veraltet sein.", "trouble.lost": "Die Verbindung ist unterbrochen. Was Sie sehen, ist nicht aktuell.",
   "trouble.connecting": "Verbindung wird aufgebaut. Noch ist nichts bekannt.", "trouble.failing": "Der Server kann gerade nichts speichern. Was Sie senden, muss warten.",
+  notShown: "Nicht gezeigt: {who}.", "notShown.forbidden": "das dürfen Sie nicht sehen", "notShown.undecided": "Ihr Recht kann gerade nicht geprüft werden; wird bald wieder gefragt", "notShown.unavailable": "Ihr Zugriff kann gerade nicht aufgezeichnet werden; wird bald wieder gefragt",
   "trouble.ended": "Sie sind hier abgemeldet ({code}).", "trouble.try": "Nächster Versuch in {age}.", "trouble.trying": "Versuch läuft.", tryNow: "Jetzt versuchen",
 
   alerts: "Alarme", needs: "Braucht jemanden", mine: "Meine", others: "Andere", technicals: "Technisch", none: "Keine", unknown: "Unbekannt: nicht aktuell", more: "Mehr", less: "Weniger",

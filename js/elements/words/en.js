@@ -13,6 +13,7 @@ export default {
   "line.connecting": "Connecting", "line.live": "Live", "line.quiet": "Quiet", "line.lost": "Lost", "line.failing": "Live", "line.ended": "Ended", updated: "updated {age} ago",
   "trouble.quiet": "Nothing for {age}. What you see may be old.", "trouble.lost": "The connection is lost. What you see is not current.",
   "trouble.connecting": "Connecting. Nothing is known yet.", "trouble.failing": "The server cannot store anything now. What you send has to wait.",
+  notShown: "Not shown: {who}.", "notShown.forbidden": "you may not see it", "notShown.undecided": "your right cannot be checked now; asked again soon", "notShown.unavailable": "your access cannot be recorded now; asked again soon",
   "trouble.ended": "You are signed out here ({code}).", "trouble.try": "Next try in {age}.", "trouble.trying": "Trying now.", tryNow: "Try now",
 
   alerts: "Alerts", needs: "Needs somebody", mine: "Mine", others: "Others'", technicals: "Technical", none: "None", unknown: "Unknown: not current", more: "More", less: "Less",
