@@ -49,6 +49,10 @@ func main() {
 		o.audit = carewire.NewSlogAuditor(slog.New(slog.NewTextHandler(f, nil)), nil)
 		return err
 	})
+	flag.StringVar(&o.ntfy, "ntfy", "", "URL of an ntfy server that tells people too, by the topics ward-nurse-ada and so on; WARD_NTFY_TOKEN has its token")
+	flag.StringVar(&o.sms, "sms", "", "URL of an SMS provider that tells people too; WARD_SMS_USER and WARD_SMS_PASSWORD are for it")
+	flag.StringVar(&o.smtp, "smtp", "", "host:port of a mail server that tells people too, as nurse-ada@localhost and so on")
+	flag.StringVar(&o.otel, "otel", "", "file that OpenTelemetry's numbers and traces are appended to")
 	flag.Parse()
 	if o.seed == 0 {
 		o.seed = rand.Uint64()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -30,8 +29,7 @@ func policy(p *people, wait time.Duration) carewire.Policy {
 // carewire.Pager. No health data goes out of the building: a page says that there
 // is an alert, and which.
 type pager struct {
-	log  *slog.Logger
-	push *pushes
+	ways *ways
 
 	mu    sync.Mutex
 	pages []sentPage // the last ones, oldest first
@@ -48,11 +46,14 @@ type sentPage struct {
 	At    time.Time `json:"at"`
 }
 
-// Page sends a page, once: the same one may come again with the same Key. People
-// with a subscription get a push as well.
+// Validate implements carewire.PageChecker.
+func (p *pager) Validate() error { return p.ways.Validate() }
+
+// Page sends a page, once: the same one may come again with the same Key. It goes
+// by the ward's other ways too.
 func (p *pager) Page(ctx context.Context, page carewire.Page) error {
 	if p.note(page) {
-		p.push.push(ctx, page, p.log)
+		p.ways.tell(ctx, page)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type user struct {
 	carewire.Principal
 	token string
 	about string
+	phone string
 }
 
 // people are the patients and users of this hospital. They do not change, so
@@ -60,7 +61,7 @@ func newPeople(n int) *people {
 			Bed: fmt.Sprintf("Ward %s · Bed %d", group[len("ward-"):], i+1)})
 	}
 	add := func(token, name string, role carewire.Role, about string, groups, patients []string) {
-		p.users = append(p.users, user{carewire.Principal{ID: token, Name: name, Role: role, Groups: groups, Patients: patients}, token, about})
+		p.users = append(p.users, user{carewire.Principal{ID: token, Name: name, Role: role, Groups: groups, Patients: patients}, token, about, fmt.Sprintf("+1202555010%d", len(p.users))})
 	}
 	both := []string{wardFive, wardSix}
 	add("nurse-ada", "Nurse Ada", carewire.RoleClinician, "clinician, wards 5 and 6", both, []string{carewire.SystemPatient})

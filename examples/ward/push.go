@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -70,17 +69,6 @@ func (x *pushes) add(u carewire.Principal, s webpush.Subscription) {
 func isTo(u carewire.Principal, to string) bool {
 	group, isGroup := strings.CutPrefix(to, "group:")
 	return to == "person:"+u.ID || isGroup && u.Role == carewire.RoleClinician && slices.Contains(u.Groups, group)
-}
-
-// push pages by push as well. It is never the only path: its failure is logged, and
-// changes nothing.
-func (x *pushes) push(ctx context.Context, page carewire.Page, log *slog.Logger) {
-	if list, _ := x.Subscriptions(ctx, page.To); len(list) == 0 {
-		return
-	}
-	if err := x.pager.Page(ctx, page); err != nil {
-		log.Warn("push", "alert", page.Alert.ID, "error", err)
-	}
 }
 
 // servePush takes subscriptions from the page, and reports from its service worker.

@@ -29,6 +29,10 @@ type options struct {
 	seed     uint64
 	quiet    bool
 	step     time.Duration
+	ntfy     string // servers by which people are told too; "": not by this way
+	sms      string
+	smtp     string
+	otel     string // file of numbers and traces; "": none
 	log      *slog.Logger
 	audit    carewire.Auditor // nil: nowhere
 }
@@ -42,6 +46,7 @@ type ward struct {
 	hub    *carewire.Hub
 	judge  *rules.Judge
 
+	telemetry  *telemetry    // nil: none
 	pool       *pgxpool.Pool // nil: the store is this ward's own
 	closeStore func() error
 	stop       context.CancelFunc // ends the Judge and the gateways
@@ -55,13 +60,16 @@ func openWard(o options) (*ward, error) {
 	if w.push, err = newPushes(w.people); err != nil {
 		return nil, err
 	}
-	w.pager = &pager{log: o.log, push: w.push}
+	w.pager = &pager{ways: newWays(o, w.people, &w.push.pager)}
+	if w.telemetry, err = openTelemetry(o.otel); err != nil {
+		return nil, err
+	}
 	if w.audit == nil {
 		w.audit = carewire.NewSlogAuditor(slog.New(slog.DiscardHandler), nil)
 	}
 	store, err := w.openStore()
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, w.telemetry.close(context.Background()))
 	}
 	w.hub, err = carewire.New(w.people, store, &carewire.Options{
 		Directory: w.people,
@@ -70,16 +78,20 @@ func openWard(o options) (*ward, error) {
 		Auditor:   w.audit,
 		Retention: carewire.Retention{Vitals: 24 * time.Hour},
 		Logger:    o.log,
+		Trace:     w.telemetry.trace(),
 
 		TicketsInStore: w.pool != nil, // any ward takes what another gave
 		TrustedProxies: o.proxies,
 	})
 	if err != nil {
-		return nil, errors.Join(err, w.closeStore())
+		return nil, errors.Join(err, w.closeStore(), w.telemetry.close(context.Background()))
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
-	if err := w.startJudge(ctx); err != nil {
+	if err = w.startJudge(ctx); err == nil {
+		err = w.telemetry.measure(w)
+	}
+	if err != nil {
 		return nil, errors.Join(err, w.close(ctx, nil))
 	}
 	return w, nil
@@ -169,5 +181,5 @@ func (w *ward) close(ctx context.Context, srv *http.Server) error {
 	}
 	w.stop()
 	w.running.Wait()
-	return errors.Join(err, w.closeStore())
+	return errors.Join(err, w.closeStore(), w.telemetry.close(ctx))
 }
