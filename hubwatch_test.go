@@ -64,6 +64,28 @@ func eventText(e *Event) string {
 	return fmt.Sprint(e.Type, e.Patient, e.Position.Seq, e.Must, e.Recovered, string(v), string(a))
 }
 
+// WatchEach tells where the log of a patient ends that is quiet, again and again.
+func TestWatchEachTellsHeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 60))
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var heads []string
+		w.hub.WatchEach(ctx, WatchOptions{Patients: []string{"p1", "p2"}, Delivery: DeliverEvery}, func(e *Event) {
+			for _, h := range e.Heads {
+				heads = append(heads, fmt.Sprint(h.Patient, " ", h.Seq))
+			}
+		})
+		require.GreaterOrEqual(t, len(heads), 6)
+		require.LessOrEqual(t, len(heads), 10)
+		slices.Sort(heads)
+		require.Equal(t, []string{"p1 1", "p2 0"}, slices.Compact(heads))
+	})
+}
+
 // A loop over many readings makes no garbage for each of them.
 func TestWatchEachMakesNoGarbage(t *testing.T) {
 	text := []byte(`{"type":"vital","patient":"p1","epoch":"e","seq":7,"must":1,"vital":{"patient":"p1","code":"8867-4","value":72,"unit":"/min","vital_id":"m.1","time":"2026-11-22T10:00:00.000Z","received":"2026-11-22T10:00:00.000Z","device":"m"}}`)

@@ -68,12 +68,10 @@ func (c *conn) heads(now int64) bool {
 			c.mu.Unlock()
 			return false
 		}
-		if !w.live || w.reading || w.ended || len(w.queue) > 0 || now-w.wrote < int64(headEvery) || w.shared.stale(now) || size > controlSize/2 { // the rest at the next visit
-			continue
+		if size <= controlSize/2 && w.quiet(now) { // the rest at the next visit
+			size += headAbout
+			heads = append(heads, w.headAt(now))
 		}
-		size += headAbout
-		w.wrote = now
-		heads = append(heads, Head{Patient: w.patient, Position: w.last, Must: w.must})
 	}
 	c.out.mu.Unlock()
 	c.mu.Unlock()
@@ -81,6 +79,18 @@ func (c *conn) heads(now int64) bool {
 		c.out.send(f)
 	}
 	return true
+}
+
+// quiet reports whether w has been silent for so long that its head is to be sent.
+// Under out.mu.
+func (w *watch) quiet(now int64) bool {
+	return w.live && !w.reading && !w.ended && len(w.queue) == 0 && now-w.wrote >= int64(headEvery) && !w.shared.stale(now)
+}
+
+// headAt returns the head of w, which is sent now. Under out.mu.
+func (w *watch) headAt(now int64) Head {
+	w.wrote = now
+	return Head{Patient: w.patient, Position: w.last, Must: w.must}
 }
 
 // stale reports whether the last comparison with the Store was too long ago.

@@ -79,10 +79,8 @@ func (b *bed) set() {
 	for _, x := range b.c.renew(s) {
 		j.audit(ctx, b.patient, &x)
 	}
-	for key, off := range s.Off {
-		if off.Until.IsZero() {
-			j.log.Warn("rules: a rule judges all the same, for it was switched off without Until", "rule", key)
-		}
+	for key, why := range j.set.unheeded(&s) {
+		j.log.Warn("rules: a part of a patient's Settings has no effect", "rule", key, "because", why)
 	}
 }
 

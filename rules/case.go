@@ -362,7 +362,7 @@ func (c *Case) retract(i int, gone *reading) {
 // Advance moves the time of c to t. No entry of the log from before t may come
 // after that. An earlier t than before, by more than ten seconds, says that the
 // clock was set back: time goes on from there.
-func (c *Case) Advance(t time.Time) { c.advance(c.in(t, inFlight)) }
+func (c *Case) Advance(t time.Time) { c.advance(c.in(t, clocksApart)) }
 
 // advance does all that was due before to.
 func (c *Case) advance(to millis) {

@@ -35,6 +35,8 @@ func (r Change) build(s *Set) (machine, error) {
 		return nil, fmt.Errorf("code: code and unit are required")
 	case r.Direction != Rise && r.Direction != Fall:
 		return nil, fmt.Errorf("direction: must be rise or fall")
+	case !finite(r.By, r.Margin):
+		return nil, fmt.Errorf("by: it and margin must be finite")
 	case r.By <= 0 || r.Within < time.Second || r.Margin < 0 || r.Margin > r.By:
 		return nil, fmt.Errorf("by: by and within must be positive, and margin between 0 and by")
 	}
@@ -119,6 +121,8 @@ func (r Forecast) build(s *Set) (machine, error) {
 		return nil, fmt.Errorf("code: code and unit are required")
 	case r.Side != Below && r.Side != Above:
 		return nil, fmt.Errorf("side: must be below or above")
+	case !finite(r.At, r.Margin):
+		return nil, fmt.Errorf("at: it and margin must be finite")
 	case r.Within < time.Second || r.From < 0 || r.Margin < 0:
 		return nil, fmt.Errorf("within: must be a second or more, and nothing negative")
 	}

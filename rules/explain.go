@@ -93,6 +93,7 @@ func (j *Judge) explainFromLog(patient string) ([]Standing, error) {
 func (c *Case) Explain(now time.Time) []Standing {
 	list := make([]Standing, len(c.states))
 	at := max(millisOf(now)+c.shift, c.now)
+	unheeded := c.set.unheeded(&c.settings)
 	for i := range c.states {
 		r, st := &c.set.rules[i], &c.states[i]
 		s := &list[i]
@@ -121,8 +122,8 @@ func (c *Case) Explain(now time.Time) []Standing {
 		case waiting:
 			s.State, s.Detail = StandingWaiting, left
 		}
-		if off, is := c.settings.Off[r.Key]; is && off.Until.IsZero() {
-			s.Detail = strings.TrimSuffix(offForever+"; "+s.Detail, "; ")
+		if why := unheeded[r.Key]; why != "" {
+			s.Detail = strings.TrimSuffix(why+"; "+s.Detail, "; ")
 		}
 		if m, ok := r.machine.(*scoreMachine); ok && !st.off {
 			s.Due, s.Always = m.next(c, m.state(st))

@@ -35,7 +35,8 @@ type Func struct {
 	// Every is the shortest time between two calls; 0: each vital is one.
 	Every time.Duration
 	// Timeout of a call; 0: one second. A call that takes longer is given up, and
-	// none is made before it has returned.
+	// none is made for this patient before it has returned. The model then rests for
+	// nine times as long, for all patients: they wait for it a tenth of the time at most.
 	Timeout time.Duration
 	// MinConfidence is what a finding must have to count as present; 0: any.
 	MinConfidence float64
@@ -65,7 +66,7 @@ func (r Func) build(s *Set) (machine, error) {
 		return nil, fmt.Errorf("model: name and version are required, at most 60 bytes together")
 	case len(r.Inputs) == 0 || r.Judge == nil:
 		return nil, fmt.Errorf("inputs: inputs and judge are required")
-	case r.Window < 0 || r.Every < 0 || r.Timeout < 0 || r.MinConfidence < 0 || r.MinConfidence > 1:
+	case !finite(r.MinConfidence) || r.Window < 0 || r.Every < 0 || r.Timeout < 0 || r.MinConfidence < 0 || r.MinConfidence > 1:
 		return nil, fmt.Errorf("window: nothing may be negative, and no confidence more than 1")
 	}
 	if r.Recognises == "" {
@@ -89,7 +90,8 @@ func (r Func) build(s *Set) (machine, error) {
 
 type funcMachine struct {
 	rule  Func
-	codes []int // of its inputs
+	codes []int                     // of its inputs
+	rests atomic.Pointer[time.Time] // it is not called before; nil: it does not rest
 }
 
 // funcState is what a Func keeps of a patient.
@@ -131,7 +133,7 @@ func (m *funcMachine) see(c *Case, st *state, r *reading) {
 		old = len(x.vitals) - 1
 	}
 	x.vitals = slices.Delete(x.vitals, 0, max(old, len(x.vitals)-funcVitals))
-	if len(x.vitals) == 0 || x.called != 0 && c.now-x.called < span(m.rule.Every) {
+	if len(x.vitals) == 0 || x.called != 0 && c.now-x.called < span(m.rule.Every) || m.resting() {
 		return
 	}
 	x.called = c.now
@@ -150,6 +152,12 @@ func (m *funcMachine) see(c *Case, st *state, r *reading) {
 	}
 	st.able(r.received + c.sensors[r.sensor].life())
 	m.take(c, st, r, &f)
+}
+
+// resting reports whether a call has taken too long just now.
+func (m *funcMachine) resting() bool {
+	until := m.rests.Load()
+	return until != nil && time.Now().Before(*until)
 }
 
 // retract takes back a vital that was withdrawn or corrected.
@@ -232,6 +240,7 @@ func (m *funcMachine) call(x *funcState) (f Finding, failed string) {
 	case r := <-done:
 		return r.f, r.failed
 	case <-ctx.Done():
+		m.rests.Store(new(time.Now().Add(9 * m.rule.Timeout)))
 		return f, "the model takes too long"
 	}
 }

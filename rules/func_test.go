@@ -89,11 +89,40 @@ func TestFuncThatHangs(t *testing.T) {
 		require.EqualValues(t, 1, calls.Load())
 		require.Contains(t, h.found[0].Alert.Text, "the model takes too long")
 		close(release)
-		synctest.Wait()
+		time.Sleep(10 * time.Second) // it rests
 		h.story()
 		h.rate(time.Second, 70)
 		require.EqualValues(t, 2, calls.Load())
 		require.Contains(t, h.story(), "cleared")
+	})
+}
+
+// A model that is always too slow takes at most a tenth of the time from the other
+// rules and patients, however many patients it is asked about.
+func TestSlowModelRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		set := mustSet(t, high(Timing{}), Func{About: About{Key: "slow", Text: "Slow"}, Model: "m", ModelVersion: "1", Inputs: []Input{{Code: carewire.HeartRate.Code}}, Timeout: time.Second,
+			Judge: func(ctx context.Context, _ []carewire.Vital) (Finding, error) {
+				calls++
+				<-ctx.Done()
+				return Finding{}, nil
+			}})
+		var charts []*chart
+		for range 50 {
+			charts = append(charts, &chart{t: t, c: NewCase(set, "p1", Settings{}), now: start})
+		}
+		began := time.Now()
+		for time.Since(began) < time.Minute {
+			for _, h := range charts {
+				h.rate(time.Second, 200)
+			}
+			time.Sleep(time.Second)
+		}
+		require.LessOrEqual(t, calls, 7)
+		for _, h := range charts {
+			require.Contains(t, h.story(), "raised 0s medium", "the limit judges")
+		}
 	})
 }
 

@@ -72,6 +72,8 @@ func (r Limit) build(s *Set) (machine, error) {
 		return nil, fmt.Errorf("unit: required")
 	case r.Side != Below && r.Side != Above:
 		return nil, fmt.Errorf("side: must be below or above")
+	case !finite(r.At, r.Margin) || r.Severe != nil && !finite(r.Severe.At):
+		return nil, fmt.Errorf("at: it and all other numbers must be finite")
 	case r.Margin < 0:
 		return nil, fmt.Errorf("margin: must not be negative")
 	case r.Severe != nil && (r.Side == Below) == (r.Severe.At >= r.At):

@@ -51,6 +51,7 @@ func TestImpossibleHere(t *testing.T) {
 		{"nocturne: a cap dropped new alerts", TestNoCapDropsAlerts},
 		{"nocturne: rule errors were only logged", TestFunc},
 		{"nocturne: fields of the rule page never evaluated", TestChangedSettingsCount},
+		{"nocturne: a setting that has no effect is not said", TestSettingsThatNoRuleHeeds},
 		{"thingsboard 7909: a no-data alarm never clears", TestAbsent},
 		{"thingsboard 13050: it is not raised again", TestAbsent},
 		{"thingsboard 10590: it has the wrong duration", TestAbsent},

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	rowMax   = 250              // patients that are watched together
-	inFlight = 10 * time.Second // between an entry's being received and its being seen here, at most
-	grace    = time.Second      // a Case's time lags by this, for entries that are still being written
+	rowMax   = 250         // patients that are watched together
+	inFlight = time.Minute // between an entry's being received and its being seen here, at most
+	grace    = time.Second // a Case's time lags by this, for entries that are still being written
 )
 
 // A row is some patients who are watched, and judged one after the other.
@@ -83,7 +83,8 @@ func (r *row) see(e *carewire.Event) {
 	defer r.mu.Unlock()
 	if e.Type == carewire.EventHead {
 		for _, h := range e.Heads {
-			if b := r.beds[h.Patient]; b != nil && b.c != nil && !b.joining && h.Position == b.last {
+			if b := r.beds[h.Patient]; b != nil && b.c != nil && !b.joining && h.Epoch == b.last.Epoch && h.Seq >= b.last.Seq {
+				b.last.Seq = h.Seq // what came behind is nothing that a Watch tells
 				b.advanced(millisOf(r.judge.hub.Now().Add(-inFlight)))
 			}
 		}

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -51,15 +52,68 @@ type Scale struct {
 }
 
 func (s *LimitSetting) apply(b *bounds) {
-	if s.At != nil {
-		b.at = *s.At
+	for _, x := range []struct{ own, to *float64 }{{s.At, &b.at}, {s.Margin, &b.margin}, {s.Severe, &b.severe}} {
+		if x.own != nil && finite(*x.own) {
+			*x.to = *x.own
+		}
 	}
-	if s.Margin != nil {
-		b.margin = *s.Margin
+}
+
+// finite reports whether all are numbers, and none is infinite: a limit that is no
+// number, or an infinite one, is never reached.
+func finite(list ...float64) bool {
+	for _, f := range list {
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return false
+		}
 	}
-	if s.Severe != nil {
-		b.severe = *s.Severe
+	return true
+}
+
+// unheeded says by the rule's key which parts of x have no effect, and why.
+func (s *Set) unheeded(x *Settings) map[string]string {
+	list := make(map[string]string)
+	rule := func(key string) machine {
+		if i := s.index(key); i >= 0 {
+			return s.rules[i].machine
+		}
+		list[key] = "there is no such rule"
+		return nil
 	}
+	for key, own := range x.Limits {
+		m, is := rule(key).(*limitMachine)
+		switch {
+		case list[key] != "":
+		case !is:
+			list[key] = "its limit of this patient does not count, for it is no Limit"
+		case own.Severe != nil && m.rule.Severe == nil:
+			list[key] = "the severe limit of this patient does not count, for the rule has none"
+		case !finite(value(own.At), value(own.Margin), value(own.Severe)):
+			list[key] = "a limit of this patient that is no finite number does not count"
+		}
+	}
+	for key, off := range x.Off {
+		if rule(key) != nil && off.Until.IsZero() {
+			list[key] = offForever
+		}
+	}
+	for key := range x.Scales {
+		if _, is := rule(key).(*scoreMachine); !is && list[key] == "" {
+			list[key] = "the scale does not count, for it is no Score"
+		}
+	}
+	for _, key := range x.On {
+		rule(key)
+	}
+	return list
+}
+
+// value is a number that may be missing, which is nothing wrong.
+func value(f *float64) float64 {
+	if f == nil {
+		return 0
+	}
+	return *f
 }
 
 // explain says whose limit it is.
@@ -97,7 +151,9 @@ func (c *Case) apply(s Settings) {
 		r, st := &c.set.rules[i], &c.states[i]
 		c.limits[i] = nil
 		if own, ok := s.Limits[r.Key]; ok {
-			c.limits[i] = &own
+			if _, is := r.machine.(*limitMachine); is {
+				c.limits[i] = &own
+			}
 		}
 		c.switchRule(i, st)
 		if m, ok := r.machine.(*scoreMachine); ok { // with another scale or age

@@ -10,6 +10,9 @@ import "time"
 // If it is more, the clock was set back. Entries that wait for a Store come late too.
 const backMost = 5 * time.Minute
 
+// clocksApart is by how much the clocks of two nodes may differ.
+const clocksApart = 10 * time.Second
+
 // in returns a time of the clock as c counts it. One that is more than most before
 // c's shows that the clock was set back.
 func (c *Case) in(t time.Time, most time.Duration) millis {
@@ -31,5 +34,5 @@ func (c *Case) out(at millis) time.Time { return (at - c.shift).time() }
 // isDue reports whether Advance has something to do at now.
 func (c *Case) isDue(now time.Time) bool {
 	at := millisOf(now) + c.shift
-	return c.due < at || at < c.now-span(inFlight)
+	return c.due < at || at < c.now-span(clocksApart)
 }
