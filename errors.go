@@ -57,6 +57,13 @@ var (
 
 	// ErrClosed means that the Hub, Store or Client is closed.
 	ErrClosed = errors.New("carewire: closed")
+
+	// ErrNoStep is returned by a Policy for a step beyond its last one.
+	ErrNoStep = errors.New("carewire: the policy has no such step")
+
+	// ErrNobodyToTell means that alerts reach nobody: there is no Pager and no
+	// connected principal may answer, or the Pager hangs for a recipient.
+	ErrNobodyToTell = errors.New("carewire: alerts reach nobody")
 )
 
 // ValidationError names the invalid member of a message and the rule that it
@@ -167,6 +174,7 @@ const (
 	CloseGoingAway     CloseCode = 1001
 	CloseProtocolError CloseCode = 1002
 	CloseBinary        CloseCode = 1003 // a binary frame; carewire.v1 is text
+	CloseAbnormal      CloseCode = 1006 // the connection ended without a close frame
 	CloseNotUTF8       CloseCode = 1007
 	ClosePolicy        CloseCode = 1008 // abuse
 	CloseTooBig        CloseCode = 1009
@@ -177,9 +185,6 @@ const (
 	CloseForbidden     CloseCode = 3003 // the principal or session was revoked
 	CloseTimeout       CloseCode = 3008
 )
-
-// CloseAbnormal stands for a connection that ended without a close frame.
-const CloseAbnormal CloseCode = 1006
 
 // ComeBack reports whether a client should connect again by itself after c.
 // After CloseUnauthorized it needs a new token for that.

@@ -2,7 +2,6 @@ package carewire
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -19,9 +18,6 @@ import (
 // A Policy must be safe for concurrent use. Each call is bounded by
 // Options.CallTimeout. A panic counts as an error.
 type Policy func(ctx context.Context, a Alert, step int) (Step, error)
-
-// ErrNoStep is returned by a Policy for a step beyond its last one.
-var ErrNoStep = errors.New("carewire: the policy has no such step")
 
 // Step is one step of a Policy. If nobody accepts within After (0: 60 s), the
 // next step is due.

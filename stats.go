@@ -1,7 +1,6 @@
 package carewire
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -195,9 +194,5 @@ func (h *Hub) Ready() error {
 	}
 	return nil
 }
-
-// ErrNobodyToTell means that alerts reach nobody: there is no Pager and no
-// connected principal may answer, or the Pager hangs for a recipient.
-var ErrNobodyToTell = errors.New("carewire: alerts reach nobody")
 
 func (h *Hub) nobodyToTell() bool { return h.escalator.paging == nil && !h.registry.anyAnswers() }

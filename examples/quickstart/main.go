@@ -14,6 +14,29 @@ import (
 	"github.com/carewire/carewire"
 )
 
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
+	flag.Parse()
+	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.Handle("/carewire", hub)
+	go func() {
+		for range time.Tick(time.Second) {
+			hub.Publish(context.Background(), carewire.HeartRate.Of("p-17", 72))
+		}
+	}()
+	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, page) })
+	listener, err := net.Listen("tcp", *addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Printf("open http://%s/", listener.Addr())
+	server := http.Server{ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	log.Fatal(server.Serve(listener))
+}
+
 var people = map[string]carewire.Principal{ // by bearer token
 	"nurse-token":   {ID: "ada", Name: "Nurse Ada", Role: carewire.RoleClinician, Patients: []string{"p-17"}},
 	"monitor-token": {ID: "monitor-4", Role: carewire.RoleDevice, Patients: []string{"p-17"}},
@@ -31,26 +54,3 @@ const ws = new WebSocket(location.origin.replace("http", "ws") + "/carewire", ["
 ws.onopen = () => ws.send(JSON.stringify({type: "watch", req: "1", patients: ["p-17"]}));
 ws.onmessage = (m) => { const f = JSON.parse(m.data); if (f.vital) document.querySelector("output").value = f.vital.value; };
 </script>`
-
-func main() {
-	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
-	flag.Parse()
-	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil), nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	go func() {
-		for range time.Tick(time.Second) {
-			hub.Publish(context.Background(), carewire.HeartRate.Of("p-17", 72))
-		}
-	}()
-	http.Handle("/carewire", hub)
-	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, page) })
-	listener, err := net.Listen("tcp", *addr)
-	if err != nil {
-		log.Fatal(err)
-	}
-	log.Printf("open http://%s/", listener.Addr())
-	server := http.Server{ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
-	log.Fatal(server.Serve(listener))
-}
