@@ -33,6 +33,9 @@ func (s *Server) searchAlerts(c *caller, typ string, write func(*carewire.Alert)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.looks.take(c.who.ID); err != nil {
+		return nil, err
+	}
 	list, err := s.openAlerts(c, f.patient)
 	if err != nil {
 		return nil, err
@@ -50,6 +53,9 @@ func (s *Server) searchAlerts(c *caller, typ string, write func(*carewire.Alert)
 
 // readAlert finds an open alert by its logical ID.
 func (s *Server) readAlert(c *caller, id string) (*carewire.Alert, error) {
+	if err := s.looks.take(c.who.ID); err != nil {
+		return nil, err
+	}
 	q := carewire.OpenQuery{Limit: 1000}
 	for {
 		items, next, err := s.hub.Open(c.r.Context(), q)

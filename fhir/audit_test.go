@@ -102,6 +102,9 @@ func TestAuditEventsOfAllRecords(t *testing.T) {
 		if r.Event == carewire.AuditEmergency || r.Event == carewire.AuditEmergencyEnded {
 			assert.Equal(t, "ETREAT", member(t, b, "purposeOfEvent", 0, "coding", 0, "code"))
 			assert.Contains(t, string(b), "cardiac arrest")
+			want := map[carewire.AuditEvent]string{carewire.AuditEmergency: "110127", carewire.AuditEmergencyEnded: "110138"}
+			assert.Equal(t, want[r.Event], member(t, b, "subtype", 0, "code"), "the pair of DICOM")
+			assert.Equal(t, systemDICOM, member(t, b, "subtype", 0, "system"))
 		}
 	}
 	assert.Equal(t, "8", member(t, AuditEvent(carewire.Record{Outcome: carewire.OutcomeFailed}, Site{}), "outcome"))

@@ -138,18 +138,44 @@ func TestOldBindingFails(t *testing.T) {
 // A subscription that is replaced while a binding makes it active is not made so,
 // and the binding notices.
 func TestReplacedWhileMadeActive(t *testing.T) {
+	for name, other := range map[string]string{
+		"with another count": wish("vitals", "Observation?patient=Patient/p_2", "id-only"),
+		"with the same":      wish("vitals", "Observation?patient=Patient/p1", "full-resource"),
+	} {
+		store := &interrupted{Store: carewire.NewMemoryStore(nil)}
+		w := newWorld(t, store, nil, nil)
+		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+		old, err := w.server.subscriptions.get(t.Context(), id)
+		require.NoError(t, err)
+		b := &binding{s: w.server, sub: old, who: people["nurse"], to: new(silentTeller), version: versionR4}
+		store.first = func() { w.replace(id, other) }
+		require.NoError(t, b.next(t.Context()), name)
+		require.Equal(t, "requested 0", w.counted(id), name)
+		require.ErrorIs(t, b.next(t.Context()), errEnded, name)
+		require.Equal(t, "requested 0", w.counted(id), name)
+		w.close()
+	}
+}
+
+// A PUT or a DELETE does not fail because a binding makes the subscription active
+// at that moment.
+func TestChangedWhileMadeActive(t *testing.T) {
 	store := &interrupted{Store: carewire.NewMemoryStore(nil)}
 	w := newWorld(t, store, nil, nil)
 	defer w.close()
-	id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
-	old, err := w.server.subscriptions.get(t.Context(), id)
-	require.NoError(t, err)
-	b := &binding{s: w.server, sub: old, who: people["nurse"], to: new(silentTeller), version: versionR4}
-	store.first = func() { w.replace(id, wish("vitals", "Observation?patient=Patient/p_2", "id-only")) }
-	require.NoError(t, b.next(t.Context()))
+	body := wish("vitals", "Observation?patient=Patient/p1", "id-only")
+	id := w.subscribe("nurse", body)
+	active := func() {
+		_, err := w.server.subscriptions.change(t.Context(), id, func(sub *subscription) { sub.Status = statusActive })
+		require.NoError(t, err)
+	}
+	store.first = active
+	w.replace(id, body)
 	require.Equal(t, "requested 0", w.counted(id))
-	require.ErrorIs(t, b.next(t.Context()), errEnded)
-	require.Equal(t, "requested 0", w.counted(id))
+	store.first = active
+	r := w.do("nurse", "DELETE", "Subscription/"+id, "")
+	require.Equal(t, 204, r.Code, r.Body)
+	require.Equal(t, 404, w.do("nurse", "GET", "Subscription/"+id, "").Code)
 }
 
 // A PUT that asks for the same events goes on with their count.
@@ -169,10 +195,14 @@ func TestCountGoesOn(t *testing.T) {
 	require.Equal(t, old.Count, now.Count)
 }
 
-type silentTeller struct{}
+// silentTeller tells nobody, and notes what it should have told.
+type silentTeller struct{ kinds []string }
 
-func (*silentTeller) tell(context.Context, *binding, message) error { return nil }
-func (*silentTeller) complain(error)                                {}
+func (x *silentTeller) tell(_ context.Context, _ *binding, m message) error {
+	x.kinds = append(x.kinds, m.kind)
+	return nil
+}
+func (*silentTeller) complain(error) {}
 
 // failing is a Store that does not write entries under some keys.
 type failing struct {

@@ -245,6 +245,24 @@ func TestProfileOfAPanel(t *testing.T) {
 	}
 }
 
+// What is wrong with a part of a panel is told by its element.
+func TestPartsAreNamed(t *testing.T) {
+	v := carewire.BloodPressure.Of("p1", 120, 80)
+	v.Time = noon
+	b, err := Observation(v)
+	require.NoError(t, err)
+	for old, c := range map[string]struct{ new, field string }{
+		`"value":80`:     {`"value":-80`, "component[1].valueQuantity.value"},
+		`"code":"mm[Hg]`: {`"code":"%`, "component[0].valueQuantity.code"},
+	} {
+		require.Contains(t, string(b), old)
+		_, _, err := VitalsOf([]byte(strings.Replace(string(b), old, c.new, 1)))
+		var f *carewire.ValidationError
+		require.ErrorAs(t, err, &f)
+		assert.Equal(t, c.field, f.Field)
+	}
+}
+
 // HL7's own examples, and what of each cannot be said.
 func TestExamplesOfHL7(t *testing.T) {
 	read := func(name string) []byte {

@@ -411,6 +411,9 @@ func (s *Server) lastObservations(c *caller, _ []string) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.looks.take(c.who.ID); err != nil {
+		return nil, err
+	}
 	if _, err := s.hub.Disclose(c.r.Context(), carewire.Access{Principal: c.who, Action: carewire.ActionWatch, Patients: []string{f.patient}}); err != nil {
 		return nil, err
 	}

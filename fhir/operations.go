@@ -17,6 +17,9 @@ const eventsMost = 1000 // in one answer to $events, and resent at once
 
 // own returns a subscription of c's. Another's looks like none.
 func (s *Server) own(c *caller, id string) (*subscription, error) {
+	if err := s.looks.take(c.who.ID); err != nil {
+		return nil, err
+	}
 	sub, err := s.subscriptions.get(c.r.Context(), id)
 	if err != nil {
 		return nil, err
@@ -45,6 +48,9 @@ func (s *Server) createSubscription(c *caller, _ []string) (*response, error) {
 	}
 	sub, err := s.readResource(e, raw)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.looks.take(c.who.ID); err != nil {
 		return nil, err
 	}
 	if err := s.mayWatch(c, sub.Patient); err != nil {

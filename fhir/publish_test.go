@@ -174,7 +174,7 @@ func TestCorrectionLeavesAPartOut(t *testing.T) {
 			require.NoError(t, err)
 			got := make(map[string]carewire.Decimal)
 			for _, ev := range list {
-				if ev.Vital.Status != carewire.VitalEnteredInError {
+				if ev.Vital.Status != carewire.VitalEnteredInError && ev.Vital.Device == "" {
 					got[ev.Vital.Code] = ev.Vital.Value
 				}
 			}
@@ -183,6 +183,10 @@ func TestCorrectionLeavesAPartOut(t *testing.T) {
 		const flow, unknown = "3151-8", "33438-3" // the second is no code that carewire knows
 		earlier := strings.ReplaceAll(observation("final", "earlier", 97, part("19941-4", 5)), "12:00:00", "11:00:00")
 		post("201", earlier)
+		other := carewire.OxygenFlow.Of("p1", 9) // the same code of another device
+		other.Device = "d2"
+		_, err := w.hub.Publish(t.Context(), other)
+		require.NoError(t, err)
 		post("201", observation("final", "ox", 95, part(flow, 2), part(unknown, 7)))
 		require.Equal(t, map[string]carewire.Decimal{"59408-5": "95", flow: "2", unknown: "7", "19941-4": "5"}, latest())
 		post("201", observation("corrected", "ox", 94, part(flow, 2)))
@@ -215,6 +219,25 @@ func TestCorrectionOfNothing(t *testing.T) {
 	r = w.do("gateway", "POST", "Observation", oximetry("corrected", "none", 94, 3))
 	require.Equal(t, 422, r.Code, r.Body)
 	require.Equal(t, "identifier", at(r.json(), "issue", 0, "expression", 0))
+
+	flow := strings.NewReplacer("8867-4", "3151-8", "/min", "L/min").Replace(hr("p1", "none.3151-8", 2)) // another Observation's
+	require.Equal(t, 201, w.do("gateway", "POST", "Observation", flow).Code)
+	r = w.do("gateway", "POST", "Observation", oximetry("corrected", "none", 94, 3))
+	require.Equal(t, 422, r.Code, r.Body)
+	require.Equal(t, 5, w.vitalsIn("p1"), "no part of it is stored")
+}
+
+// What the Hub refuses is told by the element, not by its own name for it.
+func TestHubNamesElements(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	require.Equal(t, 201, w.do("gateway", "POST", "Observation", hr("p1", "a", 70)).Code)
+	require.Equal(t, 201, w.do("gateway", "POST", "Observation", strings.Replace(hr("p1", "b", 71), "12:00:00", "12:10:00", 1)).Code)
+	late := strings.NewReplacer(`"final"`, `"corrected"`, "12:00:00", "12:20:00").Replace(hr("p1", "a", 72))
+	r := w.do("gateway", "POST", "Observation", late)
+	require.Equal(t, 422, r.Code, r.Body)
+	require.Equal(t, "effectiveDateTime", at(r.json(), "issue", 0, "expression", 0))
+	require.Equal(t, 2, w.vitalsIn("p1"))
 }
 
 // Numbers are taken with an exponent too, as JSON has them.

@@ -75,6 +75,7 @@ type Server struct {
 	subscriptions subscriptions
 	sockets       sockets
 	resends       resends
+	looks         looks
 	stats         counters
 }
 
@@ -93,6 +94,7 @@ func New(hub *carewire.Hub, store carewire.Store, o *Options) (*Server, error) {
 	s.subscriptions.init(s)
 	s.sockets.init(s)
 	s.resends.init(s)
+	s.looks.init()
 	if opt.Hooks != nil {
 		if err := opt.Hooks.check(); err != nil {
 			return nil, err

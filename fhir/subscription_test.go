@@ -396,6 +396,10 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 		assert.Equal(t, status, r.Code, "%s: %s", filter, r.Body)
 	}
 	require.Equal(t, 201, w.do("gateway", "POST", "Subscription", classic).Code, "as R4 was before topics")
+	twice := strings.Replace(wish("alerts", "DetectedIssue?severity=low", "id-only"), base+"/SubscriptionTopic/alerts", "DetectedIssue?patient=Patient/p1&severity=high", 1)
+	r := w.do("nurse", "POST", "Subscription", twice)
+	assert.Equal(t, 422, r.Code, "both severities at once is nothing: %s", r.Body)
+	assert.Equal(t, "_criteria.extension[0]", at(r.json(), "issue", 0, "expression", 0))
 }
 
 // Several subscriptions on one socket, of different topics, each with its count;

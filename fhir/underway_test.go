@@ -76,6 +76,22 @@ func TestNothingAfterTheToken(t *testing.T) {
 	require.EqualValues(t, 1, b.told.N)
 }
 
+// What a binding has read after its subscription was deleted is not told, whenever
+// that was.
+func TestNothingAfterADeletion(t *testing.T) {
+	w := newWorld(t, nil, nil, nil)
+	defer w.close()
+	id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
+	sub, err := w.server.subscriptions.get(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, 204, w.do("nurse", "DELETE", "Subscription/"+id, "").Code)
+	w.publish("p1", 60)
+	to := new(silentTeller)
+	b := &binding{s: w.server, sub: sub, who: people["nurse"], to: to}
+	require.ErrorIs(t, b.tellNew(t.Context()), errEnded)
+	require.Equal(t, []string{typeHeartbeat}, to.kinds)
+}
+
 // Heartbeats come between the events of a long backlog.
 func TestHeartbeatsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
