@@ -78,6 +78,31 @@ func TestStrips(t *testing.T) {
 	})
 }
 
+// Options.Strips is the least priority that has strips.
+func TestStripsByPriority(t *testing.T) {
+	for least, want := range map[Priority]int{"": 2, PriorityLow: 3, PriorityMedium: 2, PriorityHigh: 1, NoStrips: 0} {
+		t.Run(string(least), func(t *testing.T) {
+			bedsideTest(t, &Options{Strips: least}, func(t *testing.T, w *world, _ func() net.Conn) {
+				began := time.Now()
+				for n := 1; n <= 60; n++ {
+					require.NoError(t, w.hub.PublishWaves(chunk(n, began)))
+					if n == 4 {
+						for _, p := range []Priority{PriorityLow, PriorityMedium, PriorityHigh} {
+							_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: string(p), Priority: p, Text: "x"})
+							require.NoError(t, err)
+						}
+					}
+					time.Sleep(250 * time.Millisecond)
+				}
+				time.Sleep(time.Minute)
+				page, err := w.hub.History(t.Context(), HistoryQuery{Patient: "p1", Kinds: []Kind{KindStrip}})
+				require.NoError(t, err)
+				require.Len(t, page.Events, want)
+			})
+		})
+	}
+}
+
 // A strip is bounded however many signals there are, and a strip in the making when
 // the Hub ends is kept.
 func TestStripsAreBounded(t *testing.T) {
