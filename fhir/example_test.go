@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -40,4 +41,9 @@ func ExampleNew() {
 	mux := http.NewServeMux()
 	mux.Handle("/carewire", hub)
 	mux.Handle("/fhir/", http.StripPrefix("/fhir", server))
+
+	reply := httptest.NewRecorder()
+	mux.ServeHTTP(reply, httptest.NewRequest("GET", "/fhir/metadata", nil))
+	fmt.Println(reply.Code, reply.Header().Get("Content-Type"))
+	// Output: 200 application/fhir+json; charset=utf-8
 }

@@ -1,0 +1,5 @@
+package storetest_test
+
+import "testing"
+
+func TestExample(t *testing.T) { testStore(t) }
