@@ -21,6 +21,7 @@ const (
 	pingEvery   = 30 * time.Second
 	maxRequest  = 8 << 10 // bytes of a client's message
 	maxBindings = 500     // of one socket
+	refusedMost = 10      // tokens of one socket that are not good
 	closedToken = websocket.StatusCode(carewire.CloseUnauthorized)
 )
 
@@ -33,6 +34,8 @@ type socket struct {
 	end  context.CancelFunc
 	conn *websocket.Conn // set with mu held: close looks at it from elsewhere
 	wg   sync.WaitGroup
+
+	refused int // tokens that were not good
 
 	mu       sync.Mutex
 	bindings map[string]*bound // by subscription
@@ -179,6 +182,9 @@ func (k *socket) bind(token, version string) {
 	who, err := k.s.identifyTicket(r)
 	if err != nil {
 		k.complain(err)
+		if k.refused++; k.refused >= refusedMost { // each costs a look into the Store, and nobody knows whose
+			k.conn.Close(websocket.StatusPolicyViolation, "too many tokens that are not good")
+		}
 		return
 	}
 	for _, id := range ids {

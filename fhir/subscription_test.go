@@ -328,6 +328,11 @@ func TestBindingIsRefused(t *testing.T) {
 		assert.Equal(t, "login", code("bind-with-token "+late), "after 30 s")
 		l.ws.CloseNow()
 		l = dial()
+		for range refusedMost {
+			assert.Equal(t, "login", code("bind-with-token guessed."+id))
+		}
+		assert.Equal(t, websocket.StatusPolicyViolation, l.closed(), "who guesses is closed")
+		l = dial()
 		l.ws.Write(t.Context(), websocket.MessageBinary, []byte("x"))
 		assert.Equal(t, websocket.StatusPolicyViolation, l.closed())
 		l = dial()
