@@ -178,9 +178,6 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 	}
 }
 
-// host is the sender of the host's own events.
-const hostSender = "@host"
-
 // Raise raises an alert, or updates the open alert with the same patient and
 // key. It returns the resulting state, which is then in the Store. Repeating a
 // Raise without changes has no effect.

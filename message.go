@@ -10,6 +10,9 @@ import (
 // it, as for a patient.
 const SystemPatient = "@system"
 
+// hostSender is the sender of the host's own events.
+const hostSender = "@host"
+
 // An Alert is a condition of a patient that needs a person. It keeps two things
 // apart: the Condition, which its sources raise and clear, and the Answers of
 // people, which decide Responsibility.
