@@ -193,7 +193,7 @@ func weight(r *reader, s *Source) []carewire.Vital {
 	return vitals
 }
 
-// Where a glucose sample was taken, and what it was.
+// The place and kind of a glucose sample.
 var samples = [...]struct {
 	mass, moles  string // LOINC codes
 	site, method string

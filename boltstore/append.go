@@ -169,8 +169,8 @@ func (s *Store) flush(batch []*request) {
 	}
 }
 
-// flush is one transaction of the writer. It changes what is in memory as it
-// goes; if it cannot be committed then, the store has failed.
+// flush is one transaction of the writer. It changes memory as it goes; if the
+// transaction cannot be committed then, the store has failed.
 type flush struct {
 	view
 	store      *Store
@@ -344,7 +344,7 @@ func (f *flush) writeOther(p *patient, it *item, seq uint64) {
 	}
 }
 
-// finish writes what follows from the entries.
+// finish writes the states and indexes that follow from the entries.
 func (f *flush) finish() error {
 	if !f.dirty {
 		return errNothing

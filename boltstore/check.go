@@ -17,12 +17,12 @@ type check struct {
 
 const waitForCheck = time.Second // that appends for new patients wait, all together, before they are refused
 
-// Checked waits until the indexes of the file, as they were when it was opened,
-// have been compared with each other. nil means that they agree. Anything else
-// matches ErrCorrupt: the Store has failed then, and refuses everything. Open does
-// not wait for this, so that what is open is known, and told, at once; until then an
-// entry of a patient who has no log yet may be refused with carewire.ErrBusy.
-// The error is ctx's if that ends first.
+// Checked waits until the indexes of the file, as they were when it was opened, have
+// been compared with each other. nil means that they agree. Anything else matches
+// ErrCorrupt: the Store has failed then, and refuses everything. Open does not wait
+// for this, so that open entries are known, and told, at once; until then an entry
+// of a patient who has no log yet may be refused with carewire.ErrBusy. The error is
+// ctx's if that ends first.
 func (s *Store) Checked(ctx context.Context) error {
 	select {
 	case <-s.check.done:
@@ -62,7 +62,7 @@ func (s *Store) startCheck(fresh bool) error {
 	return nil
 }
 
-// mayBeNew reports whether a patient of whom there is no head is new.
+// mayBeNew reports whether a patient without a head is new.
 func (s *Store) mayBeNew() bool {
 	s.check.waited.Do(func() {
 		select {

@@ -282,7 +282,7 @@ func parseHead(b []byte) (head, error) {
 	return h, d.done()
 }
 
-// state is what a key stands at.
+// state is the state of a key.
 type state struct {
 	seq    uint64 // of the newest entry; 0: there is none
 	rev    uint64 // the newest revision that is not 0
@@ -316,7 +316,7 @@ func (s *state) take(kind carewire.Kind, seq, rev uint64, open bool, due, time, 
 // waits reports whether the state belongs among the due ones.
 func (s *state) waits() bool { return s.open && !s.due.IsZero() }
 
-// knownID is what became of an entry with an ID.
+// knownID is the fate of an entry with an ID.
 type knownID struct {
 	sum   [16]byte
 	epoch uint32

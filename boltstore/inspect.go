@@ -10,10 +10,10 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// inspect looks at an existing file without writing to it: whether it is a
-// store of this version, and whether bbolt can open it for writing, which crashes
-// over pages that lead nowhere. acceptLoss takes what is left when the last commit
-// is damaged; thorough looks whether the indexes are whole, too.
+// inspect looks at an existing file without writing to it: whether it is a store
+// of this version, and whether bbolt can open it for writing, which crashes over
+// pages that lead nowhere. acceptLoss takes the rest when the last commit is
+// damaged; thorough looks whether the indexes are whole, too.
 func inspect(path string, timeout time.Duration, acceptLoss, thorough bool) error {
 	db, file, err := openBolt(path, &bbolt.Options{Timeout: timeout, ReadOnly: true})
 	if err != nil {
@@ -80,7 +80,7 @@ func inspectMeta(file *os.File, pageSize int, acceptLoss bool) (newest meta, err
 	return newest, nil
 }
 
-// meta is what a meta page says.
+// meta is the content of a meta page.
 type meta struct {
 	txid, root, pages uint64
 	clean             bool // the file was closed properly

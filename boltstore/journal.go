@@ -48,7 +48,7 @@ type held struct {
 // liveState is a state as it is in the file, and as it will be.
 type liveState struct{ was, now state }
 
-// clone returns what readers need, so that p can go on.
+// clone returns the parts that readers need, so that p can go on.
 func (p *patient) clone() *patient {
 	c := &patient{head: p.head, name: p.name, states: maps.Clone(p.states), unsettled: p.unsettled}
 	c.epochs = slices.Clone(p.epochs)
@@ -193,7 +193,7 @@ func (v view) readJournal(count uint64) ([]byte, error) {
 	return entries, damaged("journal", err)
 }
 
-// replay takes into memory what is in the journals and not settled.
+// replay takes into memory the entries in the journals that are not settled.
 func (s *Store) replay(v view) error {
 	journals := v.bucket("journal")
 	last := journals.Sequence()

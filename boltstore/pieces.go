@@ -11,8 +11,8 @@ import (
 // piece is how many bytes a value may have: with its key, four fit into a page.
 // bbolt splits no leaf of four or fewer, so that a longer value would take pages
 // that lie side by side, and on a disk that is full, nobody knows whether there
-// are such. Like this, every page that is free can be used, and what has to be
-// counted is pages.
+// are such. Like this, every page that is free can be used, and only pages have
+// to be counted.
 const piece = 900
 
 // putLong puts a value with its checksum under a key of the log, in pieces under

@@ -117,7 +117,7 @@ func (s *Store) pruneSteps(ctx context.Context, step func(v view, entries int) (
 type pruner struct {
 	store       *Store
 	now, before time.Time
-	live        []*patient  // still to be settled, for only what is settled is pruned
+	live        []*patient  // still to be settled, for only settled entries are pruned
 	logs        []prunedLog // still to be pruned
 	crowded     bool        // some were not settled for lack of room
 	removed     bool        // something was pruned, which makes some
@@ -231,7 +231,7 @@ func (p *pruner) chunk(v view, patient *patient, l *prunedLog) (looked int, done
 	return len(records), done, errors.Join(err, v.mark(patient.num, removed))
 }
 
-// remove deletes what belongs to an entry, unless it has to stay.
+// remove deletes the parts of an entry, unless it has to stay.
 func (p *pruner) remove(v view, patient *patient, r *record) (keep bool, err error) {
 	if key := string(r.key); key != "" {
 		st, err := v.state(patient, key)

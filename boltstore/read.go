@@ -146,7 +146,7 @@ func (r *readerClass) advance() error {
 }
 
 // classReader goes through one class as it is kept: chunks of the log, and then
-// what is not settled.
+// the unsettled entries.
 type classReader struct {
 	cursor     *bbolt.Cursor
 	prefix     []byte

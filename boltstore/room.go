@@ -11,11 +11,11 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// How many pages something may cost, counted with care: a leaf and what it is
-// split into, and the pages that lead there, which those that are written
-// together share.
+// The number of pages that a change may cost, counted with care: a leaf and its
+// parts after a split, and the pages that lead there, which leaves that are
+// written together share.
 const (
-	perCommit  = 32 // beside what is counted apart
+	perCommit  = 32 // beside the pages that are counted apart
 	perEntry   = 8  // of an entry that is not a vital: log, ID, state, due, changes and head
 	perPatient = 8  // of settling: head, log, states and digests
 	perState   = 2

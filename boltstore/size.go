@@ -10,8 +10,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Size implements [carewire.Sizer]: Used are the pages in use, Free is what
-// vitals may still have of MaxBytes and the disk.
+// Size implements [carewire.Sizer]: Used are the pages in use, Free is the room
+// that vitals may still have of MaxBytes and the disk.
 func (s *Store) Size(ctx context.Context) (carewire.StoreSize, error) {
 	var size carewire.StoreSize
 	err := s.view(ctx, nil, func(v view) error {

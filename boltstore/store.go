@@ -98,7 +98,7 @@ type Options struct {
 	Reserve int64
 
 	// NewEpoch starts a new epoch, as it must be after a backup was restored or
-	// part of the file was lost. Clients then load what they show afresh instead
+	// part of the file was lost. Clients then load their screens afresh instead
 	// of resuming. It also opens a file whose last commit is damaged, as it was
 	// before that commit.
 	NewEpoch bool
@@ -125,7 +125,7 @@ type Store struct {
 	close   func() error
 
 	// mu is held by a transaction that writes until it is synced, and by all
-	// others while they begin to read. It guards what follows.
+	// others while they begin to read. It guards the following fields.
 	mu     sync.RWMutex
 	failed error                  // why the store is not used any more
 	quiet  bool                   // nobody was reading when the transaction began
@@ -136,7 +136,7 @@ type Store struct {
 
 	journal     uint64              // the count of the oldest journal
 	live        map[string]*patient // those who have unsettled vitals
-	oldest      []*patient          // the same in order of since, and some who are live no more
+	oldest      []*patient          // the same in order of since, with some that are live no more
 	heavy       []*patient          // those who have a lot of them
 	journaled   int64               // bytes of all journals since the store was opened
 	maxJournals int64               // bytes of the journals that are kept
@@ -222,7 +222,7 @@ var mapped = func() int {
 }()
 
 // openBolt opens the file and keeps hold of it, so that it is released even if
-// bbolt panics over what is in it.
+// bbolt panics over its content.
 func openBolt(path string, o *bbolt.Options) (db *bbolt.DB, file *os.File, err error) {
 	o.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		var err error
@@ -271,7 +271,7 @@ func syncDir(dir string) {
 var bucketNames = []string{"meta", "journal", "heads", "log", "states", "vitalids", "ids", "due", "changes", "pruned", "expiry"}
 
 // begin makes the buckets of a new file, reads or makes the epochs, and takes
-// into memory what is not settled.
+// unsettled entries into memory.
 func (s *Store) begin(newEpoch bool) error {
 	err := s.update(func(v view) error {
 		if v.bucket("meta") != nil {

@@ -108,7 +108,7 @@ func (v view) has(bucket string, num uint64) bool {
 	return bytes.HasPrefix(first, numKey(num))
 }
 
-// state returns what a key of p stands at.
+// state returns the state of a key of p.
 func (v view) state(p *patient, key string) (liveState, error) {
 	st, ok := p.states[key]
 	if ok || key == "" || p.num == 0 {

@@ -30,7 +30,7 @@ type Door struct {
 }
 
 // Token returns a token for p: its ID. Calling it again with the same ID
-// changes what the next connection with that token gets.
+// changes the principal of the next connection with that token.
 func (d *Door) Token(p carewire.Principal) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -153,8 +153,8 @@ func OfType(typ carewire.EventType) func(carewire.Event) bool {
 	return func(e carewire.Event) bool { return e.Type == typ }
 }
 
-// Slow is a client that does only what a test tells it to: it reads nothing
-// that is not asked for, so that the server's writes to it wait.
+// Slow is a client that acts only on a test's calls: it reads nothing that is
+// not asked for, so that the server's writes to it wait.
 type Slow struct {
 	t  testing.TB
 	ws *websocket.Conn

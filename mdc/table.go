@@ -94,7 +94,8 @@ var metrics = []Metric{
 	{Code: 150452, Name: "MDC_PULS_OXIM_PLETH"},    // H P
 }
 
-// Numbers of units are 4·65536 and what H and P give within that partition.
+// Numbers of units are 4·65536 and the number that H and P give within that
+// partition.
 var units = []Unit{
 	{264864, "MDC_DIM_BEAT_PER_MIN", "/min"},       // H P W
 	{264928, "MDC_DIM_RESP_PER_MIN", "/min"},       // H P W

@@ -19,7 +19,7 @@ import (
 // commit, so no number can express this, but a snapshot can.
 type mark struct {
 	Epoch  string
-	Base   string // a pg_snapshot; "": only what is open was asked for
+	Base   string // a pg_snapshot; "": only open entries were asked for
 	Target string `json:",omitempty"` // the snapshot of the first page; "": all pages were seen
 	At     change
 }

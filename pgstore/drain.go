@@ -71,7 +71,8 @@ const (
 	leftNotice
 )
 
-// read returns whose an event is, and what does with it what it was left for.
+// read returns the patient of an event, and the function that gives it to the
+// Hub.
 func (e *left) read() (patient string, give func(context.Context, *carewire.Hub) error, err error) {
 	switch e.what {
 	case leftClear:
@@ -163,7 +164,7 @@ func (s *Store) drainSome(ctx context.Context, hub *carewire.Hub) (int, error) {
 }
 
 // give hands events to hub, as many as it takes before ctx ends: all vitals
-// together, and what else there is of different patients side by side.
+// together, and other events of different patients side by side.
 func give(ctx context.Context, hub *carewire.Hub, events []*left) {
 	var vitals []carewire.Vital
 	var published []*left
@@ -206,7 +207,7 @@ func give(ctx context.Context, hub *carewire.Hub, events []*left) {
 	wg.Wait()
 }
 
-// crossOut writes down what became of events, and ends the transaction. If time
+// crossOut writes down the results of events, and ends the transaction. If time
 // was short, those that the hub has not taken keep their place.
 func (s *Store) crossOut(ctx context.Context, conn *pgxpool.Conn, events []*left, short bool) error {
 	var taken, later, refused []int64

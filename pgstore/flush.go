@@ -34,7 +34,7 @@ type flush struct {
 	taken  []*item
 }
 
-// fullness is what a flush refuses because the server has no room.
+// fullness says which entries a flush refuses because the server has no room.
 type fullness int
 
 const (
@@ -57,7 +57,7 @@ type head struct {
 	moved     bool
 }
 
-// state is what a key stands at.
+// state is the state of a key.
 type state struct {
 	seq, rev uint64
 	kind     carewire.Kind
@@ -133,13 +133,13 @@ func (s *Store) endLost(ctx context.Context) {
 	}
 }
 
-// isLocked reports whether somebody else held what was to be locked.
+// isLocked reports whether somebody else held the rows that were to be locked.
 func isLocked(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == "55P03"
 }
 
-// errNoHead means that a patient has no head: nothing has come yet, or what had
+// errNoHead means that a patient has no head: nothing has come yet, or its log
 // was forgotten just now.
 var errNoHead = errors.New("pgstore: a patient has no head")
 
@@ -160,7 +160,7 @@ const (
 		select h.patient, h.seq, h.must, h.epoch from unnest($1::text[]) w (patient) join carewire.heads h on h.patient = w.patient
 		order by h.patient for update of h`
 
-	// In the middle stands what names the server.
+	// In the middle stands the server's name.
 	epochsSQL    = `select array_agg(num order by num), array_agg(epoch order by num), (array_agg(identity order by num desc))[1] = `
 	epochsEndSQL = `, ` + safe + ` from carewire.epochs where num >= ` + sinceEpoch
 
@@ -383,7 +383,7 @@ const (
 		where s.patient = w.patient and s.key = w.key`
 )
 
-// commit writes what was taken.
+// commit writes the accepted entries.
 func (f *flush) commit(ctx context.Context, conn *pgxpool.Conn) error {
 	s := f.store
 	b := &pgx.Batch{}

@@ -17,7 +17,7 @@ const (
 	hearWithin = 5 * time.Second       // for a message to oneself
 	quietFor   = 20 * time.Second      // before one asks whether the connection still is one
 
-	echo = "echo" // begins what a node sends to itself
+	echo = "echo" // begins the names that a node sends to itself
 )
 
 var errDeaf = errors.New("notifications sent through the pool do not arrive: is there a PgBouncer in between, or another database?")
@@ -45,8 +45,8 @@ func (s *Store) sleep(d time.Duration) bool {
 	}
 }
 
-// channel is what nodes listen to. The name of a channel is not longer than
-// that of a schema.
+// channel is the channel to which nodes listen. The name of a channel is not
+// longer than that of a schema.
 func (s *Store) channel() string {
 	return fmt.Sprintf("carewire_%x", sha256.Sum256([]byte(s.schema)))[:40]
 }

@@ -46,7 +46,8 @@ func (n *news) add(patients []string) {
 	}
 }
 
-// take returns what was added since it was last called, nil for any.
+// take returns the patients that were added since it was last called, nil for
+// any.
 func (n *news) take() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -100,11 +101,11 @@ func (s *Store) read(payload string) (patients []string, others bool) {
 	return strings.Split(string(b[:len(b)-1]), "\x00"), true
 }
 
-// secretSQL is what only those know who may read the tables: a part of it is
-// told to nobody else.
+// secretSQL reads a secret that is known only to roles that may read the
+// tables: a part of it is told to nobody else.
 const secretSQL = `select sha256(convert_to(epoch || ' ' || extract(epoch from began), 'UTF8')) from carewire.epochs order by num limit 1`
 
-// newSealer makes what nodes seal notifications with.
+// newSealer makes the cipher with which nodes seal notifications.
 func (s *Store) newSealer(ctx context.Context) (cipher.AEAD, error) {
 	var key []byte
 	if err := s.pool.QueryRow(ctx, s.sql(secretSQL)).Scan(&key); err != nil {

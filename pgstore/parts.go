@@ -20,7 +20,7 @@ const (
 	// need be. A retention of fewer days is not worth parts.
 	partsInAll = 5
 
-	rest = 0 // the part that takes what no other one does
+	rest = 0 // the part that takes entries of no other part
 )
 
 // span is the days whose vitals are a part of the log, from first until the day
@@ -138,7 +138,8 @@ func (s *Store) dropParts(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// empty moves what stays out of a part, and marks the rest as pruned.
+// empty moves the entries that stay out of a part, and marks the rest as
+// pruned.
 func (s *Store) empty(ctx context.Context, p span) error {
 	for {
 		rows, err := s.pool.Query(ctx, s.sql(staysSQL), p.first, p.after, perPrune)
@@ -166,8 +167,8 @@ func (s *Store) empty(ctx context.Context, p span) error {
 	return err
 }
 
-// alone runs what queue queues in one transaction, in which nobody else appends
-// to the patient's log.
+// alone runs the queries that queue adds in one transaction, in which nobody
+// else appends to the patient's log.
 func (s *Store) alone(ctx context.Context, patient string, queue func(b *pgx.Batch)) error {
 	b := &pgx.Batch{}
 	b.Queue(beginSQL)

@@ -29,9 +29,9 @@ func (s *Store) RaiseSQL(ctx context.Context, tx *sql.Tx, r carewire.Raise) erro
 }
 
 // ClearTx leaves in the host's own transaction that the condition of an alert is
-// over, as RaiseTx does that it has begun. An empty ID in ref means the alert
-// that is open when the Hub takes it, after what was left before it. It is cleared
-// once, whichever node dies.
+// over, as RaiseTx does that it has begun. An empty ID in ref means the alert that
+// is open when the Hub takes it, after the events that were left before it. It is
+// cleared once, whichever node dies.
 func (s *Store) ClearTx(ctx context.Context, tx pgx.Tx, ref carewire.AlertRef) error {
 	return s.leaveClear(ctx, onPgx(tx), ref)
 }

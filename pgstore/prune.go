@@ -25,9 +25,9 @@ const (
 	oldOthers = `kind not in (1, 6)`
 	oldEndSQL = ` order by coalesce(received, '-infinity'), patient, seq limit $5`
 
-	// Of those of one patient goes what is not open, and not the newest vital of
-	// its key, unless the patient is gone: nothing is open, and nothing has come
-	// since $3.
+	// Entries of one patient are pruned if they are not open, and not the newest
+	// vital of their key, unless the patient is gone: nothing is open, and
+	// nothing has come since $3.
 	pruneSQL = `
 		with absent as materialized (
 			select coalesce((select l.received < $3 or l.received is null from carewire.log l where l.patient = $1 order by l.seq desc limit 1), true)

@@ -71,7 +71,8 @@ func (s *Store) asked(ctx context.Context, call string, queue func(b *pgx.Batch)
 	}
 }
 
-// view runs what queue queues on one consistent view, in one round trip.
+// view runs the queries that queue adds on one consistent view, in one round
+// trip.
 func (s *Store) view(ctx context.Context, call string, queue func(b *pgx.Batch)) error {
 	if err := s.usable(ctx); err != nil {
 		return err

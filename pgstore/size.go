@@ -6,8 +6,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Size implements [carewire.Sizer]: Used is what the schema's tables and their
-// indexes take on the server's disk. Of Free nothing is known.
+// Size implements [carewire.Sizer]: Used is the room of the schema's tables and
+// their indexes on the server's disk. Of Free nothing is known.
 func (s *Store) Size(ctx context.Context) (carewire.StoreSize, error) {
 	size := carewire.StoreSize{Free: -1}
 	if err := s.usable(ctx); err != nil {

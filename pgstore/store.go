@@ -44,16 +44,16 @@ type Options struct {
 
 	// NewEpoch starts a new epoch, as it must be after a copy of the server's
 	// files or of a volume was put back: the database cannot see that. Give it
-	// once, to one node, while no other one runs. Clients then load what they
-	// show afresh instead of resuming.
+	// once, to one node, while no other one runs. Clients then load their
+	// screens afresh instead of resuming.
 	NewEpoch bool
 
 	// Identity names the database where the server's own functions cannot be had
 	// (pg_control_system, pg_walfile_name, pg_current_wal_lsn), as in engines that
 	// only speak PostgreSQL's protocol. It must then change, at all nodes, whenever
-	// the database may have lost what it had: after a standby was promoted, and
-	// after a restore. Of these the Store sees by itself only that a dump was
-	// restored. "": the server is asked.
+	// the database may have lost data: after a standby was promoted, and after a
+	// restore. Of these the Store sees by itself only that a dump was restored. "":
+	// the server is asked.
 	Identity string
 
 	// LockTimeout is how long an Append waits for another node that appends to
@@ -84,7 +84,7 @@ type Store struct {
 	volatile bool
 	timeout  time.Duration
 	lockWait string      // for lock_timeout
-	idle     string      // for idle_in_transaction_session_timeout, of who appends
+	idle     string      // for idle_in_transaction_session_timeout, of the appending role
 	identity string      // an expression that names the server, its timeline and the tables
 	node     string      // names this Store in notifications
 	sealer   cipher.AEAD // of their contents
@@ -220,7 +220,7 @@ func identity(given string) string {
 	return server + ` || '/' || (select tableoid from carewire.version)::text`
 }
 
-// safe is whether what is committed survives.
+// safe is whether committed data survives.
 const safe = `current_setting('fsync')::boolean and current_setting('full_page_writes')::boolean and current_setting('synchronous_commit') <> 'off'`
 
 // startEpoch begins a new epoch if the server is not the one that wrote the
@@ -255,7 +255,7 @@ func (s *Store) startEpoch(ctx context.Context, anyway bool) error {
 	return failure("epoch", err)
 }
 
-// failure says which call failed. Of what the server said it keeps the code
+// failure says which call failed. Of the server's message it keeps the code
 // only: its texts may quote values.
 func failure(call string, err error) error {
 	if err == nil {

@@ -38,13 +38,13 @@ func NewMemory() *Memory {
 	return &Memory{all: make(map[string]began), ended: make(map[endedAt]time.Time)}
 }
 
-// Begin begins a session of p with the given duration, and returns the value of
-// its cookie. p.Session is what the identity provider calls the session, for
-// Revoker; "" if there is none. p.Issued is when it began there, by the ID token;
-// zero: not known. If the provider has ended it meanwhile, by Revoker, the session
-// does not begin: Find returns carewire.ErrUnauthenticated for its value. Tokens
-// tell time in seconds: where all sessions of a person were ended, a sign-in of the
-// same second counts as one before, and the person signs in again.
+// Begin begins a session of p with the given duration, and returns the value of its
+// cookie. p.Session is the identity provider's name of the session, for Revoker; ""
+// if there is none. p.Issued is when it began there, by the ID token; zero: not
+// known. If the provider has ended it meanwhile, by Revoker, the session does not
+// begin: Find returns carewire.ErrUnauthenticated for its value. Tokens tell time
+// in seconds: where all sessions of a person were ended, a sign-in of the same
+// second counts as one before, and the person signs in again.
 func (m *Memory) Begin(p carewire.Principal, lasts time.Duration) (value string) {
 	now := time.Now()
 	value = rand.Text()

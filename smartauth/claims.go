@@ -83,7 +83,7 @@ func moment(v any) time.Time {
 	return time.Time{}
 }
 
-// defaultPrincipal is what Options.Principal stands for when it is nil.
+// defaultPrincipal is used when Options.Principal is nil.
 func defaultPrincipal(_ context.Context, c Claims) (carewire.Principal, error) {
 	p := carewire.Principal{ID: c.Subject, Name: c.Name, Session: c.Session}
 	kind, id, _ := strings.Cut(relative(c.FHIRUser), "/")
@@ -112,7 +112,7 @@ func defaultPrincipal(_ context.Context, c Claims) (carewire.Principal, error) {
 	return p, nil
 }
 
-// relative drops what stands before the last two parts of a reference.
+// relative drops everything before the last two parts of a reference.
 func relative(reference string) string {
 	parts := strings.Split(reference, "/")
 	return strings.Join(parts[max(0, len(parts)-2):], "/")

@@ -20,8 +20,8 @@ type Endpoints struct {
 	Token         string // where the host exchanges the code
 }
 
-// Endpoints returns the issuer's endpoints, as New found them. They are what
-// golang.org/x/oauth2 calls an Endpoint.
+// Endpoints returns the issuer's endpoints, as New found them.
+// golang.org/x/oauth2 calls them an Endpoint.
 func (a *Authenticator) Endpoints() Endpoints { return a.endpoints }
 
 type configuration struct {

@@ -123,8 +123,8 @@ func (i *introspector) active(claims map[string]any, audiences []string, issuer 
 	return true, 0
 }
 
-// keep remembers an answer. Where there is no room it forgets what has run out,
-// and else any other: strangers make up tokens without end.
+// keep remembers an answer. Without room it forgets expired answers, and else
+// any other: strangers make up tokens without end.
 func (i *introspector) keep(key [32]byte, a answer, now time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -3,8 +3,8 @@
 //
 // A token that is a JWT is checked by the issuer's keys. While the issuer is
 // down, the last good keys are used for a bounded time. Any other token is
-// checked by introspection (RFC 7662). Scopes narrow what the principal may do,
-// by a table that the host can change. A logout at the issuer ends sessions by
+// checked by introspection (RFC 7662). Scopes narrow the principal's rights, by
+// a table that the host can change. A logout at the issuer ends sessions by
 // Authenticator.BackChannelLogout.
 package smartauth
 
@@ -73,9 +73,9 @@ type Options struct {
 	Principal func(ctx context.Context, c Claims) (carewire.Principal, error)
 	// Grants says which actions each scope brings. Nil means DefaultGrants.
 	Grants []Grant
-	// IgnoreScopes leaves what a person may do to their role and the Authorizer:
-	// for an OpenID Connect issuer that gives no SMART scopes. The default is that
-	// a token without scopes may do nothing.
+	// IgnoreScopes leaves a person's rights to their role and the Authorizer: for
+	// an OpenID Connect issuer that gives no SMART scopes. The default is that a
+	// token without scopes may do nothing.
 	IgnoreScopes bool
 	// Client makes the requests to the issuer. Nil means a client with a timeout
 	// of five seconds. Redirects are followed for the configuration and the keys

@@ -72,7 +72,7 @@ type counts struct {
 	logouts, logoutsRefused                 atomic.Uint64
 }
 
-// token counts what has come of a token.
+// token counts the result of a token.
 func (c *counts) token(err error) {
 	switch {
 	case err == nil:

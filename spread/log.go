@@ -48,7 +48,7 @@ func (s *Store) each(shares map[int][]int, f func(m carewire.Store, places []int
 	return failed
 }
 
-// pick returns what stands at places.
+// pick returns the values at places.
 func pick[T any](list []T, places []int) []T {
 	some := make([]T, len(places))
 	for k, i := range places {

@@ -22,7 +22,7 @@ func (s *Store) all(f func(member int) error) error {
 	return errors.Join(errs...)
 }
 
-// mark says up to where what has changed was seen at each member.
+// mark says up to where the changes of each member were seen.
 type mark struct {
 	Store   string            // the ID
 	Members map[string]string // by name

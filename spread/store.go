@@ -155,7 +155,7 @@ func (s *Store) usable(ctx context.Context) error {
 	}
 }
 
-// forward passes on what wakes a member.
+// forward passes on the wake-ups of a member.
 func (s *Store) forward(wake <-chan []string) {
 	for {
 		select {

@@ -33,7 +33,7 @@ type table struct {
 	owner []int  // Owners as indices into Store.members
 }
 
-// membership is what each member keeps: of which Store it is which member.
+// membership is kept by each member: the names of the Store and of the member.
 type membership struct{ Store, Name string }
 
 func usableMembers(members []Member) error {
@@ -96,8 +96,8 @@ func (s *Store) findTable(ctx context.Context) (*table, error) {
 	return found, nil
 }
 
-// makeTable makes the table at the member with the first name, whatever the order
-// given, unless another node is faster.
+// makeTable makes the table at the member with the first name, in any order of
+// the members, unless another node is faster.
 func (s *Store) makeTable(ctx context.Context, parts int) (*table, error) {
 	t := &table{Store: rand.Text(), Owners: make([]int, parts+1)}
 	for i, m := range s.members {

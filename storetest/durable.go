@@ -22,16 +22,16 @@ type Durable struct {
 	// place's name, and while the place is open already.
 	Open func(place string) (carewire.Store, error)
 
-	// Locked is what the error of Open matches while another store has the
-	// place open. nil: any number may have it open, as with a database.
+	// Locked is the error that Open's matches while another store has the place
+	// open. nil: any number may have it open, as with a database.
 	Locked error
 
 	// Break has the writes of s fail as on a disk with an I/O error, until mend
 	// is called.
 	Break func(t *testing.T, place string, s carewire.Store) (mend func())
 
-	// Failed is what the errors of Append match, once a write has failed, until
-	// the store is opened anew. nil: it goes on, as with a database.
+	// Failed is the error that Append's errors match, once a write has failed,
+	// until the store is opened anew. nil: it goes on, as with a database.
 	Failed error
 
 	// Fill leaves no room for s's writes, as on a full disk, until mend is
@@ -76,7 +76,7 @@ func RunDurable(t *testing.T, d Durable) {
 	}
 }
 
-// life is what is done to a probe's store besides calling it.
+// A life takes a probe's store through restarts, crashes and faults.
 type life struct {
 	Durable
 	t     *testing.T

@@ -19,7 +19,7 @@ import (
 )
 
 // A child process is the test binary once more. The environment says which test
-// it is to run, and what RunDurable does there instead of testing.
+// it is to run, and the action of RunDurable there instead of testing.
 const (
 	childTest  = "STORETEST_CHILD"
 	childDoes  = "STORETEST_DO" // open, write or append
@@ -36,7 +36,7 @@ type told struct {
 	Rev    uint64
 	ID     string
 	Locked bool // the place could not be opened: another store has it
-	Done   bool // it has done what it was to do, and waits to be killed
+	Done   bool // it has done its work, and waits to be killed
 }
 
 // child is a process of ours.
@@ -65,7 +65,7 @@ func (p *probe) child(do string) *child {
 	return &child{cmd, in, bufio.NewScanner(out)}
 }
 
-// next returns what the child says next; false: it has ended.
+// next returns the child's next line; false: it has ended.
 func (c *child) next() (t told, ok bool) {
 	for c.lines.Scan() {
 		text, ours := strings.CutPrefix(c.lines.Text(), childSays)
@@ -76,7 +76,7 @@ func (c *child) next() (t told, ok bool) {
 	return t, false
 }
 
-// kill kills the child, waits for its end, and returns what it had said.
+// kill kills the child, waits for its end, and returns its output.
 func (c *child) kill() (rest []told) {
 	_ = c.cmd.Process.Kill()
 	for t, ok := c.next(); ok; t, ok = c.next() {
@@ -87,7 +87,7 @@ func (c *child) kill() (rest []told) {
 	return rest
 }
 
-// beChild does what a child process is for, if this is one of t's. It does not
+// beChild does the work of a child process, if this is one of t's. It does not
 // return then.
 func (d *Durable) beChild(t *testing.T) {
 	if os.Getenv(childTest) != t.Name() {

@@ -22,7 +22,7 @@ type probe struct {
 	life   *life  // RunDurable's
 }
 
-// failure is what fail panics with, and skipped what skip does.
+// failure is the value with which fail panics, and skipped that of skip.
 type (
 	failure string
 	skipped string
@@ -30,7 +30,7 @@ type (
 
 func (s skipped) Error() string { return string(s) }
 
-// verdict turns what a check panicked with into the rule's error.
+// verdict turns the value with which a check panicked into the rule's error.
 func (r rule) verdict(panicked any) error {
 	switch why := panicked.(type) {
 	case nil:
@@ -64,7 +64,7 @@ func (p *probe) want(call string, err, target error) {
 	}
 }
 
-// append appends and wants one result for each entry, whatever it says.
+// append appends and wants one result for each entry, with any content.
 func (p *probe) append(entries ...carewire.Entry) []carewire.AppendResult {
 	results, err := p.store.Append(p.ctx, entries)
 	p.must("Append", err)
@@ -145,8 +145,8 @@ func (p *probe) changed(mark string, limit int) ([]carewire.Entry, string) {
 	return entries, next
 }
 
-// follow reads Changed from mark to its end, puts what it finds into newest,
-// and returns the mark to go on with.
+// follow reads Changed from mark to its end, puts the entries into newest, and
+// returns the mark to go on with.
 func (p *probe) follow(mark string, limit int, newest map[state]carewire.Entry) string {
 	for range 10_000 {
 		entries, next := p.changed(mark, limit)

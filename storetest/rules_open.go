@@ -86,7 +86,7 @@ var openRules = []rule{
 				want := p.get(patient, key)
 				got, ok := newest[state{patient, key}]
 				if !ok && !want.Open && beginning {
-					continue // was over before it was come to: "" owes what is open
+					continue // was over before it was come to: "" owes the open entries
 				}
 				p.same("Changed in pages, key "+key, []carewire.Entry{got}, []carewire.Entry{want})
 			}

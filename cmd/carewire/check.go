@@ -24,7 +24,7 @@ const (
 	bad     result = "FAIL"
 )
 
-// A finding is what one check has found.
+// A finding is the result of one check.
 type finding struct {
 	Check  string `json:"check"`
 	Result result `json:"result"`
@@ -45,7 +45,7 @@ type checker struct {
 	limit  int // bytes of a request, as welcome says; 0: not known
 }
 
-// check says whether the token, the host and what is between are right.
+// check says whether the token, the host and the proxies in between are right.
 func (t *tool) check(ctx context.Context, args []string) error {
 	hold := t.flags.Duration("hold", 0, "how long to look whether quiet lines stay; a proxy often ends them after 60s")
 	if _, err := t.parse(args, 0, 0); err != nil {
@@ -226,7 +226,7 @@ func isReply(body []byte) bool {
 	return json.Unmarshal(body, &reply) == nil && reply.Type == "error" && reply.Code == "unknown_type" && reply.Req == "check"
 }
 
-// status says what a status means that is not the expected one, and what to change.
+// status explains an unexpected status, and how to mend it.
 func status(resp *http.Response, body []byte) (saw, change string) {
 	saw = "it is answered " + resp.Status
 	switch code := resp.StatusCode; {

@@ -21,7 +21,7 @@ import (
 
 const protocol = carewire.Protocol
 
-// welcome is what a Hub says first.
+// welcome is a Hub's first frame.
 type welcome struct {
 	Type    string    `json:"type"`
 	Expires time.Time `json:"expires"`
@@ -49,7 +49,7 @@ func (c *checker) bearer() http.Header {
 	return http.Header{"Authorization": {"Bearer " + c.token}}
 }
 
-// upgrade is what a proxy must do for WebSocket.
+// upgrade is a proxy's part in a WebSocket handshake.
 const upgrade = "Let the proxy pass the handshake on. nginx:\n" +
 	"proxy_http_version 1.1;\nproxy_set_header Upgrade $http_upgrade;\nproxy_set_header Connection $connection_upgrade;\n" +
 	"docs/deployment/nginx.conf has it whole."
@@ -140,7 +140,8 @@ func (c *checker) browser(ctx context.Context) {
 	}
 }
 
-// closeCode sends what a Hub refuses with 1003, and looks whether that arrives.
+// closeCode sends a frame that a Hub refuses with 1003, and looks whether that
+// code arrives.
 func (c *checker) closeCode(ctx context.Context) {
 	ws, _, _, err := c.dial(ctx, c.bearer(), protocol)
 	if err == nil {

@@ -75,7 +75,7 @@ func moment(at *time.Time) func(string) error {
 	}
 }
 
-// replay publishes what history, tail or a recorder has written, at its pace.
+// replay publishes the output of history, tail or a recorder, at its pace.
 func (t *tool) replay(ctx context.Context, args []string) error {
 	speed := 1.0
 	t.flags.Func("speed", "how many times as fast as it was; 0: all at once (default 1)", func(text string) (err error) {

@@ -157,7 +157,7 @@ func (t *tool) misuse(format string, args ...any) error {
 // errSaid means that what went wrong was printed already.
 var errSaid = errors.New("failed")
 
-// explain says an error in words for people, and what to do about it.
+// explain tells an error in words for people, and how to mend it.
 func explain(err error) string {
 	var request *carewire.RequestError
 	switch {

@@ -132,8 +132,8 @@ func vitalLines(in interface{ Read([]byte) (int, error) }, f func(carewire.Vital
 	return lines.Err()
 }
 
-// withoutValue keeps what encoding/json quotes, which may be health data, out of
-// an error.
+// withoutValue removes a value that encoding/json quotes, which may be health
+// data, from an error.
 func withoutValue(err error) error {
 	var invalid *carewire.ValidationError
 	if errors.As(err, &invalid) {

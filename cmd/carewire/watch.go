@@ -138,7 +138,7 @@ func (t *tool) watch(ctx context.Context, args []string) error {
 	}
 }
 
-// picture is what is known of the patients that are watched.
+// picture is the known state of the watched patients.
 type picture struct {
 	patients map[string]*patient
 	line     string // the fault of the connection or of the host's store; "": none

@@ -1,4 +1,4 @@
-// Package hubtest tests a Hub on whatever Store, over the wire.
+// Package hubtest tests a Hub on any Store, over the wire.
 package hubtest
 
 import (
@@ -54,7 +54,8 @@ func (w *ward) must(err error) {
 	}
 }
 
-// prune has the store forget what it may, as if a thousand days had gone by.
+// prune has the store forget all that it may, as if a thousand days had gone
+// by.
 func (w *ward) prune(keep carewire.Retention) {
 	w.t.Helper()
 	w.must(w.store.Prune(w.t.Context(), time.Now().AddDate(0, 0, 1000), keep))
@@ -86,7 +87,7 @@ func (w *ward) notify() {
 	w.must(err)
 }
 
-// frame is what matters of an event.
+// frame holds the fields of an event that matter here.
 type frame struct {
 	Type      string
 	Patient   string
@@ -95,7 +96,8 @@ type frame struct {
 	Recovered bool
 }
 
-// resume watches from a position and returns what came between sync and synced.
+// resume watches from a position and returns the events between sync and
+// synced.
 func (w *ward) resume(delivery carewire.Delivery, since carewire.Position) (sync, synced frame, events []string) {
 	w.t.Helper()
 	c := w.server.DialSlow("/", w.token)
@@ -117,14 +119,14 @@ func (w *ward) resume(delivery carewire.Delivery, since carewire.Position) (sync
 var kinds = map[carewire.Kind]string{carewire.KindVital: "vital", carewire.KindAlert: "alert", carewire.KindNotice: "notice",
 	carewire.KindReceipt: "receipt", carewire.KindAccess: "access"}
 
-// Retention tests what a client is told that resumes from before or behind what
-// was pruned: with each delivery, and for each of the two classes that are kept
-// for different times. It opens one store for each.
+// Retention tests the events of a client that resumes from before or behind
+// pruned entries: with each delivery, and for each of the two classes that are
+// kept for different times. It opens one store for each.
 func Retention(t *testing.T, openStore func(t *testing.T) Keeper) {
 	for _, c := range []struct {
 		name      string
 		keep      carewire.Retention
-		recovered map[carewire.Delivery]bool // from before what was pruned
+		recovered map[carewire.Delivery]bool // from before the pruned entries
 	}{
 		{"nothing", carewire.Retention{},
 			map[carewire.Delivery]bool{carewire.DeliverLatest: true, carewire.DeliverEvery: true, carewire.DeliverAlerts: true}},
@@ -181,8 +183,8 @@ func Retention(t *testing.T, openStore func(t *testing.T) Keeper) {
 	})
 }
 
-// owed is what a client must get: all that its delivery has behind a number, or
-// if that cannot be, what is newest and open.
+// owed are the events that a client must get: all that its delivery has behind
+// a number, or if that cannot be, the newest and open ones.
 func owed(log, latest []carewire.Entry, delivery carewire.Delivery, after uint64, recovered bool) (list []string) {
 	newest := func(e carewire.Entry) bool {
 		return slices.ContainsFunc(latest, func(l carewire.Entry) bool { return l.Seq == e.Seq })

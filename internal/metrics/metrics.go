@@ -14,10 +14,11 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// Kind is what a number is.
+// Kind is the kind of a number.
 type Kind int
 
-// A Counter only goes up until the Hub ends; a Gauge is what is now; a Histogram counts durations.
+// A Counter only goes up until the Hub ends; a Gauge is a present value; a Histogram counts
+// durations.
 const (
 	Counter Kind = iota
 	Gauge

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what must come, on a machine that may be
-// very busy.
+// Patience is how long a test waits for an event, on a machine that may be very
+// busy.
 const Patience = 2 * time.Minute
 
 // A Run of a program from its start to its end.
@@ -28,13 +28,13 @@ type Run struct {
 	End      time.Time     // when it was told to end
 }
 
-// Start starts cmd. It is killed with the test; if that has failed, what the
-// program wrote last is shown, unless End says that its end was wanted.
+// Start starts cmd. It is killed with the test. If the test has failed, the
+// program's last lines are shown, unless End says that its end was wanted.
 func Start(t testing.TB, cmd *exec.Cmd) *Run {
 	t.Helper()
 	r := &Run{Cmd: cmd, Out: newLines(), Log: newLines(), Ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = r.Out, r.Log
-	cmd.WaitDelay = Patience / 4 // for what it has written, and for children of its own
+	cmd.WaitDelay = Patience / 4 // for its output, and for children of its own
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func Start(t testing.TB, cmd *exec.Cmd) *Run {
 	return r
 }
 
-// Lines takes in what a program writes, line by line.
+// Lines takes in a program's output, line by line.
 type Lines struct {
 	mu   sync.Mutex
 	list []string
@@ -79,7 +79,8 @@ func (l *Lines) Write(p []byte) (int, error) {
 	}
 }
 
-// All returns the lines so far, and what is closed when there is another.
+// All returns the lines so far, and a channel that is closed when there is
+// another.
 func (l *Lines) All() ([]string, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -69,8 +69,8 @@ func Run(t *testing.T, size string, f func(t *testing.T, dir string)) {
 	}
 }
 
-// Fill takes all the room that is left in a directory, but for so many bytes,
-// and returns what gives it back.
+// Fill takes all the room that is left in a directory, except for so many
+// bytes, and returns the function that gives it back.
 func Fill(t *testing.T, dir string, leave int64) (free func()) {
 	t.Helper()
 	name := filepath.Join(dir, "ballast")

@@ -1,4 +1,4 @@
-// Package webmodule serves what browsers load, from memory.
+// Package webmodule serves modules for browsers, from memory.
 package webmodule
 
 import (
@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Handler serves an ES module, to GET and HEAD at whatever path it is mounted.
-// Its ETag is that of the content: a browser asks each time, and is answered 304
-// while it has the present one. It may be used concurrently.
+// Handler serves an ES module, to GET and HEAD at any path at which it is
+// mounted. Its ETag is that of the content: a browser asks each time, and is
+// answered 304 while it has the present one. It may be used concurrently.
 func Handler(module []byte) http.Handler {
 	sum := sha256.Sum256(module)
 	tag := hex.EncodeToString(sum[:12])

@@ -64,7 +64,7 @@ type Conn struct {
 	broken bool       // a frame was written in part
 }
 
-// Read returns what net/http had read first.
+// Read returns the bytes that net/http had read first.
 func (n *Conn) Read(p []byte) (c int, err error) {
 	if n.message && n.left <= 0 {
 		return 0, ErrFlood
@@ -87,8 +87,8 @@ func (n *Conn) Read(p []byte) (c int, err error) {
 	return c, err
 }
 
-// discard throws away what comes until the connection ends: at first as it comes,
-// so that nothing unread resets the close frame away, then slowly.
+// discard throws away input until the connection ends: at first as it comes, so
+// that nothing unread resets the close frame away, then slowly.
 func (n *Conn) discard() error {
 	buf := make([]byte, 16<<10)
 	for {
@@ -163,9 +163,9 @@ func (n *Conn) WriteFrames(p []byte, seal bool) error {
 	return nil
 }
 
-// TryFrames writes what the kernel takes of whole frames without waiting. If
-// there is a rest, FinishFrames must write it: until then nobody else can write.
-// It reports false if it could not try.
+// TryFrames writes as much of whole frames as the kernel takes without waiting.
+// If there is a rest, FinishFrames must write it: until then nobody else can
+// write. It reports false if it could not try.
 func (n *Conn) TryFrames(p []byte, a *Attempt) (rest []byte, err error, tried bool) {
 	if n.direct == nil || !n.mu.TryLock() {
 		return p, nil, false
@@ -289,7 +289,7 @@ func (h *Hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return n, bufio.NewReadWriter(bufio.NewReaderSize(n, readBuffer), bufio.NewWriterSize(n, writeBuffer)), nil
 }
 
-// A tcpConn is what a *net.TCPConn can do about its buffers.
+// A tcpConn has the methods of a *net.TCPConn for its buffers.
 type tcpConn interface {
 	SetWriteBuffer(int) error
 	syscall.Conn

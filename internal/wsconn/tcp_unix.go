@@ -22,7 +22,7 @@ func limitUnsent(c syscall.Conn, n int) {
 // canWriteNow says that writeNow works here.
 const canWriteNow = true
 
-// writeNow writes what the kernel takes at once.
+// writeNow writes as much as the kernel takes at once.
 func writeNow(fd uintptr, p []byte) (n int, err error) {
 	for {
 		switch n, err = syscall.Write(int(fd), p); err {

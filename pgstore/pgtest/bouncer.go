@@ -31,7 +31,7 @@ func Bouncer(t testing.TB, dsn string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newServer(t) // for its directory and whom to run as
+	s := newServer(t) // for its directory and the user to run as
 	t.Cleanup(s.Stop)
 	config := filepath.Join(s.Dir, "pgbouncer.ini")
 	text := fmt.Sprintf("[databases]\n* = host=%s user=%s\n[pgbouncer]\npool_mode = transaction\nauth_type = any\nunix_socket_dir = %s\nlisten_addr =\n"+

@@ -7,7 +7,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Store is what a *pgstore.Store does for a Hub.
+// Store has the methods of a *pgstore.Store that a Hub calls.
 type Store interface {
 	carewire.Store
 	carewire.Waker

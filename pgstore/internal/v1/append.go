@@ -22,7 +22,7 @@ type request struct {
 }
 
 // item is an entry to be written, which shares no slice with the caller, and
-// what becomes of it.
+// its result.
 type item struct {
 	carewire.Entry
 	result carewire.AppendResult
@@ -198,7 +198,7 @@ func (s *Store) flush(batch []*request) {
 		s.endLost(ctx)
 	}
 	for ; isFull(err) && full < noRoomAtAll; err = s.transact(ctx, items, full) {
-		full++ // in the end what is in the log already is still answered so
+		full++ // in the end an entry that is in the log already is still answered so
 		s.fullAt.Store(time.Now().UnixNano())
 	}
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// A mark says what of the changed states a caller has seen: all that the
-// transactions visible in Base wrote, and of what came up to Target the pages
-// up to At. PostgreSQL's transactions are numbered when they begin and seen
-// when they commit, so that no number could say this, but a snapshot does.
+// A mark says which of the changed states a caller has seen: all that the
+// transactions visible in Base wrote, and of those that came up to Target the
+// pages up to At. PostgreSQL's transactions are numbered when they begin and
+// seen when they commit, so that no number could say this, but a snapshot does.
 type mark struct {
 	Epoch  string
-	Base   string // a pg_snapshot; "": only what is open was asked for
+	Base   string // a pg_snapshot; "": only open entries were asked for
 	Target string `json:",omitempty"` // the snapshot of the first page; "": all pages were seen
 	At     change
 }

@@ -31,7 +31,7 @@ type flush struct {
 	taken  []*item
 }
 
-// fullness is what a flush refuses because the server has no room.
+// fullness says which entries a flush refuses because the server has no room.
 type fullness int
 
 const (
@@ -52,7 +52,7 @@ type head struct {
 	moved     bool
 }
 
-// state is what a key stands at.
+// state is the state of a key.
 type state struct {
 	seq, rev uint64
 	kind     carewire.Kind
@@ -100,7 +100,7 @@ func (s *Store) transact(ctx context.Context, items []*item, full fullness) erro
 const maxIdle = 2 * time.Second
 
 // lostSQL ends transactions that hold heads and have come to nothing: the server
-// waits in the midst of what their node sends, which the node itself has long
+// waits in the midst of statements of their node, which the node itself has long
 // given up. No timeout of the server's applies there.
 const lostSQL = `
 	select count(pg_terminate_backend(a.pid)) from pg_locks l join pg_stat_activity a using (pid)
@@ -116,7 +116,7 @@ func (s *Store) endLost(ctx context.Context) {
 	}
 }
 
-// isLocked reports whether somebody else held what was to be locked.
+// isLocked reports whether somebody else held the rows that were to be locked.
 func isLocked(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == "55P03"
@@ -331,7 +331,7 @@ const (
 		where s.patient = w.patient and s.key = w.key`
 )
 
-// commit writes what was taken.
+// commit writes the accepted entries.
 func (f *flush) commit(ctx context.Context, conn *pgxpool.Conn) error {
 	s := f.store
 	b := &pgx.Batch{}

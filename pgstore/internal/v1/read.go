@@ -52,7 +52,8 @@ func (s *Store) entries(ctx context.Context, call, sql string, args ...any) ([]c
 	return found, failure(call, err)
 }
 
-// view runs what queue queues on one consistent view, in one round trip.
+// view runs the queries that queue adds on one consistent view, in one round
+// trip.
 func (s *Store) view(ctx context.Context, call string, queue func(b *pgx.Batch)) error {
 	if err := s.usable(ctx); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Package v1 is what pgstore's first release did with its tables, of version 1:
-// to append, read and prune. Tests have its nodes run beside those of today.
+// Package v1 has the queries of pgstore's first release, for tables of version
+// 1: to append, read and prune. Tests have its nodes run beside those of today.
 package v1
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// ErrUnsafe means that the server may lose what it has committed.
+// ErrUnsafe means that the server may lose committed data.
 var ErrUnsafe = errors.New("the server may lose what it has committed")
 
 // Store is a node of version 1.
@@ -29,7 +29,7 @@ type Store struct {
 	volatile bool
 	timeout  time.Duration
 	lockWait string // for lock_timeout
-	idle     string // for idle_in_transaction_session_timeout, of who appends
+	idle     string // for idle_in_transaction_session_timeout, of the appending role
 	log      *slog.Logger
 
 	queue   chan *request
@@ -85,7 +85,7 @@ func (s *Store) usable(ctx context.Context) error {
 const identity = `(select system_identifier from pg_control_system())::text || '/' ||
 	left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || (select tableoid from carewire.version)::text`
 
-// safe is whether what is committed survives.
+// safe is whether committed data survives.
 const safe = `current_setting('fsync')::boolean and current_setting('full_page_writes')::boolean and current_setting('synchronous_commit') <> 'off'`
 
 // startEpoch begins a new epoch if the server is not the one that wrote the
@@ -120,7 +120,7 @@ func (s *Store) startEpoch(ctx context.Context, anyway bool) error {
 	return failure("epoch", err)
 }
 
-// failure says which call failed. Of what the server said it keeps the code
+// failure says which call failed. Of the server's message it keeps the code
 // only: its texts may quote values.
 func failure(call string, err error) error {
 	if err == nil {
