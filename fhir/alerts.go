@@ -27,7 +27,8 @@ func (s *Server) openAlerts(c *caller, patient string) (list []*carewire.Alert, 
 	}
 }
 
-// searchAlerts returns what write makes of a patient's open alerts.
+// searchAlerts returns the resources that write makes of a patient's open
+// alerts.
 func (s *Server) searchAlerts(c *caller, typ string, write func(*carewire.Alert) any) (*response, error) {
 	f, err := c.readSearch("patient", "subject", "status", "_count")
 	if err != nil {

@@ -152,7 +152,7 @@ func newAuditEvent(r *carewire.Record, site Site) *auditEvent {
 	return e
 }
 
-// agentsOf names the client, the server and whoever did it.
+// agentsOf names the client, the server and the person or device that did it.
 func agentsOf(r *carewire.Record, f *auditForm, site Site) []auditAgent {
 	role := func(code, display string) *concept {
 		c := oneCoding(systemDICOM, code, display)

@@ -28,10 +28,10 @@ const (
 	rejectedName = "rejected.ndjson"
 )
 
-// AuditorOptions are what a host may choose for an Auditor.
+// AuditorOptions are a host's choices for an Auditor.
 type AuditorOptions struct {
 	URL  string // the base of the FHIR server that keeps AuditEvents; required
-	Dir  string // where what was not sent yet is kept, for this process only; required, and made if it is not there
+	Dir  string // where unsent records are kept, for this process only; required, and made if it is not there
 	Site Site
 
 	Client   *http.Client                               // sends; nil: one with a timeout of 30 s
@@ -150,7 +150,7 @@ func (a *Auditor) seal() {
 	}
 }
 
-// AuditorStats count what an Auditor has done since it began.
+// AuditorStats count an Auditor's work since it began.
 type AuditorStats struct {
 	Sent     uint64 // AuditEvents that the server has taken
 	Failed   uint64 // posts that failed; each is tried again
@@ -189,7 +189,7 @@ func (a *Auditor) Close(ctx context.Context) error {
 	return nil
 }
 
-// run sends what waits, file by file, oldest first.
+// run sends the waiting records, file by file, oldest first.
 func (a *Auditor) run(ctx context.Context) {
 	defer close(a.done)
 	pause := a.opt.Every
@@ -321,7 +321,8 @@ func (a *Auditor) send(ctx context.Context, events []json.RawMessage) error {
 	return a.sort(events, body)
 }
 
-// sort counts what a Bundle's answer says was taken, and puts aside what was not.
+// sort counts the records that a Bundle's answer takes, and puts aside the
+// others.
 func (a *Auditor) sort(events []json.RawMessage, body []byte) error {
 	var answer struct {
 		Entry []struct {
@@ -366,7 +367,7 @@ func (a *Auditor) keep(events []json.RawMessage) error {
 	return err
 }
 
-// reject keeps what the server refuses for good.
+// reject keeps the records that the server refuses for good.
 func (a *Auditor) reject(events []json.RawMessage) error {
 	if len(events) == 0 {
 		return nil

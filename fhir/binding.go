@@ -18,7 +18,7 @@ const (
 	tellFor   = time.Second      // at a stretch: then heartbeats and ends have their turn
 )
 
-// A teller takes what a subscription has to say: a socket, or an endpoint.
+// A teller takes a subscription's notifications: a socket, or an endpoint.
 type teller interface {
 	// tell sends one notification; after an error nothing more can be sent.
 	tell(ctx context.Context, b *binding, m message) error
@@ -184,7 +184,7 @@ func (b *binding) next(ctx context.Context) error {
 	return err
 }
 
-// watched is what b watches to be woken.
+// watched are the patients that b watches to be woken.
 func (b *binding) watched() carewire.WatchOptions {
 	o := carewire.WatchOptions{Patients: []string{b.sub.Patient}, Delivery: carewire.DeliverAlerts}
 	if b.sub.kind() == carewire.KindVital {

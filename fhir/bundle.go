@@ -66,7 +66,7 @@ func (b *bundle) add(base, typ, id string, resource any) {
 	b.Entry = append(b.Entry, e)
 }
 
-// warn appends what a client is to know of a search.
+// warn appends a search's warnings to the client.
 func (b *bundle) warn(code, text string) {
 	o := &operationOutcome{"OperationOutcome", []issue{{Severity: "warning", Code: code, Diagnostics: text}}}
 	b.Entry = append(b.Entry, bundleEntry{Resource: o, Search: &bundleSearch{"outcome"}})
@@ -85,7 +85,7 @@ type posted struct {
 // nothing that is stored and has an identifier, by which a repetition of it is
 // recognised. A Store takes entries one by one: should it fail in the middle, or
 // something change after it was asked, the client is told to send the same again,
-// and what was taken in already is not taken twice.
+// and entries that were taken in already are not taken twice.
 func (s *Server) postBundle(c *caller, _ []string) (*response, error) {
 	e, _, err := c.resource()
 	if err != nil {

@@ -96,8 +96,9 @@ var signs = map[string]sign{
 	carewire.Consciousness:              {display: "Level of consciousness"},
 }
 
-// metricOf returns what a device measures by a coding of IEEE 11073-10101, and
-// its LOINC code for values in the given unit; false if it has none.
+// metricOf returns the metric that a device measures by a coding of IEEE
+// 11073-10101, and its LOINC code for values in the given unit; false if it has
+// none.
 func metricOf(c coding, unit string) (m mdc.Metric, loinc string, ok bool) {
 	n, err := strconv.ParseUint(c.Code, 10, 32)
 	if c.System != mdc.System || err != nil {
@@ -118,7 +119,8 @@ func deviceCoding(v *carewire.Vital) (c coding, ok bool) {
 	return coding{mdc.System, strconv.FormatUint(uint64(m.Code), 10), m.Name}, true
 }
 
-// unitText is what people read of a UCUM unit, where that differs from its code.
+// unitText is the text of a UCUM unit for people, where that differs from its
+// code.
 var unitText = map[string]string{"mm[Hg]": "mmHg", "Cel": "°C", "[degF]": "°F", "[lb_av]": "lb", "[in_i]": "in", "kg/m2": "kg/m²"}
 
 func textOfUnit(code string) string {

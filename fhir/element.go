@@ -19,7 +19,7 @@ const (
 )
 
 // An element is one JSON value of a resource that is being read. It remembers
-// whether it was taken, so that what nobody took can be listed. The methods of a
+// whether it was taken, so that untaken elements can be listed. The methods of a
 // nil element, which stands for one that is not there, return zero values.
 type element struct {
 	doc    *document
@@ -266,7 +266,7 @@ func (e *element) left() []string {
 }
 
 // coding returns the first coding of a CodeableConcept that accept takes, and
-// marks what goes with it.
+// marks its other members as taken.
 func (e *element) coding(accept func(system, code string) bool) (system, code string, ok bool) {
 	for _, c := range e.get("coding").items() {
 		s, k := c.get("system"), c.get("code")

@@ -49,7 +49,7 @@ type Hooks struct {
 	// asked when a subscription is made or changed, and before each post, at once
 	// by several goroutines, and must be quick.
 	Allow func(endpoint *url.URL, owner carewire.Principal) bool
-	// Secret is what keys are made from; at least 16 bytes, the same on all nodes.
+	// Secret is the source of keys; at least 16 bytes, the same on all nodes.
 	Secret []byte
 	// Client sends; nil: one with a timeout of 10 s. Redirects are not followed.
 	Client *http.Client

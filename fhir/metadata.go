@@ -72,7 +72,7 @@ func paramsOf(pairs ...string) (list []capabilityParam) {
 	return list
 }
 
-// transactionPromise is what a transaction promises, and no more.
+// transactionPromise is a transaction's promise, and no more.
 const transactionPromise = "A transaction is checked as a whole before anything is stored: form, rights, and conflicts with what is stored. " +
 	"Its entries are then stored one by one. If that breaks off, the answer is an error that asks for the same transaction again: " +
 	"what was stored is recognised by its identifier."

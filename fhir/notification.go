@@ -39,7 +39,7 @@ const (
 	systemOwnError          = "urn:carewire:subscription-error"
 )
 
-// A message is what a notification says.
+// A message is the content of a notification.
 type message struct {
 	kind    string
 	status  string
@@ -105,8 +105,8 @@ func newUUID() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// notification returns m as a Bundle: the status first, then what it is about, as
-// far as the content allows.
+// notification returns m as a Bundle: the status first, then the event's
+// resources, as far as the content allows.
 func (s *Server) notification(sub *subscription, version string, m message) *bundle {
 	b := &bundle{ResourceType: "Bundle", ID: newUUID(), Type: "history", Timestamp: instant(time.Now())}
 	if version == versionR5 {

@@ -105,7 +105,7 @@ func newObservation(v *carewire.Vital, id string) *observation {
 	return o
 }
 
-// judgement is what is known for or against v, as HL7's device profiles say it.
+// judgement is the evidence for or against v, as HL7's device profiles say it.
 func judgement(v *carewire.Vital) (*meta, []concept) {
 	var m meta
 	var list []concept

@@ -126,7 +126,7 @@ func (s *Server) readObservation(c *caller, args []string) (*response, error) {
 	return &response{resource: newObservation(ev.Vital, args[0]), etag: `W/"1"`}, nil
 }
 
-// A search is what is asked for of a patient's log.
+// A search is a client's question about a patient's log.
 type search struct {
 	patient  string
 	codes    []coding // any of them; a system "" is any

@@ -84,8 +84,9 @@ func (s *Server) readSubscription(c *caller, args []string) (*response, error) {
 	return &response{resource: sub.resource()}, nil
 }
 
-// updateSubscription changes a subscription or reactivates it. Where what it is
-// about has changed, or its events cannot be counted on, the count begins anew.
+// updateSubscription changes a subscription or reactivates it. Where its topic
+// or filter has changed, or its events cannot be counted on, the count begins
+// anew.
 func (s *Server) updateSubscription(c *caller, args []string) (*response, error) {
 	e, raw, err := c.resource()
 	if err != nil {
@@ -387,7 +388,8 @@ func (s *Server) bindingToken(c *caller, args []string) (*response, error) {
 	return &response{resource: p}, nil
 }
 
-// identifyTicket returns whom a ticket was given to, and uses it up.
+// identifyTicket returns the principal to whom a ticket was given, and uses it
+// up.
 func (s *Server) identifyTicket(r *http.Request) (carewire.Principal, error) {
 	u, err := url.Parse(s.opt.Base)
 	if err != nil {

@@ -23,8 +23,8 @@ type issue struct {
 	Expression  []string `json:"expression,omitempty"`
 }
 
-// A failure is what a request is refused with. Its words are fixed: none holds
-// what the request said.
+// A failure is the answer to a refused request. Its words are fixed: none holds
+// a part of the request.
 type failure struct {
 	status     int
 	code       string // of http://hl7.org/fhir/issue-type

@@ -70,7 +70,7 @@ func (s *Server) fitting(list []outgoing) int {
 }
 
 // publish takes the vitals of entries in, in order, as many at a time as the Hub
-// allows, and returns what became of each. Where one request fails as a whole,
+// allows, and returns the result of each. Where one request fails as a whole,
 // such as at a limit, the rest is not sent, and fails as that did.
 func (s *Server) publish(c *caller, entries ...[]carewire.Vital) []hubResult {
 	list, results := s.outgoings(entries)
@@ -198,9 +198,9 @@ func (s *Server) leftOut(ctx context.Context, vitals []carewire.Vital) (list []c
 	return list, nil
 }
 
-// nameCorrection gives a correction, whose identifier is that of what it corrects,
-// an ID of its own: the same when all of it comes again, and another when any part
-// of it is another.
+// nameCorrection gives a correction, whose identifier is that of the corrected
+// Observation, an ID of its own: the same when all of it comes again, and another
+// when any part of it is another.
 func nameCorrection(vitals []carewire.Vital) {
 	if vitals[0].ID != "" || vitals[0].Replaces == "" {
 		return

@@ -15,7 +15,7 @@ import (
 const (
 	resendKey    = "fhir/resend"
 	resendLook   = time.Second      // how often a node looks for requests at other nodes
-	resendWithin = 30 * time.Second // of which it does what it sees
+	resendWithin = 30 * time.Second // of which it does the part that it sees
 	resendMost   = 100              // requests that are kept for other nodes; more are refused
 )
 
@@ -87,7 +87,7 @@ func (x *resends) share(ctx context.Context, id string, v interval) error {
 	}
 }
 
-// follow does what other nodes were asked, from the first binding here on.
+// follow carries out requests to other nodes, from the first binding here on.
 func (x *resends) follow() {
 	look := time.NewTicker(resendLook)
 	defer look.Stop()

@@ -14,7 +14,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Options are what a host may choose for a Server.
+// Options are a host's choices for a Server.
 type Options struct {
 	// Base is the URL under which clients reach the Server, such as
 	// "https://ehr.example/fhir". It is required.
@@ -112,13 +112,13 @@ func (s *Server) Close() {
 	s.wg.Wait()
 }
 
-// A caller is who sends a request.
+// A caller is the sender of a request.
 type caller struct {
 	r   *http.Request
 	who carewire.Principal
 }
 
-// A response is what a request is answered with.
+// A response is the answer to a request.
 type response struct {
 	status   int // 0: 200
 	resource any // nil: none

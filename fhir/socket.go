@@ -194,7 +194,7 @@ func (k *socket) bind(token, version string) {
 	}
 }
 
-// bindOld binds on the channel of R4 before topics, as whoever the handshake was from.
+// bindOld binds on the channel of R4 before topics, as the sender of the handshake.
 func (k *socket) bindOld(id string) {
 	if k.who == nil {
 		k.complain(carewire.ErrUnauthenticated)

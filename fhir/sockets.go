@@ -54,7 +54,7 @@ func (x *sockets) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer x.remove(k)
 	// Pages of any origin may connect: only a token, which no page has by itself, or
-	// what Identify has looked at, counts here.
+	// a principal that Identify returns, counts here.
 	conn, err := websocket.Accept(outcomes{w}, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
 		return // it was answered

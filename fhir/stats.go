@@ -2,7 +2,7 @@ package fhir
 
 import "sync/atomic"
 
-// Stats count what a Server has done since it began.
+// Stats count a Server's work since it began.
 type Stats struct {
 	Sockets     int    // connections for notifications, now
 	Bindings    int    // subscriptions bound on them, now

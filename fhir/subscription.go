@@ -137,7 +137,7 @@ func (sub *subscription) over(now time.Time) bool {
 	return sub.Status == statusOff || !sub.End.IsZero() && !sub.End.After(now)
 }
 
-// status is what is told of its status.
+// status is the client's view of its status.
 func (sub *subscription) status(now time.Time) string {
 	if sub.over(now) {
 		return statusOff
@@ -273,7 +273,7 @@ func (sub *subscription) filter(name, v string) bool {
 	return true
 }
 
-// readChannel reads where to notifications go, and what is in them.
+// readChannel reads the destination of notifications, and their content.
 func (s *Server) readChannel(sub *subscription, ch *element) {
 	if ch == nil {
 		sub.Channel = ""

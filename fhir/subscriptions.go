@@ -115,7 +115,8 @@ func (x *subscriptions) put(ctx context.Context, sub *subscription) error {
 	return err
 }
 
-// change sets what f changes of a subscription, again if somebody else was first.
+// change sets the members of a subscription that f changes, again if somebody
+// else was first.
 func (x *subscriptions) change(ctx context.Context, id string, f func(*subscription)) (*subscription, error) {
 	for {
 		sub, err := x.get(ctx, id)
@@ -156,8 +157,8 @@ func (x *subscriptions) list(ctx context.Context, key string) (list []string, er
 }
 
 // create gives a subscription its ID and keeps it. It is written before the list
-// of its owner names it: so whatever fails, a name that stands for nothing is of
-// one that is gone, and takes no place.
+// of its owner names it. So after any failure, a name that stands for nothing is
+// of one that is gone, and takes no place.
 func (x *subscriptions) create(ctx context.Context, sub *subscription) error {
 	key := ownerKey + digestID(sub.Owner.ID)
 	room := func(list []string) (_ []string, err error) {
@@ -227,7 +228,7 @@ func (x *subscriptions) unlist(ctx context.Context, key, id string) {
 	})
 }
 
-// forgetHook clears away what a deleted subscription has left. Where that fails,
+// forgetHook clears away the rest of a deleted subscription. Where that fails,
 // the list names the subscription, and postHooks comes to it again.
 func (x *subscriptions) forgetHook(ctx context.Context, id string) {
 	var l lease

@@ -40,7 +40,7 @@ func (r *observationReader) readValue() {
 	case len(components) > 0:
 		r.readPanel(components)
 		return
-	case own.Status == carewire.VitalEnteredInError: // withdrawn, whatever it was
+	case own.Status == carewire.VitalEnteredInError: // withdrawn, with any value
 		own.Absent = carewire.AbsentUnknown
 	default:
 		e.doc.fail("valueQuantity", "a value, a component or a dataAbsentReason is required")

@@ -287,7 +287,7 @@ func rank(k coding, unit string) int {
 	return 0
 }
 
-// words returns what a CodeableConcept says in words: its text, or the display of its first coding.
+// words returns a CodeableConcept in words: its text, or the display of its first coding.
 func (e *element) words() string {
 	if e == nil {
 		return ""

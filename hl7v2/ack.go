@@ -126,7 +126,7 @@ func mode(m *Message, code AckCode) (AckCode, bool) {
 	return AckCode("C" + string(code[1:])), accept != "" && wanted(accept)
 }
 
-// errSegment writes what is wrong: as from 2.5 on, or as before.
+// errSegment writes the fault: as from 2.5 on, or as before.
 func errSegment(e *Error, version string) string {
 	place := "" // a place without a segment's name is none
 	if e.Segment != "" {

@@ -32,7 +32,7 @@ type Movement struct {
 	From    Location  // before; of a transfer
 	To      Location  // now
 	At      time.Time // when: EVN-6, else EVN-2, else MSH-7; now, if that is no time. EVN-6 of a cancellation is the time of the cancelled event
-	Cancels bool      // it takes back what was said before
+	Cancels bool      // it takes back an earlier message
 	Test    bool      // test data
 	Visit   Visit
 }

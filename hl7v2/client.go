@@ -26,7 +26,7 @@ func (e *AckFault) Error() string {
 	return text
 }
 
-// ClientOptions are what a host may choose. Dial is required.
+// ClientOptions are a host's choices for a Client. Dial is required.
 type ClientOptions struct {
 	// Dial connects to the receiver, by TCP or TLS.
 	Dial func(context.Context) (net.Conn, error)
@@ -44,7 +44,7 @@ type ClientOptions struct {
 // acknowledgement. Its methods are safe for concurrent use.
 type Client struct {
 	opt  ClientOptions
-	turn chan struct{} // held by who sends
+	turn chan struct{} // held by the sender
 	conn net.Conn
 	in   frames
 }

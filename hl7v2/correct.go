@@ -21,10 +21,10 @@ type Recall interface {
 // that a correction means; of a log that is pruned, the last half of that at least.
 const recalled = 200_000
 
-// correct makes r what is published for a correction or a withdrawal: of the one
-// vital before it with its patient, code, device, site, method and time, that
-// nothing has replaced. A message that comes again finds what it has made. If
-// there is no such vital, or there are several, known is false.
+// correct makes r the vital to publish for a correction or a withdrawal: of the
+// one vital before it with its patient, code, device, site, method and time,
+// that nothing has replaced. A message that comes again finds what it has made.
+// If there is no such vital, or there are several, known is false.
 func correct(ctx context.Context, from Recall, r *Reading) (known bool, err error) {
 	old, err := meant(ctx, from, &r.Vital)
 	if old == nil || err != nil {

@@ -47,7 +47,7 @@ func (m *Message) begins(text string) bool {
 	return closed && known
 }
 
-// meaning returns what stands for an escape, given without its escape characters.
+// meaning returns the text of an escape, given without its escape characters.
 func (m *Message) meaning(name string) (plain string, known bool) {
 	switch name {
 	case "F":

@@ -183,7 +183,7 @@ func (r *reader) observe(s Segment) {
 }
 
 // empty reports whether an OBX says nothing of a value by its OBX-11: the order is
-// only described (O), or what was sent as preliminary is now final (U).
+// only described (O), or a preliminary result is now final (U).
 func empty(s Segment) bool {
 	status := s.Field(11).String()
 	return s.Field(5).Empty() && (status == "O" || status == "U")

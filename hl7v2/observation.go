@@ -21,7 +21,7 @@ type Observation struct {
 	Patient string
 }
 
-// target is what an observation is called in carewire.
+// target is carewire's name of an observation.
 type target struct {
 	code, system string
 	metric       mdc.Metric // zero if it was named by LOINC
@@ -136,11 +136,11 @@ func number(text string) (carewire.Decimal, bool) {
 	return carewire.Decimal(sign + whole), true
 }
 
-// flags are what OBX-8 says beside the value.
+// flags are the flags of OBX-8 beside the value.
 type flags struct {
 	quality    []carewire.Quality
 	absent     carewire.AbsentReason // for an observation without a value
-	none       bool                  // there is no value, whatever OBX-5 holds
+	none       bool                  // there is no value, with any OBX-5
 	invalid    bool
 	comparator carewire.Comparator
 	test       bool

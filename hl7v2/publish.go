@@ -15,9 +15,9 @@ import (
 // perPublish is how many vitals are published at once.
 const perPublish = 100
 
-// publish stores the vitals of an ORU^R01 and returns what was refused. If the
+// publish stores the vitals of an ORU^R01 and returns the refused ones. If the
 // outcome of any is unknown, or may be another later, that is errLater alone:
-// all is sent again, and what was stored is recognised.
+// all is sent again, and stored vitals are recognised.
 func (s *Server) publish(ctx context.Context, m *Message) []*Error {
 	_, waves := s.sink.(WaveSink)
 	read := s.opt.Mapping.read(m, func(v Visit) (string, error) { return s.opt.Patient(ctx, v) }, waves)
@@ -63,7 +63,7 @@ func (s *Server) publish(ctx context.Context, m *Message) []*Error {
 	return slices.Concat(errs, more, s.publishWaves(read.waves))
 }
 
-// store publishes vitals and returns what was refused; ok is false if the outcome
+// store publishes vitals and returns the refused ones; ok is false if the outcome
 // of any is unknown.
 func (s *Server) store(ctx context.Context, readings []Reading) (errs []*Error, ok bool) {
 	if len(readings) == 0 {

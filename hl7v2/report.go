@@ -158,7 +158,8 @@ func (w *Writer) facets(phase Phase, a *carewire.Alert) []string {
 		simple(mdc.AttrInactivation, inactivation(a)), simple(mdc.AttrAlarmPriority, priority(a)), simple(mdc.AttrAlertType, kind(a))}
 }
 
-// source writes facet 2: the number that broke the limits, or what the alert is about.
+// source writes facet 2: the number that broke the limits, or the subject of the
+// alert.
 func (w *Writer) source(a *carewire.Alert) string {
 	metric, known := w.metric(a)
 	if a.Kind == carewire.AlertTechnical || !known {

@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Watching is what a Reporter follows; a *carewire.Hub is one.
+// Watching is the source of a Reporter's alerts; a *carewire.Hub is one.
 type Watching interface {
 	Watch(context.Context, carewire.WatchOptions) iter.Seq2[carewire.Event, error]
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// reports are the alerts that are known, and what is to be told of them.
+// reports are the known alerts, and the messages that are to be sent of them.
 type reports struct {
 	mu      sync.Mutex
 	entries map[string]*report
@@ -63,7 +63,7 @@ func (r *Reporter) reports() *reports {
 	return r.queue
 }
 
-// drop forgets what is known of a patient's alerts.
+// drop forgets a patient's alerts.
 func (q *reports) drop(patient string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -143,8 +143,8 @@ func (q *reports) put(a *carewire.Alert, before bool) {
 	q.wake()
 }
 
-// take returns what is most urgent to tell, its phase, and the page that asks for
-// it, if one does; nil if there is nothing.
+// take returns the most urgent alert to tell, its phase, and the page that asks
+// for it, if one does; nil if there is nothing.
 func (q *reports) take() (key string, e *report, a *carewire.Alert, phase Phase, page *asked) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -148,7 +148,7 @@ func (s *Server) reply(conn net.Conn, answer []byte) bool {
 	return err == nil
 }
 
-// linger takes what a peer still sends, for a moment: a connection that is closed
+// linger takes a peer's last input, for a moment: a connection that is closed
 // with something unread may lose the answer that was sent last.
 func (s *Server) linger(conn net.Conn, r io.Reader) {
 	if c, ok := conn.(interface{ CloseWrite() error }); ok {

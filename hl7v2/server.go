@@ -20,14 +20,14 @@ type Sink interface {
 	Publish(context.Context, ...carewire.Vital) ([]carewire.PublishResult, error)
 }
 
-// ServerOptions are what a host may choose. Nil options, and zero fields, mean
-// the defaults. The functions must be safe for concurrent use; they may panic
-// without harm.
+// ServerOptions are a host's choices for a Server. Nil options, and zero
+// fields, mean the defaults. The functions must be safe for concurrent use;
+// they may panic without harm.
 type ServerOptions struct {
 	// Mapping says how observations become vitals; nil: by the tables alone.
 	Mapping *Mapping
-	// Strict refuses what does not keep to the standard. The default is lenient:
-	// see ParseOptions.
+	// Strict refuses messages that do not keep to the standard. The default is
+	// lenient: see ParseOptions.
 	Strict bool
 	// Patient names the patient of a message in carewire, at Visit.Time. Nil:
 	// [FirstIdentifier]. A host that finds the patient by the bed must take the one
@@ -281,7 +281,7 @@ func (s *Server) safely(ctx context.Context, peer Peer, m *Message, message []by
 	return code, errs, true
 }
 
-// hostErrors makes what is wrong of an error of the host's.
+// hostErrors turns an error of the host's into faults.
 func hostErrors(err error) []*Error {
 	var wrong *Error
 	var invalid *carewire.ValidationError

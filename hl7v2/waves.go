@@ -18,7 +18,7 @@ type WaveSink interface {
 	PublishWaves(...carewire.Wave) error
 }
 
-// rateMost is what carewire takes of samples a second.
+// rateMost is the greatest rate that carewire takes, in samples a second.
 const rateMost = 2000
 
 // signalsMost is of how many signals it is remembered where they end.

@@ -41,8 +41,8 @@ type Webhook struct {
 	RevealHealthData bool
 }
 
-// Reply is what a gateway may answer at once. Do is AnswerAccept or
-// AnswerReject; By is the ID of the person.
+// Reply is a gateway's immediate answer. Do is AnswerAccept or AnswerReject; By
+// is the ID of the person.
 type Reply struct {
 	Do carewire.AnswerVerb `json:"do"`
 	By string              `json:"by"`

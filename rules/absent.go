@@ -41,7 +41,7 @@ type absentMachine struct {
 	time Timing
 }
 
-// absentState is what an Absent keeps of a patient.
+// absentState is an Absent's state of a patient.
 type absentState struct {
 	since  millis // the number's last reading, or the first of another number; 0: nothing has come yet
 	others bool   // other numbers have come in the second half of the time

@@ -25,7 +25,7 @@ func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
 	}
 	k := c.knownOf(i)
 	now := known{a.ID, a.Rev, present}
-	if n := c.owes(i); n >= 0 { // it was done, by whoever judged before
+	if n := c.owes(i); n >= 0 { // it was done, by the Judge before
 		if t := &c.owed[n]; present == (t.Kind != Cleared) && (t.Kind == Cleared || a.Priority == t.Alert.Priority) {
 			c.owed = slices.Delete(c.owed, n, n+1)
 			*k = now
@@ -46,7 +46,7 @@ func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
 	}
 }
 
-// others takes in what others have done to the alert of rule i.
+// others takes in the answers of others to the alert of rule i.
 func (c *Case) others(i int, a *carewire.Alert, present, fresh bool, seq uint64) {
 	st := &c.states[i]
 	switch {
@@ -59,7 +59,7 @@ func (c *Case) others(i int, a *carewire.Alert, present, fresh bool, seq uint64)
 		st.close(c.set.rules[i].timing(), millisOf(a.Closed.At)+c.shift, seq)
 		st.told = 0
 		c.rearm(i, st)
-	case st.adopted: // cleared by whoever had more in sight
+	case st.adopted: // cleared by a Judge that had more in sight
 		st.gate, st.told, st.adopted = gate{raised: st.raised}, 0, false
 		c.rearm(i, st)
 	default: // cleared by somebody else, but not over
@@ -83,8 +83,8 @@ func (st *state) adopt(c *Case, i int, a *carewire.Alert) {
 // host is the sender of the host's own events.
 const host = "@host"
 
-// knownOf returns what is known of the alert of rule i; -1: of the one that
-// says what cannot be judged.
+// knownOf returns the known state of the alert of rule i; -1: of the alert that
+// names rules that cannot be judged.
 func (c *Case) knownOf(i int) *known {
 	if i < 0 {
 		return &c.blind.known

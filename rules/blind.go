@@ -17,7 +17,7 @@ const (
 	defaultHold  = 30 * time.Minute
 )
 
-// blindness is what a Case has said of the rules that it cannot judge.
+// blindness is a Case's report of the rules that it cannot judge.
 type blindness struct {
 	text  string // as it was told; "": nothing was
 	told  bool

@@ -62,7 +62,7 @@ type state struct {
 	data    any      // the machine's own state
 }
 
-// A finding is what an alert says of why it was raised.
+// A finding is the reason of an alert.
 type finding struct {
 	value  small
 	number float64

@@ -87,7 +87,7 @@ func (o *Off) told() string {
 	return text.String()
 }
 
-// renew applies Settings, and returns what has changed. The next alerts tell it.
+// renew applies Settings, and returns the changes. The next alerts tell it.
 func (c *Case) renew(now Settings) (list []settingsChange) {
 	if !c.unset {
 		list = c.set.changes(&c.settings, &now)

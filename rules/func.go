@@ -25,8 +25,8 @@ type Func struct {
 	Timing
 	// Model and its version, which every alert tells; required.
 	Model, ModelVersion string
-	// Recognises is what the model recognises things in, which every alert tells;
-	// "" is RecognitionModel: numbers.
+	// Recognises is the kind of the model's input, which every alert tells; "" is
+	// RecognitionModel: numbers.
 	Recognises carewire.RecognitionKind
 	// Inputs are the vitals that it is given; required.
 	Inputs []Input
@@ -38,7 +38,8 @@ type Func struct {
 	// none is made for this patient before it has returned. The model then rests for
 	// nine times as long, for all patients: they wait for it a tenth of the time at most.
 	Timeout time.Duration
-	// MinConfidence is what a finding must have to count as present; 0: any.
+	// MinConfidence is the confidence from which a finding counts as present;
+	// 0: any.
 	MinConfidence float64
 	// Judge gets the vitals, the oldest first, and must not change them. One
 	// goroutine at a time calls it for a patient, several for several patients.
@@ -94,7 +95,7 @@ type funcMachine struct {
 	rests atomic.Pointer[time.Time] // it is not called before; nil: it does not rest
 }
 
-// funcState is what a Func keeps of a patient.
+// funcState is a Func's state of a patient.
 type funcState struct {
 	vitals     []carewire.Vital
 	called     millis
@@ -209,7 +210,7 @@ func or(p, def carewire.Priority) carewire.Priority {
 	return p
 }
 
-// call calls the model. failed says in fixed words what went wrong.
+// call calls the model. failed tells the fault in fixed words.
 func (m *funcMachine) call(x *funcState) (f Finding, failed string) {
 	if x.running.Load() {
 		return f, "the model has not returned"

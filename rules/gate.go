@@ -1,9 +1,9 @@
 package rules
 
-// A gate turns what single readings say into when an alert begins, changes its
-// priority and ends: onset delay, hysteresis, clearing delay, flapping, and what
-// a person has closed. It is plain data, so that it can be put back to where it
-// was before a reading that is withdrawn.
+// A gate turns single readings into the begin, the priority and the end of an
+// alert: onset delay, hysteresis, clearing delay, flapping, and closing by a
+// person. It is plain data, so that it can be put back to where it was before a
+// reading that is withdrawn.
 type gate struct {
 	level   int8   // of the alert: 0 is not present
 	latest  int8   // the level that the newest sample is beyond
@@ -36,7 +36,7 @@ type pending struct {
 	count int32  // in a row beyond
 }
 
-// A sample is what one reading says to a gate.
+// A sample is one reading as a gate sees it.
 type sample struct {
 	level    int8 // it is beyond the limit of this level; 0: of none
 	keep     int8 // it is not back inside the limit of this level by the margin
@@ -184,7 +184,7 @@ func (g *gate) onset(t *Timing, l int8) millis {
 	return at
 }
 
-// tick does what is due at now.
+// tick does the work that is due at now.
 func (g *gate) tick(t *Timing, now millis) {
 	for l := int8(levelsMax); l > g.level; l-- {
 		if g.onset(t, l) <= now {

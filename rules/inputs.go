@@ -11,7 +11,8 @@ import (
 // inputsMost is how many inputs an alert can tell.
 const inputsMost = 16
 
-// inputsOf returns what rule i has looked at, as it stands now, the newest first.
+// inputsOf returns the readings that rule i has looked at, as they stand now, the
+// newest first.
 func (c *Case) inputsOf(i int) []carewire.SourceInput {
 	r, st := &c.set.rules[i], &c.states[i]
 	var list []carewire.SourceInput

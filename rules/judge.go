@@ -16,7 +16,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Options are what a host may choose.
+// Options are a host's choices for a Judge.
 type Options struct {
 	// Patients lists whom to judge; required. It is asked at the beginning, every
 	// Poll, and after Changed.

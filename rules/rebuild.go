@@ -9,7 +9,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// readOn judges what stands in the log behind the newest entry that was judged.
+// readOn judges the entries in the log behind the newest entry that was judged.
 func (b *bed) readOn(to carewire.Position) error {
 	err := b.read(carewire.HistoryQuery{Cursor: b.last.Seq, Kinds: judged}, func(e *carewire.Event) { b.take(e) })
 	if errors.Is(err, carewire.ErrGap) { // more is gone than was missed
@@ -77,7 +77,8 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 	return nil
 }
 
-// before takes in what is older than what is read of the log.
+// before takes in the entries that are older than the part of the log that is
+// read.
 func (b *bed) before(e *carewire.Event, from time.Time) {
 	switch {
 	case e.Vital != nil && e.Vital.Received.Before(from):
@@ -117,7 +118,7 @@ func (b *bed) lookBack(snapshot []carewire.Event) (from time.Time) {
 
 func isAbsent(c carewire.Component) bool { return c.Absent != "" }
 
-// flapped notes the alerts of the last hour, and what people have closed.
+// flapped notes the alerts of the last hour, and those that people have closed.
 func (b *bed) flapped(from time.Time) error {
 	return b.read(carewire.HistoryQuery{From: from.Add(-time.Hour), To: from, Kinds: []carewire.Kind{carewire.KindAlert}}, func(e *carewire.Event) {
 		b.c.remember(e.Seq, e.Alert)

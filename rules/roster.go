@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Which node judges whom is a function of the roster: the list of the nodes that
-// are alive, which all of them share by compare-and-set in the Store. There is
-// no leader. A node says every beat that it is alive, and up to when it has
-// judged all of its patients; one that has not for stale is gone, and the others
-// take over from the time that it has said last.
+// The roster decides which node judges which patient. It is the list of the
+// nodes that are alive, which all of them share by compare-and-set in the Store.
+// There is no leader. A node says every beat that it is alive, and up to when it
+// has judged all of its patients; one that has not for stale is gone, and the
+// others take over from the time that it has said last.
 const (
 	beat      = 2 * time.Second
 	stale     = 5 * time.Second
 	rosterKey = "rules"
 )
 
-// roster is what the nodes share.
+// roster is shared by the nodes.
 type roster struct {
 	Generation uint64            `json:"generation"` // counts how often the list of members changed
 	Members    map[string]member `json:"members"`
@@ -66,7 +66,7 @@ func (r *roster) changed(after uint64) (patients []string, all bool) {
 	return patients, false
 }
 
-// member is what a node says of itself.
+// member is a node's report of itself.
 type member struct {
 	Until      millis `json:"until"`      // alive until then
 	Judged     millis `json:"judged"`     // all entries of its patients that were received before this are judged
@@ -118,7 +118,8 @@ func (r *roster) leave(name string, m member) {
 	r.Gone[name] = m
 }
 
-// caughtUp reports whether all members have taken over what one who is gone has left.
+// caughtUp reports whether all members have taken over the patients of a node that is
+// gone.
 func (r *roster) caughtUp(g member) bool {
 	for _, m := range r.Members {
 		if m.Generation < g.Generation || m.Own <= g.Judged {

@@ -36,7 +36,7 @@ type bed struct {
 	ended   atomic.Bool  // another node's now
 	unset   atomic.Bool  // the Settings are to be asked for
 	aside   bool         // looks only: nothing is counted
-	judged  atomic.Int64 // millis: everything received before it is judged, and what followed from it done
+	judged  atomic.Int64 // millis: everything received before it is judged, and its results are done
 	since   millis       // entries received from here on cause raises and clears
 
 	// Under row.mu.
@@ -84,7 +84,7 @@ func (r *row) see(e *carewire.Event) {
 	if e.Type == carewire.EventHead {
 		for _, h := range e.Heads {
 			if b := r.beds[h.Patient]; b != nil && b.c != nil && !b.joining && h.Epoch == b.last.Epoch && h.Seq >= b.last.Seq {
-				b.last.Seq = h.Seq // what came behind is nothing that a Watch tells
+				b.last.Seq = h.Seq // the entries behind it are nothing that a Watch tells
 				b.advanced(millisOf(r.judge.hub.Now().Add(-inFlight)))
 			}
 		}
@@ -160,7 +160,7 @@ func (b *bed) advanced(to millis) {
 	}
 }
 
-// tick lets time go on for the row's patients, and tries again what has failed.
+// tick lets time go on for the row's patients, and retries failed work.
 func (r *row) tick() {
 	for r.ctx.Err() == nil {
 		r.pause(time.Second)

@@ -11,7 +11,7 @@ import (
 // [Score] and [Func].
 type Rule interface {
 	about() *About
-	// build checks the rule and makes what judges by it.
+	// build checks the rule and makes its judge.
 	build(s *Set) (machine, error)
 }
 
@@ -22,13 +22,13 @@ type About struct {
 	Key string
 	// Version of the rule, which every alert tells; "" is "1".
 	Version string
-	// Text is what people read when it is present; required.
+	// Text is the alert's text for people when it is present; required.
 	Text string
 	// Priority of the alert; "" is medium.
 	Priority carewire.Priority
 	// Kind of the alert; "" is physiological, of Absent technical.
 	Kind carewire.AlertKind
-	// To is whom the alert is addressed to; nil: as Options.To says.
+	// To are the addressees of the alert; nil: as Options.To says.
 	To []string
 	// Quiet rules raise nothing: they are parts of a Combination.
 	Quiet bool
@@ -103,7 +103,7 @@ type compiled struct {
 	machine
 	codes []int
 	own   bool                       // the machine itself says what an alert was raised for
-	due   func(*Case, *state) millis // when tick is to be called beside what the Timing asks for; nil: never
+	due   func(*Case, *state) millis // when tick is to be called beside the times of the Timing; nil: never
 }
 
 // A machine judges by one rule. state has its knowledge of a patient.

@@ -171,8 +171,8 @@ type scoreMachine struct {
 	air   int       // the part that tells of oxygen; -1: none does
 }
 
-// scoreState is where a score stands. Points of -1 are missing ones, of -2 what
-// has not been published yet.
+// scoreState is where a score stands. Points of -1 are missing ones, of -2
+// those that were not published yet.
 type scoreState struct {
 	points    [partsMax]int8
 	input     [partsMax]int32 // the sensor that it comes from, -1: none
@@ -247,7 +247,7 @@ func (m *scoreMachine) tick(c *Case, st *state) {
 	m.judge(c, st, c.seq)
 }
 
-// resume counts what has come while the score was off.
+// resume counts the readings that have come while the score was off.
 func (m *scoreMachine) resume(c *Case, st *state) {
 	m.count(c, m.state(st))
 	m.judge(c, st, c.seq)
@@ -266,7 +266,7 @@ func (m *scoreMachine) due(c *Case, st *state) millis {
 	return due
 }
 
-// judge adds up what is there.
+// judge adds up the points.
 func (m *scoreMachine) judge(c *Case, st *state, seq uint64) {
 	x := m.state(st)
 	if x.unfit = m.unfit(c); x.unfit != "" {

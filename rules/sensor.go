@@ -15,7 +15,7 @@ type sensor struct {
 	last         reading // the newest usable one
 	before       reading // the one before that
 	interval     millis  // how often it measures; 0: nobody knows yet
-	promised     bool    // interval is what the device has promised
+	promised     bool    // interval is the device's promise
 	long         millis  // the last gap that was far longer than interval; 0: it was no such gap
 	older        millis  // since when all readings are older than last; 0: they are not
 	lag          millis  // the least delay by its clock and the network

@@ -40,8 +40,8 @@ type step struct {
 // at returns step k, 0 is the oldest.
 func (s *series) at(k int) *step { return &s.steps[(s.first+k)%seriesMax] }
 
-// add takes in a reading's value; window is what is kept. It reports false if it
-// is another sensor's that does not count.
+// add takes in a reading's value; window is how long values are kept. It reports
+// false if it is another sensor's that does not count.
 func (s *series) add(c *Case, r *reading, value float64, window millis) bool {
 	if s.count > 0 && s.sensor != r.sensor {
 		if c.now-s.heard <= c.sensors[s.sensor].life() {
@@ -72,7 +72,7 @@ func (s *series) add(c *Case, r *reading, value float64, window millis) bool {
 	return true
 }
 
-// trim forgets what is older than from.
+// trim forgets values that are older than from.
 func (s *series) trim(from millis) {
 	for s.count > 0 && s.at(0).at < from {
 		s.first, s.count = (s.first+1)%seriesMax, s.count-1

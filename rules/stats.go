@@ -47,7 +47,7 @@ func (j *Judge) Stats() Stats {
 	return s
 }
 
-// tally is what a Judge counts.
+// tally holds a Judge's counts.
 type tally struct {
 	vitals  atomic.Uint64
 	failed  atomic.Uint64
@@ -63,7 +63,7 @@ type counter struct {
 
 type alertKey struct{ patient, key string }
 
-// episode is what is known of the newest occurrence of an alert.
+// episode is the newest occurrence of an alert.
 type episode struct {
 	id       string
 	rev      uint64
@@ -74,7 +74,7 @@ type episode struct {
 	closed   bool
 }
 
-// note counts what is new in a state of an alert.
+// note counts the news in a state of an alert.
 func (n *counter) note(a *carewire.Alert, flaps bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -50,7 +50,8 @@ func readRule(e *ical.Event, start time.Time) (*rrule.RRule, error) {
 
 var untilDate = regexp.MustCompile(`(?:^|;)UNTIL=\d{8}(?:;|$)`)
 
-// checkRule refuses what no rota needs, and what rrule-go would not end or panic over.
+// checkRule refuses rules that no rota needs, or with which rrule-go would not end or
+// panic.
 func checkRule(o *rrule.ROption) error {
 	if o.Freq > rrule.DAILY {
 		return errors.New("ical: RRULE repeats more often than daily")

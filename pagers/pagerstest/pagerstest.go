@@ -14,7 +14,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Gateway is what a Pager sends to in a test.
+// Gateway is a Pager's gateway in a test.
 type Gateway interface {
 	// Fail makes the gateway refuse everything from now on, or take it again.
 	Fail(bool)
