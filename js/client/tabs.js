@@ -25,7 +25,8 @@ export class Tabs {
   /** Who has joined, with what they watch. @type {Map<string, {patients: Set<string>, groups: Set<string>, waves: Set<string>}>} */ #joined = new Map();
   /** @type {import("./transport.js").Told | undefined} as a follower */ #on;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
-  #queued = false; #strongest = 0; #off = new AbortController(); #release = () => {};
+  #queued = false; #strongest = 0; #off = new AbortController();
+  /** Holds a lock until stop; its signal alone calls off only a lock that is not granted yet. */ #untilStop = () => new Promise((resolve) => this.#off.signal.addEventListener("abort", resolve));
 
   /** @param {string} name @param {Host} host */
   constructor(name, host) {
@@ -39,16 +40,15 @@ export class Tabs {
   static get possible() { return Boolean(globalThis.navigator?.locks && globalThis.BroadcastChannel); }
 
   start() {
-    navigator.locks.request(this.#name + " " + this.id, {signal: this.#off.signal}, () => new Promise(() => {})).catch(() => {}); // says that we live
+    navigator.locks.request(this.#name + " " + this.id, {signal: this.#off.signal}, this.#untilStop).catch(() => {}); // says that we live
     this.#queue();
   }
 
   stop() {
-    this.#leave();
     clearTimeout(this.#timer);
     globalThis.removeEventListener?.("pagehide", this.#leave);
     this.#off.abort();
-    this.#release();
+    this.#leave();
     this.#channel.close();
   }
 
@@ -188,11 +188,12 @@ export class Tabs {
     if (!options.steal && this.#queued) return;
     if (!options.steal) this.#queued = true;
     navigator.locks.request(this.#name, options, () => {
+      if (this.#off.signal.aborted) return; // a lock that is stolen has no signal
       if (!options.steal) this.#queued = false;
       this.leads = true;
       this.closed(1006, 100); // by whoever led before
       this.#host.line.restart();
-      return new Promise((resolve) => { this.#release = () => resolve(undefined); });
+      return this.#untilStop();
     }).catch(() => {
       if (!this.leads || this.#off.signal.aborted) return;
       this.leads = false; // somebody has taken it: we were frozen

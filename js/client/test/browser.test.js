@@ -89,6 +89,29 @@ test("Tabs share one connection, each with what it watches", async (t) => {
   t.diagnostic(`the first tab began anew ${begun} times`);
 });
 
+test("stop leaves nothing running of tabs that share and keep", async (t) => {
+  const {hub, tab} = await open(t), leader = await tab(), other = await tab();
+  for (const page of [leader, other]) await current(page);
+  const locks = (page) => page.evaluate("navigator.locks.query().then(({held, pending}) => [...held, ...pending].map((l) => l.name))");
+  assert.notDeepEqual(await locks(leader), []);
+  for (const page of [leader, other]) await page.evaluate(`
+    for (const [set, clear] of [["setTimeout", "clearTimeout"], ["setInterval", "clearInterval"]]) {
+      const real = window[set];
+      window[set] = (...args) => { (window.began ??= []).push(set); return real(...args); };
+    }
+    client.stop()`);
+  await until("no lock", async () => (await locks(leader)).length === 0);
+  await until("no connection", async () => (await hub.control()).connections === 0);
+  for (const page of [leader, other]) assert.equal(await page.evaluate("client.state.name"), "ended");
+  await leader.evaluate(`indexedDB.databases().then((all) => Promise.all(all.map(({name}) => new Promise((done, blocked) => {
+    const r = indexedDB.deleteDatabase(name);
+    r.onsuccess = done;
+    r.onblocked = () => blocked(new Error("still open"));
+  }))))`);
+  await new Promise((done) => setTimeout(done, 3500)); // longer than a leader's word
+  for (const page of [leader, other]) assert.deepEqual(await page.evaluate("window.began ?? []"), []);
+});
+
 test("A second tab with the same watch disturbs nobody", async (t) => {
   const {hub, tab} = await open(t), device = hub.client(monitor);
   await publish(device, heartRate("p-1", 70));
@@ -130,7 +153,10 @@ for (const [name, end] of [
   });
 }
 
-test("What tabs have not sent when they die is sent by another, once", async (t) => {
+for (const [name, end] of Object.entries({
+  "What tabs have not sent when they die": (page) => page.goto("chrome://crash").catch(() => {}),
+  "What a client has not sent when it is stopped": (page) => page.evaluate("client.stop()"),
+})) test(`${name} is sent by another, once`, async (t) => {
   const {hub, tab} = await open(t), who = backend;
   const first = await tab(undefined, who);
   await current(first);
@@ -145,7 +171,7 @@ test("What tabs have not sent when they die is sent by another, once", async (t)
     }, text);
     await within(page, "command.kept");
   }
-  await first.goto("chrome://crash").catch(() => {});
+  await end(first);
   await hub.start();
   await within(second, "client.tryNow(), client.state.name === 'live' && client.commands.size === 0");
   const third = await tab(undefined, who);
