@@ -22,7 +22,7 @@ type accessChanges struct {
 	pauses     *pauses
 	clinicians *clinicians
 	testTo     []string // Options.TestRecipients
-	hosts      bells    // of the host's own watching
+	hosts      bells    // bells of the host's own watches
 }
 
 func newAccessChanges(c *core, a *accessControl, r *registry, x *complaints, p *pauses, k *clinicians, testTo []string) *accessChanges {

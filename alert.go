@@ -303,7 +303,7 @@ func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
 type telling struct {
 	to        []string
 	only      []string      // page only these; nil: all
-	step      int           // of the policy; 0: none was asked for
+	step      int           // the step of the policy; 0: none was asked for
 	after     time.Duration // until the next level
 	within    time.Duration // a level that has reached nobody by then gives way to the next
 	paged     bool          // a Pager's call succeeded, and that counts as reached

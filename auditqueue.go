@@ -15,10 +15,10 @@ import (
 
 const (
 	recordsMax   = 1 << 16                // records that may wait for the Auditor
-	recordsSpare = 1 << 12                // of these, for those who come while others wait for room
+	recordsSpare = 1 << 12                // of these, room for senders that come while others wait
 	recordAgain  = 100 * time.Millisecond // after a failure, doubled up to
 	recordAtMost = 30 * time.Second
-	recordTries  = 10          // of one record, before it is looked whether others are taken
+	recordTries  = 10          // tries of one record, before another one is tried
 	recordLast   = 4           // failures in a row, when the Hub ends
 	auditDown    = time.Second // after a failure reads are refused without being tried
 	tallyEvery   = time.Minute
@@ -46,10 +46,10 @@ type auditQueue struct {
 	wake    chan struct{}
 	down    atomic.Int64 // when a Record last failed, in ticks; 0: not since one succeeded
 
-	refusals *rate.Limiter // of handshakes, recorded one by one
-	more     map[int]int   // those beyond, by status
+	refusals *rate.Limiter // the rate of refused handshakes that are recorded one by one
+	more     map[int]int   // refused handshakes beyond that rate, by status
 	host     tally
-	floods   map[string]*flood // of principals, by ID
+	floods   map[string]*flood // floods of principals, by ID
 	said     uint64            // how many of the lost were reported
 	saidAt   int64             // when, in ticks
 }

@@ -38,7 +38,7 @@ type series struct {
 	odd, oddHeard time.Time
 
 	intervals [paceOver]time.Duration // between the last ones
-	count     int                     // of intervals, all
+	count     int                     // how many intervals were seen in all
 	pace      time.Duration           // 0: it has none
 	listened  time.Time               // until when the device need not be listened for again
 }

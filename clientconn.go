@@ -40,7 +40,7 @@ type link struct {
 	stale    *time.Timer
 	renew    *time.Timer // nil: nothing to renew
 	renewing bool
-	renewals int // that failed in a row
+	renewals int // failed renewals in a row
 
 	done chan struct{} // closed when the reading has ended
 	code CloseCode     // then: why

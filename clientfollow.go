@@ -22,7 +22,7 @@ type follow struct {
 	patient string
 	spec    watchSpec // as the server was asked last
 	state   followState
-	at      Position // of the last event queued for the reader
+	at      Position // the position of the last event queued for the reader
 	known   bool     // at is a position to resume from
 	must    uint64   // undroppable entries up to at
 	counted bool     // must is known

@@ -15,7 +15,7 @@ const (
 type wavesOut struct {
 	waiting []waitingWave // the oldest first
 	count   uint64        // sent on this connection
-	done    uint64        // of these, those that the server has looked at
+	done    uint64        // how many of them the server has looked at
 	err     error         // the server's last refusal that nobody was told of
 }
 

@@ -31,8 +31,8 @@ type conn struct {
 	session string
 	address netip.Addr
 	line    line
-	net     *wsconn.Conn    // of WebSocket: the line
-	ws      *websocket.Conn // of WebSocket
+	net     *wsconn.Conn    // the line of a WebSocket connection; else nil
+	ws      *websocket.Conn // of the same connection
 	request keptRequest     // the request it began with, for renewed tokens
 	out     outbox
 	inbox   inboxFeed

@@ -93,7 +93,7 @@ func (d *doors) note(at netip.Addr, err error) (wait time.Duration) {
 	f := d.failures[at]
 	if f == nil {
 		if len(d.failures) >= doorsMost {
-			for k, f := range d.failures { // those who have not failed for a while
+			for k, f := range d.failures { // forget addresses that have not failed for a while
 				if f.Tokens() >= failuresBurst {
 					delete(d.failures, k)
 				}

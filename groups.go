@@ -100,7 +100,7 @@ func (x *groups) sweep() {
 		default: // being asked for
 		}
 	}
-	if len(x.all) >= groupsMost { // all of this minute
+	if len(x.all) >= groupsMost { // all were used this minute
 		clear(x.all)
 	}
 }

@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	historyBytes   = 48 << 10 // of one page, about
-	historyNumbers = 50_000   // that one page searches for matches
+	historyBytes   = 48 << 10 // bytes of one page, about
+	historyNumbers = 50_000   // numbers that one page searches for matches
 	historyEach    = 4        // pages read at once for one principal
-	historyAtOnce  = 16       // and for all: live events need the Store too
+	historyAtOnce  = 16       // pages read at once for all: live events need the Store too
 )
 
 // history answers with a page of the visible entries of a patient's log.

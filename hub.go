@@ -49,7 +49,7 @@ type Hub struct {
 	postPaces    principalPaces        // the pace of requests by POST
 	requestPaces principalPaces        // the pace of requests, over all connections of a principal
 	bytePaces    principalPaces        // the same in bytes
-	readers      *sharedPlaces[string] // of history, by principal
+	readers      *sharedPlaces[string] // limits concurrent reads of history, by principal
 	hostLogs     *rate.Limiter         // for log lines about the host's code
 }
 

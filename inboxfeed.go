@@ -32,7 +32,7 @@ type inboxFeed struct {
 	generation uint64                // of access, when it was decided whose items are in list
 	list       []*openItem           // entries open at the beginning and not shown yet, the next one last
 	news       map[openKey]*openItem // later entries, not shown yet
-	order      urgencyHeap           // the same, or an older state of it
+	order      urgencyHeap           // the items of list, or older states of it, by urgency
 	undecided  []*openItem           // entries without a decision
 	asking     bool                  // they are to be asked for again
 

@@ -52,7 +52,7 @@ type job struct {
 	done  func(AppendResult) // called by the fan-out; must not block
 
 	vital  *Vital  // the source of entry
-	series *series // of vital; the appender's
+	series *series // the series of vital; the appender's
 
 	attach, detach *watch
 }
@@ -82,7 +82,7 @@ type delivery struct {
 // watchers are the watches of one patient.
 type watchers struct {
 	list     []*watch
-	frames   []*frame     // of the batch under way, not handed over yet
+	frames   []*frame     // frames of the batch under way, not handed over yet
 	verified atomic.Int64 // when they were last known to have everything in the Store, in ticks
 }
 

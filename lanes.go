@@ -8,11 +8,11 @@ import (
 
 // lanes are all lanes of a Hub, with the parts of it that they need.
 type lanes struct {
-	ctx   context.Context // of all appends and reads
+	ctx   context.Context // the context of all appends and reads
 	store *guardedStore
 	clock *clock
 	hear  func(v *Vital, of *series, e *Entry, repeated bool) // called for each vital that was appended; must not block
-	lag   *histogram                                          // of entries of other nodes
+	lag   *histogram                                          // how late entries of other nodes come
 
 	maxKeys int           // Options.MaxKeys
 	keyLife time.Duration // Options.KeyLife

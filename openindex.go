@@ -24,9 +24,9 @@ type openIndex struct {
 	views   openViews
 	ids     map[string]openKey     // open alerts by their IDs
 	alerts  map[string]int         // how many are open, by patient
-	from    map[fromKey]int        // the same, by patient (and of all), leading source and priority
+	from    map[fromKey]int        // how many alerts are open, by patient (and of all), leading source and priority
 	trouble map[troubleKey]int     // how many open alerts cannot be told as they should be
-	notices map[correspondence]int // likewise, from somebody to somebody
+	notices map[correspondence]int // how many notices are open, by sender and addressee
 	to      map[string]*addressee
 	stamp   uint64                      // the last stamp given to an addressee
 	read    map[openKey]map[string]bool // of open notices: the addressees who have read them

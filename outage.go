@@ -11,7 +11,7 @@ import (
 
 // The thresholds for the outage of a gateway.
 const (
-	outageDevices = 3 // of its devices that are silent
+	outageDevices = 3 // silent devices that make an outage
 	outagePrefix  = noDataRule + "-from."
 	outageSlack   = 2 * time.Second  // the devices of one gateway fall silent within
 	outageLook    = 30 * time.Second // a device that is held back is looked at again after, at least
@@ -35,7 +35,7 @@ type waitingDevice struct {
 type outage struct {
 	at       int64 // in ticks
 	devices  []waitingDevice
-	silent   int       // of the devices
+	silent   int       // how many of the devices are silent
 	heard    time.Time // when any of them was
 	promised bool      // one of the silent ones has promised to send
 }
@@ -50,7 +50,7 @@ func outageKey(sender string) string {
 
 // waiting returns all devices that are expected to send.
 func (s *silences) waiting(ctx context.Context) (list []waitingDevice) {
-	entries, _ := s.logs.store.waitingAll(ctx) // those of a member that fails are not heard of
+	entries, _ := s.logs.store.waitingAll(ctx) // timers of a member that fails are missing
 	for i := range entries {
 		if e := &entries[i]; e.Kind == KindTimer {
 			list = append(list, waitingDevice{e, readDeadline(e)})

@@ -32,7 +32,7 @@ type directSink interface {
 
 // outboxes are the parts of a Hub that its outboxes share.
 type outboxes struct {
-	ctx     context.Context // of reading from the Store
+	ctx     context.Context // the context of reads from the Store
 	clock   *clock
 	asked   askedReads
 	signals *signals
@@ -58,7 +58,7 @@ type outbox struct {
 	room    chan struct{} // closed when held falls below roomAt; nil: nobody waits
 	roomAt  int
 	bytes   int          // bytes in all queues of patients
-	counted int          // of these, of held and of read, those that the Hub knows of
+	counted int          // the part of bytes, held, read and waveBytes that the Hub's total has
 	urgent  watchList    // watches with something undroppable to write
 	normal  watchList    // watches with something to write
 	pressed watchList    // watches whose log is to be read next, for something undroppable

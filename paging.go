@@ -107,7 +107,7 @@ type paging struct {
 
 	mu   sync.Mutex
 	hung map[string]int // recipient: calls that were given up and have not come back
-	lost int            // all of these
+	lost int            // all calls that have not come back
 }
 
 // newPaging calls o.Pager, which is set.

@@ -25,7 +25,7 @@ func newReceipts(c *core) *receipts {
 }
 
 const (
-	levelsKept = 10000 // of which it is remembered who sent receipts
+	levelsKept = 10000 // levels whose receipts are remembered
 	earlyMost  = 256   // people whose early receipts are remembered for one level
 )
 

@@ -70,7 +70,7 @@ func (c *conn) recheck(ctx context.Context) {
 	}
 	room := min(max(h.opt.MaxPatients-len(c.watches), 0), len(came))
 	came, without := came[:room], came[room:]
-	for _, p := range without[:min(len(without), refusalsShown)] { // of a large group as many as in a reply
+	for _, p := range without[:min(len(without), refusalsShown)] { // for a large group as many as in a reply
 		c.out.send(patientFrame(EventRevoked, p))
 	}
 	c.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 type revocations struct {
 	mu     sync.RWMutex
 	by     map[string]map[revokedScope]revoked
-	sealed map[string]time.Time // those that cannot be read, by their key: until when
+	sealed map[string]time.Time // revocations that cannot be read, by key: when they end
 	n      int                  // how many there are in by
-	swept  int                  // and how many there were when those that are over were last looked for
+	swept  int                  // how many there were when ended ones were last removed
 }
 
 // A revokedScope is the scope of a revocation: one session ("": all), one
@@ -25,7 +25,7 @@ type revokedScope struct {
 type revoked struct {
 	until time.Time
 	at    time.Time // the end of the issue times that it covers
-	rev   uint64    // of the log's entry; 0: it is not known to be there
+	rev   uint64    // the revision of the log's entry; 0: it is not known to be there
 }
 
 func newRevocations() *revocations {

@@ -20,7 +20,7 @@ type sharedPlaces[K comparable] struct {
 
 type share struct {
 	taken chan struct{}
-	users int // those who have a place, or wait for one
+	users int // users that have a place, or wait for one
 }
 
 func newSharedPlaces[K comparable](each, all int, timeout time.Duration) *sharedPlaces[K] {

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	waveMemory   = 10 * time.Second // of each signal, for new watchers and for strips
+	waveMemory   = 10 * time.Second // waves kept of each signal, for new watchers and for strips
 	waveForget   = time.Minute      // a signal that has not been heard for so long is over
-	waveBytes    = 192 << 10        // of one signal in memory
+	waveBytes    = 192 << 10        // bytes of one signal in memory
 	waveShortest = 100              // ms that a chunk counts at least, lest many small ones cost too much
 	wavePace     = 2000             // ms of a signal that may come in a second
 	waveBurst    = 20000            // ms of a signal that may come at once, as after a line was cut
-	bays         = 16               // that patients are spread over
+	bays         = 16               // bays over which patients are spread
 )
 
 // signals owns the live waves: the signals of each patient, their last ten
@@ -34,7 +34,7 @@ type signals struct {
 
 	in, out, dropped atomic.Uint64 // chunks: taken, written to clients, and not written because a client was slow
 	refused          atomic.Uint64 // chunks beyond a limit
-	told             atomic.Bool   // that waves come in
+	told             atomic.Bool   // the log says that waves come in
 }
 
 // A bay holds some of the patients, so that not all wait for one lock. That is taken
@@ -50,13 +50,13 @@ type bedside struct {
 	signals map[string]*liveWave
 	watches []*watch
 	strips  []*stripping // alerts of which the seconds afterwards are still to come
-	keeping []*stripping // that are on their way into the log
+	keeping []*stripping // strips on their way into the log
 	done    []string     // the IDs of alerts that were looked at, the newest last
 }
 
 // A liveWave is one signal that comes in.
 type liveWave struct {
-	head      Wave         // of the newest chunk, without samples
+	head      Wave         // the newest chunk, without samples
 	from      string       // the sending connection
 	recent    []*waveChunk // the last ten seconds; before it is used, trim
 	bytes     int

@@ -15,7 +15,7 @@ const askedAtOnce = 64 // reads for clients under way at once, at each member of
 type askedReads struct {
 	store  *guardedStore
 	now    func() time.Time
-	places []*places // of each member
+	places []*places // the places of each member
 }
 
 func newAskedReads(s *guardedStore, now func() time.Time) askedReads {

@@ -15,7 +15,7 @@ type guardedStore struct {
 	members     []*storeHealth
 	trace       Trace
 	now         func() time.Time
-	appendTimes *histogram // of appends
+	appendTimes *histogram // how long appends take
 }
 
 // newGuardedStore guards s. appendTimes counts how long appends take.

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	stripAfter = 10 * time.Second // of waves that are kept after an alert
+	stripAfter = 10 * time.Second // waves that are kept after an alert
 	stripWait  = time.Second      // for chunks that are on their way
-	stripBytes = 40 << 10         // of one strip in the log
+	stripBytes = 40 << 10         // bytes of one strip in the log
 	stripsMost = 4                // in the making for one patient
 	stripsDone = 64               // alerts of a patient that are known
 )

@@ -15,7 +15,7 @@ import (
 const (
 	ticketWithin = 30 * time.Second // from being given to being used
 	ticketsKept  = 10000            // waiting to be used, altogether
-	ticketsEach  = 20               // and of one principal
+	ticketsEach  = 20               // tickets of one principal that wait to be used
 )
 
 // ticketProtocol is the prefix of the subprotocol in which a browser shows its

@@ -60,7 +60,7 @@ func (t *turns[T]) take(to []T, most, each int) []T {
 type intake struct {
 	turns[job]
 	n  int            // all that wait, those too whose patient's chart is being read
-	of map[string]int // the same, by sender
+	of map[string]int // how many wait, by sender
 }
 
 const (

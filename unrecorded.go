@@ -28,7 +28,7 @@ func newUnrecorded(members int) *unrecorded {
 }
 
 type progress struct {
-	rev   uint64 // of the entry that it began with
+	rev   uint64 // the revision of the entry that it began with
 	alert Alert
 }
 

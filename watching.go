@@ -10,7 +10,7 @@ import (
 
 const (
 	askAgain      = 5 * time.Second // for undecided patients
-	refusalsShown = 500             // of patients of groups; further ones are counted
+	refusalsShown = 500             // refused patients of groups that a reply names; further ones are counted
 	grantsShown   = 40 << 10        // bytes of patients in a reply; further ones of groups are told one by one
 )
 
@@ -20,7 +20,7 @@ type opening struct {
 	conn     *conn
 	o        WatchOptions
 	wanted   map[string][]string // patient: through which groups; "" by name
-	patients []string            // those wanted, in order
+	patients []string            // the wanted patients, in order
 	rights   map[string]right
 	granted  []string
 	refused  []Refusal

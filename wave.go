@@ -41,7 +41,7 @@ type Wave struct {
 // The limits of a Wave.
 const (
 	waveRateMost    = 2000            // samples a second
-	waveSamplesMost = 4000            // of one chunk
+	waveSamplesMost = 4000            // samples of one chunk
 	waveLongest     = 2 * time.Second // one chunk
 	waveDataMost    = 16 << 10        // characters of its samples on the wire
 	waveJitter      = 100 * time.Millisecond

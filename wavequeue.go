@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	waveLag    = 2 * time.Second       // that a chunk waits for a client that is slow
-	waveGather = 40 * time.Millisecond // that a chunk waits for others to be written with it
+	waveLag    = 2 * time.Second       // how long a chunk waits for a slow client
+	waveGather = 40 * time.Millisecond // how long a chunk waits for others to be written with it
 )
 
 // A waveQueue holds the waiting chunks of one signal for one client. Nothing of

@@ -19,7 +19,7 @@ type waveSender struct {
 	rights    map[waveTarget]waveRight
 	resolveAt int64  // in ticks: before, Options.Resolve is not asked again, for it could not say whose something was
 	count     uint64 // chunks that were looked at
-	told      uint64 // of these, those that were acknowledged
+	told      uint64 // how many of these were acknowledged
 }
 
 // A waveTarget is the patient of waves, as the host names it, and whether they
