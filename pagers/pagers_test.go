@@ -286,6 +286,35 @@ func TestChain(t *testing.T) {
 	})
 }
 
+// A Chain within a Chain is left out as one way is, and comes back with the first
+// of its own ways that works again.
+func TestChainOfChains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := [2]bool{true, true}
+		var tries [3]int
+		way := func(i int) carewire.Pager {
+			return pagerFunc(func(context.Context, carewire.Page) error {
+				if tries[i]++; i < 2 && broken[i] {
+					return errors.New("broken")
+				}
+				return nil
+			})
+		}
+		c := pagers.NewChain(pagers.NewChain(way(0), way(1)), way(2))
+		page := func() { require.NoError(t, c.Page(t.Context(), carewire.Page{})) }
+		for range 8 {
+			page()
+		}
+		require.Equal(t, [3]int{5, 5, 8}, tries)
+		broken[1] = false
+		time.Sleep(31 * time.Second)
+		for range 4 {
+			page()
+		}
+		require.Equal(t, [3]int{6, 9, 8}, tries, "the first is probed once, the second serves")
+	})
+}
+
 // One bad number says nothing about the way for everybody else.
 func TestChainCountsNoRefusedRecipients(t *testing.T) {
 	for name, x := range map[string]struct {

@@ -225,12 +225,7 @@ func (o *OnCall) Page(ctx context.Context, p carewire.Page) error {
 	if len(people) == 0 {
 		return ErrNobodyOnDuty
 	}
-	return exchange.Each(ctx, people, func(ctx context.Context, person string) (err error) {
-		defer func() {
-			if recover() != nil { // of the host's code; it must not end the program
-				err = errors.New("pagers: a Pager panicked")
-			}
-		}()
+	return exchange.Each(ctx, people, func(ctx context.Context, person string) error {
 		own := p
 		own.To = "person:" + person
 		own.Key = p.Key + "/" + person

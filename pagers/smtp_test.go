@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -189,32 +190,86 @@ func TestSMTPEncrypts(t *testing.T) {
 	require.Len(t, s.Messages(), 1)
 }
 
-// A mailbox that the server refuses says nothing about the server.
-func TestSMTPRefusesAMailbox(t *testing.T) {
+// fakeMail is a mail server that takes all but what refuse answers. It returns its
+// address, and what it has been told.
+func fakeMail(t *testing.T, refuse string) (addr string, told func() string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer l.Close()
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
+	t.Cleanup(func() { l.Close() })
+	var mu sync.Mutex
+	var all strings.Builder
+	serve := func(c net.Conn) {
 		defer c.Close()
 		fmt.Fprint(c, "220 mail.test\r\n")
+		inData := false
 		for lines := bufio.NewScanner(c); lines.Scan(); {
-			if strings.HasPrefix(lines.Text(), "RCPT") {
+			mu.Lock()
+			fmt.Fprintln(&all, lines.Text())
+			mu.Unlock()
+			switch {
+			case inData && lines.Text() != ".":
+			case lines.Text() == "DATA":
+				inData = true
+				fmt.Fprint(c, "354 go on\r\n")
+			case refuse != "" && strings.HasPrefix(lines.Text(), refuse):
 				fmt.Fprint(c, "550 no such box@mail.test\r\n")
-			} else {
+			default:
+				inData = false
 				fmt.Fprint(c, "250 mail.test\r\n")
 			}
 		}
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
 	}()
-	s := &pagers.SMTP{Addr: l.Addr().String(), From: "ward@mail.test", AllowPlaintext: true, Mailboxes: only("person:ada", "box@mail.test")}
-	err = s.Page(t.Context(), pagerstest.Page("person:ada", 1))
+	return l.Addr().String(), func() string { mu.Lock(); defer mu.Unlock(); return all.String() }
+}
+
+// A mailbox that the server refuses says nothing about the server.
+func TestSMTPRefusesAMailbox(t *testing.T) {
+	addr, _ := fakeMail(t, "RCPT")
+	s := &pagers.SMTP{Addr: addr, From: "ward@mail.test", AllowPlaintext: true, Mailboxes: only("person:ada", "box@mail.test")}
+	err := s.Page(t.Context(), pagerstest.Page("person:ada", 1))
 	require.ErrorIs(t, err, pagers.ErrNoAddress)
 	require.EqualError(t, err, "pagers: the mail server refused a mailbox with 550")
 	s.Mailboxes = only("person:ada", "no mailbox")
 	require.ErrorIs(t, s.Page(t.Context(), pagerstest.Page("person:ada", 1)), pagers.ErrNoAddress)
+}
+
+// Neither an address nor an alert's text adds a header, a recipient or a command.
+func TestSMTPAddsNothing(t *testing.T) {
+	addr, told := fakeMail(t, "")
+	const more = "\r\nBcc: eve@mail.test\r\n\r\n.\r\nRCPT TO:<eve@mail.test>\r\n"
+	sent := 0
+	for _, mailbox := range []string{"ada@mail.test", "ada@mail.test" + more, "\"Ada" + more + "\" <ada@mail.test>", "Ada" + more + " <ada@mail.test>", "ada@mail.test>" + more, "ada@mail.test, eve@mail.test", "=?utf-8?q?Ada=0D=0ABcc:_eve?= <ada@mail.test>"} {
+		s := &pagers.SMTP{Addr: addr, From: "ward@mail.test", AllowPlaintext: true, RevealHealthData: true, Mailboxes: only("person:ada", mailbox)}
+		p := pagerstest.Page("person:ada", 1)
+		p.Alert.Text, p.Alert.Patient = "x"+more, "p"+more
+		if err := s.Page(t.Context(), p); err == nil {
+			sent++
+		} else {
+			require.ErrorIs(t, err, pagers.ErrNoAddress, mailbox)
+		}
+		s.From = mailbox // the same, as the sender
+		if s.Validate() == nil && s.Page(t.Context(), p) == nil {
+			sent++
+		}
+	}
+	require.NotZero(t, sent)
+	commands := 0
+	for line := range strings.Lines(told()) {
+		require.NotRegexp(t, `(?i)^(bcc|rcpt to:<eve)`, line)
+		if strings.HasPrefix(line, "RCPT TO:<ada@mail.test>") {
+			commands++
+		}
+	}
+	require.Equal(t, sent, commands, "each message has one recipient")
 }
 
 // Mailboxes that the server refuses, and what is none, keep the message from nobody else.

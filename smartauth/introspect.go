@@ -114,6 +114,11 @@ func (i *introspector) active(claims map[string]any, audiences []string, issuer 
 	if len(aud) > 0 && !slices.ContainsFunc(aud, func(s string) bool { return slices.Contains(audiences, s) }) {
 		return false, wrongAudience
 	}
+	for _, name := range []string{"exp", "nbf"} {
+		if claims[name] != nil && moment(claims[name]).IsZero() { // or a token would last that does not
+			return false, badClaims
+		}
+	}
 	if exp := moment(claims["exp"]); !exp.IsZero() && !exp.Add(leeway).After(now) {
 		return false, expired
 	}

@@ -34,6 +34,9 @@ func TestIntrospection(t *testing.T) {
 		"another issuer":   {"active": true, "sub": "nurse-1", "aud": "carewire", "iss": "https://other.example"},
 		"over":             {"active": true, "sub": "nurse-1", "aud": "carewire", "exp": time.Now().Add(-time.Hour).Unix()},
 		"not yet":          {"active": true, "sub": "nurse-1", "aud": "carewire", "nbf": time.Now().Add(time.Hour).Unix()},
+		"exp as text":      {"active": true, "sub": "nurse-1", "aud": "carewire", "exp": "1700000000"},
+		"nbf as text":      {"active": true, "sub": "nurse-1", "aud": "carewire", "nbf": "2100-01-01"},
+		"no exp":           {"active": true, "sub": "nurse-1", "fhirUser": "Practitioner/1", "aud": "carewire", "exp": nil, "nbf": nil},
 		"nobody":           {"active": true, "aud": "carewire"},
 	}
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -52,15 +55,15 @@ func TestIntrospection(t *testing.T) {
 	began := time.Now()
 	for token := range answers {
 		p, err := a.Authenticate(request(token))
-		if token == "good" || token == "bare" {
+		if token == "good" || token == "bare" || token == "no exp" {
 			require.NoError(t, err, token)
 			require.Equal(t, "nurse-1", p.ID)
-			ends := map[string]time.Duration{"good": time.Hour, "bare": endlessFor}[token]
+			ends := map[string]time.Duration{"good": time.Hour, "bare": endlessFor, "no exp": endlessFor}[token]
 			require.WithinRange(t, p.Expires, began.Add(ends-2*time.Second), time.Now().Add(ends), "one without exp does not last for ever")
 		} else {
 			require.ErrorIs(t, err, carewire.ErrUnauthenticated, token)
 			require.ErrorContains(t, err, "refused: "+map[string]string{"inactive": "inactive", "active as text": "inactive", "another audience": "audience", "no audience": "claims", "odd audience": "claims", "a refresh token": "type",
-				"another issuer": "issuer", "over": "expired", "not yet": "not_yet", "nobody": "claims"}[token], token)
+				"another issuer": "issuer", "over": "expired", "not yet": "not_yet", "exp as text": "claims", "nbf as text": "claims", "nobody": "claims"}[token], token)
 		}
 	}
 	before := asked

@@ -546,6 +546,7 @@ func TestBadKeySets(t *testing.T) {
 		"a secret":        `{"keys":[{"kty":"oct","kid":"x","k":"AAAA"}]}`,
 		"a damaged key":   `{"keys":[{"kty":"RSA","kid":"x","n":"!","e":"AQAB"}]}`,
 		"unknown to us":   `{"keys":[{"kty":"PQ","kid":"x"}]}`,
+		"10 MB":           `{"fill":"` + strings.Repeat("x", 10<<20) + `","keys":[{"kty":"OKP","crv":"Ed25519","kid":"x","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
 		"encryption only": `{"keys":[{"kty":"OKP","crv":"Ed25519","use":"enc","kid":"x","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
 	} {
 		answer.Store(nil)

@@ -214,12 +214,15 @@ func person(p carewire.Person) string {
 	return clean(p.ID)
 }
 
-// clean leaves nothing in a text that moves a terminal's cursor.
-func clean(text string) string {
+// clean is a text for a place within a line.
+func clean(text string) string { return printable(strings.TrimSpace(text)) }
+
+// printable leaves nothing in a text that moves a terminal's cursor.
+func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, strings.TrimSpace(text))
+	}, text)
 }

@@ -110,7 +110,7 @@ func (t *tool) run(ctx context.Context, args []string) int {
 		case errors.Is(err, errSaid):
 			return 1
 		}
-		fmt.Fprintln(t.err, "carewire "+c.name+":", explain(err))
+		fmt.Fprintln(t.err, "carewire "+c.name+":", printable(explain(err)))
 		return 1
 	}
 	fmt.Fprintf(t.err, "carewire: there is no command %q\n", args[0])
@@ -193,10 +193,12 @@ func explainRequest(err *carewire.RequestError) string {
 	return "the host refuses: " + string(err.Code)
 }
 
-// print writes a value as JSON, or a line of text for people.
-func (t *tool) print(value any, line string) {
+// print writes a value as JSON, or lines of text for people.
+func (t *tool) print(value any, lines string) {
 	if !t.json {
-		fmt.Fprintln(t.out, line)
+		for line := range strings.Lines(lines) {
+			fmt.Fprintln(t.out, printable(strings.TrimSuffix(line, "\n")))
+		}
 		return
 	}
 	e := json.NewEncoder(t.out)

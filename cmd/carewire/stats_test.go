@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -66,4 +67,25 @@ func TestStatsHidesSecrets(t *testing.T) {
 		require.Contains(t, s.err, says)
 		require.NotContains(t, s.out+s.err, "secret", says)
 	}
+}
+
+// Nobody's answer moves the cursor of a terminal.
+func TestAnswersAreShownPlainly(t *testing.T) {
+	t.Parallel()
+	status := "200 OK"
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "HTTP/1.1 %s\r\nConnection: close\r\n\r\n# HELP carewire_events_in_total Events\x1b[2J.\n# TYPE carewire_events_in_total counter\ncarewire_events_in_total 1\n", status)
+	}))
+	defer host.Close()
+	env := append(environ("", "secret"), "CAREWIRE_METRICS="+host.URL)
+	s := run(t, t.TempDir(), env, "", "stats")
+	require.Contains(t, s.out, "Events [2J.\n", s.err)
+	status = "404 \x1b[2Jgone"
+	s = run(t, t.TempDir(), env, "", "stats")
+	require.Contains(t, s.err, "404  [2Jgone")
 }

@@ -254,8 +254,8 @@ func (p *picture) json() pictureJSON {
 func (t *tool) show(p *picture) {
 	j := p.json()
 	var b strings.Builder
-	if isTerminal(t.out) {
-		b.WriteString("\x1b[H\x1b[2J")
+	if isTerminal(t.out) && !t.json {
+		fmt.Fprint(t.out, "\x1b[H\x1b[2J")
 	}
 	if j.Line != "" {
 		fmt.Fprintln(&b, j.Line)

@@ -250,3 +250,18 @@ func TestEscalationWithoutAReceipt(t *testing.T) {
 		})
 	}
 }
+
+// panics is a Keeper whose database driver panics.
+type panics struct{ *kept }
+
+func (panics) Gone(context.Context, Subscription) error { panic("no connection") }
+
+// The host's code that panics makes the page fail, and not the program end.
+func TestHostsCodePanics(t *testing.T) {
+	p, s, k := newPager(t, "/gone")
+	s.status["/gone"] = http.StatusGone
+	p.Keeper = panics{k}
+	require.EqualError(t, p.Page(t.Context(), pagerstest.Page("person:ada", 1)), "pagers: a Pager panicked")
+	p.Allow = func(*url.URL) bool { panic("no list") }
+	require.EqualError(t, p.Page(t.Context(), pagerstest.Page("person:ada", 1)), "pagers: a Pager panicked")
+}

@@ -138,11 +138,11 @@ func noRedirects(c *http.Client) *http.Client {
 // Each sends to all addresses at once. It returns nil once all have been tried
 // and one has succeeded, and else all errors. When a tenth of ctx's time is
 // left, one success is enough: a send that hangs must not make a page that has
-// reached somebody fail.
+// reached somebody fail. A send that panics, in the host's code, has failed.
 func Each[Address any](ctx context.Context, addresses []Address, send func(context.Context, Address) error) error {
 	errs := make(chan error, len(addresses))
 	for _, a := range addresses {
-		go func() { errs <- send(ctx, a) }()
+		go func() { errs <- safely(ctx, a, send) }()
 	}
 	most := ctx
 	if end, ok := ctx.Deadline(); ok {
@@ -169,4 +169,14 @@ func Each[Address any](ctx context.Context, addresses []Address, send func(conte
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// safely sends to one address. A panic must not end the program.
+func safely[Address any](ctx context.Context, a Address, send func(context.Context, Address) error) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("pagers: a Pager panicked")
+		}
+	}()
+	return send(ctx, a)
 }
