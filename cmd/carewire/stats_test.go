@@ -72,8 +72,11 @@ func TestStatsHidesSecrets(t *testing.T) {
 // Nobody's answer moves the cursor of a terminal.
 func TestAnswersAreShownPlainly(t *testing.T) {
 	t.Parallel()
-	status := "200 OK"
-	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := "200 OK"
+		if r.URL.Path == "/gone" {
+			status = "404 \x1b[2Jgone"
+		}
 		c, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			return
@@ -82,10 +85,8 @@ func TestAnswersAreShownPlainly(t *testing.T) {
 		fmt.Fprintf(c, "HTTP/1.1 %s\r\nConnection: close\r\n\r\n# HELP carewire_events_in_total Events\x1b[2J.\n# TYPE carewire_events_in_total counter\ncarewire_events_in_total 1\n", status)
 	}))
 	defer host.Close()
-	env := append(environ("", "secret"), "CAREWIRE_METRICS="+host.URL)
-	s := run(t, t.TempDir(), env, "", "stats")
+	s := run(t, t.TempDir(), append(environ("", "secret"), "CAREWIRE_METRICS="+host.URL), "", "stats")
 	require.Contains(t, s.out, "Events [2J.\n", s.err)
-	status = "404 \x1b[2Jgone"
-	s = run(t, t.TempDir(), env, "", "stats")
+	s = run(t, t.TempDir(), append(environ("", "secret"), "CAREWIRE_METRICS="+host.URL+"/gone"), "", "stats")
 	require.Contains(t, s.err, "404  [2Jgone")
 }
