@@ -288,7 +288,9 @@ func TestIdleSocketsGiveWay(t *testing.T) {
 		}
 		first := dial()
 		token := bind(first)
-		second, third := dial(), dial()
+		second := dial()
+		synctest.Wait() // its handshake is over at the Server too
+		third := dial()
 		assert.Equal(t, websocket.StatusTryAgainLater, second.closed())
 		bind(third)
 		_, err := websocketDial(w, "X-Any", "x")
@@ -296,6 +298,7 @@ func TestIdleSocketsGiveWay(t *testing.T) {
 		first.say(`{"type":"unbind-from-token","payload":{"token":"` + token + `"}}`)
 		first.say(`{"type":"ping"}`)
 		require.Equal(t, `{"type":"pong"}`, first.text())
+		synctest.Wait()
 		fourth := dial()
 		assert.Equal(t, websocket.StatusTryAgainLater, first.closed(), "without a binding again")
 		bind(fourth)
@@ -361,6 +364,7 @@ func TestCloseTellsClients(t *testing.T) {
 		bound.next("handshake")
 		bound.reading()
 		idle.reading()
+		synctest.Wait()
 		go w.close()
 		assert.Equal(t, websocket.StatusServiceRestart, bound.closed())
 		assert.Equal(t, websocket.StatusServiceRestart, idle.closed())
