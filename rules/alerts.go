@@ -39,6 +39,8 @@ func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
 	*k = now
 	if i >= 0 {
 		c.others(i, a, present, fresh, p.Seq)
+	} else if present && c.blind.text == "" {
+		c.adoptBlind(a)
 	} else if fresh && !present && c.blind.told { // it is raised again if it is still so
 		c.blind.text, c.blind.told = "", false
 		c.blind.hold = c.now + span(defaultHold)
@@ -128,6 +130,10 @@ func (c *Case) reconcile() {
 			st.told = 1
 		}
 		c.look(i, st)
+	}
+	if c.owes(-1) < 0 && (c.blind.text != "") != c.blind.known.present {
+		c.blind.text, c.blind.told = outdated, c.blind.known.present
+		c.due = min(c.due, c.lookBlind())
 	}
 }
 

@@ -25,6 +25,21 @@ type blindness struct {
 	known known
 }
 
+// adoptBlind makes the alert of another Judge this one's. A rule that it names, and of
+// which nothing is known here, has been unable to judge since then.
+func (c *Case) adoptBlind(a *carewire.Alert) {
+	c.blind.text, c.blind.told = outdated, true
+	for i := range c.states {
+		if st := &c.states[i]; st.until == 0 && st.heard == 0 && strings.Contains(a.Text, c.set.rules[i].Key+": ") {
+			st.heard, st.why = max(millisOf(a.Raised)+c.shift-c.maxAway, 1), faultSilent
+		}
+	}
+	c.due = min(c.due, c.now+1)
+}
+
+// outdated stands for what was told if that is not known, or was not told.
+const outdated = "?"
+
 // blindAt is when it is to be told that the rule cannot be judged.
 func (st *state) blindAt(c *Case) millis {
 	switch {

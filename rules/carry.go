@@ -84,6 +84,19 @@ func (b *bed) set() {
 	}
 }
 
+// to calls the host's code, which may panic: the alerts are then nobody's in particular.
+func (j *Judge) to(patient string) (list []string) {
+	defer func() {
+		if recover() != nil {
+			j.log.Warn("rules: Options.To has panicked")
+		}
+	}()
+	if j.opt.To == nil {
+		return nil
+	}
+	return j.opt.To(patient)
+}
+
 // settings calls the host's code, which may panic.
 func (j *Judge) settings(ctx context.Context, patient string) (s Settings, err error) {
 	defer func() {

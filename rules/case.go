@@ -318,7 +318,7 @@ func (c *Case) replace(v *carewire.Vital) {
 			continue
 		}
 		gone := s.last
-		s.last, s.taken = s.before, s.before.seq != 0
+		s.last, s.taken, s.before = s.before, s.before.seq != 0, reading{}
 		for _, i := range c.set.readBy[s.code] {
 			c.retract(i, &gone)
 		}
@@ -347,7 +347,7 @@ func (c *Case) retract(i int, gone *reading) {
 	}
 	if st.newest == gone.seq {
 		st.gate = st.before
-	} else if st.cause == gone.seq && st.level > 0 {
+	} else if m, ok := c.set.rules[i].machine.(*limitMachine); st.cause == gone.seq && st.level > 0 && !(ok && m.out(c, st)) {
 		st.gate = gate{raised: st.raised}
 	}
 	if m, ok := c.set.rules[i].machine.(interface {

@@ -112,3 +112,45 @@ func TestCorrectionOfACombination(t *testing.T) {
 	h.vital(heart(200, func(v *carewire.Vital) { v.Status, v.Replaces, v.ID = carewire.VitalEnteredInError, "b", "c" }))
 	require.Equal(t, "cleared", h.kinds())
 }
+
+// Two readings that are withdrawn one after the other count no more, neither of them.
+func TestTwoAreWithdrawn(t *testing.T) {
+	for name, rule := range map[string]Rule{
+		"Score": Score{About: About{Key: "r", Text: "r"}, Bands: []Band{{Min: 2}}, Parts: []Part{{Name: "rate", Inputs: []Input{{Code: carewire.HeartRate.Code}}, Unit: "/min", MaxAge: time.Hour, Rows: []Row{upTo(100, 0), above(2)}}}},
+		"Limit": high(Timing{}),
+	} {
+		h := newChart(t, rule)
+		for _, id := range []string{"a", "b"} {
+			h.vital(heart(200, named(id)))
+			h.wait(time.Second)
+		}
+		require.Equal(t, "raised medium", h.kinds(), name)
+		for _, id := range []string{"b", "a"} {
+			h.vital(heart(200, func(v *carewire.Vital) { v.Status, v.Replaces, v.ID = carewire.VitalEnteredInError, id, "gone-"+id }))
+		}
+		if name == "Limit" {
+			require.Equal(t, "cleared", h.kinds(), name)
+			continue
+		}
+		require.Contains(t, h.c.Explain(h.now)[0].Detail, "rate is missing")
+	}
+}
+
+// A reading that is withdrawn ends no alert that another sensor shows to be true.
+func TestWithdrawnWhileAnotherSensorIsOut(t *testing.T) {
+	at := func(site, id string, rate float64) carewire.Vital {
+		return heart(rate, func(v *carewire.Vital) { v.Site, v.ID = site, id })
+	}
+	withdrawn := func(id string) carewire.Vital {
+		return heart(200, func(v *carewire.Vital) { v.Status, v.Replaces, v.ID = carewire.VitalEnteredInError, id, "gone" })
+	}
+	for ear, want := range map[float64]string{200: "", 100: "cleared medium"} {
+		h := newChart(t, high(Timing{}))
+		h.vital(at("finger", "f", 200))
+		h.wait(time.Second)
+		h.vital(at("ear", "e", ear))
+		require.Equal(t, "raised medium", h.kinds())
+		h.vital(withdrawn("f"))
+		require.Equal(t, want != "", h.kinds() == "cleared", "ear %v", ear)
+	}
+}

@@ -163,14 +163,11 @@ func (j *Judge) round(ctx context.Context, wards *sync.WaitGroup) error {
 		return err
 	}
 	if time.Since(j.asked) >= j.opt.Poll || j.listed == nil {
-		list, err := j.opt.Patients(limited)
+		list, err := j.patients(limited)
 		if err != nil {
 			return fmt.Errorf("rules: Options.Patients failed: %w", err)
 		}
-		j.listed, j.asked = slices.Clone(list), time.Now()
-		if j.listed == nil {
-			j.listed = []string{}
-		}
+		j.listed, j.asked = list, time.Now()
 		j.mu.Lock()
 		j.judged = j.listed
 		j.mu.Unlock()
@@ -188,6 +185,27 @@ func (j *Judge) round(ctx context.Context, wards *sync.WaitGroup) error {
 	j.takeUp(ctx, wards, mine)
 	j.generation = j.roster.Generation
 	return nil
+}
+
+// patients asks the host's code, which may panic. An ID that is none is left out: with
+// it a row of patients could not be watched.
+func (j *Judge) patients(ctx context.Context) (list []string, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("it has panicked")
+		}
+	}()
+	all, err := j.opt.Patients(ctx)
+	list = make([]string, 0, len(all))
+	for _, p := range all {
+		if v := carewire.HeartRate.Of(p, 1); v.Validate() == nil {
+			list = append(list, p)
+		}
+	}
+	if n := len(all) - len(list); n > 0 {
+		j.log.Warn("rules: Options.Patients lists what is no ID; these are not judged", "count", n)
+	}
+	return list, err
 }
 
 // drop gives up the patients that are no longer this node's.

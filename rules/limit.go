@@ -164,23 +164,34 @@ func (m *limitMachine) see(c *Case, st *state, r *reading) {
 	st.able(r.received + c.sensors[r.sensor].life())
 }
 
-// resume judges the newest reading of the time when the rule was off.
-func (m *limitMachine) resume(c *Case, st *state) {
-	var newest *sensor
+// newest returns the newest reading that stands for now; ok is false if there is none.
+func (m *limitMachine) newest(c *Case) (r reading, ok bool) {
 	for i := range c.sensors {
 		s := &c.sensors[i]
-		if s.code == m.code && s.taken && (m.site == "" || s.site == m.site) && c.now-s.last.received <= s.life() &&
-			(newest == nil || s.last.seq > newest.last.seq) {
-			newest = s
+		if s.code == m.code && s.taken && (m.site == "" || s.site == m.site) && c.now-s.last.received <= s.life() && s.last.seq > r.seq {
+			r, ok = s.last, true
 		}
 	}
-	if newest == nil {
-		return
+	return r, ok
+}
+
+// resume judges the newest reading of the time when the rule was off.
+func (m *limitMachine) resume(c *Case, st *state) {
+	if r, ok := m.newest(c); ok {
+		st.found = findingOf(&r)
+		r.seq = c.seq // it may have raised an alert before
+		m.see(c, st, &r)
 	}
-	r := newest.last
-	r.seq = c.seq // it may have raised an alert before
-	m.see(c, st, &r)
-	st.found = findingOf(&newest.last)
+}
+
+// out reports whether the sensors do not show that all is well.
+func (m *limitMachine) out(c *Case, st *state) bool {
+	r, ok := m.newest(c)
+	if !ok {
+		return false
+	}
+	s, ok := m.sample(c, st, &r)
+	return ok && s.keep > 0
 }
 
 // sample says what all sensors together say now that r has come.

@@ -32,9 +32,7 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 	j := b.row.judge
 	c := NewCase(j.set, b.patient, Settings{})
 	c.maxAway, c.unset = span(j.opt.MaxBlind), true
-	if j.opt.To != nil {
-		c.to = j.opt.To(b.patient)
-	}
+	c.to = j.to(b.patient)
 	b.c = c
 	b.set()
 	from := b.since.time().Add(-j.set.window)

@@ -1,0 +1,61 @@
+package rules
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+)
+
+// The alert that says what cannot be judged outlives a Judge: it ends, begins and
+// stays as it would have without a restart.
+func TestBlindOverRestarts(t *testing.T) {
+	bad, good := flagged(carewire.QualityInvalid), func(*carewire.Vital) {}
+	for name, c := range map[string]struct {
+		before, meanwhile, after func(*carewire.Vital) // the readings: while one Judge runs, while none does, while the next one runs
+		want                     []carewire.Condition  // then
+	}{
+		"it ends later":     {bad, bad, good, []carewire.Condition{carewire.ConditionOver}},
+		"it has ended":      {bad, good, good, []carewire.Condition{carewire.ConditionOver}},
+		"it has begun":      {good, bad, bad, []carewire.Condition{carewire.ConditionPresent}},
+		"it stays":          {bad, bad, bad, []carewire.Condition{carewire.ConditionPresent}},
+		"it stays, silent":  {bad, nil, nil, []carewire.Condition{carewire.ConditionPresent}},
+		"there is none":     {good, good, good, nil},
+		"it has gone again": {good, bad, good, []carewire.Condition{carewire.ConditionOver}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWard(t, carewire.NewMemoryStore(nil))
+				defer w.close()
+				read := func(how func(*carewire.Vital)) {
+					for range 5 {
+						if how != nil {
+							_, err := w.hub.Publish(context.Background(), heart(70, how))
+							require.NoError(t, err)
+						}
+						time.Sleep(10 * time.Minute) // more than is read of the log
+					}
+				}
+				_, stop := w.run(w.hub, Options{Node: "a"}, high(Timing{}))
+				w.rate(70)
+				time.Sleep(10 * time.Minute)
+				w.rate(70)
+				time.Sleep(10 * time.Minute)
+				read(c.before)
+				stop()
+				read(c.meanwhile)
+				w.run(w.hub, Options{Node: "a"}, high(Timing{}))
+				read(c.after)
+				var got []carewire.Condition
+				for _, a := range w.alerts(blindKey) {
+					got = append(got, a.Condition)
+				}
+				require.Equal(t, c.want, got)
+			})
+		})
+	}
+}
