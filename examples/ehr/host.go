@@ -176,7 +176,7 @@ func (h *host) open(w http.ResponseWriter, r *http.Request) {
 	}
 	alerts := []*carewire.Alert{}
 	for _, group := range p.Groups {
-		items, _, err := h.hub.Open(r.Context(), carewire.OpenQuery{Group: group})
+		items, _, err := h.hub.Open(r.Context(), carewire.OpenQuery{Group: group, Limit: 1000})
 		if err != nil {
 			http.Error(w, "try again", http.StatusServiceUnavailable)
 			return
