@@ -74,9 +74,9 @@ type delivery struct {
 	result AppendResult
 
 	attach, detach *watch
-	head           *Head // of attach; or alone: the Store's head, which watches may be told
-	skipped        *Head // read on from the Store up to here
-	restart        *Head // the log is not what it was
+	head           *Head // with attach: the end of the log; alone: the Store's head, up to which the watches have everything
+	skipped        *Head // watches read the entries up to here from the Store themselves
+	restart        *Head // the log has changed: watches start again from here
 }
 
 // watchers are the watches of one patient.
