@@ -167,7 +167,7 @@ func TestClockFollowsItsStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &clocked{Store: NewMemoryStore(nil)}
 		c := newClock(store, slog.New(slog.DiscardHandler))
-		off := func() time.Duration { return c.now().Sub(time.Now()).Round(time.Second) }
+		off := func() time.Duration { return time.Until(c.now()).Round(time.Second) }
 		store.ahead.Store(int64(time.Hour))
 		store.slow.Store(int64(4 * time.Second))
 		before := c.ticks()
