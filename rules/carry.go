@@ -48,7 +48,14 @@ func (j *Judge) do(ctx context.Context, t *Transition) (carewire.Alert, error) {
 	case Cleared:
 		return j.hub.ClearOnce(ctx, carewire.AlertRef{Patient: t.Alert.Patient, Key: t.Alert.Key, ID: t.Alert.ID}, t.event)
 	}
-	return j.hub.Raise(ctx, t.Alert)
+	a, err := j.hub.Raise(ctx, t.Alert)
+	var refused *carewire.ValidationError
+	if errors.As(err, &refused) && len(t.Alert.Source.Inputs) > 0 { // better an alert that explains less than none
+		j.log.Error("rules: an alert is raised without its source, which was refused", "rule", t.Rule, "error", err)
+		t.Alert.Source = carewire.Source{Rule: t.Alert.Source.Rule}
+		return j.hub.Raise(ctx, t.Alert)
+	}
+	return a, err
 }
 
 // hindered reports whether what has failed may succeed later.

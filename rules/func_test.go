@@ -188,3 +188,46 @@ func TestFuncHeedsQuality(t *testing.T) {
 }
 
 func nothing(context.Context, []carewire.Vital) (Finding, error) { return Finding{}, nil }
+
+// A model of numbers and codes without IDs, as a camera sends them, makes alerts that
+// a Hub takes.
+func TestFuncOfNumbersAndCodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		w.run(w.hub, Options{}, Func{About: About{Key: "exit", Text: "Has left the bed"}, Model: "eye", ModelVersion: "1", Recognises: carewire.RecognitionImage,
+			Inputs: []Input{{Code: "zone", System: "urn:x"}, {Code: "out", System: "urn:x"}}, Window: time.Minute,
+			Judge: func(_ context.Context, vitals []carewire.Vital) (Finding, error) {
+				return Finding{Present: len(vitals) > 3, Confidence: 1}, nil
+			}})
+		for range 3 {
+			_, err := w.hub.Publish(t.Context(),
+				carewire.Vital{Patient: "p1", System: "urn:x", Code: "zone", Coded: &carewire.Coding{System: "urn:x", Code: "floor"}},
+				carewire.Vital{Patient: "p1", System: "urn:x", Code: "out", Value: "0.9", Unit: "1"})
+			require.NoError(t, err)
+			time.Sleep(time.Second)
+		}
+		list := w.alerts("exit")
+		require.Len(t, list, 1)
+		var inputs []string
+		for _, in := range list[0].Source.Inputs {
+			inputs = append(inputs, in.Code+" "+string(in.Value)+in.Coded.Code)
+		}
+		require.ElementsMatch(t, []string{"zone floor", "out 0.9"}, inputs)
+	})
+}
+
+// What cannot be told of an alert's source does not cost the alert.
+func TestRefusedSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		j, _ := w.run(w.hub, Options{}, high(Timing{}))
+		x := Transition{Kind: Raised, Alert: carewire.Raise{Patient: "p1", Key: "k", Text: "T", Priority: carewire.PriorityHigh,
+			Source: carewire.Source{Rule: "k v1", Inputs: []carewire.SourceInput{{Code: "x", Value: "1", Coded: carewire.Coding{System: "s", Code: "c"}}}}}}
+		require.Error(t, x.Alert.Validate())
+		_, err := j.do(t.Context(), &x)
+		require.NoError(t, err)
+		require.Equal(t, "k v1", w.alerts("k")[0].Source.Rule)
+	})
+}

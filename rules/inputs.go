@@ -133,8 +133,10 @@ func (m *funcMachine) inputs(c *Case, st *state) (list []carewire.SourceInput) {
 			continue
 		}
 		in := c.input(&s.last)
-		if k := slices.IndexFunc(x.vitals, func(v carewire.Vital) bool { return v.Coded != nil && v.ID == in.VitalID }); k >= 0 {
-			in.Coded = *x.vitals[k].Coded
+		for k := range x.vitals { // the newest with that ID, if they have one
+			if v := &x.vitals[k]; in.Value == "" && v.Coded != nil && v.ID == in.VitalID && keyOf(v.System, v.Code) == c.set.names[s.code] {
+				in.Coded = *v.Coded
+			}
 		}
 		list = append(list, in)
 	}
