@@ -43,7 +43,7 @@ func judged(t *testing.T, sights []sight) (raised []carewire.Raise, after time.D
 			left = now
 		}
 		for k, v := range s.vitals("p-1", now) {
-			v.Received, v.ID = now, fmt.Sprint(i, ".", k)
+			v.Received = now // without an ID, as the program publishes them
 			c.Vital(carewire.Position{Epoch: "e", Seq: uint64(2*i + k + 1)}, &v)
 		}
 		for _, x := range c.Owed() {
