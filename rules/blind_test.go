@@ -59,3 +59,25 @@ func TestBlindOverRestarts(t *testing.T) {
 		})
 	}
 }
+
+// A Case that begins while such an alert stands ends it when the rule that it names
+// can judge, and not before. What was to be told, and was not, is told.
+func TestBlindIsTakenOver(t *testing.T) {
+	h := newChart(t, high(Timing{}))
+	h.c.Alert(carewire.Position{Epoch: "e", Seq: 1}, &carewire.Alert{Patient: "p1", Key: blindKey, ID: "x", Rev: 1, Kind: carewire.AlertTechnical, Text: "Cannot be judged: hr-high: no reading.",
+		Condition: carewire.ConditionPresent, Source: carewire.Source{By: host}, Raised: start.Add(-time.Hour), Updated: start})
+	h.seq = 1
+	h.c.reconcile()
+	h.wait(time.Hour)
+	require.NotContains(t, h.story(), "cleared")
+	h.rate(time.Second, 70)
+	require.Equal(t, "cleared 1h0m0s", h.story())
+
+	h = newChart(t, high(Timing{}))
+	h.rate(time.Second, 70)
+	h.c.Advance(start.Add(3 * time.Hour))
+	h.c.leave()
+	h.c.reconcile()
+	h.take()
+	require.Equal(t, "raised 3h0m0s medium", h.story())
+}

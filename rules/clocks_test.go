@@ -83,3 +83,14 @@ func TestDeviceMeasuresLessOften(t *testing.T) {
 	h.wait(10 * time.Minute)
 	require.Contains(t, h.story(), "raised", "it measures each second again, and is silent")
 }
+
+// A Judge's tick tells a Case that the clock was set back, though nothing is due. Less
+// may be the difference between two nodes' clocks.
+func TestClockSetBackIsDue(t *testing.T) {
+	h := newChart(t, high(Timing{}))
+	h.wait(0)
+	require.False(t, h.c.isDue(start.Add(-9*time.Second)))
+	require.True(t, h.c.isDue(start.Add(-11*time.Second)))
+	h.c.Advance(start.Add(-11 * time.Second))
+	require.False(t, h.c.isDue(start.Add(-11*time.Second)))
+}
