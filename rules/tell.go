@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -45,9 +47,11 @@ func (st *state) seqOf(c *Case) uint64 {
 }
 
 // eventID names what an entry has caused. It is the same wherever the same log
-// is judged, so that the Store takes it once.
+// is judged, so that the Store takes it once. An alert bears it, and pages do: it
+// tells neither the patient nor the rule.
 func (c *Case) eventID(key string, seq uint64, what string) string {
-	return fmt.Sprintf("%s.%d.%s.%s", key, seq, c.mark, what)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%s\x00%s", c.patient, key, seq, c.mark, what))
+	return hex.EncodeToString(sum[:12])
 }
 
 // alertOf returns the alert of rule i, as it explains itself.
