@@ -5,9 +5,8 @@ import (
 	"log/slog"
 )
 
-// A core is the part of a Hub that most of its components work with: the time,
-// the logs in the Store, the alerts in them, and the index of those that are
-// open.
+// A core holds what most components of a Hub share: the clock, the logs in the
+// Store, the alerts in them, and the index of open entries.
 type core struct {
 	*background
 	log    *slog.Logger
@@ -18,8 +17,8 @@ type core struct {
 }
 
 // newCore returns the core of a Hub. append appends one entry to its patient's
-// log and returns once the Store has answered. A quiet entry is no news to
-// clients.
+// log and returns once the Store has answered, or ctx ends. Watchers get a gap
+// frame instead of a quiet entry.
 func newCore(s *guardedStore, c *clock, log *slog.Logger, append func(ctx context.Context, e Entry, quiet bool) (AppendResult, error)) *core {
 	b := newBackground()
 	open := newOpenIndex(b, s)

@@ -20,7 +20,7 @@
 // All clients see a patient's events in the same order. For a slow client, a
 // newer vital may replace an older one of the same key. Alerts, notices and
 // receipts are never dropped. After an interruption a client gets exactly the
-// events that it missed, or is told to start afresh. An alert is escalated,
+// events that it missed, or is told to start from a snapshot. An alert is escalated,
 // across restarts, until a person accepts it or it ends.
 //
 // # What it is not

@@ -11,8 +11,8 @@ func (l *lane) fanOut() {
 	}
 }
 
-// deliver carries out a batch. A watch gets all that a batch has for it at
-// once.
+// deliver carries out a batch. It collects the events of a batch, so that each
+// watch usually gets them in one push.
 func (l *lane) deliver(batch []delivery) {
 	for i := range batch {
 		d := &batch[i]
@@ -67,7 +67,7 @@ func (l *lane) deliver(batch []delivery) {
 	l.pending = l.pending[:0]
 }
 
-// handOver gives every watch the events that have come for their patient.
+// handOver pushes the collected frames of a patient to each of its watches.
 func (l *lane) handOver(w *watchers) {
 	if len(w.frames) == 0 {
 		return
@@ -89,7 +89,7 @@ func (l *lane) handOver(w *watchers) {
 	w.frames = w.frames[:0]
 }
 
-// write starts the writing for those that were woken.
+// write starts writing the woken outboxes.
 func (l *lane) write() {
 	if len(l.woken) == 1 {
 		l.woken[0].spawn()

@@ -16,8 +16,8 @@ import (
 //
 // A Hub is an http.Handler that serves WebSocket connections and POST requests.
 // The host may also call its methods. All methods are safe for concurrent use.
-// Calls by the host are not authorised, except Answer, which names the person
-// who answers.
+// Calls by the host are not authorised, except those that name a person, such as
+// Answer and Pause: the person needs the right.
 type Hub struct {
 	*core
 	auth  Authenticator
@@ -123,7 +123,8 @@ func (h *Hub) raiseOwn(ctx context.Context, r Raise) error {
 	return err
 }
 
-// expireNotice ends a notice that nobody has read for Options.NoticeLife.
+// expireNotice ends a notice that not every addressee has read within
+// Options.NoticeLife.
 func (h *Hub) expireNotice(ctx context.Context, e *Entry) { h.closeEntry(ctx, *e) }
 
 // anyConnected reports whether any of the addressees is connected.
@@ -131,7 +132,8 @@ func (h *Hub) anyConnected(to []string, patient string) bool {
 	return len(h.registry.addressees(&Entry{To: to, Patient: patient})) > 0
 }
 
-// handleRevision acts on a revision that the open index has taken in.
+// handleRevision acts on a revision after the open index has recorded it. fresh
+// reports that it was new to the index.
 func (h *Hub) handleRevision(e *Entry, fresh bool) {
 	if e.Kind == KindAccess {
 		h.changes.apply(e)
@@ -367,7 +369,7 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	return n, nil
 }
 
-// roomForNotice takes a place for one more open notice from sender to each
+// roomForNotice reserves room for one more open notice from sender to each
 // addressee, unless n repeats an earlier notice.
 func (h *Hub) roomForNotice(ctx context.Context, sender string, n *Notice) (giveBack func(), err error) {
 	giveBack, ok := h.open.claimNotice(sender, n.To, h.opt.MaxNotices)
@@ -386,7 +388,7 @@ func (h *Hub) roomForNotice(ctx context.Context, sender string, n *Notice) (give
 }
 
 // noticeEntry makes the entry of a revision of n. It stays open until every
-// addressee has read it.
+// addressee has read it, or Options.NoticeLife ends it.
 func noticeEntry(n *Notice, rev uint64) Entry {
 	var e encoder
 	n.encode(&e)
@@ -398,9 +400,9 @@ func noticeEntry(n *Notice, rev uint64) Entry {
 // reconnect elsewhere (close code 1012) at a pace that spreads their return,
 // and stores the events that it has accepted. Shutdown returns when all of this
 // is done. If ctx ends first, the Hub cuts the remaining connections and
-// Shutdown returns ctx's error. Afterwards all calls return ErrClosed.
+// Shutdown returns ctx's error. Afterwards all calls that write return ErrClosed.
 //
-// Call Shutdown before http.Server.Shutdown, which does not know WebSocket
+// Call Shutdown before http.Server.Shutdown, which does not close WebSocket
 // connections, and before closing the Store.
 func (h *Hub) Shutdown(ctx context.Context) error {
 	conns, first := h.registry.close()

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	batchMax = 1 << 10 // entries appended at once
-	fillMax  = 1 << 10 // entries that a lane reads for all watches of a patient; beyond, each watch reads for itself
+	batchMax = 1 << 10 // vitals, and other entries besides alerts, that are appended at once; alerts are without limit
+	fillMax  = 1 << 10 // entries that a lane reads for all watches of a patient; beyond this, each watch reads from the Store itself
 	headsMax = 500     // heads (ends of logs in the Store) compared at once
 )
 
@@ -34,7 +34,7 @@ type lane struct {
 	wake    chan struct{}
 
 	cursors    map[string]*cursor // the appender's: where each watched patient stands
-	uncompared []string           // the appender's: patients whose comparison was asked for and is still to come
+	uncompared []string           // the appender's: patients still to be compared
 	charts     map[string]*chart  // the appender's: the known vitals of patients
 	failed     bool               // the last append's outcome is unknown
 
@@ -48,8 +48,8 @@ type lane struct {
 type job struct {
 	entry *Entry
 	at    int64              // when it came, in ticks; set by the lane
-	quiet bool               // watchers get a gap in its place
-	done  func(AppendResult) // called by the fan-out; must not block
+	quiet bool               // watchers get a gap frame instead
+	done  func(AppendResult) // called once, by the fan-out if the entry was appended; must not block
 
 	vital  *Vital  // the source of entry
 	series *series // the series of vital; the appender's
@@ -57,7 +57,8 @@ type job struct {
 	attach, detach *watch
 }
 
-// A cursor is where the fan-out of a watched patient stands.
+// A cursor is the last position of a watched patient that the appender has
+// passed to the fan-out.
 type cursor struct {
 	Position
 	must    uint64
@@ -74,7 +75,7 @@ type delivery struct {
 	result AppendResult
 
 	attach, detach *watch
-	head           *Head // with attach: the end of the log; alone: the Store's head, up to which the watches have everything
+	head           *Head // with attach: the end of the log; alone: the Store's head, and the watches have everything before it
 	skipped        *Head // watches read the entries up to here from the Store themselves
 	restart        *Head // the log has changed: watches start again from here
 }
@@ -83,7 +84,7 @@ type delivery struct {
 type watchers struct {
 	list     []*watch
 	frames   []*frame     // frames of the batch under way, not handed over yet
-	verified atomic.Int64 // when they were last known to have everything in the Store, in ticks
+	verified atomic.Int64 // when they were last known to be up to date with the Store, in ticks
 }
 
 func newLane(all *lanes) *lane {
@@ -127,8 +128,8 @@ func (l *lane) submit(jobs ...job) error {
 
 func (j *job) droppable() bool { return j.entry != nil && j.entry.Kind.Droppable() }
 
-// compare makes the lane compare the positions of those of its watched patients
-// with the Store's heads. Nil means all.
+// compare asks the lane to compare the cursors of patients with the Store's
+// heads. It skips patients whom nobody watches. Nil means all watched patients.
 func (l *lane) compare(patients []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -289,9 +290,11 @@ func (l *lane) skipTo(out []delivery, patient string, c *cursor, p Position, mus
 	return append(out, delivery{skipped: &Head{Patient: patient, Position: p, Must: must}})
 }
 
-// fill reads entries of other nodes, up to number last.
+// fill reads entries that the cursor has not passed, up to number last: those of
+// other nodes, and those of this one whose outcome was unknown. It reads nothing
+// where that is more than fillMax: the other patients of the lane wait meanwhile.
 func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *cursor, last uint64) []delivery {
-	for c.Seq < last {
+	for c.Seq < last && last-c.Seq <= fillMax {
 		entries, err := l.lanes.store.Read(ctx, patient, c.Position, ReadQuery{Limit: int(min(last-c.Seq, 1000))})
 		if err != nil || len(entries) == 0 {
 			return out
@@ -323,7 +326,7 @@ func (l *lane) restart(ctx context.Context, out []delivery, patient string, c *c
 }
 
 // verify compares the cursors of watched patients with the Store's heads and
-// reads missing entries. Watches that have everything are told so.
+// reads missing entries. Watches that have everything are marked as verified.
 func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []delivery {
 	l.failed = false
 	patients = slices.DeleteFunc(patients, func(p string) bool { return l.cursors[p] == nil })
@@ -340,9 +343,7 @@ func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []
 				out = l.skipTo(out, h.Patient, c, h.Position, h.Must)
 			}
 			if h.Seq > c.Seq && h.holds(c.Position) {
-				if h.Seq-c.Seq <= fillMax {
-					out = l.fill(ctx, out, h.Patient, c, h.Seq)
-				}
+				out = l.fill(ctx, out, h.Patient, c, h.Seq)
 				if c.Seq < h.Seq {
 					out = l.skipTo(out, h.Patient, c, h.Position, h.Must)
 				}

@@ -96,6 +96,36 @@ func TestForeignEntriesAreFilledIn(t *testing.T) {
 	})
 }
 
+// Many entries of another node hold up nobody: the watches read them.
+func TestManyForeignEntriesDelayNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := NewMemoryStore(&MemoryOptions{Vitals: -1})
+		store := &slowReads{Store: inner}
+		w := newWorld(t, store, nil)
+		defer w.close()
+		nurse := w.watching("nurse", "every")
+		defer nurse.ws.CloseNow()
+		_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 60))
+		require.NoError(t, err)
+		other, err := New(AuthenticatorFunc(byToken), inner, nil)
+		require.NoError(t, err)
+		defer other.Shutdown(context.Background())
+		for range fillMax + 1 {
+			_, err := other.Publish(t.Context(), HeartRate.Of("p1", 70))
+			require.NoError(t, err)
+		}
+		began := time.Now()
+		store.slow.Store(true)
+		_, err = w.hub.Publish(t.Context(), HeartRate.Of("p1", 80))
+		require.NoError(t, err)
+		require.Zero(t, time.Since(began))
+		store.slow.Store(false)
+		for i := range fillMax + 3 {
+			require.Equal(t, i+1, seqOf(nurse.until("vital")))
+		}
+	})
+}
+
 // An alert that another node has taken in reaches watchers within a second, and
 // needs no wake-up for it.
 func TestForeignAlertNeedsNoWakeUp(t *testing.T) {

@@ -51,8 +51,8 @@ func (x *lanes) of(patient string) *lane {
 	return x.list[maphash.String(x.seed, patient)%uint64(len(x.list))]
 }
 
-// compare makes the lanes compare the positions of the watched patients among
-// patients with the Store's heads. Nil means all watched patients.
+// compare asks the lanes to compare the cursors of patients with the Store's
+// heads. It skips patients whom nobody watches. Nil means all watched patients.
 func (x *lanes) compare(patients []string) {
 	of := map[*lane][]string{}
 	for _, p := range patients {
@@ -66,9 +66,9 @@ func (x *lanes) compare(patients []string) {
 	}
 }
 
-// compareSome makes each lane compare its watched patients with the Store's
-// heads once in fifty turns. All lanes do so at turn 0. The many lanes of a
-// Spread are distributed over the turns.
+// compareSome runs once a turn. In fifty turns each lane compares its watched
+// patients once with the Store's heads: all lanes at turn 0, or the many lanes
+// of a Spread a share at each turn.
 func (x *lanes) compareSome(turn int) {
 	spread := x.store.spread != nil
 	for i, l := range x.list {

@@ -56,7 +56,7 @@ func (t *turns[T]) take(to []T, most, each int) []T {
 	return to
 }
 
-// An intake is the vitals that wait for a lane.
+// An intake is the vitals and timers that wait for a lane.
 type intake struct {
 	turns[job]
 	n  int            // all that wait, those too whose patient's chart is being read
