@@ -24,7 +24,8 @@ import (
 // ctx ends or the Hub is shut down. Each call is a watch of its own.
 func (h *Hub) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		err := h.follow(ctx, o, nil, func(text []byte) bool {
+		s := &hostSink{frames: make(chan []byte), taken: make(chan struct{}), gone: make(chan struct{})}
+		err := h.follow(ctx, o, s, nil, func(text []byte) bool {
 			ev, _, err := decodeEvent(text)
 			if err != nil {
 				err = errStored
@@ -41,13 +42,16 @@ func (h *Hub) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error]
 // calls see with each event and allocates nothing for it. The Event and all
 // memory that it refers to, strings too, are valid until see returns; copy the
 // parts to keep. Entries that the Store has damaged are omitted. EventHead tells
-// where the logs of patients end that have been quiet for 11 to 15 s. WatchEach
-// returns the reason when ctx ends or the Hub is shut down.
+// where the logs of patients end that have been quiet for 11 to 15 s. The calls
+// come one after another, from goroutines of the Hub, and none after WatchEach has
+// returned. Events that come within 20 ms of others may be seen 20 ms late, together.
+// WatchEach returns the reason when ctx ends or the Hub is shut down.
 func (h *Hub) WatchEach(ctx context.Context, o WatchOptions, see func(*Event)) error {
 	d := borrower{see: see}
 	visits := time.NewTicker(visitEvery)
 	defer visits.Stop()
-	return h.follow(ctx, o, visits.C, d.next)
+	s := &hostSink{next: d.next, gone: make(chan struct{})}
+	return h.follow(ctx, o, s, visits.C, s.call)
 }
 
 // A borrower reads events into the same memory again and again.
@@ -85,19 +89,18 @@ type following struct {
 // follow watches o's patients, and calls next with each event until it returns
 // false, ctx ends or the Hub does. The text is next's until it returns. At each of
 // visits the heads of quiet patients are events too.
-func (h *Hub) follow(ctx context.Context, o WatchOptions, visits <-chan time.Time, next func(text []byte) bool) error {
+func (h *Hub) follow(ctx context.Context, o WatchOptions, s *hostSink, visits <-chan time.Time, next func(text []byte) bool) error {
 	again, forget := h.changes.hosts.listen()
 	defer forget()
 	patients, err := h.hostPatients(ctx, &o)
 	if err != nil {
 		return err
 	}
-	s := &hostSink{frames: make(chan []byte), taken: make(chan struct{}), gone: make(chan struct{})}
 	failed := make(chan struct{})
 	o.Since = maps.Clone(o.Since)
-	f := &following{hub: h, o: o, out: &outbox{all: h.outboxes, sink: s, fail: func() { close(failed) }}, watches: make(map[string]*watch)}
+	f := &following{hub: h, o: o, out: &outbox{all: h.outboxes, sink: s, fail: func() { close(failed) }, full: func() {}}, watches: make(map[string]*watch)}
 	defer f.out.stop()
-	defer close(s.gone)
+	defer s.end()
 	defer f.end()
 	for p := range patients {
 		if err := f.begin(p); err != nil {
@@ -211,12 +214,18 @@ func (f *following) begin(p string) error {
 	return nil
 }
 
-// heads sends the heads of the patients that have been quiet.
+// heads sends the heads of the patients that have been quiet, once the last ones
+// are taken. Those that find no room are told at a later visit.
 func (f *following) heads(now int64) {
+	if !f.out.roomy(1) {
+		return
+	}
 	var heads []Head
+	size := 0
 	f.out.mu.Lock()
 	for _, w := range f.watches {
-		if w.quiet(now) {
+		if size <= controlSize/2 && w.quiet(now) {
+			size += headAbout
 			heads = append(heads, w.headAt(now))
 		}
 	}
@@ -292,16 +301,46 @@ func (h *Hub) hostPatients(ctx context.Context, o *WatchOptions) (map[string]boo
 	return patients, nil
 }
 
-// A hostSink hands frames to a loop in this process, which reads them where they are.
+// A hostSink hands frames to code in this process, which reads them where they are:
+// to a loop on a goroutine of its own, or to next, which the writer calls.
 type hostSink struct {
 	frames chan []byte
 	taken  chan struct{} // the loop has done with the last frames
 	gone   chan struct{} // the loop has ended
+
+	mu   sync.Mutex // held while next runs
+	next func(text []byte) bool
 }
+
+// call calls next, never twice at a time.
+func (s *hostSink) call(text []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next(text)
+}
+
+// end ends the handing over, and returns when next no longer runs.
+func (s *hostSink) end() {
+	close(s.gone)
+	s.mu.Lock()
+	s.mu.Unlock()
+}
+
+// gatherFor is how long events gather after others have been seen by WatchEach. To
+// wake for each one would cost more than to judge it.
+const gatherFor = 20 * time.Millisecond
 
 var errGone = errors.New("carewire: the loop has ended")
 
 func (s *hostSink) WriteFrames(p []byte, _ bool) error {
+	if s.next != nil {
+		err := s.callEach(p)
+		select {
+		case <-time.After(gatherFor):
+		case <-s.gone:
+		}
+		return err
+	}
 	select {
 	case s.frames <- p:
 	case <-s.gone:
@@ -313,4 +352,18 @@ func (s *hostSink) WriteFrames(p []byte, _ bool) error {
 	case <-s.gone:
 		return errGone
 	}
+}
+
+func (s *hostSink) callEach(p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for text := range wsconn.Texts(p) {
+		select {
+		case <-s.gone:
+			return errGone
+		default:
+			s.next(text)
+		}
+	}
+	return nil
 }

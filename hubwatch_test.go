@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -83,6 +84,32 @@ func TestWatchEachTellsHeads(t *testing.T) {
 		require.LessOrEqual(t, len(heads), 10)
 		slices.Sort(heads)
 		require.Equal(t, []string{"p1 1", "p2 0"}, slices.Compact(heads))
+	})
+}
+
+// The heads that a watch is slow to see neither pile up nor end it.
+func TestHeadsWaitForSlowWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{MaxPatients: 3000, MaxTotalOutboxBytes: 1})
+		defer w.close()
+		var patients []string
+		for i := range 3000 {
+			patients = append(patients, fmt.Sprint("p", i))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		defer cancel()
+		heads, slow := map[string]bool{}, true
+		err := w.hub.WatchEach(ctx, WatchOptions{Patients: patients, Delivery: DeliverEvery}, func(e *Event) {
+			if e.Type == EventHead && slow {
+				slow = false
+				time.Sleep(10 * time.Minute)
+			}
+			for _, h := range e.Heads {
+				heads[strings.Clone(h.Patient)] = true
+			}
+		})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Len(t, heads, 3000)
 	})
 }
 
