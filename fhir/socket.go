@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -17,7 +18,7 @@ import (
 )
 
 const (
-	writeWithin = 10 * time.Second
+	writeWithin = 10 * time.Second // also of a close, both ways
 	pingEvery   = 30 * time.Second
 	maxRequest  = 8 << 10 // bytes of a client's message
 	maxBindings = 500     // of one socket
@@ -33,6 +34,7 @@ type socket struct {
 	ctx  context.Context     // ends with the socket
 	end  context.CancelFunc
 	conn *websocket.Conn // set with mu held: close looks at it from elsewhere
+	raw  net.Conn        // beneath conn, set with it
 	wg   sync.WaitGroup
 
 	refused int // tokens that were not good
@@ -51,14 +53,18 @@ type bound struct {
 }
 
 // close ends the connection with a code; one that is still being made, without.
+// A client that does not let it close in time is cut off: [websocket.Conn.Close]
+// waits for all of a message that the client has begun, without a limit.
 func (k *socket) close(code websocket.StatusCode, reason string) {
 	k.mu.Lock()
-	conn := k.conn
+	conn, raw := k.conn, k.raw
 	k.mu.Unlock()
 	if conn == nil {
 		k.end()
 		return
 	}
+	cut := time.AfterFunc(writeWithin, func() { raw.Close() })
+	defer cut.Stop()
 	conn.Close(code, reason)
 }
 
@@ -71,7 +77,7 @@ func (k *socket) read() {
 		case err != nil:
 			return
 		case typ != websocket.MessageText || !pace.Allow():
-			k.conn.Close(websocket.StatusPolicyViolation, "policy violation")
+			k.close(websocket.StatusPolicyViolation, "policy violation")
 			return
 		}
 		k.handle(string(text))
@@ -183,7 +189,7 @@ func (k *socket) bind(token, version string) {
 	if err != nil {
 		k.complain(err)
 		if k.refused++; k.refused >= refusedMost { // each costs a look into the Store, and nobody knows whose
-			k.conn.Close(websocket.StatusPolicyViolation, "too many tokens that are not good")
+			k.close(websocket.StatusPolicyViolation, "too many tokens that are not good")
 		}
 		return
 	}
@@ -256,9 +262,9 @@ func (k *socket) ended(id string, b *bound, err error) {
 	switch expires := b.b.who.Expires; {
 	case !last:
 	case !expires.IsZero() && !expires.After(time.Now()):
-		go k.conn.Close(closedToken, "token expired")
+		go k.close(closedToken, "token expired")
 	case b.b.version == "" && errors.Is(err, errEnded):
-		go k.conn.Close(websocket.StatusNormalClosure, "subscription ended")
+		go k.close(websocket.StatusNormalClosure, "subscription ended")
 	}
 }
 

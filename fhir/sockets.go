@@ -1,7 +1,9 @@
 package fhir
 
 import (
+	"bufio"
 	"context"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -22,9 +24,10 @@ const (
 type sockets struct {
 	s        *Server
 	mu       sync.Mutex
-	all      map[*socket]bool
-	idle     []*socket      // those without a binding, the longest first
-	bindings map[string]int // by principal
+	all      map[*socket]bool // false: it has given its place to another, and is being closed
+	places   int              // how many of all have theirs
+	idle     []*socket        // those without a binding, the longest first
+	bindings map[string]int   // by principal
 }
 
 func (x *sockets) init(s *Server) {
@@ -55,13 +58,14 @@ func (x *sockets) serve(w http.ResponseWriter, r *http.Request) {
 	defer x.remove(k)
 	// Pages of any origin may connect: only a token, which no page has by itself, or
 	// a principal that Identify returns, counts here.
-	conn, err := websocket.Accept(outcomes{w}, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	out := &outcomes{ResponseWriter: w}
+	conn, err := websocket.Accept(out, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
 		return // it was answered
 	}
 	conn.SetReadLimit(maxRequest)
 	k.mu.Lock()
-	k.conn = conn
+	k.conn, k.raw = conn, out.raw
 	k.mu.Unlock()
 	late := time.AfterFunc(bindWithin, func() {
 		if x.isIdle(k) {
@@ -77,11 +81,19 @@ func (x *sockets) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // outcomes answers a handshake that is refused by an OperationOutcome.
-type outcomes struct{ http.ResponseWriter }
+type outcomes struct {
+	http.ResponseWriter
+	raw net.Conn // the client's, once it was hijacked
+}
 
-func (w outcomes) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+// Hijack takes the connection over from the server, and keeps it.
+func (w *outcomes) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	raw, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.raw = raw
+	return raw, rw, err
+}
 
-func (w outcomes) WriteHeader(status int) {
+func (w *outcomes) WriteHeader(status int) {
 	if status < http.StatusBadRequest {
 		w.ResponseWriter.WriteHeader(status)
 		return
@@ -90,24 +102,27 @@ func (w outcomes) WriteHeader(status int) {
 }
 
 // Write drops the text in whose place the OperationOutcome is.
-func (w outcomes) Write(b []byte) (int, error) { return len(b), nil }
+func (w *outcomes) Write(b []byte) (int, error) { return len(b), nil }
 
 // add takes a socket in. Where there is no place, the one that has had no binding
-// for longest gives its own: so nobody keeps others out by binding nothing.
+// for longest gives its own: so nobody keeps others out by binding nothing. Those
+// that are being closed for that count until they are gone, in room of their own.
 func (x *sockets) add(k *socket) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	full := len(x.all) >= x.s.opt.MaxSockets
-	if x.s.ctx.Err() != nil || full && len(x.idle) == 0 {
+	full := x.places >= x.s.opt.MaxSockets
+	if x.s.ctx.Err() != nil || full && len(x.idle) == 0 || len(x.all) >= x.s.opt.MaxSockets+idleMost {
 		return false
 	}
 	if full || len(x.idle) >= idleMost {
 		oldest := x.idle[0]
 		x.idle = x.idle[1:]
-		delete(x.all, oldest)
+		x.all[oldest] = false
+		x.places--
 		go oldest.close(websocket.StatusTryAgainLater, "nothing bound")
 	}
 	x.all[k] = true
+	x.places++
 	x.idle = append(x.idle, k)
 	x.s.wg.Add(1)
 	return true
@@ -117,6 +132,9 @@ func (x *sockets) remove(k *socket) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.unidle(k)
+	if x.all[k] {
+		x.places--
+	}
 	delete(x.all, k)
 	x.s.wg.Done()
 }

@@ -302,6 +302,7 @@ func TestIdleSocketsGiveWay(t *testing.T) {
 		fourth := dial()
 		assert.Equal(t, websocket.StatusTryAgainLater, first.closed(), "without a binding again")
 		bind(fourth)
+		synctest.Wait() // first and second are gone
 		assert.Equal(t, 2, w.server.Stats().Sockets)
 		fourth.ws.CloseNow()
 		third.ws.CloseNow()
@@ -350,6 +351,7 @@ func TestPlacesOfSockets(t *testing.T) {
 	require.Same(t, list[4], x.idle[0], "the one that waited longest")
 	remove()
 	require.Empty(t, x.all)
+	require.Zero(t, x.places)
 	require.Empty(t, x.idle)
 }
 
