@@ -34,7 +34,7 @@ func (s *Server) searchAlerts(c *caller, typ string, write func(*carewire.Alert)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.looks.take(c.who.ID); err != nil {
+	if err := s.looks.take(c.who.ID, 1); err != nil {
 		return nil, err
 	}
 	list, err := s.openAlerts(c, f.patient)
@@ -54,7 +54,7 @@ func (s *Server) searchAlerts(c *caller, typ string, write func(*carewire.Alert)
 
 // readAlert finds an open alert by its logical ID.
 func (s *Server) readAlert(c *caller, id string) (*carewire.Alert, error) {
-	if err := s.looks.take(c.who.ID); err != nil {
+	if err := s.looks.take(c.who.ID, 1); err != nil {
 		return nil, err
 	}
 	q := carewire.OpenQuery{Limit: 1000}

@@ -411,7 +411,7 @@ func (s *Server) lastObservations(c *caller, _ []string) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.looks.take(c.who.ID); err != nil {
+	if err := s.looks.take(c.who.ID, 1); err != nil {
 		return nil, err
 	}
 	if _, err := s.hub.Disclose(c.r.Context(), carewire.Access{Principal: c.who, Action: carewire.ActionWatch, Patients: []string{f.patient}}); err != nil {

@@ -17,9 +17,14 @@ const eventsMost = 1000 // in one answer to $events, and resent at once
 
 // own returns a subscription of c's. Another's looks like none.
 func (s *Server) own(c *caller, id string) (*subscription, error) {
-	if err := s.looks.take(c.who.ID); err != nil {
+	if err := s.looks.take(c.who.ID, 1); err != nil {
 		return nil, err
 	}
+	return s.read(c, id)
+}
+
+// read is own, where the look is counted already.
+func (s *Server) read(c *caller, id string) (*subscription, error) {
 	sub, err := s.subscriptions.get(c.r.Context(), id)
 	if err != nil {
 		return nil, err
@@ -50,7 +55,7 @@ func (s *Server) createSubscription(c *caller, _ []string) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.looks.take(c.who.ID); err != nil {
+	if err := s.looks.take(c.who.ID, 1); err != nil {
 		return nil, err
 	}
 	if err := s.mayWatch(c, sub.Patient); err != nil {
@@ -154,15 +159,21 @@ func (s *Server) deleteSubscription(c *caller, args []string) (*response, error)
 
 // ownAll returns c's subscriptions, or those of them that are named.
 func (s *Server) ownAll(c *caller, ids []string) (list []*subscription, err error) {
+	if err := s.looks.take(c.who.ID, 1); err != nil {
+		return nil, err
+	}
 	all, err := s.subscriptions.list(c.r.Context(), ownerKey+digestID(c.who.ID))
 	if err != nil {
 		return nil, err
 	}
+	if len(ids) > 0 {
+		all = slices.DeleteFunc(all, func(id string) bool { return !slices.Contains(ids, id) })
+	}
+	if err := s.looks.take(c.who.ID, len(all)/lookReads); err != nil {
+		return nil, err
+	}
 	for _, id := range all {
-		if len(ids) > 0 && !slices.Contains(ids, id) {
-			continue
-		}
-		sub, err := s.own(c, id)
+		sub, err := s.read(c, id)
 		if errors.Is(err, errNotFound) {
 			continue // deleted meanwhile
 		}

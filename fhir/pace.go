@@ -2,6 +2,7 @@ package fhir
 
 import (
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -12,6 +13,7 @@ const (
 	looksEach  = 100    // per second, of one principal
 	looksBurst = 1000   // at once
 	looksMost  = 10_000 // principals whose looks are counted
+	lookReads  = 20     // subscriptions of a list; each so many count one look more
 )
 
 // looks limit how often one principal asks for what the Hub does not count itself:
@@ -23,8 +25,8 @@ type looks struct {
 
 func (x *looks) init() { x.by = make(map[string]*rate.Limiter) }
 
-// take counts one look; it returns ErrBusy if that comes too soon.
-func (x *looks) take(who string) error {
+// take counts n looks; it returns ErrBusy if they come too soon.
+func (x *looks) take(who string, n int) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	l := x.by[who]
@@ -35,7 +37,7 @@ func (x *looks) take(who string) error {
 		l = rate.NewLimiter(looksEach, looksBurst)
 		x.by[who] = l
 	}
-	if !l.Allow() {
+	if !l.AllowN(time.Now(), min(n, looksBurst)) {
 		return carewire.ErrBusy
 	}
 	return nil

@@ -26,7 +26,7 @@ func TestLooksAreCounted(t *testing.T) {
 			{"PUT", "Subscription/" + id, strings.Replace(body, `"status"`, `"id":"`+id+`","status"`, 1)},
 		} {
 			for range looksBurst {
-				w.server.looks.take("nurse")
+				w.server.looks.take("nurse", 1)
 			}
 			r := w.do("nurse", c.method, c.path, c.body)
 			assert.Equal(t, 429, r.Code, c.path)
@@ -39,11 +39,33 @@ func TestLooksAreCounted(t *testing.T) {
 	var x looks
 	x.init()
 	for i := range 2*looksMost + 1 {
-		require.NoError(t, x.take(itoa(i)))
+		require.NoError(t, x.take(itoa(i), 1))
 	}
 	require.LessOrEqual(t, len(x.by), looksMost)
 	for range looksBurst {
-		x.take("a")
+		x.take("a", 1)
 	}
-	require.ErrorIs(t, x.take("a"), carewire.ErrBusy)
+	require.ErrorIs(t, x.take("a", 1), carewire.ErrBusy)
+}
+
+// A client with all the subscriptions that it may have can come back many times.
+func TestListsCostFewLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil, nil)
+		defer w.close()
+		body := wish("vitals", "Observation?patient=Patient/p1", "id-only")
+		var id string
+		for range 200 {
+			id = w.subscribe("nurse", body)
+		}
+		time.Sleep(time.Minute)
+		for range 10 { // the Hub keeps 20 tokens of one principal
+			require.Equal(t, 200, w.do("nurse", "GET", "Subscription/$get-ws-binding-token", "").Code)
+		}
+		for range 80 {
+			require.Equal(t, 200, w.do("nurse", "GET", "Subscription", "").Code)
+		}
+		assert.Equal(t, 429, w.do("nurse", "GET", "Subscription", "").Code, "but not without a limit")
+		assert.Equal(t, 200, w.do("nurse", "GET", "Subscription/"+id, "").Code, "one costs one")
+	})
 }
