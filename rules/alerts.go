@@ -62,7 +62,7 @@ func (c *Case) others(i int, a *carewire.Alert, present, fresh bool, seq uint64)
 		st.told = 0
 		c.rearm(i, st)
 	case st.adopted: // cleared by a Judge that had more in sight
-		st.gate, st.told, st.adopted = gate{raised: st.raised}, 0, false
+		st.gate, st.told = gate{raised: st.raised}, 0
 		c.rearm(i, st)
 	default: // cleared by somebody else, but not over
 		st.told, st.cause = 0, seq

@@ -48,7 +48,6 @@ type state struct {
 	before  gate   // the gate before the newest reading
 	newest  uint64 // the entry with that reading
 	told    int8   // the level that was told
-	adopted bool   // the level is another Judge's, and no reading has confirmed it
 	off     bool
 	found   *finding
 	until   millis // able to judge until; 0: never was
@@ -248,7 +247,6 @@ func (c *Case) judge(at int, v *carewire.Vital, value carewire.Decimal, unit str
 func (c *Case) see(i int, st *state, r *reading) {
 	was := st.level
 	rule := &c.set.rules[i]
-	st.adopted = false
 	rule.see(c, st, r)
 	c.rearm(i, st)
 	if st.level > was && !rule.own {
@@ -345,9 +343,12 @@ func (c *Case) retract(i int, gone *reading) {
 	if st.off {
 		return
 	}
+	limit, is := c.set.rules[i].machine.(*limitMachine)
+	// A rule that was switched on again has raised its alert behind the reading.
+	raised := st.cause == gone.seq || is && st.found != nil && st.found.id == gone.id
 	if st.newest == gone.seq {
 		st.gate = st.before
-	} else if m, ok := c.set.rules[i].machine.(*limitMachine); st.cause == gone.seq && st.level > 0 && !(ok && m.out(c, st)) {
+	} else if raised && st.level > 0 && !(is && limit.out(c, st)) {
 		st.gate = gate{raised: st.raised}
 	}
 	if m, ok := c.set.rules[i].machine.(interface {

@@ -94,3 +94,19 @@ func TestClockSetBackIsDue(t *testing.T) {
 	h.c.Advance(start.Add(-11 * time.Second))
 	require.False(t, h.c.isDue(start.Add(-11*time.Second)))
 }
+
+// So it is if the clock is put right after the Settings have changed.
+func TestOffEndsByTheClockPutRight(t *testing.T) {
+	off := Settings{Off: map[string]Off{"hr-high": {By: "Dr Gray", Until: start.Add(30 * time.Minute)}}}
+	h := chartWith(t, off, high(Timing{}))
+	h.rate(time.Second, 200)
+	h.now = h.now.Add(-time.Hour)
+	h.rate(time.Second, 200)
+	off.Pregnant = true
+	h.c.Apply(off)
+	h.now = h.now.Add(time.Hour)
+	h.rate(10*time.Second, repeat(179, 200)...)
+	require.Empty(t, h.story())
+	h.rate(10*time.Second, repeat(3, 200)...)
+	require.Equal(t, "raised 30m0s medium", h.story())
+}

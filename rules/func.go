@@ -37,6 +37,7 @@ type Func struct {
 	// Timeout of a call; 0: one second. A call that takes longer is given up, and
 	// none is made for this patient before it has returned. The model then rests for
 	// nine times as long, for all patients: they wait for it a tenth of the time at most.
+	// What comes meanwhile is judged when it has rested.
 	Timeout time.Duration
 	// MinConfidence is the confidence from which a finding counts as present;
 	// 0: any.
@@ -102,6 +103,8 @@ type funcState struct {
 	confidence float64
 	unknown    string      // why the model cannot judge, in its words
 	running    atomic.Bool // a call that was given up has not returned
+	waits      reading     // the newest, while the model rests; its seq is 0: none waits
+	again      millis      // when it is judged then
 }
 
 const funcVitals = 256
@@ -134,10 +137,23 @@ func (m *funcMachine) see(c *Case, st *state, r *reading) {
 		old = len(x.vitals) - 1
 	}
 	x.vitals = slices.Delete(x.vitals, 0, max(old, len(x.vitals)-funcVitals))
-	if len(x.vitals) == 0 || x.called != 0 && c.now-x.called < span(m.rule.Every) || m.resting() {
+	if len(x.vitals) == 0 || x.called != 0 && c.now-x.called < span(m.rule.Every) {
 		return
 	}
-	x.called = c.now
+	m.judge(c, st, r)
+}
+
+// judge calls the model for the vitals up to r, now or when it has rested.
+func (m *funcMachine) judge(c *Case, st *state, r *reading) {
+	x := m.state(st)
+	if rest := m.rest(); rest > 0 {
+		x.waits, x.again = *r, c.now+span(rest)+1
+		x.unknown = "the model rests, for it took too long"
+		st.unable(c.now, faultModel)
+		st.until = min(st.until, c.now)
+		return
+	}
+	x.waits, x.called = reading{}, c.now
 	f, failed := m.call(x)
 	x.unknown = strings.Map(printable, clip(f.Unknown, 100))
 	switch {
@@ -155,16 +171,21 @@ func (m *funcMachine) see(c *Case, st *state, r *reading) {
 	m.take(c, st, r, &f)
 }
 
-// resting reports whether a call has taken too long just now.
-func (m *funcMachine) resting() bool {
-	until := m.rests.Load()
-	return until != nil && time.Now().Before(*until)
+// rest is for how long the model still rests after a call that has taken too long.
+func (m *funcMachine) rest() time.Duration {
+	if until := m.rests.Load(); until != nil {
+		return time.Until(*until)
+	}
+	return 0
 }
 
 // retract takes back a vital that was withdrawn or corrected.
 func (m *funcMachine) retract(c *Case, st *state, gone *reading) {
 	x := m.state(st)
 	x.vitals = slices.DeleteFunc(x.vitals, func(v carewire.Vital) bool { return v.ID == gone.id.String() })
+	if x.waits.seq == gone.seq {
+		x.waits = reading{}
+	}
 }
 
 // missing says why the model cannot judge.
@@ -252,7 +273,22 @@ func (m *funcMachine) source(c *Case, st *state, src *carewire.Source) {
 		Confidence: carewire.DecimalOf(math.Round(1e4*m.state(st).confidence) / 1e4)}
 }
 
-func (m *funcMachine) tick(c *Case, st *state) { st.gate.tick(&m.rule.Timing, c.now) }
+// due is when the model has rested, if a reading waits for that.
+func (m *funcMachine) due(c *Case, st *state) millis {
+	if x := m.state(st); x.waits.seq != 0 {
+		return x.again
+	}
+	return never
+}
+
+func (m *funcMachine) tick(c *Case, st *state) {
+	if x := m.state(st); x.waits.seq != 0 && c.now >= x.again {
+		r := x.waits
+		st.before, st.newest = st.gate, r.seq
+		m.judge(c, st, &r)
+	}
+	st.gate.tick(&m.rule.Timing, c.now)
+}
 
 func (m *funcMachine) explain(c *Case, st *state) string {
 	return fmt.Sprintf("%s %s, confidence %.2f of %.2f%s", m.rule.Model, m.rule.ModelVersion, m.state(st).confidence, m.rule.MinConfidence, m.rule.Timing.explain())

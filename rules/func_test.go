@@ -231,3 +231,74 @@ func TestRefusedSource(t *testing.T) {
 		require.Equal(t, "k v1", w.alerts("k")[0].Source.Rule)
 	})
 }
+
+// A vital that comes while the model rests is judged afterwards, though no other comes.
+// If the model rests on and on, it is told that it cannot judge.
+func TestFuncJudgesAfterItsRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		set := mustSet(t, Func{About: About{Key: "fast", Text: "Fast"}, Model: "m", ModelVersion: "1", Inputs: []Input{{Code: carewire.HeartRate.Code}}, Timeout: time.Second,
+			Judge: func(ctx context.Context, vitals []carewire.Vital) (Finding, error) {
+				rate := vitals[len(vitals)-1].Value.Float64()
+				if rate == 70 {
+					<-ctx.Done()
+				} else {
+					calls++
+				}
+				return Finding{Present: rate > 180, Confidence: 1}, nil
+			}})
+		patient := func() *chart { return &chart{t: t, c: NewCase(set, "p1", Settings{}), now: start} }
+		slow := patient()
+		tire := func() { slow.rate(time.Second, 70) }
+		rested := func(h *chart) string {
+			h.wait(8 * time.Second)
+			require.Empty(t, h.kinds())
+			time.Sleep(9 * time.Second)
+			h.wait(2 * time.Second)
+			return h.kinds()
+		}
+		late := func(rate float64) *chart {
+			tire()
+			h := patient()
+			h.vital(heart(rate, named("a")))
+			return h
+		}
+		h := late(200)
+		require.Equal(t, "raised medium", rested(h))
+		require.Equal(t, "a", h.c.states[0].found.id.String())
+		h.wait(time.Second)
+		h.vital(heart(200, func(v *carewire.Vital) { v.Status, v.Replaces, v.ID = carewire.VitalEnteredInError, "a", "gone" }))
+		require.Equal(t, "cleared", h.kinds(), "it is taken back like another")
+
+		h = late(200)
+		for range 31 {
+			time.Sleep(9 * time.Second)
+			tire()
+			h.wait(10 * time.Second)
+		}
+		require.Len(t, h.found, 1)
+		require.Equal(t, "Cannot be judged: fast: the model rests, for it took too long.", h.found[0].Alert.Text)
+		h.found = nil
+		time.Sleep(9 * time.Second)
+		h.wait(10 * time.Second)
+		require.Equal(t, "raised medium, cleared", h.kinds())
+
+		calls = 0
+		h = late(200)
+		h.vital(heart(200, func(v *carewire.Vital) { v.Status, v.Replaces, v.ID = carewire.VitalEnteredInError, "a", "gone" }))
+		require.Empty(t, rested(h))
+		require.Zero(t, calls, "what is withdrawn is not judged")
+
+		h = patient()
+		said := func(rev uint64, condition carewire.Condition) {
+			h.seq++
+			h.c.Alert(carewire.Position{Epoch: "e", Seq: h.seq}, &carewire.Alert{Patient: "p1", Key: "fast", ID: "x", Rev: rev, Priority: carewire.PriorityMedium,
+				Condition: condition, Source: carewire.Source{By: host}, Raised: start, Updated: h.now})
+		}
+		said(1, carewire.ConditionPresent)
+		tire()
+		h.vital(heart(100, named("a")))
+		said(2, carewire.ConditionOver)
+		require.Empty(t, rested(h), "the Judge before has seen that it is over")
+	})
+}

@@ -12,6 +12,7 @@ type gate struct {
 	single  bool   // raised by one reading, for no other came or was due
 	flaps   bool   // raised too often
 	high    bool   // has been of high priority: is never held
+	adopted bool   // the level is another Judge's, and no sample has confirmed it
 	present millis // since when
 	cause   uint64 // the entry that it was raised for
 	until   millis // held until
@@ -48,6 +49,7 @@ type sample struct {
 
 // step takes in a sample.
 func (g *gate) step(t *Timing, s sample) {
+	g.adopted = false
 	g.latest, g.keep, g.at, g.received, g.interval = s.level, s.keep, s.at, s.received, s.interval
 	delay := span(t.Delay)
 	for i := range g.pending {

@@ -63,3 +63,23 @@ func TestRuleIsGivenUp(t *testing.T) {
 	h.take()
 	require.Equal(t, "cleared 0s", h.story())
 }
+
+// A reading that has raised an alert when the rule was switched on again ends it when
+// it is withdrawn, under a name that no earlier end has.
+func TestWithdrawnAfterSwitchedOn(t *testing.T) {
+	h := newChart(t, high(Timing{}))
+	v := heart(200, named("a"))
+	v.Every = 10 * time.Minute
+	h.vital(v)
+	h.c.Apply(Settings{Off: map[string]Off{"hr-high": {By: "Dr Gray", Until: start.Add(10 * time.Minute)}}})
+	h.wait(time.Minute)
+	h.vital(carewire.SpO2.Of("p1", 97))
+	h.wait(10 * time.Minute)
+	h.vital(heart(200, func(v *carewire.Vital) { v.Status, v.Replaces, v.ID = carewire.VitalEnteredInError, "a", "gone" }))
+	events := make(map[string]bool)
+	for _, x := range only(h.found, Cleared) {
+		events[x.event] = true
+	}
+	require.Len(t, events, 2)
+	require.Equal(t, "raised medium, cleared, raised medium, cleared", h.kinds())
+}

@@ -21,11 +21,24 @@ func (c *Case) in(t time.Time, most time.Duration) millis {
 	case at == 0:
 		return c.now
 	case at >= c.now: // it is where it was, or was never set back
-		c.shift = 0
+		c.unshift()
 	case at+c.shift < c.now-span(most):
 		c.shift = c.now - at
 	}
 	return at + c.shift
+}
+
+// unshift ends the shift. Rules that are off look anew until when, by the clock.
+func (c *Case) unshift() {
+	if c.shift == 0 {
+		return
+	}
+	c.shift = 0
+	for i := range c.states {
+		if st := &c.states[i]; st.off && st.due != never {
+			st.due, c.due = c.now, min(c.due, c.now)
+		}
+	}
 }
 
 // out returns a time of c as the clock has it.
