@@ -57,7 +57,7 @@ type Event struct {
 	Store     string        // status: ok, slow or failing
 	Since     time.Time     // status
 	Patients  []string      // status: whose logs are concerned; nil: all
-	Time      time.Time     // welcome, heartbeat: the server's time
+	Time      time.Time     // welcome, heartbeat, head of WatchEach: the server's time
 	Open      int           // heartbeat: the number of my open entries
 	Welcome   *Welcome      // welcome
 	Code      CloseCode     // lost and closed: why

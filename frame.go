@@ -177,8 +177,9 @@ const (
 	headAbout = 200      // bytes of one head in it, at most
 )
 
-// headFrames tells where logs end, in as many frames as that takes.
-func headFrames(heads []Head) (frames [][]byte) {
+// headFrames tells where logs end, in as many frames as that takes. A time that is
+// not zero says when; clients are not told it.
+func headFrames(heads []Head, at time.Time) (frames [][]byte) {
 	for len(heads) > 0 {
 		e := newFrame(256)
 		e.b = append(e.b, `{"type":"head","heads":[`...)
@@ -189,7 +190,11 @@ func headFrames(heads []Head) (frames [][]byte) {
 			e.b = append(e.b, '}')
 			heads = heads[1:]
 		}
-		e.b = append(e.b, "]}"...)
+		e.b = append(e.b, ']')
+		if !at.IsZero() {
+			e.time("time", at)
+		}
+		e.b = append(e.b, '}')
 		frames = append(frames, textFrame(e.b))
 	}
 	return frames

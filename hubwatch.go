@@ -42,7 +42,8 @@ func (h *Hub) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Event, error]
 // calls see with each event and allocates nothing for it. The Event and all
 // memory that it refers to, strings too, are valid until see returns; copy the
 // parts to keep. Entries that the Store has damaged are omitted. EventHead tells
-// where the logs of patients end that have been quiet for 11 to 15 s. The calls
+// where the logs of patients ended, at its Time, that had been quiet for 11 to 15 s.
+// The calls
 // come one after another, from goroutines of the Hub, and none after WatchEach has
 // returned. Events that come within 20 ms of others may be seen 20 ms late, together.
 // WatchEach returns the reason when ctx ends or the Hub is shut down.
@@ -230,7 +231,7 @@ func (f *following) heads(now int64) {
 		}
 	}
 	f.out.mu.Unlock()
-	for _, b := range headFrames(heads) {
+	for _, b := range headFrames(heads, f.hub.now()) {
 		f.out.send(b)
 	}
 }
@@ -323,7 +324,7 @@ func (s *hostSink) call(text []byte) bool {
 func (s *hostSink) end() {
 	close(s.gone)
 	s.mu.Lock()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
 }
 
 // gatherFor is how long events gather after others have been seen by WatchEach. To

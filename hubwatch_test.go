@@ -87,6 +87,46 @@ func TestWatchEachTellsHeads(t *testing.T) {
 	})
 }
 
+// I4: no head is seen before the events that it counts, those too that were read
+// from the Store and wait for a slow watch.
+func TestNoHeadOvertakesAPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{MaxOutboxBytes: 4 << 10})
+		defer w.close()
+		publish := func(patient string, n int) {
+			_, err := w.hub.Publish(context.Background(), slices.Repeat([]Vital{HeartRate.Of(patient, 60)}, n)...) // at once
+			require.NoError(t, err)
+		}
+		publish("p1", 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		time.AfterFunc(time.Minute, func() {
+			publish("p2", 1)
+			time.Sleep(time.Second)
+			publish("p1", 100) // more than fits
+			publish("p2", 1)   // it is seen while they are read
+		})
+		seen, early := map[string]uint64{}, 0
+		w.hub.WatchEach(ctx, WatchOptions{Patients: []string{"p1", "p2"}, Delivery: DeliverEvery}, func(e *Event) {
+			for _, h := range e.Heads {
+				require.WithinDuration(t, time.Now(), e.Time, 31*time.Second)
+				if h.Seq > seen[h.Patient] {
+					early++
+				}
+			}
+			if e.Vital != nil {
+				seen[strings.Clone(e.Vital.Patient)] = e.Seq
+			}
+			if e.Vital != nil && e.Vital.Patient == "p2" {
+				time.Sleep(30 * time.Second)
+			}
+		})
+		require.EqualValues(t, 2, seen["p2"])
+		require.EqualValues(t, 101, seen["p1"])
+		require.Zero(t, early)
+	})
+}
+
 // The heads that a watch is slow to see neither pile up nor end it.
 func TestHeadsWaitForSlowWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -75,7 +75,7 @@ func (c *conn) heads(now int64) bool {
 	}
 	c.out.mu.Unlock()
 	c.mu.Unlock()
-	for _, f := range headFrames(heads) {
+	for _, f := range headFrames(heads, time.Time{}) {
 		c.out.send(f)
 	}
 	return true
@@ -84,7 +84,7 @@ func (c *conn) heads(now int64) bool {
 // quiet reports whether w has been silent for so long that its head is to be sent.
 // Under out.mu.
 func (w *watch) quiet(now int64) bool {
-	return w.live && !w.reading && !w.ended && len(w.queue) == 0 && now-w.wrote >= int64(headEvery) && !w.shared.stale(now)
+	return w.live && !w.reading && !w.fetched && !w.ended && len(w.page)+len(w.queue) == 0 && now-w.wrote >= int64(headEvery) && !w.shared.stale(now)
 }
 
 // headAt returns the head of w, which is sent now. Under out.mu.

@@ -85,7 +85,7 @@ func (r *row) see(e *carewire.Event) {
 		for _, h := range e.Heads {
 			if b := r.beds[h.Patient]; b != nil && b.c != nil && !b.joining && h.Epoch == b.last.Epoch && h.Seq >= b.last.Seq {
 				b.last.Seq = h.Seq // the entries behind it are nothing that a Watch tells
-				b.advanced(millisOf(r.judge.hub.Now().Add(-inFlight)))
+				b.advanced(millisOf(e.Time.Add(-inFlight)))
 			}
 		}
 		return
