@@ -130,17 +130,29 @@ func (k *hook) tell(ctx context.Context, b *binding, m message) error {
 		if k.once || m.kind == typeHeartbeat || time.Since(began) > hookGiveUp {
 			return errNoResponse
 		}
+		if err := b.wait(ctx, m, pause); err != nil {
+			return err
+		}
+		pause = min(2*pause, hookPauses)
+	}
+}
+
+// wait waits until a message may be told again: for a pause, and for as long as
+// access to an event is undecided.
+func (b *binding) wait(ctx context.Context, m message, pause time.Duration) error {
+	for {
 		select {
 		case <-time.After(pause):
-			pause = min(2*pause, hookPauses)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if m.kind == typeEvent {
-			if err := b.mayTell(ctx); err != nil {
-				return err
-			}
+		if m.kind != typeEvent {
+			return nil
 		}
+		if err := b.mayTell(ctx); !errors.Is(err, errUndecided) {
+			return err
+		}
+		pause = askAgain
 	}
 }
 

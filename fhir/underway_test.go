@@ -1,10 +1,12 @@
 package fhir
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,6 +155,47 @@ func TestHookAccessEndsWhileItWaits(t *testing.T) {
 		_, numbers = e.kinds()
 		assert.Equal(t, []int{1}, numbers)
 		assert.Equal(t, failureTexts[failedAccess], w.do("nurse", "GET", "Subscription/"+id, "").json()["error"])
+	})
+}
+
+// flaky is an Authorizer that allows all, but decides only every other time while
+// it is on.
+type flaky struct {
+	on    atomic.Bool
+	asked atomic.Int64
+}
+
+func (a *flaky) Authorize(_ context.Context, q carewire.Access) ([]carewire.Decision, error) {
+	if a.on.Load() && a.asked.Add(1)%2 == 0 {
+		return nil, errors.New("down")
+	}
+	list := make([]carewire.Decision, len(q.Patients))
+	for i := range list {
+		list[i].Allow = true
+	}
+	return list, nil
+}
+
+// An endpoint that takes nothing for an hour is in error also where access is
+// undecided now and then.
+func TestDeadHookWithAFlakyAuthorizer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &receiver{t: t}
+		rules := &flaky{}
+		w := newWorld(t, nil, &carewire.Options{Authorizer: rules}, &Options{Hooks: hooked(e)})
+		defer w.close()
+		id := w.subscribe("nurse", hookWish("https://hooks.test/a"))
+		time.Sleep(3 * time.Second)
+		e.answer(func() int { return 503 })
+		rules.on.Store(true)
+		w.publish("p1", 60)
+		time.Sleep(hookGiveUp - time.Minute)
+		failed := w.server.Stats().HooksFailed
+		assert.Greater(t, failed, uint64(5))
+		assert.Less(t, failed, uint64(40), "the pauses grow")
+		time.Sleep(time.Minute + 2*hookPauses)
+		rules.on.Store(false)
+		assert.Equal(t, failureTexts[failedHook], w.do("nurse", "GET", "Subscription/"+id, "").json()["error"])
 	})
 }
 
