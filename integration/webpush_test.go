@@ -125,7 +125,8 @@ func openPush(t *testing.T, private *ecdh.PrivateKey, auth, body []byte) string 
 	return strings.TrimSuffix(string(text), "\x02")
 }
 
-// notified is what the browser shows as notifications: title, body and actions.
+// notified is what the browser shows as notifications: title, body, actions, and
+// whether it sounds again.
 func (p tab) notified() (list []string) {
 	p.t.Helper()
 	p.do(map[string]string{"do": "notified", "tab": p.name}, &list)
@@ -172,9 +173,9 @@ func TestPushInTheBrowser(t *testing.T) {
 		})
 	}
 	push(a.ID + "/1/person:dr-bell")
-	shown("There is an alert. Open the ward.||") // not for her: nothing is told
+	shown("There is an alert. Open the ward.|||again") // not for her: nothing is told
 	push(a.ID + "/1/person:nurse-ada")
-	shown("Fall detected|Ward 5 · Bed 4|accept")
+	shown("Fall detected|Ward 5 · Bed 4|accept|again")
 	await(t, bell, "the receipt", func(e *carewire.Event) bool {
 		return e.Receipt != nil && e.Receipt.AlertID == a.ID && e.Receipt.Stage == carewire.StageDelivered && e.Receipt.By.ID == "nurse-ada"
 	})
@@ -185,6 +186,22 @@ func TestPushInTheBrowser(t *testing.T) {
 	shown("You have accepted: Fall detected||")
 	push("another/1/person:nurse-ada")
 	shown("An alert is over||")
+
+	// Ada has not logged out. Whoever signs in after her ends what her device may do.
+	rosa := b.open("rosa", w.http()+"/#token=rosa")
+	rosa.shows("#who", "patient")
+	process.Poll(t, process.Patience, func() (bool, string) {
+		push(a.ID + "/1/person:nurse-ada")
+		list := ada.notified()
+		return slices.Equal(list, []string{"There is an alert. Open the ward.|||again"}), strings.Join(list, "; ")
+	})
+
+	// A subscription that was made with the ward's key is used again.
+	next := b.open("bell", w.http()+"/#token=dr-bell")
+	next.shows("#push", "Tell me on this device")
+	next.do(map[string]string{"do": "subscribed", "tab": next.name, "token": "dr-bell"}, nil)
+	next.click("#push")
+	next.shows("#push", "Told on this device")
 }
 
 // The page can be installed, and opens while the ward is away: it says so, and goes

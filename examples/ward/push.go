@@ -58,9 +58,13 @@ func (x *pushes) Gone(_ context.Context, s webpush.Subscription) error {
 	return nil
 }
 
+// add keeps a subscription for u alone: whoever subscribes last has the browser.
 func (x *pushes) add(u carewire.Principal, s webpush.Subscription) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	for id, list := range x.list {
+		x.list[id] = slices.DeleteFunc(list, func(y webpush.Subscription) bool { return y.Endpoint == s.Endpoint })
+	}
 	list := append(x.list[u.ID], s)
 	x.list[u.ID] = list[max(0, len(list)-browsersKept):]
 }

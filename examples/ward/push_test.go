@@ -62,7 +62,10 @@ func TestWardPushes(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := base64.RawURLEncoding.EncodeToString
-	subscription := fmt.Sprintf(`{"endpoint":"https://push.test/ada","keys":{"p256dh":%q,"auth":%q}}`, text(k.PublicKey().Bytes()), text(make([]byte, 16)))
+	browser := func(name string) string {
+		return fmt.Sprintf(`{"endpoint":"https://push.test/%s","keys":{"p256dh":%q,"auth":%q}}`, name, text(k.PublicKey().Bytes()), text(make([]byte, 16)))
+	}
+	subscription := browser("ada")
 	want(401, "nobody", "/push", subscription)
 	want(403, "rosa", "/push", subscription)
 	want(400, "nurse-ada", "/push", `{"endpoint":"http://inside/"}`)
@@ -100,10 +103,22 @@ func TestWardPushes(t *testing.T) {
 	if a, err = w.hub.Alert(t.Context(), "p-04", "fall"); err != nil || a.Responsibility.State != carewire.ResponsibilityAccepted {
 		t.Error("it was not accepted", err)
 	}
-	for range 2 * browsersKept {
+	kept := func(to string, n int) {
+		t.Helper()
+		if list, _ := w.push.Subscriptions(t.Context(), to); len(list) != n {
+			t.Errorf("%d subscriptions of %s are kept, want %d", len(list), to, n)
+		}
+	}
+	for range 2 {
 		want(200, "nurse-ada", "/push", subscription)
 	}
-	if list, _ := w.push.Subscriptions(t.Context(), "group:"+wardFive); len(list) != browsersKept {
-		t.Errorf("%d subscriptions are kept", len(list))
+	kept("person:nurse-ada", 1)
+	want(200, "dr-bell", "/push", subscription) // she is at the same browser now
+	kept("person:dr-bell", 1)
+	kept("person:nurse-ada", 0)
+	for i := range 2 * browsersKept {
+		want(200, "nurse-ada", "/push", browser(fmt.Sprint(i)))
 	}
+	kept("person:nurse-ada", browsersKept)
+	kept("group:"+wardFive, browsersKept+1)
 }

@@ -15,8 +15,9 @@
 //   {"do": "leave", "tab": NAME, "url": URL}                 to another page, in the same tab
 //   {"do": "grant", "url": URL}                              notifications may be shown
 //   {"do": "push", "tab": NAME, "data": TEXT}                to the service worker of the tab's origin
-//   {"do": "notified", "tab": NAME}                          what is shown as notifications: "title|body|actions"
+//   {"do": "notified", "tab": NAME}                          what is shown as notifications: "title|body|actions", and "|again" if it sounds again
 //   {"do": "press", "tab": NAME, "action": TEXT}             a button of the notification that is shown
+//   {"do": "subscribed", "tab": NAME, "token": TEXT}         from now on the page finds a push subscription that was made with the ward's key
 //   {"do": "uninstallable", "tab": NAME}                     why the page cannot be installed
 //   {"do": "close", "tab": NAME}
 import {createInterface} from "node:readline";
@@ -83,7 +84,7 @@ async function carry(c) {
   case "grant": return await context.grantPermissions(["notifications"], {origin: c.url});
   case "push": return await push(tab.page, c.data);
   case "notified": return await worker().evaluate(async () =>
-    (await self.registration.getNotifications()).map((n) => `${n.title}|${n.body}|${n.actions.map((a) => a.action).join()}`));
+    (await self.registration.getNotifications()).map((n) => `${n.title}|${n.body}|${n.actions.map((a) => a.action).join()}${n.renotify ? "|again" : ""}`));
   case "press": return await worker().evaluate(async (action) => { // the protocol has nothing for it
     const [notification] = await self.registration.getNotifications(), event = new NotificationEvent("notificationclick", {notification, action});
     let over;
@@ -91,6 +92,7 @@ async function carry(c) {
     self.dispatchEvent(event);
     await over;
   }, c.action);
+  case "subscribed": return await tab.page.evaluate(subscribed, c.token);
   case "uninstallable": {
     const {installabilityErrors} = await (await context.newCDPSession(tab.page)).send("Page.getInstallabilityErrors");
     return installabilityErrors.map((e) => e.errorId).filter((id) => id !== "in-incognito"); // as each context here is
@@ -101,6 +103,15 @@ async function carry(c) {
 }
 
 const worker = () => context.serviceWorkers()[0];
+
+// subscribed replaces what the page finds: a browser without a push service has no subscription.
+async function subscribed(token) {
+  const {push} = await (await fetch("ward", {headers: {Authorization: "Bearer " + token}})).json();
+  const applicationServerKey = Uint8Array.from(atob(push.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)).buffer;
+  const toJSON = () => ({endpoint: "https://push.test/1", keys: {p256dh: push, auth: "AAAAAAAAAAAAAAAAAAAAAA"}});
+  const unsubscribe = () => { throw new Error("it is good"); };
+  PushManager.prototype.getSubscription = async () => ({options: {applicationServerKey}, toJSON, unsubscribe});
+}
 
 // push has the browser deliver a push, as if its push service had sent it.
 async function push(page, data) {

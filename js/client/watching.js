@@ -189,6 +189,10 @@ export class Watching {
     const p = this.patients.get(id) ?? new Patient(id, () => this.#host.line.now(), () => this.#alive && this.#logs.current(id));
     this.patients.set(id, p);
     w.patients.set(id, p);
+    if (w.refused.some((r) => r.patient === id)) { // by name; a group gives them
+      w.refused = w.refused.filter((r) => r.patient !== id);
+      this.#host.telling.changes.state = true;
+    }
     this.#logs.wait(id);
     this.#changed(id);
   }

@@ -159,7 +159,8 @@ function showWall() {
 // ---- Pushes ----
 
 // offerPush offers alerts as notifications of this device. They are never the only way: browsers forget subscriptions.
-function offerPush() {
+async function offerPush() {
+  if (localStorage.getItem("push") !== client.me.id) await forgetPush().catch(() => {}); // another person did not log out
   if (!ward.push || client.me.role !== "clinician" || !("PushManager" in window)) return;
   $("push").hidden = false;
   $("push").onclick = subscribe;
@@ -169,18 +170,24 @@ function offerPush() {
 async function subscribe() {
   const say = (text) => { $("push").textContent = text; };
   if (await Notification.requestPermission() !== "granted") return say("Notifications are not allowed");
-  localStorage.setItem("push", "1");
+  localStorage.setItem("push", client.me.id);
   await caches.open("ward-who").then((c) => c.put("token", new Response(token))); // for the service worker
   say("Asking the push service …");
   try {
     const {pushManager} = await navigator.serviceWorker.ready;
-    await (await pushManager.getSubscription())?.unsubscribe(); // perhaps it was made with another key
-    const s = await pushManager.subscribe({userVisibleOnly: true, applicationServerKey: ward.push});
+    let s = await pushManager.getSubscription();
+    if (s && base64url(s.options.applicationServerKey) !== ward.push) { // the ward has another key than it had
+      await s.unsubscribe();
+      s = undefined;
+    }
+    s ??= await pushManager.subscribe({userVisibleOnly: true, applicationServerKey: ward.push});
     say((await ask("POST", "push", JSON.stringify(s))).ok ? "Told on this device" : "This device is not told");
   } catch {
     say("This device is not told");
   }
 }
+
+const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
 // forgetPush ends pushes to this device.
 async function forgetPush() {

@@ -40,12 +40,13 @@ const show = (push, title, more) => self.registration.showNotification((push.tes
 
 // told shows a push. Where the ward cannot be asked there is no receipt, and others are told.
 async function told(push) {
+  const urgent = {requireInteraction: true, renotify: Boolean(push.alert_id)}; // a later page of the alert sounds again; that needs a tag
   const answer = await report(push, "delivered").catch(() => undefined);
   if (answer?.status === 404) return show(push, "An alert is over");
-  if (!answer?.ok) return show(push, "There is an alert. Open the ward.", {requireInteraction: true});
+  if (!answer?.ok) return show(push, "There is an alert. Open the ward.", urgent);
   const about = await answer.json();
   if (about.accepted) return show(push, about.text, {body: about.bed + " · somebody has accepted it"});
-  return show(push, about.text, {body: about.bed, requireInteraction: true, actions: [{action: "accept", title: "Accept"}]});
+  return show(push, about.text, {...urgent, body: about.bed, actions: [{action: "accept", title: "Accept"}]});
 }
 
 // accept takes the alert, by one POST.

@@ -73,8 +73,10 @@ test("A group that could not be looked up is refused for now, and comes when it 
   await until("p-1", () => w.patients.get("p-1")?.current);
   assert.deepEqual(c.refused, [{patient: "p-9", code: "forbidden"}]);
   await until("subscribers know", () => states.includes(2) && states.at(-1) === 1);
-  w.stop();
+  await hub.control({Members: {ward: ["p-1", "p-9"]}});
+  await until("p-9, whom the group gives", () => w.patients.get("p-9")?.current);
   assert.deepEqual(c.refused, []);
+  await until("subscribers know that nobody is refused", () => states.at(-1) === 0);
 });
 
 test("Two who accept: one is told who was faster", async (t) => {
