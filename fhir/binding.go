@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -42,9 +43,9 @@ type binding struct {
 }
 
 var (
-	errUndecided = errors.New("fhir: access is undecided")
-	errTokenOver = errors.New("fhir: the token has ended")
-	errEnded     = errors.New("fhir: the binding has ended")
+	errUndecided = fmt.Errorf("fhir: %w", carewire.ErrUndecided)
+	errTokenOver = fmt.Errorf("fhir: the token has ended: %w", carewire.ErrUnauthenticated)
+	errEnded     = fail(http.StatusConflict, "conflict", "the subscription was changed or has ended")
 	errStoreDown = fail(http.StatusServiceUnavailable, "transient", "the log cannot be read now: the binding waits for it")
 )
 
@@ -259,22 +260,32 @@ func (b *binding) mayTell(ctx context.Context) error {
 // unchanged ends the binding, and says so, where its subscription was changed or
 // deleted, at whichever node, or is over.
 func (b *binding) unchanged(ctx context.Context) error {
-	now, err := b.s.subscriptions.get(ctx, b.sub.ID)
+	now, err := b.current(ctx)
 	switch {
 	case errors.Is(err, errNotFound):
 		b.say(ctx, typeHeartbeat, statusOff, "")
 		return errEnded
-	case err != nil:
-		return err
-	case b.sub.Status == statusRequested && now.Status == statusActive: // another binding has made it so
+	case errors.Is(err, errEnded):
+		b.sub = now
+		b.say(ctx, typeHeartbeat, now.status(time.Now()), now.Failure)
+	}
+	return err
+}
+
+// current reads the subscription again. It returns errNotFound if that was deleted,
+// and errEnded if it was changed or is over.
+func (b *binding) current(ctx context.Context) (*subscription, error) {
+	now, err := b.s.subscriptions.get(ctx, b.sub.ID)
+	if err != nil {
+		return nil, err
+	}
+	if b.sub.Status == statusRequested && now.Status == statusActive { // another binding has made it so
 		b.activate()
 	}
 	if now.Count != b.sub.Count || now.Status != b.sub.Status || !bytes.Equal(now.Resource, b.sub.Resource) || now.over(time.Now()) {
-		b.sub = now
-		b.say(ctx, typeHeartbeat, now.status(time.Now()), now.Failure)
-		return errEnded
+		return now, errEnded
 	}
-	return nil
+	return now, nil
 }
 
 func (b *binding) activate() {

@@ -17,12 +17,14 @@ const (
 	resendLook   = time.Second      // how often a node looks for requests at other nodes
 	resendWithin = 30 * time.Second // of which it does the part that it sees
 	resendMost   = 100              // requests that are kept for other nodes; more are refused
+	resendEach   = 10               // of them, those of one principal
 )
 
 // A resend is a client's request to send events of a subscription again, which the
 // node that it came to shares with the others: any may have its socket.
 type resend struct {
 	ID, Node, Subscription string
+	Owner                  string // a digest of the ID
 	At                     time.Time
 	Events                 interval
 }
@@ -51,11 +53,14 @@ func (s *Server) resendEvents(c *caller, args []string) (*response, error) {
 	said := fmt.Sprintf("sent again: %d", len(list))
 	if sub.Channel == channelHook {
 		b := &binding{s: s, sub: sub, who: c.who, to: s.opt.Hooks.teller(s), version: sub.version()}
-		if n := b.tellAgain(ctx, list); n < len(list) {
+		switch n, err := b.tellAgain(ctx, list); {
+		case errors.Is(err, errNoResponse):
 			return nil, fail(http.StatusBadGateway, "transient", fmt.Sprintf("the endpoint took %d of %d notifications", n, len(list)))
+		case err != nil:
+			return nil, err
 		}
 	} else {
-		if err := s.resends.share(ctx, sub.ID, v); err != nil {
+		if err := s.resends.share(ctx, sub, v); err != nil {
 			return nil, err
 		}
 		said += fmt.Sprintf(" on %d sockets of this node; other nodes do so within seconds", s.resends.deliver(ctx, sub, v))
@@ -64,21 +69,24 @@ func (s *Server) resendEvents(c *caller, args []string) (*response, error) {
 }
 
 // share tells the other nodes.
-func (x *resends) share(ctx context.Context, id string, v interval) error {
-	now := time.Now().UTC()
+func (x *resends) share(ctx context.Context, sub *subscription, v interval) error {
+	now, owner := time.Now().UTC(), digestID(sub.Owner.ID)
 	for {
 		var list []resend
 		rev, err := x.s.subscriptions.load(ctx, resendKey, &list)
 		if err != nil {
 			return err
 		}
-		kept := []resend{{rand.Text(), x.node, id, now, v}}
+		kept, owners := []resend{{rand.Text(), x.node, sub.ID, owner, now, v}}, 1
 		for _, r := range list {
 			if now.Sub(r.At) < resendWithin {
 				kept = append(kept, r)
+				if r.Owner == owner {
+					owners++
+				}
 			}
 		}
-		if len(kept) > resendMost {
+		if len(kept) > resendMost || owners > resendEach {
 			return fail(http.StatusTooManyRequests, "throttled", "too much is sent again at present")
 		}
 		if err := x.s.subscriptions.save(ctx, resendKey, rev, kept); !errors.Is(err, carewire.ErrConflict) {
@@ -126,8 +134,8 @@ func (x *resends) deliver(ctx context.Context, sub *subscription, v interval) (s
 			continue
 		}
 		if list, _, err := x.s.events(ctx, sub, v, b.who); err == nil {
-			again := &binding{s: x.s, sub: sub, who: b.who, to: b.to, version: b.version}
-			if again.tellAgain(ctx, list) == len(list) {
+			again := &binding{s: x.s, sub: sub, who: b.who, to: repeater{k, b}, version: b.version}
+			if _, err := again.tellAgain(ctx, list); err == nil {
 				sockets++
 			}
 		}
@@ -135,15 +143,35 @@ func (x *resends) deliver(ctx context.Context, sub *subscription, v interval) (s
 	return sockets
 }
 
+// A repeater tells on a socket what a binding there has told, while that is bound.
+type repeater struct {
+	*socket
+	of *binding
+}
+
+func (r repeater) tell(ctx context.Context, b *binding, m message) error {
+	if r.binding(b.sub.ID) != r.of {
+		return errEnded
+	}
+	return r.socket.tell(ctx, b, m)
+}
+
 // tellAgain sends events, each by itself, and returns how many. It ends where the
-// teller fails, and where access has ended or is undecided.
-func (b *binding) tellAgain(ctx context.Context, list []happened) (n int) {
+// teller fails, where the subscription was changed or deleted, and where access has
+// ended or is undecided.
+func (b *binding) tellAgain(ctx context.Context, list []happened) (n int, err error) {
 	for _, h := range list {
 		m := message{kind: typeEvent, status: statusActive, count: h.number, content: b.sub.Content, events: []happened{h}}
-		if b.mayTell(ctx) != nil || b.to.tell(ctx, b, m) != nil {
-			break
+		if _, err := b.current(ctx); err != nil {
+			return n, err
+		}
+		if err := b.mayTell(ctx); err != nil {
+			return n, err
+		}
+		if err := b.to.tell(ctx, b, m); err != nil {
+			return n, err
 		}
 		n++
 	}
-	return n
+	return n, nil
 }

@@ -67,9 +67,13 @@ func TestNothingAfterTheToken(t *testing.T) {
 	who := people["nurse"]
 	b := &binding{s: w.server, sub: sub, who: who, to: new(silentTeller)}
 	list := []happened{{number: 1}}
-	require.Equal(t, 1, b.tellAgain(t.Context(), list))
+	n, err := b.tellAgain(t.Context(), list)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
 	b.who.Expires = time.Now()
-	require.Zero(t, b.tellAgain(t.Context(), list))
+	n, err = b.tellAgain(t.Context(), list)
+	require.ErrorIs(t, err, errTokenOver)
+	require.Zero(t, n)
 	require.ErrorIs(t, b.heartbeat(t.Context()), errTokenOver)
 	require.ErrorIs(t, b.tellNew(t.Context()), errTokenOver)
 	require.Zero(t, b.told.N)
@@ -225,62 +229,6 @@ func TestHookIsAllowedNoLonger(t *testing.T) {
 		}
 		_, numbers := e.kinds()
 		assert.Empty(t, numbers)
-	})
-}
-
-// $resend asks for access at each event, and says when an endpoint took none.
-func TestResendUnderWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := &receiver{t: t}
-		rules := &switchable{}
-		store := carewire.NewMemoryStore(nil)
-		w := newWorld(t, store, &carewire.Options{Authorizer: rules}, &Options{Hooks: hooked(e)})
-		defer w.close()
-		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
-		hook := w.subscribe("nurse", hookWish("https://hooks.test/a"))
-		time.Sleep(3 * time.Second)
-		l := w.listen()()
-		l.say("bind-with-token " + w.token("nurse", id))
-		l.next("handshake")
-		for i := range 5 {
-			w.publish("p1", 60)
-			require.Equal(t, []int{i + 1}, l.next(typeEvent).numbers)
-		}
-		go w.do("nurse", "GET", "Subscription/"+id+"/$resend", "")
-		require.Equal(t, []int{1}, l.next(typeEvent).numbers)
-		synctest.Wait() // the second is being written
-		rules.no.Store(true)
-		require.Equal(t, []int{2}, l.next(typeEvent).numbers)
-		assert.Equal(t, failedAccess, l.next("heartbeat").failure, "and not the third")
-		l.ws.CloseNow()
-		rules.no.Store(false)
-
-		r := w.do("nurse", "GET", "Subscription/"+hook+"/$resend", "")
-		require.Equal(t, 200, r.Code, r.Body)
-		assert.Contains(t, r.Body.String(), "sent again: 5")
-		e.answer(func() int { return 503 })
-		r = w.do("nurse", "GET", "Subscription/"+hook+"/$resend", "")
-		assert.Equal(t, 502, r.Code, r.Body)
-		without := newWorld(t, store, &carewire.Options{Authorizer: rules}, nil)
-		defer without.close()
-		r = without.do("nurse", "GET", "Subscription/"+hook+"/$resend", "")
-		assert.Equal(t, 502, r.Code, "at a Server that offers no hooks: %s", r.Body)
-	})
-}
-
-// What is sent again is refused beyond what the nodes remember of it, and not lost.
-func TestResendsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, nil, nil)
-		defer w.close()
-		id := w.subscribe("nurse", wish("vitals", "Observation?patient=Patient/p1", "id-only"))
-		resend := func() int { return w.do("nurse", "GET", "Subscription/"+id+"/$resend", "").Code }
-		for range resendMost {
-			require.Equal(t, 200, resend())
-		}
-		require.Equal(t, 429, resend())
-		time.Sleep(resendWithin)
-		require.Equal(t, 200, resend())
 	})
 }
 
