@@ -7,8 +7,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// access decides by the default rules, and lets clinicians break the glass: for an
-// hour they may see and read, and do nothing else that is not theirs.
+// access decides by the default rules, and lets the clinicians of a ward break the
+// glass: for an hour they may see and read, and do nothing else that is not theirs.
 type access struct {
 	ready chan struct{} // closed once hub is set
 	hub   *carewire.Hub
@@ -24,7 +24,7 @@ func (x *access) Authorize(ctx context.Context, a carewire.Access) ([]carewire.D
 	}
 	decisions, err := x.hub.DefaultDecision(ctx, a)
 	reads := a.Action == carewire.ActionWatch || a.Action == carewire.ActionHistory
-	if err != nil || !a.Emergency || !reads || a.Principal.Role != carewire.RoleClinician {
+	if err != nil || !a.Emergency || !reads || a.Principal.Role != carewire.RoleClinician || len(a.Principal.Groups) == 0 {
 		return decisions, err
 	}
 	for i, patient := range a.Patients {

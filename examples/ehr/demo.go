@@ -63,7 +63,6 @@ func newGateway(secret []byte, out io.Writer) http.Handler {
 			return
 		}
 		fmt.Fprintf(out, "page: %s\n", body)
-		w.WriteHeader(http.StatusNoContent)
 	})
 }
 

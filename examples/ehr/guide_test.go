@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
 )
 
 // guide returns the blocks of docs/host-guide.md in a language.
@@ -95,7 +97,7 @@ func TestGuideShowsTheHost(t *testing.T) {
 		require.True(t, strings.Contains(string(own), test), "the guide shows what is no test of the host:\n%s", test)
 	}
 	commands := guide(t, "sh")
-	require.Len(t, commands, 4)
+	require.Len(t, commands, 5) // TestGuideObservation runs the last
 	require.Equal(t, "go run ./examples/ehr\n", commands[0], "TestRun stands for this one")
 	require.Regexp(t, `^go get( github\.com/carewire/carewire\S*)+\n$`, commands[1], "CI builds a consumer of each module (integration/consume)")
 	for path := range strings.FieldsSeq(strings.TrimPrefix(commands[1], "go get ")) {
@@ -174,6 +176,29 @@ func TestGuideIsAWholeHost(t *testing.T) {
 	require.Contains(t, numbers, "carewire_pages_sent_total")
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.NoError(t, cmd.Wait())
+}
+
+// The service of the demonstration signs in and sends an Observation by the guide's commands.
+func TestGuideObservation(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("needs curl: ", err)
+	}
+	x := open(t, carewire.NewMemoryStore(nil))
+	ws, _ := x.connect(x.signedIn("ada"))
+	require.NotNil(t, ws)
+	x.send(ws, `{"type":"watch","req":"1","patients":["p-17"]}`)
+	x.await(ws, `"req":"1"`)
+	_, commands, ok := strings.Cut(guide(t, "sh")[4], "B=http://127.0.0.1:8080\n")
+	require.True(t, ok)
+	cmd := exec.CommandContext(t.Context(), "bash", "-e", "-c", commands)
+	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "B="+x.base, "no_proxy=127.0.0.1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "201 Created")
+	x.await(ws, `"value":84`)
 }
 
 // The program runs as it is started without flags, but for where it listens, and ends.

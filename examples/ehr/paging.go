@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,12 +14,13 @@ import (
 
 // policy says whom to tell: those on duty on the patient's ward, then the
 // physicians too, then the coordinator as well. The last step is told again and again.
+// A patient in no ward begins with the physicians.
 func (w *wards) policy(step time.Duration) carewire.Policy {
 	return func(_ context.Context, a carewire.Alert, n int) (carewire.Step, error) {
 		if a.Patient == carewire.SystemPatient {
 			return carewire.Step{To: []string{"person:ops"}, After: step}, nil
 		}
-		to := []string{"group:" + w.ward(a.Patient), "group:physicians", "person:coordinator"}
+		to := slices.DeleteFunc([]string{"group:" + w.ward(a.Patient), "group:physicians", "person:coordinator"}, func(to string) bool { return to == "group:" })
 		if n > len(to) {
 			return carewire.Step{}, carewire.ErrNoStep
 		}

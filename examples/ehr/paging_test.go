@@ -48,6 +48,54 @@ func TestReplyOfAnotherPerson(t *testing.T) {
 	}
 }
 
+// A patient who lies in no ward begins with the physicians.
+func TestPolicyWithoutWard(t *testing.T) {
+	w := &wards{of: map[string]string{"p-17": "ward-5"}}
+	policy := w.policy(time.Second)
+	for _, c := range []struct {
+		patient string
+		n       int
+		to      []string
+		err     error
+	}{
+		{"p-17", 1, []string{"group:ward-5"}, nil},
+		{"p-17", 3, []string{"group:ward-5", "group:physicians", "person:coordinator"}, nil},
+		{"p-17", 4, nil, carewire.ErrNoStep},
+		{"p-70", 1, []string{"group:physicians"}, nil},
+		{"p-70", 2, []string{"group:physicians", "person:coordinator"}, nil},
+		{"p-70", 3, nil, carewire.ErrNoStep},
+		{carewire.SystemPatient, 1, []string{"person:ops"}, nil},
+	} {
+		step, err := policy(t.Context(), carewire.Alert{Patient: c.patient}, c.n)
+		require.Equal(t, c.err, err, "%s, step %d", c.patient, c.n)
+		require.Equal(t, c.to, step.To, "%s, step %d", c.patient, c.n)
+	}
+}
+
+// Operations are paged for an alert of the system, and can accept it. They see no
+// patient, in an emergency neither.
+func TestOperations(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	a, err := x.hub.Raise(t.Context(), carewire.Raise{Patient: carewire.SystemPatient, Key: "k", Text: "x", Kind: carewire.AlertTechnical, Priority: carewire.PriorityHigh})
+	require.NoError(t, err)
+	require.Contains(t, <-x.paged, `"to":"person:ops"`)
+	ws, _ := x.connect(x.signedIn("ops"))
+	require.NotNil(t, ws)
+	x.send(ws, `{"type":"watch","req":"1","patients":["@system"]}`)
+	require.NotContains(t, x.await(ws, `"req":"1"`), "forbidden")
+	x.send(ws, `{"type":"answer","req":"2","event_id":"e1","patient":"@system","key":"k","alert_id":"`+a.ID+`","do":"accept"}`)
+	require.Contains(t, x.await(ws, `"req":"2"`), `"accepted"`)
+	for _, frame := range []string{
+		`{"type":"watch","req":"3","patients":["p-17"]}`,
+		`{"type":"watch","req":"3","patients":["p-17"],"emergency":true,"reason":"x"}`,
+		`{"type":"history","req":"3","patient":"p-17"}`,
+		`{"type":"raise","req":"3","event_id":"e2","alert":{"patient":"p-17","key":"k2","text":"x","priority":"low"}}`,
+	} {
+		x.send(ws, frame)
+		require.Contains(t, x.await(ws, `"req":"3"`), "forbidden", frame)
+	}
+}
+
 // Those on duty are those of the calendar, if there is one.
 func TestCalendar(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rota.ics")

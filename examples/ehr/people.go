@@ -17,7 +17,7 @@ var staff = map[string]carewire.Principal{
 	"ada": {ID: "ada", Name: "Nurse Ada", Role: carewire.RoleClinician, Groups: []string{"ward-5"}},
 	"ben": {ID: "ben", Name: "Nurse Ben", Role: carewire.RoleClinician, Groups: []string{"ward-6"}},
 	"eve": {ID: "eve", Name: "Dr Eve", Role: carewire.RoleClinician, Groups: []string{"ward-5", "ward-6"}},
-	"ops": {ID: "ops", Name: "Operations", Role: carewire.RoleViewer, Patients: []string{carewire.SystemPatient}},
+	"ops": {ID: "ops", Name: "Operations", Role: carewire.RoleClinician, Patients: []string{carewire.SystemPatient}},
 	"lab": {ID: "lab", Role: carewire.RoleService, Groups: []string{"ward-5", "ward-6"}},
 }
 
