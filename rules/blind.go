@@ -29,13 +29,20 @@ type blindness struct {
 // which nothing is known here, has been unable to judge since then.
 func (c *Case) adoptBlind(a *carewire.Alert) {
 	c.blind.text, c.blind.told = outdated, true
+	named := blindNext + strings.TrimPrefix(a.Text, blindText)
 	for i := range c.states {
-		if st := &c.states[i]; st.until == 0 && st.heard == 0 && strings.Contains(a.Text, c.set.rules[i].Key+": ") {
+		if st := &c.states[i]; st.until == 0 && st.heard == 0 && strings.Contains(named, blindNext+c.set.rules[i].Key+": ") {
 			st.heard, st.why = max(millisOf(a.Raised)+c.shift-c.maxAway, 1), faultSilent
 		}
 	}
 	c.due = min(c.due, c.now+1)
 }
+
+// blindText begins the text of the alert, and blindNext each rule but the first.
+const (
+	blindText = "Cannot be judged: "
+	blindNext = "; "
+)
 
 // outdated stands for what was told if that is not known, or was not told.
 const outdated = "?"
@@ -76,7 +83,7 @@ func (c *Case) lookBlind() (due millis) {
 	if c.now < c.blind.hold {
 		return min(due, c.blind.hold)
 	}
-	text := strings.Join(list, "; ")
+	text := strings.Join(list, blindNext)
 	if text == c.blind.text {
 		return due
 	}
@@ -96,7 +103,7 @@ func (c *Case) lookBlind() (due millis) {
 		h.Write([]byte(text))
 		t.Alert = carewire.Raise{Patient: c.patient, Key: blindKey, ID: c.eventID(blindKey, c.seq, fmt.Sprintf("%08x", h.Sum32())),
 			Kind: carewire.AlertTechnical, Priority: carewire.PriorityMedium, To: c.to, Onset: c.out(c.now),
-			Text:   clip("Cannot be judged: "+text+".", 4000),
+			Text:   clip(blindText+text+".", 4000),
 			Source: carewire.Source{Rule: blindKey + " v1", Limits: "for " + short(c.maxAway.duration())}}
 	}
 	c.blind.told = text != ""

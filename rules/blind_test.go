@@ -73,6 +73,12 @@ func TestBlindIsTakenOver(t *testing.T) {
 	h.rate(time.Second, 70)
 	require.Equal(t, "cleared 1h0m0s", h.story())
 
+	// Another rule is named whose key only ends like this one's: nothing is known of this one.
+	h = newChart(t, high(Timing{}))
+	h.c.Alert(carewire.Position{Epoch: "e", Seq: 1}, &carewire.Alert{Patient: "p1", Key: blindKey, ID: "x", Rev: 1, Kind: carewire.AlertTechnical, Text: "Cannot be judged: spo2-low: no reading; my-hr-high: no reading.",
+		Condition: carewire.ConditionPresent, Source: carewire.Source{By: host}, Raised: start.Add(-time.Hour), Updated: start})
+	require.Zero(t, h.c.states[0].heard)
+
 	h = newChart(t, high(Timing{}))
 	h.rate(time.Second, 70)
 	h.c.Advance(start.Add(3 * time.Hour))
