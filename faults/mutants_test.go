@@ -41,9 +41,9 @@ var mutants = []mutant{
 		{"boltstore/store.go", "if err = guard(tx.Commit); err == nil {", "if err = guard(tx.Commit); err == nil {\n\t\t\t_ = s.db.Sync()"}}},
 	{"page before record", "TestKilledBetweenRecordAndPage", `was paged before it was claimed`, false, []edit{
 		{"escalate.go", "\tmine, err := x.alerts.change(ctx, c, unlessEnded", "\tif next, ok := claim(&expired, x.logs.now(), x.logs.now()); ok {\n\t\tw := x.plan(ctx, &next)\n\t\tx.page(ctx, &next, &w, func(context.Context) bool { return false })\n\t}\n\tmine, err := x.alerts.change(ctx, c, unlessEnded"},
-		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.moot(ctx, &mine) }) {", "if w.handed, w.paged = true, true; false {"}}},
+		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {", "if w.handed, w.paged = true, true; false {"}}},
 	{"page skipped after record", "TestKilledBetweenRecordAndPage", `no line .*page|and no page went out`, false, []edit{
-		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.moot(ctx, &mine) }) {", "if w.paged = true; mine.Escalation.Level%2 != 0 && !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.moot(ctx, &mine) }) {"}}},
+		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {", "if w.paged = true; mine.Escalation.Level%2 != 0 && !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {"}}},
 	{"must does not advance", "TestKilledUnderLoad", `with count \d+, not \d+|with count \d+ came after`, false, []edit{
 		{"boltstore/codec.go", "func (h *head) must() uint64 { return h.counts[undroppable] }", "func (h *head) must() uint64 { return min(h.counts[undroppable], 7) }"}}},
 	{"no reading of what is missing behind the cursor", "..TestForeignEntriesAreFilledIn", `--- FAIL: TestForeignEntriesAreFilledIn`, false, []edit{
@@ -60,7 +60,7 @@ var mutants = []mutant{
 	{"NOTIFY-only delivery", "TestListenerIsCut", `too late: +heard-`, false, []edit{
 		{"pgstore/listen.go", "\t\tif !s.hearing.Load() {\n\t\t\ts.heard.add(nil)\n\t\t}\n", ""},
 		{"openfollow.go", "\t\tcase <-every.C:\n\t\tcase <-news:", "\t\tcase <-news:"},
-		{"visit.go", "\t\th.compareLanes(n % compares)\n", ""}}},
+		{"visit.go", "\t\th.lanes.compareSome(n % compares)\n", ""}}},
 	{"a level is recorded though another node has done so", "TestPausedBeyondItsClaims", `level 1 is notified after level 1, notified`, false, []edit{
 		{"escalate.go", "if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {", "if prev.Escalation.Level != level {"}}},
 	{"what commits late is passed over", "TestSlowCommitsHideAndStallNothing", `Messages:\s+tx-`, false, []edit{
