@@ -152,7 +152,7 @@ func (p *posted) response(results []hubResult, heads map[string]carewire.Head) *
 	first := results[p.first]
 	r := &bundleResponse{Status: statusText(createdStatus(first.Repeated))}
 	if id := idOf(heads, p.vitals[0].Patient, first.Seq); id != "" {
-		r.Location = "Observation/" + id + "/_history/1"
+		r.Location = "Observation/" + id
 	}
 	if o := notSaid(p.unsaid); o != nil {
 		r.Outcome = o

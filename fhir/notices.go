@@ -33,7 +33,7 @@ func (s *Server) createCommunication(c *caller, _ []string) (*response, error) {
 		id = entryID(n.Patient, entry.Position)
 	}
 	if id != "" {
-		res.location = s.opt.Base + "/Communication/" + id + "/_history/1"
+		res.location = s.opt.Base + "/Communication/" + id
 	}
 	switch o := notSaid(unsaid); {
 	case c.wants("representation"):

@@ -74,7 +74,7 @@ func (s *Server) createObservation(c *caller, _ []string) (*response, error) {
 	res := &response{status: createdStatus(results[0].Repeated), etag: `W/"1"`}
 	id := idOf(s.headsOf(c, vitals[:1]), vitals[0].Patient, results[0].Seq)
 	if id != "" {
-		res.location = s.opt.Base + "/Observation/" + id + "/_history/1"
+		res.location = s.opt.Base + "/Observation/" + id
 	}
 	switch o := notSaid(unsaid); {
 	case c.wants("representation"):

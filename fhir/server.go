@@ -197,13 +197,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, path string) {
-	handle, args, known := match(r.Method, path)
-	if handle == nil {
-		if known {
-			refuse(w, errMethod)
-		} else {
-			refuse(w, errNotOffered)
-		}
+	handle, args, allowed := match(r.Method, path)
+	switch {
+	case handle != nil:
+	case len(allowed) > 0:
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		refuse(w, errMethod)
+		return
+	default:
+		refuse(w, errNotOffered)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, int64(s.opt.MaxBody))
@@ -235,8 +237,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, path string) {
 	answer(w, res.status, res.resource)
 }
 
-// match finds a route; known says that there is one for another method.
-func match(method, path string) (h handler, args []string, known bool) {
+// match finds a route; without one, allowed has the other methods of the path.
+func match(method, path string) (h handler, args, allowed []string) {
 	parts := strings.Split(path, "/")
 next:
 	for _, route := range routes {
@@ -253,11 +255,12 @@ next:
 				continue next
 			}
 		}
-		if known = true; route.method == method {
-			return route.handle, args, true
+		if route.method == method {
+			return route.handle, args, nil
 		}
+		allowed = append(allowed, route.method)
 	}
-	return nil, nil, known
+	return nil, nil, allowed
 }
 
 // acceptsJSON reports whether r takes JSON as its answer.

@@ -143,7 +143,7 @@ func TestObservationsByREST(t *testing.T) {
 	where := strings.TrimPrefix(made.Header().Get("Location"), base+"/")
 	require.Contains(t, where, "Observation/1.")
 
-	read := w.do("nurse", "GET", strings.TrimSuffix(where, "/_history/1"), "")
+	read := w.do("nurse", "GET", where, "")
 	require.Equal(t, 200, read.Code, read.Body)
 	assert.Contains(t, read.Body.String(), `"value":72.0`, "decimals keep their text")
 	assert.Equal(t, "p_2", at(read.json(), "subject", "identifier", "value"))
@@ -180,11 +180,12 @@ func TestObservationsByREST(t *testing.T) {
 		{"nurse", "GET", "Observation?patient=p1&value-quantity=gt5", "", 400, "not-supported", nil},
 		{"nurse", "GET", "Observation?patient=p1&date=x", "", 400, "invalid", nil},
 		{"nobody", "GET", "Observation?patient=p1", "", 403, "forbidden", nil},
-		{"nobody", "GET", strings.TrimSuffix(where, "/_history/1"), "", 404, "not-found", nil},
+		{"nobody", "GET", where, "", 404, "not-found", nil},
 		{"nurse", "GET", "Observation/1.0000.p1", "", 404, "not-found", nil},
 		{"nurse", "GET", "Observation/nonsense", "", 404, "not-found", nil},
 		{"nurse", "GET", "Observation?patient=p1", "", 406, "not-supported", []string{"Accept", "application/fhir+xml"}},
 		{"nurse", "DELETE", "Observation/1.0000.p1", "", 405, "not-supported", nil},
+		{"nurse", "PUT", "Observation", "", 405, "not-supported", nil},
 		{"nurse", "GET", "Patient/p1", "", 404, "not-supported", nil},
 		{"nurse", "GET", "Observation?patient=p1", "", 403, "forbidden", []string{"Origin", "https://evil.test"}},
 	} {
@@ -194,6 +195,8 @@ func TestObservationsByREST(t *testing.T) {
 		assert.Equal(t, "application/fhir+json; charset=utf-8", r.Header().Get("Content-Type"))
 		assert.NotContains(t, r.Body.String(), "stranger")
 	}
+	assert.Equal(t, "POST, GET", w.do("nurse", "PUT", "Observation", "").Header().Get("Allow"))
+	assert.Equal(t, "GET", w.do("nurse", "DELETE", "Observation/1.0000.p1", "").Header().Get("Allow"))
 	assert.Equal(t, "valueQuantity.value", at(w.do("gateway", "POST", "Observation", hr("p1", "", "-1")).json(), "issue", 0, "expression", 0))
 }
 
@@ -357,7 +360,7 @@ func TestCommunications(t *testing.T) {
  "payload":[{"contentString":"Please call."}],"priority":"urgent","sender":{"reference":"Practitioner/nurse"}}`)
 	require.Equal(t, 201, made.Code, made.Body)
 	assert.Equal(t, []any{"priority", "sender"}, at(made.json(), "issue", 0, "expression"))
-	where := strings.TrimSuffix(strings.TrimPrefix(made.Header().Get("Location"), base+"/"), "/_history/1")
+	where := strings.TrimPrefix(made.Header().Get("Location"), base+"/")
 	read := w.do("pat", "GET", where, "").json()
 	assert.Equal(t, "Please call.", at(read, "payload", 0, "contentString"))
 	assert.Equal(t, "nurse", at(read, "sender", "identifier", "value"))

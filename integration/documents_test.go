@@ -30,7 +30,7 @@ var documented = map[string]map[string]struct {
 	"docs/command.md":      {"sh": {8, "TestDocument"}, "text": {1, "not: what a command prints"}},
 	"docs/deployment.md":   {"go": {4, "TestSnippetsStandHere"}, "sh": {2, "TestDeploymentCommands"}, "sql": {2, "TestDeploymentTransactionSnippet"}},
 	"docs/host-guide.md":   {"go": {25, "TestGuideIsAWholeHost"}, "sh": {5, "TestGuideIsAWholeHost"}}, // and TestGuideObservation,
-	"docs/interop.md":      {"go": {1, "TestInteropSnippet"}},
+	"docs/interop.md":      {"go": {1, "TestInteropSnippet"}, "json": {1, "TestInteropSnippet"}},
 	"docs/operations.md":   {"go": {1, "TestOperationsSnippet"}},
 	"docs/protocol.md":     {"js": {3, "TestProtocolSnippets"}},
 	"docs/rules.md":        {"go": {2, "TestRulesSnippets"}},

@@ -60,14 +60,26 @@ func answered(mux *http.ServeMux, path string) *httptest.ResponseRecorder {
 // docs/interop.md
 func TestInteropSnippet(t *testing.T) {
 	store, mux := carewire.NewMemoryStore(nil), http.NewServeMux()
-	hub := quietHub(t, store)
+	door := &carewiretest.Door{}
+	hub, err := carewire.New(door, store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer hub.Shutdown(context.Background())
 	server, err := fhir.New(hub, store, &fhir.Options{Base: "https://ehr.example/fhir"})
-	mux.Handle("/fhir/", http.StripPrefix("/fhir", server))
+	for _, path := range []string{"/fhir", "/fhir/"} { // a Bundle goes to the base itself
+		mux.Handle(path, http.StripPrefix("/fhir", server))
+	}
 	require.NoError(t, err)
 	defer server.Close()
 	w := answered(mux, "/fhir/metadata")
 	require.Equal(t, http.StatusOK, w.Code)
 	require.Contains(t, w.Body.String(), "CapabilityStatement")
+
+	r := httptest.NewRequest(http.MethodPost, "/fhir/Subscription", strings.NewReader(blocksOf(t, "docs/interop.md", "json")[0]))
+	r.Header.Set("Authorization", "Bearer "+door.Token(carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p-17"}}))
+	r.Header.Set("Content-Type", "application/fhir+json")
+	w = httptest.NewRecorder()
+	mux.ServeHTTP(w, r)
+	require.Equal(t, http.StatusCreated, w.Code, w.Body)
 }
 
 type issued struct{}

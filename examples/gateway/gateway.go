@@ -122,7 +122,9 @@ func own(o hl7v2.Observation) (carewire.Vital, bool) {
 func (g *gateway) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/carewire", g.hub)
-	mux.Handle("/fhir/", http.StripPrefix("/fhir", g.fhir))
+	for _, path := range []string{"/fhir", "/fhir/"} { // a Bundle goes to the base itself
+		mux.Handle(path, http.StripPrefix("/fhir", g.fhir))
+	}
 	mux.Handle("GET /elements.js", elements.Handler())
 	mux.Handle("/", secured(http.FileServerFS(page.Files)))
 	mux.HandleFunc("GET /ward", known(func(u carewire.Principal) any {
