@@ -18,7 +18,7 @@ import (
 )
 
 // demonstrate starts an identity provider and a paging gateway, for trying out. The
-// gateway writes pages to s.out. end ends both.
+// gateway writes pages to s.out; it gets none if s has another. end ends both.
 func (s *settings) demonstrate() (end func(), err error) {
 	provider, err := newProvider()
 	if err != nil {
@@ -28,8 +28,10 @@ func (s *settings) demonstrate() (end func(), err error) {
 	if err != nil {
 		return nil, errors.Join(err, provider.Shutdown())
 	}
-	s.issuer, s.clientID, s.clientSecret = provider.Issuer(), provider.ClientID, provider.ClientSecret
-	s.gateway, s.secret, s.plain, s.demo = "http://"+listener.Addr().String(), []byte(rand.Text()+rand.Text()), true, true
+	s.issuer, s.clientID, s.clientSecret, s.plain, s.demo = provider.Issuer(), provider.ClientID, provider.ClientSecret, true, true
+	if s.gateway == "" {
+		s.gateway, s.secret = "http://"+listener.Addr().String(), []byte(rand.Text()+rand.Text())
+	}
 	gateway := &http.Server{Handler: newGateway(s.secret, s.out), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ConnState: new(carewire.Arrivals).ConnState}
 	go gateway.Serve(listener)
 	return func() { gateway.Close(); provider.Shutdown() }, nil

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,8 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +57,7 @@ func open(t *testing.T, store carewire.Store, change ...func(*settings)) *house 
 	t.Cleanup(gateway.Close)
 	x.web = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { x.handler().ServeHTTP(w, r) }))
 	s := settings{base: "http://" + x.web.Listener.Addr().String(), issuer: provider.Issuer(), clientID: provider.ClientID, audience: "http://" + x.web.Listener.Addr().String() + "/carewire",
-		clientSecret: provider.ClientSecret, gateway: gateway.URL, secret: secret, step: time.Second, plain: true, log: slog.New(slog.DiscardHandler)}
+		clientSecret: provider.ClientSecret, gateway: gateway.URL, secret: secret, step: time.Second, plain: true, audit: filepath.Join(t.TempDir(), "audit.jsonl"), log: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&s)
 	}
@@ -236,6 +240,24 @@ func TestBreakGlass(t *testing.T) {
 	}
 	x.send(ws, `{"type":"history","req":"8","patient":"p-17"}`)
 	require.NotContains(t, x.await(ws, `"req":"8"`), "forbidden")
+
+	// The audit trail has it, with the reason; of ben's refusal too.
+	require.Equal(t, []carewire.Record{{Outcome: carewire.OutcomeDone, Who: carewire.Person{ID: "ben"}, Patient: "p-17", Reason: "cardiac arrest"},
+		{Outcome: carewire.OutcomeRefused, Who: carewire.Person{ID: "ben"}, Patient: "p-99", Reason: "nobody"}}, x.emergencies())
+}
+
+// emergencies reads the audit trail: who broke the glass, for whom and why.
+func (x *house) emergencies() (list []carewire.Record) {
+	b, err := os.ReadFile(x.audit)
+	require.NoError(x.t, err)
+	for line := range bytes.Lines(b) {
+		var r carewire.Record
+		require.NoError(x.t, json.Unmarshal(line, &r))
+		if r.Event == carewire.AuditEmergency {
+			list = append(list, carewire.Record{Outcome: r.Outcome, Who: carewire.Person{ID: r.Who.ID}, Patient: r.Patient, Reason: r.Reason})
+		}
+	}
+	return list
 }
 
 // A reading that is too low is paged: to those on duty, then to more, without
@@ -381,8 +403,10 @@ func TestPostgreSQL(t *testing.T) {
 	x := open(t, store)
 	lost := errors.New("the host's own part fails")
 	for _, own := range []error{lost, nil} {
-		err := raiseWith(t.Context(), pool, store.(*pgstore.Store), carewire.Raise{Patient: "p-61", Key: "potassium", Text: "Potassium is 6.9 mmol/L", Priority: carewire.PriorityHigh},
-			func(pgx.Tx) error { return own })
+		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			err := store.(*pgstore.Store).RaiseTx(t.Context(), tx, carewire.Raise{Patient: "p-61", Key: "potassium", Text: "Potassium is 6.9 mmol/L", Priority: carewire.PriorityHigh})
+			return errors.Join(err, own)
+		})
 		require.ErrorIs(t, err, own)
 	}
 	require.Contains(t, <-x.paged, `"to":"person:ben"`)

@@ -3,25 +3,32 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/carewire/carewire"
+	"github.com/carewire/carewire/internal/process"
+	"github.com/carewire/carewire/pagers"
 )
 
 // guide returns the blocks of docs/host-guide.md in a language.
@@ -97,7 +104,7 @@ func TestGuideShowsTheHost(t *testing.T) {
 		require.True(t, strings.Contains(string(own), test), "the guide shows what is no test of the host:\n%s", test)
 	}
 	commands := guide(t, "sh")
-	require.Len(t, commands, 5) // TestGuideObservation runs the last
+	require.Len(t, commands, 8) // TestGuidePostgreSQL, TestGuideBreaksTheGlass, TestGuidePages and TestGuideObservation run the last four
 	require.Equal(t, "go run ./examples/ehr\n", commands[0], "TestRun stands for this one")
 	require.Regexp(t, `^go get( github\.com/carewire/carewire\S*)+\n$`, commands[1], "CI builds a consumer of each module (integration/consume)")
 	for path := range strings.FieldsSeq(strings.TrimPrefix(commands[1], "go get ")) {
@@ -155,7 +162,7 @@ func TestGuideIsAWholeHost(t *testing.T) {
 	secret, pages := rand.Text()+rand.Text(), make(paged, 100)
 	gateway := httptest.NewServer(newGateway([]byte(secret), pages))
 	defer gateway.Close()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(at, "run"), "-addr", "127.0.0.1:0", "-mllp", "127.0.0.1:0", "-data", t.TempDir(), "-plain",
+	cmd := exec.CommandContext(t.Context(), filepath.Join(at, "run"), "-addr", "127.0.0.1:0", "-mllp", "127.0.0.1:0", "-data", t.TempDir(), "-audit", filepath.Join(t.TempDir(), "audit.jsonl"), "-plain",
 		"-issuer", provider.Issuer(), "-client", provider.ClientID, "-gateway", gateway.URL)
 	cmd.Env = append(os.Environ(), "EHR_CLIENT_SECRET="+provider.ClientSecret, "EHR_GATEWAY_SECRET="+secret)
 	said := make(paged, 100)
@@ -178,27 +185,140 @@ func TestGuideIsAWholeHost(t *testing.T) {
 	require.NoError(t, cmd.Wait())
 }
 
-// The service of the demonstration signs in and sends an Observation by the guide's commands.
-func TestGuideObservation(t *testing.T) {
+// follow runs commands of the guide against the host, and returns what they wrote.
+func (x *house) follow(commands string, env ...string) string {
+	x.t.Helper()
 	if _, err := exec.LookPath("curl"); err != nil {
 		if os.Getenv("CI") != "" {
-			t.Fatal(err)
+			x.t.Fatal(err)
 		}
-		t.Skip("needs curl: ", err)
+		x.t.Skip("needs curl: ", err)
 	}
+	commands, ok := strings.CutPrefix(commands, "B=http://127.0.0.1:8080\n")
+	require.True(x.t, ok)
+	cmd := exec.CommandContext(x.t.Context(), "bash", "-e", "-c", commands)
+	cmd.Dir, cmd.Env = x.t.TempDir(), append(os.Environ(), append(env, "B="+x.base, "no_proxy=127.0.0.1")...)
+	out, err := cmd.CombinedOutput()
+	require.NoError(x.t, err, string(out))
+	return string(out)
+}
+
+// The guide's commands make a PostgreSQL on which the host runs, and end it.
+func TestGuidePostgreSQL(t *testing.T) {
+	commands := strings.Split(guide(t, "sh")[4], "\n")
+	require.Len(t, commands, 4)
+	dsn := regexp.MustCompile(`^go run \. -postgres "(.*)"$`).FindStringSubmatch(commands[1])
+	require.Len(t, dsn, 2)
+	bin, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
+	path := strings.Join(append(bin, os.Getenv("PATH")), ":")
+	if out, err := exec.Command("/usr/bin/env", "PATH="+path, "initdb", "--version").CombinedOutput(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("PostgreSQL is not on this machine: %s", out)
+		}
+		t.Skipf("PostgreSQL is not on this machine: %s", out)
+	}
+	dir, err := os.MkdirTemp("", "pg") // the way to a socket must be short
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	// The shell ends the server when this process is gone, however that happened.
+	cmd := exec.Command("bash", "-c", strings.Replace(commands[0], "initdb ", "initdb --no-sync ", 1)+" || exit; echo started; read; "+commands[2])
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+path, "PWD="+dir, "HOME="+dir)
+	if os.Getuid() == 0 {
+		nobody, err := user.Lookup("nobody")
+		require.NoError(t, err)
+		uid, _ := strconv.Atoi(nobody.Uid)
+		gid, _ := strconv.Atoi(nobody.Gid)
+		require.NoError(t, os.Chown(dir, uid, gid))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	server := process.Start(t, cmd)
+	server.Out.Await(t, 0, "^started$")
+	t.Cleanup(func() {
+		require.NoError(t, in.Close())
+		<-server.Ended
+		require.NoError(t, server.Err)
+		require.NoFileExists(t, filepath.Join(dir, "pg", "postmaster.pid"))
+	})
+
+	store, end, err := openStore(t.Context(), strings.ReplaceAll(dsn[1], "$PWD", dir), "")
+	require.NoError(t, err)
+	t.Cleanup(end)
+	x := open(t, store)
+	ada := x.signedIn("ada")
+	_, err = x.hub.Raise(t.Context(), carewire.Raise{Patient: "p-17", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
+	require.NoError(t, err)
+	_, alerts := x.get(ada, "/open")
+	require.Contains(t, alerts, `"key":"k"`)
+}
+
+// Somebody of another ward breaks the glass by the guide's commands, and finds the record.
+func TestGuideBreaksTheGlass(t *testing.T) {
+	dir := t.TempDir()
+	x := open(t, carewire.NewMemoryStore(nil), func(s *settings) { s.audit = filepath.Join(dir, "carewire-ehr-audit.jsonl") })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go simulate(ctx, x.hub)
+	lines := strings.Split(x.follow(strings.ReplaceAll(guide(t, "sh")[5], "-m 10 ", "-m 120 "), "TMPDIR="+dir), "\n")
+	require.Len(t, lines, 5, lines)
+	require.Contains(t, lines[0], `{"type":"error","req":"1","code":"forbidden"`)
+	for _, part := range []string{`"kind":"emergency"`, `"principal":"ben"`, `"until":"`, `"reason":"cardiac arrest"`} {
+		require.Contains(t, lines[1], part)
+	}
+	require.Contains(t, lines[2], `{"type":"ok","req":"3"`)
+	require.Contains(t, lines[2], `"events":[{`)
+	require.Contains(t, lines[3], `"Reason":"cardiac arrest"`)
+	require.Len(t, x.emergencies(), 1)
+}
+
+// An alert that nobody accepts is paged, by the guide's commands, as the guide says.
+func TestGuidePages(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	commands := guide(t, "sh")[6]
+	require.Contains(t, commands, "\nsleep 70\n")
+	raise, accept, _ := strings.Cut(commands, "sleep 70\n")
+	id, common := "id=trial-1\n", raise[:strings.Index(raise, "id=")]
+	require.Contains(t, x.follow(regexp.MustCompile(`id=.*\n`).ReplaceAllString(raise, id)), `{"type":"ok","req":"1","alert":{"patient":"p-61"`)
+	due := map[string]bool{"1 person:ben": true, "2 person:ben": true, "2 person:eve": true, "3 person:ben": true, "3 person:eve": true, "3 person:coordinator": true}
+	for seen := 0; seen < len(due); {
+		var m pagers.Message
+		require.NoError(t, json.Unmarshal([]byte(strings.TrimPrefix(<-x.paged, "page: ")), &m))
+		require.Empty(t, m.Patient+m.Text)
+		if page := fmt.Sprintf("%d %s", m.Level, m.To); m.AlertID == "trial-1" && m.Level <= 3 {
+			require.True(t, due[page], page)
+			seen++
+		}
+	}
+	said := x.follow(common + id + accept)
+	require.Contains(t, said, `"responsibility":{"state":"accepted"`)
+	require.Contains(t, said, `"type":"ok","req":"3"`)
+	open, _, err := x.hub.Open(t.Context(), carewire.OpenQuery{Patients: []string{"p-61"}})
+	require.NoError(t, err)
+	require.Empty(t, open)
+}
+
+// The service of the demonstration signs in and sends an Observation by the guide's commands.
+func TestGuideObservation(t *testing.T) {
 	x := open(t, carewire.NewMemoryStore(nil))
 	ws, _ := x.connect(x.signedIn("ada"))
 	require.NotNil(t, ws)
 	x.send(ws, `{"type":"watch","req":"1","patients":["p-17"]}`)
 	x.await(ws, `"req":"1"`)
-	_, commands, ok := strings.Cut(guide(t, "sh")[4], "B=http://127.0.0.1:8080\n")
-	require.True(t, ok)
-	cmd := exec.CommandContext(t.Context(), "bash", "-e", "-c", commands)
-	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "B="+x.base, "no_proxy=127.0.0.1")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(out))
-	require.Contains(t, string(out), "201 Created")
+	require.Contains(t, x.follow(guide(t, "sh")[7]), "201 Created")
 	x.await(ws, `"value":84`)
+}
+
+// The demonstration pages by the gateway that it was given, if it was.
+func TestDemonstrationKeepsTheGateway(t *testing.T) {
+	for _, gateway := range []string{"", "https://gateway.example/"} {
+		s := settings{gateway: gateway, secret: []byte("secret"), out: io.Discard}
+		end, err := s.demonstrate()
+		require.NoError(t, err)
+		end()
+		require.Equal(t, gateway != "", s.gateway == "https://gateway.example/" && string(s.secret) == "secret")
+		require.NotEmpty(t, s.gateway)
+	}
 }
 
 // The program runs as it is started without flags, but for where it listens, and ends.
@@ -207,7 +327,7 @@ func TestRun(t *testing.T) {
 	said := make(paged, 1000)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, settings{addr: "127.0.0.1:0", mllp: "127.0.0.1:0", data: t.TempDir(), step: time.Minute, log: slog.New(slog.DiscardHandler), out: said})
+		ended <- run(ctx, settings{addr: "127.0.0.1:0", mllp: "127.0.0.1:0", data: t.TempDir(), audit: filepath.Join(t.TempDir(), "audit.jsonl"), step: time.Minute, log: slog.New(slog.DiscardHandler), out: said})
 	}()
 	select {
 	case line := <-said:

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -28,7 +29,7 @@ import (
 // settings are what a house chooses.
 type settings struct {
 	addr, mllp             string // where it listens, for HTTP and for HL7 version 2
-	base, issuer           string // where people reach it, such as https://ehr.example; the identity provider
+	base, issuer, audit    string // where people reach it, such as https://ehr.example; the identity provider; file of the audit trail
 	clientID, clientSecret string // the host's, at the provider: ID tokens are for clientID
 	audience, gateway      string // the audience of access tokens; takes pages by webhook
 	secret                 []byte // signs them
@@ -49,6 +50,7 @@ type host struct {
 	judge  *rules.Judge
 	fhir   *fhir.Server
 	hl7    *hl7v2.Server
+	trail  *os.File
 	cancel context.CancelFunc
 }
 
@@ -62,12 +64,14 @@ func newHost(ctx context.Context, s settings, store carewire.Store) (*host, erro
 	}
 	h.people = newSignIn(tokens, s)
 	h.rights = &access{ready: make(chan struct{}), wards: h.wards}
-	pager, err := h.pager()
-	if err != nil {
+	pager, err1 := h.pager()
+	trail, err2 := os.OpenFile(s.audit, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
+	h.trail = trail
 	h.hub, err = carewire.New(h.people, store, &carewire.Options{
-		Authorizer: h.rights, Directory: h.wards, Person: person, Policy: h.wards.policy(s.step), Pager: pager, Logger: s.log,
+		Authorizer: h.rights, Auditor: h, Directory: h.wards, Person: person, Policy: h.wards.policy(s.step), Pager: pager, Logger: s.log,
 	})
 	if err != nil {
 		return nil, err
@@ -81,6 +85,12 @@ func newHost(ctx context.Context, s settings, store carewire.Store) (*host, erro
 		go simulate(ctx, h.hub)
 	}
 	return h, cmp.Or(h.addRules(ctx), h.addInterfaces(store))
+}
+
+// Record implements carewire.Auditor: a line of JSON for each record, in a file. A
+// real host inserts a row into its audit table.
+func (h *host) Record(_ context.Context, r carewire.Record) error {
+	return json.NewEncoder(h.trail).Encode(r)
 }
 
 // addRules has vitals judged: by NEWS2, and by a limit.
@@ -182,11 +192,10 @@ func (h *host) open(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		for _, it := range items {
-			if it.Alert == nil {
-				continue
-			}
-			if _, err := h.hub.Disclose(r.Context(), carewire.Access{Principal: p, Action: carewire.ActionWatch, Patients: []string{it.Alert.Patient}}); err == nil {
-				alerts = append(alerts, it.Alert)
+			if it.Alert != nil {
+				if _, err := h.hub.Disclose(r.Context(), carewire.Access{Principal: p, Action: carewire.ActionWatch, Patients: []string{it.Alert.Patient}}); err == nil {
+					alerts = append(alerts, it.Alert)
+				}
 			}
 		}
 	}
@@ -198,5 +207,5 @@ func (h *host) shutdown(ctx context.Context) error {
 	h.cancel()
 	err := h.hl7.Shutdown(ctx)
 	h.fhir.Close()
-	return errors.Join(err, h.hub.Shutdown(ctx))
+	return errors.Join(err, h.hub.Shutdown(ctx), h.trail.Close())
 }

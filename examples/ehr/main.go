@@ -22,7 +22,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/carewire/carewire"
@@ -42,6 +41,7 @@ func main() {
 	flag.StringVar(&s.shifts, "rota", "", "iCalendar file with the shifts, as events such as \"ward-5 ada\", which is read at the start; without it the same people are on duty each week")
 	flag.StringVar(&s.postgres, "postgres", "", "how to connect to PostgreSQL; without it events are kept in a file")
 	flag.StringVar(&s.data, "data", filepath.Join(os.TempDir(), "carewire-ehr"), "directory of that file")
+	flag.StringVar(&s.audit, "audit", filepath.Join(os.TempDir(), "carewire-ehr-audit.jsonl"), "file of the audit trail, to which records are added")
 	flag.BoolVar(&s.plain, "plain", false, "plain HTTP for cookies and the provider, for trying out")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -116,14 +116,4 @@ func openStore(ctx context.Context, postgres, data string) (carewire.Store, func
 		return nil, nil, err
 	}
 	return store, func() { store.Close(); pool.Close() }, nil
-}
-
-// raiseWith raises an alert if, and only if, the host's own transaction commits.
-func raiseWith(ctx context.Context, pool *pgxpool.Pool, store *pgstore.Store, a carewire.Raise, own func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if err := own(tx); err != nil {
-			return err
-		}
-		return store.RaiseTx(ctx, tx, a)
-	})
 }

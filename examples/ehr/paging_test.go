@@ -33,7 +33,7 @@ func TestReplyOfAnotherPerson(t *testing.T) {
 	}))
 	defer gateway.Close()
 	h, err := newHost(t.Context(), settings{base: "http://ehr.test", issuer: provider.Issuer(), clientID: provider.ClientID, gateway: gateway.URL,
-		secret: []byte("a secret of the test's own, long enough"), step: time.Second, plain: true, log: slog.New(slog.DiscardHandler)}, carewire.NewMemoryStore(nil))
+		secret: []byte("a secret of the test's own, long enough"), step: time.Second, plain: true, audit: filepath.Join(t.TempDir(), "audit.jsonl"), log: slog.New(slog.DiscardHandler)}, carewire.NewMemoryStore(nil))
 	require.NoError(t, err)
 	defer h.shutdown(context.Background())
 	_, err = h.hub.Publish(t.Context(), carewire.SpO2.Of("p-61", 80))
