@@ -1,4 +1,4 @@
-# What takes too long for CI. Everything else is a go command: see AGENTS.md.
+# The runs that take too long for CI. Everything else is a go command: see AGENTS.md.
 
 KILLS = 1000
 ALERTS = 200000
@@ -7,7 +7,7 @@ RESTARTS = 50
 NODES = 10m
 NEIGHBOURS = 10m
 
-# The long form of the fault suite; docs/reliability.md says what it prints.
+# The long form of the fault suite; docs/reliability.md explains its output.
 soak: neighbours
 	go test ./faults -run 'TestSoak|TestNodesAreBrokenAtRandom|TestBadLinesOfClients|TestJudge' -v -count=1 -timeout 150m -faults.kills $(KILLS) -faults.alerts $(ALERTS) -faults.deadlines $(DEADLINES) -faults.restarts $(RESTARTS) -faults.nodes $(NODES)
 

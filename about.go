@@ -37,7 +37,7 @@ func (e *Entry) tellsAbout() string {
 	return a.About.Patient
 }
 
-// shownTo returns entries as p may see them: without what complaints are about
+// shownTo returns entries as p may see them: without the subject of complaints
 // where p may not watch that patient.
 func (h *Hub) shownTo(ctx context.Context, p *Principal, entries []Entry) []Entry {
 	var patients []string

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// An accessControl decides what a principal may do: by the Authorizer or the
+// An accessControl decides a principal's rights: by the Authorizer or the
 // default rules, and by running emergencies. It always denies revoked access.
 type accessControl struct {
 	authorizer  Authorizer // nil: the default rules
@@ -125,7 +125,7 @@ func (c *accessControl) byRule(ctx context.Context, p *Principal, action Action,
 // of the request or of a running emergency.
 func (c *accessControl) askEmergency(ctx context.Context, a Access, rights map[string]right) {
 	now := c.now()
-	running := c.emergencies.of(a.Principal.ID, now)
+	running := c.emergencies.running(a.Principal.ID, now)
 	if !a.Emergency && len(running) == 0 {
 		return
 	}

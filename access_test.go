@@ -304,7 +304,7 @@ func TestResolveNamesThePatient(t *testing.T) {
 	})
 }
 
-// In process, the host watches what it likes.
+// In process, the host watches any patient.
 func TestHostWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -387,7 +387,7 @@ func TestShutdownWithStuckClients(t *testing.T) {
 	})
 }
 
-// A token's scopes hold beside the role and whatever an Authorizer allows.
+// A token's scopes restrict the role's rights, and those that an Authorizer grants.
 func TestActionsNarrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		everything := authorizer(func(context.Context, Access) ([]Decision, error) { return []Decision{{Allow: true}}, nil })

@@ -47,13 +47,13 @@ func (x *accessChanges) take(ctx context.Context, r Revocation, suspended bool) 
 	}
 	var err error
 	var all []revokedScope
-	for _, p := range scopes(r.Patients) {
+	for _, p := range scopesOf(r.Patients) {
 		s := revokedScope{r.Session, p, suspended}
 		x.access.revoked.add(r.Principal, s, revoked{until: r.Until, at: at}, now)
 		all = append(all, s)
 	}
 	x.carryOut(r.Principal, all, at)
-	for _, p := range scopes(r.Patients) {
+	for _, p := range scopesOf(r.Patients) {
 		s := revokedScope{r.Session, p, suspended}
 		c := &AccessChange{Kind: kind, Principal: r.Principal, Session: r.Session, Until: r.Until}
 		if p != "" {
@@ -85,7 +85,7 @@ func (x *accessChanges) restore(ctx context.Context, r Revocation) error {
 	}
 	now := x.logs.now()
 	var err error
-	for _, p := range scopes(r.Patients) {
+	for _, p := range scopesOf(r.Patients) {
 		lifted := false
 		for _, suspended := range []bool{false, true} {
 			s := revokedScope{r.Session, p, suspended}
@@ -148,7 +148,7 @@ func (x *accessChanges) carryOut(principal string, all []revokedScope, at time.T
 		}
 		switch {
 		case patients[""]:
-			c.forbid()
+			c.endForbidden()
 		case len(patients) > 0:
 			c.revokePatients(patients)
 		}
@@ -160,13 +160,13 @@ func (x *accessChanges) carryOut(principal string, all []revokedScope, at time.T
 func (x *accessChanges) moveAlerts(ctx context.Context, patients []string) error {
 	var errs []error
 	for _, patient := range patients {
-		for _, e := range x.open.of(patient) {
+		for _, e := range x.open.entriesOf(patient) {
 			a, err := decodeAlert(&e)
 			if e.Kind != KindAlert || err != nil {
 				continue
 			}
 			_, err = x.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test}, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
-				next, ok := moved(prev, now)
+				next, ok := moveAlert(prev, now)
 				return muteTest(next, x.testTo), ok
 			}))
 			errs = append(errs, err)
@@ -189,7 +189,7 @@ func (x *accessChanges) loseAlerts(ctx context.Context, r Revocation) error {
 			if prev == nil {
 				return Alert{}, ErrForbidden
 			}
-			next, ok := lose(prev, r.Principal, now)
+			next, ok := loseAcceptance(prev, r.Principal, now)
 			if !ok || r.spares(prev.Responsibility.At) {
 				return next, errUnchanged
 			}
@@ -221,7 +221,7 @@ func (x *accessChanges) run(every time.Duration) {
 // nodes check those.
 func (x *accessChanges) recheckHolders(ctx context.Context) {
 	for person, patients := range x.open.holders() {
-		if !x.clinicians.seen(person) {
+		if !x.clinicians.knows(person) {
 			continue
 		}
 		p, err := x.clinicians.find(ctx, person)
@@ -271,8 +271,8 @@ func (x *accessChanges) tellNodes(ctx context.Context, c *AccessChange, key stri
 	return e, err
 }
 
-// scopes lists patients one by one; "" stands for everything.
-func scopes(patients []string) []string {
+// scopesOf lists patients one by one; "" stands for everything.
+func scopesOf(patients []string) []string {
 	if len(patients) == 0 {
 		return []string{""}
 	}
@@ -307,7 +307,7 @@ func (x *accessChanges) apply(e *Entry) {
 	}
 	switch c := ev.Access; c.Kind {
 	case "emergency", "emergency_ended":
-		x.access.emergencies.note(e, c)
+		x.access.emergencies.noteRevision(e, c)
 	case "revoked", "suspended", "restored":
 		x.applyRevoked(e, c)
 	case "pause", "pause_ended":
@@ -327,7 +327,7 @@ func (x *accessChanges) applyRevoked(e *Entry, c *AccessChange) {
 		return // it is only shown there
 	}
 	now := x.logs.now()
-	for _, p := range scopes(c.Patients) {
+	for _, p := range scopesOf(c.Patients) {
 		s := revokedScope{c.Session, p, strings.HasPrefix(e.Key, suspendedKey)}
 		v := revoked{rev: e.Rev}
 		if e.Open {
@@ -356,7 +356,7 @@ func (x *accessChanges) applyUnreadable(e *Entry) {
 	open := x.open.patients()
 	for _, c := range x.registry.list() {
 		if x.access.revoked.covers(c.principal(), "", x.logs.now()) {
-			c.forbid()
+			c.endForbidden()
 			continue
 		}
 		c.mu.Lock()

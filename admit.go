@@ -57,7 +57,7 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	case before >= h.opt.MaxConnections:
 		s.limits.connections.Add(1)
 		return no(http.StatusTooManyRequests, &s.tooMany)
-	case !h.seats.arrive(g.at, h.opt.MaxPerAddress):
+	case !h.seats.takeAddress(g.at, h.opt.MaxPerAddress):
 		s.limits.perAddress.Add(1)
 		return no(http.StatusTooManyRequests, &s.tooMany)
 	}
@@ -76,7 +76,7 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 		return no(http.StatusServiceUnavailable, &s.refused)
 	case h.access.revoked.covers(&who, "", h.now()):
 		return no(http.StatusForbidden, &s.forbidden)
-	case !h.seats.name(who.ID, h.opt.MaxPerPrincipal):
+	case !h.seats.takePrincipal(who.ID, h.opt.MaxPerPrincipal):
 		s.limits.perPrincipal.Add(1)
 		return no(http.StatusTooManyRequests, &s.tooMany)
 	}

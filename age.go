@@ -45,37 +45,37 @@ type span struct{ low, high float64 }
 // still, is never called questionable; a slip in the unit mostly is.
 type ages [4]span
 
-// at returns the range for an age class; for an unknown one that of adults.
-func (a *ages) at(c AgeClass) span {
+// of returns the range for an age class; for an unknown one that of adults.
+func (a *ages) of(c AgeClass) span {
 	if int(c) >= len(a) {
 		c = AgeAdult
 	}
 	return a[c]
 }
 
-// all is one range for all ages.
-func all(low, high float64) ages {
+// allAges is one range for all ages.
+func allAges(low, high float64) ages {
 	s := span{low, high}
 	return ages{s, s, s, s}
 }
 
-// to is a range for each age that begins at zero.
-func to(adult, child, infant, neonate float64) ages {
+// agesUpTo is a range for each age that begins at zero.
+func agesUpTo(adult, child, infant, neonate float64) ages {
 	return ages{{0, adult}, {0, child}, {0, infant}, {0, neonate}}
 }
 
-// weight is the ranges of body weight, kilograms times factor. An adult's
+// weightRanges is the ranges of body weight, kilograms times factor. An adult's
 // begins with a newborn's: by default every patient counts as an adult.
-func weight(factor float64) ages {
+func weightRanges(factor float64) ages {
 	return ages{{0.2 * factor, 650 * factor}, {2 * factor, 250 * factor}, {0.4 * factor, 40 * factor}, {0.2 * factor, 10 * factor}}
 }
 
 // mmHgPerKPa is how many millimetres of mercury make a kilopascal.
 const mmHgPerKPa = 7.500617
 
-// pressure returns the units of a pressure in blood or gas. The plausible range
+// pressureUnits returns the units of a pressure in blood or gas. The plausible range
 // goes from zero to the given bound, in mm[Hg].
-func pressure(adult, child, infant, neonate float64) []unit {
-	return []unit{{"mm[Hg]", 0, inf, to(adult, child, infant, neonate)},
-		{"kPa", 0, inf, to(adult/mmHgPerKPa, child/mmHgPerKPa, infant/mmHgPerKPa, neonate/mmHgPerKPa)}}
+func pressureUnits(adult, child, infant, neonate float64) []unit {
+	return []unit{{"mm[Hg]", 0, inf, agesUpTo(adult, child, infant, neonate)},
+		{"kPa", 0, inf, agesUpTo(adult/mmHgPerKPa, child/mmHgPerKPa, infant/mmHgPerKPa, neonate/mmHgPerKPa)}}
 }

@@ -32,11 +32,11 @@ func holdsFor(p Priority) time.Duration {
 	return 12 * time.Hour
 }
 
-// raise opens an occurrence of in, or updates the one that is open. prev is
+// raiseAlert opens an occurrence of in, or updates the one that is open. prev is
 // the newest state of the same patient and key, nil if there is none.
-func raise(prev *Alert, in Raise, by string, now time.Time) Alert {
+func raiseAlert(prev *Alert, in Raise, by string, now time.Time) Alert {
 	if prev == nil || !prev.Open() {
-		return open(prev, in, by, now)
+		return openAlert(prev, in, by, now)
 	}
 	a := *prev
 	back := a.Condition == ConditionOver
@@ -66,7 +66,7 @@ func onset(said, now time.Time) time.Time {
 	return said.UTC().Truncate(time.Millisecond)
 }
 
-func open(prev *Alert, in Raise, by string, now time.Time) Alert {
+func openAlert(prev *Alert, in Raise, by string, now time.Time) Alert {
 	a := in.alert()
 	a.Condition, a.Raised = ConditionPresent, now
 	if prev != nil {
@@ -141,10 +141,10 @@ func (a *Alert) end(now time.Time) {
 	a.Ended = now
 }
 
-// over says that the condition has ended. An alert that nobody had accepted by
+// endCondition says that the condition has ended. An alert that nobody had accepted by
 // then is latched: it stays open until somebody does. People are told of it
 // until one person was reached.
-func over(prev *Alert, now time.Time) Alert {
+func endCondition(prev *Alert, now time.Time) Alert {
 	a := *prev
 	if !a.Open() || a.Condition == ConditionOver {
 		return a
@@ -171,9 +171,9 @@ func (a *Alert) settle() {
 	}
 }
 
-// dismissed ends an alert whose condition has ended as was to be expected: nobody
+// dismissAlert ends an alert whose condition has ended as was to be expected: nobody
 // needs to be told.
-func dismissed(prev *Alert, now time.Time) Alert {
+func dismissAlert(prev *Alert, now time.Time) Alert {
 	a := *prev
 	a.Condition, a.Sources = ConditionOver, nil
 	a.end(now)
@@ -181,8 +181,8 @@ func dismissed(prev *Alert, now time.Time) Alert {
 	return a
 }
 
-// discharged ends an alert because its patient has left.
-func discharged(prev *Alert, now time.Time) Alert {
+// dischargeAlert ends an alert because its patient has left.
+func dischargeAlert(prev *Alert, now time.Time) Alert {
 	a := *prev
 	a.Closed = &Closing{By: Person{ID: hostSender}, At: now, Reason: "discharged"}
 	a.end(now)
@@ -198,8 +198,8 @@ func cutPerson(to string) (id string, ok bool) {
 	return "", false
 }
 
-// expire ends an acceptance that has run out; ok is false if it has not.
-func expire(prev *Alert, now time.Time) (a Alert, ok bool) {
+// expireAcceptance ends an acceptance that has run out; ok is false if it has not.
+func expireAcceptance(prev *Alert, now time.Time) (a Alert, ok bool) {
 	r := &prev.Responsibility
 	if !prev.Open() || r.State != ResponsibilityAccepted || r.Until.After(now) {
 		return *prev, false
@@ -209,10 +209,10 @@ func expire(prev *Alert, now time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
-// moved restarts the escalation of an alert whose patient has moved to another
+// moveAlert restarts the escalation of an alert whose patient has moved to another
 // team. An accepted one stays with the person who accepted it, for as long as
 // they may answer.
-func moved(prev *Alert, now time.Time) (a Alert, ok bool) {
+func moveAlert(prev *Alert, now time.Time) (a Alert, ok bool) {
 	x := prev.Escalation.State
 	if !prev.Open() || prev.Responsibility.State == ResponsibilityAccepted || x == EscalationOff || x == EscalationDue {
 		return *prev, false
@@ -222,8 +222,8 @@ func moved(prev *Alert, now time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
-// lose ends the acceptance of somebody who may no longer answer.
-func lose(prev *Alert, principal string, now time.Time) (a Alert, ok bool) {
+// loseAcceptance ends the acceptance of somebody who may no longer answer.
+func loseAcceptance(prev *Alert, principal string, now time.Time) (a Alert, ok bool) {
 	r := &prev.Responsibility
 	if !prev.Open() || r.State != ResponsibilityAccepted || r.By.ID != principal {
 		return *prev, false
@@ -233,8 +233,8 @@ func lose(prev *Alert, principal string, now time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
-// earlier returns a with all that it waits for due earlier, after a clock was set back.
-func earlier(prev *Alert, by time.Duration) Alert {
+// shiftEarlier returns a with all that it waits for due earlier, after a clock was set back.
+func shiftEarlier(prev *Alert, by time.Duration) Alert {
 	a := *prev
 	x := &a.Escalation
 	for _, t := range []*time.Time{&a.Responsibility.Until, &x.Due, &x.began} {
@@ -245,8 +245,8 @@ func earlier(prev *Alert, by time.Duration) Alert {
 	return a
 }
 
-// postpone holds the next level back until a pause ends.
-func postpone(prev *Alert, until time.Time) (a Alert, ok bool) {
+// postponeLevel holds the next level back until a pause ends.
+func postponeLevel(prev *Alert, until time.Time) (a Alert, ok bool) {
 	if !prev.Open() || prev.Escalation.State == EscalationOff || !prev.Escalation.Due.Before(until) {
 		return *prev, false
 	}
@@ -255,8 +255,8 @@ func postpone(prev *Alert, until time.Time) (a Alert, ok bool) {
 	return a, true
 }
 
-// proceed makes an escalation that a pause has held back due now.
-func proceed(prev *Alert, now time.Time) (a Alert, ok bool) {
+// resumeEscalation makes an escalation that a pause has held back due now.
+func resumeEscalation(prev *Alert, now time.Time) (a Alert, ok bool) {
 	x := prev.Escalation
 	if !prev.Open() || !x.held {
 		return *prev, false
@@ -279,10 +279,10 @@ func earliest(a, b time.Time) time.Time {
 	return b
 }
 
-// claim takes the level that is due for one node to tell, until then. A level
+// claimLevel takes the level that is due for one node to tell, until then. A level
 // that was claimed already and has lapsed is taken up again as it is. ok is
 // false if nothing is due.
-func claim(prev *Alert, now, until time.Time) (a Alert, ok bool) {
+func claimLevel(prev *Alert, now, until time.Time) (a Alert, ok bool) {
 	x := prev.Escalation
 	if !prev.Open() || x.State == EscalationOff || x.State == "" || x.Due.After(now) {
 		return *prev, false
@@ -408,8 +408,8 @@ func doubled(d time.Duration, n int) time.Duration {
 	return d
 }
 
-// reached notes that somebody who was told, and may accept, has the alert.
-func reached(prev *Alert) (a Alert, ok bool) {
+// noteReached notes that somebody who was told, and may accept, has the alert.
+func noteReached(prev *Alert) (a Alert, ok bool) {
 	x := prev.Escalation
 	if !prev.Open() || x.reached || x.State == EscalationOff || x.State == EscalationDue {
 		return *prev, false
@@ -430,8 +430,8 @@ func reached(prev *Alert) (a Alert, ok bool) {
 	return a, true
 }
 
-// calls reports whether a waits for somebody to accept it, or to take it over.
-func (a *Alert) calls() bool {
+// waitsForPerson reports whether a waits for somebody to accept it, or to take it over.
+func (a *Alert) waitsForPerson() bool {
 	return a.Open() && (a.Responsibility.State != ResponsibilityAccepted || a.Responsibility.To != "")
 }
 

@@ -32,12 +32,14 @@ func stored(t *testing.T, a Alert) *Alert {
 	return &back
 }
 
-func raised(p Priority) Alert { return raise(nil, Raise{ID: "ev-1", Priority: p}, "src", wireTime) }
+func raised(p Priority) Alert {
+	return raiseAlert(nil, Raise{ID: "ev-1", Priority: p}, "src", wireTime)
+}
 
 // answered gives an answer that must be taken.
 func answered(t *testing.T, a Alert, w Answer, by Person, now time.Time) Alert {
 	t.Helper()
-	a, err := answer(&a, w, by, nil, now)
+	a, err := answerAlert(&a, w, by, nil, now)
 	require.NoError(t, err)
 	return a
 }
@@ -47,7 +49,7 @@ func answered(t *testing.T, a Alert, w Answer, by Person, now time.Time) Alert {
 func TestOccurrences(t *testing.T) {
 	t.Parallel()
 	now := wireTime.Add(time.Hour)
-	a := raise(nil, Raise{Patient: "p", Key: "k", ID: "ev-1", Text: "low", Priority: PriorityLow, Onset: now.AddDate(1, 0, 0), To: []string{"patient"},
+	a := raiseAlert(nil, Raise{Patient: "p", Key: "k", ID: "ev-1", Text: "low", Priority: PriorityLow, Onset: now.AddDate(1, 0, 0), To: []string{"patient"},
 		Source: Source{By: "somebody else", Rule: "r"}}, "monitor", now)
 	want := Alert{Patient: "p", Key: "k", ID: "ev-1", Text: "low", Priority: PriorityLow, To: []string{"patient"}, Rev: 1, Kind: AlertPhysiological,
 		Audience: AudienceStaff, Condition: ConditionPresent, Onset: now, Raised: now, Updated: now, Source: Source{By: "monitor", Rule: "r"},
@@ -55,16 +57,16 @@ func TestOccurrences(t *testing.T) {
 	require.Equal(t, want, a, "only the source's part is taken, and no onset that is to come")
 
 	a = answered(t, a, Answer{Do: AnswerAccept}, ann, now)
-	b := raise(&a, Raise{Patient: "p", Key: "k", ID: "ev-2", Text: "lower", Priority: PriorityLow, Source: Source{Rule: "r2"}}, "another", now.Add(time.Minute))
+	b := raiseAlert(&a, Raise{Patient: "p", Key: "k", ID: "ev-2", Text: "lower", Priority: PriorityLow, Source: Source{Rule: "r2"}}, "another", now.Add(time.Minute))
 	want = a
 	want.Rev, want.Updated = 3, now.Add(time.Minute)
 	want.Sources = []Assertion{{Source: Source{By: "monitor", Rule: "r"}, Text: "low", Priority: PriorityLow, Kind: AlertPhysiological, Since: now},
 		{Source: Source{By: "another", Rule: "r2"}, Text: "lower", Priority: PriorityLow, Kind: AlertPhysiological, Since: now.Add(time.Minute)}}
 	require.Equal(t, want, b, "no new alarm: the same occurrence with another source, still accepted")
 
-	b = over(&b, now.Add(2*time.Minute))
+	b = endCondition(&b, now.Add(2*time.Minute))
 	require.False(t, b.Open())
-	c := raise(&b, Raise{Patient: "p", Key: "k", ID: "ev-3", Text: "low", Priority: PriorityLow}, "monitor", now.Add(3*time.Minute))
+	c := raiseAlert(&b, Raise{Patient: "p", Key: "k", ID: "ev-3", Text: "low", Priority: PriorityLow}, "monitor", now.Add(3*time.Minute))
 	require.Equal(t, "ev-3", c.ID, "a new occurrence with an ID of its own")
 	require.Equal(t, uint64(5), c.Rev, "the revision runs on")
 	require.Zero(t, c.AnswerCount+len(c.Answers)+c.Escalation.Level)
@@ -86,21 +88,21 @@ func TestAcceptanceHolds(t *testing.T) {
 		{PriorityLow, time.Minute, time.Minute, 1},
 	} {
 		a := raised(row.priority)
-		a, _ = claim(&a, wireTime, wireTime.Add(time.Minute))
+		a, _ = claimLevel(&a, wireTime, wireTime.Add(time.Minute))
 		a = recordLevel(&a, telling{to: []string{"person:ann"}, after: time.Minute, paged: true}, nil)
 		a = answered(t, a, Answer{Do: AnswerAccept, For: row.asked}, ann, wireTime)
 		end := wireTime.Add(row.holds)
 		require.Equal(t, Responsibility{State: ResponsibilityAccepted, By: ann, At: wireTime, Until: end}, a.Responsibility)
 		require.Equal(t, end, a.due())
-		_, ok := claim(&a, end.Add(-1), end)
+		_, ok := claimLevel(&a, end.Add(-1), end)
 		require.False(t, ok, "nobody else is told while somebody has it")
-		_, ok = expire(&a, end.Add(-1))
+		_, ok = expireAcceptance(&a, end.Add(-1))
 		require.False(t, ok)
-		b, ok := expire(&a, end)
+		b, ok := expireAcceptance(&a, end)
 		require.True(t, ok)
 		require.Equal(t, Responsibility{State: ResponsibilityUndefined}, b.Responsibility)
 		require.Equal(t, a.Rev, b.Rev, "rev counts changes by source and people only")
-		b, ok = claim(&b, end, end.Add(time.Minute))
+		b, ok = claimLevel(&b, end, end.Add(time.Minute))
 		require.True(t, ok, "the steps start again, at once")
 		require.Zero(t, b.Escalation.Step)
 		require.Equal(t, row.wantLevel+1, b.Escalation.Level, "the level never restarts")
@@ -111,7 +113,7 @@ func TestAcceptanceHolds(t *testing.T) {
 func TestPriorityRise(t *testing.T) {
 	t.Parallel()
 	update := func(a Alert, p Priority) Alert {
-		return raise(&a, Raise{Priority: p}, "src", wireTime.Add(time.Minute))
+		return raiseAlert(&a, Raise{Priority: p}, "src", wireTime.Add(time.Minute))
 	}
 	a := answered(t, raised(PriorityMedium), Answer{Do: AnswerAccept}, ann, wireTime)
 	for _, p := range []Priority{PriorityLow, PriorityMedium, PriorityLow, PriorityInfo, PriorityMedium} {
@@ -125,7 +127,7 @@ func TestPriorityRise(t *testing.T) {
 
 	a = answered(t, update(a, PriorityLow), Answer{Do: AnswerAccept}, ann, wireTime)
 	a = update(a, PriorityMedium)
-	require.Equal(t, ResponsibilityUndefined, a.Responsibility.State, "what was accepted was a low one")
+	require.Equal(t, ResponsibilityUndefined, a.Responsibility.State, "the accepted level was a low one")
 
 	b := calling(t, []string{"person:ann"}, time.Hour, true, false)
 	b = update(update(b, PriorityLow), PriorityHigh)
@@ -138,7 +140,7 @@ func TestStepsBeginAgain(t *testing.T) {
 	t.Parallel()
 	for _, action := range []string{"release", "assign", "lose", "expire", "reject", "worse"} {
 		a := calling(t, []string{"person:ann"}, time.Minute, true, false)
-		a, _ = claim(&a, wireTime.Add(time.Minute), wireTime.Add(2*time.Minute))
+		a, _ = claimLevel(&a, wireTime.Add(time.Minute), wireTime.Add(2*time.Minute))
 		a = recordLevel(&a, telling{to: []string{"person:bob"}, step: 2, after: time.Minute, paged: true}, nil)
 		a.Priority, a.Escalation.peak = PriorityMedium, PriorityMedium
 		require.Equal(t, 2, a.Escalation.Step)
@@ -148,13 +150,13 @@ func TestStepsBeginAgain(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, now, a.due(), action)
 		require.Equal(t, action == "assign", a.Escalation.assigned == "person:cy")
-		a, ok := claim(stored(t, a), now, now.Add(time.Minute))
+		a, ok := claimLevel(stored(t, a), now, now.Add(time.Minute))
 		require.True(t, ok)
 		require.Equal(t, 3, a.Escalation.Level, "%s: the level runs on", action)
 		require.Zero(t, a.Escalation.Step, "%s: the policy's first step is next", action)
 	}
 	a := answered(t, raised(PriorityHigh), Answer{Do: AnswerAccept}, ann, wireTime)
-	_, ok := lose(&a, "bob", wireTime)
+	_, ok := loseAcceptance(&a, "bob", wireTime)
 	require.False(t, ok, "somebody else's access ended")
 }
 
@@ -163,21 +165,21 @@ func TestClaim(t *testing.T) {
 	t.Parallel()
 	until := wireTime.Add(10 * time.Second)
 	a := raised(PriorityHigh)
-	_, ok := claim(&a, wireTime.Add(-1), until)
+	_, ok := claimLevel(&a, wireTime.Add(-1), until)
 	require.False(t, ok, "not due yet")
-	a, ok = claim(&a, wireTime, until)
+	a, ok = claimLevel(&a, wireTime, until)
 	require.True(t, ok)
 	require.Equal(t, EscalationClaimed, a.Escalation.State)
 	require.Equal(t, until, a.due())
-	_, ok = claim(&a, until.Add(-1), until.Add(time.Minute))
+	_, ok = claimLevel(&a, until.Add(-1), until.Add(time.Minute))
 	require.False(t, ok, "claimed by another node")
-	b, ok := claim(stored(t, a), until, until.Add(time.Minute))
+	b, ok := claimLevel(stored(t, a), until, until.Add(time.Minute))
 	require.True(t, ok)
 	require.Equal(t, a.Escalation.Level, b.Escalation.Level, "the same level")
 	require.Equal(t, a.Escalation.Step, b.Escalation.Step)
 	b = recordLevel(&b, telling{to: []string{"person:ann"}, after: time.Minute, paged: true}, nil)
 	require.Equal(t, wireTime.Add(time.Minute), b.due(), "the wait counts from the first claim")
-	c, ok := claim(&b, b.due(), b.due().Add(time.Minute))
+	c, ok := claimLevel(&b, b.due(), b.due().Add(time.Minute))
 	require.True(t, ok)
 	require.Equal(t, 2, c.Escalation.Level)
 }
@@ -198,7 +200,7 @@ func TestWaitsDouble(t *testing.T) {
 			require.Equal(t, 1, a.Escalation.Step, "still the last step")
 			began := a.Escalation.began
 			require.Equal(t, time.Duration(wait)*time.Second, a.due().Sub(began), "wait %d", i)
-			a, _ = claim(&a, a.due(), a.due().Add(time.Minute))
+			a, _ = claimLevel(&a, a.due(), a.due().Add(time.Minute))
 			a = recordLevel(stored(t, a), telling{to: []string{"person:ann"}, step: 1, after: after, paged: true, exhausted: true, last: true}, nil)
 		}
 	}
@@ -213,17 +215,17 @@ func TestUnreachedLevel(t *testing.T) {
 	a := calling(t, to, time.Minute, true, false)
 	require.Equal(t, EscalationNotified, a.Escalation.State)
 	require.Equal(t, full, a.due(), "a page that went out has reached somebody")
-	_, ok := reached(&a)
+	_, ok := noteReached(&a)
 	require.False(t, ok, "known already")
 
 	a = calling(t, to, time.Minute, false, false)
 	require.Equal(t, EscalationFailed, a.Escalation.State)
 	require.Equal(t, soon, a.due())
-	b, ok := reached(&a)
+	b, ok := noteReached(&a)
 	require.True(t, ok)
 	require.Equal(t, EscalationNotified, b.Escalation.State)
 	require.Equal(t, full, b.due(), "a receipt gives them their time")
-	require.Equal(t, soon, a.due(), "what is given is never changed")
+	require.Equal(t, soon, a.due(), "the argument is never changed")
 
 	a = calling(t, to, 3*time.Second, false, false)
 	require.Equal(t, wireTime.Add(3*time.Second), a.due(), "never later than the step says")
@@ -231,10 +233,10 @@ func TestUnreachedLevel(t *testing.T) {
 	require.Equal(t, full, a.due(), "there is no next step to hurry to")
 
 	a = answered(t, a, Answer{Do: AnswerAccept}, ann, wireTime)
-	_, ok = reached(&a)
+	_, ok = noteReached(&a)
 	require.False(t, ok, "somebody has it")
 	a = raised(PriorityHigh)
-	_, ok = reached(&a)
+	_, ok = noteReached(&a)
 	require.False(t, ok, "nobody was told yet")
 }
 
@@ -254,8 +256,8 @@ func TestAllRejected(t *testing.T) {
 		{"one of two, twice", []string{"person:ann", "person:bob"}, nil, []string{"ann", "ann"}, false},
 		{"both", []string{"person:ann", "person:bob"}, nil, []string{"bob", "ann"}, true},
 		{"a group of which nobody is heard of", []string{"group:ward-5"}, nil, []string{"ann"}, false},
-		{"all of a group who got it", []string{"group:ward-5"}, []string{"ann", "bob"}, []string{"ann", "bob"}, true},
-		{"one of two in a group who got it", []string{"group:ward-5"}, []string{"ann", "bob"}, []string{"ann"}, false},
+		{"all recipients of a group", []string{"group:ward-5"}, []string{"ann", "bob"}, []string{"ann", "bob"}, true},
+		{"one of two recipients of a group", []string{"group:ward-5"}, []string{"ann", "bob"}, []string{"ann"}, false},
 		{"a role", []string{"role:clinician"}, []string{"ann"}, []string{"ann"}, true},
 		{"the person but not the group", []string{"person:ann", "group:ward-5"}, []string{"ann", "bob"}, []string{"ann"}, false},
 		{"the group but not the person", []string{"person:ann", "group:ward-5"}, []string{"bob"}, []string{"bob"}, false},
@@ -267,7 +269,7 @@ func TestAllRejected(t *testing.T) {
 			a := calling(t, row.to, time.Hour, true, false)
 			now := wireTime.Add(time.Minute)
 			for _, id := range row.rejects {
-				b, err := answer(&a, Answer{Do: AnswerReject}, Person{ID: id}, row.receipts, now)
+				b, err := answerAlert(&a, Answer{Do: AnswerReject}, Person{ID: id}, row.receipts, now)
 				require.NoError(t, err)
 				a = b
 			}
@@ -281,9 +283,9 @@ func TestAllRejected(t *testing.T) {
 	}
 	a := calling(t, []string{"person:ann"}, time.Hour, false, false)
 	a = answered(t, a, Answer{Do: AnswerReject}, ann, wireTime.Add(time.Second))
-	a, _ = reached(&a)
+	a, _ = noteReached(&a)
 	require.Equal(t, wireTime.Add(time.Second), a.due(), "a receipt after that gives no time back")
-	a, _ = claim(&a, a.due(), wireTime.Add(time.Minute))
+	a, _ = claimLevel(&a, a.due(), wireTime.Add(time.Minute))
 	require.Empty(t, a.Escalation.rejected, "the next level asks anew")
 }
 
@@ -313,9 +315,9 @@ func TestAnswersAreKept(t *testing.T) {
 func TestAlertSharesNothing(t *testing.T) {
 	t.Parallel()
 	to := []string{"person:ann", "person:bob"}
-	a := raise(nil, Raise{ID: "ev-1", Priority: PriorityHigh, To: to}, "src", wireTime)
-	b := raise(&a, Raise{Priority: PriorityHigh, To: to}, "src", wireTime)
-	a, _ = claim(&a, wireTime, wireTime.Add(time.Minute))
+	a := raiseAlert(nil, Raise{ID: "ev-1", Priority: PriorityHigh, To: to}, "src", wireTime)
+	b := raiseAlert(&a, Raise{Priority: PriorityHigh, To: to}, "src", wireTime)
+	a, _ = claimLevel(&a, wireTime, wireTime.Add(time.Minute))
 	a = recordLevel(&a, telling{to: to, after: time.Minute, paged: true}, nil)
 	to[0] = "person:cy"
 	require.NotContains(t, text(&a)+text(&b), "cy")
@@ -332,13 +334,13 @@ func TestAlertSharesNothing(t *testing.T) {
 func TestAnswerRev(t *testing.T) {
 	t.Parallel()
 	a := raised(PriorityHigh)
-	_, err := answer(&a, Answer{Do: AnswerAccept, Rev: a.Rev + 1}, ann, nil, wireTime)
+	_, err := answerAlert(&a, Answer{Do: AnswerAccept, Rev: a.Rev + 1}, ann, nil, wireTime)
 	require.ErrorIs(t, err, ErrConflict)
-	b, err := answer(&a, Answer{Do: AnswerAccept, Rev: a.Rev}, ann, nil, wireTime)
+	b, err := answerAlert(&a, Answer{Do: AnswerAccept, Rev: a.Rev}, ann, nil, wireTime)
 	require.NoError(t, err)
-	_, err = answer(&b, Answer{Do: AnswerRelease, Rev: a.Rev}, ann, nil, wireTime)
+	_, err = answerAlert(&b, Answer{Do: AnswerRelease, Rev: a.Rev}, ann, nil, wireTime)
 	require.ErrorIs(t, err, ErrConflict)
-	_, err = answer(&b, Answer{Do: "snooze"}, ann, nil, wireTime)
+	_, err = answerAlert(&b, Answer{Do: "snooze"}, ann, nil, wireTime)
 	require.ErrorIs(t, err, ErrRefused)
 }
 
@@ -348,11 +350,11 @@ func TestInformation(t *testing.T) {
 	a := raised(PriorityInfo)
 	require.True(t, a.Open())
 	require.Zero(t, a.due())
-	_, ok := claim(&a, wireTime.Add(time.Hour), wireTime.Add(2*time.Hour))
+	_, ok := claimLevel(&a, wireTime.Add(time.Hour), wireTime.Add(2*time.Hour))
 	require.False(t, ok)
-	ended := over(&a, wireTime)
+	ended := endCondition(&a, wireTime)
 	require.False(t, ended.Open())
-	worse := raise(&a, Raise{Priority: PriorityLow}, "src", wireTime)
+	worse := raiseAlert(&a, Raise{Priority: PriorityLow}, "src", wireTime)
 	require.Equal(t, wireTime, worse.due(), "now somebody is needed")
 }
 
@@ -371,7 +373,7 @@ func TestRejectionBeforeTheLevelIsRecorded(t *testing.T) {
 		{"group:icu", nil, false},
 	} {
 		a := raised(PriorityHigh)
-		a, _ = claim(&a, wireTime, wireTime.Add(10*time.Second))
+		a, _ = claimLevel(&a, wireTime, wireTime.Add(10*time.Second))
 		a = answered(t, a, Answer{Do: AnswerReject}, ann, wireTime.Add(time.Second))
 		a = recordLevel(&a, telling{to: []string{c.to}, after: time.Hour, paged: true}, c.received)
 		require.Equal(t, c.atOnce, !a.due().After(wireTime.Add(time.Second)), "%s %v", c.to, c.received)
@@ -382,8 +384,8 @@ func TestRejectionBeforeTheLevelIsRecorded(t *testing.T) {
 func TestReceiptBeforeTheLevelIsRecorded(t *testing.T) {
 	t.Parallel()
 	a := raised(PriorityHigh)
-	a, _ = claim(&a, wireTime, wireTime.Add(10*time.Second))
-	a, ok := reached(&a)
+	a, _ = claimLevel(&a, wireTime, wireTime.Add(10*time.Second))
+	a, ok := noteReached(&a)
 	require.True(t, ok)
 	a = recordLevel(&a, telling{to: []string{"person:ann"}, after: time.Hour}, nil)
 	require.Equal(t, wireTime.Add(time.Hour), a.due())
@@ -393,8 +395,8 @@ func TestReceiptBeforeTheLevelIsRecorded(t *testing.T) {
 func TestLoweredAlertIsLatched(t *testing.T) {
 	t.Parallel()
 	a := raised(PriorityHigh)
-	a = raise(&a, Raise{Priority: PriorityInfo}, "src", wireTime)
-	a = over(&a, wireTime)
+	a = raiseAlert(&a, Raise{Priority: PriorityInfo}, "src", wireTime)
+	a = endCondition(&a, wireTime)
 	require.True(t, a.Open() && a.Latched)
 }
 
@@ -404,7 +406,7 @@ func TestRepeatsOfALongWait(t *testing.T) {
 	const after = 200 * 24 * time.Hour
 	a := raised(PriorityHigh)
 	for range 12 {
-		a, _ = claim(&a, a.due(), a.due().Add(time.Minute))
+		a, _ = claimLevel(&a, a.due(), a.due().Add(time.Minute))
 		began := a.Escalation.began
 		a = recordLevel(&a, telling{to: []string{"person:ann"}, step: 1, after: after, paged: true, exhausted: true, last: true}, nil)
 		require.Equal(t, began.Add(after), a.due())

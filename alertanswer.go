@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// answer gives a person's answer. received lists the principals that sent a
+// answerAlert gives a person's answer. received lists the principals that sent a
 // receipt for the present level. The errors are ErrEnded, ErrConflict and
 // ErrRefused.
-func answer(prev *Alert, w Answer, by Person, received []string, now time.Time) (Alert, error) {
+func answerAlert(prev *Alert, w Answer, by Person, received []string, now time.Time) (Alert, error) {
 	a := *prev
 	mine := a.Responsibility.State == ResponsibilityAccepted && a.Responsibility.By.ID == by.ID
 	taken := a.Responsibility.State == ResponsibilityAccepted && !mine

@@ -17,8 +17,8 @@ import (
 // The life of an alert as a table here and a model in alerthistories_test.go. Both
 // were written from docs/protocol.md and the comments of message.go, without alert.go
 // and the files around it. They drive the Hub, not those functions. Cells that
-// differed from the code were then decided by the protocol, or the protocol says now
-// what had been open.
+// differed from the code were then decided by the protocol, or the protocol now
+// decides a question that it had left open.
 
 // lifeOfAnAlert has a column for each state and a row for each action. A cell is the
 // state that follows, or the code of the refusal; "=" leaves the alert as it was,

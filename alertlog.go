@@ -57,12 +57,12 @@ func (l *alertLog) change(ctx context.Context, c change, f func(*Alert, time.Tim
 	case err != nil:
 		return Alert{}, err
 	case r.Repeated:
-		return l.at(ctx, c.patient, r.Position)
+		return l.readAt(ctx, c.patient, r.Position)
 	}
 	if !e.Due.IsZero() && !e.Due.After(e.Received) {
 		l.kick()
 	}
-	if prev != nil && prev.calls() && !next.calls() && l.withdraw != nil {
+	if prev != nil && prev.waitsForPerson() && !next.waitsForPerson() && l.withdraw != nil {
 		l.withdraw(next)
 	}
 	return next, nil
@@ -77,7 +77,7 @@ func (l *alertLog) refuse(ctx context.Context, c change, prev *Alert, why error)
 	if at, repeated, err := l.repeated(ctx, c); err != nil {
 		return Alert{}, err
 	} else if repeated {
-		return l.at(ctx, c.patient, at)
+		return l.readAt(ctx, c.patient, at)
 	}
 	switch {
 	case why == errUnchanged:
@@ -105,7 +105,7 @@ func (l *alertLog) endCondition(ctx context.Context, patient, key string, test b
 		if prev == nil || !prev.Open() || prev.Condition == ConditionOver {
 			return Alert{}, ErrForbidden
 		}
-		return unsay(prev, hostSender, now), nil
+		return withdrawAssertion(prev, hostSender, now), nil
 	})
 	return err
 }
@@ -136,8 +136,8 @@ func (l *alertLog) newest(ctx context.Context, c change) (*Alert, error) {
 	return decodeAlert(&e)
 }
 
-func (l *alertLog) at(ctx context.Context, patient string, p Position) (Alert, error) {
-	e, err := l.logs.at(ctx, patient, p, KindAlert)
+func (l *alertLog) readAt(ctx context.Context, patient string, p Position) (Alert, error) {
+	e, err := l.logs.readAt(ctx, patient, p, KindAlert)
 	if err != nil {
 		return Alert{}, err
 	}

@@ -87,7 +87,7 @@ func alertIn(t *testing.T, state string) *Alert {
 	case "accepted":
 		a = answered(t, a, Answer{Do: AnswerAccept}, ann, wireTime)
 	case "latched":
-		a = over(&a, wireTime)
+		a = endCondition(&a, wireTime)
 	case "ended":
 		a = answered(t, a, Answer{Do: AnswerClose, Force: true, Reason: "x"}, ann, wireTime)
 	}
@@ -103,23 +103,23 @@ func act(a *Alert, action string, by, other Person, now time.Time) (Alert, error
 	}
 	switch do {
 	case "raise":
-		return raise(a, Raise{ID: "ev-2", Priority: PriorityMedium}, "src", now), nil
+		return raiseAlert(a, Raise{ID: "ev-2", Priority: PriorityMedium}, "src", now), nil
 	case "worse":
-		return raise(a, Raise{ID: "ev-2", Priority: PriorityHigh}, "src", now), nil
+		return raiseAlert(a, Raise{ID: "ev-2", Priority: PriorityHigh}, "src", now), nil
 	case "clear":
-		return over(a, now), nil
+		return endCondition(a, now), nil
 	case "expire":
-		b, _ := expire(a, now)
+		b, _ := expireAcceptance(a, now)
 		return b, nil
 	case "lose":
-		b, _ := lose(a, by.ID, now)
+		b, _ := loseAcceptance(a, by.ID, now)
 		return b, nil
 	case "assign":
-		return answer(a, Answer{Do: AnswerAssign, To: "person:cy"}, by, nil, now)
+		return answerAlert(a, Answer{Do: AnswerAssign, To: "person:cy"}, by, nil, now)
 	case "force":
-		return answer(a, Answer{Do: AnswerClose, Force: true, Reason: "x"}, by, nil, now)
+		return answerAlert(a, Answer{Do: AnswerClose, Force: true, Reason: "x"}, by, nil, now)
 	}
-	return answer(a, Answer{Do: AnswerVerb(do)}, by, nil, now)
+	return answerAlert(a, Answer{Do: AnswerVerb(do)}, by, nil, now)
 }
 
 func TestLifeTable(t *testing.T) {
@@ -132,7 +132,7 @@ func TestLifeTable(t *testing.T) {
 				a := alertIn(t, state)
 				before := text(a)
 				got, err := act(a, action, ann, bob, now)
-				require.Equal(t, before, text(a), "what is given is never changed")
+				require.Equal(t, before, text(a), "the argument is never changed")
 				if want[0] == '!' {
 					require.ErrorIs(t, err, lifeErrors[want])
 					require.Equal(t, before, text(&got), "an error changes nothing")
@@ -153,7 +153,7 @@ func TestLifeTable(t *testing.T) {
 	}
 }
 
-// An alertModel says what an alert must be after any sequence of actions.
+// An alertModel predicts the state of an alert after any sequence of actions.
 type alertModel struct {
 	state, id, holder  string
 	priority, peak     Priority
@@ -251,7 +251,7 @@ func (m *alertModel) allRejected() bool {
 	return len(asked) > 0 && !slices.ContainsFunc(asked, func(p string) bool { return !slices.Contains(m.no, p) })
 }
 
-// check compares what can be seen of an alert with the model.
+// check compares the visible state of an alert with the model.
 func (m *alertModel) check(t *testing.T, a *Alert, trail []string) {
 	t.Helper()
 	telling := string(a.Escalation.State)
@@ -325,27 +325,27 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 		next, known := table[action][m.state]
 		switch action {
 		case "raise", "worse":
-			got = raise(a, Raise{ID: id, Priority: priority}, "src", now)
+			got = raiseAlert(a, Raise{ID: id, Priority: priority}, "src", now)
 			m.priority = priority
 			if m.state == "none" || m.state == "ended" {
 				m = alertModel{state: m.state, id: id, priority: priority, rev: m.rev}
 			}
 			m.rev++
 		case "clear":
-			got = over(a, now)
+			got = endCondition(a, now)
 			if m.state != "latched" && m.state != "ended" {
 				m.rev++
 			}
 		case "expire":
 			var ok bool
-			got, ok = expire(a, now)
+			got, ok = expireAcceptance(a, now)
 			require.Equal(t, m.state == "accepted" && !m.until.After(now), ok)
 			if known = ok; ok {
 				next = "undefined"
 			}
 		case "lose":
 			var ok bool
-			got, ok = lose(a, by, now)
+			got, ok = loseAcceptance(a, by, now)
 			require.Equal(t, m.holder == by, ok)
 			if known = ok; ok {
 				next = "undefined"
@@ -353,7 +353,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 		case "claim":
 			until := now.Add(10 * time.Second)
 			var ok bool
-			got, ok = claim(a, now, until)
+			got, ok = claimLevel(a, now, until)
 			require.Equal(t, m.claim(now, until), ok, trail)
 		case "told":
 			if m.telling != "claimed" {
@@ -386,7 +386,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 				continue
 			}
 			var ok bool
-			got, ok = reached(a)
+			got, ok = noteReached(a)
 			require.Equal(t, !m.reached, ok)
 			if full := m.began.Add(m.after); !m.reached && m.due.Before(full) && !m.allRejected() {
 				m.due = full
@@ -413,7 +413,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 					next = "!conflict"
 				}
 			}
-			got, err = answer(a, w, Person{ID: by}, m.receipts, now)
+			got, err = answerAlert(a, w, Person{ID: by}, m.receipts, now)
 			if next[0] == '!' {
 				require.ErrorIs(t, err, lifeErrors[next], trail[max(0, len(trail)-30):])
 				known = false
@@ -441,7 +441,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 		if known && err == nil {
 			m.move(action, next, now)
 		}
-		require.Equal(t, before, text(given), "what is given is never changed")
+		require.Equal(t, before, text(given), "the argument is never changed")
 		a = &got
 		visited[m.state] = true
 		m.check(t, a, trail)
@@ -460,7 +460,7 @@ func latest(a, b time.Time) time.Time {
 func calling(t *testing.T, to []string, after time.Duration, paged, last bool) Alert {
 	t.Helper()
 	a := raised(PriorityHigh)
-	a, ok := claim(&a, wireTime, wireTime.Add(time.Minute))
+	a, ok := claimLevel(&a, wireTime, wireTime.Add(time.Minute))
 	require.True(t, ok)
 	return recordLevel(&a, telling{to: to, step: 1, after: after, within: reachWithin, paged: paged, last: last}, nil)
 }

@@ -78,7 +78,7 @@ func (a *Arrivals) arrive(c net.Conn) bool {
 		a.waiting, a.from = make(map[net.Conn]netip.Addr), make(map[netip.Addr]int)
 	}
 	a.waiting[c] = at
-	count(a.from, at, 1)
+	addCount(a.from, at, 1)
 	return true
 }
 
@@ -87,7 +87,7 @@ func (a *Arrivals) leave(c net.Conn) {
 	defer a.mu.Unlock()
 	if at, ok := a.waiting[c]; ok {
 		delete(a.waiting, c)
-		count(a.from, at, -1)
+		addCount(a.from, at, -1)
 	}
 }
 
@@ -96,7 +96,7 @@ func addressOf(c net.Conn) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	return whose(at.Addr().Unmap().WithZone(""))
+	return countedAddress(at.Addr().Unmap().WithZone(""))
 }
 
 // boundSendBuffer bounds the kernel's send buffer of a TCP connection, if c is one,

@@ -195,7 +195,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 		}
 		require.Equal(t, 1000, count)
 		require.LessOrEqual(t, len(list), 130)
-		require.Empty(t, n.of(AuditConnect)[1:], "who was refused has not connected")
+		require.Empty(t, n.of(AuditConnect)[1:], "a refused person has not connected")
 		_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 60))
 		require.NoError(t, err)
 		control.until("vital")
@@ -203,7 +203,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 	})
 }
 
-// Of a hundred people who accept at once one wins, and the trail says who.
+// Of a hundred people who accept at once one wins, and the trail names the winner.
 func TestManyAnswersOneWinner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &notary{}

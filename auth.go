@@ -23,7 +23,7 @@ import (
 type Principal struct {
 	ID       string    // unique and lasting; printable, 1 to 128 bytes; must not begin with @
 	Name     string    // for people to read; optional
-	Role     Role      // decides what the default rules allow
+	Role     Role      // selects the default rules
 	Session  string    // the host's session; by it Revoke can end one session; optional
 	Patients []string  // the patients that the default rules allow; "@system" is the system's own log
 	Groups   []string  // wards and care teams, resolved by Options.Directory
@@ -233,7 +233,7 @@ func originAllowed(r *http.Request, origins []string) bool {
 	if err != nil || origin != u.Scheme+"://"+u.Host || u.Host == "" || !strings.EqualFold(withoutPort(u.Scheme, u.Host), withoutPort(u.Scheme, r.Host)) {
 		return false
 	}
-	return u.Scheme == "https" || u.Scheme == "http" && (loopback(u.Hostname()) || r.TLS == nil && private(u.Hostname()))
+	return u.Scheme == "https" || u.Scheme == "http" && (loopbackHost(u.Hostname()) || r.TLS == nil && privateHost(u.Hostname()))
 }
 
 // withoutPort removes the default port of a scheme.
@@ -245,9 +245,9 @@ func withoutPort(scheme, host string) string {
 	return strings.TrimSuffix(host, port)
 }
 
-// private reports whether a host is an address of a private network, for which
+// privateHost reports whether a host is an address of a private network, for which
 // there are no certificates.
-func private(host string) bool {
+func privateHost(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return err == nil && (a.IsPrivate() || a.IsLinkLocalUnicast())
 }
@@ -298,7 +298,7 @@ func (p *Principal) sees(e *Entry) bool {
 	return false
 }
 
-func loopback(host string) bool {
+func loopbackHost(host string) bool {
 	return host == "localhost" || host == "127.0.0.1" || host == "::1"
 }
 

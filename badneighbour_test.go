@@ -186,8 +186,8 @@ func TestSilentDevicesAreGrouped(t *testing.T) {
 	})
 }
 
-// An alert does not wait while it is read what is known of the patients of vitals
-// beside it.
+// An alert does not wait while the Store is read for the patients of vitals that
+// were published with it.
 func TestAlertsDoNotWaitForUnknownPatients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &seam{Store: NewMemoryStore(nil), reading: func() { time.Sleep(50 * time.Millisecond) }}

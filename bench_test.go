@@ -180,7 +180,7 @@ func BenchmarkOutbox(b *testing.B) {
 	}
 }
 
-// BenchmarkResume reads what a client has missed; one operation is 1,000 events.
+// BenchmarkResume reads the events that a client has missed; one operation is 1,000 events.
 func BenchmarkResume(b *testing.B) {
 	h := benchHub(b)
 	var vitals []Vital
@@ -216,8 +216,8 @@ type sinkFunc func(p []byte)
 
 func (f sinkFunc) WriteFrames(p []byte, _ bool) error { f(p); return nil }
 
-// BenchmarkIdle holds connections over TCP that each watch one patient, and
-// reports what each keeps in the heap and on stacks. One operation is one connection.
+// BenchmarkIdle holds connections over TCP that each watch one patient, and reports the
+// memory that each keeps in the heap and on stacks. One operation is one connection.
 func BenchmarkIdle(b *testing.B) {
 	h := benchHub(b)
 	srv := httptest.NewServer(h)

@@ -68,7 +68,7 @@ func AsPrincipal(ctx context.Context, p Principal) context.Context {
 // decided. ErrUndecided means that some are not; those are not allowed. A Hub
 // is an Authorizer, but must not be its own.
 func (h *Hub) Authorize(ctx context.Context, a Access) ([]Decision, error) {
-	return decisions(a.Patients, h.access.rights(ctx, a))
+	return decisionsOf(a.Patients, h.access.rights(ctx, a))
 }
 
 // DefaultDecision decides by the default rules, which apply without an
@@ -81,10 +81,10 @@ func (h *Hub) DefaultDecision(ctx context.Context, a Access) ([]Decision, error)
 	for _, patient := range a.Patients {
 		rights[patient] = right{err: h.access.byRule(ctx, &a.Principal, a.Action, patient)}
 	}
-	return decisions(a.Patients, rights)
+	return decisionsOf(a.Patients, rights)
 }
 
-func decisions(patients []string, rights map[string]right) (list []Decision, err error) {
+func decisionsOf(patients []string, rights map[string]right) (list []Decision, err error) {
 	list = make([]Decision, len(patients))
 	for i, patient := range patients {
 		switch r := rights[patient]; {

@@ -126,8 +126,8 @@ func (y *yesUnless) Authorize(ctx context.Context, a Access) ([]Decision, error)
 	return list, err
 }
 
-// The Hub decides for its host as for its clients, and records what it
-// discloses first.
+// The Hub decides for its host as for its clients, and records a
+// disclosure before it makes it.
 func TestAuthorizeAndDisclose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		audit, rules := &trail{}, &yesUnless{}
@@ -167,7 +167,7 @@ func TestAuthorizeAndDisclose(t *testing.T) {
 		audit.err = errors.New("full")
 		audit.mu.Unlock()
 		_, err = w.hub.Disclose(t.Context(), ask)
-		assert.ErrorIs(t, err, ErrUnavailable, "what cannot be recorded is not shown")
+		assert.ErrorIs(t, err, ErrUnavailable, "a disclosure that cannot be recorded does not happen")
 		audit.mu.Lock()
 		audit.err = nil
 		audit.mu.Unlock()
@@ -260,7 +260,7 @@ func TestOpen(t *testing.T) {
 	})
 }
 
-// Latest shows what a watcher begins with.
+// Latest shows the first events of a watcher.
 func TestLatestIsTyped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

@@ -185,10 +185,10 @@ func (l *lane) chartOf(patient string) *chart {
 	return nil
 }
 
-// admit refuses a vital of one key too many for its patient, and puts others in
+// admitVital refuses a vital of one key too many for its patient, and puts others in
 // their place by the clock that counts. Its patient's chart is known. It reports
 // whether it is the first of its key.
-func (l *lane) admit(j *job) (first bool, err error) {
+func (l *lane) admitVital(j *job) (first bool, err error) {
 	e := j.entry
 	if e.Kind != KindVital || e.Key == "" {
 		return false, nil
@@ -219,7 +219,7 @@ func (l *lane) admit(j *job) (first bool, err error) {
 // written to as well is read again before long.
 func (l *lane) appended(j *job, e *Entry, r AppendResult) {
 	if j.vital != nil && r.Err == nil { // a refused vital was not heard
-		l.lanes.hear(j.vital, j.series, e, r.Repeated)
+		l.lanes.noteHeard(j.vital, j.series, e, r.Repeated)
 	}
 	c := l.charts[e.Patient]
 	if c == nil || r.Err != nil || r.Repeated {
@@ -230,9 +230,9 @@ func (l *lane) appended(j *job, e *Entry, r AppendResult) {
 	c.stale = c.stale || foreign && time.Duration(l.lanes.clock.ticks()-c.read) > chartLife
 }
 
-// shown leaves out of the newest entries of a patient the vitals whose key has not
+// withoutStale leaves out of the newest entries of a patient the vitals whose key has not
 // been heard for long.
-func shown(entries []Entry, now time.Time) []Entry {
+func withoutStale(entries []Entry, now time.Time) []Entry {
 	return slices.DeleteFunc(entries, func(e Entry) bool { return e.Kind == KindVital && now.Sub(e.Received) > snapshotLife })
 }
 

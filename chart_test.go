@@ -72,7 +72,7 @@ func TestDeviceClockIsSetBack(t *testing.T) {
 }
 
 // Readings that were kept during an outage and are sent afterwards join the log
-// behind the newest, in whatever order they come.
+// behind the newest, in any order of arrival.
 func TestLateVitalsAreNotTheNewest(t *testing.T) {
 	const n = 120
 	for name, at := range map[string]func(i int) int{"oldest first": func(i int) int { return i }, "newest first": func(i int) int { return n - 1 - i }} {

@@ -44,7 +44,7 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 		mayOthers = h.access.decide(ctx, p, ActionClear, []string{ref.Patient})[ref.Patient]
 	}
 	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
-		own := prev != nil && (prev.asserted(sender) || prev.Source.By == sender)
+		own := prev != nil && (prev.assertedBy(sender) || prev.Source.By == sender)
 		switch {
 		case p != nil && (prev == nil || prev.ID != ref.ID && (own || mayOthers != nil)) && !h.wasRaised(ctx, sender, &ref):
 			return Alert{}, ErrUndecided // it has overtaken its raise
@@ -60,10 +60,10 @@ func (h *Hub) clear(ctx context.Context, p *Principal, sender string, ref AlertR
 		if !prev.Open() || prev.Condition == ConditionOver {
 			return *prev, errUnchanged
 		}
-		if prev.asserted(sender) {
-			return unsay(prev, sender, now), nil
+		if prev.assertedBy(sender) {
+			return withdrawAssertion(prev, sender, now), nil
 		}
-		return over(prev, now), nil
+		return endCondition(prev, now), nil
 	})
 	if p == nil {
 		h.audit.recordHost(Record{Event: AuditClear, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(a.ID, ref.ID), Test: a.Test}, err)

@@ -91,7 +91,7 @@ func Dial(ctx context.Context, rawURL string, o *DialOptions) (*Client, error) {
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss":
 		return nil, errors.New("carewire: the URL must be wss://host/path or ws://host/path")
-	case u.Scheme == "ws" && !loopback(u.Hostname()) && (o == nil || !o.AllowPlaintext):
+	case u.Scheme == "ws" && !loopbackHost(u.Hostname()) && (o == nil || !o.AllowPlaintext):
 		return nil, errors.New("carewire: ws:// beyond loopback would show health data to the network; use wss://")
 	}
 	c := &Client{o: o.withDefaults(), url: rawURL, wake: make(chan struct{}, 1), came: make(chan struct{}, 1),
@@ -343,7 +343,7 @@ func (c *Client) Unpause(ctx context.Context, patient string) error {
 
 // Receipt reports how far an alert or notice has reached the user of this
 // Client. The Client sends no receipt by itself: only the application knows
-// what it has shown.
+// which of them it has shown.
 func (c *Client) Receipt(ctx context.Context, r Receipt) error {
 	_, err := c.call(ctx, reqReceipt, func(e *encoder) {
 		e.str("patient", r.Patient)

@@ -88,9 +88,9 @@ func (c *Client) newCall(typ requestType, members func(*encoder), then func(*rep
 	return k
 }
 
-// own makes a call of the Client's own, which ends with the connection. then is
+// callOwn makes a call of the Client's own, which ends with the connection. then is
 // called with errors, too. The caller holds mu.
-func (c *Client) own(typ requestType, members func(*encoder), then func(*reply)) *call {
+func (c *Client) callOwn(typ requestType, members func(*encoder), then func(*reply)) *call {
 	k := c.newCall(typ, members, then)
 	k.internal = true
 	return k
@@ -105,8 +105,8 @@ func (c *Client) post(k *call) {
 	}
 }
 
-// answered takes the reply to a call. The caller holds mu.
-func (c *Client) answered(l *link, r *reply) {
+// takeReply takes the reply to a call. The caller holds mu.
+func (c *Client) takeReply(l *link, r *reply) {
 	k := c.calls[r.Req]
 	if k == nil {
 		return
@@ -119,7 +119,7 @@ func (c *Client) answered(l *link, r *reply) {
 		}
 		if later {
 			k.last, k.waiting = r.Err, true
-			c.after(r.Err.RetryAfter+c.backoff(k.tries), func() {
+			c.runAfter(r.Err.RetryAfter+c.backoff(k.tries), func() {
 				if k.waiting = false; c.calls[k.req] == k {
 					c.post(k)
 				}
@@ -137,8 +137,8 @@ func (c *Client) answered(l *link, r *reply) {
 	close(k.done)
 }
 
-// after calls f after d, with mu held, and wakes the run loop.
-func (c *Client) after(d time.Duration, f func()) {
+// runAfter calls f after d, with mu held, and wakes the run loop.
+func (c *Client) runAfter(d time.Duration, f func()) {
 	time.AfterFunc(d, func() {
 		c.mu.Lock()
 		f()

@@ -93,7 +93,7 @@ func TestClientLater(t *testing.T) {
 	})
 }
 
-// A call ends with its context, and says what it was told last.
+// A call ends with its context, and returns the last error that it got.
 func TestClientContext(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)

@@ -316,7 +316,7 @@ func (c *Client) reading(l *link) {
 		}
 		c.mu.Lock()
 		if r != nil {
-			c.answered(l, r)
+			c.takeReply(l, r)
 		} else {
 			c.take(ev)
 		}
@@ -331,7 +331,7 @@ func (c *Client) serve(l *link) {
 	defer ticker.Stop()
 	for c.ctx.Err() == nil {
 		c.mu.Lock()
-		c.plan()
+		c.askWaiting()
 		frame := c.nextFrame()
 		missed, cut := c.missed, c.refetch()
 		c.missed = 0
@@ -362,7 +362,7 @@ func (c *Client) serve(l *link) {
 		case <-c.ctx.Done():
 		case <-ticker.C:
 			c.mu.Lock()
-			stuck := c.look()
+			stuck := c.checkPatients()
 			c.mu.Unlock()
 			if stuck {
 				return
@@ -435,7 +435,7 @@ func (c *Client) renewToken(l *link) {
 		again(time.Second)
 		return
 	}
-	c.post(c.own(reqToken, func(e *encoder) { e.str("token", token) }, func(r *reply) {
+	c.post(c.callOwn(reqToken, func(e *encoder) { e.str("token", token) }, func(r *reply) {
 		switch {
 		case r.Err != nil:
 			again(max(r.Err.RetryAfter, time.Second))

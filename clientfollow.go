@@ -59,10 +59,10 @@ func (f *follow) needs(now time.Time) bool {
 	return f.state == followWaiting && f.asked.IsZero() && !f.leaving && !now.Before(f.due)
 }
 
-func (f *follow) every() bool { return f.spec.delivery == DeliverEvery }
+func (f *follow) deliversEvery() bool { return f.spec.delivery == DeliverEvery }
 
-// next reports whether ev comes directly after f's position.
-func (f *follow) next(ev *Event) bool {
+// continues reports whether ev comes directly after f's position.
+func (f *follow) continues(ev *Event) bool {
 	grown := ev.Must - f.must
 	right := grown == 1
 	switch ev.Type {
@@ -71,5 +71,5 @@ func (f *follow) next(ev *Event) bool {
 	case EventGap:
 		right = grown <= 1
 	}
-	return (right || !f.counted) && (!f.known || ev.Seq > f.at.Seq && (!f.every() || ev.Seq == f.at.Seq+1))
+	return (right || !f.counted) && (!f.known || ev.Seq > f.at.Seq && (!f.deliversEvery() || ev.Seq == f.at.Seq+1))
 }

@@ -101,14 +101,14 @@ func (b *backlog) clear() {
 	clear(b.waiting)
 }
 
-func (c *Client) room() bool { return c.queue.len() < c.o.Buffer }
+func (c *Client) hasRoom() bool { return c.queue.len() < c.o.Buffer }
 
 // push queues an event for the reader. The callers bound the events of
 // patients' logs; the number of the others is bounded here.
 func (c *Client) push(ev Event) {
 	switch ev.Type {
 	case EventVital:
-		if f := c.follows[ev.Patient]; ev.Vital != nil && f != nil && !f.every() {
+		if f := c.follows[ev.Patient]; ev.Vital != nil && f != nil && !f.deliversEvery() {
 			c.queue.pushVital(ev)
 		} else {
 			c.queue.push(ev)
@@ -120,7 +120,7 @@ func (c *Client) push(ev Event) {
 		}
 		c.queue.push(ev)
 	case EventWelcome, EventLive, EventLost, EventStale, EventStatus, EventHeartbeat, EventGranted, EventRevoked:
-		if c.room() {
+		if c.hasRoom() {
 			c.queue.push(ev)
 		} else {
 			c.queue.replace(ev)

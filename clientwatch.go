@@ -78,7 +78,7 @@ func (v *view) groupSpec() watchSpec {
 func (c *Client) take(ev Event) {
 	f := c.follows[ev.Patient]
 	if f != nil && ev.Type != EventWave { // which says nothing of the log
-		c.hear(f)
+		c.noteAlive(f)
 	}
 	switch ev.Type {
 	case EventVital, EventAlert, EventNotice, EventReceipt, EventAccess, EventGap:
@@ -91,13 +91,13 @@ func (c *Client) take(ev Event) {
 		}
 		switch {
 		case f == nil, f.state == followWaiting && !f.confirmed: // of a watch that is over
-		case !c.room():
-			c.behind(f)
+		case !c.hasRoom():
+			c.fallBehind(f)
 		case !ev.Recovered:
 			f.state, f.known, f.counted = followSnapshot, false, false
 			c.push(ev)
 		case !f.known: // recovered from where? the held events may be part of a snapshot
-			c.miss(f)
+			c.resync(f)
 		default:
 			f.state = followCatching
 			c.push(ev)
@@ -105,8 +105,8 @@ func (c *Client) take(ev Event) {
 	case EventSynced:
 		switch {
 		case f == nil || f.state == followWaiting:
-		case f.state == followCatching && (f.counted && ev.Must != f.must || f.every() && ev.Seq != f.at.Seq):
-			c.miss(f)
+		case f.state == followCatching && (f.counted && ev.Must != f.must || f.deliversEvery() && ev.Seq != f.at.Seq):
+			c.resync(f)
 		default:
 			f.state, f.at, f.must, f.known, f.counted, f.stale = followLive, ev.Position, ev.Must, true, true, false
 			c.push(ev)
@@ -139,10 +139,10 @@ func (c *Client) takeEntry(f *follow, ev Event) {
 	case f == nil || f.state == followWaiting:
 	case f.state == followSnapshot:
 		c.push(ev)
-	case !f.next(&ev):
-		c.miss(f)
-	case !c.room():
-		c.behind(f)
+	case !f.continues(&ev):
+		c.resync(f)
+	case !c.hasRoom():
+		c.fallBehind(f)
 	default:
 		f.at, f.must, f.known, f.counted = ev.Position, ev.Must, true, true
 		c.push(ev)
@@ -156,14 +156,14 @@ func (c *Client) takeHead(h Head) {
 	if f == nil || f.state != followLive {
 		return
 	}
-	c.hear(f)
-	if h.Seq > f.at.Seq && f.every() || h.Seq >= f.at.Seq && h.Must != f.must || h.Seq <= f.at.Seq && h.Epoch != f.at.Epoch {
-		c.miss(f)
+	c.noteAlive(f)
+	if h.Seq > f.at.Seq && f.deliversEvery() || h.Seq >= f.at.Seq && h.Must != f.must || h.Seq <= f.at.Seq && h.Epoch != f.at.Epoch {
+		c.resync(f)
 	}
 }
 
-// hear notes a sign of life of one patient.
-func (c *Client) hear(f *follow) {
+// noteAlive notes a sign of life of one patient.
+func (c *Client) noteAlive(f *follow) {
 	f.heard = time.Now()
 	if f.stale && f.state == followLive {
 		f.stale = false
@@ -179,9 +179,9 @@ func (c *Client) tellStale(f *follow) {
 	}
 }
 
-// miss resumes a patient with missing events, from the last complete position.
+// resync resumes a patient with missing events, from the last complete position.
 // If that has not helped, it begins with a snapshot, at growing intervals.
-func (c *Client) miss(f *follow) {
+func (c *Client) resync(f *follow) {
 	now := time.Now()
 	if now.Sub(f.lastMiss) > 2*c.o.MaxBackoff {
 		f.misses = 0
@@ -198,15 +198,15 @@ func (c *Client) miss(f *follow) {
 	signal(c.wake)
 }
 
-// behind stops a patient's events until the reader has made room.
-func (c *Client) behind(f *follow) {
+// fallBehind stops a patient's events until the reader has made room.
+func (c *Client) fallBehind(f *follow) {
 	c.tellStale(f)
 	f.await()
 	if c.planDue = true; f.leaving {
 		return
 	}
 	f.leaving = true
-	c.post(c.own(reqUnwatch, func(e *encoder) { e.strings("patients", []string{f.patient}) }, func(*reply) {
+	c.post(c.callOwn(reqUnwatch, func(e *encoder) { e.strings("patients", []string{f.patient}) }, func(*reply) {
 		if f.leaving = false; f.state != followWaiting || !f.asked.IsZero() { // a Watch came in between
 			f.await()
 		}
@@ -218,12 +218,12 @@ func (c *Client) behind(f *follow) {
 func (c *Client) askAfter(f *follow, d time.Duration) {
 	f.asked, f.confirmed = time.Time{}, false
 	f.due = time.Now().Add(d)
-	c.after(d, func() { c.planDue = true })
+	c.runAfter(d, func() { c.planDue = true })
 }
 
 func (c *Client) regroupAfter(d time.Duration) {
 	c.regroupSoon = true
-	c.after(d, func() { c.regroup, c.planDue = true, true })
+	c.runAfter(d, func() { c.regroup, c.planDue = true, true })
 }
 
 // resumeAll is for a new connection, which knows of no watch.
@@ -236,9 +236,9 @@ func (c *Client) resumeAll() {
 	c.inboxMissed, c.store = false, ""
 }
 
-// plan asks for the patients that wait, once there is room for them. Each is
+// askWaiting asks for the patients that wait, once there is room for them. Each is
 // asked for by name, even if a group brought it.
-func (c *Client) plan() {
+func (c *Client) askWaiting() {
 	if !c.planDue || c.queue.len() > c.o.Buffer/2 {
 		return
 	}
@@ -268,7 +268,7 @@ func (c *Client) plan() {
 	c.first = false
 }
 
-// askGroups watches all groups anew, which tells whom they hold by now. The
+// askGroups watches all groups anew, which lists their present patients. The
 // server begins their patients anew, and does not say which of those watched by
 // name are among them: these follow by name.
 func (c *Client) askGroups() {
@@ -322,7 +322,7 @@ func (c *Client) ask(w watchSpec, patients, groups []string) int {
 	if groups == nil {
 		o.Patients = patients[:n:n]
 	}
-	c.post(c.own(reqWatch, o.encode, func(r *reply) { c.resumed(o, r) }))
+	c.post(c.callOwn(reqWatch, o.encode, func(r *reply) { c.resumed(o, r) }))
 	return n
 }
 
@@ -356,11 +356,11 @@ func (c *Client) resumed(o *WatchOptions, r *reply) {
 	for _, x := range r.Refused {
 		f := c.follows[x.Patient]
 		switch {
-		case f != nil && passing(x.Code):
+		case f != nil && temporaryRefusal(x.Code):
 			c.askAfter(f, pause)
 		case f != nil:
-			c.lose(x.Patient)
-		case passing(x.Code) && len(o.Groups) > 0:
+			c.endPatient(x.Patient)
+		case temporaryRefusal(x.Code) && len(o.Groups) > 0:
 			c.regroupAfter(pause)
 		case x.Group != "":
 			delete(c.groups, x.Group)
@@ -378,7 +378,7 @@ func (c *Client) resumed(o *WatchOptions, r *reply) {
 	var gone []string
 	for p, f := range c.follows {
 		if _, named := c.patients[p]; !named && f.state == followWaiting && !f.confirmed && !f.asked.IsZero() {
-			c.lose(p) // in no group any more
+			c.endPatient(p) // in no group any more
 			gone = append(gone, p)
 		}
 	}
@@ -389,12 +389,12 @@ func (c *Client) resumed(o *WatchOptions, r *reply) {
 // by name although a group had brought them.
 func (c *Client) drop(patients []string) {
 	for part := range slices.Chunk(patients, 100) {
-		c.post(c.own(reqUnwatch, func(e *encoder) { e.strings("patients", part) }, nil))
+		c.post(c.callOwn(reqUnwatch, func(e *encoder) { e.strings("patients", part) }, nil))
 	}
 }
 
-// passing reports whether a refusal may be different later.
-func passing(code ErrorCode) bool {
+// temporaryRefusal reports whether a refusal may be different later.
+func temporaryRefusal(code ErrorCode) bool {
 	switch code {
 	case CodeUndecided, CodeBusy, CodeFull, CodeUnavailable, CodeUnknown, CodeInternal, CodeUnauthorized:
 		return true
@@ -448,7 +448,7 @@ func (c *Client) unwatch(patients, groups []string) {
 	var left []string
 	for p := range c.follows {
 		if _, named := c.patients[p]; !named {
-			c.lose(p)
+			c.endPatient(p)
 			left = append(left, p)
 		}
 	}
@@ -465,16 +465,16 @@ func (c *Client) forget(patient string) {
 	signal(c.wake)
 }
 
-// lose tells the reader that a patient is no longer watched.
-func (c *Client) lose(patient string) {
+// endPatient tells the reader that a patient is no longer watched.
+func (c *Client) endPatient(patient string) {
 	c.forget(patient)
 	c.push(Event{Type: EventRevoked, Patient: patient})
 }
 
-// look is called every ten seconds. It asks for patients without events, while
+// checkPatients is called every ten seconds. It asks for patients without events, while
 // the connection is alive and the server's store is well. It reports whether it
 // has asked for a patient and the sync does not come.
-func (c *Client) look() (stuck bool) {
+func (c *Client) checkPatients() (stuck bool) {
 	now := time.Now()
 	well := c.store == "" || c.store == "ok"
 	for _, f := range c.follows {
@@ -483,7 +483,7 @@ func (c *Client) look() (stuck bool) {
 			stuck = stuck || well && !f.asked.IsZero() && now.Sub(f.asked) > clientPatience
 		case now.Sub(f.heard) > clientPatience:
 			if c.tellStale(f); well {
-				c.miss(f)
+				c.resync(f)
 			}
 		}
 	}

@@ -59,7 +59,7 @@ func TestClientMissed(t *testing.T) {
 	}
 }
 
-// A resumed patient shows what was missed; if that does not make the count
+// A resumed patient shows the missed events; if that does not make the count
 // right, the next attempt begins with a snapshot, later and later.
 func TestClientMissedAgain(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
@@ -180,7 +180,7 @@ func TestClientWatchWhileBehind(t *testing.T) {
 }
 
 // A reader that has caught up before the server has answered the Unwatch does
-// not wait for what it is owed.
+// not wait for events that it is owed.
 func TestClientReaderFasterThanUnwatch(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		o := s.options()
@@ -223,7 +223,7 @@ func TestClientLargeSnapshot(t *testing.T) {
 	})
 }
 
-// With groups the server says who is watched, now and after an absence.
+// With groups the server lists the watched patients, now and after an absence.
 func TestClientGroups(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)

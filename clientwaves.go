@@ -139,6 +139,6 @@ func (b *backlog) popWave() (Event, bool) {
 
 func (b *backlog) removeWave(e *list.Element) *Event {
 	ev := b.waves.Remove(e).(*Event)
-	count(b.waiting, ev.Patient+" "+ev.Wave.signal(), -1)
+	addCount(b.waiting, ev.Patient+" "+ev.Wave.signal(), -1)
 	return ev
 }

@@ -53,7 +53,7 @@ func TestClientSendsWaves(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		require.NoError(t, c.PublishWaves(chunk(81, began)))
 		conn.send(`{"type":"waves","count":74,"refused":[{"patient":"p1","code":"131330","n":3,"error":{"code":"forbidden","retry":"never"}}]}`)
-		require.Equal(t, []int{81}, sent(), "what waited for more than two seconds is lost")
+		require.Equal(t, []int{81}, sent(), "a chunk that waited for more than two seconds is lost")
 		require.ErrorIs(t, c.PublishWaves(chunk(82, began)), ErrForbidden)
 		require.NoError(t, c.PublishWaves(chunk(83, began)), "said once")
 		require.Equal(t, []int{82, 83}, sent())
@@ -103,7 +103,7 @@ func TestClientWatchesWaves(t *testing.T) {
 		require.Equal(t, map[string]Position{"p": {"E", 9}}, q.Since)
 		c.mu.Lock()
 		c.forget("p")
-		require.Zero(t, c.queue.waves.Len()+len(c.queue.waiting), "nothing of who is not watched any more")
+		require.Zero(t, c.queue.waves.Len()+len(c.queue.waiting), "no chunk of a patient who is not watched any more")
 		c.mu.Unlock()
 	})
 }

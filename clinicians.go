@@ -28,8 +28,8 @@ func newClinicians(host func(context.Context, string) (Principal, error), call *
 	return &clinicians{host: host, call: call, known: make(map[string]Principal)}
 }
 
-// see remembers a clinician as their session describes them.
-func (x *clinicians) see(p *Principal) {
+// remember remembers a clinician as their session describes them.
+func (x *clinicians) remember(p *Principal) {
 	if !p.mayAnswer() {
 		return
 	}
@@ -68,8 +68,8 @@ func (x *clinicians) find(ctx context.Context, id string) (Principal, error) {
 	return p, nil
 }
 
-// seen reports whether a person is known here.
-func (x *clinicians) seen(id string) bool {
+// knows reports whether a person is known here.
+func (x *clinicians) knows(id string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	_, ok := x.known[id]

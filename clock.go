@@ -22,7 +22,7 @@ type clock struct {
 func newClock(s Store, log *slog.Logger) *clock {
 	c := &clock{log: log, began: time.Now()}
 	c.store, _ = s.(Clock)
-	c.woke()
+	c.noteAwake()
 	return c
 }
 
@@ -35,11 +35,11 @@ func (c *clock) now() time.Time {
 // began, and never 0.
 func (c *clock) ticks() int64 { return int64(time.Since(c.began)) + 1 }
 
-// later is a time in ticks; it does not run over.
-func later(now int64, d time.Duration) int64 { return now + min(int64(d), 1<<61) }
+// ticksAfter is a time in ticks; it does not run over.
+func ticksAfter(now int64, d time.Duration) int64 { return now + min(int64(d), 1<<61) }
 
-// woke notes that the process, or the time, has stood still until now.
-func (c *clock) woke() { c.awake.Store(c.now().UnixNano()) }
+// noteAwake notes that the process, or the time, has stood still until now.
+func (c *clock) noteAwake() { c.awake.Store(c.now().UnixNano()) }
 
 // awakeSince is the time since which silence counts, because no device could be
 // heard before.
@@ -60,7 +60,7 @@ func (c *clock) run(ctx context.Context, quit <-chan struct{}, bringForward func
 		now, ticks := c.now(), c.ticks()
 		if !was.IsZero() && now.Sub(was) < time.Duration(ticks-at)-stall {
 			c.log.Warn("carewire: the clock was set back")
-			c.woke()
+			c.noteAwake()
 			stranded = true
 		}
 		was, at = now, ticks
@@ -91,7 +91,7 @@ func (c *clock) compare(ctx context.Context, known bool) bool {
 	skew := t.Sub(before.Add(took / 2))
 	was := time.Duration(c.skew.Swap(int64(skew)))
 	if (skew - was).Abs() > stall {
-		c.woke() // no device was silent for as long as the clock jumped
+		c.noteAwake() // no device was silent for as long as the clock jumped
 	}
 	return true
 }

@@ -355,7 +355,7 @@ func (e *encoder) person(name string, p Person) {
 // MarshalJSON writes a as the wire has it.
 func (a Alert) MarshalJSON() ([]byte, error) {
 	if v := a.Source.Value; v != "" && v.check() != nil {
-		return nil, within("source.value", v.check())
+		return nil, withinMember("source.value", v.check())
 	}
 	var e encoder
 	a.encode(&e)

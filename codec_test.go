@@ -164,7 +164,7 @@ func TestStoredAlertKeepsUnknownMembers(t *testing.T) {
 	const stored = `{"patient":"p-17", "mood" : {"a":[1,{"b":null}]},"key":"k","rev":1,"text":"x","n":-1.5e3,"s":"\u00e9\"","x":[]}`
 	var a Alert
 	require.NoError(t, json.Unmarshal([]byte(stored), &a))
-	a = raise(&a, Raise{Text: "y", Priority: PriorityLow}, "src", wireTime)
+	a = raiseAlert(&a, Raise{Text: "y", Priority: PriorityLow}, "src", wireTime)
 	b, err := json.Marshal(a)
 	require.NoError(t, err)
 	var got map[string]any

@@ -150,39 +150,39 @@ var inf = math.Inf(1)
 // This material contains content from LOINC (http://loinc.org). LOINC is
 // copyright © Regenstrief Institute, Inc. and the LOINC Committee.
 var (
-	HeartRate = Measure{"8867-4", "Heart rate", []unit{{"/min", 0, inf, to(300, 320, 350, 350)}}}
+	HeartRate = Measure{"8867-4", "Heart rate", []unit{{"/min", 0, inf, agesUpTo(300, 320, 350, 350)}}}
 	// PulseRate is the heart rate as a pulse oximeter counts it.
-	PulseRate        = Measure{"8889-8", "Heart rate by Pulse oximetry", []unit{{"/min", 0, inf, to(300, 320, 350, 350)}}}
-	RespiratoryRate  = Measure{"9279-1", "Respiratory rate", []unit{{"/min", 0, inf, to(80, 100, 120, 150)}}}
-	OxygenSaturation = Measure{"2708-6", "Oxygen saturation in Arterial blood", []unit{{"%", 0, 100, all(0, 100)}}}
+	PulseRate        = Measure{"8889-8", "Heart rate by Pulse oximetry", []unit{{"/min", 0, inf, agesUpTo(300, 320, 350, 350)}}}
+	RespiratoryRate  = Measure{"9279-1", "Respiratory rate", []unit{{"/min", 0, inf, agesUpTo(80, 100, 120, 150)}}}
+	OxygenSaturation = Measure{"2708-6", "Oxygen saturation in Arterial blood", []unit{{"%", 0, 100, allAges(0, 100)}}}
 	// SpO2 is oxygen saturation as a pulse oximeter shows it.
-	SpO2       = Measure{"59408-5", "Oxygen saturation in Arterial blood by Pulse oximetry", []unit{{"%", 0, 100, all(0, 100)}}}
-	OxygenFlow = Measure{"3151-8", "Inhaled oxygen flow rate", []unit{{"L/min", 0, inf, all(0, 100)}}}
+	SpO2       = Measure{"59408-5", "Oxygen saturation in Arterial blood by Pulse oximetry", []unit{{"%", 0, 100, allAges(0, 100)}}}
+	OxygenFlow = Measure{"3151-8", "Inhaled oxygen flow rate", []unit{{"L/min", 0, inf, allAges(0, 100)}}}
 	// OxygenConcentration is the fraction of inspired oxygen, FiO2, as measured.
-	OxygenConcentration = Measure{"3150-0", "Inhaled oxygen concentration", []unit{{"%", 0, 100, all(0, 100)}}}
+	OxygenConcentration = Measure{"3150-0", "Inhaled oxygen concentration", []unit{{"%", 0, 100, allAges(0, 100)}}}
 	// OxygenSetting is the FiO2 that a ventilator is set to.
-	OxygenSetting     = Measure{"19994-3", "Oxygen/Total gas setting [Volume Fraction] Ventilator", []unit{{"%", 0, 100, all(0, 100)}}}
-	BodyTemperature   = Measure{"8310-5", "Body temperature", []unit{{"Cel", -273.15, inf, all(10, 47)}, {"[degF]", -459.67, inf, all(50, 116.6)}}}
-	SystolicPressure  = Measure{"8480-6", "Systolic blood pressure", pressure(300, 250, 200, 160)}
-	DiastolicPressure = Measure{"8462-4", "Diastolic blood pressure", pressure(200, 170, 140, 120)}
-	MeanPressure      = Measure{"8478-0", "Mean blood pressure", pressure(250, 200, 170, 140)}
-	AveragedSystolic  = Measure{"96608-5", "Systolic blood pressure mean", pressure(300, 250, 200, 160)}
-	AveragedDiastolic = Measure{"96609-3", "Diastolic blood pressure mean", pressure(200, 170, 140, 120)}
-	BodyWeight        = Measure{"29463-7", "Body weight", []unit{{"kg", 0, inf, weight(1)}, {"[lb_av]", 0, inf, weight(2.20462)}, {"g", 0, inf, weight(1000)}}}
-	BodyHeight        = Measure{"8302-2", "Body height", []unit{{"cm", 0, inf, all(20, 280)}, {"[in_i]", 0, inf, all(8, 110)}}}
-	HeadCircumference = Measure{"9843-4", "Head Occipital-frontal circumference", []unit{{"cm", 0, inf, all(15, 80)}, {"[in_i]", 0, inf, all(6, 31)}}}
-	BodyMassIndex     = Measure{"39156-5", "Body mass index (BMI) [Ratio]", []unit{{"kg/m2", 0, inf, all(5, 210)}}}
-	GlucoseMass       = Measure{"2339-0", "Glucose [Mass/volume] in Blood", []unit{{"mg/dL", 0, inf, all(0, 2000)}}}
-	GlucoseMoles      = Measure{"15074-8", "Glucose [Moles/volume] in Blood", []unit{{"mmol/L", 0, inf, all(0, 111)}}}
+	OxygenSetting     = Measure{"19994-3", "Oxygen/Total gas setting [Volume Fraction] Ventilator", []unit{{"%", 0, 100, allAges(0, 100)}}}
+	BodyTemperature   = Measure{"8310-5", "Body temperature", []unit{{"Cel", -273.15, inf, allAges(10, 47)}, {"[degF]", -459.67, inf, allAges(50, 116.6)}}}
+	SystolicPressure  = Measure{"8480-6", "Systolic blood pressure", pressureUnits(300, 250, 200, 160)}
+	DiastolicPressure = Measure{"8462-4", "Diastolic blood pressure", pressureUnits(200, 170, 140, 120)}
+	MeanPressure      = Measure{"8478-0", "Mean blood pressure", pressureUnits(250, 200, 170, 140)}
+	AveragedSystolic  = Measure{"96608-5", "Systolic blood pressure mean", pressureUnits(300, 250, 200, 160)}
+	AveragedDiastolic = Measure{"96609-3", "Diastolic blood pressure mean", pressureUnits(200, 170, 140, 120)}
+	BodyWeight        = Measure{"29463-7", "Body weight", []unit{{"kg", 0, inf, weightRanges(1)}, {"[lb_av]", 0, inf, weightRanges(2.20462)}, {"g", 0, inf, weightRanges(1000)}}}
+	BodyHeight        = Measure{"8302-2", "Body height", []unit{{"cm", 0, inf, allAges(20, 280)}, {"[in_i]", 0, inf, allAges(8, 110)}}}
+	HeadCircumference = Measure{"9843-4", "Head Occipital-frontal circumference", []unit{{"cm", 0, inf, allAges(15, 80)}, {"[in_i]", 0, inf, allAges(6, 31)}}}
+	BodyMassIndex     = Measure{"39156-5", "Body mass index (BMI) [Ratio]", []unit{{"kg/m2", 0, inf, allAges(5, 210)}}}
+	GlucoseMass       = Measure{"2339-0", "Glucose [Mass/volume] in Blood", []unit{{"mg/dL", 0, inf, allAges(0, 2000)}}}
+	GlucoseMoles      = Measure{"15074-8", "Glucose [Moles/volume] in Blood", []unit{{"mmol/L", 0, inf, allAges(0, 111)}}}
 	// CapillaryGlucose is glucose as a glucometer shows it.
-	CapillaryGlucose = Measure{"41653-7", "Glucose [Mass/volume] in Capillary blood by Glucometer", []unit{{"mg/dL", 0, inf, all(0, 2000)}}}
+	CapillaryGlucose = Measure{"41653-7", "Glucose [Mass/volume] in Capillary blood by Glucometer", []unit{{"mg/dL", 0, inf, allAges(0, 2000)}}}
 	// EndTidalCO2 is end-tidal carbon dioxide as a pressure.
-	EndTidalCO2 = Measure{"19891-1", "Carbon dioxide [Partial pressure] in Exhaled gas --at end expiration", pressure(150, 150, 150, 150)}
+	EndTidalCO2 = Measure{"19891-1", "Carbon dioxide [Partial pressure] in Exhaled gas --at end expiration", pressureUnits(150, 150, 150, 150)}
 	// EndTidalCO2Fraction is end-tidal carbon dioxide as a part of the gas.
-	EndTidalCO2Fraction = Measure{"19889-5", "Carbon dioxide/Gas.total.at end expiration in Exhaled gas", []unit{{"%", 0, 100, all(0, 20)}}}
-	PainScore           = Measure{"72514-3", "Pain severity - 0-10 verbal numeric rating [Score] - Reported", []unit{{"{score}", 0, 10, all(0, 10)}}}
-	GlasgowComaScore    = Measure{"9269-2", "Glasgow coma score total", []unit{{"{score}", 3, 15, all(3, 15)}}}
-	UrineOutput         = Measure{"9187-6", "Urine output", []unit{{"mL", 0, inf, all(0, 20000)}}}
+	EndTidalCO2Fraction = Measure{"19889-5", "Carbon dioxide/Gas.total.at end expiration in Exhaled gas", []unit{{"%", 0, 100, allAges(0, 20)}}}
+	PainScore           = Measure{"72514-3", "Pain severity - 0-10 verbal numeric rating [Score] - Reported", []unit{{"{score}", 0, 10, allAges(0, 10)}}}
+	GlasgowComaScore    = Measure{"9269-2", "Glasgow coma score total", []unit{{"{score}", 3, 15, allAges(3, 15)}}}
+	UrineOutput         = Measure{"9187-6", "Urine output", []unit{{"mL", 0, inf, allAges(0, 20000)}}}
 )
 
 // Panel is a vital sign that is made of components: blood pressure.
@@ -248,7 +248,7 @@ func (m Measure) judge(value Decimal, code string, age AgeClass) (unlikely bool,
 		if f < u.min || f > u.max {
 			return false, invalid("value", "impossible for this code")
 		}
-		r := u.plausible.at(age)
+		r := u.plausible.of(age)
 		return f < r.low || f > r.high, nil
 	}
 	return false, invalid("unit", "wrong for this code")

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// measureTable says once more, from HL7's and LOINC's publications, what
-// codes.go says: a slip in either shows.
+// measureTable repeats the table of codes.go from HL7's and LOINC's publications: a
+// slip in either shows.
 var measureTable = []struct {
 	measure Measure
 	code    string
@@ -117,7 +117,7 @@ func TestPlausibility(t *testing.T) {
 		{"oxygen thinner than air", OxygenConcentration.Of("p", 15), usual},
 		{"oxygen above 100 %", OxygenConcentration.Of("p", 101), refused},
 		{"hypothermia", BodyTemperature.Of("p", 28), usual},
-		{"the coldest who lived", BodyTemperature.Of("p", 13.7), usual},
+		{"the coldest survivor", BodyTemperature.Of("p", 13.7), usual},
 		{"a probe that fell off", BodyTemperature.Of("p", 9.9), flagged},
 		{"fever in Fahrenheit", BodyTemperature.In("p", 104, "[degF]"), usual},
 		{"Fahrenheit called Celsius", BodyTemperature.Of("p", 98.6), flagged},

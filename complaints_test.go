@@ -11,7 +11,7 @@ func TestComplaint(t *testing.T) {
 		shows func(*testing.T)
 	}{
 		{"9 an old value looks new", TestClientStalePatient},
-		{"18 a client comes back without what it has missed", TestClientResumes},
+		{"18 a client comes back without the events that it has missed", TestClientResumes},
 		{"19 a connection is dead when its token ends", TestTokensExpireAndAreRenewed},
 		{"19 a client does not notice that its token ends", TestClientRenews},
 		{"20 a missed heartbeat does not make it connect again", TestClientStale},

@@ -154,8 +154,8 @@ func (c *conn) start(l line, g *guest) bool {
 	}
 	c.alive.Store(h.ticks()) // before the Hub's clock sees it
 	c.out.wrote.Store(h.ticks())
-	c.checkAt.Store(later(h.ticks(), h.opt.Recheck))
-	h.clinicians.see(c.principal())
+	c.checkAt.Store(ticksAfter(h.ticks(), h.opt.Recheck))
+	h.clinicians.remember(c.principal())
 	c.welcome()
 	c.record(Record{Event: AuditConnect}, nil)
 	if !h.registry.join(c, g) {
@@ -173,7 +173,7 @@ func (c *conn) greet() {
 	c.inbox.begin()
 	c.busy.Store(false)
 	if c.hub.access.revoked.covers(c.principal(), "", c.hub.now()) { // revoked while it was being set up
-		c.forbid()
+		c.endForbidden()
 	}
 }
 
@@ -325,7 +325,7 @@ func (c *conn) end() {
 	}
 }
 
-// tooSlow ends the connection of a client that does not take what it is sent.
+// tooSlow ends the connection of a client that does not read its frames.
 func (c *conn) tooSlow() {
 	h := c.hub
 	if !c.closing.Load() {

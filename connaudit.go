@@ -10,8 +10,8 @@ func (c *conn) signed(r Record) Record {
 
 func (c *conn) record(r Record, err error) { c.hub.audit.record(c.signed(r.failed(err))) }
 
-// counted counts the results of c's vitals.
-func (c *conn) counted(vitals []Vital, results []PublishResult) {
+// countVitals counts the results of c's vitals.
+func (c *conn) countVitals(vitals []Vital, results []PublishResult) {
 	c.tally().add(c.hub.ticks(), vitals, results)
 	for i := range results {
 		if results[i].Err == errLimit {

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 )
 
-// A core holds what most components of a Hub share: the clock, the logs in the
+// A core holds the parts that most components of a Hub share: the clock, the logs in the
 // Store, the alerts in them, and the index of open entries.
 type core struct {
 	*background
@@ -23,5 +23,5 @@ func newCore(s *guardedStore, c *clock, log *slog.Logger, append func(ctx contex
 	b := newBackground()
 	open := newOpenIndex(b, s)
 	logs := &logs{store: s, now: c.now, append: append}
-	return &core{background: b, log: log, clock: c, logs: logs, alerts: &alertLog{logs: logs, kick: open.kick}, open: open}
+	return &core{background: b, log: log, clock: c, logs: logs, alerts: &alertLog{logs: logs, kick: open.wakeUp}, open: open}
 }

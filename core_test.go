@@ -33,7 +33,7 @@ func newWorkbench(t *testing.T, store Store) *workbench {
 		}
 		if r[0].Err == nil && !r[0].Repeated {
 			e.Position, e.Must = r[0].Position, r[0].Must
-			b.open.note(e, quiet)
+			b.open.noteRevision(e, quiet)
 		}
 		return r[0], r[0].Err
 	})
@@ -47,7 +47,7 @@ func (b *workbench) raise(ctx context.Context, r Raise) error {
 	b.raised = append(b.raised, r)
 	b.mu.Unlock()
 	return b.change(ctx, r.Patient, r.Key, r.Test, func(prev *Alert, now time.Time) (Alert, error) {
-		return raise(prev, r, hostSender, now), nil
+		return raiseAlert(prev, r, hostSender, now), nil
 	})
 }
 
@@ -87,6 +87,6 @@ func (b *workbench) entry(patient, key string) *Entry {
 func (b *workbench) accept(patient, key string) {
 	b.t.Helper()
 	require.NoError(b.t, b.change(context.Background(), patient, key, false, func(prev *Alert, now time.Time) (Alert, error) {
-		return answer(prev, Answer{Do: AnswerAccept, For: time.Hour}, Person{ID: "nurse"}, nil, now)
+		return answerAlert(prev, Answer{Do: AnswerAccept, For: time.Hour}, Person{ID: "nurse"}, nil, now)
 	}))
 }

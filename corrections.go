@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// replacing finds the vital that v corrects or withdraws, of the same sender.
+// findReplaced finds the vital that v corrects or withdraws, of the same sender.
 // It completes v and its entry. v replaces the newest of its key if it corrects
 // that one. Otherwise it is only in the log.
-func (h *Hub) replacing(ctx context.Context, sender string, v *Vital, e Entry) (Entry, error) {
+func (h *Hub) findReplaced(ctx context.Context, sender string, v *Vital, e Entry) (Entry, error) {
 	if known, err := h.wasSent(ctx, v.Patient, sender, v.Replaces); err != nil {
 		return e, err
 	} else if !known {

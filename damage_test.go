@@ -17,7 +17,7 @@ import (
 )
 
 // A damaged is a Store in which the data of one alert, or of all entries whose
-// keys begin alike, up to a number, is not what was written.
+// keys begin alike, up to a number, differs from the data that was written.
 type damaged struct {
 	Store
 	data   string
@@ -59,7 +59,7 @@ func (d *damaged) Waiting(ctx context.Context, due time.Time, limit int) ([]Entr
 	return d.spoil(list...), err
 }
 
-// An alert that can no longer be read is a gap, and spoils nothing of what comes
+// An alert that can no longer be read is a gap, and spoils nothing that comes
 // with it; the Hub says so, to people too; and it can be raised anew.
 func TestDamagedAlert(t *testing.T) {
 	for _, data := range []string{``, `{"patient":"p1","key":"bad","te`, `}{`, `[]`, `"x"`, `{"text":5}`, `{}}`, "{\"text\":\"\xff\"}", `{"priority":"high"},"seq":9`} {
@@ -130,8 +130,8 @@ func TestDamagedAlert(t *testing.T) {
 	}
 }
 
-// A revocation that can no longer be read counts all the same, for whom and for
-// what it was given, until it ends: after a restart, and when it comes from
+// A revocation that can no longer be read counts all the same, for its person and its
+// patient, until it ends: after a restart, and when it comes from
 // another node. The Hub says so, to people too.
 func TestDamagedRevocationCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestDamagedRevocationCounts(t *testing.T) {
 		}
 		require.Contains(t, log.String(), "a stored revocation cannot be read")
 		complaints := 0
-		for _, e := range w.hub.open.of(SystemPatient) {
+		for _, e := range w.hub.open.entriesOf(SystemPatient) {
 			if a, err := decodeAlert(&e); err == nil && a.Source.Rule == "unreadable" {
 				complaints++
 			}
@@ -186,7 +186,7 @@ func TestDamagedRevocationCounts(t *testing.T) {
 }
 
 // A device whose timer can no longer be read is said to be silent all the same, by
-// what it has sent; where that promises nothing the Hub says so, to people too.
+// its last vitals; where these promise nothing the Hub says so, to people too.
 // When the device is heard again it is listened for as ever.
 func TestDamagedTimer(t *testing.T) {
 	for _, promised := range []bool{true, false} {

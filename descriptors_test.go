@@ -116,7 +116,7 @@ func TestDescriptorsExhausted(t *testing.T) {
 	})
 	follow(100)
 	answered := make(map[net.Conn]bool)
-	eventually(t, "most of what it has room for is taken in", func() bool {
+	eventually(t, "most of the connections that it has room for are accepted", func() bool {
 		follow(1)
 		for _, c := range open {
 			c.SetReadDeadline(time.Now().Add(time.Millisecond))

@@ -13,7 +13,7 @@ import (
 // the newest vitals and do not count in Options.MaxKeys. The log stays. An
 // access event "discharged" in it shows the time.
 //
-// The Authorizer and the Directory decide who may see the patient from now on.
+// The Authorizer and the Directory decide about later access to the patient.
 // Call MembersChanged for the patient's former groups. Later events are
 // accepted as before: the patient may come back.
 //
@@ -67,7 +67,7 @@ func (h *Hub) endOpen(ctx context.Context, e *Entry) error {
 			return err
 		}
 		_, err = h.alerts.change(ctx, change{patient: a.Patient, key: a.Key, test: a.Test, sender: hostSender}, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
-			return discharged(prev, now), true
+			return dischargeAlert(prev, now), true
 		}))
 		return err
 	case KindAccess:
@@ -94,7 +94,7 @@ func (h *Hub) closeEntry(ctx context.Context, e Entry) error {
 func (x *accessChanges) endWatches(e *Entry) {
 	x.access.generation.Add(1)
 	for _, c := range x.registry.list() {
-		before := later(c.hub.ticks(), e.Received.Sub(x.logs.now()))
+		before := ticksAfter(c.hub.ticks(), e.Received.Sub(x.logs.now()))
 		c.mu.Lock()
 		w := c.watches[e.Patient]
 		old := w != nil && w.began <= before

@@ -16,7 +16,7 @@
 //
 // # Guarantees
 //
-// The Store has an event before any client, its sender included, learns of it.
+// An event is in the Store before any client learns of it, its sender included.
 // All clients see a patient's events in the same order. For a slow client, a
 // newer vital may replace an older one of the same key. Alerts, notices and
 // receipts are never dropped. After an interruption a client gets exactly the

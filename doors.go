@@ -37,7 +37,7 @@ func newDoors(places int, patience time.Duration) *doors {
 // enter waits for a place for an address. It reports false if there was none in
 // time. Otherwise the caller must call leave with the result of the sign-in.
 func (d *doors) enter(ctx context.Context, at netip.Addr) (leave func(err error), ok bool) {
-	at = whose(at)
+	at = countedAddress(at)
 	giveBack, ok := d.places.take(ctx, at)
 	if !ok {
 		return nil, false
@@ -57,7 +57,7 @@ func (d *doors) enter(ctx context.Context, at netip.Addr) (leave func(err error)
 		if stranger {
 			<-d.strangers
 		}
-		if wait := d.note(at, err); wait > 0 { // this takes the address's own places only
+		if wait := d.noteResult(at, err); wait > 0 { // this takes the address's own places only
 			select {
 			case <-time.After(wait):
 			case <-ctx.Done():
@@ -73,8 +73,8 @@ func (d *doors) isKnown(at netip.Addr) bool {
 	return d.known[at]
 }
 
-// note notes the result of a sign-in, and returns the delay of its answer.
-func (d *doors) note(at netip.Addr, err error) (wait time.Duration) {
+// noteResult notes the result of a sign-in, and returns the delay of its answer.
+func (d *doors) noteResult(at netip.Addr, err error) (wait time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {

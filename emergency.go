@@ -35,8 +35,8 @@ func newEmergencies(l *logs, record func(Record, error)) *emergencies {
 	return &emergencies{logs: l, record: record, by: make(map[string]map[string]emergency)}
 }
 
-// note takes a revision of an emergency in, unless a newer one is known.
-func (x *emergencies) note(e *Entry, c *AccessChange) {
+// noteRevision takes a revision of an emergency in, unless a newer one is known.
+func (x *emergencies) noteRevision(e *Entry, c *AccessChange) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	of := x.by[c.Principal]
@@ -56,8 +56,8 @@ func (x *emergencies) note(e *Entry, c *AccessChange) {
 	of[e.Patient] = emergency{*c, e.Rev, e.Time}
 }
 
-// of returns a principal's running emergencies, by patient.
-func (x *emergencies) of(principal string, now time.Time) map[string]emergency {
+// running returns a principal's running emergencies, by patient.
+func (x *emergencies) running(principal string, now time.Time) map[string]emergency {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if len(x.by[principal]) == 0 {
@@ -76,7 +76,7 @@ func emergencyKey(principal string) string {
 // until later. It is open until it ends.
 func (x *emergencies) begin(ctx context.Context, p *Principal, patient, reason string, until time.Time) error {
 	c := &AccessChange{Kind: "emergency", Principal: p.ID, Reason: reason, Until: until.UTC().Truncate(time.Millisecond)}
-	if e, runs := x.of(p.ID, x.logs.now())[patient]; runs && e.Reason == reason && c.Until.Sub(e.Until).Abs() < prolongBy {
+	if e, runs := x.running(p.ID, x.logs.now())[patient]; runs && e.Reason == reason && c.Until.Sub(e.Until).Abs() < prolongBy {
 		return nil // to say so again would fill the log
 	}
 	return x.set(ctx, patient, c, func(*Entry) bool { return true })
@@ -115,7 +115,7 @@ func (x *emergencies) set(ctx context.Context, patient string, c *AccessChange, 
 	})
 	switch err {
 	case nil:
-		x.note(&e, c)
+		x.noteRevision(&e, c)
 	case errUnchanged:
 		return nil
 	}
@@ -125,7 +125,7 @@ func (x *emergencies) set(ctx context.Context, patient string, c *AccessChange, 
 // endAll ends the principal's running emergencies, but those that r spares.
 func (x *emergencies) endAll(ctx context.Context, r Revocation) error {
 	var errs []error
-	for p, e := range x.of(r.Principal, x.logs.now()) {
+	for p, e := range x.running(r.Principal, x.logs.now()) {
 		if (len(r.Patients) == 0 || slices.Contains(r.Patients, p)) && !r.spares(e.from) {
 			errs = append(errs, x.end(ctx, p, r.Principal, 0))
 		}

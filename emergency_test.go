@@ -64,14 +64,14 @@ func TestEmergency(t *testing.T) {
 			require.InDelta(t, 599, vital, 1)
 		}
 		require.Equal(t, "emergency_ended", valueAt(d.others["access"], "access", "kind"))
-		require.Equal(t, "undefined", valueAt(d.others["alert"], "alert", "responsibility", "state"), "who may not see it is not responsible")
-		require.Len(t, d.vitals, 605, "to whom nothing changes, all comes")
+		require.Equal(t, "undefined", valueAt(d.others["alert"], "alert", "responsibility", "state"), "a person who may not see it is not responsible")
+		require.Len(t, d.vitals, 605, "a person whose rights do not change gets everything")
 		require.ErrorIs(t, w.hub.access.decide(t.Context(), new(people["nurse"]), ActionHistory, []string{"p9"})["p9"], ErrForbidden)
 	})
 }
 
 // While an emergency runs the Authorizer is asked for each of the person's actions,
-// and every Options.Recheck for what is watched. It may grant some actions only.
+// and every Options.Recheck for its watches. It may grant some actions only.
 func TestEmergencyIsAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -197,7 +197,7 @@ func TestEmergencyProlongedAsItEnds(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, h.access.emergencies.begin(t.Context(), &doctor, "p1", "x", h.now().Add(time.Hour)))
 		h.escalator.do(t.Context(), &e) // it was found to be due before
-		require.Contains(t, h.access.emergencies.of("doctor", h.now()), "p1")
+		require.Contains(t, h.access.emergencies.running("doctor", h.now()), "p1")
 		time.Sleep(time.Hour + 2*time.Second)
 		e, err = w.store.Get(t.Context(), "p1", emergencyKey("doctor"))
 		require.NoError(t, err)

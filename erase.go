@@ -6,9 +6,9 @@ import (
 )
 
 // Erase removes all entries of a patient from the Store and records that it
-// did. The patient's ID and the log's numbers stay. The host must know what
-// else has to be erased, such as backups and the audit trail, and when the law
-// allows it.
+// did. The patient's ID and the log's numbers stay. The host must know
+// which other data has to be erased, such as backups and the audit trail, and when
+// the law allows it.
 //
 // Erase first closes open notices. While an alert or a break-glass grant of the
 // patient is open, it changes nothing and returns ErrConflict. Clients discard
@@ -33,7 +33,7 @@ func (h *Hub) erase(ctx context.Context, patient string) (err error) {
 	if err := h.signals.forget(ctx, patient); err != nil {
 		return err
 	}
-	err = plain(eraser.Erase(ctx, patient))                 // how long it takes says nothing of the Store's health
+	err = packageError(eraser.Erase(ctx, patient))          // how long it takes says nothing of the Store's health
 	return errors.Join(err, h.signals.forget(ctx, patient)) // chunks of the meantime
 }
 

@@ -83,8 +83,8 @@ func (e *ValidationError) Error() string {
 
 func invalid(field, reason string) error { return &ValidationError{Field: field, Reason: reason} }
 
-// within puts the name of the enclosing member before a ValidationError's field.
-func within(field string, err error) error {
+// withinMember puts the name of the enclosing member before a ValidationError's field.
+func withinMember(field string, err error) error {
 	if v, ok := err.(*ValidationError); ok && v != nil {
 		if v.Field != "" && v.Field[0] != '[' {
 			field += "."
@@ -94,7 +94,7 @@ func within(field string, err error) error {
 	return err
 }
 
-func indexed(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
+func indexedField(field string, i int) string { return field + "[" + strconv.Itoa(i) + "]" }
 
 // ErrorCode is the stable name of an error on the wire.
 type ErrorCode string

@@ -74,7 +74,7 @@ func (x *escalator) run() {
 	for {
 		select {
 		case <-every.C:
-			lost := x.lost()
+			lost := x.failingMembers()
 			x.unrecorded.forget(func(patient string) bool { return !lost[x.logs.store.memberOf(patient)] })
 			if len(lost) > 0 {
 				known.round(func() ([]dueEntry, error) { return x.overdue(lost), nil })
@@ -94,9 +94,9 @@ func (x *escalator) run() {
 	}
 }
 
-// lost are the members of the Store that fail, or did not return their due
+// failingMembers are the members of the Store that fail, or did not return their due
 // entries.
-func (x *escalator) lost() map[int]bool {
+func (x *escalator) failingMembers() map[int]bool {
 	lost := make(map[int]bool)
 	for i, m := range x.logs.store.members {
 		if state, _ := m.state(); state == storeFailing || x.unrecorded.blind[i].Load() {
@@ -126,19 +126,19 @@ func (x *escalator) do(ctx context.Context, e *Entry) {
 func (x *escalator) tell(ctx context.Context, a *Alert) {
 	c := change{patient: a.Patient, key: a.Key, test: a.Test}
 	expired, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
-		return expire(prev, now)
+		return expireAcceptance(prev, now)
 	}))
-	if err != nil || !expired.calls() {
+	if err != nil || !expired.waitsForPerson() {
 		return
 	}
 	c.quiet = true
 	if until, paused := x.pauses.covers(&expired, x.logs.now()); paused {
-		x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) { return postpone(prev, until) }))
+		x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) { return postponeLevel(prev, until) }))
 		return
 	}
 	claimed := false
 	mine, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
-		next, ok := claim(prev, now, now.Add(claimFor))
+		next, ok := claimLevel(prev, now, now.Add(claimFor))
 		claimed = ok
 		return muteTest(next, x.testTo), ok
 	}))
@@ -151,7 +151,7 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 		return // somebody has accepted it, or it has ended
 	}
 	w.aware = w.aware || x.receipts.earlyOf(&mine, w.to) != nil
-	done := recordLevel(&mine, w, x.receipts.of(&mine))
+	done := recordLevel(&mine, w, x.receipts.sendersOf(&mine))
 	x.reportLevel(&done)
 	c.quiet = false
 	// Before the level is recorded: a node that dies in between, or cannot write
@@ -168,14 +168,14 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 		if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {
 			return *prev, false
 		}
-		return recordLevel(prev, w, x.receipts.of(prev)), true
+		return recordLevel(prev, w, x.receipts.sendersOf(prev)), true
 	}))
 	release()
 	if err == nil {
 		if p := x.receipts.earlyOf(&now, now.Escalation.recipients); p != nil && now.Escalation.Level == level {
 			x.receipts.reached(ctx, &now, p.ID)
 		}
-		x.complaints.relieve(&now) // it may have been accepted while the complaint was written
+		x.complaints.endResolved(&now) // it may have been accepted while the complaint was written
 	}
 }
 
@@ -241,7 +241,7 @@ func unlessEnded(id string, f func(*Alert, time.Time) (Alert, bool)) func(*Alert
 func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 	at := &a.Escalation
 	if at.assigned != "" {
-		return telling{to: []string{at.assigned}, after: repeatEvery, within: x.within()}
+		return telling{to: []string{at.assigned}, after: repeatEvery, within: x.reachTime()}
 	}
 	if to := a.Responsibility.To; to != "" {
 		return telling{to: []string{to}, after: repeatEvery, last: true}
@@ -253,7 +253,7 @@ func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 	w, err := x.findStep(ctx, a)
 	switch {
 	case err == nil:
-		w.within = x.within()
+		w.within = x.reachTime()
 		return w
 	case errors.Is(err, ErrNoStep):
 		return others
@@ -267,15 +267,15 @@ func (x *escalator) plan(ctx context.Context, a *Alert) telling {
 	return others
 }
 
-// within is the time in which a level must reach somebody.
-func (x *escalator) within() time.Duration { return max(reachWithin, x.reportWithin) }
+// reachTime is the time in which a level must reach somebody.
+func (x *escalator) reachTime() time.Duration { return max(reachWithin, x.reportWithin) }
 
 // findStep returns the step of the policy for a claimed level: the next step that
 // names somebody, else the last one that does.
 func (x *escalator) findStep(ctx context.Context, a *Alert) (telling, error) {
 	next := a.Escalation.Step + 1
 	for step := next; step < next+stepsMost; step++ {
-		s, err := x.ask(ctx, a, step)
+		s, err := x.askPolicy(ctx, a, step)
 		if errors.Is(err, ErrNoStep) {
 			break
 		} else if err != nil {
@@ -286,7 +286,7 @@ func (x *escalator) findStep(ctx context.Context, a *Alert) (telling, error) {
 		}
 	}
 	for step := next - 1; step > 0; step-- {
-		s, err := x.ask(ctx, a, step)
+		s, err := x.askPolicy(ctx, a, step)
 		if err != nil && !errors.Is(err, ErrNoStep) {
 			return telling{}, err
 		}
@@ -301,8 +301,8 @@ func (x *escalator) findStep(ctx context.Context, a *Alert) (telling, error) {
 	return telling{}, ErrNoStep
 }
 
-// ask asks the policy for one step, and leaves out malformed addressees.
-func (x *escalator) ask(ctx context.Context, a *Alert, step int) (Step, error) {
+// askPolicy asks the policy for one step, and leaves out malformed addressees.
+func (x *escalator) askPolicy(ctx context.Context, a *Alert, step int) (Step, error) {
 	s, err := callHost(ctx, x.policyCalls, func(ctx context.Context) (Step, error) { return x.policy(ctx, *a, step) })
 	if err != nil {
 		return Step{}, err
@@ -396,7 +396,7 @@ func (x *escalator) bringForward(ctx context.Context) (more bool) {
 				if a, err := decodeAlert(&e); err == nil {
 					c := change{patient: a.Patient, key: a.Key, test: a.Test, quiet: true}
 					x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) {
-						return earlier(prev, by), prev.due().Equal(e.Due)
+						return shiftEarlier(prev, by), prev.due().Equal(e.Due)
 					}))
 				}
 			case KindTimer:

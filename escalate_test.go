@@ -414,7 +414,7 @@ func TestStepIsAskedForAgain(t *testing.T) {
 	}
 }
 
-// Without a policy, whom the alert is addressed to is told every minute; with
+// Without a policy, the alert's addressees are told every minute; with
 // one that fails, more often at first.
 func TestWithoutPolicyTheAddresseesAreTold(t *testing.T) {
 	for name, c := range map[string]struct {

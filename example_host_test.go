@@ -89,7 +89,7 @@ func ExampleAuthorizer() {
 	// emergency: true allowed: true ends by itself: true <nil>
 }
 
-// A printer is a Pager that prints whom it pages.
+// A printer is a Pager that prints its recipients.
 type printer chan string
 
 func (p printer) Page(_ context.Context, page carewire.Page) error {
@@ -97,7 +97,7 @@ func (p printer) Page(_ context.Context, page carewire.Page) error {
 	return nil
 }
 
-// A Policy names whom to tell, step by step, until somebody accepts. Here the
+// A Policy names the people to tell, step by step, until somebody accepts. Here the
 // nurse rejects, so the doctor on call is told at once.
 func ExamplePolicy() {
 	ctx := context.Background()
@@ -187,7 +187,7 @@ func ExampleClient_Events() {
 		case err != nil:
 			panic(err)
 		case e.Type == carewire.EventSync:
-			fmt.Println("forget what is on the screen:", !e.Recovered)
+			fmt.Println("clear the screen:", !e.Recovered)
 		case e.Vital != nil:
 			fmt.Println(e.Vital.Code, e.Vital.Value, e.Vital.Unit)
 		case e.Type == carewire.EventSynced:
@@ -196,7 +196,7 @@ func ExampleClient_Events() {
 		}
 	}
 	// Output:
-	// forget what is on the screen: true
+	// clear the screen: true
 	// 8867-4 72 /min
 	// up to date
 }
@@ -242,7 +242,7 @@ func ExampleHub_Notify() {
 	// [person:ada patient] Your scan is at three.
 }
 
-// Open lists what is open, page by page.
+// Open lists the open alerts and notices, page by page.
 func ExampleHub_Open() {
 	ctx := context.Background()
 	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), carewire.NewMemoryStore(nil), nil)

@@ -119,7 +119,7 @@ func TestErrorFrames(t *testing.T) {
 		require.Equal(t, shown, reply.Err.Alert, "a refusal shows the alert as it is")
 		require.Equal(t, codeOf[sentinel], reply.Err.Code)
 	}
-	_, reply, err := decodeEvent(errorText(within("alert", invalid("to[3]", "must be known"))))
+	_, reply, err := decodeEvent(errorText(withinMember("alert", invalid("to[3]", "must be known"))))
 	require.NoError(t, err)
 	require.Equal(t, "alert.to[3]", reply.Err.Field)
 	require.Equal(t, "must be known", reply.Err.Reason)

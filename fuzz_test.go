@@ -49,7 +49,7 @@ func FuzzDecodeRequest(f *testing.F) {
 			}
 			return
 		}
-		require.True(t, json.Valid(frame), "what is taken is JSON")
+		require.True(t, json.Valid(frame), "every accepted frame is JSON")
 		require.True(t, utf8.Valid(frame))
 		require.True(t, validText(r.Req, 64) && (r.Req == "") == (r.Type == reqWave))
 		for _, v := range r.Vitals {
@@ -176,21 +176,21 @@ func FuzzAlertFunctions(f *testing.F) {
 			err := error(nil)
 			switch {
 			case b == 'r', a == nil:
-				got = raise(a, Raise{ID: "ev", Priority: PriorityMedium}, "src", now)
+				got = raiseAlert(a, Raise{ID: "ev", Priority: PriorityMedium}, "src", now)
 			case b == 'w':
-				got = raise(a, Raise{ID: "ev", Priority: PriorityHigh}, "src", now)
+				got = raiseAlert(a, Raise{ID: "ev", Priority: PriorityHigh}, "src", now)
 			case b == 'l':
-				got = raise(a, Raise{ID: "ev", Priority: PriorityLow}, "src", now)
+				got = raiseAlert(a, Raise{ID: "ev", Priority: PriorityLow}, "src", now)
 			case b == 'I':
-				got = raise(a, Raise{ID: "ev", Priority: PriorityInfo}, "src", now)
+				got = raiseAlert(a, Raise{ID: "ev", Priority: PriorityInfo}, "src", now)
 			case b == 'c':
-				got = over(a, now)
+				got = endCondition(a, now)
 			case b == 'x':
-				got, _ = expire(a, now)
+				got, _ = expireAcceptance(a, now)
 			case b == 's':
-				got, _ = lose(a, by.ID, now)
+				got, _ = loseAcceptance(a, by.ID, now)
 			case b == 't':
-				got, _ = claim(a, latest(now, a.due()), latest(now, a.due()).Add(10*time.Second))
+				got, _ = claimLevel(a, latest(now, a.due()), latest(now, a.due()).Add(10*time.Second))
 			case b == 'n', b == 'N', b == 'g', b == 'G':
 				if a.Escalation.State != EscalationClaimed {
 					continue // a claim that is no longer held records nothing
@@ -201,12 +201,12 @@ func FuzzAlertFunctions(f *testing.F) {
 				}
 				got = recordLevel(a, telling{to: to, step: 1, after: time.Duration(b) * time.Minute, within: reachWithin, paged: b < 'a', exhausted: a.Escalation.Step > 1, last: i%3 == 0}, nil)
 			case b == 'o':
-				got, _ = reached(a)
+				got, _ = noteReached(a)
 			default:
 				w := Answer{Do: []AnswerVerb{AnswerAccept, AnswerReject, AnswerRelease, AnswerAssign, AnswerClose}[b%5], Force: b > 'a', For: time.Duration(b%7) * time.Minute, Rev: uint64(b % 9 / 8)}
-				got, err = answer(a, w, by, []string{"ann"}[:b%2], now)
+				got, err = answerAlert(a, w, by, []string{"ann"}[:b%2], now)
 			}
-			require.Equal(t, before, text(given), "what is given is never changed")
+			require.Equal(t, before, text(given), "the argument is never changed")
 			if err != nil {
 				require.Equal(t, before, text(&got), "an error changes nothing")
 			}
@@ -218,7 +218,7 @@ func FuzzAlertFunctions(f *testing.F) {
 			if a != nil {
 				require.GreaterOrEqual(t, got.Rev, a.Rev)
 				if raises := strings.ContainsRune("rwlI", rune(b)); !a.Open() && !raises {
-					require.Equal(t, before, text(&got), "what has ended stays so")
+					require.Equal(t, before, text(&got), "an ended alert stays ended")
 				}
 			}
 			pending := got.Open() && (got.Responsibility.State == ResponsibilityAccepted || got.Escalation.State != EscalationOff)
@@ -255,7 +255,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		if err != nil {
 			return
 		}
-		require.True(t, json.Valid(text), "what is taken is JSON")
+		require.True(t, json.Valid(text), "every accepted frame is JSON")
 		require.Equal(t, peekType(text) == "ok" || peekType(text) == "error", reply != nil)
 		require.Equal(t, peekType(text) == "error", reply != nil && reply.Err != nil)
 		if ev.Alert != nil {

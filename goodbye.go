@@ -45,7 +45,7 @@ func (s *silences) stop(ctx context.Context, patient string, d deadline) error {
 			break
 		}
 		was.grouped = false
-		if err := s.arm(ctx, patient, was, e.Rev+1, time.Time{}); err == nil {
+		if err := s.setTimer(ctx, patient, was, e.Rev+1, time.Time{}); err == nil {
 			break
 		} else if !errors.Is(err, ErrConflict) {
 			return err
@@ -65,7 +65,7 @@ func (s *silences) dismiss(ctx context.Context, patient string, d deadline) erro
 		case !prev.Open():
 			return *prev, errUnchanged
 		}
-		return dismissed(prev, now), nil
+		return dismissAlert(prev, now), nil
 	})
 	if errors.Is(err, ErrForbidden) { // there is none
 		return nil
@@ -73,9 +73,9 @@ func (s *silences) dismiss(ctx context.Context, patient string, d deadline) erro
 	return err
 }
 
-// goodbye takes in that a device no longer measures something. If it measures
+// noteStopped takes in that a device no longer measures something. If it measures
 // nothing else, nothing is expected of it.
-func (s *silences) goodbye(ctx context.Context, patient string, d deadline) error {
+func (s *silences) noteStopped(ctx context.Context, patient string, d deadline) error {
 	latest, _, err := s.logs.store.Latest(ctx, patient)
 	if err != nil {
 		return err
@@ -101,17 +101,17 @@ func (s *silences) goodbye(ctx context.Context, patient string, d deadline) erro
 	}
 	was.wait = wait
 	s.forget(openKey{patient, timer.Key})
-	if err := s.arm(ctx, patient, was, timer.Rev+1, heard.Add(wait)); errors.Is(err, ErrConflict) {
+	if err := s.setTimer(ctx, patient, was, timer.Rev+1, heard.Add(wait)); errors.Is(err, ErrConflict) {
 		return ErrBusy
 	} else {
 		return err
 	}
 }
 
-// rivals returns the deadlines of the same device, from the same sender, at other
+// deviceElsewhere returns the deadlines of the same device, from the same sender, at other
 // patients.
-func (s *silences) rivals(ctx context.Context, patient string, d deadline) (others []deadline) {
-	for _, x := range s.waiting(ctx) {
+func (s *silences) deviceElsewhere(ctx context.Context, patient string, d deadline) (others []deadline) {
+	for _, x := range s.expectedDevices(ctx) {
 		if x.Key == timerKey(d.device, d.test) && x.Patient != patient && x.sender == d.sender {
 			others = append(others, x.deadline)
 		}
@@ -126,7 +126,7 @@ func (s *silences) moved(ctx context.Context, e *Entry, d deadline, heard time.T
 	if d.device == "" || d.sender == "" || heard.IsZero() {
 		return false
 	}
-	others := s.rivals(ctx, e.Patient, d)
+	others := s.deviceElsewhere(ctx, e.Patient, d)
 	return len(others) > 0 && !slices.ContainsFunc(others, func(o deadline) bool { return !o.since.After(heard) })
 }
 
@@ -143,7 +143,7 @@ func (s *silences) endElsewhere(ctx context.Context, patient string, d deadline)
 		if err != nil || readDeadline(&timer).sender != d.sender {
 			continue
 		}
-		others := s.rivals(ctx, patient, d)
+		others := s.deviceElsewhere(ctx, patient, d)
 		if !slices.ContainsFunc(others, func(o deadline) bool { return !o.since.After(a.Raised) }) {
 			s.dismiss(ctx, e.Patient, d)
 		}

@@ -240,7 +240,7 @@ func TestAcceptanceEndsWithTheRight(t *testing.T) {
 			return &Options{}, func(w *world) {
 				p := people["nurse"]
 				p.Patients, p.Groups = []string{"p2"}, nil
-				w.hub.clinicians.see(&p) // as joining does
+				w.hub.clinicians.remember(&p) // as joining does
 			}
 		}},
 		{"the host does not know them any more", func() (*Options, func(*world)) { return leaver(ErrNotFound) }},
@@ -275,7 +275,7 @@ func TestAcceptanceEndsWithTheRight(t *testing.T) {
 				})}, func(w *world) {
 					p := people["nurse"]
 					p.Patients, p.Groups = nil, []string{"icu"}
-					w.hub.clinicians.see(&p)
+					w.hub.clinicians.remember(&p)
 					gone.Store(true)
 				}
 		}},

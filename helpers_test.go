@@ -3,7 +3,7 @@
 //   - newWorld gives a Hub behind a server in memory, with the principals of people;
 //     dial gives a raw client of it, which shows each frame as it comes. Most tests
 //     begin so, most of them in a synctest bubble.
-//   - peer (peer_test.go) writes and reads bytes, for what no proper client sends;
+//   - peer (peer_test.go) writes and reads bytes, for input that no proper client sends;
 //     everywhere runs a test over HTTP and HTTPS, in memory and on the loopback.
 //   - script (script_test.go) plays the server, for tests of Client.
 //   - poster (post_test.go) and reading (stream_test.go) use the fallback.
@@ -13,7 +13,7 @@
 //     component; newWatchroom (escalator_test.go) adds an escalator.
 //   - judge is an Authorizer, notary an Auditor and pager a Pager that tests steer and
 //     look into; the types that end in Func make one of a function.
-//   - high, monitor, sends and vitalNow make what is raised and published.
+//   - high, monitor, sends and vitalNow make alerts and vitals.
 //   - valueAt, objectAt and listAt look into decoded JSON.
 
 package carewire
@@ -280,7 +280,7 @@ func (n *notary) of(events ...AuditEvent) []Record {
 	return slices.DeleteFunc(slices.Clone(n.records), func(r Record) bool { return !slices.Contains(events, r.Event) })
 }
 
-// lines tells what n has recorded, sorted: reads and the rest come by two ways.
+// lines lists the records of n, sorted: reads and the rest come by two ways.
 func (n *notary) lines() (list []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -341,7 +341,7 @@ func (p *pager) Page(_ context.Context, page Page) error {
 	return nil
 }
 
-// told lists who was paged for patients, and when after start, and forgets it.
+// told lists the persons paged for patients, and when after start, and forgets them.
 func (p *pager) told(start time.Time) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -404,7 +404,7 @@ func total(h Histogram) (n uint64) {
 	return n
 }
 
-// levels lists who was paged at each level of the alert of p1 with the given key.
+// levels lists the persons paged at each level of the alert of p1 with the given key.
 func levels(p *pager, key string) map[int][]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -81,14 +81,14 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 		}
 	}
 	if len(entries) < limit {
-		next, err = h.beyond(ctx, q.Patient, s.Last)
+		next, err = h.cursorAfter(ctx, q.Patient, s.Last)
 	}
 	return list, next, err
 }
 
-// beyond returns the cursor after the entries searched up to last; 0 if there
+// cursorAfter returns the cursor after the entries searched up to last; 0 if there
 // are no more.
-func (h *Hub) beyond(ctx context.Context, patient string, last uint64) (uint64, error) {
+func (h *Hub) cursorAfter(ctx context.Context, patient string, last uint64) (uint64, error) {
 	if last == 0 {
 		return 0, nil
 	}

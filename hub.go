@@ -81,7 +81,7 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.start(func() { h.changes.run(h.opt.Recheck) })
 	h.start(h.deliverInboxes)
 	h.start(h.audit.run)
-	h.open.kick() // something may have come due while no Hub ran
+	h.open.wakeUp() // something may have come due while no Hub ran
 	return h, nil
 }
 
@@ -113,8 +113,8 @@ func (h *Hub) connect(store Store) {
 	h.access = newAccessControl(o, &h.calls, h.logs, h.audit.recordHost)
 	h.changes = newAccessChanges(h.core, h.access, h.registry, h.complaints, h.pauses, h.clinicians, o.TestRecipients)
 	h.escalator = newEscalator(h.core, h.receipts, h.complaints, h.pauses, o, &h.calls, &h.stats, h.anyConnected, h.audit.recordHost,
-		map[Kind]func(context.Context, *Entry){KindTimer: h.silences.act, KindAccess: h.changes.end, KindNotice: h.expireNotice})
-	h.lanes = newLanes(h.core, o, &h.stats.lag, h.silences.hear)
+		map[Kind]func(context.Context, *Entry){KindTimer: h.silences.handleDue, KindAccess: h.changes.end, KindNotice: h.expireNotice})
+	h.lanes = newLanes(h.core, o, &h.stats.lag, h.silences.noteHeard)
 }
 
 // raiseOwn raises an alert of carewire's own.
@@ -161,7 +161,7 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 	err := h.lanes.of(e.Patient).submit(job{entry: &e, quiet: quiet, done: func(a AppendResult) {
 		if a.Err == nil && !a.Repeated {
 			e.Position, e.Must = a.Position, a.Must
-			if h.open.note(e, quiet) {
+			if h.open.noteRevision(e, quiet) {
 				h.complaints.relieveBy(&e)
 				h.start(func() { h.signals.alerted(&e, h.opt.Strips) }) // an alert's delivery must not wait for waves
 			}
@@ -197,7 +197,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 	if in.Key == "" {
 		in.Key = in.ID
 	}
-	in.Text = lines(in.Text)
+	in.Text = unixLines(in.Text)
 	var e encoder
 	in.encode(&e)
 	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), afresh: true}
@@ -212,18 +212,18 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 		switch {
 		case prev != nil && prev.ID == in.ID && !prev.Open():
 			return Alert{}, ErrEnded
-		case prev != nil && (prev.says(&in, sender) || prev.Latched && prev.Open() && in.Priority == PriorityInfo):
+		case prev != nil && (prev.unchangedBy(&in, sender) || prev.Latched && prev.Open() && in.Priority == PriorityInfo):
 			return *prev, errUnchanged
 		case prev != nil && prev.crowdedFor(sender):
 			return Alert{}, errLimit
 		}
-		return muteTest(raise(prev, in, sender, now), h.opt.TestRecipients), nil
+		return muteTest(raiseAlert(prev, in, sender, now), h.opt.TestRecipients), nil
 	})
 	if giveBack != nil {
 		giveBack()
 	}
 	if errors.Is(err, errLimit) {
-		err = h.crowded(ctx, sender, &in)
+		err = h.refuseExcess(ctx, sender, &in)
 	}
 	if sender == hostSender {
 		h.audit.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)
@@ -245,7 +245,7 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 	if !by.valid() {
 		return Alert{}, invalid("principal", "must be usable")
 	}
-	h.clinicians.see(&by)
+	h.clinicians.remember(&by)
 	a, err := h.answer(ctx, &by, ref, w)
 	rec := Record{Event: AuditAnswer, Who: by.person(), Session: by.Session, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(ref.ID, a.ID), Do: w.Do, Test: a.Test}
 	if w.Do == AnswerClose {
@@ -297,7 +297,7 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 		case AnswerHandover:
 			w.For = h.opt.HandoverWithin
 		}
-		return answer(prev, w, by.person(), h.receipts.of(prev), now)
+		return answerAlert(prev, w, by.person(), h.receipts.sendersOf(prev), now)
 	})
 }
 
@@ -336,7 +336,7 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	if n.Audience == 0 {
 		n.Audience = AudienceNamed
 	}
-	n.Text = lines(n.Text)
+	n.Text = unixLines(n.Text)
 	var e encoder
 	n.encode(&e)
 	sum := digest(e.b)
@@ -360,7 +360,7 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	case err != nil:
 		return Notice{}, err
 	case a.Repeated:
-		entry, err := h.logs.at(ctx, n.Patient, a.Position, KindNotice)
+		entry, err := h.logs.readAt(ctx, n.Patient, a.Position, KindNotice)
 		if err != nil {
 			return Notice{}, err
 		}

@@ -218,7 +218,7 @@ func (f *following) begin(p string) error {
 // heads sends the heads of the patients that have been quiet, once the last ones
 // are taken. Those that find no room are told at a later visit.
 func (f *following) heads(now int64) {
-	if !f.out.roomy(1) {
+	if !f.out.hasReplyRoom(1) {
 		return
 	}
 	var heads []Head

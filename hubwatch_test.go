@@ -210,7 +210,7 @@ func TestHostFollowsGroups(t *testing.T) {
 		dir.set("icu", "g2", "g3")
 		require.NoError(t, w.hub.MembersChanged(t.Context(), "icu"))
 		time.Sleep(10 * time.Second)
-		require.Equal(t, []string{"granted g3", "revoked g1", "vital g3"}, since(), "with what the newcomer has already")
+		require.Equal(t, []string{"granted g3", "revoked g1", "vital g3"}, since(), "with the newcomer's earlier events")
 		publish()
 		require.Equal(t, []string{"vital g2", "vital g3"}, since())
 		dir.set("icu", "g1")

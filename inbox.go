@@ -64,7 +64,7 @@ func (h *Hub) deliverInboxes() {
 		for i := range news {
 			for _, c := range h.registry.addressees(&news[i].Entry) {
 				if !c.watching(news[i].Patient) {
-					c.inbox.bring(news[i])
+					c.inbox.push(news[i])
 				}
 			}
 		}

@@ -32,7 +32,7 @@ func TestInbox(t *testing.T) {
 		for valueAt(item, "responsibility", "state") != "accepted" {
 			item = objectAt(nurse.until("inbox"), "items", 0, "alert")
 		}
-		// Connecting later shows what is open, in one go.
+		// Connecting later shows the open entries, in one go.
 		late := w.dial("nurse")
 		defer late.ws.CloseNow()
 		box := late.until("inbox")

@@ -78,16 +78,16 @@ func (f *inboxFeed) begin() {
 	if was {
 		return
 	}
-	for f.conn.out.roomy(inboxAhead) {
-		if !f.step() {
+	for f.conn.out.hasReplyRoom(inboxAhead) {
+		if !f.sendPage() {
 			return
 		}
 	}
 	f.start()
 }
 
-// bring shows items that are new or have changed. It waits for nothing.
-func (f *inboxFeed) bring(items ...*openItem) {
+// push shows items that are new or have changed. It waits for nothing.
+func (f *inboxFeed) push(items ...*openItem) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ended {
@@ -125,12 +125,12 @@ func (f *inboxFeed) end() {
 
 // run shows the remaining items, at the client's pace.
 func (f *inboxFeed) run() {
-	for f.conn.out.waitForRoom(f.conn.hub.ctx, inboxAhead) && f.step() {
+	for f.conn.out.waitForRoom(f.conn.hub.ctx, inboxAhead) && f.sendPage() {
 	}
 }
 
-// step makes the next page. It reports false if nothing is left.
-func (f *inboxFeed) step() bool {
+// sendPage makes the next page. It reports false if nothing is left.
+func (f *inboxFeed) sendPage() bool {
 	c := f.conn
 	generation := c.hub.access.generation.Load()
 	f.mu.Lock()
@@ -153,7 +153,7 @@ func (f *inboxFeed) step() bool {
 		f.mu.Unlock()
 		return false
 	}
-	news, old := f.next()
+	news, old := f.nextPage()
 	done := !f.done && len(f.list) == 0
 	f.mu.Unlock()
 	shown, undecided := f.entitled(news)
@@ -164,8 +164,8 @@ func (f *inboxFeed) step() bool {
 		for i := range shown {
 			entries[i] = shown[i].Entry
 		}
-		if !c.tell(generation, inboxFrame(c.hub.shownTo(c.hub.ctx, c.principal(), entries), done)) {
-			f.bring(append(news, old...)...)
+		if !c.sendDecided(generation, inboxFrame(c.hub.shownTo(c.hub.ctx, c.principal(), entries), done)) {
+			f.push(append(news, old...)...)
 			return true
 		}
 	}
@@ -176,7 +176,7 @@ func (f *inboxFeed) step() bool {
 	return true
 }
 
-// collect lists what is open and may be seen.
+// collect lists the open entries that may be seen.
 func (f *inboxFeed) collect(generation uint64) {
 	c := f.conn
 	keys := c.principal().keys()
@@ -218,9 +218,9 @@ func (f *inboxFeed) decideAgain(generation uint64, list []*openItem) {
 	f.list, f.generation = kept, generation
 }
 
-// next takes the next page: the most urgent of the new entries and of the
+// nextPage takes the next page: the most urgent of the new entries and of the
 // initial ones, in their present state. Under f.mu.
-func (f *inboxFeed) next() (news, old []*openItem) {
+func (f *inboxFeed) nextPage() (news, old []*openItem) {
 	open := f.conn.hub.open
 	for size := 0; size < inboxPage; {
 		for len(f.order) > 0 && f.news[openKey{f.order[0].Patient, f.order[0].Key}] == nil {
@@ -322,7 +322,7 @@ func (f *inboxFeed) askLater(items []*openItem) {
 		items := f.undecided
 		f.undecided, f.asking = nil, false
 		f.mu.Unlock()
-		f.bring(items...)
+		f.push(items...)
 	})
 }
 

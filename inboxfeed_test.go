@@ -43,7 +43,7 @@ func TestInboxOfAnySizeArrives(t *testing.T) {
 		seen := make(map[string]bool)
 		for pages := 0; ; pages++ {
 			c.out.mu.Lock()
-			require.LessOrEqual(t, c.out.held, inboxAhead+2*inboxPage, "what waits is bounded")
+			require.LessOrEqual(t, c.out.held, inboxAhead+2*inboxPage, "the queue is bounded")
 			c.out.mu.Unlock()
 			page := nurse.until("inbox")
 			for _, i := range listAt(page, "items") {
@@ -132,7 +132,7 @@ func TestIdleHeartbeatsCostNothing(t *testing.T) {
 	})
 }
 
-// The index by addressee and patient says what a look at everything would.
+// The index by addressee and patient agrees with a look at everything.
 func TestOpenIndexAgreesWithAModel(t *testing.T) {
 	x := newOpenIndex(newBackground(), nil)
 	model := make(map[openKey]Entry)
@@ -165,8 +165,8 @@ func TestOpenIndexAgreesWithAModel(t *testing.T) {
 			if rand.IntN(3) == 0 {
 				e.Data = fmt.Appendf(nil, `{"priority":"low","responsibility":{"state":"accepted","by":{"id":"holder%d"}}}`, rand.IntN(3))
 			}
-			require.True(t, x.note(e, false))
-			require.False(t, x.note(e, false), "once")
+			require.True(t, x.noteRevision(e, false))
+			require.False(t, x.noteRevision(e, false), "once")
 			if model[k] = e; !e.Open {
 				delete(model, k)
 				delete(read, k)
@@ -201,7 +201,7 @@ func TestOpenIndexAgreesWithAModel(t *testing.T) {
 		viewsAgree(t, x, model)
 	}
 	for k := range model {
-		x.note(Entry{Patient: k.patient, Key: k.key, Kind: KindAlert, Rev: 1 << 20}, false)
+		x.noteRevision(Entry{Patient: k.patient, Key: k.key, Kind: KindAlert, Rev: 1 << 20}, false)
 	}
 	require.Empty(t, x.to, "nothing stays")
 	require.Empty(t, x.open)
@@ -300,7 +300,7 @@ func TestInboxOfManyThousandsArrives(t *testing.T) {
 				continue
 			}
 			in := Raise{Patient: "p2", Key: fmt.Sprint("k", i), ID: fmt.Sprint("e", i), Text: "x", Priority: PriorityLow, Test: true, To: []string{"role:clinician"}}
-			a := raise(nil, in, "device", now)
+			a := raiseAlert(nil, in, "device", now)
 			a.stop() // nobody is to be paged
 			e := alertEntry(&a, now)
 			e.Rev = 1
@@ -322,7 +322,7 @@ func TestInboxOfManyThousandsArrives(t *testing.T) {
 			c.out.mu.Lock()
 			held := c.out.held
 			c.out.mu.Unlock()
-			require.LessOrEqual(t, held, inboxAhead+2*inboxPage, "what waits is bounded")
+			require.LessOrEqual(t, held, inboxAhead+2*inboxPage, "the queue is bounded")
 			if peekType(b) != "inbox" {
 				continue
 			}
@@ -338,7 +338,7 @@ func TestInboxOfManyThousandsArrives(t *testing.T) {
 	})
 }
 
-// viewsAgree compares what is found without a walk with a walk over model.
+// viewsAgree compares the entries found by the index with a walk over model.
 func viewsAgree(t *testing.T, x *openIndex, model map[openKey]Entry) {
 	now := time.Unix(rand.Int64N(10), 0)
 	var due, all, sameKey []string

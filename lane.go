@@ -163,7 +163,7 @@ func (l *lane) append(ctx context.Context) {
 			if len(jobs)+len(changed)+len(l.uncompared) == 0 {
 				break
 			}
-			if out := l.do(ctx, jobs, changed); len(out) > 0 {
+			if out := l.runBatch(ctx, jobs, changed); len(out) > 0 {
 				l.batches <- out
 			}
 		}
@@ -199,8 +199,8 @@ func takeSome(to, from []job, n int) (_, rest []job) {
 	return append(to, from...), nil
 }
 
-// do carries out one batch and returns the work for the fan-out.
-func (l *lane) do(ctx context.Context, jobs []job, changed map[string]bool) []delivery {
+// runBatch carries out one batch and returns the work for the fan-out.
+func (l *lane) runBatch(ctx context.Context, jobs []job, changed map[string]bool) []delivery {
 	out := make([]delivery, 0, len(jobs))
 	if l.failed {
 		l.uncompared = nil
@@ -222,7 +222,7 @@ func (l *lane) do(ctx context.Context, jobs []job, changed map[string]bool) []de
 			l.findChart(j)
 			continue
 		}
-		first, err := l.admit(&jobs[i])
+		first, err := l.admitVital(&jobs[i])
 		if err != nil {
 			out = append(out, delivery{done: j.done, result: AppendResult{Err: err}})
 			continue

@@ -8,11 +8,11 @@ import (
 
 // lanes are all lanes of a Hub, with the parts of it that they need.
 type lanes struct {
-	ctx   context.Context // the context of all appends and reads
-	store *guardedStore
-	clock *clock
-	hear  func(v *Vital, of *series, e *Entry, repeated bool) // called for each vital that was appended; must not block
-	lag   *histogram                                          // how late entries of other nodes come
+	ctx       context.Context // the context of all appends and reads
+	store     *guardedStore
+	clock     *clock
+	noteHeard func(v *Vital, of *series, e *Entry, repeated bool) // called for each vital that was appended; must not block
+	lag       *histogram                                          // how late entries of other nodes come
 
 	maxKeys int           // Options.MaxKeys
 	keyLife time.Duration // Options.KeyLife
@@ -24,7 +24,7 @@ type lanes struct {
 // newLanes makes Options.Lanes lanes. With a Spread it makes one for each part,
 // so that an append that hangs delays the patients of one part.
 func newLanes(c *core, o *Options, lag *histogram, hear func(*Vital, *series, *Entry, bool)) *lanes {
-	x := &lanes{ctx: c.ctx, store: c.logs.store, clock: c.clock, hear: hear, lag: lag, maxKeys: o.MaxKeys, keyLife: o.KeyLife, seed: maphash.MakeSeed()}
+	x := &lanes{ctx: c.ctx, store: c.logs.store, clock: c.clock, noteHeard: hear, lag: lag, maxKeys: o.MaxKeys, keyLife: o.KeyLife, seed: maphash.MakeSeed()}
 	n := o.Lanes
 	if x.store.spread != nil {
 		n = x.store.spread.Parts()

@@ -87,29 +87,29 @@ func newSeats() *seats {
 	return &seats{addresses: make(map[netip.Addr]int), principals: make(map[string]int)}
 }
 
-// arrive takes a seat for an address; false if there is none.
-func (s *seats) arrive(a netip.Addr, most int) bool {
+// takeAddress takes a seat for an address; false if there is none.
+func (s *seats) takeAddress(a netip.Addr, most int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !a.IsValid() || take(s.addresses, whose(a), most)
+	return !a.IsValid() || takeSeat(s.addresses, countedAddress(a), most)
 }
 
-// name takes a seat for a principal; false if there is none.
-func (s *seats) name(id string, most int) bool {
+// takePrincipal takes a seat for a principal; false if there is none.
+func (s *seats) takePrincipal(id string, most int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return take(s.principals, id, most)
+	return takeSeat(s.principals, id, most)
 }
 
 // leave gives the seats back; id is "" if there was none for a principal.
 func (s *seats) leave(a netip.Addr, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	give(s.addresses, whose(a))
-	give(s.principals, id)
+	giveSeat(s.addresses, countedAddress(a))
+	giveSeat(s.principals, id)
 }
 
-func take[K comparable](seats map[K]int, k K, most int) bool {
+func takeSeat[K comparable](seats map[K]int, k K, most int) bool {
 	if seats[k] >= most {
 		return false
 	}
@@ -117,7 +117,7 @@ func take[K comparable](seats map[K]int, k K, most int) bool {
 	return true
 }
 
-func give[K comparable](seats map[K]int, k K) {
+func giveSeat[K comparable](seats map[K]int, k K) {
 	switch n := seats[k]; {
 	case n > 1:
 		seats[k] = n - 1
@@ -126,9 +126,9 @@ func give[K comparable](seats map[K]int, k K) {
 	}
 }
 
-// whose is the address under which connections are counted: for IPv6 the /64
+// countedAddress is the address under which connections are counted: for IPv6 the /64
 // network, because one subscriber has all of it.
-func whose(a netip.Addr) netip.Addr {
+func countedAddress(a netip.Addr) netip.Addr {
 	if a.Is6() {
 		if p, err := a.Prefix(64); err == nil {
 			return p.Addr()
@@ -275,10 +275,10 @@ func (o *Options) alertsMost(k fromKey) int {
 	return most
 }
 
-// crowded refuses an open alert beyond a source's limit, and raises a
+// refuseExcess refuses an open alert beyond a source's limit, and raises a
 // complaint, because a refused alert must not be lost in silence. A high one
 // may be tried again.
-func (h *Hub) crowded(ctx context.Context, by string, in *Raise) error {
+func (h *Hub) refuseExcess(ctx context.Context, by string, in *Raise) error {
 	h.stats.limits.alerts.Add(1)
 	if in.Patient == SystemPatient {
 		h.log.Error("carewire: too many open alerts in the system's log")

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// One connection too many is refused, whoever says what of its address; the
+// One connection too many is refused, with any claim about its address; the
 // next one is taken when one has gone. Others notice nothing.
 func TestConnectionLimits(t *testing.T) {
 	proxy := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}

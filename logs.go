@@ -13,9 +13,9 @@ type logs struct {
 	append func(ctx context.Context, e Entry, quiet bool) (AppendResult, error)
 }
 
-// at reads one entry of a log. It does not matter whether later vitals are
+// readAt reads one entry of a log. It does not matter whether later vitals are
 // still kept.
-func (l *logs) at(ctx context.Context, patient string, p Position, kind Kind) (Entry, error) {
+func (l *logs) readAt(ctx context.Context, patient string, p Position, kind Kind) (Entry, error) {
 	list, err := l.store.Read(ctx, patient, Position{p.Epoch, p.Seq - 1}, ReadQuery{Kinds: []Kind{kind}, Limit: 1})
 	if err == nil && (len(list) != 1 || list[0].Seq != p.Seq) {
 		err = ErrGap

@@ -89,7 +89,7 @@ func (s *MemoryStore) Append(ctx context.Context, entries []Entry) ([]AppendResu
 		own[i] = new(cloneEntry(&entries[i]))
 	}
 	results := make([]AppendResult, len(own))
-	err := s.change(ctx, func() {
+	err := s.update(ctx, func() {
 		for i, e := range own {
 			results[i] = s.append(e)
 		}
@@ -136,7 +136,7 @@ func (s *MemoryStore) append(e *Entry) AppendResult {
 			s.setNewest(key, e)
 		}
 	}
-	s.bound(l, e.Kind)
+	s.countKind(l, e.Kind)
 	return AppendResult{Position: e.Position, Must: e.Must}
 }
 
@@ -167,9 +167,9 @@ func (s *MemoryStore) setNewest(key *memoryKey, e *Entry) {
 	s.changes = append(s.changes, memoryChange{s.written, key})
 }
 
-// bound counts an entry of a kind that was written to l, and prunes when they
+// countKind counts an entry of a kind that was written to l, and prunes when they
 // are too many.
-func (s *MemoryStore) bound(l *memoryLog, kind Kind) {
+func (s *MemoryStore) countKind(l *memoryLog, kind Kind) {
 	most := s.others
 	if kind == KindVital {
 		most = s.vitals
@@ -212,7 +212,7 @@ func (s *MemoryStore) prune(l *memoryLog, drop func(*Entry) bool) {
 // Prune implements [Pruner], in addition to the bounds of the options.
 func (s *MemoryStore) Prune(ctx context.Context, now time.Time, keep Retention) error {
 	var patients []string
-	err := s.use(ctx, func() { patients = slices.Collect(maps.Keys(s.logs)) })
+	err := s.view(ctx, func() { patients = slices.Collect(maps.Keys(s.logs)) })
 	old := func(e *Entry) bool {
 		age := keep.Others
 		if e.Kind.Droppable() {
@@ -221,14 +221,14 @@ func (s *MemoryStore) Prune(ctx context.Context, now time.Time, keep Retention) 
 		return age > 0 && e.Received.Before(now.Add(-age))
 	}
 	for i := 0; i < len(patients) && err == nil; i++ {
-		err = s.change(ctx, func() { s.prune(s.logs[patients[i]], old) })
+		err = s.update(ctx, func() { s.prune(s.logs[patients[i]], old) })
 	}
 	return err
 }
 
 // Erase implements [Eraser].
 func (s *MemoryStore) Erase(ctx context.Context, patient string) error {
-	return s.change(ctx, func() {
+	return s.update(ctx, func() {
 		l := s.logs[patient]
 		if l == nil {
 			return
@@ -252,7 +252,7 @@ func (s *MemoryStore) Read(ctx context.Context, patient string, after Position, 
 	limit := min(orThousand(q.Limit), 10_000)
 	var found []*Entry
 	gap := false
-	err := s.use(ctx, func() {
+	err := s.view(ctx, func() {
 		l := s.logs[patient]
 		if l == nil {
 			return
@@ -280,7 +280,7 @@ func (s *MemoryStore) Read(ctx context.Context, patient string, after Position, 
 func (s *MemoryStore) Latest(ctx context.Context, patient string) ([]Entry, Head, error) {
 	var found []*Entry
 	var head Head
-	err := s.use(ctx, func() {
+	err := s.view(ctx, func() {
 		head = s.head(patient)
 		if l := s.logs[patient]; l != nil {
 			for _, k := range l.keys {
@@ -297,7 +297,7 @@ func (s *MemoryStore) Latest(ctx context.Context, patient string) ([]Entry, Head
 // Get implements [Store].
 func (s *MemoryStore) Get(ctx context.Context, patient, key string) (Entry, error) {
 	var found *Entry
-	err := s.use(ctx, func() {
+	err := s.view(ctx, func() {
 		if l := s.logs[patient]; l != nil && l.keys[key] != nil {
 			found = l.keys[key].newest
 		}
@@ -314,7 +314,7 @@ func (s *MemoryStore) Get(ctx context.Context, patient, key string) (Entry, erro
 // Heads implements [Store].
 func (s *MemoryStore) Heads(ctx context.Context, patients []string) ([]Head, error) {
 	var heads []Head
-	err := s.use(ctx, func() {
+	err := s.view(ctx, func() {
 		for _, patient := range patients {
 			heads = append(heads, s.head(patient))
 		}
@@ -336,7 +336,7 @@ func (s *MemoryStore) Changed(ctx context.Context, mark string, limit int) ([]En
 	limit = orThousand(limit)
 	var found []*Entry
 	var next string
-	err := s.use(ctx, func() {
+	err := s.view(ctx, func() {
 		var epoch string
 		var seen, began uint64 // scanned up to seen; up to began only for open entries
 		n, err := fmt.Sscanf(mark, "%d %d %s", &seen, &began, &epoch)
@@ -360,7 +360,7 @@ func (s *MemoryStore) Changed(ctx context.Context, mark string, limit int) ([]En
 func (s *MemoryStore) Waiting(ctx context.Context, due time.Time, limit int) ([]Entry, error) {
 	limit = orThousand(limit)
 	var found []*Entry
-	err := s.use(ctx, func() {
+	err := s.view(ctx, func() {
 		h := s.waiting
 		byDue := func(i, j int) int { return h[i].newest.Due.Compare(h[j].newest.Due) }
 		// In a heap the next one is among the children of those found.
@@ -388,9 +388,9 @@ func (s *MemoryStore) Close() error {
 	return nil
 }
 
-// change calls write, which has the store for itself, unless ctx or the store
+// update calls write, which has the store for itself, unless ctx or the store
 // is done.
-func (s *MemoryStore) change(ctx context.Context, write func()) error {
+func (s *MemoryStore) update(ctx context.Context, write func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -403,9 +403,9 @@ func (s *MemoryStore) change(ctx context.Context, write func()) error {
 	return nil
 }
 
-// use calls read with a consistent view of the store, unless ctx or the store
+// view calls read with a consistent view of the store, unless ctx or the store
 // is done. Results are copied afterwards, because entries never change.
-func (s *MemoryStore) use(ctx context.Context, read func()) error {
+func (s *MemoryStore) view(ctx context.Context, read func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ type Answered struct {
 	Source Recognition // set if a machine recognised the answer, such as from speech
 }
 
-// Closing tells who closed an alert, and why.
+// Closing names the person who closed an alert, and the reason.
 type Closing struct {
 	By     Person
 	At     time.Time
@@ -321,7 +321,7 @@ func checkTo(to []string, max int) error {
 	}
 	for i, t := range to {
 		if !validAddressee(t) {
-			return invalid(indexed("to", i), "must be person:ID, group:ID, role:NAME or patient")
+			return invalid(indexedField("to", i), "must be person:ID, group:ID, role:NAME or patient")
 		}
 	}
 	return nil
@@ -340,7 +340,7 @@ func validAddressee(to string) bool {
 	return to == "patient"
 }
 
-// Validate reports what is wrong with n as a *ValidationError; nil if nothing is.
+// Validate returns the first fault of n as a *ValidationError, or nil.
 func (n *Notice) Validate() error {
 	switch {
 	case !validPatient(n.Patient):
@@ -359,7 +359,7 @@ func (n *Notice) Validate() error {
 	return checkTo(n.To, 32)
 }
 
-// validate reports what is wrong with a receipt that a client sends.
+// validate returns the first fault of a receipt that a client sends.
 func (r *Receipt) validate() error {
 	switch {
 	case !validPatient(r.Patient):
@@ -378,7 +378,7 @@ func (r *Receipt) validate() error {
 	return nil
 }
 
-// validate reports what is wrong with a.
+// validate returns the first fault of a.
 func (a *Answer) validate() error {
 	switch {
 	case a.ID != "" && !validID(a.ID):
@@ -399,7 +399,7 @@ func (a *Answer) validate() error {
 		return invalid("force", "goes with accept or close, and a reason")
 	}
 	if err := a.Source.check(); err != nil {
-		return within("source", err)
+		return withinMember("source", err)
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (h *Hub) openPatients(ctx context.Context, q *OpenQuery) ([]string, error) 
 	patients := make(map[string]bool, len(q.Patients))
 	for i, p := range q.Patients {
 		if !validPatient(p) {
-			return nil, invalid(indexed("patients", i), "must be an ID")
+			return nil, invalid(indexedField("patients", i), "must be an ID")
 		}
 		patients[p] = true
 	}

@@ -74,7 +74,7 @@ func (f *storeFollower) take(list []Entry) {
 	var foreign []string // patients
 	for i := range list {
 		e := &list[i]
-		fresh := f.note(*e, false)
+		fresh := f.noteRevision(*e, false)
 		if fresh {
 			foreign = append(foreign, e.Patient)
 		}

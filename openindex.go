@@ -104,9 +104,9 @@ func (x *openIndex) run(handle func(e *Entry, fresh bool), compare func(patients
 	}
 }
 
-// note takes a revision in, and reports whether it was new: none or an older one
+// noteRevision takes a revision in, and reports whether it was new: none or an older one
 // was known. A quiet one is no news to inboxes.
-func (x *openIndex) note(e Entry, quiet bool) bool {
+func (x *openIndex) noteRevision(e Entry, quiet bool) bool {
 	if e.Kind != KindAlert && e.Kind != KindNotice {
 		return false
 	}
@@ -183,28 +183,28 @@ func (x *openIndex) remove(item, next *openItem) {
 func (x *openIndex) tally(o *openItem, n int) {
 	if o.Kind != KindAlert {
 		for _, to := range o.To {
-			count(x.notices, correspondence{o.Sender, to}, n)
+			addCount(x.notices, correspondence{o.Sender, to}, n)
 		}
 		return
 	}
-	count(x.alerts, o.Patient, n)
+	addCount(x.alerts, o.Patient, n)
 	if o.alert == nil {
 		return
 	}
-	count(x.from, fromKey{o.Patient, o.alert.Source.By, o.alert.Priority}, n)
-	count(x.from, fromKey{"", o.alert.Source.By, o.alert.Priority}, n)
+	addCount(x.from, fromKey{o.Patient, o.alert.Source.By, o.alert.Priority}, n)
+	addCount(x.from, fromKey{"", o.alert.Source.By, o.alert.Priority}, n)
 	if n > 0 {
 		x.ids[o.alert.ID] = openKey{o.Patient, o.Key}
 	} else {
 		delete(x.ids, o.alert.ID)
 	}
 	if rule := o.alert.Escalation.trouble; rule != "" && o.Patient != SystemPatient {
-		count(x.trouble, troubleKey{rule, o.alert.Test}, n)
+		addCount(x.trouble, troubleKey{rule, o.alert.Test}, n)
 	}
 }
 
-// count adds n to the number of k, and forgets it at 0.
-func count[K comparable](m map[K]int, k K, n int) {
+// addCount adds n to the number of k, and forgets it at 0.
+func addCount[K comparable](m map[K]int, k K, n int) {
 	if m[k] += n; m[k] == 0 {
 		delete(m, k)
 	}
@@ -275,11 +275,11 @@ func (x *openIndex) sweep(now time.Time) {
 	}
 }
 
-// kick makes the escalation look at once.
-func (x *openIndex) kick() { signal(x.kicked) }
+// wakeUp makes the escalation look at once.
+func (x *openIndex) wakeUp() { signal(x.kicked) }
 
-// of returns the open entries of a patient.
-func (x *openIndex) of(patient string) (list []Entry) {
+// entriesOf returns the open entries of a patient.
+func (x *openIndex) entriesOf(patient string) (list []Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, o := range x.open[patient] {

@@ -35,7 +35,7 @@ func (s *bulkStore) States(ctx context.Context, keys []StateKey) (found []Entry,
 	return found, nil
 }
 
-// A Hub that starts finds out who has read what is open, and asks for many
+// A Hub that starts looks up the readers of open alerts and notices, and asks for many
 // readings at once where the Store can answer that.
 func TestReadingsAreFoundInBulk(t *testing.T) {
 	for _, bulk := range []bool{true, false} {

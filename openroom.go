@@ -41,7 +41,7 @@ func claimPlace[K comparable](x *openIndex, counts, most map[K]int) (giveBack fu
 	}
 	add := func(n int) {
 		for k := range most {
-			count(counts, k, n)
+			addCount(counts, k, n)
 		}
 	}
 	add(1)

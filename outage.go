@@ -48,8 +48,8 @@ func outageKey(sender string) string {
 	return outagePrefix + hexOf(digest([]byte(sender)))
 }
 
-// waiting returns all devices that are expected to send.
-func (s *silences) waiting(ctx context.Context) (list []waitingDevice) {
+// expectedDevices returns all devices that are expected to send.
+func (s *silences) expectedDevices(ctx context.Context) (list []waitingDevice) {
 	entries, _ := s.logs.store.waitingAll(ctx) // timers of a member that fails are missing
 	for i := range entries {
 		if e := &entries[i]; e.Kind == KindTimer {
@@ -86,7 +86,7 @@ func (s *silences) heldBack(ctx context.Context, patient string, d deadline, hea
 			return a.Updated.Add(d.wait)
 		}
 	}
-	o := s.verdict(ctx, d, now)
+	o := s.checkSource(ctx, d, now)
 	if o == nil || o.heard.After(heard.Add(outageSlack)) || o.silent < min(outageDevices, max(2, len(o.devices))) {
 		return time.Time{}
 	}
@@ -96,9 +96,9 @@ func (s *silences) heldBack(ctx context.Context, patient string, d deadline, hea
 	return again
 }
 
-// verdict finds out what is heard from the sender of a device. It stops at the first
+// checkSource finds out which devices of a device's sender are heard. It stops at the first
 // of its devices that was heard while d was not.
-func (s *silences) verdict(ctx context.Context, d deadline, now time.Time) *outage {
+func (s *silences) checkSource(ctx context.Context, d deadline, now time.Time) *outage {
 	k := sourceKey{d.sender, d.test}
 	s.mu.Lock()
 	known := s.verdicts[k]
@@ -108,7 +108,7 @@ func (s *silences) verdict(ctx context.Context, d deadline, now time.Time) *outa
 	}
 	o := &outage{at: s.clock.ticks()}
 	newest := make(map[string][]Entry)
-	for _, x := range s.waiting(ctx) {
+	for _, x := range s.expectedDevices(ctx) {
 		if x.sender != d.sender || x.test != d.test {
 			continue
 		}
@@ -164,7 +164,7 @@ func (s *silences) outageAlert(ctx context.Context, d deadline, o *outage) Raise
 	}
 	var p Priority
 	for _, bed := range listed {
-		if q := s.urgency(ctx, bed, o.promised); q.rank() > p.rank() {
+		if q := s.alertPriority(ctx, bed, o.promised); q.rank() > p.rank() {
 			p = q
 		}
 		if s.priority == nil {

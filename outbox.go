@@ -205,11 +205,11 @@ func (o *outbox) spawn() {
 // send puts a reply or another frame that is no patient's in line.
 func (o *outbox) send(b []byte) {
 	o.mu.Lock()
-	full := o.held+len(b) > controlSize || o.crowded(o.held+len(b))
+	full := o.held+len(b) > controlSize || o.overTotal(o.held+len(b))
 	if !full && !o.done && o.closing == nil {
 		o.control = append(o.control, b)
 		o.held += len(b)
-		o.account()
+		o.reportSize()
 		o.start()
 	}
 	o.mu.Unlock()
@@ -219,8 +219,8 @@ func (o *outbox) send(b []byte) {
 	}
 }
 
-// roomy reports whether fewer bytes of replies than so many wait.
-func (o *outbox) roomy(n int) bool {
+// hasReplyRoom reports whether fewer bytes of replies than so many wait.
+func (o *outbox) hasReplyRoom(n int) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return !o.done && o.closing == nil && o.held < n
@@ -244,7 +244,7 @@ func (o *outbox) waitForRoom(ctx context.Context, n int) bool {
 	case <-room:
 	case <-ctx.Done():
 	}
-	return o.roomy(n)
+	return o.hasReplyRoom(n)
 }
 
 // giveRoom wakes those who wait for room, if there is. Under o.mu.
@@ -287,7 +287,7 @@ func (o *outbox) dropQueue(w *watch) {
 		o.bytes -= len(w.bytesOf(f))
 	}
 	w.queue, w.turn, w.owing = nil, 0, 0
-	o.account()
+	o.reportSize()
 }
 
 func (o *outbox) dropAll() {
@@ -309,7 +309,7 @@ func (o *outbox) stop() {
 	if o.waveTimer != nil {
 		o.waveTimer.Stop()
 	}
-	o.account()
+	o.reportSize()
 	o.giveRoom()
 }
 
@@ -341,7 +341,7 @@ func (w *watch) bytesOf(f *frame) []byte {
 func (o *outbox) sees(e *Entry) bool { return o.who == nil || o.who.sees(e) }
 
 // push hands frames, the next of its patient's log, to w. It never waits. It
-// reports whether what waits for w's client is now the caller's to write.
+// reports whether the caller has to write the queue of w's client now.
 func (w *watch) push(frames []*frame) bool {
 	o := w.out
 	o.mu.Lock()
@@ -372,7 +372,7 @@ func (w *watch) push(frames []*frame) bool {
 			w.owing++
 		}
 	}
-	o.account()
+	o.reportSize()
 	if len(w.queue) == 0 {
 		return false
 	}
@@ -382,18 +382,18 @@ func (w *watch) push(frames []*frame) bool {
 
 // roomFor reports whether n more bytes may wait.
 func (o *outbox) roomFor(n int) bool {
-	return o.bytes+n <= o.all.opt.MaxOutboxBytes && !o.crowded(o.bytes+n)
+	return o.bytes+n <= o.all.opt.MaxOutboxBytes && !o.overTotal(o.bytes+n)
 }
 
-// crowded reports whether n bytes are more than a little, while all outboxes
+// overTotal reports whether n bytes are more than a little, while all outboxes
 // together hold too much.
-func (o *outbox) crowded(n int) bool {
+func (o *outbox) overTotal(n int) bool {
 	return n > smallOutbox && o.all.stats.waiting.Load() > int64(o.all.opt.MaxTotalOutboxBytes)
 }
 
-// account tells the Hub how much waits, in steps so coarse that it costs
+// reportSize tells the Hub how much waits, in steps so coarse that it costs
 // nothing. Under o.mu.
-func (o *outbox) account() {
+func (o *outbox) reportSize() {
 	n := (o.bytes + o.held + o.read + o.waveBytes) / smallOutbox * smallOutbox
 	if n != o.counted {
 		o.all.stats.waiting.Add(int64(n - o.counted))

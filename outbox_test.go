@@ -168,7 +168,7 @@ func TestSlowClientGetsTheNewestAndEveryAlert(t *testing.T) {
 					if o["type"] == "alert" {
 						must++
 					}
-					require.EqualValues(t, must, o["must"], "I4: must counts what cannot be dropped")
+					require.EqualValues(t, must, o["must"], "I4: must counts the undroppable entries")
 					last = seq
 					delete(want, seq)
 				}

@@ -43,8 +43,8 @@ func TestClearThatOvertakesItsRaise(t *testing.T) {
 	})
 }
 
-// Principals that are one sender send each thing once, and clear what another of
-// them has raised.
+// Principals that are one sender send each event once, and clear alerts that another
+// of them has raised.
 func TestSendersThatAreOne(t *testing.T) {
 	for one, want := range map[bool][]any{true: {true, "over"}, false: {nil, nil}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestReadyToTell(t *testing.T) {
 	})
 }
 
-// When a patient comes to another team, that team is told of what is open.
+// When a patient comes to another team, that team is told of the open alerts.
 func TestTransferTellsTheNewTeam(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ward atomic.Value
@@ -183,7 +183,7 @@ func TestTransferTellsTheNewTeam(t *testing.T) {
 		ward.Store([]string{"p9", "p1"})
 		require.NoError(t, w.hub.MembersChanged(t.Context(), "icu"))
 		time.Sleep(2 * time.Second)
-		require.Equal(t, []string{"1m0s group:icu"}, p.told(start), "not of what somebody has")
+		require.Equal(t, []string{"1m0s group:icu"}, p.told(start), "not of an alert that somebody has")
 		a, err := w.hub.Alert(t.Context(), "p1", "k")
 		require.NoError(t, err)
 		require.Equal(t, raised.ID, a.ID)
@@ -276,7 +276,7 @@ func TestBreakGlassWithoutTheAuditor(t *testing.T) {
 				return
 			}
 			require.Contains(t, fmt.Sprint(reply["watching"]), "p9")
-			require.NotContains(t, fmt.Sprint(reply["watching"]), "p1", "who is not opened by break-glass")
+			require.NotContains(t, fmt.Sprint(reply["watching"]), "p1", "a patient who is not opened by break-glass")
 			_, err := w.store.Get(t.Context(), "p9", emergencyKey("nurse"))
 			require.NoError(t, err)
 			down.Store(false)

@@ -312,7 +312,7 @@ func (r *lockedRecords) outcomes(event AuditEvent) (list []Outcome) {
 	return list
 }
 
-// Nobody is paged about what somebody accepted while the page waited.
+// Nobody is paged about an alert that somebody accepted while the page waited.
 func TestNobodyIsPagedAboutWhatIsAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pager{}

@@ -169,7 +169,7 @@ func (d *paging) try(ctx context.Context, p Page, unneeded func(context.Context)
 			if given.CompareAndSwap(false, true) {
 				d.places.give()
 			} else {
-				d.back(p.To)
+				d.noteReturned(p.To)
 			}
 			done <- err
 		}()
@@ -201,8 +201,8 @@ func (d *paging) giveUp(to string, given *atomic.Bool) bool {
 	return true
 }
 
-// back notes that a call that was given up has come back.
-func (d *paging) back(to string) {
+// noteReturned notes that a call that was given up has come back.
+func (d *paging) noteReturned(to string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lost--

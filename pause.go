@@ -146,13 +146,13 @@ func (x *pauses) end(ctx context.Context, patient, by string, rev uint64) error 
 	if err != nil {
 		return err
 	}
-	for _, e := range x.open.of(patient) {
+	for _, e := range x.open.entriesOf(patient) {
 		a, err := decodeAlert(&e)
 		if err != nil || !a.Escalation.held {
 			continue
 		}
 		c := change{patient: patient, key: a.Key, test: a.Test, quiet: true}
-		if _, err := x.alerts.change(ctx, c, unlessEnded(a.ID, proceed)); err != nil {
+		if _, err := x.alerts.change(ctx, c, unlessEnded(a.ID, resumeEscalation)); err != nil {
 			return err
 		}
 	}

@@ -185,9 +185,9 @@ func (c *conn) replyTo(l *replyLine, body []byte) outbox {
 	}}
 }
 
-// fits returns an error if a request of type t cannot come by POST, or on a
+// checkTransport returns an error if a request of type t cannot come by POST, or on a
 // connection, as this one did.
-func (c *conn) fits(t requestType) error {
+func (c *conn) checkTransport(t requestType) error {
 	_, posted := c.line.(*replyLine)
 	switch {
 	case posted && t == reqWatch:

@@ -83,7 +83,7 @@ func spoilt(t *testing.T, frame string) (bad []string) {
 	return append(bad, frame[:len(frame)/2], frame+`"canary"`, frame[:len(frame)-1]+`,"type":"canary"}`, strings.Replace(frame, `"req":"1"`, `"canary":1`, 1), "\xffcanary")
 }
 
-// An exposure is what others than those entitled get to see.
+// An exposure is everything that reaches people without a right to it.
 type exposure struct {
 	t   *testing.T
 	log lockedBuffer
@@ -260,9 +260,9 @@ func (f *faulty) options(x *exposure) *Options {
 		Resolve: func(_ context.Context, _ Principal, v *Vital) error { return f.fault() }}
 }
 
-// Nothing about a patient shows to anybody but who is entitled to it, whatever
-// is sent, and whatever fails or panics: not in logs, errors, metrics, close
-// reasons, or in what others are answered.
+// Nothing about a patient reaches anybody without a right to it, after any request
+// and any failure or panic: not in logs, errors, metrics, close reasons, or in answers
+// to others.
 func TestCanariesShowNowhere(t *testing.T) {
 	for _, byHost := range []bool{false, true} {
 		t.Run(map[bool]string{false: "by rule", true: "by the host"}[byHost], func(t *testing.T) {

@@ -132,7 +132,7 @@ func (h *Hub) resolve(ctx context.Context, p *Principal, v *Vital) error {
 	if h.opt.Resolve == nil {
 		return nil
 	}
-	resolved, err := resolved(ctx, h, p, *v, h.opt.Resolve)
+	resolved, err := resolveCopy(ctx, h, p, *v, h.opt.Resolve)
 	if err == nil {
 		*v = resolved
 	}
@@ -145,16 +145,16 @@ func (h *Hub) resolveAlert(ctx context.Context, p *Principal, ref AlertRef) (pat
 	if h.opt.ResolveAlert == nil {
 		return ref.Patient, nil
 	}
-	ref, err = resolved(ctx, h, p, ref, h.opt.ResolveAlert)
+	ref, err = resolveCopy(ctx, h, p, ref, h.opt.ResolveAlert)
 	if err == nil && !validPatient(ref.Patient) {
 		err = ErrForbidden
 	}
 	return ref.Patient, err
 }
 
-// resolved calls f, which is the host's code, with a copy of v. The error is
+// resolveCopy calls f, which is the host's code, with a copy of v. The error is
 // ErrForbidden if f says so or ErrNotFound, else ErrUndecided.
-func resolved[T any](ctx context.Context, h *Hub, p *Principal, v T, f func(context.Context, Principal, *T) error) (T, error) {
+func resolveCopy[T any](ctx context.Context, h *Hub, p *Principal, v T, f func(context.Context, Principal, *T) error) (T, error) {
 	done, err := callHost(ctx, h.calls.resolve, func(ctx context.Context) (T, error) {
 		c := v // the call may still have it when it was given up
 		err := f(ctx, *p, &c)
@@ -199,7 +199,7 @@ func (h *Hub) vitalEntry(ctx context.Context, p *Principal, v *Vital, rights map
 			return Entry{}, err
 		}
 		var err error
-		if made, err = h.replacing(ctx, sender, v, made); err != nil {
+		if made, err = h.findReplaced(ctx, sender, v, made); err != nil {
 			return Entry{}, err
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// CheckPublish reports what would become of vitals that p published now, without
+// CheckPublish returns the results that vitals would have if p published them now, without
 // storing any: one error for each, in order, as Publish would give it, such as
 // ErrForbidden, a *ValidationError, or ErrIDReused for an ID that stands for
 // other content. Nil means that the vital would be stored, or recognised as

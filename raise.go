@@ -34,7 +34,7 @@ type Raise struct {
 	about AlertRef // of a complaint
 }
 
-// Validate reports what is wrong with r as a *ValidationError; nil if nothing is.
+// Validate returns the first fault of r as a *ValidationError, or nil.
 func (r *Raise) Validate() error {
 	switch {
 	case !validPatient(r.Patient):
@@ -61,7 +61,7 @@ func (r *Raise) Validate() error {
 		return invalid("onset", "out of range")
 	}
 	if err := r.Source.check(); err != nil {
-		return within("source", err)
+		return withinMember("source", err)
 	}
 	return checkTo(r.To, 32)
 }

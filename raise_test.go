@@ -33,7 +33,7 @@ func TestRaise(t *testing.T) {
 	}
 	require.NotContains(t, r.LogValue().String(), "low")
 
-	a := raise(nil, r, "monitor", wireTime)
+	a := raiseAlert(nil, r, "monitor", wireTime)
 	again := a.Again()
 	want := r
 	want.ID = ""
@@ -42,9 +42,9 @@ func TestRaise(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &back))
 	want.ID, want.Source.By = "ev-1", "monitor"
-	require.Equal(t, want, back, "an alert's JSON reads as what raised it")
+	require.Equal(t, want, back, "an alert's JSON reads as the Raise that raised it")
 
-	ended := over(&a, wireTime.Add(time.Minute))
+	ended := endCondition(&a, wireTime.Add(time.Minute))
 	require.True(t, ended.Again().Onset.IsZero(), "a new occurrence has an onset of its own")
 }
 
@@ -91,7 +91,7 @@ func TestRaiseWhatWasRead(t *testing.T) {
 	})
 }
 
-// A clear that is repeated under its event ID does not end what has come back since,
+// A clear that is repeated under its event ID does not end an alert that has come back since,
 // though the alert is still the same.
 func TestClearOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// receipts takes receipts in. It remembers who sent one for the present level
+// receipts takes receipts in. It remembers the senders for the present level
 // of open alerts.
 type receipts struct {
 	*core
 
 	mu    sync.Mutex
 	by    map[string][]string     // alert ID and level: principals
-	early map[string][]*Principal // the same, of a level that is being told: it is not on record yet whom it tells
+	early map[string][]*Principal // the same, of a level that is being told: its recipients are not on record yet
 	order []string
 }
 
@@ -79,7 +79,7 @@ func (r *receipts) remember(a *Alert) string {
 	return k
 }
 
-func (r *receipts) of(a *Alert) []string {
+func (r *receipts) sendersOf(a *Alert) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.by[levelKey(a)])
@@ -102,7 +102,7 @@ func (rs *receipts) take(ctx context.Context, p *Principal, r Receipt) error {
 	}
 	if a.Escalation.State == EscalationClaimed && p.mayAnswer() {
 		rs.addEarly(a, p)
-		// It may be on record by now whom the level tells.
+		// The recipients of the level may be on record by now.
 		if a, err = rs.alerts.newest(ctx, change{patient: r.Patient, key: r.Key, alertID: r.AlertID}); err != nil || a == nil || a.ID != r.AlertID {
 			return err
 		}
@@ -111,10 +111,10 @@ func (rs *receipts) take(ctx context.Context, p *Principal, r Receipt) error {
 	if !p.addressed(a.Escalation.recipients, a.Patient) && !p.addressed(a.To, a.Patient) {
 		return nil
 	}
-	if err := rs.keep(ctx, r, "r/"+r.AlertID+"/"+strconv.Itoa(r.Level)+"/"+string(r.Stage), AudienceStaff, nil); err != nil {
+	if err := rs.append(ctx, r, "r/"+r.AlertID+"/"+strconv.Itoa(r.Level)+"/"+string(r.Stage), AudienceStaff, nil); err != nil {
 		return err
 	}
-	if !p.mayAnswer() || !p.addressed(a.Escalation.recipients, a.Patient) || a.Escalation.State == EscalationClaimed { // earlyOf counts it when it is on record whom that tells
+	if !p.mayAnswer() || !p.addressed(a.Escalation.recipients, a.Patient) || a.Escalation.State == EscalationClaimed { // earlyOf counts it when the recipients are on record
 		return nil
 	}
 	_, err = rs.reached(ctx, a, p.ID)
@@ -131,7 +131,7 @@ func (rs *receipts) reached(ctx context.Context, a *Alert, person string) (Alert
 		if prev.Escalation.Level != a.Escalation.Level {
 			return *prev, false
 		}
-		return reached(prev)
+		return noteReached(prev)
 	}))
 }
 
@@ -145,11 +145,11 @@ func (rs *receipts) report(ctx context.Context, r Receipt, to string) (Alert, er
 		return Alert{}, ErrNotFound
 	}
 	r.At = rs.logs.now()
-	if err := rs.keep(ctx, r, "r/"+r.AlertID+"/"+strconv.Itoa(r.Level)+"/"+string(r.Stage), AudienceStaff, nil); err != nil {
+	if err := rs.append(ctx, r, "r/"+r.AlertID+"/"+strconv.Itoa(r.Level)+"/"+string(r.Stage), AudienceStaff, nil); err != nil {
 		return Alert{}, err
 	}
 	x := &a.Escalation
-	if x.Level != r.Level || x.State != EscalationClaimed && !slices.Contains(x.recipients, to) { // of a claimed level it is not on record yet whom it tells
+	if x.Level != r.Level || x.State != EscalationClaimed && !slices.Contains(x.recipients, to) { // of a claimed level the recipients are not on record yet
 		return *a, nil
 	}
 	return rs.reached(ctx, a, r.By.ID)
@@ -172,7 +172,7 @@ func (rs *receipts) takeReading(ctx context.Context, p *Principal, r Receipt) er
 	for _, to := range e.To {
 		key := "r/" + r.NoticeID + "/" + to
 		if p.addressed([]string{to}, e.Patient) {
-			if err := rs.keep(ctx, r, key, AudienceNamed, append([]string{"person:" + e.Sender}, e.To...)); err != nil {
+			if err := rs.append(ctx, r, key, AudienceNamed, append([]string{"person:" + e.Sender}, e.To...)); err != nil {
 				return err
 			}
 			rs.open.noteReading(openKey{e.Patient, e.Key}, to)
@@ -197,8 +197,8 @@ func (rs *receipts) takeReading(ctx context.Context, p *Principal, r Receipt) er
 	return err
 }
 
-// keep appends a receipt unless there is one under its key.
-func (rs *receipts) keep(ctx context.Context, r Receipt, key string, audience Audience, to []string) error {
+// append appends a receipt unless there is one under its key.
+func (rs *receipts) append(ctx context.Context, r Receipt, key string, audience Audience, to []string) error {
 	var e encoder
 	r.encode(&e)
 	_, err := rs.logs.append(ctx, Entry{Patient: r.Patient, Kind: KindReceipt, Key: key, Rev: 1, Audience: audience, To: to, Sender: r.By.ID,

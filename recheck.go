@@ -90,7 +90,7 @@ func (c *conn) recheck(ctx context.Context) {
 		})
 	}
 	if undecided {
-		c.checkAt.Store(later(h.ticks(), askAgain))
+		c.checkAt.Store(ticksAfter(h.ticks(), askAgain))
 	}
 }
 
@@ -146,20 +146,20 @@ func (c *conn) setUntil(w *watched, until time.Time) {
 		return
 	}
 	left := until.Sub(c.hub.now())
-	ask := later(c.hub.ticks(), left-min(askBefore, left/2))
+	ask := ticksAfter(c.hub.ticks(), left-min(askBefore, left/2))
 	for at := c.checkAt.Load(); ask < at && !c.checkAt.CompareAndSwap(at, ask); at = c.checkAt.Load() {
 	}
-	if lapse := later(c.hub.ticks(), left); c.lapse == nil {
-		c.lapse, c.lapseAt = time.AfterFunc(left, c.lapsed), lapse
+	if lapse := ticksAfter(c.hub.ticks(), left); c.lapse == nil {
+		c.lapse, c.lapseAt = time.AfterFunc(left, c.endLapsed), lapse
 	} else if lapse < c.lapseAt {
 		c.lapse.Reset(left)
 		c.lapseAt = lapse
 	}
 }
 
-// lapsed ends the watches whose time has come, without asking the Authorizer,
+// endLapsed ends the watches whose time has come, without asking the Authorizer,
 // and sets the timer for the next.
-func (c *conn) lapsed() {
+func (c *conn) endLapsed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {

@@ -20,7 +20,7 @@ const (
 	RecognitionModel  RecognitionKind = "model"  // from numbers
 )
 
-// check reports what is wrong with r.
+// check returns the first fault of r.
 func (r *Recognition) check() error {
 	if *r == (Recognition{}) {
 		return nil
@@ -31,7 +31,7 @@ func (r *Recognition) check() error {
 	case blank(r.Model) || !validText(r.Model, 128):
 		return invalid("model", "must be printable text of 1 to 128 characters")
 	case r.Confidence.rounded().check() != nil:
-		return within("confidence", r.Confidence.rounded().check())
+		return withinMember("confidence", r.Confidence.rounded().check())
 	case r.Confidence.Float64() < 0 || r.Confidence.Float64() > 1:
 		return invalid("confidence", "must be from 0 to 1")
 	}

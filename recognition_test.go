@@ -47,12 +47,12 @@ func TestRecognitionIsKept(t *testing.T) {
 func TestNextDueIsKept(t *testing.T) {
 	due := wireTime.Add(time.Hour)
 	r := Raise{Patient: "p1", Key: "news2", Text: "x", Priority: PriorityLow, Source: Source{Rule: "news2", NextDue: due.Add(time.Microsecond).In(time.FixedZone("", 3600))}}
-	a := raise(nil, r, "judge", wireTime)
+	a := raiseAlert(nil, r, "judge", wireTime)
 	require.Equal(t, due, a.Source.NextDue)
-	require.True(t, a.says(&r, "judge"))
+	require.True(t, a.unchangedBy(&r, "judge"))
 	r.Source.NextDue = due.Add(time.Minute)
-	require.False(t, a.says(&r, "judge"))
-	a = raise(&a, r, "judge", wireTime)
+	require.False(t, a.unchangedBy(&r, "judge"))
+	a = raiseAlert(&a, r, "judge", wireTime)
 	require.Equal(t, due.Add(time.Minute), a.Source.NextDue)
 	require.Equal(t, due.Add(time.Minute), a.Again().Source.NextDue)
 }
@@ -79,8 +79,8 @@ func TestLongDecimalsElsewhere(t *testing.T) {
 	require.Equal(t, kept, call.source("nurse"))
 	require.Equal(t, Decimal(long), given.Inputs[0].Value, "the caller's is as it was")
 
-	a := raise(nil, call, "nurse", wireTime)
-	a, err := answer(&a, Answer{Do: AnswerAccept, Source: given.Recognition}, Person{ID: "ada"}, nil, wireTime)
+	a := raiseAlert(nil, call, "nurse", wireTime)
+	a, err := answerAlert(&a, Answer{Do: AnswerAccept, Source: given.Recognition}, Person{ID: "ada"}, nil, wireTime)
 	require.NoError(t, err)
 	require.Equal(t, short, a.Answers[0].Source.Confidence)
 

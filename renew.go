@@ -35,7 +35,7 @@ func (c *conn) askRenewer(r Renewer, until time.Time) {
 	p, err := callHost(c.hub.ctx, c.hub.calls.authenticate, func(ctx context.Context) (Principal, error) { return r.Renew(ctx, *was) })
 	switch {
 	case errors.Is(err, ErrForbidden):
-		c.forbid()
+		c.endForbidden()
 		return
 	case err == nil && p.valid() && p.ID == was.ID && p.Role == was.Role && (p.Expires.IsZero() || p.Expires.After(until)):
 		c.use(&p)

@@ -18,10 +18,10 @@ func (c *conn) handle(b []byte) requestType {
 		return r.Type
 	}
 	if err != nil {
-		c.mistake(r, err)
+		c.answerMalformed(r, err)
 		return r.Type
 	}
-	if err := c.fits(r.Type); err != nil {
+	if err := c.checkTransport(r.Type); err != nil {
 		c.out.send(errorFrame(r.Req, err))
 		return r.Type
 	}
@@ -50,24 +50,24 @@ func (c *conn) handle(b []byte) requestType {
 		c.out.send(errorFrame(r.Req, err))
 	case r.Type != reqHistory:
 		c.out.send(okFrame(r.Req, members))
-	case !c.tell(generation, okFrame(r.Req, members)):
+	case !c.sendDecided(generation, okFrame(r.Req, members)):
 		c.out.send(errorFrame(r.Req, ErrUndecided))
 	}
 	return r.Type
 }
 
-// mistake answers a request that cannot be read; after too many the connection
+// answerMalformed answers a request that cannot be read; after too many the connection
 // is ended.
-func (c *conn) mistake(r *request, err error) {
+func (c *conn) answerMalformed(r *request, err error) {
 	c.out.send(errorFrame(r.Req, err))
 	var f *ValidationError
 	if errors.As(err, &f) && f.Field == "" || err == errUnknownType {
-		c.wrong()
+		c.countFault()
 	}
 }
 
-// wrong counts a fault of the client; after too many the connection is ended.
-func (c *conn) wrong() {
+// countFault counts a fault of the client; after too many the connection is ended.
+func (c *conn) countFault() {
 	if c.errors == nil {
 		c.errors = rate.NewLimiter(rate.Every(10*time.Second), badRequestBurst)
 	}
@@ -154,9 +154,9 @@ func (c *conn) ticket(ctx context.Context) (func(*encoder), error) {
 	}, err
 }
 
-// tell sends a reply that was decided under generation. It reports false, and
+// sendDecided sends a reply that was decided under generation. It reports false, and
 // sends nothing, if access may have ended since.
-func (c *conn) tell(generation uint64, frames ...[]byte) bool {
+func (c *conn) sendDecided(generation uint64, frames ...[]byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.hub.access.generation.Load() != generation {
@@ -180,7 +180,7 @@ func (c *conn) publish(ctx context.Context, r *request) {
 	}
 	c.hub.publish(ctx, c.principal(), r.Vitals, r.Unread, func(results []PublishResult) {
 		<-c.inFlight
-		c.counted(r.Vitals, results)
+		c.countVitals(r.Vitals, results)
 		c.charge(refusedOf(results) / chargedVitals)
 		c.out.send(okFrame(r.Req, func(e *encoder) {
 			e.name("results")
@@ -211,7 +211,7 @@ func (c *conn) raise(ctx context.Context, r *request) (Alert, error) {
 		return Alert{}, err
 	}
 	if reserved(r.Raise.Patient, cmp.Or(r.Raise.Key, r.Raise.ID)) {
-		return Alert{}, invalid("alert.key", "begins with what carewire gives itself")
+		return Alert{}, invalid("alert.key", "begins with a prefix that carewire reserves")
 	}
 	if r.Raise.Test {
 		if err := c.may(ctx, ActionTest, r.Raise.Patient); err != nil {
@@ -240,7 +240,7 @@ func (c *conn) renew(token string) (Principal, error) {
 	p, err := c.hub.authenticate(r)
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
-		c.wrong()
+		c.countFault()
 		return p, ErrUnauthenticated
 	case errors.Is(err, ErrForbidden):
 		return p, ErrForbidden
@@ -261,9 +261,9 @@ func (c *conn) use(p *Principal) {
 	renewed := *c.principal()
 	renewed.Session, renewed.Issued, renewed.Expires, renewed.Actions = p.Session, p.Issued, p.Expires, p.Actions
 	c.token.Store(&renewed)
-	c.hub.clinicians.see(&renewed)
+	c.hub.clinicians.remember(&renewed)
 	c.expireAt(p.Expires)
 	if c.hub.access.revoked.covers(&renewed, "", c.hub.now()) { // revoked just now
-		c.forbid()
+		c.endForbidden()
 	}
 }

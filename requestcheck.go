@@ -20,7 +20,7 @@ func (r *request) check() error {
 		if r.Raise.ID = r.EventID; !validID(r.EventID) {
 			return invalid("event_id", "must be an ID")
 		}
-		return within("alert", r.Raise.Validate())
+		return withinMember("alert", r.Raise.Validate())
 	case reqClear, reqAnswer, reqHandover:
 		return r.checkAnswer()
 	case reqPause:
@@ -35,7 +35,7 @@ func (r *request) check() error {
 		if r.Notice.ID == "" {
 			return invalid("notice.notice_id", "required")
 		}
-		return within("notice", r.Notice.Validate())
+		return withinMember("notice", r.Notice.Validate())
 	case reqHistory:
 		if !validPatient(r.History.Patient) {
 			return invalid("patient", "must be an ID")
@@ -57,12 +57,12 @@ func (r *request) checkWatch() error {
 	}
 	for i, p := range r.Patients {
 		if !validPatient(p) {
-			return invalid(indexed("patients", i), "must be an ID")
+			return invalid(indexedField("patients", i), "must be an ID")
 		}
 	}
 	for i, g := range r.Groups {
 		if !validID(g) {
-			return invalid(indexed("groups", i), "must be an ID")
+			return invalid(indexedField("groups", i), "must be an ID")
 		}
 	}
 	for p, pos := range r.Since {
@@ -79,7 +79,7 @@ func (r *request) checkWatch() error {
 	}
 	for i, code := range r.Waves {
 		if !validCode(code) {
-			return invalid(indexed("waves", i), "must be a code")
+			return invalid(indexedField("waves", i), "must be a code")
 		}
 	}
 	if !validText(r.Reason, 1000) || r.Emergency && blank(r.Reason) {

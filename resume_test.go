@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// know is what a client knows of one patient, kept as the protocol tells it to.
+// know is a client's state of one patient, kept as the protocol tells it to.
 type know struct {
 	pos    Position
 	must   uint64
@@ -135,7 +135,7 @@ func (f *follower) take(b []byte) {
 	}
 }
 
-// check compares what f knows with the log.
+// check compares the state of f with the log.
 func (f *follower) check(store Store) {
 	principal := people[f.token]
 	for _, patient := range []string{"p1", "p2"} {

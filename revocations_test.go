@@ -32,10 +32,10 @@ func TestRevocationsAreKeptOnceAndForgotten(t *testing.T) {
 	require.False(t, r.covers(&Principal{ID: "doctor"}, "p1", now))
 
 	r.add("nurse", revokedScope{patient: "p1"}, revoked{until: now.Add(time.Minute), at: now}, now)
-	require.True(t, r.covers(nurse, "p1", now.Add(2*time.Minute)), "what is not in the log yet shortens nothing")
+	require.True(t, r.covers(nurse, "p1", now.Add(2*time.Minute)), "a revocation that is not in the log yet shortens nothing")
 	require.True(t, r.set("nurse", revokedScope{patient: "p1"}, revoked{now.Add(time.Minute), now, 3}, now))
-	require.False(t, r.covers(nurse, "p1", now.Add(2*time.Minute)), "what is does")
-	require.False(t, r.set("nurse", revokedScope{patient: "p1"}, revoked{now.Add(time.Hour), now, 2}, now), "what comes late")
+	require.False(t, r.covers(nurse, "p1", now.Add(2*time.Minute)), "one that is does")
+	require.False(t, r.set("nurse", revokedScope{patient: "p1"}, revoked{now.Add(time.Hour), now, 2}, now), "a late revocation")
 	require.True(t, r.set("nurse", revokedScope{patient: "p2"}, revoked{rev: 2}, now))
 	require.False(t, r.covers(nurse, "p2", now), "lifted")
 	for i := range 10000 {

@@ -24,7 +24,7 @@ func (r *Revocation) validate() error {
 	}
 	for i, p := range r.Patients {
 		if !validPatient(p) {
-			return invalid(indexed("patients", i), "must be an ID")
+			return invalid(indexedField("patients", i), "must be an ID")
 		}
 	}
 	return nil
@@ -95,14 +95,14 @@ func (h *Hub) Restore(ctx context.Context, r Revocation) error {
 }
 
 func (h *Hub) recordAccess(event AuditEvent, r Revocation, err error) {
-	for _, p := range scopes(r.Patients) {
+	for _, p := range scopesOf(r.Patients) {
 		h.audit.recordHost(Record{Event: event, About: r.Principal, Session: r.Session, Patient: p, Until: r.Until}, err)
 	}
 }
 
-// forbid ends the connection of a principal whose access has ended. It writes
+// endForbidden ends the connection of a principal whose access has ended. It writes
 // only the close frame.
-func (c *conn) forbid() {
+func (c *conn) endForbidden() {
 	c.close(CloseForbidden)
 	o := &c.out
 	o.mu.Lock()
@@ -152,7 +152,7 @@ func (o *outbox) purge(patients map[string]bool) (again bool) {
 	return again
 }
 
-// tellsOf reports whether what waits tells of any of patients.
+// tellsOf reports whether a waiting revocation is about any of patients.
 func tellsOf(f []byte, patients map[string]bool) bool {
 	for {
 		_, rest, found := bytes.Cut(f, []byte(`"patient":"`))

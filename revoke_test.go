@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// all reads whatever comes until nothing more does, and how it ended.
+// all reads every frame until no more come, and the close code.
 func (r *raw) all() (frames []object, code websocket.StatusCode) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
@@ -65,7 +65,7 @@ func TestRevokePurgesRepliesToo(t *testing.T) {
 			require.Equal(t, patients != nil, strings.Contains(string(b), "secret-p2"), "%s", b)
 			if patients == nil {
 				require.Equal(t, websocket.StatusCode(CloseForbidden), code)
-				require.Len(t, frames, 1, "what the writer had taken")
+				require.Len(t, frames, 1, "the frame that the writer had taken")
 			} else {
 				replies := map[any]any{}
 				for _, f := range frames {
@@ -182,8 +182,8 @@ func TestRevokeASession(t *testing.T) {
 	})
 }
 
-// The team sees in the patient's log whose access has ended, and what the
-// revoked person had accepted is escalated again.
+// The team sees in the patient's log whose access has ended, and alerts that the
+// revoked person had accepted are escalated again.
 func TestRevocationIsAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -421,7 +421,7 @@ func TestRevokeUntilATime(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, want, x.Responsibility.State, key)
 		}
-		require.Equal(t, []string{"p2"}, slices.Collect(maps.Keys(a.hub.access.emergencies.of("nurse", a.hub.now()))))
+		require.Equal(t, []string{"p2"}, slices.Collect(maps.Keys(a.hub.access.emergencies.running("nurse", a.hub.now()))))
 
 		require.NoError(t, b.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
 		now := b.hub.now()
@@ -435,7 +435,7 @@ func TestRevokeUntilATime(t *testing.T) {
 		require.NoError(t, a.hub.Suspend(t.Context(), late)) // spares nothing
 		time.Sleep(5 * time.Second)
 		require.Equal(t, [2]bool{true, true}, ends(now.Add(time.Hour)))
-		require.Empty(t, a.hub.access.emergencies.of("nurse", a.hub.now()))
+		require.Empty(t, a.hub.access.emergencies.running("nurse", a.hub.now()))
 		x, err := b.hub.Alert(t.Context(), "p1", "suspended")
 		require.NoError(t, err)
 		require.Equal(t, ResponsibilityUndefined, x.Responsibility.State)

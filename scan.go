@@ -97,7 +97,7 @@ func (s *scanner) object(member func(name []byte) bool) {
 			return false
 		}
 		if s.err != nil {
-			s.err = within(string(name), s.err)
+			s.err = withinMember(string(name), s.err)
 		}
 		return true
 	})
@@ -182,7 +182,7 @@ func (s *scanner) array(item func(i int)) {
 			return
 		}
 		if item(n); s.err != nil {
-			s.err = within(indexed("", n), s.err)
+			s.err = withinMember(indexedField("", n), s.err)
 			return
 		}
 	}

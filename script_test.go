@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// script is a server that does what a test says, in a synctest bubble.
+// script is a server under the control of a test, in a synctest bubble.
 type script struct {
 	t         *testing.T
 	welcome   string

@@ -67,7 +67,7 @@ func (c *complaints) complainOf(ctx context.Context, a *Alert) error {
 var troubleText = map[string]string{
 	troubleNobody:    "There is nobody to be told of an alert.",
 	troubleUnreached: "An alert has reached nobody.",
-	troublePolicy:    "It cannot be found out who is to be told of an alert.",
+	troublePolicy:    "The recipients of an alert cannot be determined.",
 	troubleExhausted: "An alert has gone through all steps of the policy and nobody has accepted it.",
 }
 
@@ -78,13 +78,13 @@ func (c *complaints) hold(a *Alert) (release func()) {
 	add := func(n int) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		count(c.held, k, n)
+		addCount(c.held, k, n)
 	}
 	add(1)
 	return func() { add(-1) }
 }
 
-func (c *complaints) troubled(rule string, test bool) bool {
+func (c *complaints) anyTroubled(rule string, test bool) bool {
 	c.mu.Lock()
 	held := c.held[troubleKey{rule, test}]
 	c.mu.Unlock()
@@ -152,19 +152,19 @@ func (c *complaints) relieveBy(e *Entry) {
 		return
 	}
 	if a, err := decodeAlert(e); err == nil {
-		c.relieve(a)
+		c.endResolved(a)
 	}
 }
 
-// relieve ends the condition of complaints that no longer hold after the change
+// endResolved ends the condition of complaints that no longer hold after the change
 // of a: about alerts with a trouble, when none has it; that a could not be
 // read; that a source has too many alerts, when half of them have ended.
-func (c *complaints) relieve(a *Alert) {
+func (c *complaints) endResolved(a *Alert) {
 	if a.Patient == SystemPatient {
 		return
 	}
 	for rule := range troubleText {
-		if !c.troubled(rule, a.Test) {
+		if !c.anyTroubled(rule, a.Test) {
 			c.end(rule, a.Test)
 		}
 	}

@@ -116,7 +116,7 @@ func TestComplaintsAreSharedByTheirAlerts(t *testing.T) {
 			a := b.trouble(string(p), troubleNobody)
 			require.NoError(t, c.complainOf(t.Context(), &a))
 		}
-		require.Equal(t, []string{troubleNobody, troubleNobody}, b.keys(), "the medium one is less urgent than what was said")
+		require.Equal(t, []string{troubleNobody, troubleNobody}, b.keys(), "the medium one is less urgent than the complaint")
 		complaint := b.alert(SystemPatient, troubleNobody)
 		require.Equal(t, PriorityHigh, complaint.Priority)
 		require.Equal(t, AlertRef{Patient: "p1", Key: "high"}, AlertRef{Patient: complaint.About.Patient, Key: complaint.About.Key})
@@ -129,16 +129,16 @@ func TestComplaintsAreSharedByTheirAlerts(t *testing.T) {
 		}
 		for _, p := range []Priority{PriorityLow, PriorityMedium} {
 			a := b.trouble(string(p), "")
-			c.relieve(&a)
+			c.endResolved(&a)
 			require.False(t, over(), p)
 		}
 		held := b.alert("p1", "high")
 		release := c.hold(&held)
 		a := b.trouble("high", "")
-		c.relieve(&a)
+		c.endResolved(&a)
 		require.False(t, over(), "one is not recorded yet")
 		release()
-		c.relieve(&a)
+		c.endResolved(&a)
 		require.True(t, over())
 	})
 }
@@ -180,9 +180,9 @@ func TestCrowdedIsSaidOnce(t *testing.T) {
 		require.Len(t, b.keys(), 1)
 		require.NotContains(t, b.keys()[0], hostSender)
 		for i, key := range []string{"a", "b", "c"} {
-			require.NoError(t, b.change(t.Context(), "p1", key, false, func(prev *Alert, now time.Time) (Alert, error) { return dismissed(prev, now), nil }))
+			require.NoError(t, b.change(t.Context(), "p1", key, false, func(prev *Alert, now time.Time) (Alert, error) { return dismissAlert(prev, now), nil }))
 			a := b.alert("p1", key)
-			c.relieve(&a)
+			c.endResolved(&a)
 			time.Sleep(time.Second)
 			require.Equal(t, i >= 1, b.alert(SystemPatient, b.keys()[0]).Condition == ConditionOver, key)
 		}

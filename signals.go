@@ -228,13 +228,13 @@ func (x *signals) join(w, old *watch) {
 	}
 }
 
-// narrow ends the signals that w's client has asked for by these codes.
-func (x *signals) narrow(w *watch, codes []string) {
+// removeCodes ends the signals that w's client has asked for by these codes.
+func (x *signals) removeCodes(w *watch, codes []string) {
 	y := x.bay(w.patient)
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	w.waves = slices.DeleteFunc(slices.Clone(w.waves), func(code string) bool { return slices.Contains(codes, code) })
-	y.unlisten(w)
+	y.dropUnwanted(w)
 }
 
 // leave ends the listening that join began.
@@ -243,11 +243,11 @@ func (x *signals) leave(w *watch) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	w.waves = nil
-	y.unlisten(w)
+	y.dropUnwanted(w)
 }
 
-// unlisten ends the signals that w's client does not want any more. Under y.mu.
-func (y *bay) unlisten(w *watch) {
+// dropUnwanted ends the signals that w's client does not want any more. Under y.mu.
+func (y *bay) dropUnwanted(w *watch) {
 	b := y.bedsides[w.patient]
 	if b == nil {
 		return
@@ -264,11 +264,11 @@ func (y *bay) unlisten(w *watch) {
 	if len(w.waves) == 0 {
 		b.watches = slices.DeleteFunc(b.watches, func(other *watch) bool { return other == w })
 	}
-	y.tidy(w.patient, b)
+	y.forgetEmpty(w.patient, b)
 }
 
-// tidy forgets a bedside of which nothing is left. Under y.mu.
-func (y *bay) tidy(patient string, b *bedside) {
+// forgetEmpty forgets a bedside of which nothing is left. Under y.mu.
+func (y *bay) forgetEmpty(patient string, b *bedside) {
 	if len(b.signals)+len(b.watches)+len(b.strips)+len(b.keeping) == 0 {
 		delete(y.bedsides, patient)
 	}
@@ -297,7 +297,7 @@ func (x *signals) sweep() {
 			if len(b.signals) == 0 {
 				b.done = nil
 			}
-			y.tidy(patient, b)
+			y.forgetEmpty(patient, b)
 		}
 		y.mu.Unlock()
 	}
@@ -324,7 +324,7 @@ func (x *signals) forget(ctx context.Context, patient string) error {
 	keeping := slices.Clone(b.keeping)
 	b.strips, b.done = nil, nil
 	clear(b.signals)
-	y.tidy(patient, b)
+	y.forgetEmpty(patient, b)
 	y.mu.Unlock()
 	for _, s := range keeping {
 		if err := s.stop(ctx); err != nil {

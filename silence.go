@@ -120,10 +120,10 @@ func readDeadline(e *Entry) (d deadline) {
 	return d
 }
 
-// hear takes in that the lane has stored a vital: it sees to it that the silence
+// noteHeard takes in that the lane has stored a vital: it sees to it that the silence
 // of its device is noticed, and ends the alert that says so. A vital that was
 // stored before says nothing new, nor does one that is withdrawn.
-func (s *silences) hear(v *Vital, of *series, e *Entry, repeated bool) {
+func (s *silences) noteHeard(v *Vital, of *series, e *Entry, repeated bool) {
 	d := deadline{device: v.Device, test: v.Test, sender: e.Sender}
 	switch {
 	case v.Status == VitalEnteredInError || of == nil:
@@ -131,7 +131,7 @@ func (s *silences) hear(v *Vital, of *series, e *Entry, repeated bool) {
 	case v.Absent == AbsentNotPerformed:
 		if !repeated {
 			of.pace, of.count, of.listened = 0, 0, time.Time{}
-			s.begin("goodbye", s.goodbye, e.Patient, d)
+			s.begin("goodbye", s.noteStopped, e.Patient, d)
 		}
 		return
 	case v.Every > 0:
@@ -183,7 +183,7 @@ func (s *silences) listen(patient string, d deadline, now time.Time, heard bool)
 			d.since = now
 		}
 		if !old.Open || !old.Due.After(now) || old.Due.After(due) && (d.promised || !was.promised) {
-			err = s.arm(ctx, patient, d, old.Rev+1, due)
+			err = s.setTimer(ctx, patient, d, old.Rev+1, due)
 			if errors.Is(err, ErrConflict) { // with a node that also found it due, or heard the device
 				return ErrBusy
 			}
@@ -215,9 +215,9 @@ func (s *silences) endSilence(ctx context.Context, patient string, d deadline) e
 	return s.endGroup(ctx, patient, d.test)
 }
 
-// arm writes the timer by whose due the device must have been heard; a zero due
+// setTimer writes the timer by whose due the device must have been heard; a zero due
 // ends it.
-func (s *silences) arm(ctx context.Context, patient string, d deadline, rev uint64, due time.Time) error {
+func (s *silences) setTimer(ctx context.Context, patient string, d deadline, rev uint64, due time.Time) error {
 	now := s.clock.now()
 	_, err := s.logs.append(ctx, Entry{Patient: patient, Kind: KindTimer, Key: timerKey(d.device, d.test), Rev: rev, Open: !due.IsZero(), Due: due,
 		Audience: AudienceNamed, Sender: hostSender, Time: now, Received: now, Data: d.encode()}, true)
@@ -256,8 +256,8 @@ func lastHeard(vitals []*Vital) (heard time.Time, wait time.Duration) {
 	return heard, wait
 }
 
-// heardLate looks whether what a device has sent last is there, but not among the
-// newest vitals, for it was late.
+// heardLate looks for a device's last vitals where they are late, and therefore not
+// among the newest.
 func (s *silences) heardLate(ctx context.Context, patient string, d deadline, head Head, heard time.Time) time.Time {
 	const back = 500
 	after := Position{head.Epoch, max(head.Seq, back) - back}
@@ -273,8 +273,8 @@ func (s *silences) heardLate(ctx context.Context, patient string, d deadline, he
 	return heard
 }
 
-// act puts a timer off if its device was heard; otherwise it raises the alert.
-func (s *silences) act(ctx context.Context, e *Entry) {
+// handleDue puts a timer off if its device was heard; otherwise it raises the alert.
+func (s *silences) handleDue(ctx context.Context, e *Entry) {
 	d := readDeadline(e)
 	latest, head, err := s.logs.store.Latest(ctx, e.Patient)
 	if err != nil {
@@ -313,16 +313,16 @@ func (s *silences) act(ctx context.Context, e *Entry) {
 		s.putOff(ctx, e, d, due, false)
 		return
 	}
-	if d.grouped, err = s.tell(ctx, e.Patient, d); err == nil {
+	if d.grouped, err = s.raiseSilence(ctx, e.Patient, d); err == nil {
 		s.forget(openKey{e.Patient, e.Key})
-		s.arm(ctx, e.Patient, d, e.Rev+1, time.Time{})
+		s.setTimer(ctx, e.Patient, d, e.Rev+1, time.Time{})
 	}
 }
 
 // putOff makes a timer due later. sure says that the device need not be looked at
 // until then, even if it is heard.
 func (s *silences) putOff(ctx context.Context, e *Entry, d deadline, due time.Time, sure bool) {
-	if s.arm(ctx, e.Patient, d, e.Rev+1, due) != nil {
+	if s.setTimer(ctx, e.Patient, d, e.Rev+1, due) != nil {
 		return
 	}
 	s.mu.Lock()
@@ -335,8 +335,8 @@ func (s *silences) putOff(ctx context.Context, e *Entry, d deadline, due time.Ti
 	}
 }
 
-// urgency is the priority of the alert that a device is silent.
-func (s *silences) urgency(ctx context.Context, patient string, promised bool) Priority {
+// alertPriority is the priority of the alert that a device is silent.
+func (s *silences) alertPriority(ctx context.Context, patient string, promised bool) Priority {
 	var p Priority
 	if s.priority != nil {
 		p, _ = callHost(ctx, s.priorityCalls, func(ctx context.Context) (Priority, error) { return s.priority(ctx, patient, promised) })

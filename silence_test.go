@@ -222,7 +222,7 @@ func expecting(t *testing.T, o *Options) (b *workbench, s *silences, hears func(
 		require.NoError(t, err)
 		of.keep(v.Received)
 		of.heard = v.Received
-		s.hear(&v, of, &e, false)
+		s.noteHeard(&v, of, &e, false)
 		synctest.Wait()
 	}
 }
@@ -242,13 +242,13 @@ func TestSilenceIsATimer(t *testing.T) {
 		e := b.entry("p1", timer)
 		require.True(t, e.Open)
 		require.Equal(t, b.clock.now(), e.Due, "15 seconds after the first")
-		s.act(t.Context(), e)
+		s.handleDue(t.Context(), e)
 		e = b.entry("p1", timer)
 		require.Equal(t, b.clock.now().Add(10*time.Second), e.Due, "15 seconds after the last")
 		require.Empty(t, b.keys())
 
 		time.Sleep(10 * time.Second)
-		s.act(t.Context(), e)
+		s.handleDue(t.Context(), e)
 		require.Equal(t, []string{"no-data.mon-1"}, b.keys())
 		require.Equal(t, PriorityMedium, b.alert("p1", "no-data.mon-1").Priority)
 		require.False(t, b.entry("p1", timer).Open)
@@ -298,7 +298,7 @@ func TestUrgencyOfSilence(t *testing.T) {
 			require.Equal(t, c.promised, promised)
 			return c.says, c.err
 		}})
-		require.Equal(t, c.want, s.urgency(t.Context(), "p1", c.promised), "%+v", c)
+		require.Equal(t, c.want, s.alertPriority(t.Context(), "p1", c.promised), "%+v", c)
 		b.stop()
 	}
 }

@@ -14,15 +14,15 @@ const (
 	noDataMore = "no-data-more" // its key
 )
 
-// tell raises the alert that a device is silent, or the one about several; grouped
+// raiseSilence raises the alert that a device is silent, or the one about several; grouped
 // says which.
-func (s *silences) tell(ctx context.Context, patient string, d deadline) (grouped bool, err error) {
-	a := Raise{Patient: patient, Key: noData(d.device), ID: rand.Text(), Kind: AlertTechnical, Priority: s.urgency(ctx, patient, d.promised), Test: d.test,
+func (s *silences) raiseSilence(ctx context.Context, patient string, d deadline) (grouped bool, err error) {
+	a := Raise{Patient: patient, Key: noData(d.device), ID: rand.Text(), Kind: AlertTechnical, Priority: s.alertPriority(ctx, patient, d.promised), Test: d.test,
 		Text: "No data from a device that should be sending.", Source: Source{Rule: noDataRule, Limits: d.wait.String()}}
 	s.mu.Lock()
 	known := s.open.get(openKey{patient, alertKey(a.Key, d.test)}) != nil
 	grouped = !known && s.open.withPrefix(patient, "a/"+noDataRule+".")+s.raising[patient] >= noDataMost
-	count(s.raising, patient, 1)
+	addCount(s.raising, patient, 1)
 	s.mu.Unlock()
 	if grouped {
 		a.Key, a.Text, a.Source.Limits = noDataMore, "No data from several more devices that should be sending.", ""
@@ -33,7 +33,7 @@ func (s *silences) tell(ctx context.Context, patient string, d deadline) (groupe
 	err = s.raise(ctx, a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	count(s.raising, patient, -1)
+	addCount(s.raising, patient, -1)
 	return grouped, err
 }
 

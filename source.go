@@ -38,7 +38,7 @@ func (in *Raise) source(by string) Source {
 	return s
 }
 
-// check reports what is wrong with src.
+// check returns the first fault of src.
 func (src *Source) check() error {
 	switch {
 	case !validText(src.Rule, 128):
@@ -50,7 +50,7 @@ func (src *Source) check() error {
 	case src.VitalID != "" && !validID(src.VitalID):
 		return invalid("vital_id", "must be an ID")
 	case src.Value != "" && src.Value.rounded().check() != nil:
-		return within("value", src.Value.rounded().check())
+		return withinMember("value", src.Value.rounded().check())
 	case len(src.Inputs) > inputsMost:
 		return invalid("inputs", "must be at most 16")
 	case !validTime(src.NextDue):
@@ -60,11 +60,11 @@ func (src *Source) check() error {
 	}
 	for i := range src.Inputs {
 		if err := src.Inputs[i].check(); err != nil {
-			return within(fmt.Sprintf("inputs[%d]", i), err)
+			return withinMember(fmt.Sprintf("inputs[%d]", i), err)
 		}
 	}
 	if err := src.Recognition.check(); err != nil {
-		return within("recognition", err)
+		return withinMember("recognition", err)
 	}
 	return nil
 }

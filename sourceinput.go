@@ -18,7 +18,7 @@ const inputsMost = 16
 
 const ageMost = 366 * 24 * time.Hour
 
-// check reports what is wrong with in.
+// check returns the first fault of in.
 func (in *SourceInput) check() error {
 	switch {
 	case !validCode(in.Code):
@@ -26,7 +26,7 @@ func (in *SourceInput) check() error {
 	case in.System != "" && !validCode(in.System):
 		return invalid("system", "must be a code system")
 	case in.Value != "" && in.Value.rounded().check() != nil:
-		return within("value", in.Value.rounded().check())
+		return withinMember("value", in.Value.rounded().check())
 	case in.Unit != "" && !validCode(in.Unit):
 		return invalid("unit", "must be a UCUM code")
 	case in.Coded != (Coding{}) && (!validCode(in.Coded.System) || !validCode(in.Coded.Code)):

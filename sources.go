@@ -45,8 +45,8 @@ func sourceOf(list []Assertion, by string) int {
 	return slices.IndexFunc(list, func(s Assertion) bool { return s.By == by })
 }
 
-// asserted reports whether by asserts a's condition.
-func (a *Alert) asserted(by string) bool { return sourceOf(a.assertions(), by) >= 0 }
+// assertedBy reports whether by asserts a's condition.
+func (a *Alert) assertedBy(by string) bool { return sourceOf(a.assertions(), by) >= 0 }
 
 // crowdedFor reports whether a has no room for by among its sources.
 func (a *Alert) crowdedFor(by string) bool {
@@ -54,8 +54,8 @@ func (a *Alert) crowdedFor(by string) bool {
 	return len(list) >= sourcesMost && sourceOf(list, by) < 0
 }
 
-// says reports whether raising in by by would leave a unchanged.
-func (a *Alert) says(in *Raise, by string) bool {
+// unchangedBy reports whether raising in by by would leave a unchanged.
+func (a *Alert) unchangedBy(in *Raise, by string) bool {
 	list := a.assertions()
 	i := sourceOf(list, by)
 	if i < 0 {
@@ -92,7 +92,7 @@ func (a *Alert) assert(in *Raise, by string, now time.Time) {
 	if len(list) == 1 {
 		a.Audience, a.To = in.Audience, slices.Clone(in.To)
 	}
-	a.show(list)
+	a.summarize(list)
 	if len(list) > 1 {
 		if a.Source.By == by && in.Audience != 0 {
 			a.Audience = in.Audience
@@ -107,9 +107,9 @@ func (a *Alert) assert(in *Raise, by string, now time.Time) {
 	}
 }
 
-// show gives a the highest priority of its assertions, and the text of the
+// summarize gives a the highest priority of its assertions, and the text of the
 // first assertion with that priority.
-func (a *Alert) show(list []Assertion) {
+func (a *Alert) summarize(list []Assertion) {
 	lead := list[0]
 	noLatch, unpausable := true, false
 	for _, s := range list {
@@ -128,18 +128,18 @@ func (a *Alert) show(list []Assertion) {
 	}
 }
 
-// unsay ends by's assertion; over ends those of all sources.
-func unsay(prev *Alert, by string, now time.Time) Alert {
+// withdrawAssertion ends by's assertion; over ends those of all sources.
+func withdrawAssertion(prev *Alert, by string, now time.Time) Alert {
 	list := prev.assertions()
 	i := sourceOf(list, by)
 	if i < 0 {
 		return *prev
 	}
 	if len(list) == 1 {
-		return over(prev, now)
+		return endCondition(prev, now)
 	}
 	a := *prev
-	a.show(slices.Delete(list, i, i+1))
+	a.summarize(slices.Delete(list, i, i+1))
 	a.changed(now)
 	a.rank(now)
 	return a

@@ -16,7 +16,7 @@ func TestSources(t *testing.T) {
 	t.Parallel()
 	now := wireTime
 	say := func(a *Alert, by string, p Priority) Alert {
-		return raise(a, Raise{ID: "ev-" + by, Text: by + " says " + string(p), Priority: p, To: []string{"person:" + by}}, by, now)
+		return raiseAlert(a, Raise{ID: "ev-" + by, Text: by + " says " + string(p), Priority: p, To: []string{"person:" + by}}, by, now)
 	}
 	a := say(nil, "app", PriorityLow)
 	require.Empty(t, a.Sources, "one alone shows in source")
@@ -26,42 +26,42 @@ func TestSources(t *testing.T) {
 	require.Equal(t, []string{"person:app", "person:monitor"}, a.To)
 	require.Len(t, a.Sources, 2)
 	a = say(&a, "app", PriorityInfo)
-	require.Equal(t, PriorityHigh, a.Priority, "an app cannot lower what a monitor says")
+	require.Equal(t, PriorityHigh, a.Priority, "an app cannot lower a monitor's priority")
 	require.Equal(t, "monitor says high", a.Text)
-	require.True(t, a.says(&Raise{Text: "app says info", Priority: PriorityInfo}, "app"))
-	require.False(t, a.says(&Raise{Text: "app says info", Priority: PriorityInfo}, "monitor"))
+	require.True(t, a.unchangedBy(&Raise{Text: "app says info", Priority: PriorityInfo}, "app"))
+	require.False(t, a.unchangedBy(&Raise{Text: "app says info", Priority: PriorityInfo}, "monitor"))
 	before := text(&a)
 	require.Equal(t, before, text(stored(t, a)), "nothing is lost in a Store")
-	b := unsay(&a, "stranger", now)
+	b := withdrawAssertion(&a, "stranger", now)
 	require.Equal(t, before, text(&b))
 
 	accepted := answered(t, a, Answer{Do: AnswerAccept}, ann, now)
-	b = unsay(&accepted, "monitor", now)
+	b = withdrawAssertion(&accepted, "monitor", now)
 	require.Equal(t, PriorityInfo, b.Priority)
 	require.Equal(t, "app says info", b.Text)
 	require.Equal(t, "app", b.Source.By)
 	require.Equal(t, ResponsibilityAccepted, b.Responsibility.State)
 	require.True(t, b.Open())
-	b = unsay(&b, "app", now)
+	b = withdrawAssertion(&b, "app", now)
 	require.False(t, b.Open())
 
-	b = unsay(&a, "app", now)
+	b = withdrawAssertion(&a, "app", now)
 	require.Empty(t, b.Sources)
 	require.Equal(t, ConditionPresent, b.Condition)
-	b = unsay(&b, "monitor", now)
+	b = withdrawAssertion(&b, "monitor", now)
 	require.True(t, b.Latched)
 	latched := text(&b)
 	c := say(&b, "app", PriorityInfo)
-	require.Equal(t, latched, text(&c), "information does not end what is latched")
+	require.Equal(t, latched, text(&c), "information does not end a latched alert")
 	later := now.Add(time.Hour)
-	c = raise(&b, Raise{Text: "again", Priority: PriorityMedium}, "pump", later)
+	c = raiseAlert(&b, Raise{Text: "again", Priority: PriorityMedium}, "pump", later)
 	require.Equal(t, later, c.Onset, "a recurrence has its own onset")
 	require.Equal(t, "pump", c.Source.By)
 	require.Empty(t, c.Sources)
 
 	for i := range sourcesMost {
 		require.False(t, c.crowdedFor(fmt.Sprint("s", i)) && i < sourcesMost-1, i)
-		c = raise(&c, Raise{Text: "x", Priority: PriorityLow}, fmt.Sprint("s", i), later)
+		c = raiseAlert(&c, Raise{Text: "x", Priority: PriorityLow}, fmt.Sprint("s", i), later)
 		if len(c.Sources) == sourcesMost {
 			break
 		}
@@ -106,7 +106,7 @@ func TestSourcesOfClients(t *testing.T) {
 		require.Equal(t, ConditionPresent, a.Condition, "the host ends its own")
 		a, err = w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: "spo2-low"})
 		require.NoError(t, err)
-		require.Equal(t, ConditionOver, a.Condition, "and what others say where it says nothing")
+		require.Equal(t, ConditionOver, a.Condition, "and the others' values where it gives none")
 
 		for _, key := range []string{"no-data.mon-1", "no-data.x"} {
 			require.Equal(t, "alert.key", raise(device, "r-"+key, key, "low")["field"])
@@ -178,11 +178,11 @@ func TestInputsOfSources(t *testing.T) {
 	inputs := []SourceInput{{Code: "8867-4", Value: "131", Unit: "/min", VitalID: "m-7", Age: time.Second},
 		{Code: "80288-4", Coded: Coding{"http://snomed.info/sct", "248234008"}}}
 	say := func(a *Alert, by string, p Priority, in ...SourceInput) Alert {
-		return raise(a, Raise{ID: "ev-" + by, Text: "x", Priority: p, Source: Source{Rule: "r", Inputs: in}}, by, now)
+		return raiseAlert(a, Raise{ID: "ev-" + by, Text: "x", Priority: p, Source: Source{Rule: "r", Inputs: in}}, by, now)
 	}
 	a := say(nil, "judge", PriorityMedium, inputs...)
 	inputs[0].Value = "7"
-	require.EqualValues(t, "131", a.Source.Inputs[0].Value, "it shares nothing with what was raised")
+	require.EqualValues(t, "131", a.Source.Inputs[0].Value, "it shares nothing with the Raise")
 	require.Equal(t, text(&a), text(stored(t, a)))
 	a = say(&a, "app", PriorityLow, SourceInput{Code: "8867-4"})
 	a = *stored(t, a)
@@ -190,14 +190,14 @@ func TestInputsOfSources(t *testing.T) {
 	require.Len(t, a.Source.Inputs, 2)
 	older := slices.Clone(a.Source.Inputs)
 	older[0].Age += time.Minute
-	require.True(t, a.says(&Raise{Text: "x", Priority: PriorityMedium, Source: Source{Rule: "r", Inputs: older}}, "judge"))
-	require.False(t, a.says(&Raise{Text: "y", Priority: PriorityMedium, Source: Source{Rule: "r", Inputs: older}}, "judge"))
+	require.True(t, a.unchangedBy(&Raise{Text: "x", Priority: PriorityMedium, Source: Source{Rule: "r", Inputs: older}}, "judge"))
+	require.False(t, a.unchangedBy(&Raise{Text: "y", Priority: PriorityMedium, Source: Source{Rule: "r", Inputs: older}}, "judge"))
 	a = say(&a, "app", PriorityInfo)
-	require.Len(t, a.Source.Inputs, 2, "what another says takes nothing away")
-	b := unsay(&a, "judge", now)
+	require.Len(t, a.Source.Inputs, 2, "another source takes nothing away")
+	b := withdrawAssertion(&a, "judge", now)
 	require.Equal(t, "app", b.Source.By)
 	require.Empty(t, b.Source.Inputs)
-	b = unsay(&a, "app", now)
+	b = withdrawAssertion(&a, "app", now)
 	require.Equal(t, "judge", b.Source.By)
 	require.Len(t, b.Source.Inputs, 2)
 }

@@ -22,7 +22,7 @@ type memberStatus struct {
 
 var stateRanks = map[string]int{storeOK: 0, storeSlow: 1, storeFailing: 2}
 
-func (s memberStatus) worse(than memberStatus) bool {
+func (s memberStatus) worseThan(than memberStatus) bool {
 	return stateRanks[s.state] > stateRanks[than.state]
 }
 
@@ -32,7 +32,7 @@ func (g *guardedStore) status() storeStatus {
 	for i, m := range g.members {
 		state, since := m.state()
 		s.members = append(s.members, memberStatus{state, since})
-		if i == 0 || s.memberStatus.worse(s.members[i]) {
+		if i == 0 || s.memberStatus.worseThan(s.members[i]) {
 			s.memberStatus = s.members[i]
 		}
 	}
@@ -44,15 +44,15 @@ func (g *guardedStore) state() (string, time.Time) {
 	status := g.status()
 	worst := status.members[0]
 	for _, m := range status.members[1:] {
-		if m.worse(worst) {
+		if m.worseThan(worst) {
 			worst = m
 		}
 	}
 	return worst.state, worst.since
 }
 
-// ill reports whether any member is not ok.
-func (s storeStatus) ill() bool {
+// degraded reports whether any member is not ok.
+func (s storeStatus) degraded() bool {
 	return slices.ContainsFunc(s.members, func(m memberStatus) bool { return m.state != storeOK })
 }
 
@@ -64,7 +64,7 @@ func (c *conn) tellStatus(s storeStatus, patients []string) (told bool) {
 		told = true
 	}
 	for i, m := range s.members {
-		if m.worse(s.memberStatus) {
+		if m.worseThan(s.memberStatus) {
 			told = c.tellMember(i, m, patients) || told
 		}
 	}

@@ -176,7 +176,7 @@ type Store interface {
 	// after.Seq and match q, oldest first, at most q.Limit of them. It does not
 	// compare after.Epoch. It returns ErrGap if an entry of the requested kinds
 	// (of any kind, if q names none) with a number greater than after.Seq has
-	// been pruned, whatever else q selects.
+	// been pruned, regardless of the rest of q.
 	Read(ctx context.Context, patient string, after Position, q ReadQuery) ([]Entry, error)
 
 	// Latest returns, from one consistent view, the newest vital of each key,
@@ -250,7 +250,7 @@ type Durable interface {
 // which of their patients are affected when a member fails.
 //
 // A patient belongs to the same part for ever. Each part is on one member at a
-// time. ChangedOf and WaitingOf do what Changed and Waiting do, for the parts on
+// time. ChangedOf and WaitingOf are like Changed and Waiting, for the parts on
 // one member; a mark is valid for that member only.
 type Spread interface {
 	Members() []string       // their names, without health data; number and order never change

@@ -33,7 +33,7 @@ func (r askedReads) read(ctx context.Context, urgency int, patient string, after
 	}
 	defer places.give()
 	e, err := r.store.Store.Read(ctx, patient, after, q)
-	return sound(e), plain(err)
+	return withoutDamaged(e), packageError(err)
 }
 
 func (r askedReads) latest(ctx context.Context, urgency int, patient string) ([]Entry, Head, error) {
@@ -43,7 +43,7 @@ func (r askedReads) latest(ctx context.Context, urgency int, patient string) ([]
 	}
 	defer places.give()
 	e, h, err := r.store.Store.Latest(ctx, patient)
-	return shown(sinceDischarge(sound(e)), r.now()), h, plain(err)
+	return withoutStale(sinceDischarge(withoutDamaged(e)), r.now()), h, packageError(err)
 }
 
 func (r askedReads) head(ctx context.Context, patient string) (Head, error) {
@@ -54,7 +54,7 @@ func (r askedReads) head(ctx context.Context, patient string) (Head, error) {
 	defer places.give()
 	h, err := r.store.Store.Heads(ctx, []string{patient})
 	if err != nil || len(h) != 1 {
-		return Head{}, cmp.Or(plain(err), errStore)
+		return Head{}, cmp.Or(packageError(err), errStore)
 	}
 	return h[0], nil
 }

@@ -53,7 +53,7 @@ func (g *guardedStore) failing() (n int) {
 
 // Append takes entries of patients of one part.
 func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []AppendResult, err error) {
-	health := g.healthOf(first(entries))
+	health := g.healthOf(firstPatient(entries))
 	defer health.begin(ctx)(&err)
 	ctx, end := g.trace.start(ctx, "append")
 	began := time.Now()
@@ -61,7 +61,7 @@ func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []AppendR
 	g.appendTimes.observe(time.Since(began))
 	end(err)
 	for i := range a {
-		a[i].Err = plain(a[i].Err)
+		a[i].Err = packageError(a[i].Err)
 	}
 	health.note(entries, a, err)
 	return a, err
@@ -70,19 +70,19 @@ func (g *guardedStore) Append(ctx context.Context, entries []Entry) (a []AppendR
 func (g *guardedStore) Read(ctx context.Context, patient string, after Position, q ReadQuery) (e []Entry, err error) {
 	defer g.healthOf(patient).begin(ctx)(&err)
 	e, err = g.Store.Read(ctx, patient, after, q)
-	return sound(e), err
+	return withoutDamaged(e), err
 }
 
 func (g *guardedStore) Latest(ctx context.Context, patient string) (e []Entry, h Head, err error) {
 	defer g.healthOf(patient).begin(ctx)(&err)
 	e, h, err = g.Store.Latest(ctx, patient)
-	return shown(sinceDischarge(sound(e)), g.now()), h, err
+	return withoutStale(sinceDischarge(withoutDamaged(e)), g.now()), h, err
 }
 
 func (g *guardedStore) Get(ctx context.Context, patient, key string) (e Entry, err error) {
 	defer g.healthOf(patient).begin(ctx)(&err)
 	e, err = g.Store.Get(ctx, patient, key)
-	return sound([]Entry{e})[0], err
+	return withoutDamaged([]Entry{e})[0], err
 }
 
 // states looks up many keys: at once, if the Store can. They are of patients of one
@@ -91,7 +91,7 @@ func (g *guardedStore) states(ctx context.Context, keys []StateKey) (found []Ent
 	if r, ok := g.Store.(StateReader); ok && len(keys) > 0 {
 		defer g.healthOf(keys[0].Patient).begin(ctx)(&err)
 		found, err = r.States(ctx, keys)
-		return sound(found), err
+		return withoutDamaged(found), err
 	}
 	for _, k := range keys {
 		e, err := g.Get(ctx, k.Patient, k.Key)
@@ -121,7 +121,7 @@ func (g *guardedStore) changedOf(ctx context.Context, member int, mark string, l
 	} else {
 		e, next, err = g.Store.Changed(ctx, mark, limit)
 	}
-	return sound(e), next, err
+	return withoutDamaged(e), next, err
 }
 
 // waitingOf is Waiting of one member.
@@ -132,7 +132,7 @@ func (g *guardedStore) waitingOf(ctx context.Context, member int, due time.Time,
 	} else {
 		e, err = g.Store.Waiting(ctx, due, limit)
 	}
-	return sound(e), err
+	return withoutDamaged(e), err
 }
 
 // waitingAll returns the waiting entries of all members that do not fail. With
@@ -158,8 +158,8 @@ func (g *guardedStore) waitingAll(ctx context.Context) (all []Entry, err error) 
 	return all, err
 }
 
-// first is the patient of the first entry.
-func first(entries []Entry) string {
+// firstPatient is the patient of the first entry.
+func firstPatient(entries []Entry) string {
 	if len(entries) == 0 {
 		return ""
 	}

@@ -47,7 +47,7 @@ func (h *storeHealth) begin(ctx context.Context) func(*error) {
 	h.mu.Unlock()
 	return func(e *error) {
 		err := *e
-		*e = plain(err)
+		*e = packageError(err)
 		bad := err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrGap) && !errors.Is(err, context.Canceled) && ctx.Err() == nil
 		h.mu.Lock()
 		delete(h.calls, &at)
@@ -58,9 +58,9 @@ func (h *storeHealth) begin(ctx context.Context) func(*error) {
 
 var errStore = errors.New("carewire: the store failed")
 
-// plain returns the error of this package that err matches, else errStore,
+// packageError returns the error of this package that err matches, else errStore,
 // because a Store's own text may contain health data.
-func plain(err error) error {
+func packageError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -72,10 +72,10 @@ func plain(err error) error {
 	return errStore
 }
 
-// sound removes the Data of entries that a Store has damaged, because it would
+// withoutDamaged removes the Data of entries that a Store has damaged, because it would
 // spoil the frames that contain it. Such entries are hidden; readers get
 // errStored.
-func sound(entries []Entry) []Entry {
+func withoutDamaged(entries []Entry) []Entry {
 	for i := range entries {
 		if !entries[i].readable() {
 			entries[i].Data = nil
@@ -106,7 +106,7 @@ func (h *storeHealth) state() (string, time.Time) {
 	return h.last, h.since
 }
 
-// refuses reports whether what was refused at some time still counts as refused.
+// refuses reports whether a refusal at the given time still counts.
 func (h *storeHealth) refuses(at time.Time) bool {
 	return !at.IsZero() && time.Since(at) < refusedFor
 }

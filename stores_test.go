@@ -1,4 +1,4 @@
-// Stores that fail as a test says, or note what they are asked.
+// Stores that fail as a test says, or note their calls.
 
 package carewire
 
@@ -90,7 +90,7 @@ func (s *seam) Waiting(ctx context.Context, due time.Time, limit int) ([]Entry, 
 	return s.Store.Waiting(ctx, due, limit)
 }
 
-// A deaf is a Store that says nothing of what has changed.
+// A deaf is a Store that tells of no changes.
 type deaf struct{ Store }
 
 func (deaf) Changed(context.Context, string, int) ([]Entry, string, error) {

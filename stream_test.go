@@ -23,7 +23,7 @@ import (
 
 const watchP1 = `{"type":"watch","req":"1","patients":["p1"]}`
 
-// A stream shows what a WebSocket connection would have, in the same order,
+// A stream shows the same events as a WebSocket connection, in the same order,
 // and is resumed like one.
 func TestStreamShowsWhatAConnectionShows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -219,7 +219,7 @@ func TestStreamsAreLimited(t *testing.T) {
 	})
 }
 
-// A server without what a stream needs says so, and one behind a middleware
+// A server whose ResponseWriter cannot flush says so, and one behind a middleware
 // that can be unwrapped streams.
 func TestStreamBehindMiddleware(t *testing.T) {
 	for _, c := range []struct {

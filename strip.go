@@ -116,11 +116,11 @@ func (x *signals) alerted(e *Entry, least Priority) {
 		}
 	}
 	b.strips = append(b.strips, s)
-	s.timer = time.AfterFunc(stripAfter+stripWait, func() { x.finish(s) })
+	s.timer = time.AfterFunc(stripAfter+stripWait, func() { x.keepStrip(s) })
 }
 
-// finish keeps a complete strip.
-func (x *signals) finish(s *stripping) {
+// keepStrip keeps a complete strip.
+func (x *signals) keepStrip(s *stripping) {
 	y := x.bay(s.alert.Patient)
 	y.mu.Lock()
 	b := y.bedsides[s.alert.Patient]
@@ -138,14 +138,14 @@ func (x *signals) finish(s *stripping) {
 	}
 }
 
-// kept forgets a strip that is in the log, or never comes there.
-func (x *signals) kept(s *stripping) {
+// forgetStrip forgets a strip that is in the log, or never comes there.
+func (x *signals) forgetStrip(s *stripping) {
 	y := x.bay(s.alert.Patient)
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if b := y.bedsides[s.alert.Patient]; b != nil {
 		b.keeping = slices.DeleteFunc(b.keeping, func(other *stripping) bool { return other == s })
-		y.tidy(s.alert.Patient, b)
+		y.forgetEmpty(s.alert.Patient, b)
 	}
 }
 
@@ -221,7 +221,7 @@ func stripKey(key string, test bool) string {
 // has the alert no more: then the patient was erased, perhaps at another node.
 func (h *Hub) keepStrip(s *stripping) {
 	if len(s.chunks) == 0 {
-		h.signals.kept(s)
+		h.signals.forgetStrip(s)
 		return
 	}
 	e := s.entry(h.now())
@@ -237,7 +237,7 @@ func (h *Hub) keepStrip(s *stripping) {
 			return nil
 		})
 		if !maySucceedLater(err) {
-			h.signals.kept(s)
+			h.signals.forgetStrip(s)
 		}
 		return err
 	})

@@ -67,14 +67,14 @@ func TestStrips(t *testing.T) {
 		for _, ev := range all.Events {
 			require.Nil(t, ev.Strip, "only where it is asked for")
 		}
-		require.Empty(t, nurse.of(EventStrip), "whoever watches gets a gap")
+		require.Empty(t, nurse.of(EventStrip), "every watcher gets a gap")
 		r := w.dial("nurse")
 		defer r.ws.CloseNow()
 		ask := `{"type":"history","req":"1","patient":"p1","kinds":["strip"],"key":"asystole"}`
 		require.Len(t, r.ask(ask)["events"], 1)
 		d := w.dial("doctor")
 		defer d.ws.CloseNow()
-		require.Empty(t, d.ask(ask)["events"], "whom the alert does not concern")
+		require.Empty(t, d.ask(ask)["events"], "a person whom the alert does not concern")
 	})
 }
 

@@ -48,7 +48,7 @@ func TestSessionsEndNotPeople(t *testing.T) {
 		}
 		a, err = w.hub.Alert(t.Context(), "p1", "k")
 		require.NoError(t, err)
-		assert.Equal(t, ResponsibilityUndefined, a.Responsibility.State, "nobody is there who has it")
+		assert.Equal(t, ResponsibilityUndefined, a.Responsibility.State, "nobody has it")
 		_, err = w.tryDial("one")
 		require.ErrorContains(t, err, "403")
 
@@ -72,7 +72,7 @@ func TestSessionsEndNotPeople(t *testing.T) {
 	})
 }
 
-// Suspend keeps a person out, whatever session they begin, until it is over or
+// Suspend keeps a person out, with any session that they begin, until it is over or
 // Restore.
 func TestSuspend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -52,8 +52,8 @@ func blank(s string) bool {
 	return true
 }
 
-// lines returns text with line breaks of one kind.
-func lines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+// unixLines returns text with line breaks of one kind.
+func unixLines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
 // validName reports whether s may name a principal: printable, 1 to 128 bytes, one line.
 func validName(s string) bool {

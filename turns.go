@@ -81,7 +81,7 @@ func (q *intake) count(sender string, n int) {
 		q.of = make(map[string]int)
 	}
 	q.n += n
-	count(q.of, sender, n)
+	addCount(q.of, sender, n)
 }
 
 func (q *intake) push(j job) {

@@ -19,7 +19,7 @@ func TestTurns(t *testing.T) {
 	q.add("little", 101)
 	require.Equal(t, []int{0, 1, 2, 100}, q.take(nil, 4, 3), "each has a turn")
 	q.putBack("much", 1, 2)
-	require.Equal(t, []int{1, 2, 3, 101, 4, 5, 6, 7}, q.take(nil, 8, 3), "what is put back is the next, and who is alone takes all")
+	require.Equal(t, []int{1, 2, 3, 101, 4, 5, 6, 7}, q.take(nil, 8, 3), "an item that is put back is the next, and a lone sender takes all")
 	require.Equal(t, []int{8, 9}, q.take(nil, 8, 3))
 	require.Empty(t, q.take(nil, 8, 3))
 	require.Empty(t, q.by)
@@ -66,7 +66,7 @@ func TestWhoSendsMuchDelaysNobody(t *testing.T) {
 	}
 }
 
-// slowLatest is a Store that takes a while to say what is known of a patient.
+// slowLatest is a Store whose Latest takes a while.
 type slowLatest struct{ Store }
 
 func (s *slowLatest) Latest(ctx context.Context, patient string) ([]Entry, Head, error) {

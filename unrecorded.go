@@ -77,20 +77,20 @@ func (x *escalator) tellBlind(ctx context.Context, e *Entry) {
 		return
 	}
 	now := x.logs.now()
-	a, _ = expire(&a, now)
-	if !a.calls() {
+	a, _ = expireAcceptance(&a, now)
+	if !a.waitsForPerson() {
 		return
 	}
 	if _, paused := x.pauses.covers(&a, now); paused {
 		return
 	}
-	a, ok := claim(&a, now, now.Add(claimFor))
+	a, ok := claimLevel(&a, now, now.Add(claimFor))
 	if !ok {
 		return
 	}
 	w := x.plan(ctx, &a)
 	x.page(ctx, &a, &w, func(context.Context) bool { return false })
-	done := recordLevel(&a, w, x.receipts.of(&a))
+	done := recordLevel(&a, w, x.receipts.sendersOf(&a))
 	x.reportLevel(&done)
 	x.unrecorded.keep(e, done)
 }

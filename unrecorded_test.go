@@ -25,7 +25,7 @@ func TestUnrecordedIsOfOneRevision(t *testing.T) {
 		require.NoError(t, err)
 		return a.Escalation.Level
 	}
-	require.Zero(t, level("p1", 0), "what the Store has")
+	require.Zero(t, level("p1", 0), "the level in the Store")
 	for _, patient := range []string{"p1", "p2"} {
 		a := b.alert(patient, "k")
 		a.Escalation.Level = 3

@@ -89,7 +89,7 @@ var requestTypes = []requestType{reqWatch, reqUnwatch, reqPublish, reqRaise, req
 var eventTypes = []EventType{EventWelcome, EventVital, EventAlert, EventNotice, EventReceipt, EventAccess, EventGap, EventHead, EventSync, EventSynced,
 	EventInbox, EventGranted, EventRevoked, EventStatus, EventHeartbeat, EventClosed, EventWave, EventWaves, EventStrip}
 
-// judgeVitals checks what becomes of each vital of a publish.
+// judgeVitals checks the result of each vital of a publish.
 func judgeVitals(t *testing.T, r *request, v vector) {
 	t.Helper()
 	if r.Type != reqPublish {
@@ -308,8 +308,8 @@ func checkReply(t *testing.T, r *reply, m map[string]json.RawMessage) {
 	}
 }
 
-// The tables of docs/protocol.md have a row for every code that there is, and
-// what the row says is so.
+// The tables of docs/protocol.md have a row for every code, and each row is
+// true.
 func TestProtocolTables(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("docs/protocol.md")

@@ -6,8 +6,8 @@ import (
 	"github.com/carewire/carewire/internal/wsconn"
 )
 
-// visit looks after the connection every four seconds.
-func (c *conn) visit(status storeStatus) {
+// maintain looks after the connection every four seconds.
+func (c *conn) maintain(status storeStatus) {
 	ns := c.hub.ticks()
 	if c.out.writingFor(ns) > time.Second && c.out.slowDown() && c.net != nil {
 		c.net.Slow()
@@ -30,17 +30,17 @@ func (c *conn) visit(status storeStatus) {
 	case quiet >= c.hub.opt.IdleTimeout/35*16:
 		c.out.send(pingFrame)
 	}
-	if !c.heads(ns) {
+	if !c.sendHeads(ns) {
 		c.tooSlow()
 		return
 	}
 	c.recordSent(tallyEvery)
-	if at := c.checkAt.Load(); ns >= at && c.checkAt.CompareAndSwap(at, later(ns, c.hub.opt.Recheck)) {
+	if at := c.checkAt.Load(); ns >= at && c.checkAt.CompareAndSwap(at, ticksAfter(ns, c.hub.opt.Recheck)) {
 		c.hub.start(func() { c.recheck(c.hub.ctx) })
 	}
 	if time.Duration(ns-c.out.wrote.Load()) >= heartbeat-visitEvery-time.Second/2 {
 		switch {
-		case status.ill() && c.tellStatus(status, c.watched()):
+		case status.degraded() && c.tellStatus(status, c.watched()):
 		case c.beating.CompareAndSwap(false, true): // it may have to ask the host
 			c.hub.start(func() {
 				defer c.beating.Store(false)
@@ -55,9 +55,9 @@ func (c *conn) heartbeat(now time.Time) []byte {
 	return heartbeatFrame(now, c.inbox.count(c.hub.ctx))
 }
 
-// heads sends the heads of all patients that have been quiet, as far as there is room.
+// sendHeads sends the heads of all patients that have been quiet, as far as there is room.
 // It reports false if something undroppable has been waiting for too long.
-func (c *conn) heads(now int64) bool {
+func (c *conn) sendHeads(now int64) bool {
 	var heads []Head
 	c.mu.Lock()
 	c.out.mu.Lock()
@@ -119,7 +119,7 @@ func (h *Hub) visitAll() {
 			return
 		}
 		if wall := time.Now().Round(0); wall.Sub(beat) > stall { // the process, or the machine, stood still
-			h.clock.woke()
+			h.clock.noteAwake()
 			for _, c := range h.registry.list() { // their input of the meantime is still unread
 				c.alive.Store(h.ticks())
 			}
@@ -129,7 +129,7 @@ func (h *Hub) visitAll() {
 		h.noteStatus(last, status)
 		last = status
 		for _, c := range h.registry.inSlot(n % visits) {
-			c.visit(status)
+			c.maintain(status)
 		}
 		h.audit.recordTallies(tallyEvery)
 		if n%compares == 0 {

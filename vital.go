@@ -92,7 +92,7 @@ const (
 // VitalStatus is the status of a Vital in the record.
 type VitalStatus string
 
-// The statuses. A corrected or withdrawn Vital names what it Replaces.
+// The statuses. A corrected or withdrawn Vital names the one that it Replaces.
 const (
 	VitalFinal          VitalStatus = "final"
 	VitalCorrected      VitalStatus = "corrected"
@@ -105,8 +105,8 @@ const (
 	lateBy   = 5 * time.Minute
 )
 
-// Validate reports what is wrong with v as a *ValidationError; nil if nothing
-// is. A known code must come in one of its units and must be possible.
+// Validate returns the first fault of v as a *ValidationError, or nil. A known code
+// must come in one of its units and must be possible.
 func (v *Vital) Validate() error {
 	_, err := v.judge(AgeAdult)
 	return err
@@ -152,7 +152,7 @@ func (v *Vital) checkMembers() error {
 	}
 	for i, q := range v.Quality {
 		if !knownQuality[q] {
-			return invalid(indexed("quality", i), "unknown")
+			return invalid(indexedField("quality", i), "unknown")
 		}
 	}
 	return nil
@@ -242,7 +242,7 @@ func (v *Vital) judgeComponents(panel Panel, known, named bool, age AgeClass) (u
 			unlikely = unlikely || u
 		}
 		if err != nil {
-			return false, within(indexed("components", i), err)
+			return false, withinMember(indexedField("components", i), err)
 		}
 		seen = append(seen, c.Code)
 	}
@@ -251,7 +251,7 @@ func (v *Vital) judgeComponents(panel Panel, known, named bool, age AgeClass) (u
 
 func judgeNumber(value Decimal, unit string, measure Measure, known bool, age AgeClass) (unlikely bool, err error) {
 	if err := value.rounded().check(); err != nil {
-		return false, within("value", err)
+		return false, withinMember("value", err)
 	}
 	if known {
 		return measure.judge(value, unit, age)

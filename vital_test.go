@@ -55,7 +55,7 @@ func TestVitalAbsent(t *testing.T) {
 			require.Empty(t, v.Value)
 			b, err := json.Marshal(v)
 			require.NoError(t, err)
-			require.NotContains(t, string(b), `"value"`, "no number stands for what is absent")
+			require.NotContains(t, string(b), `"value"`, "no number stands for an absent value")
 			require.Contains(t, string(b), `"absent":"`+string(reason)+`"`)
 		}
 	}
@@ -338,7 +338,7 @@ func TestVitalKeys(t *testing.T) {
 		require.Equal(t, b.key(), a.key(), "%s is %s", long, short)
 		_, err := a.accept(vitalNow, AgeAdult)
 		require.NoError(t, err)
-		require.Equal(t, short, a.System, "what goes out has one name")
+		require.Equal(t, short, a.System, "the output has one name")
 	}
 }
 

@@ -171,7 +171,7 @@ func (v *Vital) encode(e *encoder) {
 func (v Vital) MarshalJSON() ([]byte, error) {
 	if v.Value != "" {
 		if err := v.Value.rounded().check(); err != nil {
-			return nil, within("value", err)
+			return nil, withinMember("value", err)
 		}
 	}
 	for i, c := range v.Components {
@@ -179,7 +179,7 @@ func (v Vital) MarshalJSON() ([]byte, error) {
 			continue
 		}
 		if err := c.Value.rounded().check(); err != nil {
-			return nil, within(indexed("components", i), within("value", err))
+			return nil, withinMember(indexedField("components", i), withinMember("value", err))
 		}
 	}
 	var e encoder

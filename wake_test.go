@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sharedStore is a Store that tells of other nodes, and notes of whom the heads were asked for.
+// sharedStore is a Store that tells of other nodes, and notes the patients whose heads
+// were asked for.
 type sharedStore struct {
 	Store
 	wake  chan []string
@@ -70,7 +71,7 @@ func TestWakeUps(t *testing.T) {
 			}
 			shared.since()
 		}
-		// comes returns the patients whose vitals come, and after what time the
+		// comes returns the patients whose vitals come, and the time until the
 		// last of them.
 		comes := func(n int) (of []string, after time.Duration) {
 			begin := time.Now()

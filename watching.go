@@ -51,7 +51,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		c.out.send(patientFrame(EventGranted, p))
 	}
 	c.begin(ctx, o.granted, o.rights, generation, o.newWatch)
-	if s := c.hub.store.status(); s.ill() && s.state == storeOK {
+	if s := c.hub.store.status(); s.degraded() && s.state == storeOK {
 		c.tellStatus(s, o.granted)
 	}
 }
@@ -69,7 +69,7 @@ func (o *opening) resolve(ctx context.Context) {
 	for _, g := range o.o.Groups {
 		var patients map[string]bool
 		err := error(errLimit)
-		if follows, room := c.follows(g); follows || fresh < room {
+		if follows, room := c.watchesGroup(g); follows || fresh < room {
 			if !follows {
 				fresh++
 			}
@@ -235,8 +235,8 @@ func (c *conn) begin(ctx context.Context, patients []string, rights map[string]r
 	}
 }
 
-// follows reports whether c watches a group, and how many more it may.
-func (c *conn) follows(group string) (ok bool, room int) {
+// watchesGroup reports whether c watches a group, and how many more it may.
+func (c *conn) watchesGroup(group string) (ok bool, room int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, ok = c.groups[group]
@@ -310,7 +310,7 @@ func (c *conn) unwatchWaves(patients, groups, codes []string) {
 	}
 	for p, w := range c.watches {
 		if slices.Contains(patients, p) || slices.ContainsFunc(w.groups, func(g string) bool { return slices.Contains(groups, g) }) {
-			c.hub.signals.narrow(w.watch, codes)
+			c.hub.signals.removeCodes(w.watch, codes)
 		}
 	}
 }
@@ -325,7 +325,7 @@ func (c *conn) unwatch(patients, groups []string) {
 		}
 	}
 	if len(ended) > 0 {
-		c.inbox.bring(c.hub.open.itemsTo(c.principal().keys(), ended)...)
+		c.inbox.push(c.hub.open.itemsTo(c.principal().keys(), ended)...)
 	}
 }
 

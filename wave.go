@@ -76,7 +76,7 @@ func (w *Wave) Follows(prev *Wave) bool {
 		w.Rate == prev.Rate && w.Unit == prev.Unit && w.Factor == prev.Factor && w.Origin == prev.Origin && w.signal() == prev.signal()
 }
 
-// Validate reports what is wrong with w as a *ValidationError; nil if nothing is.
+// Validate returns the first fault of w as a *ValidationError, or nil.
 func (w *Wave) Validate() error {
 	if !validID(w.Patient) {
 		return invalid("patient", "must be an ID")
@@ -98,11 +98,11 @@ func (w *Wave) validateRest() error {
 	case !validCode(w.Unit) || notUCUM[w.Unit]:
 		return invalid("unit", "must be a UCUM code")
 	case w.Factor != "" && w.Factor.rounded().check() != nil:
-		return within("factor", w.Factor.rounded().check())
+		return withinMember("factor", w.Factor.rounded().check())
 	case w.Factor != "" && w.Factor.Float64() == 0:
 		return invalid("factor", "must not be 0")
 	case w.Origin != "" && w.Origin.rounded().check() != nil:
-		return within("origin", w.Origin.rounded().check())
+		return withinMember("origin", w.Origin.rounded().check())
 	case !(w.Rate > 0 && w.Rate <= waveRateMost):
 		return invalid("rate", "must be samples a second, at most 2000")
 	case w.Number == 0 || w.Number > 1e15:
@@ -259,7 +259,7 @@ func (w *Wave) encodeSignal(e *encoder) {
 func (w Wave) MarshalJSON() ([]byte, error) {
 	for name, d := range map[string]Decimal{"factor": w.Factor.rounded(), "origin": w.Origin.rounded()} {
 		if d != "" && d.check() != nil {
-			return nil, within(name, d.check())
+			return nil, withinMember(name, d.check())
 		}
 	}
 	if math.IsNaN(w.Rate) || math.IsInf(w.Rate, 0) {

@@ -71,13 +71,13 @@ func (q *waveQueue) add(c *waveChunk) {
 		q.listed = true
 		o.waves = append(o.waves, q)
 	}
-	o.account()
+	o.reportSize()
 	if o.busy || o.gathering {
 		return
 	}
 	o.gathering = true
 	if o.waveTimer == nil {
-		o.waveTimer = time.AfterFunc(waveGather, o.gathered)
+		o.waveTimer = time.AfterFunc(waveGather, o.writeGathered)
 	} else {
 		o.waveTimer.Reset(waveGather)
 	}
@@ -93,11 +93,11 @@ func (q *waveQueue) drop() {
 
 // roomForWave reports whether n more bytes of waves may wait. Under o.mu.
 func (o *outbox) roomForWave(n int) bool {
-	return o.waveBytes+n <= o.all.opt.MaxOutboxBytes && !o.crowded(o.bytes+o.waveBytes+n)
+	return o.waveBytes+n <= o.all.opt.MaxOutboxBytes && !o.overTotal(o.bytes+o.waveBytes+n)
 }
 
-// gathered has the waves written that have come for a while.
-func (o *outbox) gathered() {
+// writeGathered has the waves written that have come for a while.
+func (o *outbox) writeGathered() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.gathering = false
@@ -135,7 +135,7 @@ func (q *waveQueue) end() {
 	defer o.mu.Unlock()
 	q.forget()
 	o.waves = slices.DeleteFunc(o.waves, func(other *waveQueue) bool { return other == q })
-	o.account()
+	o.reportSize()
 }
 
 // move has w, a later watch of the same client and patient, go on with q.

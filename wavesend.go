@@ -90,7 +90,7 @@ func (c *conn) resolveWave(ctx context.Context, w *Wave) error {
 	v := Vital{Patient: w.Patient, Code: w.Code, System: w.System, Device: w.Device, Site: w.Site, Time: w.Time, Test: w.Test}
 	if err := h.resolve(ctx, c.principal(), &v); err != nil {
 		if errors.Is(err, ErrUndecided) {
-			c.waves.resolveAt = later(h.ticks(), askAgain)
+			c.waves.resolveAt = ticksAfter(h.ticks(), askAgain)
 		}
 		return err
 	}
@@ -140,7 +140,7 @@ func (c *conn) waveRight(ctx context.Context, to waveTarget) waveRight {
 // askWave asks whether waves may be sent to a target, and for how long that counts.
 func (c *conn) askWave(ctx context.Context, to waveTarget) (r waveRight) {
 	h := c.hub
-	again := func(d time.Duration) int64 { return later(h.ticks(), d) }
+	again := func(d time.Duration) int64 { return ticksAfter(h.ticks(), d) }
 	actions := []Action{ActionPublish}
 	if to.test {
 		actions = append(actions, ActionTest)

@@ -234,7 +234,7 @@ func (r *request) handoverMember(s *scanner, name []byte) bool {
 	return true
 }
 
-// refMember reads what a client sends of a receipt.
+// refMember reads a member of a receipt that a client sends.
 func (c *Receipt) refMember(s *scanner, name []byte) bool {
 	switch string(name) {
 	case "patient":
@@ -370,7 +370,7 @@ func (q *HistoryQuery) member(s *scanner, name []byte) bool {
 		for i, k := range s.strings(8) {
 			kind := kindNamed(k)
 			if kind == 0 {
-				s.err = invalid(indexed("", i), "unknown")
+				s.err = invalid(indexedField("", i), "unknown")
 				return true
 			}
 			q.Kinds = append(q.Kinds, kind)

@@ -35,7 +35,7 @@ func (o *outbox) runOn(s *scratch) {
 	}
 }
 
-// after notes what became of a write. It reports false if it was the last one.
+// after notes the result of a write. It reports false if it was the last one.
 func (o *outbox) after(s *scratch, b []byte, oldest *frame, seal bool, err error) bool {
 	o.writing.Store(0)
 	if oldest != nil && oldest.at != 0 {
@@ -180,7 +180,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		o.wrote.Store(now)
 		o.all.stats.out.Add(int64(events))
 	}
-	o.account()
+	o.reportSize()
 	o.fetch()
 	if len(b) == 0 && o.urgent.first == nil && o.normal.first == nil {
 		o.busy = false

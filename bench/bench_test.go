@@ -67,7 +67,7 @@ func TestEveryWorkloadIsInTheReport(t *testing.T) {
 	}
 }
 
-// Frames are counted however they are cut, and whatever is wrong with them shows.
+// Frames are counted however they are cut, and every fault in them shows.
 func TestClientCounts(t *testing.T) {
 	one := func(number int) string { return string(textFrame(event(0, number, time.Now(), 0))) }
 	two := string(textFrame([]byte(strings.Repeat(" ", 70) + `"vital_id":"` + eventID(0, 1, time.Now()) + "\"\n" + `"vital_id":"` + eventID(0, 2, time.Now()) + `"`)))

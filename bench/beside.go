@@ -13,8 +13,8 @@ import (
 
 const besideAlerts = 8 // a second
 
-// beside is what is measured of alerts that come in seconds without waves (0) and in
-// seconds with (1). Alerts of the first are of patients with an even number.
+// beside holds the measurements of alerts in seconds without waves (0) and in
+// seconds with waves (1). Alerts of the first are of patients with an even number.
 type beside struct {
 	delays [2][2]histogram // of clinicians with waves, and of those without
 	alerts atomic.Int64
@@ -94,8 +94,8 @@ func (b *beside) crowd(p *server, who, patients int) *crowd {
 }
 
 // raiseBeside raises alerts at random moments of each second, but for its beginning,
-// when what was sent in the second before is still being written. It tells what each
-// kind of second costs the server.
+// when frames of the second before are still being written. It returns the cost of
+// each kind of second for the server.
 func raiseBeside(p *server, patients, seconds int, begin time.Time) (values, error) {
 	var spent [2]time.Duration
 	var last report

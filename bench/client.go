@@ -73,8 +73,8 @@ func (cl *client) position() (epoch, number string) {
 }
 
 // join connects n more clients and waits until all get events. A server that
-// says so may need a moment more: centrifuge drops what is published between
-// its reply and its own note of it.
+// says so may need a moment more: centrifuge drops events that are published
+// between its reply and its own note of it.
 func (c *crowd) join(n int) error {
 	if err := c.connect(n); err != nil {
 		return err
@@ -391,7 +391,7 @@ func (cl *client) follow(b []byte) {
 	}
 }
 
-// text returns what stands behind the last mark, up to the next quotation mark, comma or brace.
+// text returns the text behind the last mark, up to the next quotation mark, comma or brace.
 func text(b []byte, mark string) []byte {
 	at := bytes.LastIndex(b, []byte(mark))
 	if at < 0 {

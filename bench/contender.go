@@ -23,7 +23,7 @@ type alerter interface {
 	raise(patient, number int) error
 }
 
-// A dialect is what a client has to say to a contender to get events.
+// A dialect is the messages that a client sends to a contender to get events.
 type dialect struct {
 	header func(client, patients int) string // of the handshake, lines with \r\n
 	hello  func(client, patients int) []string
@@ -79,7 +79,7 @@ func find(name string) *entrant {
 	return &entrants[i]
 }
 
-// eventSize is how long the text of an event is, whoever delivers it: as long as
+// eventSize is the length of an event's text, for every server: as long as
 // carewire's for a heart rate with an ID.
 const eventSize = 264
 
@@ -94,8 +94,8 @@ func eventID(patient, number int, at time.Time) string {
 
 const clockRound = 1e12
 
-// event is the text that a host would publish, like what carewire makes of a
-// heart rate. It is eventSize long less what the contender itself adds.
+// event is the text that a host would publish, like carewire's text of a
+// heart rate. It is eventSize long less the bytes that the contender itself adds.
 func event(patient, number int, at time.Time, added int) []byte {
 	b := make([]byte, 0, eventSize)
 	b = fmt.Appendf(b, `{"type":"vital","patient":"p-%d","vital":{"vital_id":"%s","code":"8867-4","value":72,"unit":"/min","device":"`, patient, eventID(patient, number, at))

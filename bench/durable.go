@@ -91,8 +91,8 @@ func durable(s settings, devices int, lasting time.Duration) (values, error) {
 	return v, nil
 }
 
-// A durableFloor reads a frame, keeps it together with what else has come
-// meanwhile, and writes a ready answer.
+// A durableFloor reads a frame, keeps it together with the other frames
+// that have come meanwhile, and writes a ready answer.
 type durableFloor struct {
 	keep func([]came) error
 	mu   sync.Mutex

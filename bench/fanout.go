@@ -38,7 +38,7 @@ func (c *crowd) exactly(want int64) error {
 }
 
 // fanOut publishes n events at a rate (0: all at once) to all clients, after
-// some to warm up, and returns what each delivery cost the server.
+// some to warm up, and returns the cost of a delivery for the server.
 func fanOut(s settings, clients, warm, n int, rate float64) (values, error) {
 	p, c, err := meet(s, clients, 1, 64<<10)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A floor does what cannot be left out, and nothing else: frames are ready,
+// A floor does only the work that cannot be left out: frames are ready,
 // each connection belongs to one of as many writers as there are processors, and a
 // writer copies the frames that are ready into one buffer and writes it
 // (gathered), or makes one write for each (single).

@@ -77,7 +77,7 @@ func inBatches(p *server, c *crowd, patients, shares, batches int) (values, erro
 	return values{"cpu_ns": float64(after.CPU-before.CPU) / float64(int64(batches*batch)*each)}, nil
 }
 
-// moreAlerts raises alerts, and returns what the Hub costs while they are open.
+// moreAlerts raises alerts, and returns the cost of the Hub while they are open.
 func moreAlerts(s settings, alerts int, pause time.Duration) (values, error) {
 	p, c, err := meet(s, 50, 1, 8<<10)
 	if err != nil {

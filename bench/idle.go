@@ -2,9 +2,9 @@ package main
 
 import "time"
 
-// idle connects clients that watch some patients each and returns what the
-// server holds for each of them: a pause later, and once the process has given
-// back what it does not need, as Go does by itself within minutes.
+// idle connects clients that watch some patients each and returns the
+// memory that the server holds for each of them: a pause later, and once the process has given
+// back the memory that it does not need, as Go does by itself within minutes.
 func idle(s settings, clients, watch, burst int, pause time.Duration) (values, error) {
 	p, err := start(s)
 	if err != nil {

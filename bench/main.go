@@ -27,10 +27,10 @@ func main() {
 	flag.StringVar(&p.contenders, "contenders", "", "contenders to run, likewise")
 	flag.IntVar(&p.runs, "runs", 5, "how often each is run")
 	flag.BoolVar(&p.quick, "quick", false, "one small run of each, to see whether it works; nothing is written")
-	flag.StringVar(&p.out, "out", "docs", "directory for benchmarks.md and benchmarks/, in which what is not measured now is kept; empty: nothing is written")
-	flag.StringVar(&p.Dir, "dir", "", "directory on the disk for what is durable; empty: that for temporary files")
-	flag.StringVar(&p.CPUProfile, "cpuprofile", "", "file for the server's CPU profile of what is measured")
-	flag.StringVar(&p.MemProfile, "memprofile", "", "file for the server's heap profile at the end of what is measured")
+	flag.StringVar(&p.out, "out", "docs", "directory for benchmarks.md and benchmarks/, in which results that are not measured now are kept; empty: nothing is written")
+	flag.StringVar(&p.Dir, "dir", "", "directory on the disk for durable data; empty: that for temporary files")
+	flag.StringVar(&p.CPUProfile, "cpuprofile", "", "file for the server's CPU profile during the measurement")
+	flag.StringVar(&p.MemProfile, "memprofile", "", "file for the server's heap profile at the end of the measurement")
 	flag.BoolVar(&p.Apart, "apart", false, "run the servers on the first processor only; `taskset -c 1` before this command keeps the load away from it")
 	render := flag.Bool("render", false, "measure nothing, only make the report anew")
 	flag.Parse()
@@ -43,7 +43,7 @@ func main() {
 	}
 }
 
-// A plan is what to measure.
+// A plan is the list of things to measure.
 type plan struct {
 	settings
 	only, contenders string

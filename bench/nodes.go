@@ -78,7 +78,7 @@ func across(s settings, patients, watched, rate, alertEvery int, lasting time.Du
 	return v, nil
 }
 
-// delays adds what a histogram shows, if there is anything in it.
+// delays adds the figures of a histogram, unless it is empty.
 func (v values) delays(prefix string, h *histogram) {
 	if h.quantile(1) > 0 {
 		v[prefix+"p50_ms"], v[prefix+"p99_ms"], v[prefix+"p999_ms"] = h.quantile(0.5), h.quantile(0.99), h.quantile(0.999)
@@ -96,7 +96,7 @@ func newStaff(p *server, patients int) *crowd {
 
 const senders = 10
 
-// sending is what the devices do, as many as senders, each for its share of the patients.
+// sending runs the devices, as many as senders, each for its share of the patients.
 type sending struct {
 	*crowd
 	share          int   // patients of one device

@@ -132,7 +132,7 @@ func stop(nodes []*server) {
 	}
 }
 
-// A usage is what the nodes and PostgreSQL have used.
+// A usage is the processor time and memory that the nodes and PostgreSQL have used.
 type usage struct {
 	nodes    []time.Duration
 	postgres time.Duration
@@ -155,7 +155,7 @@ func used(nodes []*server, do string) (u usage, err error) {
 	return u, nil
 }
 
-// since returns what was used after before.
+// since returns the usage after before.
 func (u usage) since(before usage) usage {
 	spent := usage{postgres: u.postgres - before.postgres}
 	for i, t := range u.nodes {

@@ -18,7 +18,7 @@ type section struct {
 	more      bool // more is better
 }
 
-// A figure is what a column shows. A name of several words shows them beside each other.
+// A figure is the content of a column. A name of several words shows them beside each other.
 type figure struct{ name, head string }
 
 var sections = []section{
@@ -267,7 +267,7 @@ func (r *results) plot(b *strings.Builder, dir string, s section, title string, 
 	return os.WriteFile(filepath.Join(dir, "benchmarks", file), []byte(plot(title+": "+s.figures[0].head, bars)), 0o644)
 }
 
-// An aim is what carewire is meant to reach: a figure, or its ratio to a base.
+// An aim is a target of carewire: a figure, or its ratio to a base.
 type aim struct {
 	workload, contender, figure, base string
 	least, most                       float64 // one of them
@@ -289,7 +289,7 @@ var aims = []aim{
 	{"waves-100", "carewire", "core_pct", "", 0, 15},
 }
 
-// aimed compares the aims with what was measured.
+// aimed compares the aims with the measurements.
 func (r *results) aimed() string {
 	var b strings.Builder
 	b.WriteString("\n## Aims\n\n| workload | figure | aim | measured | reached |\n|---|---|---:|---:|---|\n")
@@ -325,7 +325,7 @@ func head(name string) string {
 	return name
 }
 
-// behind lists what another server does better than carewire.
+// behind lists the figures in which another server beats carewire.
 func (r *results) behind() string {
 	var lines []string
 	for _, s := range sections {

@@ -59,7 +59,7 @@ func (r *results) save(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "benchmarks", "results.json"), []byte(b.String()), 0o644)
 }
 
-// forget drops what is about to be measured anew.
+// forget drops the results that are about to be measured anew.
 func (r *results) forget(workload, contender string) {
 	r.Runs = slices.DeleteFunc(r.Runs, func(x run) bool { return x.Workload == workload && x.Contender == contender })
 }
@@ -100,7 +100,7 @@ func today() string {
 	return day
 }
 
-// days says when what was measured: first the oldest runs, and then which are newer.
+// days tells the dates of the measurements: the oldest first, then the runs that are newer.
 func (r *results) days() string {
 	var days []string
 	of := map[string][]string{}
@@ -152,7 +152,7 @@ func figures(runs []run, name string) (list []float64) {
 	return list
 }
 
-// ratio is the median of what a contender's runs are to those of another with the same number.
+// ratio is the median ratio of a contender's runs to those of another with the same number.
 func ratio(ours, theirs []run, name string) (float64, bool) {
 	var list []float64
 	for _, a := range ours {

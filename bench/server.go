@@ -24,11 +24,11 @@ import (
 	"time"
 )
 
-// settings are what a server process is started with.
+// settings configure a server process.
 type settings struct {
 	Contender  string
 	TLS        bool
-	Dir        string   // where to keep what is durable; "": in memory
+	Dir        string   // directory for durable data; "": in memory
 	DSN        string   // of the PostgreSQL database to keep it in instead
 	More       []string // of further databases, over which the patients are spread with it
 	Nodes      int      // servers that share the database
@@ -41,7 +41,7 @@ type settings struct {
 // An order is one line to the server's standard input.
 type order struct {
 	Do       string  // publish, raise, stats, mark, measure, settle
-	Patient  int     // of whom
+	Patient  int     // the patient's number
 	Patients int     // publish: in turn of so many patients; raise: of so many from there on; 0: of one
 	First    int     // the first event's number
 	N        int     // publish: how many; raise: how many for each patient; stats: how often

@@ -20,7 +20,7 @@ const (
 
 // withStuck publishes to clients who all read, and then while a tenth of them
 // does not (half of these not at all, half one byte a second). In the end these
-// read again, and what they are given then shows how old it is.
+// read again, and their first events then show the age of the events.
 func withStuck(s settings, clients, n int, rate float64) (values, error) {
 	bad := max(clients/10, 2)
 	s.Queue = 2000
@@ -100,7 +100,7 @@ func (c *crowd) current(n int) error {
 	}, 20*time.Second, "the newest value")
 }
 
-// socketMemory is what the kernel holds for all TCP connections of the machine.
+// socketMemory is the memory that the kernel holds for all TCP connections of the machine.
 func socketMemory() int64 {
 	b, _ := os.ReadFile("/proc/net/sockstat")
 	var pages int64

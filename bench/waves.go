@@ -105,9 +105,9 @@ func withWaves(s settings, patients, leads, seconds int) (values, error) {
 		"plain_p50_ms": plain.delay.quantile(0.5), "plain_p99_ms": plain.delay.quantile(0.99)}, nil
 }
 
-// playWaves sends what a gateway's patients are measured: each quarter of a second a
-// chunk of each lead, and each second a vital, the patients evenly one after the other. If they alternate, seconds without
-// waves come between those with.
+// playWaves sends the measurements of a gateway's patients: each quarter of a second a
+// chunk of each lead, and each second a vital, the patients evenly one after the other.
+// If they alternate, seconds without waves come between those with.
 func playWaves(gateway *client, first, patients, leads, seconds int, begin time.Time, alternate bool) error {
 	waves := make([]carewire.Wave, leads)
 	for i := range waves {

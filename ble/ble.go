@@ -5,7 +5,7 @@
 // notification. The formats are those of the Bluetooth SIG's GATT Specification
 // Supplement and of the services for blood pressure, thermometers, pulse
 // oximeters, heart rate, weight, glucose and continuous glucose monitoring.
-// docs/interop.md says what is lost.
+// docs/interop.md lists the losses.
 package ble
 
 import (

@@ -17,7 +17,7 @@ import (
 // source is whose the measurements of the vectors are.
 var source = Source{Patient: "p-17", Device: "meter-1", Zone: time.FixedZone("", 3600), Session: time.Date(2026, time.January, 5, 8, 0, 0, 0, time.UTC)}
 
-// vector is a value of a characteristic and what it means, from testdata/vectors.json.
+// vector is a value of a characteristic and its meaning, from testdata/vectors.json.
 type vector struct {
 	Name           string          `json:"name"`
 	Characteristic string          `json:"characteristic"`
@@ -44,7 +44,7 @@ func (v *vector) bytes(t testing.TB) (characteristic uint16, value []byte) {
 	return uint16(n), value
 }
 
-// Each value means what the vectors say, and the Hub takes it.
+// Each value has the meaning that the vectors give it, and the Hub accepts it.
 func TestVectors(t *testing.T) {
 	t.Parallel()
 	seen := make(map[uint16]int)
@@ -111,7 +111,7 @@ func numbers(text string) string {
 	}
 }
 
-// No byte string makes it panic, and what comes out is a vital or nothing: a
+// No byte string makes it panic, and the result is a vital or nothing: a
 // number or a reason, never both and never neither.
 func FuzzDecode(f *testing.F) {
 	for _, v := range readVectors(f) {

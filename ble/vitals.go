@@ -110,7 +110,7 @@ func saturation(r *reader) []carewire.Vital {
 	return []carewire.Vital{r.number(carewire.SpO2.Code, r.sfloat(), 0, "%"), r.number(carewire.PulseRate.Code, r.sfloat(), 0, "/min")}
 }
 
-// oximeterStatus reads what an oximeter says of its measurement and of itself.
+// oximeterStatus reads an oximeter's status of its measurement and of itself.
 func oximeterStatus(r *reader, vitals []carewire.Vital, measurement, device bool) {
 	var m, d uint32
 	if measurement {
@@ -140,7 +140,7 @@ func oximeterStatus(r *reader, vitals []carewire.Vital, measurement, device bool
 }
 
 // heartRate reads a heart rate. While the sensor has no contact there is none,
-// whatever number stands there; a zero of a sensor that cannot tell is doubtful.
+// with any number; a zero of a sensor that cannot tell is doubtful.
 func heartRate(r *reader, _ *Source) []carewire.Vital {
 	flags := r.uint(1)
 	size := 1
@@ -256,7 +256,7 @@ func glucose(r *reader, s *Source) []carewire.Vital {
 	return []carewire.Vital{v}
 }
 
-// offScale says that the true value is below or above what the device can show.
+// offScale says that the true value is below or above the device's range.
 func offScale(v *carewire.Vital, below, above bool) {
 	switch {
 	case v.Value == "":

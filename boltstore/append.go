@@ -204,8 +204,8 @@ func (f *flush) settle(patients []*patient) error {
 	return nil
 }
 
-// append numbers and writes one entry. An error is about what is in the file
-// already, and comes before anything was written for the entry.
+// append numbers and writes one entry. An error concerns the entries that are in
+// the file already, and comes before anything was written for the entry.
 func (f *flush) append(it *item) (carewire.AppendResult, error) {
 	p, err := f.patient(it.patient)
 	if err != nil {

@@ -85,7 +85,7 @@ func (f failing) Write(p []byte) (int, error) {
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	require.NoError(t, os.WriteFile(path+".compact", []byte("what an attempt has left"), 0o600))
+	require.NoError(t, os.WriteFile(path+".compact", []byte("the remains of an attempt"), 0o600))
 	s := open(t, path, small())
 	for i := range 20 {
 		var batch []carewire.Entry

@@ -98,7 +98,7 @@ func benchmarkFloor(b *testing.B, perCall int) {
 	})
 }
 
-// measure reports what f costs for each entry.
+// measure reports the cost of f for each entry.
 func measure(b *testing.B, perCall int, f func()) {
 	var before, after syscall.Rusage
 	b.ReportAllocs()

@@ -64,7 +64,7 @@ func TestNobodyIsNewBeforeTheCheck(t *testing.T) {
 	require.Equal(t, uint64(1), add(t, s, vital("b", 1))[0].Seq)
 }
 
-// A Hub says what came of the check.
+// A Hub reports the result of the check.
 func TestHubLogsTheCheck(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPath(t), small())

@@ -191,7 +191,7 @@ func place(encoded []byte, epoch uint32, seq, must, count uint64) {
 	binary.BigEndian.AppendUint64(b, count)
 }
 
-// parseEntry reads what encodeEntry and place wrote.
+// parseEntry reads an entry that encodeEntry and place have written.
 func parseEntry(b []byte) (record, error) {
 	d := decoder{b: b}
 	if v := d.uint8(); v != entryVersion {

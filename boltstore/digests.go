@@ -148,7 +148,7 @@ func (v view) removeDigest(num uint64, d digest, seq uint64) error {
 	return put(v.bucket("vitalids"), key, left)
 }
 
-// known returns what became of the entry with the ID of it; ok is whether there
+// known returns the result of the entry with the ID of it; ok is whether there
 // was one.
 func (v view) known(p *patient, it *item) (known knownID, ok bool, err error) {
 	if p.seq() == 0 {

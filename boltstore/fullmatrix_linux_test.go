@@ -17,11 +17,11 @@ import (
 )
 
 // longForm fills disks of 600 MB, with up to 5,000 patients; `make full` sets it.
-// It is no flag, for what smalldisk starts is given none.
+// It is no flag, because smalldisk passes no flags to its child.
 var longForm = os.Getenv("BOLTSTORE_LONG") != ""
 
 // A store on a disk that fills, or up to its MaxBytes, refuses vitals and takes
-// alerts and answers, also after it was opened anew, whoever the vitals belong to
+// alerts and answers, also after it was opened anew, of any patients' vitals
 // and whether or not they have IDs. Its file stays within the bound, and pruning
 // makes room.
 func TestFullDiskMatrix(t *testing.T) {
@@ -55,7 +55,7 @@ type fullCase struct {
 
 	n, taken, alerts int
 	written          int64   // bytes of new pages
-	closest          float64 // of what was thought to be needed, the greatest part that was
+	closest          float64 // the greatest part of the estimated room that was needed
 }
 
 func (c *fullCase) String() string {

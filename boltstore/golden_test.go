@@ -63,7 +63,7 @@ func history(t *testing.T, s *Store) *model {
 	return m
 }
 
-// TestGolden opens what earlier versions have written, and finds all of it.
+// TestGolden opens the files of earlier versions, and finds all of their entries.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	if *writeGolden {

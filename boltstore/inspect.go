@@ -86,7 +86,7 @@ type meta struct {
 	clean             bool // the file was closed properly
 }
 
-// inspectIndexes compares what must agree: heads with the number of patients,
+// inspectIndexes compares the data that must agree: heads with the number of patients,
 // and states with the indexes made of them. A head that cannot be found would
 // give numbers twice; an alert that is not in "due" would never be escalated.
 func inspectIndexes(v view) error {

@@ -95,8 +95,8 @@ func TestReplay(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// A vital that is in the journal does not take the place of what was written
-// after it, when it is read again.
+// A vital that is in the journal does not take the place of a vital that was
+// written after it, when it is read again.
 func TestReplayInOrder(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -61,7 +61,7 @@ func (m *model) use(s *Store) {
 	s.maxJournals = int64(m.rand.IntN(20_000))
 }
 
-// crash goes on with what is in the file now.
+// crash goes on with the present content of the file.
 func (m *model) crash() {
 	path := newPath(m.t)
 	m.store.mu.Lock()

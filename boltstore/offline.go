@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Report says what a file holds.
+// Report describes the content of a file.
 type Report struct {
 	Bytes    int64  // the size of the file
 	Used     int64  // bytes of the pages that are in use
@@ -23,7 +23,7 @@ type Report struct {
 	Waiting  int    // of these, the ones with a time at which they are due
 }
 
-// Inspect says what the file at path holds, while no Store has it open. It
+// Inspect describes the file at path, which no Store may have open. It
 // writes nothing. It looks at the indexes, and at nothing that is in the logs:
 // Verify does. The errors are those of Verify.
 func Inspect(path string) (Report, error) {

@@ -237,7 +237,7 @@ func (s *Store) Latest(ctx context.Context, patient string) ([]carewire.Entry, c
 	return found, head, nil
 }
 
-// states returns what all keys of p stand at.
+// states returns the states of all keys of p.
 func (v view) states(p *patient) (map[string]state, error) {
 	states := map[string]state{}
 	prefix := numKey(p.num)

@@ -57,9 +57,9 @@ func TestFullAgainAndAgain(t *testing.T) {
 	}
 }
 
-// Pruning finds its room before it writes, too: when the reserve is used up, what
-// many patients have unsettled is not taken to the file at once, and yet all that
-// is old goes in the end.
+// Pruning finds its room before it writes, too: when the reserve is used up,
+// the unsettled vitals of many patients are not written to the file at once, and yet
+// all old entries go in the end.
 func TestPruneWhenFull(t *testing.T) {
 	t.Parallel()
 	const most, reserve = 8 << 20, 4 << 20

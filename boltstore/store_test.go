@@ -171,7 +171,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// fill makes a store with a bit of everything and returns what it says.
+// fill makes a store with a bit of everything and returns its answers.
 func fill(t *testing.T, path string) map[string]any {
 	s := open(t, path, small())
 	var batch []carewire.Entry
@@ -259,7 +259,7 @@ func TestDamage(t *testing.T) {
 	require.NotZero(t, reported)
 }
 
-// A value of any bucket that is not what was written is reported.
+// A changed value in any bucket is reported.
 func TestDamagedValues(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -390,7 +390,7 @@ func TestFailedWrite(t *testing.T) {
 	}
 	require.ErrorIs(t, s.Prune(t.Context(), start.AddDate(9, 0, 0), carewire.Retention{Vitals: 1}), ErrFailed)
 	_, _, err := s.Latest(t.Context(), "a")
-	require.ErrorIs(t, err, ErrFailed, "it might show what will be lost")
+	require.ErrorIs(t, err, ErrFailed, "it might show entries that will be lost")
 	require.ErrorIs(t, s.Close(), ErrFailed)
 	_, err = s.Append(t.Context(), []carewire.Entry{vital("a", 2)})
 	require.ErrorIs(t, err, carewire.ErrClosed)
@@ -572,7 +572,7 @@ func TestIDsExpire(t *testing.T) {
 	require.False(t, add(t, s, n)[0].Repeated)
 }
 
-// A Prune that was stopped leaves the digests of what it has pruned. An alert that
+// A Prune that was stopped leaves the digests of the pruned entries. An alert that
 // uses such an ID anew is recognised all the same.
 func TestIDOfAPrunedVital(t *testing.T) {
 	t.Parallel()
@@ -658,7 +658,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// Keys sort as what they stand for.
+// Keys sort like the values that they encode.
 func TestTimeKeysSort(t *testing.T) {
 	t.Parallel()
 	times := []time.Time{{}, time.Unix(-1, 0), time.Unix(-1, 5), time.Unix(0, 0), time.Unix(0, 1), start, start.Add(1), start.AddDate(1000, 0, 0)}

@@ -20,8 +20,8 @@ type view struct {
 	live   map[string]*patient // patients with unsettled vitals
 }
 
-// view runs a transaction that reads; it sees what is in memory of the patients
-// that are named.
+// view runs a transaction that reads; it sees the vitals in memory of the named
+// patients, too.
 func (s *Store) view(ctx context.Context, patients []string, f func(v view) error) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -55,7 +55,7 @@ func TestHostsTest(t *testing.T) {
 }
 
 // A browser's page with a cookie, a foreign page, a POST, a page that fails, and
-// what does not come.
+// an event that does not come.
 func TestCookiesAndWhatDoesNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		auth := carewire.AuthenticatorFunc(func(r *http.Request) (carewire.Principal, error) {

@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire/carewiretest"
 )
 
-// A host's test: a nurse sees what a device sends, an alert pages her, and no more
+// A host's test: a nurse sees a device's vitals, an alert pages her, and no more
 // values come. It takes no time.
 func Example() {
 	_ = testNurse // a host calls it TestNurse

@@ -24,7 +24,7 @@ var nodesFor = flag.Duration("faults.nodes", 20*time.Second, "how long several n
 // says nothing, instead of the 50 s that the protocol gives.
 const patienceOfClients = 4 * time.Second
 
-// busy is what a busy machine adds to a time that is promised, with the race
+// busy is the time that a busy machine adds to a promised time, with the race
 // detector more.
 func busy() time.Duration {
 	if drive.Raced() {

@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire/faults/drive"
 )
 
-// A client that keeps what it was sent by its position.
+// A client that keeps its events by their positions.
 type memory struct {
 	t    testing.TB
 	n    *drive.Node
@@ -101,7 +101,7 @@ func TestOlderCopy(t *testing.T) {
 		require.True(t, client.watch(early), "a client that knows less does not")
 		publish(t, n, count(90, 115)...)
 		if !newEpoch {
-			// This is what does not hold: the file cannot know that there was more.
+			// This promise does not hold: the file cannot know that there was more.
 			// Once there are as many entries again, a client that was away
 			// takes the new ones for those that it has.
 			client.held = map[string]string{}

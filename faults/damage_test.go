@@ -77,7 +77,7 @@ func content(s carewire.Store) (map[string]any, error) {
 	return said, errors.Join(errs...)
 }
 
-// opened is what a file says when it is opened, as whoever comes first finds it.
+// opened is the report of a file when it is opened for the first time.
 func opened(t testing.TB, dir string, file []byte) (map[string]any, error) {
 	path := filepath.Join(dir, "store")
 	os.Remove(path)
@@ -179,7 +179,7 @@ func TestTruncated(t *testing.T) {
 	for _, closed := range []bool{true, false} {
 		files, said := grown(t, closed)
 		whole, want := files[3], said[3]
-		end := len(whole) // of what is not zero
+		end := len(whole) // of the bytes that are not zero
 		for end > 0 && whole[end-1] == 0 {
 			end--
 		}

@@ -17,8 +17,8 @@ import (
 	"github.com/carewire/carewire/internal/process"
 )
 
-// A broken call is one of a node's calls of the system, and what becomes of the
-// n-th of a thread, which is drawn up to the given number.
+// A broken call is one of a node's system calls, and the fault of the n-th one of a
+// thread. n is drawn up to the given number.
 type brokenCall struct {
 	name, how string
 	upTo      int
@@ -41,7 +41,7 @@ var brokenCalls = []brokenCall{
 
 func (c brokenCall) kills() bool { return strings.HasSuffix(c.how, "SIGKILL") }
 
-// wrap is what the node is run under, so that the n-th call of a thread breaks.
+// wrap is the command that runs the node, so that the n-th call of a thread breaks.
 // The calls are in the file log.
 func (c brokenCall) wrap(n int, store, log string) []string {
 	argv := []string{"strace", "-D", "-f", "-qq", "-o", log, "-s", "0", "-e", fmt.Sprintf("inject=%s:%s:when=%d", c.name, c.how, n)}
@@ -107,7 +107,7 @@ func choose(rng *rand.Rand) []brokenCall {
 }
 
 // breakCall runs the node under load until the n-th call breaks, which it
-// returns, or for four seconds once it is ready, and judges what the node does then.
+// returns, or for four seconds once it is ready, and then judges the node.
 func breakCall(t *testing.T, n *drive.Node, c brokenCall, nth int, dir string) (hit bool) {
 	log := filepath.Join(t.TempDir(), "calls")
 	n.Wrap = c.wrap(nth, filepath.Join(dir, "node.db"), log)

@@ -89,7 +89,7 @@ func TestSlowCommitsHideAndStallNothing(t *testing.T) {
 			}
 		})
 	}
-	// Meanwhile the nodes answer, of the same patients too, and show what was committed.
+	// Meanwhile the nodes answer, of the same patients too, and show the committed events.
 	caller := &drive.Caller{URLs: []string{members[1].URL()}, Token: "device-h"}
 	ctx, cancel := context.WithTimeout(t.Context(), process.Patience) // one transaction stays open for longer
 	defer cancel()

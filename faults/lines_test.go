@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire/faults/proxy"
 )
 
-// bad returns what is wrong with a line, one way.
+// bad returns a fault of a line, for one direction.
 func bad(rng *rand.Rand) proxy.Fault {
 	switch rng.IntN(6) {
 	case 0:

@@ -13,7 +13,7 @@ import (
 	"github.com/carewire/carewire/internal/process"
 )
 
-// pollPeriod is within what time an alert reaches the other nodes though nobody
+// pollPeriod is the time within which an alert reaches the other nodes though nobody
 // tells them.
 const pollPeriod = time.Second
 

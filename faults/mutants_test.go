@@ -26,7 +26,7 @@ type edit struct{ file, old, new string }
 type mutant struct {
 	name  string
 	test  string // of this package, or behind .. of the root
-	why   string // matches what the test says
+	why   string // matches the output of the test
 	quick bool   // it is tried in CI
 	edits []edit
 }
@@ -46,7 +46,7 @@ var mutants = []mutant{
 		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {", "if w.paged = true; mine.Escalation.Level%2 != 0 && !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {"}}},
 	{"must does not advance", "TestKilledUnderLoad", `with count \d+, not \d+|with count \d+ came after`, false, []edit{
 		{"boltstore/codec.go", "func (h *head) must() uint64 { return h.counts[undroppable] }", "func (h *head) must() uint64 { return min(h.counts[undroppable], 7) }"}}},
-	{"no reading of what is missing behind the cursor", "..TestForeignEntriesAreFilledIn", `--- FAIL: TestForeignEntriesAreFilledIn`, false, []edit{
+	{"no reading of entries missing behind the cursor", "..TestForeignEntriesAreFilledIn", `--- FAIL: TestForeignEntriesAreFilledIn`, false, []edit{
 		{"lane.go", "if r.Epoch == c.Epoch && r.Seq > c.Seq+1 && !c.unknown {", "if false {"},
 		{"lane.go", "case r.Seq > c.Seq+1:", "case false:"}}},
 	{"resume off by one", "TestKilledUnderLoad", `came after|caught up at`, false, []edit{
@@ -63,7 +63,7 @@ var mutants = []mutant{
 		{"visit.go", "\t\th.lanes.compareSome(n % compares)\n", ""}}},
 	{"a level is recorded though another node has done so", "TestPausedBeyondItsClaims", `level 1 is notified after level 1, notified`, false, []edit{
 		{"escalate.go", "if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {", "if prev.Escalation.Level != level {"}}},
-	{"what commits late is passed over", "TestSlowCommitsHideAndStallNothing", `Messages:\s+tx-`, false, []edit{
+	{"a late commit is passed over", "TestSlowCommitsHideAndStallNothing", `Messages:\s+tx-`, false, []edit{
 		{"pgstore/drain.go", "where n = any($1::bigint[])`\n\tlaterSQL", "where n <= (select max(x) from unnest($1::bigint[]) x)`\n\tlaterSQL"}}},
 	{"a failing store is kept from clients", "TestNodeThatIsCutOffSaysSo", `too late: +status`, false, []edit{
 		{"status.go", "\t\t\tc.out.send(statusFrame(now.state, now.since, nil))\n", "\t\t\t_ = c\n"}}},

@@ -25,7 +25,7 @@ import (
 	"github.com/carewire/carewire/pgstore"
 )
 
-var neighboursFor = flag.Duration("faults.neighbours", 0, "how long TestBadNeighbours is attacked, and held to its times; 0: some seconds, in which only what is lost counts")
+var neighboursFor = flag.Duration("faults.neighbours", 0, "how long TestBadNeighbours is attacked, and held to its times; 0: some seconds, in which only losses count")
 
 const (
 	wardBeds       = 50
@@ -123,8 +123,8 @@ func neighbours(r *http.Request) (carewire.Principal, error) {
 	return p, nil
 }
 
-// groups are the groups: that of the healthy, one of 20,000, and one of whom
-// nobody has heard.
+// groups are the groups: that of the healthy, one of 20,000, and one whose patients
+// nobody knows.
 type groups struct{}
 
 func (groups) Patients(_ context.Context, group string) (list []string, err error) {
@@ -156,7 +156,7 @@ func tellAtOnce(_ context.Context, a carewire.Alert, step int) (carewire.Step, e
 	return carewire.Step{To: []string{to}, After: 10 * time.Second}, nil
 }
 
-// slowAuditor takes what it is given, a record after the other.
+// slowAuditor takes its records one after the other.
 type slowAuditor struct{}
 
 func (slowAuditor) Record(ctx context.Context, _ carewire.Record) error {
@@ -365,7 +365,7 @@ func (w *healthyWard) figures() (l lived) {
 	return l
 }
 
-// share returns what a share of a list stays within.
+// share returns the value that the given share of a list does not exceed.
 func share[T cmp.Ordered](list []T, part float64) (d T) {
 	if len(list) == 0 {
 		return d

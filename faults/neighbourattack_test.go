@@ -23,7 +23,7 @@ import (
 // whenever it is cut off.
 type attack struct {
 	name  string
-	token string // of who attacks; with %d, another one for each connection
+	token string // of the attacker; with %d, another one for each connection
 	lines int
 	deaf  bool                 // it reads nothing
 	pace  float64              // frames a second of a line; a quarter of it in the short form
@@ -31,7 +31,7 @@ type attack struct {
 }
 
 // The attacks are those that have once shut others out, at about the pace at which
-// they did. Each stays within what its principal may send, or does not.
+// they did. Some stay within their principal's limits, others do not.
 func attacksOf() []attack {
 	ids := func(name string, n int) string { return `"` + strings.Join(numbered(name, n), `","`) + `"` }
 	big := strings.Repeat("x", 3900)
@@ -72,10 +72,10 @@ func attacksOf() []attack {
 		{name: "invented groups", token: "clinician-lost", lines: 1, pace: 100, frame: func(n int64) string {
 			return fmt.Sprintf(`{"type":"watch","req":"1","groups":["g%d"]}`, n)
 		}},
-		{name: "what cannot be read", token: "device-wrong", lines: 2, pace: 20, frame: func(n int64) string {
+		{name: "frames that cannot be read", token: "device-wrong", lines: 2, pace: 20, frame: func(n int64) string {
 			return fmt.Sprintf(`{"type":"publish","req":"%d","vitals":[null]}`, n)
 		}},
-		{name: "who reads nothing", token: "clinician-deaf", lines: 20, deaf: true, pace: 20, frame: func(int64) string {
+		{name: "clients that read nothing", token: "clinician-deaf", lines: 20, deaf: true, pace: 20, frame: func(int64) string {
 			return `{"type":"watch","req":"1","groups":["ward"],"delivery":"every"}`
 		}},
 	}
@@ -89,7 +89,7 @@ func publishes(n int, vital func(i int) string) string {
 	return `{"type":"publish","req":"1","vitals":[` + strings.Join(list, ",") + `]}`
 }
 
-// prepareAttacks leaves behind what attackers had days for: many open alerts and
+// prepareAttacks leaves behind the work of days: many open alerts and
 // notices for the ward's clinicians, revocations, and a long log. It returns how
 // much.
 func prepareAttacks(t *testing.T, hub *carewire.Hub) (n int) {
@@ -217,7 +217,7 @@ func (a *attacks) line(ctx context.Context, from *http.Client, url, token string
 	}
 }
 
-// paced is the time between what is sent so often a second.
+// paced is the time between frames at a rate per second.
 func paced(perSecond float64) time.Duration {
 	if *neighboursFor == 0 {
 		perSecond /= 4

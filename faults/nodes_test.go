@@ -16,7 +16,7 @@ import (
 	"github.com/carewire/carewire/internal/process"
 )
 
-// breaks are what happens to a node for a while, until it is whole again. Those
+// breaks are the faults of a node for a while, until it is whole again. Those
 // that outlast deadlines take long, and have tests of their own below.
 var breaks = []struct {
 	name  string
@@ -90,7 +90,7 @@ func TestNodesAreBrokenAtRandom(t *testing.T) {
 	t.Log(happened)
 }
 
-// A witness keeps what one client at one node is sent.
+// A witness keeps the events of one client at one node.
 type witness struct {
 	*drive.Line
 	mu     sync.Mutex
@@ -179,8 +179,8 @@ func TestNodeThatIsCutOffSaysSo(t *testing.T) {
 }
 
 // Two of three nodes are paused, each between its claim of a level and the record
-// that it was told, until others have taken the claim up; then they go on with
-// what they were about to do. The Store has each level once, and each has a page.
+// that it was told, until others have taken the claim up; then they go
+// on where they were stopped. The Store has each level once, and each has a page.
 func TestPausedBeyondItsClaims(t *testing.T) {
 	t.Parallel()
 	members := cluster(t, database(t), 3)
@@ -226,7 +226,7 @@ func TestPausedBeyondItsClaims(t *testing.T) {
 }
 
 // A node whose connections to the database have just been forgotten ends in good
-// time, whatever it was about to do on them.
+// time, at any point of its work on them.
 func TestNodeEndsThoughItsConnectionsAreForgotten(t *testing.T) {
 	t.Parallel()
 	members := cluster(t, database(t), 2)

@@ -14,7 +14,7 @@ type crossing struct {
 	priority carewire.Priority // "": it is over
 	by       string            // the vital_id of the reading that completed it; "" where none did
 	onset    time.Time         // of one that is raised: since when it is so
-	at       time.Time         // when it could be said; of what a Judge has said, when it was
+	at       time.Time         // when it could be said; of a Judge's crossing, when it was said
 }
 
 func (c crossing) String() string {
@@ -49,7 +49,7 @@ func firstDifference(key string, want, got []crossing) int {
 	return -1
 }
 
-// said is what the log shows that a rule has said.
+// said lists a rule's crossings in the log.
 func said(alerts []carewire.Alert) (list []crossing) {
 	var priority carewire.Priority
 	for i := range alerts {
@@ -77,8 +77,8 @@ func said(alerts []carewire.Alert) (list []crossing) {
 	return list
 }
 
-// references say by each rule what it must have said of a log. They are written
-// apart from the package rules.
+// references compute, for each rule, the crossings that it must have found in a log.
+// They are written apart from the package rules.
 var references = map[string]func([]carewire.Vital) []crossing{
 	"at-once":  func(v []carewire.Vital) []crossing { return expectLimit(v, 1) },
 	"three":    func(v []carewire.Vital) []crossing { return expectLimit(v, 3) },

@@ -18,7 +18,7 @@ import (
 	"github.com/carewire/carewire/pgstore"
 )
 
-// inForce is within what time an end of access made on one node holds on all.
+// inForce is the time within which an end of access made on one node holds on all.
 const inForce = 5 * time.Second
 
 // wards is a Directory.

@@ -88,8 +88,8 @@ func judgeArgs(name string) []string {
 // judgedKeys are the rules that the tests compare.
 func judgedKeys() []string { return slices.Sorted(maps.Keys(references)) }
 
-// logOf reads what a patient's log has of vitals, and of each rule's alerts. A reading
-// must stand in it before the alert that it has brought.
+// logOf reads a patient's vitals, and the alerts of each rule, from the log. A reading
+// must stand in it before the alert that it has caused.
 func logOf(t testing.TB, store carewire.Store, patient string) (vitals []carewire.Vital, alerts map[string][]carewire.Alert) {
 	alerts = make(map[string][]carewire.Alert)
 	read := map[string]bool{"": true}
@@ -117,9 +117,9 @@ func logOf(t testing.TB, store carewire.Store, patient string) (vitals []carewir
 	}
 }
 
-// compareWithLog waits until the Judges have said what the logs ask for, and then
-// some, and compares: nothing is lost, nothing said twice, and each with the time
-// at which it began.
+// compareWithLog waits until the Judges have found every crossing of the logs, and a
+// while longer, and compares: no crossing is lost, none is said twice, and each has
+// the time at which it began.
 func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	differs := func(store carewire.Store) (n map[string]int, diff string, late []time.Duration) {
 		n = make(map[string]int)
@@ -163,7 +163,7 @@ func compareWithLog(t *testing.T, open func() (carewire.Store, func())) {
 	t.Logf("%v crossings; later than the reference: median %v, at most %v", n, late[len(late)/2], late[len(late)-1])
 	require.GreaterOrEqual(t, late[0], -clocksApart, "something was said before it was so")
 	// How late the last one is says how busy the machine was: TestAnotherJudgeTakesOver
-	// of the package rules shows within what time another Judge takes over.
+	// of the package rules shows the time within which another Judge takes over.
 }
 
 // Three nodes with a Judge each share a database, and are killed at random;

@@ -16,11 +16,11 @@ var (
 	soakAlerts    = flag.Int("faults.alerts", 0, "how many alerts it has confirmed at least; a quarter as many answers")
 	soakDeadlines = flag.Int("faults.deadlines", 0, "how many levels TestSoakDeadlines has told at least; 0: it is skipped")
 	soakRestarts  = flag.Int("faults.restarts", 50, "how often it kills the node at least")
-	soakTime      = flag.Duration("faults.time", 75*time.Minute, "after what time either is given up")
+	soakTime      = flag.Duration("faults.time", 75*time.Minute, "the time after which either is given up")
 )
 
 // A season is one store's life in the long form: it ends before the log, and
-// what is remembered of it, grows large.
+// the memory of it, grows large.
 const season = 50 // kills
 
 // The long form of TestKilledUnderLoad: seasons of a ward, each with a new

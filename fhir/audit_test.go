@@ -97,7 +97,7 @@ func TestAuditEventsOfAllRecords(t *testing.T) {
 		}
 		create := strings.Contains(fmt.Sprint(profile["profile"]), "Create") || strings.Contains(fmt.Sprint(profile["profile"]), "Update")
 		if create {
-			assert.Equal(t, "110153", member(t, b, "agent", 0, "type", "coding", 0, "code"), "what is written goes from the client")
+			assert.Equal(t, "110153", member(t, b, "agent", 0, "type", "coding", 0, "code"), "written data goes from the client")
 		}
 		if r.Event == carewire.AuditEmergency || r.Event == carewire.AuditEmergencyEnded {
 			assert.Equal(t, "ETREAT", member(t, b, "purposeOfEvent", 0, "coding", 0, "code"))

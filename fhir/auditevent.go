@@ -193,7 +193,7 @@ func orUnknown(s string) string {
 	return s
 }
 
-// entitiesOf names what it is about, and the patient.
+// entitiesOf names the data concerned, and the patient.
 func entitiesOf(r *carewire.Record, f *auditForm) (list []auditEntity) {
 	data := auditEntity{Type: &coding{systemEntityType, "2", "System Object"}, Role: &coding{systemObjectRole, "4", "Domain Resource"}, Detail: detailsOf(r)}
 	switch {

@@ -15,7 +15,7 @@ import (
 const (
 	askAgain  = time.Second      // after access was undecided, or the Store failed
 	warnAhead = 30 * time.Second // of the end of a token
-	lookEvery = 30 * time.Second // at what may have been changed elsewhere, where heartbeats do not look
+	lookEvery = 30 * time.Second // at a subscription that other nodes may have changed, where heartbeats do not look
 	tellFor   = time.Second      // at a stretch: then heartbeats and ends have their turn
 )
 
@@ -23,7 +23,7 @@ const (
 type teller interface {
 	// tell sends one notification; after an error nothing more can be sent.
 	tell(ctx context.Context, b *binding, m message) error
-	// complain says what keeps notifications from being sent at all.
+	// complain reports a fault that keeps all notifications from being sent.
 	complain(error)
 }
 
@@ -31,7 +31,7 @@ type teller interface {
 type binding struct {
 	s       *Server
 	sub     *subscription
-	who     carewire.Principal // on whose behalf; asked about for each event
+	who     carewire.Principal // the owner of the notifications; authorised for each event
 	to      teller
 	version string
 	beats   bool          // heartbeats are sent

@@ -41,7 +41,7 @@ func (w *world) bound(dial func(...string) *listener, id string) (r4, json, old 
 	return r4, json, old
 }
 
-// reading has what comes read as it comes, so that the client is not taken for dead.
+// reading reads messages as they come, so that the client is not taken for dead.
 func (l *listener) reading() {
 	l.inbox = make(chan string, 100)
 	go func() {
@@ -88,7 +88,7 @@ func TestEndOfASubscription(t *testing.T) {
 		w.publish("p1", 60)
 		time.Sleep(time.Minute)
 		r4.say(`{"type":"ping"}`)
-		assert.Equal(t, `{"type":"pong"}`, r4.text(), "what happens later is not told")
+		assert.Equal(t, `{"type":"pong"}`, r4.text(), "later events are not told")
 	})
 }
 

@@ -143,7 +143,7 @@ func (s *Server) postBundle(c *caller, _ []string) (*response, error) {
 	return &response{resource: out}, nil
 }
 
-// response tells what became of one entry.
+// response is the result of one entry.
 func (p *posted) response(results []hubResult, heads map[string]carewire.Head) *bundleResponse {
 	if p.err != nil {
 		f := failureOf(p.err)

@@ -95,7 +95,7 @@ func (w *world) vitalsIn(patient string) int {
 }
 
 // Nothing of a transaction is taken in where only the Store knows that an entry is
-// in conflict: with what stands under its identifier, or with what it corrects.
+// in conflict: with the vital under its identifier, or with the one that it corrects.
 func TestTransactionInConflict(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
@@ -212,7 +212,7 @@ func TestTransactionOverALimit(t *testing.T) {
 }
 
 // Each entry of a batch has its own status where a limit of the Hub's is reached
-// in the middle, so its sender need not send again what is stored.
+// in the middle, so its sender need not send the stored ones again.
 func TestBatchOverALimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &carewire.Options{MaxRequests: 1}, nil)

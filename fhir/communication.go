@@ -120,7 +120,7 @@ func noticeOf(e *element) (n carewire.Notice, unsaid []string, err error) {
 	return n, slices.Compact(unsaid), nil
 }
 
-// addressee returns whom a recipient is to carewire.
+// addressee returns carewire's form of a recipient.
 func (e *element) addressee(patient string) string {
 	typ := ""
 	if t := e.get("type"); t != nil {

@@ -45,8 +45,8 @@ func (w *world) replace(id, body string) {
 	require.Equal(w.t, 200, r.Code, r.Body)
 }
 
-// A count that begins anew at one node begins anew at all, whatever they have
-// counted before: here for another filter, or another patient whose log is as
+// A count that begins anew at one node begins anew at all, regardless of their counts
+// before: here for another filter, or another patient whose log is as
 // long as the first's was.
 func TestCountBeginsAnewEverywhere(t *testing.T) {
 	for _, other := range []string{"Observation?patient=Patient/p1&code=8867-4", "Observation?patient=Patient/p_2"} {
@@ -195,7 +195,7 @@ func TestCountGoesOn(t *testing.T) {
 	require.Equal(t, old.Count, now.Count)
 }
 
-// silentTeller tells nobody, and notes what it should have told.
+// silentTeller tells nobody, and notes the notifications that it should have told.
 type silentTeller struct{ kinds []string }
 
 func (x *silentTeller) tell(_ context.Context, _ *binding, m message) error {
@@ -249,7 +249,7 @@ func TestFailuresTakeNoPlace(t *testing.T) {
 		for _, key := range store.keys {
 			e, err := store.Get(t.Context(), carewire.SystemPatient, key)
 			require.NoError(t, err)
-			require.False(t, e.Open, "what nobody knows of is not kept")
+			require.False(t, e.Open, "an event that nobody knows of is not kept")
 		}
 		store.prefix.Store(nil)
 		ids := fill()

@@ -28,7 +28,7 @@ func ExampleObservation() {
 func ExampleNew() {
 	store := carewire.NewMemoryStore(nil)
 	hub, err := carewire.New(carewire.AuthenticatorFunc(func(*http.Request) (carewire.Principal, error) {
-		return carewire.Principal{}, carewire.ErrUnauthenticated // ask who it is
+		return carewire.Principal{}, carewire.ErrUnauthenticated // ask for a login
 	}), store, nil)
 	if err != nil {
 		log.Fatal(err)

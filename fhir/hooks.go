@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	hookLook    = 2 * time.Second // from one look at who has hooks to the next
+	hookLook    = 2 * time.Second // from one look at the owners of hooks to the next
 	hookRenew   = 5 * time.Second
 	hookLease   = 20 * time.Second // after it another node goes on
 	hookPause   = time.Second      // after a post that failed; doubled up to
@@ -44,7 +44,7 @@ var errNoResponse = errors.New("fhir: the endpoint does not take notifications")
 // where v1 is the HMAC-SHA256 with the endpoint's Key of t, a full stop and the
 // body. [VerifyHook] checks it.
 type Hooks struct {
-	// Allow reports whether what owner may see may be sent to an endpoint. It is
+	// Allow reports whether owner's data may be sent to an endpoint. It is
 	// required: the Server itself would post into the host's own network, too. It is
 	// asked when a subscription is made or changed, and before each post, at once
 	// by several goroutines, and must be quick.

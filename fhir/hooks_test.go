@@ -159,7 +159,7 @@ func TestHookIsGivenUp(t *testing.T) {
 	})
 }
 
-// Access is asked for on behalf of whoever has subscribed.
+// Access is asked for on behalf of the subscriber.
 func TestHookAccessEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &receiver{t: t}
@@ -177,8 +177,8 @@ func TestHookAccessEnds(t *testing.T) {
 	})
 }
 
-// A hook that is deleted, or could not be created, leaves nothing in the Store,
-// whatever of it failed.
+// A hook that is deleted, or could not be created, leaves nothing in the Store, at
+// whichever step it failed.
 func TestDeletedHookLeavesNothing(t *testing.T) {
 	for _, prefix := range []string{"-", ownerKey, hooksKey, leaseKey} {
 		synctest.Test(t, func(t *testing.T) {

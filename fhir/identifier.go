@@ -40,7 +40,7 @@ func validID(s string) bool {
 }
 
 // identifier returns the ID of an Identifier that has a value, and adds to unsaid
-// what of it is not kept.
+// its parts that are not kept.
 func (e *element) identifier(unsaid *[]string) string {
 	system, value := "", e.get("value").str()
 	if s := e.get("system"); s != nil {

@@ -73,9 +73,9 @@ func paramsOf(pairs ...string) (list []capabilityParam) {
 }
 
 // transactionPromise is a transaction's promise, and no more.
-const transactionPromise = "A transaction is checked as a whole before anything is stored: form, rights, and conflicts with what is stored. " +
+const transactionPromise = "A transaction is checked as a whole before anything is stored: form, rights, and conflicts with stored entries. " +
 	"Its entries are then stored one by one. If that breaks off, the answer is an error that asks for the same transaction again: " +
-	"what was stored is recognised by its identifier."
+	"the entries already stored are recognised by their identifiers."
 
 const backportBase = "http://hl7.org/fhir/uv/subscriptions-backport/"
 
@@ -105,7 +105,7 @@ func (s *Server) capabilities() *capabilityStatement {
 		Software:     map[string]any{"name": "carewire"}, Implements: map[string]any{"description": "Live health monitoring", "url": s.opt.Base},
 		FHIRVersion: "4.0.1", Format: []string{"application/fhir+json", "json"},
 		Rest: []capabilityRest{{Mode: "server", Documents: transactionPromise,
-			Security:    map[string]any{"cors": true, "description": "A bearer token, or what else the host takes."},
+			Security:    map[string]any{"cors": true, "description": "A bearer token, or another credential that the host accepts."},
 			Interaction: codesOf("batch", "transaction"),
 			Resource: []capabilityResource{
 				{Type: "Observation", SupportedProfile: profiles, Documentation: "If-None-Exist takes identifier=[system|]value: that of the resource, if it has one.", Interaction: codesOf("create", "read", "search-type"), Conditional: true,

@@ -45,7 +45,7 @@ type message struct {
 	status  string
 	count   uint64
 	events  []happened
-	failure string // why the status is error, or what is about to happen; "": nothing
+	failure string // why the status is error, or a warning; "": none
 	content string
 }
 

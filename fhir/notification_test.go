@@ -15,7 +15,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// shape lists the members of a JSON value, with the type of what each holds.
+// shape lists the members of a JSON value, with their types.
 func shape(v any) []string {
 	found := make(map[string]bool)
 	var walk func(path string, v any)

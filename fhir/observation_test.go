@@ -92,7 +92,7 @@ func TestVitalsComeBackFromObservations(t *testing.T) {
 }
 
 // A Vital with any members together, in each of the forms of a value, comes
-// back from its Observation but for what Unsaid lists; written again it is the
+// back from its Observation but for the members that Unsaid lists; written again it is the
 // same, byte by byte.
 func TestAnyVitalComesBack(t *testing.T) {
 	random := rand.New(rand.NewPCG(16, 0))
@@ -192,7 +192,7 @@ func TestUnsaidOfVitals(t *testing.T) {
 	assert.ErrorAs(t, err, &f)
 }
 
-// member returns what stands at a path of members and indexes.
+// member returns the value at a path of members and indexes.
 func member(t *testing.T, b []byte, path ...any) any {
 	t.Helper()
 	var v any
@@ -245,7 +245,7 @@ func TestProfileOfAPanel(t *testing.T) {
 	}
 }
 
-// What is wrong with a part of a panel is told by its element.
+// A fault in a part of a panel is told by its element.
 func TestPartsAreNamed(t *testing.T) {
 	v := carewire.BloodPressure.Of("p1", 120, 80)
 	v.Time = noon
@@ -263,7 +263,7 @@ func TestPartsAreNamed(t *testing.T) {
 	}
 }
 
-// HL7's own examples, and what of each cannot be said.
+// HL7's own examples, and the parts of each that a Vital cannot hold.
 func TestExamplesOfHL7(t *testing.T) {
 	read := func(name string) []byte {
 		b, err := os.ReadFile("testdata/" + name + ".json")

@@ -119,7 +119,7 @@ func refuse(w http.ResponseWriter, err error) {
 	answer(w, f.status, f.outcome())
 }
 
-// notSaid tells what of a resource that was taken in is not kept; nil if nothing is.
+// notSaid lists the parts of an accepted resource that are not kept; nil if all are.
 func notSaid(paths []string) *operationOutcome {
 	if len(paths) == 0 {
 		return nil

@@ -16,7 +16,7 @@ const (
 	lookReads  = 20     // subscriptions of a list; each so many count one look more
 )
 
-// looks limit how often one principal asks for what the Hub does not count itself:
+// looks limit the rate at which one principal reads data that the Hub does not count itself:
 // a subscription, open alerts, the newest vitals.
 type looks struct {
 	mu sync.Mutex

@@ -12,7 +12,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// What the Hub does not count is counted here, for each principal by itself.
+// Reads that the Hub does not count are counted here, for each principal by itself.
 func TestLooksAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil, nil)

@@ -19,7 +19,7 @@ func oximetry(status, id string, saturation, flow int) string {
 		status, id, saturation, flow)
 }
 
-// A correction is another one where only what stands beside its value is.
+// A correction is another one even if it differs only beside its value.
 func TestCorrectionsOfWhatStandsBeside(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
@@ -104,7 +104,7 @@ func TestConditionOfOneIdentifier(t *testing.T) {
 	assert.Equal(t, 2, w.vitalsIn("p1"))
 }
 
-// A correction may say more than what it corrects, and a withdrawal too.
+// A correction may say more than the vital that it corrects, and a withdrawal too.
 func TestCorrectionWithANewPart(t *testing.T) {
 	alone := func(body string) string { return body[:strings.Index(body, ",\n \"component\"")] + "}" }
 	for _, typ := range []string{"", "batch", "transaction"} {
@@ -227,7 +227,7 @@ func TestCorrectionOfNothing(t *testing.T) {
 	require.Equal(t, 5, w.vitalsIn("p1"), "no part of it is stored")
 }
 
-// What the Hub refuses is told by the element, not by its own name for it.
+// A refusal of the Hub names the element, not carewire's own member.
 func TestHubNamesElements(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()

@@ -143,7 +143,7 @@ func (x *resends) deliver(ctx context.Context, sub *subscription, v interval) (s
 	return sockets
 }
 
-// A repeater tells on a socket what a binding there has told, while that is bound.
+// A repeater repeats the notifications of a binding on its socket, while that is bound.
 type repeater struct {
 	*socket
 	of *binding

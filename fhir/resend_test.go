@@ -52,7 +52,7 @@ func TestResendUnderWay(t *testing.T) {
 	})
 }
 
-// What is sent again on a socket ends when its subscription is deleted, changed,
+// A resend on a socket ends when its subscription is deleted, changed,
 // unbound or bound anew.
 func TestResendEndsWithTheBinding(t *testing.T) {
 	body := quietWish("")
@@ -106,7 +106,7 @@ func TestResendEndsWithTheBinding(t *testing.T) {
 	}
 }
 
-// What is sent again to an endpoint ends with the subscription, or the access, and
+// A resend to an endpoint ends with the subscription, or the access, and
 // the answer says why.
 func TestResendToAnEndpointEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -142,8 +142,8 @@ func TestResendToAnEndpointEnds(t *testing.T) {
 	})
 }
 
-// What is sent again is refused beyond what the nodes remember of it, of one
-// principal and in all, and not lost.
+// A resend is refused beyond the number that the nodes remember, for one principal
+// and in all, and not lost.
 func TestResendsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil, nil)

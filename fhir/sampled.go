@@ -33,7 +33,7 @@ type sampledData struct {
 	Data       string          `json:"data,omitempty"`
 }
 
-// MarshalJSON writes s as R4 has it, and reports what is wrong with it.
+// MarshalJSON writes s as R4 has it, and reports its faults.
 func (s SampledData) MarshalJSON() ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err

@@ -76,7 +76,7 @@ func (w *world) close() {
 
 type object = map[string]any
 
-// result is what a request was answered with.
+// result is the answer to a request.
 type result struct {
 	*httptest.ResponseRecorder
 	t *testing.T
@@ -139,7 +139,7 @@ func TestObservationsByREST(t *testing.T) {
 	defer w.close()
 	made := w.do("gateway", "POST", "Observation", hr("p_2", "m1", "72.0"))
 	require.Equal(t, 201, made.Code, made.Body)
-	assert.Equal(t, []any{"note"}, at(made.json(), "issue", 0, "expression"), "what is not kept is told")
+	assert.Equal(t, []any{"note"}, at(made.json(), "issue", 0, "expression"), "the parts that are not kept are told")
 	where := strings.TrimPrefix(made.Header().Get("Location"), base+"/")
 	require.Contains(t, where, "Observation/1.")
 
@@ -372,7 +372,7 @@ func TestCommunications(t *testing.T) {
 	assert.Equal(t, []string{"sender", "sent"}, unsaid)
 	found := w.do("pat", "GET", "Communication?patient=p1", "").json()
 	assert.Len(t, found["entry"], 1)
-	assert.Empty(t, w.do("gateway", "GET", "Communication?patient=p1", "").json()["entry"], "whom it is not addressed to does not see it")
+	assert.Empty(t, w.do("gateway", "GET", "Communication?patient=p1", "").json()["entry"], "a person whom it is not addressed to does not see it")
 	assert.Equal(t, 404, w.do("gateway", "GET", where, "").Code)
 	for old, field := range map[string]string{`"completed"`: "status", `"Patient/p1"},"rec`: "recipient[0]"} {
 		body := strings.Replace(`{"resourceType":"Communication","status":"completed","subject":{"reference":"Patient/p1"},"recipient":[{"reference":"Patient/p1"}],"payload":[{"contentString":"x"}]}`,

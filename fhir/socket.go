@@ -68,7 +68,7 @@ func (k *socket) close(code websocket.StatusCode, reason string) {
 	conn.Close(code, reason)
 }
 
-// read takes what the client sends until the connection ends.
+// read takes the client's messages until the connection ends.
 func (k *socket) read() {
 	pace := rate.NewLimiter(20, 200)
 	for {

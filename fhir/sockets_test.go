@@ -18,7 +18,7 @@ import (
 )
 
 // stuck connects strangers that send frames and then the header of a frame of 1 GB
-// with nothing in it, and read whatever comes.
+// with nothing in it, and read everything that comes.
 func (w *world) stuck() func(frames ...string) net.Conn {
 	l := memnet.Listen()
 	srv := &http.Server{Handler: w}
@@ -48,7 +48,7 @@ const (
 )
 
 // A client that begins a long message and sends none of it is cut off when its
-// socket is closed, for whatever reason.
+// socket is closed, for any reason.
 func TestStuckClientsAreCut(t *testing.T) {
 	for name, frames := range map[string][]string{"a message of the wrong type": {binaryFrame}, "tokens that are not good": slices.Repeat([]string{badToken}, refusedMost),
 		"nothing bound": nil} {

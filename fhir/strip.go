@@ -33,7 +33,7 @@ type stripResource struct {
 
 // Observation returns s as an Observation of R4 with a valueSampledData, in the
 // category procedure. Its period goes from the first sample to the end of the
-// last. The error names what is missing or wrong.
+// last. The error names the missing or faulty part.
 func (s Strip) Observation() ([]byte, error) {
 	switch {
 	case !validID(s.Patient):

@@ -35,7 +35,7 @@ var failureTexts = map[string]string{
 	failedPruned:   "Events that are to be counted are no longer kept. Fetch again and reactivate: the count begins anew.",
 	failedRestored: "The log was restored to an older state. Fetch again and reactivate: the count begins anew.",
 	failedHook:     "The endpoint does not take notifications.",
-	storeDown:      "The log cannot be read now. What has happened is told when it can.",
+	storeDown:      "The log cannot be read now. Events are told when it can.",
 	tokenEnds:      "The token ends soon. Bind with a fresh one.",
 	tokenEnded:     "The token has ended. Bind with a fresh one.",
 }

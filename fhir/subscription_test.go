@@ -100,7 +100,7 @@ func (l *listener) text() string {
 	return string(b)
 }
 
-// a told is a notification as a client reads it, whatever its form.
+// A told is a notification as a client reads it, in any form.
 type told struct {
 	sub, kind, status, failure string
 	count                      int
@@ -163,7 +163,7 @@ func readTold(t *testing.T, text string) told {
 	return n
 }
 
-// next returns the next notification; kind is what it must be.
+// next returns the next notification, which must be of kind.
 func (l *listener) next(kind string) told {
 	l.t.Helper()
 	n := readTold(l.t, l.text())
@@ -212,7 +212,7 @@ func TestSubscriptionOverASocket(t *testing.T) {
 		n := l.next("handshake")
 		assert.Equal(t, base+"/Subscription/"+id, n.sub)
 		assert.Equal(t, "requested", n.status)
-		assert.Equal(t, 1, n.count, "what happened since the subscription began counts, and nothing else")
+		assert.Equal(t, 1, n.count, "events since the subscription began count, and nothing else")
 		w.publish("p1", 52)
 		_, err = w.hub.Publish(t.Context(), carewire.SpO2.Of("p1", 98))
 		require.NoError(t, err)
@@ -282,7 +282,7 @@ func TestFormsOfBinding(t *testing.T) {
 			assert.Equal(t, `{"type":"pong"}`, l.text())
 			w.publish("p1", 61)
 			l.say(strings.Replace(form, "TOKEN", token, 1))
-			assert.Equal(t, "OperationOutcome", at(jsonOf(l.text()), "resourceType"), "a token is good once, and what is unbound says nothing")
+			assert.Equal(t, "OperationOutcome", at(jsonOf(l.text()), "resourceType"), "a token is good once, and an unbound subscription says nothing")
 			l.ws.CloseNow()
 		}
 		old := dial("Authorization", "Bearer nurse")
@@ -313,7 +313,7 @@ func TestBindingIsRefused(t *testing.T) {
 		}
 		assert.Equal(t, "login", code("bind-with-token x"))
 		assert.Equal(t, "login", code("bind-with-token x."+id))
-		assert.Equal(t, "login", code("bind "+id), "the old channel asks who it is")
+		assert.Equal(t, "login", code("bind "+id), "the old channel asks for a login")
 		assert.Equal(t, "structure", code("hello"))
 		assert.Equal(t, "not-supported", code(`{"type":"x"}`))
 		forged := strings.Replace(w.token("nurse", id), id, others, 1)
@@ -322,7 +322,7 @@ func TestBindingIsRefused(t *testing.T) {
 		require.Equal(t, 404, w.do("viewer", "GET", "Subscription/"+id+"/$get-ws-binding-token", "").Code)
 		require.Equal(t, 404, w.do("viewer", "GET", "Subscription/"+id+"/$events", "").Code)
 		require.Equal(t, 404, w.do("viewer", "PUT", "Subscription/"+id, wish("vitals", "Observation?patient=Patient/p1", "id-only")).Code)
-		assert.Equal(t, websocket.StatusPolicyViolation, l.closed(), "who has bound nothing is closed")
+		assert.Equal(t, websocket.StatusPolicyViolation, l.closed(), "a socket that has bound nothing is closed")
 		time.Sleep(30 * time.Second)
 		l = dial()
 		assert.Equal(t, "login", code("bind-with-token "+late), "after 30 s")
@@ -434,7 +434,7 @@ func TestSeveralOnOneSocket(t *testing.T) {
 		_, err = w.hub.Raise(t.Context(), carewire.Raise{Patient: "p1", Key: "high", Text: "y", Priority: carewire.PriorityHigh})
 		require.NoError(t, err)
 		n := l.next("event-notification")
-		assert.Equal(t, []int{1}, n.numbers, "neither another severity nor what is not hers counts")
+		assert.Equal(t, []int{1}, n.numbers, "neither another severity nor an alert that is not hers counts")
 		assert.Equal(t, "y", at(n.bundle, "entry", 1, "resource", "code", "text"))
 		assert.Equal(t, "PUT", at(n.bundle, "entry", 1, "request", "method"))
 		for n.sub != base+"/Subscription/"+notices {
@@ -535,7 +535,7 @@ func TestAccessIsAskedForEachEvent(t *testing.T) {
 	})
 }
 
-// The end of a token is said before, and ends what was bound with it.
+// The end of a token is announced, and ends the subscriptions bound with it.
 func TestTokenEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil, nil)

@@ -50,7 +50,7 @@ var (
 	errRestored = errors.New("fhir: the log was restored")
 )
 
-// load reads what the Store keeps under a key into v; rev is 0 if there is nothing.
+// load reads the Store's value of a key into v; rev is 0 if there is nothing.
 func (x *subscriptions) load(ctx context.Context, key string, v any) (rev uint64, err error) {
 	e, err := x.s.store.Get(ctx, carewire.SystemPatient, key)
 	switch {

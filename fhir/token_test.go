@@ -78,7 +78,7 @@ func TestRefusedParametersAreNamed(t *testing.T) {
 	}
 }
 
-// FHIR's lists: any of what stands between commas.
+// FHIR's lists: any of the values between commas.
 func TestListsOfCodes(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()

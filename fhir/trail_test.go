@@ -8,7 +8,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// trail is an Auditor that keeps what it is given.
+// trail is an Auditor that keeps its records.
 type trail struct {
 	mu   sync.Mutex
 	list []carewire.Record

@@ -48,7 +48,7 @@ func TestTokenEndsUnderWay(t *testing.T) {
 		}
 		assert.True(t, warned)
 		assert.Greater(t, events, 10)
-		assert.LessOrEqual(t, events, 21, "what was being written when the token ended is the last")
+		assert.LessOrEqual(t, events, 21, "the event being written when the token ended is the last")
 		assert.Equal(t, websocket.StatusCode(3000), l.closed())
 		people["nurse"] = was
 		assert.Equal(t, "active", at(w.do("nurse", "GET", "Subscription/"+id, "").json(), "status"), "the subscription goes on")
@@ -82,8 +82,8 @@ func TestNothingAfterTheToken(t *testing.T) {
 	require.EqualValues(t, 1, b.told.N)
 }
 
-// What a binding has read after its subscription was deleted is not told, whenever
-// that was.
+// An event that a binding has read after its subscription was deleted is not told,
+// at whichever moment that was.
 func TestNothingAfterADeletion(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
@@ -232,7 +232,7 @@ func TestHookIsAllowedNoLonger(t *testing.T) {
 	})
 }
 
-// A token unbinds what it has bound, however many came before it, and nothing that
+// A token unbinds its own bindings, however many came before it, and nothing that
 // another has bound anew.
 func TestUnbindOfManyTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 const acceptedKept = 10_000
 
 // accepted remembers the latest messages that were accepted, by their digests. A
-// sender that has lost an acknowledgement repeats its message, perhaps when what
-// the message said holds no longer: it must not be done again.
+// sender that has lost an acknowledgement repeats its message, perhaps when the
+// message holds no longer: it must not be carried out again.
 type accepted struct {
 	mu    sync.Mutex
 	known map[[sha256.Size]byte]bool

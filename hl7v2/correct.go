@@ -23,7 +23,7 @@ const recalled = 200_000
 
 // correct makes r the vital to publish for a correction or a withdrawal: of the
 // one vital before it with its patient, code, device, site, method and time,
-// that nothing has replaced. A message that comes again finds what it has made.
+// that nothing has replaced. A message that comes again finds its own vital.
 // If there is no such vital, or there are several, known is false.
 func correct(ctx context.Context, from Recall, r *Reading) (known bool, err error) {
 	old, err := meant(ctx, from, &r.Vital)

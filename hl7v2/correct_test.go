@@ -33,7 +33,7 @@ func (c *corrected) send(id string, obx ...string) string {
 	return fmt.Sprintf("%s OBX[%d]-%d", a.Code, a.Errors[0].Index, a.Errors[0].Field)
 }
 
-// log is the patient's vitals: number, value, status and number of what is replaced.
+// log is the patient's vitals: number, value, status and number of the replaced one.
 func (c *corrected) log() (list []string) {
 	c.t.Helper()
 	page, err := c.hub.History(c.t.Context(), carewire.HistoryQuery{Patient: "p-17", Kinds: []carewire.Kind{carewire.KindVital}})
@@ -89,7 +89,7 @@ func TestCorrections(t *testing.T) {
 	})
 }
 
-// A correction of what is not known is a vital of its own; a withdrawal of that is
+// A correction of an unknown vital is a vital of its own; a withdrawal of one is
 // refused, and so is one that could mean two.
 func TestCorrectionsOfTheUnknown(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,7 @@ type Reading struct {
 	// Status is corrected or entered-in-error if OBX-11 says that this corrects (C)
 	// or withdraws (D, W) an earlier one, which the message does not name: that is to
 	// be looked up, and Vital.Status and Replaces are then to be set. Of a withdrawal
-	// Vital says what was withdrawn, and perhaps its value. Else it is "".
+	// Vital identifies the withdrawn vital, perhaps with its value. Else it is "".
 	Status carewire.VitalStatus
 }
 

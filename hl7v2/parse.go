@@ -56,7 +56,7 @@ func fault(segment string, field int, code, reason string) *Error {
 // ParseOptions say how a message is read. Nil, and the zero value, mean
 // strictly by the standard.
 type ParseOptions struct {
-	// Lenient takes what real senders send: segments that end in LF or CR LF,
+	// Lenient accepts the deviations of real senders: segments that end in LF or CR LF,
 	// empty lines, escapes that mean nothing (they stay as they are), and text of
 	// no stated charset that is not ASCII: UTF-8 if it is that, else ISO 8859-1.
 	Lenient bool

@@ -44,7 +44,7 @@ func (s *Server) publish(ctx context.Context, m *Message) []*Error {
 		}
 		if r.Status == carewire.VitalEnteredInError {
 			for _, obx := range r.OBX {
-				errs = append(errs, &Error{Segment: "OBX", Index: obx, Field: 11, Code: codeNotFound, Reason: "withdraws what is not known here"})
+				errs = append(errs, &Error{Segment: "OBX", Index: obx, Field: 11, Code: codeNotFound, Reason: "withdraws a vital that is not known here"})
 			}
 			continue
 		}

@@ -71,7 +71,7 @@ func PhaseOf(prev *carewire.Alert, a *carewire.Alert) Phase {
 // Writer writes alerts as ORU^R40 messages, as in IHE PCD-04, HL7 2.6. The zero
 // Writer is usable. It is safe for concurrent use.
 type Writer struct {
-	// Application and Facility say who sends: MSH-3 and MSH-4, as HL7 writes them,
+	// Application and Facility name the sender: MSH-3 and MSH-4, as HL7 writes them,
 	// such as "CAREWIRE^0200000000000001^EUI-64". Application is "CAREWIRE" if it
 	// is left out.
 	Application, Facility string
@@ -81,7 +81,7 @@ type Writer struct {
 	// PatientID writes PID-3 of a patient, as HL7 writes it. Nil: the patient's ID
 	// in carewire.
 	PatientID func(patient string) string
-	// Metric says what broke the limits of an alert, as a LOINC code. Nil, or "":
+	// Metric names the vital that broke the limits of an alert, as a LOINC code. Nil, or "":
 	// the alert's own code, if that is one of LOINC or MDC.
 	Metric func(*carewire.Alert) string
 }

@@ -267,7 +267,7 @@ func answered(t *testing.T, hub *carewire.Hub, a carewire.Alert, do carewire.Ans
 	require.NoError(t, err)
 }
 
-// An alarm manager is told every phase of what it watches, in order.
+// An alarm manager is told every phase of its alerts, in order.
 func TestReporter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -464,7 +464,7 @@ func (f pageTo) Receipt(_ context.Context, r carewire.PageReport) (carewire.Aler
 
 // Anything that an alarm manager sends, as an acknowledgement or as a report
 // (ORA^R41), is answered by a message, or by nothing where it wants nothing. Only
-// what its own header has of stray escapes comes back to it.
+// stray escapes of its own header come back to it.
 func FuzzManager(f *testing.F) {
 	f.Add(lines(`MSH|^~\&|AM||CW||20260105120001+0000||ACK^R40^ACK|1|P|2.6|||NE|AL`, "MSA|AE|M1", "ERR||OBX^2^5|102^data type error^HL70357|E"))
 	f.Add(lines(`MSH|^~\&|AM||CW||20260105120001||ACK|1||2.3`, "MSA|AR|M1", "ERR|PID^1^3^204&unknown&HL70357"))

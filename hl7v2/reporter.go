@@ -26,8 +26,8 @@ type Watching interface {
 type Reporter struct {
 	Client *Client // required
 	Writer Writer
-	// Reports says that the manager reports what becomes of pages. That it has
-	// taken one then does not count as reached: see [carewire.PageReporter].
+	// Reports says that the manager reports the outcome of pages. Its acceptance of
+	// a page then does not count as reached: see [carewire.PageReporter].
 	Reports bool
 
 	// Told is called when the manager has taken a message (err nil), and when it

@@ -18,7 +18,7 @@ type reports struct {
 	count   uint64 // numbers the reports, to find the oldest
 }
 
-// report is what is known of one alert.
+// report is the state of one alert.
 type report struct {
 	told   *carewire.Alert // the last state sent to the manager; nil: none
 	next   *carewire.Alert // the state to send; nil: none

@@ -42,7 +42,7 @@ type ServerOptions struct {
 	// an MSH-11 other than P is rejected, for it could discharge a real patient.
 	TestMovements bool
 
-	// Status is told of ORA^R41, by which an alarm manager reports what has become
+	// Status is told of ORA^R41, by which an alarm manager reports the outcome
 	// of a page (IHE PCD-05): a host reads it and calls [Reporter.Report]. An error
 	// makes the manager send it again later; an *Error tells it that it is wrong.
 	// Nil: they are rejected.
@@ -195,7 +195,7 @@ func (s *Server) tooLong(peer Peer, beginning []byte) []byte {
 	return answerTo(headerOnly(beginning), AckReject, errs, time.Now(), rand.Text()[:20])
 }
 
-// count notes and logs what became of a message.
+// count notes and logs the outcome of a message.
 func (s *Server) count(peer Peer, code AckCode, errs []*Error) {
 	switch code {
 	case AckError:
@@ -296,8 +296,8 @@ func hostErrors(err error) []*Error {
 	return nil
 }
 
-// verdict says what becomes of a message with the errors: one that is not taken
-// as it is, or not now, is rejected; one with faults in it is in error.
+// verdict returns the acknowledgement of a message with the errors: one that is not
+// accepted as it is, or not now, is rejected; one with faults in it is in error.
 func verdict(errs []*Error) AckCode {
 	code := AckAccept
 	for _, e := range errs {

@@ -160,7 +160,7 @@ func TestAckAfterStoring(t *testing.T) {
 		require.Len(t, s.got, 1)
 		require.Equal(t, "AA", m.Segment("MSA").Field(1).String())
 		require.Equal(t, "M-1", m.Segment("MSA").Field(2).String())
-		require.Equal(t, "CW", m.Header(3).String(), "from whom it went to")
+		require.Equal(t, "CW", m.Header(3).String(), "from the receiver of the message")
 		require.Equal(t, "MON", m.Header(5).String())
 		require.Equal(t, "ACK^R01^ACK", m.Header(9).Raw())
 		require.Equal(t, "2.6", m.Header(12).String())
@@ -376,7 +376,7 @@ func TestWriteTimeout(t *testing.T) {
 	})
 }
 
-// Shutdown ends what is idle and lets what is under way be stored and answered.
+// Shutdown ends idle connections and lets messages under way be stored and answered.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	s := &sink{hang: true}
@@ -445,7 +445,7 @@ func TestHostCode(t *testing.T) {
 	})
 }
 
-// census notes what it is told.
+// census notes its calls.
 type census struct {
 	told []string
 	err  error
@@ -522,7 +522,7 @@ func TestMovements(t *testing.T) {
 	require.Len(t, c.told, 1)
 }
 
-// With TLS only those get in who have a certificate that is trusted.
+// With TLS only clients with a trusted certificate get in.
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
 	authority, key := certificate(t, "authority", nil, nil)

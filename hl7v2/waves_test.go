@@ -22,7 +22,7 @@ func (s *waveSink) PublishWaves(waves ...carewire.Wave) error {
 	return s.err
 }
 
-// ecg is a message as monitors send it: lead II, then what is said of it.
+// ecg is a message as monitors send it: lead II, then its description.
 func ecg(id, samples string, more ...string) []byte {
 	return lines(append([]string{strings.Replace(msh, "|M1|", "|"+id+"|", 1), "PID|||p-17", "OBR|1|||CONTINUOUS WAVEFORM|||20260105120000.000+0000|20260105120001.000+0000",
 		"OBX|1|NA|131330^MDC_ECG_ELEC_POTL_II^MDC|1.7.6.131330|" + samples + "|262656^MDC_DIM_DIMLESS^MDC"}, more...)...)

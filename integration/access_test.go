@@ -43,7 +43,7 @@ type person struct {
 	left    map[string]bool // unwatched by name although a followed group has them
 }
 
-// A model is everything that decides who gets what.
+// A model is everything that decides which principal gets which events.
 type model struct {
 	now    time.Time
 	mu     sync.Mutex // held to change groups, and by the Directory
@@ -52,7 +52,7 @@ type model struct {
 	holds  map[string]*hold // by patient
 }
 
-// A hold is what the model knows of an acceptance.
+// A hold is an acceptance in the model.
 type hold struct {
 	by    *person
 	until time.Time
@@ -126,7 +126,7 @@ func (p *person) add(patient, group string) {
 	p.through[patient][group] = true
 }
 
-// settle is what asking again does.
+// settle carries out the periodic authorisation.
 func (w *model) settle(p *person, patients []string) {
 	if len(p.Groups) == 0 {
 		return
@@ -172,7 +172,7 @@ func (l *listener) listen() {
 	}
 }
 
-// take returns what has come since the last time.
+// take returns the events since the last time.
 func (l *listener) take() []map[string]any {
 	synctest.Wait()
 	l.mu.Lock()
@@ -202,8 +202,8 @@ func (m members) Patients(_ context.Context, group string) ([]string, error) {
 	return slices.Collect(maps.Keys(m.groups[group])), nil
 }
 
-// After any steps in any order, everybody gets what the model says, and nobody
-// anything else. An acceptance ends with its person's access, watched or not.
+// After any steps in any order, everybody gets the events that the model predicts,
+// and no others. An acceptance ends with its person's access, watched or not.
 func TestAccessModel(t *testing.T) {
 	seed := *accessSeed
 	if seed == 0 {

@@ -70,7 +70,7 @@ func (w *ward) connects() (all int, byAddress map[string]int) {
 
 var connectLine = regexp.MustCompile(`event=connect outcome=done .*address=(\w+)`)
 
-// A witness watches a patient through a balancer and keeps what it was sent.
+// A witness watches a patient through a balancer and keeps its events.
 type witness struct {
 	t      testing.TB
 	f      *front
@@ -130,7 +130,7 @@ func (w *witness) has(seq uint64) (bool, string) {
 	return w.live && w.last >= seq, fmt.Sprintf("%s has brought %d of %d, live: %v, lost %v", w.f.name, w.last, seq, w.live, w.lost)
 }
 
-// A source publishes without a pause and keeps what was confirmed.
+// A source publishes without a pause and keeps the confirmed vitals.
 type source struct {
 	mu        sync.Mutex
 	confirmed map[uint64]carewire.Decimal
@@ -173,7 +173,7 @@ func (f *front) gives(t testing.TB, w *ward) {
 	})
 }
 
-// atEachNode returns witnesses of whom each node has one, at least.
+// atEachNode returns witnesses, at least one at each node.
 func atEachNode(t testing.TB, f *front, nodes []*ward) (list []*witness) {
 	t.Helper()
 	connects := func() (each []int, sum int) {
@@ -193,7 +193,7 @@ func atEachNode(t testing.TB, f *front, nodes []*ward) (list []*witness) {
 		process.Poll(t, process.Patience, func() (bool, string) {
 			var n int
 			after, n = connects()
-			return n >= sum+len(nodes), "the nodes record who comes"
+			return n >= sum+len(nodes), "the nodes record the connections"
 		})
 		for i := range nodes {
 			if after[i] == before[i] {
@@ -347,7 +347,7 @@ func TestBalancedNodes(t *testing.T) {
 	}
 }
 
-// readyz is what the node says to who watches over it.
+// readyz is the node's answer to a health check.
 func (w *ward) readyz(t testing.TB) int {
 	client := &http.Client{Timeout: 2 * time.Second}
 	resp, err := client.Get(w.http() + "/readyz")
@@ -358,7 +358,7 @@ func (w *ward) readyz(t testing.TB) int {
 	return resp.StatusCode
 }
 
-// balances looks at what a client sees of several nodes: nothing.
+// balances checks that a client notices nothing of several nodes.
 func (f *front) balances(t *testing.T, nodes []*ward) {
 	const from = "127.0.0.5"
 	client := f.client(from)
@@ -412,7 +412,7 @@ func (f *front) balances(t *testing.T, nodes []*ward) {
 			require.Equal(t, http.StatusUnauthorized, refused.StatusCode)
 		}
 	}
-	// The nodes know the client's own address, not the balancer's or what the client says.
+	// The nodes know the client's own address, not the balancer's or the client's own header.
 	process.Poll(t, process.Patience, func() (bool, string) {
 		sum, each := 0, true
 		for i, w := range nodes {

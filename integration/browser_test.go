@@ -123,7 +123,7 @@ func (p tab) run(script string) {
 	p.do(map[string]string{"do": "run", "tab": p.name, "script": script}, nil)
 }
 
-// said is what the page has written to its console.
+// said is the page's output on its console.
 func (p tab) said() (lines []string) {
 	p.t.Helper()
 	p.do(map[string]string{"do": "said", "tab": p.name}, &lines)
@@ -145,7 +145,7 @@ func (p tab) shoot(name string) {
 	require.NotZero(p.t, info.Size())
 }
 
-// The codes of what tiles show.
+// The codes of the vitals that tiles show.
 var codes = map[string]string{"Heart rate": "8867-4", "SpO₂": "59408-5", "Pressure": "85354-9", "Temperature": "8310-5", "NEWS2": "1104051000000101"}
 
 // card finds the part of a patient's tile that shows a vital sign.
@@ -153,7 +153,7 @@ func card(patient, label string) string {
 	return fmt.Sprintf(`cw-patients cw-patient[patient="%s"] [data-code="%s"]`, patient, codes[label])
 }
 
-// row finds an alert in the list by what it says.
+// row finds an alert in the list by its text.
 func row(text string) string { return fmt.Sprintf(`#alerts li.row:has(.line2:text-is("%s"))`, text) }
 
 // The parts of the page that say how the line is.
@@ -163,7 +163,7 @@ const (
 )
 
 // Two clinicians have the ward's page open in two tabs: numbers change, an alert
-// appears, one accepts it and the other sees who.
+// appears, one accepts it and the other sees the name.
 func TestBrowserTwoClinicians(t *testing.T) {
 	b := openBrowser(t)
 	w := openWard(t, "-quiet", "-step", "600") // no other alert and nobody else is told while the page is looked at
@@ -206,7 +206,7 @@ func TestBrowserTwoClinicians(t *testing.T) {
 	bell.shows(alert, "Nurse Ada has it until ")
 	ada.shows(alert, "You have it until ")
 	ada.shows(alert+" .accept", "Give back")
-	require.NotContains(t, strings.Join(bell.texts(alert+" button"), " "), "Accept", "Dr. Bell is offered what somebody else has")
+	require.NotContains(t, strings.Join(bell.texts(alert+" button"), " "), "Accept", "Dr. Bell is offered an alert that somebody else has")
 	ada.click("#pageside summary")
 	ada.shows("#pages", "Nurse Ada, level 1: Blood pressure high")
 	ada.shoot("accepted")

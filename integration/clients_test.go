@@ -163,7 +163,7 @@ func TestClientsDo(t *testing.T) {
 					Number: uint64(n), Time: time.UnixMilli(1772352000000 + 250*int64(n)), Samples: make([]int32, 62)}))
 			}
 			shows(`^wave 131330 1 62\nwave 131330 2 62\ngap\nwave 131330 4 62$`)
-			require.Equal(t, 1, count(`^vital 8867-4 71$`), "what came before the cut came again")
+			require.Equal(t, 1, count(`^vital 8867-4 71$`), "a vital from before the cut came again")
 			require.Equal(t, 1, count(`^vital 8310-5`))
 			require.Len(t, a.Answers, 1)
 		})

@@ -27,7 +27,7 @@ var documented = map[string]map[string]struct {
 	},
 	"docs/architecture.md": {"mermaid": {2, "not: drawings"}},
 	"docs/clients.md":      {"go": {6, "TestClientsDocumentShowsThePrograms"}, "js": {6, "TestClientsDocumentShowsThePrograms"}, "python": {6, "TestClientsDocumentShowsThePrograms"}},
-	"docs/command.md":      {"sh": {8, "TestDocument"}, "text": {1, "not: what a command prints"}},
+	"docs/command.md":      {"sh": {8, "TestDocument"}, "text": {1, "not: the output of a command"}},
 	"docs/deployment.md":   {"go": {4, "TestSnippetsStandHere"}, "sh": {2, "TestDeploymentCommands"}, "sql": {2, "TestDeploymentTransactionSnippet"}},
 	"docs/host-guide.md":   {"go": {25, "TestGuideIsAWholeHost"}, "sh": {8, "TestGuideIsAWholeHost"}}, // and the other tests named TestGuide
 	"docs/interop.md":      {"go": {1, "TestInteropSnippet"}, "json": {1, "TestInteropSnippet"}},
@@ -51,7 +51,7 @@ func blocksOf(t testing.TB, document, language string) (blocks []string) {
 	return blocks
 }
 
-// found are the files of the repository with a suffix, without what npm installs.
+// found are the files of the repository with a suffix, without the files that npm installs.
 func found(t *testing.T, suffix string) (files []string) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {

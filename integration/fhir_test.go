@@ -39,7 +39,7 @@ var needFHIR = needed{"Node with its packages (npm ci in integration/fhir)", fun
 	return exec.Command("node", "--version").Run()
 }}
 
-// node runs a script of integration/fhir and returns what it prints.
+// node runs a script of integration/fhir and returns its output.
 func node(t testing.TB, script string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.Command("node", append([]string{script}, args...)...)
@@ -145,7 +145,7 @@ type emitted struct {
 	Profile  string          `json:"profile,omitempty"`
 }
 
-// everything is what carewire writes, one of each kind.
+// everything is one resource of each kind that carewire writes.
 func everything(t testing.TB) (list []emitted) {
 	add := func(name string, resource []byte) {
 		e := emitted{Name: name, Resource: resource}
@@ -236,7 +236,7 @@ func everything(t testing.TB) (list []emitted) {
 	return list
 }
 
-// notifications are what is really sent on a socket and to a hook: the handshake, a
+// notifications are the messages really sent on a socket and to a hook: the handshake, a
 // heartbeat, an event with each content, and the error after access has ended.
 func notifications(t testing.TB) map[string][]byte {
 	t.Helper()

@@ -96,7 +96,7 @@ func TestPythonExamples(t *testing.T) {
 	raised := raise(t, gateway, patient, "spo2-low", "SpO2 low")
 	_, cn = clinician.Out.Await(t, cn, `^ALERT p-13 high SpO2 low present with nobody$`)
 	_, cn = clinician.Out.Await(t, cn, `^ACCEPTED p-13 spo2-low$`)
-	await(t, bell, "who has accepted", func(e *carewire.Event) bool {
+	await(t, bell, "the name of the person who has accepted", func(e *carewire.Event) bool {
 		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.State == carewire.ResponsibilityAccepted &&
 			e.Alert.Responsibility.By.ID == "nurse-ada" && e.Alert.Answers[0].Reason == "on my way"
 	})
@@ -162,7 +162,7 @@ func TestNodeClient(t *testing.T) {
 	_, n = node.Out.Await(t, n, `^\{"type":"alert".*"alert_id":"`+raised.ID+`"`)
 	_, n = node.Out.Await(t, n, `"responsibility":\{"state":"accepted","by":\{"id":"nurse-ada"`)
 	_, n = node.Out.Await(t, n, `^closed 1000 `)
-	await(t, bell, "who has accepted", func(e *carewire.Event) bool {
+	await(t, bell, "the name of the person who has accepted", func(e *carewire.Event) bool {
 		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.By.ID == "nurse-ada" && e.Alert.Answers[0].Reason == "from node"
 	})
 
@@ -209,7 +209,7 @@ func TestNodeClient(t *testing.T) {
 	require.NotZero(t, states)
 }
 
-// history returns what the log of a patient has of a kind.
+// history returns the entries of a kind in a patient's log.
 func history(t testing.TB, c *carewire.Client, patient string, kind carewire.Kind) iter.Seq[carewire.Event] {
 	t.Helper()
 	return func(yield func(carewire.Event) bool) {

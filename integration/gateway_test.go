@@ -22,7 +22,7 @@ var needShell = needed{"bash with nc and curl", func() error {
 	return exec.Command("bash", "-c", "command -v nc && command -v curl").Run()
 }}
 
-// The commands in the gateway's README do what it says: the patient comes to
+// The commands in the gateway's README work as it says: the patient comes to
 // the page by ADT, the numbers by HL7 and by FHIR.
 func TestGatewayReadme(t *testing.T) {
 	need(t, needShell, needNode, needChromium)

@@ -70,7 +70,7 @@ func serveHL7(t *testing.T) (port string, newest func() map[string]string) {
 	}
 }
 
-// said is what a foreign sender reads in an acknowledgement.
+// said is a foreign sender's reading of an acknowledgement.
 type said struct {
 	Code, ID string
 	Errors   int
@@ -111,7 +111,7 @@ print(json.dumps({"code": str(msa[1]), "id": str(msa[2]), "errors": len(answer.s
 	}
 }
 
-// alarm is an alert, and what of its message a foreigner must read.
+// alarm is an alert, and the parts of its message that a foreign program must read.
 var alarm = carewire.Alert{Patient: "p-17", Key: "spo2", ID: "A1", Rev: 1, Code: "59408-5", System: carewire.LOINC, Text: "SpO2 low | now", Priority: carewire.PriorityHigh,
 	Condition: carewire.ConditionPresent, Source: carewire.Source{Limits: "90-", Value: "84", Unit: "%"}, Updated: time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)}
 

@@ -87,5 +87,5 @@ func TestJSClientPackage(t *testing.T) {
 	npm("run", "--silent", "build", "--", "--outfile="+built)
 	now, err := os.ReadFile(built)
 	require.NoError(t, err)
-	require.Equal(t, string(before), string(now), "client.min.js is not what its sources make: npm run build")
+	require.Equal(t, string(before), string(now), "client.min.js does not match its sources: npm run build")
 }

@@ -73,7 +73,7 @@ func TestJSElementsPackage(t *testing.T) {
 	npm(elementsDir, "run", "--silent", "build", "--", "--outfile="+built)
 	now, err := os.ReadFile(built)
 	require.NoError(t, err)
-	require.Equal(t, string(before), string(now), "elements.min.js is not what its sources make: npm run build")
+	require.Equal(t, string(before), string(now), "elements.min.js does not match its sources: npm run build")
 	packed := npm(elementsDir, "pack", "--dry-run", "--json")
 	for _, file := range []string{"elements.js", "elements.min.js", "types/elements.d.ts", "words/de.js", "vendor/uplot/LICENSE"} {
 		require.Contains(t, packed, `"`+file+`"`)

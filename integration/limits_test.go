@@ -104,7 +104,7 @@ func TestBrowserLimits(t *testing.T) {
 	rosa.shows("#own dl", "Heart rate")
 	require.Empty(t, rosa.texts("#drawer-limits"))
 
-	// Back to what is usual, with a reason.
+	// Back to the usual limits, with a reason.
 	limits(bell, patient)
 	bell.click(high + " summary")
 	bell.fill(high+" .reason", "well again")

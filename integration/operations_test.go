@@ -62,7 +62,7 @@ func exposed(t *testing.T) map[string]bool {
 
 var metricName = regexp.MustCompile(`\bcarewire_[a-z_]+`)
 
-// Alerting rules are what Prometheus takes, each fires and stays away as its
+// Prometheus accepts the alerting rules, and each fires and stays away as its
 // tests say, and none names a number that there is not.
 func TestAlertingRules(t *testing.T) {
 	t.Parallel()
@@ -139,7 +139,7 @@ func TestDashboard(t *testing.T) {
 	require.NoError(t, err)
 	for name := range names {
 		base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
-		assert.Contains(t, string(document), "`"+base+"`", "docs/operations.md does not say what it means")
+		assert.Contains(t, string(document), "`"+base+"`", "docs/operations.md does not explain it")
 	}
 	need(t, needPromtool)
 	path := filepath.Join(t.TempDir(), "queries.yml")

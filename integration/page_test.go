@@ -32,7 +32,7 @@ type stage struct {
 	mu        sync.Mutex
 	patients  []string // the patients on the ward
 	known     bool     // ada's token is good
-	undecided bool     // nobody can say who may see whom
+	undecided bool     // nobody can decide access
 	refused   bool     // ada may not publish: and nobody else
 }
 
@@ -142,14 +142,14 @@ func (p tab) draw() {
 	p.shows(".drawn", "drawn")
 }
 
-// hides waits until nothing of what find finds is shown.
+// hides waits until nothing that find finds is shown.
 func (p tab) hides(find string) {
 	p.t.Helper()
 	process.Poll(p.t, process.Patience, func() (bool, string) { return len(p.texts(find)) == 0, find + " goes" })
 }
 
-// The page shows a value as what it is: with its own unit, the two pressures
-// by their codes, and nothing that is not to be used.
+// The page shows each value correctly: with its own unit, the two pressures by their
+// codes, and no value that is not to be used.
 func TestBrowserShowsValuesAsTheyAre(t *testing.T) {
 	b := openBrowser(t)
 	s := openStage(t, "p-1")
@@ -249,7 +249,7 @@ func TestBrowserAsksAgain(t *testing.T) {
 	pat.shows("#own dl", "71")
 }
 
-// A patient is thanked for what was taken in only.
+// A patient is thanked only for a report that was accepted.
 func TestBrowserTellsOfRefusedVitals(t *testing.T) {
 	b := openBrowser(t)
 	s := openStage(t, "p-1")

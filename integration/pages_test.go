@@ -20,8 +20,8 @@ type fifth struct{}
 
 func (fifth) Patients(context.Context, string) ([]string, error) { return []string{"p-17"}, nil }
 
-// shownHost serves the pages of a document as its host would: nurse Ada is
-// whoever comes from them, with or without a token.
+// shownHost serves the pages of a document as its host would: each
+// request from them is nurse Ada's, with or without a token.
 func shownHost(t *testing.T, page string) (url string, hub *carewire.Hub) {
 	t.Helper()
 	auth := carewire.AuthenticatorFunc(func(r *http.Request) (carewire.Principal, error) {
@@ -49,7 +49,7 @@ func shownHost(t *testing.T, page string) (url string, hub *carewire.Hub) {
 	return server.URL + "/", hub
 }
 
-// The pages of js/client/README.md show what they say.
+// The pages of js/client/README.md work as described.
 func TestClientReadme(t *testing.T) {
 	need(t, needNode, needChromium)
 	pages := blocksOf(t, "js/client/README.md", "html")

@@ -13,7 +13,7 @@ import (
 	"github.com/carewire/carewire/internal/process"
 )
 
-// phone is a client in Python with nothing but what comes with it: it answers
+// phone is a client in Python with nothing but its standard library: it answers
 // a push, and reads a stream.
 const phone = `
 import json, sys, urllib.error, urllib.request
@@ -33,7 +33,7 @@ for line in post(token, {"type": "watch", "req": "2", "patients": [patient]}, "t
 print("end", flush=True)
 `
 
-// Python's own HTTP client answers an alert, watches what follows, and is told
+// Python's own HTTP client answers an alert, watches the next events, and is told
 // when the server ends.
 func TestPythonPosts(t *testing.T) {
 	need(t, needed{"Python", func() error { _, err := exec.LookPath("python3"); return err }})
@@ -44,7 +44,7 @@ func TestPythonPosts(t *testing.T) {
 	raised := raise(t, gateway, patient, "spo2-low", "SpO2 low")
 	r := process.Start(t, exec.Command("python3", "-u", "-c", phone, w.http()+"/carewire", "nurse-ada", patient, raised.Key, raised.ID))
 	_, n := r.Out.Await(t, 0, `^reply \{"type":"ok","req":"1","alert":.*"state":"accepted","by":\{"id":"nurse-ada"`)
-	await(t, bell, "who has accepted", func(e *carewire.Event) bool {
+	await(t, bell, "the name of the person who has accepted", func(e *carewire.Event) bool {
 		return e.Alert != nil && e.Alert.ID == raised.ID && e.Alert.Responsibility.By.ID == "nurse-ada" && e.Alert.Answers[0].Reason == "from my phone"
 	})
 	_, n = r.Out.Await(t, n, `^thief 401$`)
@@ -90,8 +90,8 @@ const post = (body, headers) => fetch("/carewire", {method: "POST", body,
 })().catch((e) => say("failed: " + e));
 `
 
-// foreign is a script of another site's page, which tries both what needs
-// asking first and what does not.
+// foreign is a script of another site's page, which tries both requests
+// that need a preflight and requests that do not.
 const foreign = `
 const say = (text) => { const p = document.createElement("p"); p.className = "post"; p.textContent = text; document.body.append(p); };
 (async () => {

@@ -41,8 +41,8 @@ type front struct {
 	trusted    *x509.CertPool
 }
 
-// openFront starts a load balancer; the pairs are what in the file of the
-// documents is another address or path here.
+// openFront starts a load balancer; the pairs replace addresses and paths
+// of the documents' file by those of the test.
 func openFront(t testing.TB, name string, nodes []*ward, args func(config, dir string) []string, pairs ...string) *front {
 	t.Helper()
 	dir := t.TempDir()
@@ -110,7 +110,7 @@ func clientFrom(from string, trusted *x509.CertPool) *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: trusted}}}
 }
 
-// requests is what the balancer has logged.
+// requests are the requests that the balancer has logged.
 func (f *front) requests(t testing.TB) string {
 	if f.name == "haproxy.cfg" {
 		list, _ := f.run.Out.All()

@@ -19,7 +19,7 @@ import (
 const welcome = `{"type":"welcome","session":"s","principal":{"id":"x","role":"device"},"role":"device","time":"2026-03-01T08:00:00.000Z",` +
 	`"heartbeat_s":20,"limits":{"frame":65536,"vitals":2,"patients":10,"keys":10,"history":10},"features":[],"durable":true}`
 
-// serveScript is a server that does what f does with each connection. The
+// serveScript is a server that calls f with each connection. The
 // connection ends with the test.
 func serveScript(t *testing.T, f func(ws *websocket.Conn)) (url string) {
 	t.Helper()
@@ -77,8 +77,8 @@ func TestPythonDeviceHeedsTheLimit(t *testing.T) {
 	}
 }
 
-// A Python clinician asks again to watch what could not be decided, shows 0 as
-// 0, and accepts an alert again that its owner has lost.
+// A Python clinician asks again for a patient whose access could not be decided,
+// shows 0 as 0, and accepts an alert again that its owner has lost.
 func TestPythonClinicianGoesOn(t *testing.T) {
 	need(t, needPython)
 	answers := make(chan string, 100)

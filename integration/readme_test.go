@@ -162,7 +162,7 @@ func quickstart(t testing.TB) {
 	})
 }
 
-// The README's client in Python sees what its host publishes.
+// The README's client in Python sees the vitals that its host publishes.
 func TestReadmePython(t *testing.T) {
 	need(t, needPython)
 	code := readmeBlocks(t, "python")

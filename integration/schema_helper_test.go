@@ -14,7 +14,7 @@ import (
 
 const schemaFile = "../docs/protocol.schema.json"
 
-// frameSchema says of a frame's text what docs/protocol.schema.json says of it.
+// frameSchema checks a frame's text by docs/protocol.schema.json.
 type frameSchema struct {
 	open   *jsonschema.Compiler // as the file has it
 	closed *jsonschema.Compiler // every object without members that the file does not have
@@ -65,7 +65,7 @@ func (s *frameSchema) request(text []byte) error { return s.check(s.open, "reque
 // schema does not have are allowed.
 func (s *frameSchema) server(text []byte) error { return s.check(s.open, "serverFrame", text) }
 
-// exact is server for what this server sends: a member that the schema does
+// exact is server for this server's own frames: a member that the schema does
 // not have is an error, for then it is not documented.
 func (s *frameSchema) exact(text []byte) error { return s.check(s.closed, "serverFrame", text) }
 

@@ -1,4 +1,4 @@
-// Package integration tests carewire together with what only tests need: the
+// Package integration tests carewire together with things that only tests need: the
 // protocol's schema, live servers, clients of other makes.
 package integration
 
@@ -24,7 +24,7 @@ type vector struct {
 	Schema    *bool // the schema's answer where it is not Valid
 }
 
-// The schema takes and refuses what the vectors say.
+// The schema takes and refuses frames as the vectors say.
 func TestSchemaVectors(t *testing.T) {
 	t.Parallel()
 	s := schemaFor(t)
@@ -62,7 +62,7 @@ func TestSchemaVectors(t *testing.T) {
 					assert.NoError(t, s.exact([]byte(v.Frame)))
 				}
 				if name == "events_open" && want && strings.HasPrefix(v.Name, "unknown member") {
-					assert.Error(t, s.exact([]byte(v.Frame)), "what is unknown is found")
+					assert.Error(t, s.exact([]byte(v.Frame)), "an unknown member is found")
 				}
 			})
 		}

@@ -39,7 +39,7 @@ func TestSnippetsStandHere(t *testing.T) {
 	require.NoError(t, err)
 	for _, document := range []string{"docs/deployment.md", "docs/interop.md", "docs/operations.md", "docs/rules.md"} {
 		for _, block := range blocksOf(t, document, "go") {
-			require.True(t, strings.Contains(squeeze(string(source), ""), squeeze(block, "")), "%s shows what is not in this file:\n%s", document, block)
+			require.True(t, strings.Contains(squeeze(string(source), ""), squeeze(block, "")), "%s shows a block that is not in this file:\n%s", document, block)
 		}
 	}
 }
@@ -105,7 +105,7 @@ func TestOperationsSnippet(t *testing.T) {
 
 func nobodyIsIn(context.Context) ([]string, error) { return nil, nil }
 
-// docs/rules.md: the rules raise what they say.
+// docs/rules.md: the rules raise the alerts that it describes.
 func TestRulesSnippets(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -14,7 +14,7 @@ import (
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
-// shown is what two pages of one ward have in common, whoever looks at them.
+// shown is the content that two pages of one ward have in common, for any user.
 func (p tab) shown() string {
 	p.t.Helper()
 	var patients []string

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// wants counts the tests that were skipped, by what they need.
+// wants counts the skipped tests, by the missing program.
 type wants struct {
 	mu    sync.Mutex
 	tests map[string]int
@@ -87,7 +87,7 @@ func TestSkipsAreToldInOneLine(t *testing.T) {
 // A run of these tests ends with that line. In CI the test that skips fails.
 func TestSkipsAreTold(t *testing.T) {
 	if os.Getenv("CAREWIRE_SKIP") != "" {
-		need(t, needed{"what no machine has", func() error { return exec.ErrNotFound }})
+		need(t, needed{"a program that no machine has", func() error { return exec.ErrNotFound }})
 	}
 	tests := func(ci string) (string, error) {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestSkipsAreTold$")
@@ -97,10 +97,10 @@ func TestSkipsAreTold(t *testing.T) {
 	}
 	out, err := tests("")
 	require.NoError(t, err)
-	require.True(t, strings.HasSuffix(out, "\nskipped tests, for want of: what no machine has (1)\n"), out)
+	require.True(t, strings.HasSuffix(out, "\nskipped tests, for want of: a program that no machine has (1)\n"), out)
 	out, err = tests("1")
 	require.Error(t, err)
-	require.Contains(t, out, "what no machine has is needed: ")
+	require.Contains(t, out, "a program that no machine has is needed: ")
 	require.NotContains(t, out, "skipped")
 }
 
@@ -215,7 +215,7 @@ func (w *ward) stop() {
 	}
 }
 
-// check looks for what must be in no log.
+// check looks for lines that must be in no log.
 func (w *ward) check() {
 	for i, r := range w.runs {
 		list, _ := r.Log.All()

@@ -125,7 +125,7 @@ func openPush(t *testing.T, private *ecdh.PrivateKey, auth, body []byte) string 
 	return strings.TrimSuffix(string(text), "\x02")
 }
 
-// notified is what the browser shows as notifications: title, body, actions, and
+// notified lists the notifications that the browser shows: title, body, actions, and
 // whether it sounds again.
 func (p tab) notified() (list []string) {
 	p.t.Helper()
@@ -200,7 +200,7 @@ func TestPushInTheBrowser(t *testing.T) {
 	shown("You have accepted: Fall detected||")
 	pushed("another/1/person:nurse-ada", "An alert is over||")
 
-	// Ada has not logged out. Whoever signs in after her ends what her device may do.
+	// Ada has not logged out. The next person to sign in ends her device's pushes.
 	rosa := b.open("rosa", w.http()+"/#token=rosa")
 	rosa.shows("#who", "patient")
 	process.Poll(t, process.Patience, func() (bool, string) {

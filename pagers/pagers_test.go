@@ -23,7 +23,7 @@ import (
 	"github.com/carewire/carewire/pagers/webpush"
 )
 
-// A gateway is an HTTP server that writes down what it takes.
+// A gateway is an HTTP server that keeps its requests.
 type gateway struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -406,8 +406,8 @@ func TestChainPassesByAHungWay(t *testing.T) {
 	})
 }
 
-// A Pager that can reach nobody is refused before the first alert, whatever
-// stands before it.
+// A Pager that can reach nobody is refused before the first alert, behind any other
+// Pagers.
 func TestPagersAreCheckedAtTheStart(t *testing.T) {
 	addresses := func(context.Context, string) ([]string, error) { return nil, nil }
 	secret := bytes.Repeat([]byte("s"), 24)

@@ -170,7 +170,7 @@ func clock(s string) (minutes int, ok bool) {
 // the group's. It succeeds if one person was reached, also when the way to
 // another hangs.
 type OnCall struct {
-	// Rota says who is on duty. It is asked for each page, so that a new one can
+	// Rota returns the shifts. It is asked for each page, so that a new one can
 	// take its place. It is required.
 	Rota func() *Rota
 	// Next tells one person. It is required.

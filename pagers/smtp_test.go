@@ -147,7 +147,7 @@ func (s *mailServer) Fail(f bool) {
 	}
 }
 
-// Messages returns what was delivered. A server that has taken a message
+// Messages returns the delivered messages. A server that has taken a message
 // delivers it a moment later, so it waits until nothing is in the spool.
 func (s *mailServer) Messages() []string {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
@@ -190,8 +190,8 @@ func TestSMTPEncrypts(t *testing.T) {
 	require.Len(t, s.Messages(), 1)
 }
 
-// fakeMail is a mail server that takes all but what refuse answers. It returns its
-// address, and what it has been told.
+// fakeMail is a mail server that accepts everything but the command that refuse
+// answers. It returns its address, and a function that returns its input.
 func fakeMail(t *testing.T, refuse string) (addr string, told func() string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -272,7 +272,8 @@ func TestSMTPAddsNothing(t *testing.T) {
 	require.Equal(t, sent, commands, "each message has one recipient")
 }
 
-// Mailboxes that the server refuses, and what is none, keep the message from nobody else.
+// Mailboxes that the server refuses, and addresses that are none, keep the message from
+// nobody else.
 func TestSMTPSkipsBadMailboxes(t *testing.T) {
 	s := startMail(t)
 	p := s.pager()

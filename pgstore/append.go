@@ -156,7 +156,7 @@ var errNewEpoch = errors.New("pgstore: a new epoch is to begin")
 // that other entries get new room first.
 const vitalsWait = 5 * time.Second
 
-// room says what is to be refused without being tried.
+// room returns the entries to be refused without a try.
 func (s *Store) room() fullness {
 	if at := s.fullAt.Load(); at != 0 && time.Since(time.Unix(0, at)) < vitalsWait {
 		return noVitals

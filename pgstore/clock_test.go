@@ -56,7 +56,7 @@ func TestTimeOnPostgreSQL(t *testing.T) {
 	require.Less(t, time.Since(began), 11*time.Minute)
 }
 
-// The size of the tables grows by what is written.
+// The size of the tables grows with the entries.
 func TestSize(t *testing.T) {
 	store := open(t, connect(t, pgtest.Database(t), 4), nil)
 	before, err := store.Size(t.Context())

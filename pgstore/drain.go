@@ -62,7 +62,7 @@ type left struct {
 	err   error // its result
 }
 
-// leftAs says what is to be done with an event that is no vital.
+// leftAs is the call to be made with an event that is no vital.
 type leftAs int16
 
 const (

@@ -52,7 +52,7 @@ func direct(t *testing.T, dsn, sql string) {
 	require.NoError(t, err)
 }
 
-// refuseWrites has the server answer whatever is written to the log with a code.
+// refuseWrites has the server answer every write to the log with a code.
 func refuseWrites(code string) func(t *testing.T, dsn string, _ carewire.Store) func() {
 	return func(t *testing.T, dsn string, _ carewire.Store) func() {
 		direct(t, dsn, `create function refuse() returns trigger language plpgsql as $$ begin raise exception using errcode = '`+code+`'; end $$;

@@ -56,7 +56,7 @@ func (w *watcher) note(sql string, args []any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	sql = strings.TrimSpace(sql)
-	inserts := strings.HasPrefix(sql, "insert into carewire.log") || strings.HasPrefix(sql, "insert into carewire.states") // of what is given: they read nothing
+	inserts := strings.HasPrefix(sql, "insert into carewire.log") || strings.HasPrefix(sql, "insert into carewire.states") // of their arguments: they read nothing
 	if strings.Contains(sql, "carewire.") && !inserts {
 		w.sent = append(w.sent, statement{sql, args})
 	}
@@ -77,7 +77,7 @@ func (w *watcher) TraceBatchStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceB
 func (w *watcher) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
 func (w *watcher) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
 
-// take returns what was sent since it was last called.
+// take returns the statements sent since it was last called.
 func (w *watcher) take() []statement {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -86,7 +86,7 @@ func (w *watcher) take() []statement {
 	return sent
 }
 
-// plan is a node of what EXPLAIN says.
+// plan is a node of EXPLAIN's output.
 type plan struct {
 	Type     string  `json:"Node Type"`
 	Relation string  `json:"Relation Name"`

@@ -71,7 +71,7 @@ func TestKilledBackends(t *testing.T) {
 		})
 	}
 	go func() { wg.Wait(); close(done) }()
-	pause := 20 * time.Millisecond // and longer and longer, so that a slow machine gets done what a new connection needs
+	pause := 20 * time.Millisecond // and longer and longer, so that a slow machine completes a new connection
 	for running := true; running; pause += pause / 8 {
 		tag, err := killer.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()
 			and state in ('active', 'idle in transaction')`)
@@ -125,7 +125,7 @@ func waitFor[T any](t *testing.T, c <-chan T, what string) (got T) {
 }
 
 // A patient whose log somebody else holds delays nobody for longer than
-// LockTimeout, and nothing of what waited for it is written.
+// LockTimeout, and nothing that waited for it is written.
 func TestLockTimeout(t *testing.T) {
 	pool := connect(t, pgtest.Database(t), 10)
 	s := open(t, pool, &Options{LockTimeout: 50 * time.Millisecond})
@@ -333,7 +333,7 @@ func TestFullDisk(t *testing.T) {
 	require.Equal(t, uint64(3), mustAppend(t, s, notice("a", "3"))[0].Seq)
 	require.Equal(t, uint64(1), mustAppend(t, s, notice("new", "1"))[0].Seq)
 	if err := mustAppend(t, s, benchVital(1, 1))[0].Err; time.Since(refused) < vitalsWait {
-		require.ErrorIs(t, err, carewire.ErrFull, "for some seconds what is made is for others")
+		require.ErrorIs(t, err, carewire.ErrFull, "for some seconds new room is kept for others")
 	}
 	require.Eventually(t, func() bool { return mustAppend(t, s, benchVital(1, 1))[0].Err == nil }, process.Patience, 50*time.Millisecond)
 }
@@ -397,8 +397,8 @@ func TestEpochs(t *testing.T) {
 	require.Equal(t, uint64(1), before.Seq)
 }
 
-// A mark of before is good for nothing after a restore, and what was numbered
-// by another server's transactions is not returned for ever.
+// A mark from before is invalid after a restore, and entries numbered by another
+// server's transactions are not returned for ever.
 func TestChangedAfterRestore(t *testing.T) {
 	pool := connect(t, pgtest.Database(t), 10)
 	s := open(t, pool, nil)

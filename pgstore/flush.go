@@ -18,7 +18,7 @@ import (
 )
 
 // flush is one transaction that appends: it locks the heads of all patients
-// and looks up what is compared with (one round trip), decides in memory, and
+// and looks up the entries to compare with (one round trip), decides in memory, and
 // writes and commits (another one).
 type flush struct {
 	store  *Store
@@ -39,7 +39,7 @@ type fullness int
 
 const (
 	hasRoom     fullness = iota
-	noVitals             // vitals, so that the rest may find what room there is
+	noVitals             // vitals, so that the rest may find the remaining room
 	noRoomAtAll          // everything that is new
 )
 
@@ -72,7 +72,7 @@ type state struct {
 
 const now = -1
 
-// known is what became of an entry with an ID.
+// known is the result of an entry with an ID.
 type known struct {
 	sum  [16]byte
 	at   carewire.Position
@@ -183,8 +183,8 @@ const (
 		join carewire.epochs e on e.num = k.epoch`
 )
 
-// look locks the heads, in the same order as everybody, and reads what the
-// items are compared with. Each statement sees what was committed before it.
+// look locks the heads, in the same order as everybody, and reads the entries that the
+// items are compared with. Each statement sees all earlier commits.
 func (f *flush) look(ctx context.Context, conn *pgxpool.Conn) error {
 	s := f.store
 	b := &pgx.Batch{}
@@ -297,7 +297,7 @@ func (f *flush) decide() {
 	}
 }
 
-// refuses reports whether what is new of a kind is refused for lack of room.
+// refuses reports whether new entries of a kind are refused for lack of room.
 func (f *flush) refuses(kind carewire.Kind) bool {
 	return f.full == noRoomAtAll || f.full == noVitals && kind == carewire.KindVital
 }

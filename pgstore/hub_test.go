@@ -110,7 +110,7 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
-// A listener that cannot hear what the pool sends says so, once, and other
+// A listener that cannot hear the pool's notifications says so, once, and other
 // nodes' entries are looked for all the same.
 func TestDeafListener(t *testing.T) {
 	log := make(told, 10)
@@ -130,7 +130,7 @@ type told chan string
 func (c told) Write(p []byte) (int, error) { c <- string(p); return len(p), nil }
 
 // A node that lost its listening connection says so, listens again, and then
-// looks for what it has missed.
+// looks for the entries that it has missed.
 func TestListenerComesBack(t *testing.T) {
 	dsn := pgtest.Database(t)
 	log := make(told, 10)
@@ -150,7 +150,7 @@ func TestListenerComesBack(t *testing.T) {
 	}
 }
 
-// A pool whose password, or whatever it needs, is known only when it connects
+// A pool whose password, or another setting, is known only when it connects
 // listens as well.
 func TestListeningNeedsBeforeConnect(t *testing.T) {
 	config, err := pgxpool.ParseConfig(pgtest.Database(t))

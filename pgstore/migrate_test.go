@@ -61,7 +61,7 @@ func (a *appender) append(t *testing.T) bool {
 
 // A node of the first release appends, reads and prunes while its tables are
 // migrated, beside a node of today, and after a restart; both see the same log,
-// without holes, and each knows what was sent to the other.
+// without holes, and each knows the entries sent to the other.
 func TestMigrateWhileNodesServe(t *testing.T) {
 	dsn := pgtest.Database(t)
 	admin := connect(t, dsn, 4)
@@ -121,7 +121,7 @@ func TestMigrateWhileNodesServe(t *testing.T) {
 	require.NoError(t, again.Close())
 }
 
-// sameLogs wants what was sent, and nothing else, to be in reader's logs, without
+// sameLogs wants the sent entries, and no others, to be in reader's logs, without
 // holes, and reader to show the newest as today does.
 func sameLogs(t *testing.T, reader, today carewire.Store, all []*appender) {
 	for p := range 3 {
@@ -157,7 +157,7 @@ func sameLogs(t *testing.T, reader, today carewire.Store, all []*appender) {
 	}
 }
 
-// knowsAll wants a node to recognise what was sent to any of them.
+// knowsAll wants a node to recognise the entries sent to any of them.
 func knowsAll(t *testing.T, to carewire.Store, all []*appender) {
 	for _, sent := range all {
 		for _, id := range []string{fmt.Sprint(sent.name, 1), fmt.Sprint(sent.name, sent.n)} {

@@ -12,7 +12,7 @@ import (
 )
 
 // A node is told whose logs another one has appended to, and not of its own
-// appends, nor of what was refused or known. A role that listens but may not
+// appends, nor of entries that were refused or known. A role that listens but may not
 // read the tables learns no names.
 func TestWakeUpsName(t *testing.T) {
 	dsn := pgtest.Database(t)
@@ -65,7 +65,7 @@ func TestUnnamedWakeUps(t *testing.T) {
 		require.Equal(t, want, others)
 	}
 
-	require.Empty(t, s.payloads([]string{}), "what was told of before it was taken is no news")
+	require.Empty(t, s.payloads([]string{}), "an entry that was told of before it was taken is no news")
 
 	n := newNews()
 	require.Empty(t, n.came)

@@ -27,8 +27,7 @@ func (s *Store) parted(t *testing.T) (list []span) {
 }
 
 // Vitals of fifty days, kept for ten: they go by parts of two days, and with them
-// what is known of who has left, while what stays is read, and recognised, as
-// before.
+// all data of patients who have left. The rest is read, and recognised, as before.
 func TestPartsAreDropped(t *testing.T) {
 	pool := connect(t, pgtest.Database(t), 10)
 	s := open(t, pool, nil)

@@ -22,7 +22,7 @@ import (
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
-// A drained is a Hub that takes what transactions leave.
+// A drained is a Hub that carries out the events that transactions leave.
 type drained struct {
 	*Store
 	dsn   string
@@ -246,7 +246,7 @@ func TestTransactionsClearAndNotify(t *testing.T) {
 }
 
 // A clear that a transaction has left, and that is given again after a crash, does not
-// end what has been raised since.
+// end an alert that has been raised since.
 func TestTransactionClearsOnce(t *testing.T) {
 	d := newDrained(t)
 	require.NoError(t, pgx.BeginFunc(t.Context(), d.pool, func(tx pgx.Tx) error {
@@ -264,7 +264,7 @@ func TestTransactionClearsOnce(t *testing.T) {
 	require.Equal(t, carewire.ConditionPresent, a.Condition)
 }
 
-// refusing is a store that refuses what a test wants it to.
+// refusing is a store that refuses the entries that a test chooses.
 type refusing struct {
 	carewire.Store
 	refuses func(e carewire.Entry) bool

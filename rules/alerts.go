@@ -99,24 +99,25 @@ func (c *Case) owes(i int) int {
 	return slices.IndexFunc(c.owed, func(t Transition) bool { return t.index == i && t.Kind != Published })
 }
 
-// confirm notes what has become of a transition that was carried out.
+// confirm notes the result of a transition that was carried out.
 func (c *Case) confirm(t *Transition, a *carewire.Alert) {
 	if k := c.knownOf(t.index); a.Rev >= k.rev {
 		*k = known{a.ID, a.Rev, a.Open() && a.Condition == carewire.ConditionPresent}
 	}
 }
 
-// leave leaves what is owed to the Judge before: it has carried that out, though the
-// log may show it only behind later readings.
+// leave leaves owed transitions to the Judge before: it has carried them out, though
+// the log may show them only behind later readings.
 func (c *Case) leave() {
 	for i := range c.owed {
 		c.owed[i].left = true
 	}
 }
 
-// reconcile drops what was left to the Judge before, and owes what the log does not
-// show of it all the same. A raise has the name that it would have had in time: a Judge
-// that is gone may have asked for it, and the Store may still take that in.
+// reconcile drops the transitions that were left to the Judge before, but keeps owing
+// those that the log does not show. A raise has the name that it would have had in
+// time: a Judge that is gone may have asked for it, and the Store may still take that
+// in.
 func (c *Case) reconcile() {
 	c.owed = slices.DeleteFunc(c.owed, func(t Transition) bool { return t.left })
 	for i := range c.states {

@@ -40,7 +40,7 @@ func TestQualityIsHeeded(t *testing.T) {
 	require.Contains(t, h.found[0].Alert.Text, "questionable")
 	require.Equal(t, "raised 0s medium", h.story())
 	h.vital(heart(100, flagged(carewire.QualityQuestionable)))
-	require.Empty(t, h.story(), "what is questionable does not show that all is well")
+	require.Empty(t, h.story(), "a questionable reading does not show that all is well")
 	h.vital(heart(100, nil))
 	require.Equal(t, "cleared 0s", h.story())
 }
@@ -69,8 +69,8 @@ func TestCorrectionsCount(t *testing.T) {
 	}{
 		"withdrawn":                    {heart(100, named("a")), heart(200, named("b")), heart(200, correct(carewire.VitalEnteredInError)), "raised 1s medium, cleared 2s"},
 		"corrected to normal":          {heart(100, named("a")), heart(200, named("b")), heart(100, correct(carewire.VitalCorrected)), "raised 1s medium, cleared 2s"},
-		"corrected to what is not":     {heart(100, named("a")), heart(100, named("b")), heart(200, correct(carewire.VitalCorrected)), "raised 2s medium"},
-		"what cleared is withdrawn":    {heart(200, named("a")), heart(100, named("b")), heart(100, correct(carewire.VitalEnteredInError)), "raised 0s medium, cleared 1s, raised 2s medium"},
+		"corrected to a normal one":    {heart(100, named("a")), heart(100, named("b")), heart(200, correct(carewire.VitalCorrected)), "raised 2s medium"},
+		"a clearing reading withdrawn": {heart(200, named("a")), heart(100, named("b")), heart(100, correct(carewire.VitalEnteredInError)), "raised 0s medium, cleared 1s, raised 2s medium"},
 		"of an older one, nothing":     {heart(200, named("b")), heart(200, named("a")), heart(100, correct(carewire.VitalEnteredInError)), "raised 0s medium"},
 		"of the only one, all is over": {carewire.BodyTemperature.Of("p1", 37), heart(200, named("b")), heart(200, correct(carewire.VitalEnteredInError)), "raised 1s medium, cleared 2s"},
 	} {
@@ -155,7 +155,7 @@ func TestForcedCloseHoldsForATime(t *testing.T) {
 	require.Equal(t, "raised", strings.Fields(h.story())[0])
 }
 
-// Somebody else's clear of what is still present does not stand.
+// Somebody else's clear of an alert that is still present does not stand.
 func TestClearedByOthers(t *testing.T) {
 	h := newChart(t, high(Timing{}))
 	h.rate(time.Second, 200)
@@ -295,8 +295,8 @@ func TestAbsentPartOfAPanel(t *testing.T) {
 	require.Empty(t, h.story())
 }
 
-// A rule that cannot judge for longer than it may says so, once, and with what
-// is missing; complaints 5 and 10.
+// A rule that cannot judge for longer than it may says so, once, and names the
+// missing input; complaints 5 and 10.
 func TestWhatCannotBeJudgedIsSaid(t *testing.T) {
 	h := newChart(t, high(Timing{}))
 	h.rate(time.Second, 70, 70)

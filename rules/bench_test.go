@@ -108,7 +108,7 @@ func BenchmarkCase(b *testing.B) {
 	}
 }
 
-// observed is what is noted once of a patient, so that NEWS2 is complete.
+// observed are a patient's observations that are noted once, so that NEWS2 is complete.
 func observed(patient string) []carewire.Vital {
 	return []carewire.Vital{carewire.OxygenFlow.Of(patient, 0),
 		{Patient: patient, Code: carewire.Consciousness, Coded: &carewire.Coding{System: House, Code: "A"}}}
@@ -181,7 +181,7 @@ func BenchmarkPublish(b *testing.B) {
 				}
 			}
 			publish(10 * patients)
-			if judged { // the score is complete, so that what is measured is its reckoning
+			if judged { // the score is complete, so that its calculation is measured
 				for j.judgedVitals() < uint64(k*5+2*patients) {
 					time.Sleep(time.Millisecond)
 				}

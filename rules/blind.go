@@ -44,7 +44,7 @@ const (
 	blindNext = "; "
 )
 
-// outdated stands for what was told if that is not known, or was not told.
+// outdated stands for a text that is not known, or was not told.
 const outdated = "?"
 
 // blindAt is when it is to be told that the rule cannot be judged.

@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// The alert that says what cannot be judged outlives a Judge: it ends, begins and
+// The alert that names the rules that cannot judge outlives a Judge: it ends, begins and
 // stays as it would have without a restart.
 func TestBlindOverRestarts(t *testing.T) {
 	bad, good := flagged(carewire.QualityInvalid), func(*carewire.Vital) {}
@@ -61,7 +61,7 @@ func TestBlindOverRestarts(t *testing.T) {
 }
 
 // A Case that begins while such an alert stands ends it when the rule that it names
-// can judge, and not before. What was to be told, and was not, is told.
+// can judge, and not before. A text that was to be told, and was not, is told.
 func TestBlindIsTakenOver(t *testing.T) {
 	h := newChart(t, high(Timing{}))
 	h.c.Alert(carewire.Position{Epoch: "e", Seq: 1}, &carewire.Alert{Patient: "p1", Key: blindKey, ID: "x", Rev: 1, Kind: carewire.AlertTechnical, Text: "Cannot be judged: hr-high: no reading.",

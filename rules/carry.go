@@ -58,7 +58,7 @@ func (j *Judge) do(ctx context.Context, t *Transition) (carewire.Alert, error) {
 	return a, err
 }
 
-// hindered reports whether what has failed may succeed later.
+// hindered reports whether a failed transition may succeed later.
 func hindered(err error) bool {
 	for _, e := range []error{carewire.ErrUnavailable, carewire.ErrUnknownOutcome, carewire.ErrBusy, carewire.ErrFull, carewire.ErrClosed,
 		context.Canceled, context.DeadlineExceeded} {

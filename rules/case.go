@@ -272,8 +272,8 @@ func findingOf(r *reading) *finding {
 	return &finding{value: r.text, number: r.value, unit: strings.Clone(r.unit), id: r.id, at: r.at, doubt: r.doubtful}
 }
 
-// unusable notes that a reading of code n cannot be judged. A model looks at what
-// is absent all the same.
+// unusable notes that a reading of code n cannot be judged. A model looks at an
+// absent reading all the same.
 func (c *Case) unusable(n int, v *carewire.Vital, why fault) {
 	for _, i := range c.set.readBy[n] {
 		st := &c.states[i]
@@ -411,7 +411,7 @@ func (c *Case) found(i int, st *state) {
 	}
 }
 
-// look says what has become of rule i, if that is new.
+// look tells the present level of rule i, if that is new.
 func (c *Case) look(i int, st *state) {
 	if st.level == st.told {
 		return

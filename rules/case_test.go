@@ -60,7 +60,7 @@ func (h *chart) rate(every time.Duration, rates ...float64) {
 	}
 }
 
-// story writes what was found as "raised 3s medium, cleared 9s".
+// story writes the findings as "raised 3s medium, cleared 9s".
 func (h *chart) story() string {
 	var words []string
 	for _, t := range h.found {

@@ -24,7 +24,7 @@ type settingsChange struct {
 	until  time.Time
 }
 
-// changes lists what has changed between two Settings.
+// changes lists the differences between two Settings.
 func (s *Set) changes(old, now *Settings) (list []settingsChange) {
 	for i := range s.rules {
 		key := s.rules[i].Key
@@ -72,7 +72,7 @@ func (s *Set) changes(old, now *Settings) (list []settingsChange) {
 	return list
 }
 
-// told says who has switched a rule off, until when and why.
+// told describes a rule that is off: by which person, until when and why.
 func (o *Off) told() string {
 	var text strings.Builder
 	if o.By != "" {
@@ -105,7 +105,7 @@ func (c *Case) renew(now Settings) (list []settingsChange) {
 	return list
 }
 
-// hears notes what the next alert is to tell.
+// hears notes a text that the next alert is to tell.
 func (st *state) hears(text string) {
 	text = strings.Map(printable, clip(text, 300))
 	if !slices.Contains(st.news, text) {

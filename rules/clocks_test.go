@@ -68,7 +68,7 @@ func TestDeviceClockIsSetBack(t *testing.T) {
 	send(1, 200, 0)
 	require.Equal(t, "raised 1m13s medium", h.story(), "the clock is right again")
 	send(50, 100, 3*time.Minute)
-	require.Empty(t, h.story(), "what is sent late ends nothing")
+	require.Empty(t, h.story(), "a late reading ends nothing")
 }
 
 // A device that measures less often from now on is not taken for one that is silent.

@@ -124,7 +124,7 @@ func (b *beeper) Page(_ context.Context, p carewire.Page) error {
 	return nil
 }
 
-// of lists who was paged of an alert.
+// of lists the persons paged for an alert.
 func (b *beeper) of(key string) (to []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,7 +152,7 @@ func (w *ward) paging(b *beeper) *carewire.Hub {
 }
 
 // 3: one person's pause quiets everyone and cannot be cancelled. Here it ends by
-// itself, a colleague can end it, and what is still present is told then.
+// itself, a colleague can end it, and alerts still present are told then.
 func TestComplaint3(t *testing.T) {
 	for _, colleague := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

@@ -54,7 +54,7 @@ func TestCorrectionsOfEachRule(t *testing.T) {
 	}
 }
 
-// kinds writes what was found without its times.
+// kinds writes the findings without their times.
 func (h *chart) kinds() (text string) {
 	for _, x := range h.found {
 		if x.Kind == Published {
@@ -100,7 +100,7 @@ func TestCorrectionOfAbsent(t *testing.T) {
 	require.Equal(t, "raised medium", h.kinds(), "it is still missing")
 }
 
-// A combination follows what becomes of its parts.
+// A combination follows its parts.
 func TestCorrectionOfACombination(t *testing.T) {
 	part := high(Timing{})
 	part.Quiet = true

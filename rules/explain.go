@@ -147,7 +147,7 @@ func (st *state) waits(t *Timing, now millis) (bool, string) {
 	return false, ""
 }
 
-// offText says who has switched a rule off, why, and until when.
+// offText describes a rule that is off: by which person, why, and until when.
 func (c *Case) offText(r *compiled) string {
 	off, is := c.settings.Off[r.Key]
 	if !is {

@@ -60,7 +60,7 @@ func (r *records) Record(_ context.Context, x carewire.Record) error {
 	return nil
 }
 
-// all is what was recorded until now.
+// all are the records until now.
 func (r *records) all() []carewire.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -37,7 +37,7 @@ type Func struct {
 	// Timeout of a call; 0: one second. A call that takes longer is given up, and
 	// none is made for this patient before it has returned. The model then rests for
 	// nine times as long, for all patients: they wait for it a tenth of the time at most.
-	// What comes meanwhile is judged when it has rested.
+	// Vitals that come meanwhile are judged when it has rested.
 	Timeout time.Duration
 	// MinConfidence is the confidence from which a finding counts as present;
 	// 0: any.

@@ -57,8 +57,8 @@ func TestFunc(t *testing.T) {
 	}
 }
 
-// The confidence that a model states is told as it is, from 0 to 1, and whatever
-// it states makes an alert that the Hub takes.
+// The confidence that a model states is told as it is, from 0 to 1, and the Hub
+// accepts the alert with any confidence.
 func TestConfidence(t *testing.T) {
 	for stated, want := range map[float64]carewire.Decimal{0: "0", 2. / 3: "0.6667", 1: "1", 1.5: "1", -1: "0", math.NaN(): "0", math.Inf(1): "1"} {
 		h := newChart(t, Func{About: About{Key: "fall", Text: "Has fallen"}, Model: "eye", ModelVersion: "3", Recognises: carewire.RecognitionImage, Inputs: []Input{{Code: carewire.HeartRate.Code}},
@@ -164,7 +164,7 @@ func TestFuncThatCannotJudge(t *testing.T) {
 	h.vital(camera(1))
 	require.Contains(t, h.story(), "raised")
 	h.vital(camera(-1))
-	require.Empty(t, h.story(), "what cannot be seen is not over")
+	require.Empty(t, h.story(), "an alert that cannot be judged is not over")
 	h.vital(camera(0))
 	require.Contains(t, h.story(), "cleared")
 }
@@ -217,7 +217,7 @@ func TestFuncOfNumbersAndCodes(t *testing.T) {
 	})
 }
 
-// What cannot be told of an alert's source does not cost the alert.
+// A source that cannot be told does not cost the alert.
 func TestRefusedSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWard(t, carewire.NewMemoryStore(nil))
@@ -287,7 +287,7 @@ func TestFuncJudgesAfterItsRest(t *testing.T) {
 		h = late(200)
 		h.vital(heart(200, func(v *carewire.Vital) { v.Status, v.Replaces, v.ID = carewire.VitalEnteredInError, "a", "gone" }))
 		require.Empty(t, rested(h))
-		require.Zero(t, calls, "what is withdrawn is not judged")
+		require.Zero(t, calls, "a withdrawn reading is not judged")
 
 		h = patient()
 		said := func(rev uint64, condition carewire.Condition) {

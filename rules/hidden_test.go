@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Nothing of a patient shows in logs, however a host writes what it has.
+// Nothing of a patient shows in logs, however a host writes its values.
 func TestNothingShowsInLogs(t *testing.T) {
 	const canary = "canary-71937"
 	limit := LimitSetting{By: canary, Reason: canary}

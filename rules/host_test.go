@@ -13,7 +13,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// What a host gives wrongly keeps nobody else from being judged: an ID that is none,
+// A mistake of the host keeps no other patient from being judged: an ID that is none,
 // or a callback that panics.
 func TestHostsMistakes(t *testing.T) {
 	good := func(context.Context) ([]string, error) { return []string{"p1"}, nil }

@@ -18,12 +18,12 @@ import (
 
 // Options are a host's choices for a Judge.
 type Options struct {
-	// Patients lists whom to judge; required. It is asked at the beginning, every
+	// Patients lists the patients to judge; required. It is asked at the beginning, every
 	// Poll, and after Changed.
 	Patients func(ctx context.Context) ([]string, error)
 	// Poll is how often Patients is asked; 0: every 30 s.
 	Poll time.Duration
-	// To says whom a patient's alerts are addressed to; nil: nobody in
+	// To returns the addressees of a patient's alerts; nil: nobody in
 	// particular, the Hub's Policy decides.
 	To func(patient string) []string
 	// Settings returns the settings of a patient; nil: there are none. The
@@ -203,7 +203,7 @@ func (j *Judge) patients(ctx context.Context) (list []string, err error) {
 		}
 	}
 	if n := len(all) - len(list); n > 0 {
-		j.log.Warn("rules: Options.Patients lists what is no ID; these are not judged", "count", n)
+		j.log.Warn("rules: Options.Patients lists invalid IDs; these are not judged", "count", n)
 	}
 	return list, err
 }

@@ -167,8 +167,8 @@ func TestJudgeMakesUpForWhatItMissed(t *testing.T) {
 	})
 }
 
-// Of several Judges on one Store one judges a patient, and another has raised what
-// there is within ten seconds when it is cut off without a word, at whichever
+// Of several Judges on one Store one judges a patient, and another has raised its
+// alerts within ten seconds when it is cut off without a word, at whichever
 // moment of its beat. All of them explain where the rules stand.
 func TestAnotherJudgeTakesOver(t *testing.T) {
 	for _, phase := range []time.Duration{0, 400 * time.Millisecond, 900 * time.Millisecond, 1400 * time.Millisecond, 1900 * time.Millisecond} {
@@ -310,8 +310,8 @@ func TestTakenOver(t *testing.T) {
 	}
 }
 
-// A Judge that lags behind carries out again what another one has done meanwhile: no
-// raise and no clear of it has an effect on what has come since.
+// A Judge that lags behind repeats transitions that another one has carried out
+// meanwhile: no raise and no clear of it has an effect on later occurrences.
 func TestLaggingJudgeChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWard(t, carewire.NewMemoryStore(nil))

@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// A tardy Store keeps what is appended back for a time.
+// A tardy Store keeps appended entries back for a time.
 type tardy struct {
 	carewire.Store
 	by time.Duration
@@ -22,7 +22,7 @@ func (s *tardy) Append(ctx context.Context, e []carewire.Entry) ([]carewire.Appe
 	return s.Store.Append(ctx, e)
 }
 
-// What the Store takes in almost a minute after it was received is judged by the Judge
+// A vital that the Store takes in almost a minute after its receipt is judged by the Judge
 // that takes over, though the one before has said that it has judged up to then: its
 // patient was quiet. A crossing that is over by then is among it.
 func TestTakenInLate(t *testing.T) {
@@ -55,8 +55,9 @@ func TestTakenInLate(t *testing.T) {
 	})
 }
 
-// A patient from whom nothing comes, or nothing ever came, holds no node's word back
-// up to when it has judged: whoever takes over would read the log from there on.
+// A patient from whom nothing comes, or nothing ever came, does not hold back the
+// time up to which a node has judged: a Judge that takes over would read the log
+// from there on.
 func TestQuietPatientsAreJudgedUpToNow(t *testing.T) {
 	for name, rates := range map[string][]float64{"nothing came": nil, "nothing comes any more": {100}, "something else came": {100}} {
 		t.Run(name, func(t *testing.T) {

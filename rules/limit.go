@@ -194,7 +194,7 @@ func (m *limitMachine) out(c *Case, st *state) bool {
 	return ok && s.keep > 0
 }
 
-// sample says what all sensors together say now that r has come.
+// sample returns the verdict of all sensors together, now that r has come.
 func (m *limitMachine) sample(c *Case, st *state, r *reading) (s sample, ok bool) {
 	if m.site != "" && c.sensors[r.sensor].site != m.site {
 		return s, false
@@ -288,7 +288,7 @@ func unitName(unit string) string {
 	return unit
 }
 
-// short writes a duration without what is zero.
+// short writes a duration without units that are zero.
 func short(d time.Duration) string {
 	s := d.Round(time.Second).String()
 	if d < 10*time.Second {

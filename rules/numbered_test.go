@@ -39,8 +39,8 @@ func TestComplaint(t *testing.T) {
 	}
 }
 
-// TestImpossibleHere shows that what went wrong elsewhere cannot here, under the
-// number of the report there, or where there is none, under whose it is.
+// TestImpossibleHere shows that faults of other systems cannot occur here, each under
+// the number of its report there, or without one, under the name of the system.
 func TestImpossibleHere(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// While the Store fails, a rise to high stays owed, whatever else becomes of the
+// While the Store fails, a rise to high stays owed, after any other change of the
 // alert in the meantime: a step of its escalation is not the rise.
 func TestOwedRiseOutlivesAnEscalation(t *testing.T) {
 	rule := high(Timing{})

@@ -28,7 +28,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A Set refuses what cannot be judged, and says which rule and member.
+// A Set refuses rules that cannot be judged, and names the rule and member.
 func TestNewSetRefuses(t *testing.T) {
 	ok := high(Timing{})
 	with := func(f func(*Limit)) Limit { r := ok; f(&r); return r }

@@ -10,7 +10,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Each kind of rule raises on what is questionable, and says so, and does not
+// Each kind of rule raises on a questionable reading, and says so, and does not
 // clear on it.
 func TestQuestionableOfEachRule(t *testing.T) {
 	hr := carewire.HeartRate.Code
@@ -40,7 +40,7 @@ func TestQuestionableOfEachRule(t *testing.T) {
 		require.Contains(t, h.found[0].Alert.Text, "the reading is questionable", name)
 		require.Equal(t, "raised medium", h.kinds(), name)
 		doubtful(c.after)
-		require.Empty(t, h.kinds(), "%s: what is questionable clears", name)
+		require.Empty(t, h.kinds(), "%s: a questionable reading clears", name)
 		h.rate(time.Minute, c.after...)
 		require.Equal(t, "cleared", h.kinds(), name)
 	}

@@ -71,8 +71,8 @@ const (
 var faultTexts = [...]string{"", "no reading", "not measured", "readings are invalid", "calibration is under way", "a measurement is under way",
 	"readings come late, or the device's clock is behind", "its unit cannot be converted", "not a value that the rule takes", "the model cannot judge"}
 
-// faultOf says why v as a whole cannot be judged. withhold is what may be judged
-// as present, but never as over.
+// faultOf returns the reason why v as a whole cannot be judged. withhold is the fault
+// of a reading that may be judged as present, but never as over.
 func faultOf(v *carewire.Vital) fault {
 	switch {
 	case v.Absent != "":

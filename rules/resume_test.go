@@ -9,7 +9,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// A rule that was switched off knows when it is on again what has come meanwhile.
+// A rule that is switched on again knows the readings that have come meanwhile.
 // Complaint 14: it was switched on again, and no alarm came later.
 func TestSwitchedOnAgain(t *testing.T) {
 	off := func(key string) Settings {
@@ -25,7 +25,7 @@ func TestSwitchedOnAgain(t *testing.T) {
 		h.rate(time.Second, repeat(30, 70)...)
 		require.Equal(t, "raised 10m16s medium", h.story())
 	})
-	t.Run("a score from what has come", func(t *testing.T) {
+	t.Run("a score from earlier readings", func(t *testing.T) {
 		h := chartWith(t, off("news2"), NEWS2())
 		h.wait(time.Minute)
 		h.observe(wellOnAir(observations{"respiration": "26"}))
@@ -35,7 +35,7 @@ func TestSwitchedOnAgain(t *testing.T) {
 		require.Len(t, only(h.found, Raised), 1)
 		require.Equal(t, StandingPresent, h.c.Explain(h.now)[0].State)
 	})
-	t.Run("a combination of what is present", func(t *testing.T) {
+	t.Run("a combination of present parts", func(t *testing.T) {
 		h := chartWith(t, off("both"), high(Timing{}), absent, Combination{About: About{Key: "both", Text: "Both"}, All: []string{"hr-high", "spo2-off"}})
 		h.vital(carewire.SpO2.Of("p1", 97))
 		h.rate(time.Second, repeat(601, 200)...)

@@ -102,7 +102,7 @@ type compiled struct {
 	About
 	machine
 	codes []int
-	own   bool                       // the machine itself says what an alert was raised for
+	own   bool                       // the machine itself knows the reason of an alert
 	due   func(*Case, *state) millis // when tick is to be called beside the times of the Timing; nil: never
 }
 
@@ -171,7 +171,7 @@ func NewSet(rules ...Rule) (*Set, error) {
 	return s, nil
 }
 
-// check completes what a rule says of itself.
+// check completes a rule's description of itself.
 func (s *Set) check(a *About) error {
 	if a.Version == "" {
 		a.Version = "1"

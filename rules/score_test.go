@@ -127,7 +127,7 @@ func TestNEWS2Rounds(t *testing.T) {
 	}
 }
 
-// The total is the sum of the rows, whatever they are.
+// The total is the sum of the rows, for all rows.
 func TestNEWS2Totals(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	pick := func(row string) (string, int) {
@@ -316,7 +316,7 @@ func TestOxygenIsTold(t *testing.T) {
 	}
 }
 
-// Scale 2 counts where it is prescribed, and by whom; without that there is no
+// Scale 2 counts where a named person has prescribed it; without that there is no
 // score, for scale 1 would be wrong as well.
 func TestScale2NeedsAPrescriber(t *testing.T) {
 	with := func(s Scale) Settings {
@@ -352,7 +352,7 @@ func TestScaleChanges(t *testing.T) {
 	require.Equal(t, "0", got["1104321000000108"])
 }
 
-// The red score stands beside the band of the total, and says of what it is.
+// The red score stands beside the band of the total, and names its part.
 func TestRedScoreBesideTheBand(t *testing.T) {
 	for _, c := range []struct {
 		o    observations

@@ -60,7 +60,7 @@ func ageText(d time.Duration) string {
 	return fmt.Sprintf("%d s", int(d.Seconds()))
 }
 
-// tell says what a score is made of.
+// tell lists the parts of a score.
 func (m *scoreMachine) tell(c *Case, x *scoreState, level int) string {
 	text := fmt.Sprintf("total %d", x.total)
 	for i := range m.rule.Parts {

@@ -78,7 +78,7 @@ func TestEachChangeIsRecordedAndTold(t *testing.T) {
 	}
 }
 
-// A change of what a score depends on is told by the score's next alert.
+// A change of a score's settings is told by the score's next alert.
 func TestScoreTellsChanges(t *testing.T) {
 	h := chartWith(t, Settings{Born: adult.Born, Scales: map[string]Scale{"news2": {"2", "Dr Gray"}}}, NEWS2())
 	h.observe(wellOnAir(nil))
@@ -105,7 +105,7 @@ func TestOffEnds(t *testing.T) {
 	require.Equal(t, "raised 1h0m0s medium", h.story())
 }
 
-// A Judge says in the log that such an Off does not count, and not of whom.
+// A Judge says in the log that such an Off does not count, without the patient.
 func TestOffWithoutEndIsLogged(t *testing.T) {
 	var out strings.Builder
 	synctest.Test(t, func(t *testing.T) {

@@ -46,7 +46,7 @@ func (st *state) seqOf(c *Case) uint64 {
 	return c.seq
 }
 
-// eventID names what an entry has caused. It is the same wherever the same log
+// eventID names an event that an entry has caused. It is the same wherever the same log
 // is judged, so that the Store takes it once. An alert bears it, and pages do: it
 // tells neither the patient nor the rule.
 func (c *Case) eventID(key string, seq uint64, what string) string {

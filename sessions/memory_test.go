@@ -50,7 +50,7 @@ func TestMemory(t *testing.T) {
 		require.True(t, is(one))
 		time.Sleep(2 * time.Minute)
 		m.Prolong(one, time.Hour)
-		require.False(t, is(one), "what is over stays over")
+		require.False(t, is(one), "an ended session stays ended")
 
 		one, two, other := begin("ada", "s1"), begin("ada", "s2"), begin("ben", "s1")
 		hub := &revocations{fail: carewire.ErrUnavailable}

@@ -96,7 +96,7 @@ func (i *introspector) ask(ctx context.Context, token string, audiences []string
 	return maps.Clone(a.claims), nil
 }
 
-// active checks what the issuer answered; if it is not good, it returns the reason.
+// active checks the issuer's answer; if it refuses the token, it returns the reason.
 func (i *introspector) active(claims map[string]any, audiences []string, issuer string, leeway time.Duration, now time.Time) (bool, refusal) {
 	if on, _ := claims["active"].(bool); !on {
 		return false, inactive

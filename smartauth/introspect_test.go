@@ -209,8 +209,8 @@ func TestBackChannelLogout(t *testing.T) {
 	require.Equal(t, [2]uint64{4, 14}, [2]uint64{a.Stats().Logouts, a.Stats().LogoutsRefused})
 }
 
-// A logout token of a person that comes late, or to another node again, ends what
-// began until it was issued, and not what has begun since.
+// A logout token of a person that comes late, or to another node again, ends the
+// sessions that began until it was issued, and no later ones.
 func TestLateLogout(t *testing.T) {
 	i := newIssuer(t)
 	store := carewire.NewMemoryStore(nil)
@@ -275,7 +275,7 @@ func TestLogoutWhileIssuerIsDown(t *testing.T) {
 	require.Zero(t, a.Stats().LogoutsRefused)
 }
 
-// With a sid the session is the sid: that is what a revocation names. Without it,
+// With a sid the session is the sid: a revocation names it. Without it,
 // the session is the jti.
 func TestSessionOfAToken(t *testing.T) {
 	i := newIssuer(t)

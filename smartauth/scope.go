@@ -81,7 +81,7 @@ func DefaultGrants() []Grant {
 	}
 }
 
-// actions lists what scopes allow by a table, each once.
+// actions lists the actions that scopes allow by a table, each once.
 func actions(scopes []Scope, table []Grant) []carewire.Action {
 	list := []carewire.Action{} // not nil: a token without scopes allows nothing
 	for _, s := range scopes {

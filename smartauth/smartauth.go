@@ -196,7 +196,7 @@ func (a *Authenticator) Verify(ctx context.Context, token, nonce string) (carewi
 	return a.counted(ctx, token, a.identityClaims, nonce)
 }
 
-// counted verifies a token, and counts and logs what has come of it.
+// counted verifies a token, and counts and logs the result.
 func (a *Authenticator) counted(ctx context.Context, token string, check checkFunc, nonce string) (carewire.Principal, Claims, error) {
 	p, c, err := a.verify(ctx, token, check, nonce)
 	a.counts.token(err)

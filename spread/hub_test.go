@@ -168,7 +168,7 @@ func TestOneMemberFails(t *testing.T) {
 				require.Equal(t, "failing", stats.StoreState)
 				require.Equal(t, []string{"m0 ok 87", "m1 failing 85", "m2 ok 85"}, show(stats.Members))
 				for _, p := range []string{ill, well} {
-					require.GreaterOrEqual(t, pager.since(began, p), 2, "what was open goes through its steps")
+					require.GreaterOrEqual(t, pager.since(began, p), 2, "an open alert goes through its steps")
 				}
 				require.Equal(t, "failing ["+ill+"]", theirs.last())
 				require.Equal(t, "failing ["+ill+"]", both.last())
@@ -224,7 +224,7 @@ func show(members []carewire.MemberStats) (list []string) {
 	return list
 }
 
-// pages is a Pager that notes of whom it told, and when.
+// pages is a Pager that notes the patients of its pages, and the times.
 type pages struct {
 	mu  sync.Mutex
 	all []struct {
@@ -254,7 +254,7 @@ func (p *pages) since(t time.Time, patient string) (n int) {
 	return n
 }
 
-// events notes what comes to a client.
+// events notes a client's events.
 type events struct {
 	mu     sync.Mutex
 	told   []string // of status
@@ -280,7 +280,7 @@ func (e *events) follow(ctx context.Context, c *carewire.Client) {
 	}
 }
 
-// status is what was told, without what is said again.
+// status is the sequence of states told, without repetitions.
 func (e *events) status() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -51,7 +51,7 @@ func TestPatientsAreSpread(t *testing.T) {
 	members := memory(3)
 	slices.Reverse(members)
 	s := open(t, members, nil)
-	require.Equal(t, "m0", s.Members()[s.home], "whatever the order, or two nodes would make two tables")
+	require.Equal(t, "m0", s.Members()[s.home], "in any order, or two nodes would make two tables")
 	require.Equal(t, 257, s.Parts())
 	require.Equal(t, 256, s.Part(carewire.SystemPatient), "on a part of its own")
 	require.Equal(t, s.home, s.Owner(256), "where the table is")
@@ -65,7 +65,7 @@ func TestPatientsAreSpread(t *testing.T) {
 	for _, n := range count {
 		require.Greater(t, n, 800, "of 3,000 patients on three members")
 	}
-	// The hash is what the tables of installations rest on.
+	// The tables of installations rest on the hash.
 	require.Equal(t, []int{140, 186, 220}, []int{s.Part("a"), s.Part("p1"), s.Part("Müller")})
 }
 

@@ -18,7 +18,7 @@ import (
 var ErrMembers = errors.New("spread: these are not the members of one Store")
 
 const (
-	tableLog  = "@spread" // the log of each member that says what it is a member of
+	tableLog  = "@spread" // the log of each member that holds its membership
 	tableKey  = "table"
 	memberKey = "member"
 )
@@ -238,7 +238,7 @@ func (m *Member) empty(ctx context.Context) error {
 
 var errDamaged = errors.New("spread: a member's copy of the table is damaged")
 
-// get reads what a member keeps under a key of its own log, and its revision.
+// get reads a member's value of a key of its own log, and its revision.
 func get(ctx context.Context, from carewire.Store, key string, into any) (uint64, error) {
 	e, err := from.Get(ctx, tableLog, key)
 	if err == nil && json.Unmarshal(e.Data, into) != nil {

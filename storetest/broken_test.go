@@ -122,7 +122,7 @@ func (b *broken) one(ctx context.Context, e carewire.Entry) (carewire.AppendResu
 	return got[0], nil
 }
 
-// afterRead changes what every method that returns entries returns.
+// afterRead changes the results of every method that returns entries.
 func (b *broken) afterRead(change func(e *carewire.Entry)) {
 	s := b.MemoryStore
 	all := func(entries []carewire.Entry) []carewire.Entry {
@@ -398,7 +398,7 @@ var breakages = []struct {
 			return b.MemoryStore.Read(ctx, patient, after, q)
 		}
 	}},
-	{"Last bounds what is found only with a Key", "read what matches", func(b *broken) {
+	{"Last is a bound only with a Key", "read matches", func(b *broken) {
 		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			if q.Key == "" {
 				q.Last = 0
@@ -406,7 +406,7 @@ var breakages = []struct {
 			return b.MemoryStore.Read(ctx, patient, after, q)
 		}
 	}},
-	{"To is included", "read what matches", func(b *broken) {
+	{"To is included", "read matches", func(b *broken) {
 		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			if !q.To.IsZero() {
 				q.To = q.To.Add(1)
@@ -414,7 +414,7 @@ var breakages = []struct {
 			return b.MemoryStore.Read(ctx, patient, after, q)
 		}
 	}},
-	{"Read limits before it looks what matches", "read what matches", func(b *broken) {
+	{"Read limits before it matches", "read matches", func(b *broken) {
 		b.read = func(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 			entries, err := b.MemoryStore.Read(ctx, patient, after, carewire.ReadQuery{Limit: q.Limit})
 			return slices.DeleteFunc(entries, func(e carewire.Entry) bool {
@@ -508,7 +508,7 @@ var breakages = []struct {
 			return entries, head, err
 		}
 	}},
-	{"Get forgets what has ended", "get", func(b *broken) {
+	{"Get forgets ended entries", "get", func(b *broken) {
 		b.get = func(ctx context.Context, patient, key string) (carewire.Entry, error) {
 			e, err := b.MemoryStore.Get(ctx, patient, key)
 			if err == nil && e.Kind == carewire.KindAlert && !e.Open {
@@ -531,7 +531,7 @@ var breakages = []struct {
 			return b.MemoryStore.Heads(ctx, slices.Sorted(slices.Values(patients)))
 		}
 	}},
-	{"Changed forgets what was written during paging", "changed while paging", func(b *broken) {
+	{"Changed forgets entries written during paging", "changed while paging", func(b *broken) {
 		var pages sync.Map // by mark: the entries that are still to be handed out
 		b.changed = func(ctx context.Context, mark string, limit int) ([]carewire.Entry, string, error) {
 			rest, paging := pages.Load(mark)
@@ -552,7 +552,7 @@ var breakages = []struct {
 			return entries, next, err
 		}
 	}},
-	{"Changed leaves out what has ended", "changed", func(b *broken) {
+	{"Changed leaves out ended entries", "changed", func(b *broken) {
 		b.changed = func(ctx context.Context, mark string, limit int) ([]carewire.Entry, string, error) {
 			entries, next, err := b.MemoryStore.Changed(ctx, mark, limit)
 			return slices.DeleteFunc(entries, func(e carewire.Entry) bool { return !e.Open }), next, err
@@ -600,7 +600,7 @@ var breakages = []struct {
 			return slices.DeleteFunc(entries, func(e carewire.Entry) bool { return e.Kind == carewire.KindTimer }), err
 		}
 	}},
-	{"Waiting does not return what is due just now", "waiting", func(b *broken) {
+	{"Waiting does not return entries that are due just now", "waiting", func(b *broken) {
 		b.waiting = func(ctx context.Context, due time.Time, limit int) ([]carewire.Entry, error) {
 			return b.MemoryStore.Waiting(ctx, due.Add(-1), limit)
 		}
@@ -706,7 +706,7 @@ var breakages = []struct {
 			}
 		}
 	}},
-	{"States leaves out what has ended", "states", func(b *broken) {
+	{"States leaves out ended entries", "states", func(b *broken) {
 		b.states = func(ctx context.Context, keys []carewire.StateKey) ([]carewire.Entry, error) {
 			found, err := b.getEach(ctx, keys)
 			return slices.DeleteFunc(found, func(e carewire.Entry) bool { return e.Kind == carewire.KindAlert && !e.Open }), err
@@ -764,7 +764,7 @@ var breakages = []struct {
 			}
 		}
 	}},
-	{"Prune takes what is open for a moment", "prune beside others", func(b *broken) {
+	{"Prune takes open entries for a moment", "prune beside others", func(b *broken) {
 		var pruning atomic.Bool
 		b.prune = func(ctx context.Context, now time.Time, keep carewire.Retention) error {
 			pruning.Store(true)
@@ -799,7 +799,7 @@ var breakages = []struct {
 			return entries, err
 		}
 	}},
-	{"what was forgotten begins again in its epoch", "prune of who has left", func(b *broken) {
+	{"a forgotten log begins again in its epoch", "prune of patients who have left", func(b *broken) {
 		s := b.MemoryStore
 		b.prune = func(ctx context.Context, now time.Time, keep carewire.Retention) error {
 			return errors.Join(s.Prune(ctx, now, keep), s.Erase(ctx, "a"))

@@ -17,7 +17,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// A diskStore is a MemoryStore that writes down what it took and reads that when
+// A diskStore is a MemoryStore that writes down its entries and reads them when
 // it is opened: slow, and simple enough to be right. Its points can be broken.
 type diskStore struct {
 	*carewire.MemoryStore
@@ -31,10 +31,10 @@ type diskStore struct {
 	disk disk
 }
 
-// disk is what a test does to the disk under a store.
+// disk is a test's hold on the disk under a store.
 type disk struct{ broken, full bool }
 
-// points are what a store can be wrong in.
+// points are the ways in which a store can be wrong.
 type points struct {
 	late        bool // it answers before it has written
 	noLock      bool // it lets in a second opener
@@ -166,7 +166,7 @@ func (s *diskStore) Append(ctx context.Context, entries []carewire.Entry) ([]car
 	return s.take(entries), ctx.Err()
 }
 
-// appendFull refuses what is new: vitals, and others if there is no reserve.
+// appendFull refuses new entries: vitals, and others if there is no reserve.
 func (s *diskStore) appendFull(ctx context.Context, entries []carewire.Entry) ([]carewire.AppendResult, error) {
 	if s.fatal {
 		return nil, carewire.ErrFull

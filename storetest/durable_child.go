@@ -27,7 +27,7 @@ const (
 	childSays  = "storetest: " // begins each line that is for the parent
 )
 
-// told is what a child says of one entry that was taken, or that it is ready.
+// told is a child's message: that one entry was taken, or that it is ready.
 type told struct {
 	Patient string
 	carewire.Position
@@ -149,8 +149,8 @@ func mustAppend(s carewire.Store, entries []carewire.Entry) []carewire.AppendRes
 	return results
 }
 
-// appendForever appends to two patients in several goroutines, and says what
-// was taken.
+// appendForever appends to two patients in several goroutines, and tells which
+// entries were taken.
 func appendForever(s carewire.Store) {
 	life := rand.Text()
 	for w := range 6 {

@@ -28,7 +28,7 @@ var appendRules = []rule{
 		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), []carewire.Entry{added[0], added[2], added[3], added[5]})
 		p.same("Read", p.read("b", 0, carewire.ReadQuery{}), []carewire.Entry{added[1], added[4]})
 	}},
-	{"numbers under concurrency", "Seq is 1, 2, 3 … without gaps, in commit order, whoever appends at the same time", func(p *probe) {
+	{"numbers under concurrency", "Seq is 1, 2, 3 … without gaps, in commit order, with any appends at the same time", func(p *probe) {
 		const writers, appends = 8, 20
 		var numbers [writers][]uint64
 		calls := make([]func() error, writers)
@@ -188,7 +188,7 @@ var appendRules = []rule{
 		p.refused(withID(alert("a", "x", carewire.RevAsk, 0), "s", "2", "one"), carewire.ErrConflict)
 		p.same("Read", p.read("a", 0, carewire.ReadQuery{}), added)
 	}},
-	{"ID reused", "an ID found with another Sum is refused with ErrIDReused, whatever else the entry says", func(p *probe) {
+	{"ID reused", "an ID found with another Sum is refused with ErrIDReused, regardless of the rest of the entry", func(p *probe) {
 		added := p.add(withID(notice("a"), "s", "1", "one"))
 		p.refused(withID(notice("a"), "s", "1", "two"), carewire.ErrIDReused)
 		p.refused(withID(vital("a", "hr", 0), "s", "1", "two"), carewire.ErrIDReused)
@@ -231,7 +231,7 @@ var revisionRules = []rule{
 		p.refused(alert("a", "x", 1, 0), carewire.ErrConflict)
 		p.add(alert("a", "x", 2, 0))
 	}},
-	{"keys across kinds", "keys are one namespace across kinds: what is written last is the newest state, of whatever kind it is, and revisions go on", func(p *probe) {
+	{"keys across kinds", "keys are one namespace across kinds: the entry written last is the newest state, of any kind, and revisions go on", func(p *probe) {
 		p.add(alert("a", "x", 1, 0))
 		p.refused(timer("a", "x", 1, 0), carewire.ErrConflict)
 		all := p.add(timer("a", "x", 2, 0), vital("a", "x", 0))

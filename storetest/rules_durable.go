@@ -12,15 +12,15 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// durableRules are about what outlives a process.
+// durableRules are about data that outlives a process.
 var durableRules = []rule{
-	{"reopened", "everything that was confirmed is there after Close and Open: entries with their numbers, must and epochs, IDs, revisions, what is open and due", func(p *probe) {
+	{"reopened", "everything that was confirmed is there after Close and Open: entries with their numbers, must and epochs, IDs, revisions, open and due entries", func(p *probe) {
 		p.begin()
 		was := p.add(story()...)
 		p.again()
 		p.told(was)
 	}},
-	{"never closed", "everything that was confirmed is there after the process was killed: entries with their numbers, must and epochs, IDs, revisions, what is open and due", func(p *probe) {
+	{"never closed", "everything that was confirmed is there after the process was killed: entries with their numbers, must and epochs, IDs, revisions, open and due entries", func(p *probe) {
 		p.begin()
 		p.must("Close", closeStore(p.store))
 		c := p.child("write")
@@ -94,7 +94,7 @@ var durableRules = []rule{
 			p.fail("after an I/O error the entry that was sent again stands as%s, want it alone, as number 6", list(log))
 		}
 	}},
-	{"disk full", "when there is no room entries are refused with ErrFull, vitals before all others; what was confirmed is there and answered as before, a refused entry takes no number, and is taken when there is room again", func(p *probe) {
+	{"disk full", "when there is no room entries are refused with ErrFull, vitals before all others; confirmed entries are there and answered as before, a refused entry takes no number, and is taken when there is room again", func(p *probe) {
 		p.needs("Fill", p.life.Fill != nil)
 		p.begin()
 		was := p.add(story()...)
@@ -149,7 +149,7 @@ var durableRules = []rule{
 			p.fail("the log ends at %d, and %d entries were confirmed", h.Seq, next+1)
 		}
 	}},
-	{"older copy", "after an older copy was put back, what is written has another epoch; the head tells positions that are lost from those that are there, a mark from the time that is lost misses nothing, and a restart then changes nothing", func(p *probe) {
+	{"older copy", "after an older copy was put back, new entries have another epoch; the head tells positions that are lost from those that are there, a mark from the time that is lost misses nothing, and a restart then changes nothing", func(p *probe) {
 		p.needs("Copy", p.life.Copy != nil)
 		p.begin()
 		kept := p.add(story()...)[:5]

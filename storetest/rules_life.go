@@ -60,7 +60,7 @@ var callRules = []rule{
 		scribble(batch)
 		p.unchanged("b", want[2:])
 	}},
-	{"returned slices", "the Store hands out no slice that it keeps: callers may change what a read returned", func(p *probe) {
+	{"returned slices", "the Store hands out no slice that it keeps: callers may change the result of a read", func(p *probe) {
 		want := cloned(p.add(alert("a", "x", 1, 0), vital("a", "hr", 0)))
 		latest, head := p.latest("a")
 		scribble(latest)
@@ -241,7 +241,7 @@ var (
 // pruneRules are about Pruner. Entries to be pruned are 1,000 days old, entries
 // to stay are new, so that a store may prune in coarse steps.
 var pruneRules = []rule{
-	{"prune", "Prune removes what Retention no longer keeps, by Received, and zero keeps for ever; the head, numbers and Must go on as if nothing had been pruned", func(p *probe) {
+	{"prune", "Prune removes entries that Retention no longer keeps, by Received, and zero keeps for ever; the head, numbers and Must go on as if nothing had been pruned", func(p *probe) {
 		now, month := 1000*day, 30*day
 		all := p.add(vital("a", "hr", 0), notice("a"), vital("a", "hr", time.Second), received(vital("a", "hr", 2*time.Second), now), notice("a"), received(notice("a"), now))
 		head := p.head("a")
@@ -254,7 +254,7 @@ var pruneRules = []rule{
 		p.same("Read of vitals", p.read("a", 3, onlyVitals), all[3:4])
 		p.same("Read of notices", p.read("a", 0, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice}}), []carewire.Entry{all[1], all[4], all[5]})
 		p.prune(now, carewire.Retention{Others: month})
-		p.same("Read of what is left", p.read("a", 5, carewire.ReadQuery{}), all[5:])
+		p.same("Read of the remaining entries", p.read("a", 5, carewire.ReadQuery{}), all[5:])
 		if got := p.head("a"); got.Position != head.Position || got.Must != head.Must || !slices.Equal(got.Epochs, head.Epochs) {
 			p.fail("Prune changed the head from %v to %v", head, got)
 		}
@@ -262,7 +262,7 @@ var pruneRules = []rule{
 			p.fail("after Prune an entry got number %d, must %d, want 7 and 4", next.Seq, next.Must)
 		}
 	}},
-	{"gap", "Read returns ErrGap when an entry of the kinds asked for with a number greater than after.Seq has been pruned, whatever else the Query says; else it does not", func(p *probe) {
+	{"gap", "Read returns ErrGap when an entry of the kinds asked for with a number greater than after.Seq has been pruned, regardless of the rest of the Query; else it does not", func(p *probe) {
 		now := 1000 * day
 		all := p.add(vital("a", "hr", 0), notice("a"), vital("a", "bp", 0), vital("a", "hr", time.Second), notice("a"), received(vital("a", "hr", 2*time.Second), now), vital("b", "hr", 0), vital("b", "hr", 1),
 			received(vital("b", "bp", 0), now))
@@ -272,12 +272,12 @@ var pruneRules = []rule{
 			p.gap("a", after, onlyVitals)
 			p.gap("a", after, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindVital}, Key: "bp", From: t0.Add(now), Limit: 1})
 		}
-		p.same("Read after what was pruned", p.read("a", 4, carewire.ReadQuery{}), all[4:6])
+		p.same("Read after the pruned entries", p.read("a", 4, carewire.ReadQuery{}), all[4:6])
 		p.same("Read of kinds that were not pruned", p.read("a", 0, carewire.ReadQuery{Kinds: []carewire.Kind{carewire.KindNotice, carewire.KindAlert}}), []carewire.Entry{all[1], all[4]})
 		p.gap("b", 0, carewire.ReadQuery{})
 		p.same("Read of another patient", p.read("b", 1, carewire.ReadQuery{}), all[7:9])
 	}},
-	{"prune keeps what counts", "entries that are the newest state of their key are never pruned while they are open, nor is the newest vital of a key", func(p *probe) {
+	{"prune keeps states", "entries that are the newest state of their key are never pruned while they are open, nor is the newest vital of a key", func(p *probe) {
 		all := p.add(vital("a", "hr", time.Second), vital("a", "hr", 0), alert("a", "x", 1, time.Second), alert("a", "x", 2, 2*time.Second), alert("a", "over", 1, 0), ended("a", "over", 2), timer("a", "t", 1, 0))
 		newest := []carewire.Entry{all[0], all[3], all[6]}
 		for _, later := range []time.Duration{1000 * day, 5000 * day} {
@@ -300,7 +300,7 @@ var pruneRules = []rule{
 		p.add(timer("a", "t", 2, 0), vital("a", "hr", 2*time.Second))
 		p.gap("a", 0, onlyAlerts)
 	}},
-	{"prune beside others", "while Prune runs appends are taken, Read leaves out nothing without ErrGap, and what is open and the newest vital of a key are always there", func(p *probe) {
+	{"prune beside others", "while Prune runs appends are taken, Read leaves out nothing without ErrGap, and open entries and the newest vital of a key are always there", func(p *probe) {
 		p.prune(0, carewire.Retention{})
 		p.add(vital("a", "hr", 0), alert("a", "x", 1, 0))
 		const appends = 40
@@ -362,7 +362,7 @@ var pruneRules = []rule{
 		}
 		p.together(writer, pruner, reader, reader)
 	}},
-	{"prune of who has left", "a log of which nothing is open, and all is old, may be forgotten, and what comes then has another epoch; else its numbers go on", func(p *probe) {
+	{"prune of patients who have left", "a log of which nothing is open, and all is old, may be forgotten, and later entries have another epoch; else its numbers go on", func(p *probe) {
 		there := p.add(vital("here", "hr", 0), alert("here", "x", 1, 0), vital("young", "hr", 0), received(notice("young"), 1000*day))
 		end := p.add(vital("a", "hr", 0), withID(notice("a"), "s", "1", "one"), ended("a", "x", 1))[2]
 		for range 2 {
@@ -383,11 +383,11 @@ var pruneRules = []rule{
 			end = next
 		}
 		here, _ := p.latest("here")
-		p.same("Latest of who is there", here, there[:2])
+		p.same("Latest of the patients who are there", here, there[:2])
 		young, _ := p.latest("young")
-		p.same("Latest of whom something has come lately", young, there[2:3])
+		p.same("Latest of a patient with a new entry", young, there[2:3])
 	}},
-	{"revisions after prune", "whatever was pruned, the revision after the one that Get returns is taken, and revision 1 if Get finds none", func(p *probe) {
+	{"revisions after prune", "after any pruning, the revision after the one that Get returns is taken, and revision 1 if Get finds none", func(p *probe) {
 		p.add(alert("a", "x", 1, 0), ended("a", "x", 2))
 		p.prune(1000*day, carewire.Retention{Others: day})
 		e, err := p.store.Get(p.ctx, "a", "x")
@@ -412,9 +412,9 @@ var pruneRules = []rule{
 	}},
 }
 
-// reopenRules are about what survives a restart.
+// reopenRules are about data that survives a restart.
 var reopenRules = []rule{
-	{"reopen", "what Append has accepted survives: after a restart every read returns what it returned before", func(p *probe) {
+	{"reopen", "accepted entries survive: after a restart every read returns the same as before", func(p *probe) {
 		all := p.add(vital("a", "hr", time.Second), vital("a", "hr", 0), alert("a", "x", 1, time.Second), alert("a", "x", 2, 2*time.Second), timer("b", "t", 1, 0), alert("b", "over", 1, 0), ended("b", "over", 2))
 		before := p.head("a")
 		p.restart()
@@ -453,7 +453,7 @@ var reopenRules = []rule{
 		p.refused(alert("a", "x", 2, 0), carewire.ErrConflict)
 		p.add(alert("a", "x", 3, 0))
 	}},
-	{"marks after a restart", "a mark of Changed misses nothing over a restart, and what was pruned still shows as ErrGap", func(p *probe) {
+	{"marks after a restart", "a mark of Changed misses nothing over a restart, and pruned entries still show as ErrGap", func(p *probe) {
 		p.add(alert("a", "x", 1, 0), alert("a", "y", 1, 0))
 		mark := p.follow("", 10, map[state]carewire.Entry{})
 		before := p.add(ended("a", "x", 2))

@@ -10,7 +10,7 @@ import (
 
 // openRules are about Changed and Waiting, which look over all patients.
 var openRules = []rule{
-	{"changed", "Changed returns the newest revision of every undroppable key that was written since mark, ended ones too, at least once; vitals, timers and what has no Key are left out", func(p *probe) {
+	{"changed", "Changed returns the newest revision of every undroppable key that was written since mark, ended ones too, at least once; vitals, timers and entries without a Key are left out", func(p *probe) {
 		p.add(alert("a", "x", 1, 0), alert("b", "x", 1, 0), alert("b", "y", 1, 0))
 		mark := p.follow("", 100, map[state]carewire.Entry{})
 		access := alert("@system", "person:dr-1", 0, 0)
@@ -55,10 +55,10 @@ var openRules = []rule{
 			p.fail("Changed without a limit returned %d entries, then %d, want 1,000 and the rest", len(first), len(rest))
 		}
 		if again, _ := p.changed(mark, 0); len(again) == 1000 {
-			p.fail("Changed returned 1,000 entries to one who is up to date")
+			p.fail("Changed returned 1,000 entries to a caller who is up to date")
 		}
 	}},
-	{"changed while paging", "what is written while a caller goes through the pages of Changed is returned at least once, in its newest revision", func(p *probe) {
+	{"changed while paging", "an entry written while a caller goes through the pages of Changed is returned at least once, in its newest revision", func(p *probe) {
 		for _, beginning := range []bool{true, false} {
 			patient, mark := fmt.Sprint("p", beginning), ""
 			if !beginning {
@@ -92,7 +92,7 @@ var openRules = []rule{
 			}
 		}
 	}},
-	{"changed while appending", "who follows Changed ends with the newest revision of every key, whoever appends at the same time", func(p *probe) {
+	{"changed while appending", "a caller that follows Changed ends with the newest revision of every key, with any appends at the same time", func(p *probe) {
 		const writers, revisions = 4, 25
 		var busy atomic.Int32
 		busy.Store(writers)

@@ -25,7 +25,7 @@ var readRules = []rule{
 		p.must("Read", err)
 		p.same("Read after a number of another epoch", other, all[4:])
 	}},
-	{"read what matches", "Read returns what matches the Query: one of Kinds, the Key, From <= Time < To, as instants, and numbers up to Last; what is not set is no bound", func(p *probe) {
+	{"read matches", "Read returns the entries that match the Query: one of Kinds, the Key, From <= Time < To, as instants, and numbers up to Last; a field that is not set is no bound", func(p *probe) {
 		all := p.add(vital("a", "hr", 0), vital("a", "hr", time.Second), vital("a", "bp", 2*time.Second), alert("a", "x", 1, 0),
 			timer("a", "t", 1, 0), notice("a"), vital("a", "hr", 3*time.Second), ended("a", "x", 2), vital("a", "hr", -time.Second))
 		expect := func(what string, q carewire.ReadQuery, want ...int) {
@@ -69,7 +69,7 @@ var readRules = []rule{
 			}
 		}
 	}},
-	{"read while appending", "Read returns a log without holes at any time: what has a number is there before what has a greater one", func(p *probe) {
+	{"read while appending", "Read returns a log without holes at any time: an entry is there before those with greater numbers", func(p *probe) {
 		const appends = 60
 		writer := func() error {
 			for i := range appends {
@@ -99,7 +99,7 @@ var readRules = []rule{
 
 // stateRules are about Latest, Get and Heads.
 var stateRules = []rule{
-	{"late vital", "a vital becomes the newest of its key if TakesPlace says so: what comes late joins the log and no more", func(p *probe) {
+	{"late vital", "a vital becomes the newest of its key if TakesPlace says so: a late vital joins the log and no more", func(p *probe) {
 		added := p.add(vital("a", "hr", 2*time.Second), vital("a", "hr", time.Second))
 		late := p.add(vital("a", "hr", 0))
 		got, _ := p.latest("a")
@@ -182,7 +182,7 @@ var stateRules = []rule{
 			p.want(fmt.Sprintf("Get of %q", unknown), err, carewire.ErrNotFound)
 		}
 	}},
-	{"states", "States returns what Get returns for each of many keys, and leaves out what Get does not find", func(p *probe) {
+	{"states", "States returns the result of Get for each of many keys, and leaves out keys that Get does not find", func(p *probe) {
 		reader, ok := p.store.(carewire.StateReader)
 		if !ok {
 			p.skip("the store does not look up many keys at once")

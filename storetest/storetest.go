@@ -18,7 +18,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Options says what else is to be tested.
+// Options selects further tests.
 type Options struct {
 	// Reopen ends s as an ordinary restart of the program does, and opens the
 	// same store again. nil: the store is not tested for survival.

@@ -97,14 +97,14 @@ func (ward5) Patients(_ context.Context, group string) ([]string, error) {
 
 func (h *host) url() string { return strings.Replace(h.web.URL, "http", "ws", 1) + "/carewire" }
 
-// environ is where a command finds the host, and who calls.
+// environ holds the host's address and the caller's token for a command.
 func (h *host) environ(token string) []string { return environ(h.url(), token) }
 
 func environ(url, token string) []string {
 	return append(os.Environ(), "CAREWIRE_URL="+url, "CAREWIRE_TOKEN="+token, "CAREWIRE_TOKEN_FILE=", "CAREWIRE_METRICS=", "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))
 }
 
-// said is what a command has written, and its exit status.
+// said is a command's output, and its exit status.
 type said struct {
 	out, err string
 	status   int
@@ -188,13 +188,13 @@ func TestCommands(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "recorded"), []byte(h.as("nurse", "history", "-json", "p-17")), 0o600))
 	again := h.as("service", "replay", "-speed", "1000", "-patient", "p-18", "recorded")
 	require.Equal(t, 3, strings.Count(again, "p-18: "), again)
-	require.Equal(t, 3, strings.Count(again, ", TEST: taken"), "what is replayed is test data")
+	require.Equal(t, 3, strings.Count(again, ", TEST: taken"), "replayed vitals are test data")
 	stats := h.as("nurse", "stats")
 	require.Contains(t, stats, "events_in")
 	require.NotContains(t, stats, "p-17")
 }
 
-// Tail prints what comes, until it is interrupted.
+// Tail prints events until it is interrupted.
 func TestTail(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
@@ -349,7 +349,7 @@ func fill(t *testing.T, path string) {
 	require.NoError(t, store.Close())
 }
 
-// Every command line of docs/command.md does what it is there for.
+// Every command line of docs/command.md works as described.
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

@@ -32,7 +32,7 @@ type finding struct {
 	Change string `json:"change,omitempty"` // the suggested change
 }
 
-// A checker goes the ways that clients go, and says what is wrong on them.
+// A checker connects in each way that clients do, and reports the faults that it meets.
 type checker struct {
 	ws, http string // the Hub's URL
 	host     string // its name and port
@@ -240,11 +240,11 @@ func status(resp *http.Response, body []byte) (saw, change string) {
 		return "there are too many connections (429)", "Look at carewire_limits_total, and raise MaxConnections, MaxPerPrincipal or MaxPerAddress. " +
 			"Behind a proxy set Options.TrustedProxies, or all clients count as one address."
 	case code == http.StatusServiceUnavailable:
-		return "the host is not ready, or cannot decide who this is (503)", "Look at the host's log, its Store and its identity provider; behind a proxy: whether any node is up."
+		return "the host is not ready, or cannot identify the caller (503)", "Look at the host's log, its Store and its identity provider; behind a proxy: whether any node is up."
 	case code == http.StatusBadGateway || code == http.StatusGatewayTimeout:
 		return "the proxy does not reach the host (" + resp.Status + ")", "Look whether the host runs, and at the address that the proxy has for it."
 	case code == http.StatusRequestEntityTooLarge:
-		return "the request is too large for something between (413)", "Let the proxy take what Options.MaxFrame allows (nginx: client_max_body_size 64k)."
+		return "the request is too large for something between (413)", "Let the proxy accept bodies up to Options.MaxFrame (nginx: client_max_body_size 64k)."
 	case code == http.StatusRequestHeaderFieldsTooLarge, code == http.StatusBadRequest && bytes.Contains(body, []byte("Header")):
 		return "the token is too long for the host or something between (" + resp.Status + ")", "Set MaxHeaderBytes of http.Server to 64 KiB or more, and nginx's large_client_header_buffers to 4 16k."
 	case code == http.StatusNotFound, code == http.StatusMethodNotAllowed:

@@ -96,7 +96,7 @@ func TestCheckHeldBack(t *testing.T) {
 	require.Contains(t, found["stream"].Change, "proxy_buffering off")
 }
 
-// holdingBack keeps what is written in net/http's buffer.
+// holdingBack keeps all output in net/http's buffer.
 type holdingBack struct{ http.ResponseWriter }
 
 func (holdingBack) Flush() {}

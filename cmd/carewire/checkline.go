@@ -95,7 +95,7 @@ func (c *checker) websocket(ctx context.Context) bool {
 	return true
 }
 
-// said looks at what the Hub says of itself.
+// said checks the Hub's own description of itself.
 func (c *checker) said(w welcome) {
 	if skew := time.Until(w.Time).Round(time.Second); skew.Abs() > 5*time.Second {
 		c.report(finding{"clock", warning, fmt.Sprintf("this machine's clock and the host's differ by %s", skew.Abs()), "Set both by NTP: times of vitals come from devices' clocks."})
@@ -105,7 +105,7 @@ func (c *checker) said(w welcome) {
 	if !w.Durable {
 		c.report(finding{"store", warning, "the host keeps events in memory: they are gone when it ends", "Use boltstore or pgstore."})
 	} else {
-		c.report(finding{"store", good, "what is confirmed survives a crash", ""})
+		c.report(finding{"store", good, "confirmed events survive a crash", ""})
 	}
 	if left := time.Until(w.Expires).Round(time.Second); !w.Expires.IsZero() && left < 2*time.Minute {
 		c.report(finding{"expiry", warning, fmt.Sprintf("the token ends in %s", left), "Clients must renew it; for this command use CAREWIRE_TOKEN_FILE."})

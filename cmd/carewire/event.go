@@ -113,7 +113,7 @@ func describe(ev carewire.Event) string {
 	case carewire.EventLost:
 		what = fmt.Sprintf("the connection is lost (%d), it is tried again", ev.Code)
 	case carewire.EventStale:
-		what = "nothing has come for too long: do not trust what is shown"
+		what = "nothing has come for too long: do not trust the values shown"
 	case carewire.EventLive:
 		what = "connected"
 		if ev.Patient != "" {

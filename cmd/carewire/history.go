@@ -16,7 +16,7 @@ import (
 var kinds = map[string]carewire.Kind{"vital": carewire.KindVital, "alert": carewire.KindAlert, "notice": carewire.KindNotice,
 	"receipt": carewire.KindReceipt, "access": carewire.KindAccess}
 
-// history prints what the log of a patient holds, oldest first.
+// history prints the log of a patient, oldest first.
 func (t *tool) history(ctx context.Context, args []string) error {
 	var names list
 	var q carewire.HistoryQuery
@@ -85,7 +85,7 @@ func (t *tool) replay(ctx context.Context, args []string) error {
 		return nil
 	})
 	patient := t.flags.String("patient", "", "for this patient; without it, for those of the recording")
-	live := t.flags.Bool("live", false, "not as test data: whoever watches takes it for what is measured now")
+	live := t.flags.Bool("live", false, "not as test data: every watcher takes it for a present measurement")
 	rest, err := t.parse(args, 0, 1)
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func init() { // a variable could not refer to itself by way of usage
 		{"raise", "PATIENT TEXT", "raise an alert", (*tool).raise},
 		{"clear", "PATIENT KEY", "say that an alert's condition is over", (*tool).clear},
 		{"answer", "PATIENT KEY VERB", "accept, reject, release, assign, handover or close an alert", (*tool).answer},
-		{"history", "PATIENT", "print what the log of a patient holds", (*tool).history},
+		{"history", "PATIENT", "print the log of a patient", (*tool).history},
 		{"replay", "[FILE]", "publish recorded vitals again, at their pace", (*tool).replay},
 		{"stats", "", "show the host's numbers", (*tool).stats},
 		{"check", "", "say whether token, proxy and host are right", (*tool).check},
@@ -147,14 +147,14 @@ func (t *tool) parse(args []string, least, most int) ([]string, error) {
 	return rest, nil
 }
 
-// misuse says what is wrong with how the command was called.
+// misuse describes a fault in the command line.
 func (t *tool) misuse(format string, args ...any) error {
 	fmt.Fprintf(t.err, "carewire %s: %s\n", t.flags.Name(), fmt.Sprintf(format, args...))
 	t.flags.Usage()
 	return errUsage
 }
 
-// errSaid means that what went wrong was printed already.
+// errSaid means that the error was printed already.
 var errSaid = errors.New("failed")
 
 // explain tells an error in words for people, and how to mend it.
@@ -188,7 +188,7 @@ func explainRequest(err *carewire.RequestError) string {
 	case carewire.CodeConflict:
 		return "somebody else was faster; the alert is now " + alertState(err.Alert)
 	case carewire.CodeGap:
-		return "what is asked for is no longer kept: ask for a later time, or for other kinds"
+		return "these entries are no longer kept: ask for a later time, or for other kinds"
 	}
 	return "the host refuses: " + string(err.Code)
 }

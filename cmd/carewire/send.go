@@ -71,7 +71,7 @@ type publishedJSON struct {
 	Error    string `json:"error,omitempty"`
 }
 
-// send publishes vitals and says what became of each.
+// send publishes vitals and prints the result of each.
 func (t *tool) send(ctx context.Context, c *carewire.Client, vitals []carewire.Vital) error {
 	within, cancel := call(ctx)
 	defer cancel()
@@ -178,14 +178,14 @@ func (t *tool) clear(ctx context.Context, args []string) error {
 	})
 }
 
-// answer says what a person does about an alert.
+// answer sends a person's answer to an alert.
 func (t *tool) answer(ctx context.Context, args []string) error {
 	ref := t.reference()
 	var a carewire.Answer
 	t.flags.StringVar(&a.To, "to", "", "assign and handover: person:ID, group:ID or role:NAME")
 	t.flags.DurationVar(&a.For, "for", 0, "accept: how long it holds; 0: as the host has it")
 	t.flags.StringVar(&a.Reason, "reason", "", "why")
-	t.flags.BoolVar(&a.Force, "force", false, "accept what a colleague has, or close what is still present; needs -reason")
+	t.flags.BoolVar(&a.Force, "force", false, "accept an alert that a colleague has, or close one that is still present; needs -reason")
 	rest, err := t.parse(args, 3, 3)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The token goes to the Hub's own origin only, whatever that answers.
+// The token goes to the Hub's own origin only, even if that redirects.
 func TestStatsKeepsTheToken(t *testing.T) {
 	t.Parallel()
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -51,7 +51,7 @@ func TestStatsInPlain(t *testing.T) {
 	require.False(t, asked)
 }
 
-// Errors do not show what is secret in CAREWIRE_METRICS.
+// Errors do not show the secret parts of CAREWIRE_METRICS.
 func TestStatsHidesSecrets(t *testing.T) {
 	t.Parallel()
 	missing := httptest.NewServer(http.NotFoundHandler())

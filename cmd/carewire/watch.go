@@ -53,7 +53,7 @@ func (t *tool) begin(ctx context.Context, o carewire.WatchOptions) (*carewire.Cl
 func (t *tool) tail(ctx context.Context, args []string) error {
 	var o carewire.WatchOptions
 	t.watching(&o)
-	t.flags.Func("delivery", "what of vitals: latest (default), every or alerts", func(text string) error {
+	t.flags.Func("delivery", "which vitals: latest (default), every or alerts", func(text string) error {
 		o.Delivery = carewire.Delivery(text)
 		if o.Delivery != carewire.DeliverLatest && o.Delivery != carewire.DeliverEvery && o.Delivery != carewire.DeliverAlerts {
 			return errors.New("must be latest, every or alerts")
@@ -81,7 +81,7 @@ func (t *tool) tail(ctx context.Context, args []string) error {
 	return nil
 }
 
-// watch shows what is known of the patients, again when that has changed.
+// watch shows the present state of the patients, again after each change.
 func (t *tool) watch(ctx context.Context, args []string) error {
 	var o carewire.WatchOptions
 	t.watching(&o)
@@ -211,9 +211,9 @@ func (p *picture) lineChanged(ev carewire.Event) bool {
 	case ev.Patient != "":
 		p.of(ev.Patient).stale = ev.Type == carewire.EventStale
 	case ev.Type == carewire.EventLost:
-		p.line = "THE CONNECTION IS LOST: what is shown is old"
+		p.line = "THE CONNECTION IS LOST: the values shown are old"
 	case ev.Type == carewire.EventStale:
-		p.line = "NOTHING HAS COME FOR TOO LONG: what is shown may be old"
+		p.line = "NOTHING HAS COME FOR TOO LONG: the values shown may be old"
 	case ev.Type == carewire.EventStatus && ev.Store != "ok":
 		p.line = "the host's store is " + ev.Store
 	default:

@@ -19,7 +19,7 @@ import websocket
 URL, TOKENS, PATIENT = (os.environ[name] for name in ("CAREWIRE_URL", "TOKEN_URL", "PATIENT"))
 COME_BACK = (1001, 1005, 1006, 1011, 1012, 1013, 3000, 3008)
 lock = threading.RLock()
-asked = {}  # by req: requests without a final reply, and what is done with it
+asked = {}  # by req: requests without a final reply, and the function that gets it
 logs = {}  # by patient: state, position and count
 line = None  # the connection, after its welcome
 last = None  # chunk of the wave: its number, and when it ended
@@ -30,7 +30,7 @@ def fresh_token():
 
 
 def ask(frame, done, until=float("inf")):
-    """Sends a request, again and again until it has a final reply or it is too late: what must not happen twice has an ID."""
+    """Sends a request, again and again until it has a final reply or it is too late: a request that must not happen twice has an ID."""
     with lock:
         req = frame["req"] = str(uuid.uuid4())
         asked[req] = frame, done, until
@@ -61,7 +61,7 @@ def reply(f):
 def watch(patients):
     since = {p: logs[p]["at"] for p in patients if "at" in logs.get(p, {})}
     for p in patients:
-        logs.setdefault(p, {})["state"] = "waiting"  # what comes before sync belongs to an older watch
+        logs.setdefault(p, {})["state"] = "waiting"  # events before sync belong to an older watch
     ask({"type": "watch", "patients": patients, "since": since, "waves": ["131330"]}, lambda f: None)
 
 
@@ -72,7 +72,7 @@ def follow(f):
     if f["type"] == "sync":
         log["state"] = "catching" if f["recovered"] else "snapshot"
         if not f["recovered"]:
-            log.pop("at", None)  # and what is held: all of it comes again
+            log.pop("at", None)  # and the held state: all of it comes again
         return
     if log.get("state") in (None, "waiting"):
         return

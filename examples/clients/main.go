@@ -47,7 +47,7 @@ func main() {
 		switch {
 		case err != nil:
 			log.Fatal(err)
-		case ev.Type == carewire.EventSync && !ev.Recovered: // forget what is held: all of it comes again
+		case ev.Type == carewire.EventSync && !ev.Recovered: // forget the held state: all of it comes again
 		case ev.Type == carewire.EventVital:
 			fmt.Println("vital", ev.Vital.Code, ev.Vital.Value)
 		case ev.Type == carewire.EventWave:

@@ -56,7 +56,7 @@ func newProvider() (*mockoidc.MockOIDC, error) {
 	return m, errors.Join(err, m.Start(listener, nil))
 }
 
-// newGateway is a paging gateway that writes to out what it would send.
+// newGateway is a paging gateway that writes its messages to out instead of sending them.
 func newGateway(secret []byte, out io.Writer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
@@ -68,7 +68,7 @@ func newGateway(secret []byte, out io.Writer) http.Handler {
 	})
 }
 
-// simulate publishes what monitors would send.
+// simulate publishes vitals as monitors would.
 func simulate(ctx context.Context, hub *carewire.Hub) {
 	for spo2 := 95.0; ctx.Err() == nil; time.Sleep(time.Second) {
 		spo2 = min(max(spo2+mathrand.Float64()*2-1.05, 82), 99)

@@ -36,7 +36,7 @@ import (
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
-// A house is the host as it runs, with what it talks to.
+// A house is the running host, with its database and its provider.
 type house struct {
 	*host
 	t        *testing.T

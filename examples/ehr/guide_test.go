@@ -101,7 +101,7 @@ func TestGuideShowsTheHost(t *testing.T) {
 	shown = make(map[string]bool)
 	declarations(t, tests, shown)
 	for test := range shown {
-		require.True(t, strings.Contains(string(own), test), "the guide shows what is no test of the host:\n%s", test)
+		require.True(t, strings.Contains(string(own), test), "the guide shows a test that the host does not have:\n%s", test)
 	}
 	commands := guide(t, "sh")
 	require.Len(t, commands, 8) // TestGuidePostgreSQL, TestGuideBreaksTheGlass, TestGuidePages and TestGuideObservation run the last four

@@ -26,7 +26,7 @@ import (
 	"github.com/carewire/carewire/smartauth"
 )
 
-// settings are what a house chooses.
+// settings are the choices of a house.
 type settings struct {
 	addr, mllp             string // where it listens, for HTTP and for HL7 version 2
 	base, issuer, audit    string // where people reach it, such as https://ehr.example; the identity provider; file of the audit trail
@@ -40,7 +40,7 @@ type settings struct {
 	out                    io.Writer
 }
 
-// host is all of it: the Hub, and what stands around it.
+// host is the Hub and the components around it.
 type host struct {
 	settings
 	hub    *carewire.Hub
@@ -160,7 +160,7 @@ func pages() http.Handler {
 	})
 }
 
-// me says who the caller is.
+// me answers with the caller's name and role.
 func (h *host) me(w http.ResponseWriter, r *http.Request) {
 	p, err := h.people.Authenticate(r)
 	if err != nil {
@@ -176,7 +176,7 @@ func answer(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// open lists what is open on the caller's wards: a handler of the host's own,
+// open lists the open alerts on the caller's wards: a handler of the host's own,
 // with the Hub's decisions.
 func (h *host) open(w http.ResponseWriter, r *http.Request) {
 	p, err := h.people.Authenticate(r)
@@ -202,7 +202,7 @@ func (h *host) open(w http.ResponseWriter, r *http.Request) {
 	answer(w, alerts)
 }
 
-// shutdown ends what brings data in, then what takes it.
+// shutdown ends the sources of data first, then the Hub.
 func (h *host) shutdown(ctx context.Context) error {
 	h.cancel()
 	err := h.hl7.Shutdown(ctx)

@@ -1,6 +1,6 @@
 // Ehr is a host as a hospital would have it: people sign in at an identity
 // provider, wards change by HL7 version 2, vitals come by FHIR, HL7 and the Hub's
-// own protocol, rules judge them, a rota says who is paged, and clinicians may
+// own protocol, rules judge them, a rota names the people to page, and clinicians may
 // break the glass. docs/host-guide.md builds it step by step.
 //
 // Without flags it needs nothing but Go: the identity provider and the paging
@@ -36,7 +36,7 @@ func main() {
 	flag.StringVar(&s.base, "base", "", "where people reach the pages, such as https://ehr.example (default http:// and the address)")
 	flag.StringVar(&s.issuer, "issuer", "", "URL of the identity provider; without one a demonstration runs, in which anybody signs in as anybody: keep it on loopback")
 	flag.StringVar(&s.clientID, "client", "", "the host's client ID at the provider; EHR_CLIENT_SECRET has its secret")
-	flag.StringVar(&s.audience, "audience", "", "what the provider calls this host as an API: the audience of access tokens, another than the client ID (default the base URL and /carewire)")
+	flag.StringVar(&s.audience, "audience", "", "the provider's name for this host as an API: the audience of access tokens, different from the client ID (default the base URL and /carewire)")
 	flag.StringVar(&s.gateway, "gateway", "", "URL that takes pages; EHR_GATEWAY_SECRET, of 24 bytes or more, signs them")
 	flag.StringVar(&s.shifts, "rota", "", "iCalendar file with the shifts, as events such as \"ward-5 ada\", which is read at the start; without it the same people are on duty each week")
 	flag.StringVar(&s.postgres, "postgres", "", "how to connect to PostgreSQL; without it events are kept in a file")

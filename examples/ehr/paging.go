@@ -12,7 +12,7 @@ import (
 	"github.com/carewire/carewire/pagers/ical"
 )
 
-// policy says whom to tell: those on duty on the patient's ward, then the
+// policy names the recipients: those on duty on the patient's ward, then the
 // physicians too, then the coordinator as well. The last step is told again and again.
 // A patient in no ward begins with the physicians.
 func (w *wards) policy(step time.Duration) carewire.Policy {
@@ -28,7 +28,7 @@ func (w *wards) policy(step time.Duration) carewire.Policy {
 	}
 }
 
-// rota says who is on duty: by a calendar with events such as "ward-5 ada", if the
+// rota names the people on duty: by a calendar with events such as "ward-5 ada", if the
 // house has one, and else each week the same people.
 func rota(calendar string) (*pagers.Rota, error) {
 	zone, err := time.LoadLocation("Europe/London")

@@ -29,7 +29,7 @@ func person(_ context.Context, id string) (carewire.Principal, error) {
 	return carewire.Principal{}, carewire.ErrForbidden
 }
 
-// wards says who lies where. It is the Hub's Directory, and the census of HL7. Its
+// wards lists the patients of each ward. It is the Hub's Directory, and the census of HL7. Its
 // methods are safe for concurrent use.
 type wards struct {
 	changed func(ctx context.Context, group string) error // Hub.MembersChanged
@@ -87,7 +87,7 @@ func (h *host) Admit(ctx context.Context, m hl7v2.Movement) error {
 // Transfer implements hl7v2.Census.
 func (h *host) Transfer(ctx context.Context, m hl7v2.Movement) error { return h.Admit(ctx, m) }
 
-// Discharge ends what is open of a patient who leaves.
+// Discharge ends the open alerts and notices of a patient who leaves.
 func (h *host) Discharge(ctx context.Context, m hl7v2.Movement) error {
 	if err := h.wards.move(ctx, m.Patient, ""); err != nil {
 		return err

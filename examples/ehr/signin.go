@@ -37,7 +37,7 @@ func newSignIn(tokens *smartauth.Authenticator, s settings) *signIn {
 		Endpoint: oauth2.Endpoint{AuthURL: at.Authorization, TokenURL: at.Token}}}
 }
 
-// known makes a principal of what a token says: people are the house's, not the provider's.
+// known makes a principal from a token: the house decides people's rights, not the provider.
 func known(ctx context.Context, c smartauth.Claims) (carewire.Principal, error) {
 	p, err := person(ctx, c.Subject)
 	p.Session = c.Session

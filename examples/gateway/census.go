@@ -31,7 +31,7 @@ type bed struct {
 	Bed  string `json:"bed"`
 }
 
-// open reads what an earlier run has kept.
+// open reads the file of an earlier run.
 func (c *census) open(ctx context.Context, hub *carewire.Hub) error {
 	kept, err := hub.Share(ctx, "census", func([]byte) []byte { return nil })
 	if err != nil {

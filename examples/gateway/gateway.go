@@ -153,7 +153,7 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// known answers with JSON for whoever the bearer token belongs to.
+// known answers with JSON for the owner of the bearer token.
 func known(answer func(carewire.Principal) any) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		u, err := authenticate(r)

@@ -32,7 +32,7 @@ func numeric(mdc, value, unit, more, loinc, ucum, extra string) measured {
 
 const percent = "262688^MDC_DIM_PERCENT^MDC"
 
-// measurements are what a monitor sends of a patient.
+// measurements are a monitor's values of a patient.
 var measurements = []measured{
 	numeric("147842^MDC_ECG_HEART_RATE^MDC", "72", "264864^MDC_DIM_BEAT_PER_MIN^MDC", "|||||R", "8867-4", "/min", ""),
 	numeric("150456^MDC_PULS_OXIM_SAT_O2^MDC", "88", percent, "||QUES|||R", "59408-5", "%",
@@ -84,7 +84,7 @@ func (g *opened) byFHIR(at time.Time) {
 	}
 }
 
-// seen is what the page of a clinician shows: the patients, and each vital sign
+// seen is the content of a clinician's page: the patients, and each vital sign
 // and alert, without the IDs and times of messages.
 func (g *opened) seen(vitals, alerts int) (list []string) {
 	g.t.Helper()

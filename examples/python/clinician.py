@@ -61,7 +61,7 @@ def on_message(ws, message):
     elif kind in ("ok", "error"):
         reply(ws, frame)
     elif kind == "sync" and not frame["recovered"]:
-        positions.pop(patient, None)  # a snapshot begins: what was known is void
+        positions.pop(patient, None)  # a snapshot begins: the earlier state is void
         catching_up.add(patient)
     elif kind == "synced":
         catching_up.discard(patient)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A device that publishes a heart rate each second, and the wave that belongs to it.
 
-What has no reply yet is sent again when the connection is back, with the same
+A vital without a reply is sent again when the connection is back, with the same
 vital_id, so that nothing is lost and nothing is in the log twice. A wave is live
-only: what cannot be sent now is dropped, and its number is left out.
+only: a chunk that cannot be sent now is dropped, and its number is left out.
 
 Needs websocket-client (Debian: python3-websocket).
 """
@@ -143,7 +143,7 @@ def on_message(ws, message):
                     waiting.pop(vital_id, None)
                     print("refused:", error["code"], error.get("field", ""))
         if frame["type"] == "ok":
-            publish()  # what found no room
+            publish()  # the vitals that found no room
 
 
 def on_error(ws, error):

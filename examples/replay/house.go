@@ -33,7 +33,7 @@ func ruleList(file, set string) ([]rules.Rule, error) {
 	return rules.Parse(text)
 }
 
-// A variant is a rule with or without what makes its alerts fewer.
+// A variant is a rule with or without the settings that make its alerts fewer.
 type variant struct {
 	name  string
 	key   string

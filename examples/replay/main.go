@@ -131,7 +131,7 @@ func replay(list []rules.Rule, recordings []recording, operators float64) (*repo
 	return out, nil
 }
 
-// judge returns what a rule finds in one recording.
+// judge returns the findings of a rule in one recording.
 func judge(set []rules.Rule, r *recording, key string) ([]rules.Transition, error) {
 	s, err := rules.NewSet(set...)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/carewire/carewire/hl7v2"
 )
 
-// between parts the messages of a file: an empty line, whatever its lines end in.
+// between parts the messages of a file: an empty line, with any line ending.
 var between = regexp.MustCompile(`\r?\n(?:\r?\n)+`)
 
 // fromHL7 reads a file of HL7 v2 messages, one after the other with an empty line

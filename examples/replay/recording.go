@@ -26,7 +26,7 @@ func (r *recording) hours() float64 {
 	return r.vitals[len(r.vitals)-1].Received.Sub(r.vitals[0].Received).Hours()
 }
 
-// column is what a column of a CSV file holds.
+// column is the meaning of a column of a CSV file.
 type column struct{ code, unit, device string }
 
 // columns are those that are known by their names.

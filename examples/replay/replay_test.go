@@ -62,7 +62,7 @@ func TestCounts(t *testing.T) {
 }
 
 // The simulated hospital's messages, one of each of 24 patients: without a delay
-// what is beyond a limit raises, and with one nothing does, for nothing lasts.
+// each value beyond a limit raises, and with one none does, because none lasts.
 func TestMessages(t *testing.T) {
 	r, got := alerts(t, "data/simhospital-vital-signs.hl7")
 	if len(r.Patients) != 24 {
@@ -74,7 +74,7 @@ func TestMessages(t *testing.T) {
 		}
 	}
 	if _, err := fromHL7("MSH|^~\\&|A\r\n\r\nnot HL7"); err == nil {
-		t.Error("what is no message is accepted")
+		t.Error("a text that is no message is accepted")
 	}
 }
 

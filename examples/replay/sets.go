@@ -8,7 +8,7 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// sets are rule sets written in Go, by name: for what JSON cannot say. Add your own.
+// sets are rule sets written in Go, by name: for rules that JSON cannot express. Add your own.
 var sets = map[string]func() []rules.Rule{"shock": shock}
 
 // shock are three rules that look for shock: a limit, a score of the house's own,

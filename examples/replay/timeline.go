@@ -75,7 +75,7 @@ func step(length time.Duration) time.Duration {
 	return 24 * time.Hour * (1 + length/(12*24*time.Hour))
 }
 
-// numbers writes what the table says of each rule, from y on.
+// numbers writes the table's row of each rule, from y on.
 func (r *report) numbers(b *bytes.Buffer, y int) int {
 	row := func(cells ...string) {
 		at := 4

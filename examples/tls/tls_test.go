@@ -14,7 +14,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// start runs the example and returns its URL and what it prints after it.
+// start runs the example and returns its URL and the rest of its output.
 func start(t *testing.T, o options) (url string, lines *bufio.Scanner) {
 	t.Helper()
 	o.addr = "127.0.0.1:0"

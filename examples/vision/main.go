@@ -140,7 +140,7 @@ func main() {
 	}
 }
 
-// run publishes what the camera sees in real time, and prints what is raised.
+// run publishes the camera's findings in real time, and prints the alerts raised.
 func run(ctx context.Context, scene string) error {
 	nobody := carewire.AuthenticatorFunc(func(*http.Request) (carewire.Principal, error) {
 		return carewire.Principal{}, carewire.ErrUnauthenticated

@@ -26,8 +26,8 @@ func needOpenCV(t *testing.T) {
 
 const framesOfAScene = 80
 
-// judged runs a scene's sights through the rule, and says what alerts were
-// raised, how long after the first sight of an exit, how many frames could not be
+// judged runs a scene's sights through the rule, and returns the alerts that
+// were raised, how long after the first sight of an exit, how many frames could not be
 // judged, and where the rule stands at the end.
 func judged(t *testing.T, sights []sight) (raised []carewire.Raise, after time.Duration, blind int, last rules.Standing) {
 	t.Helper()

@@ -12,7 +12,7 @@ import (
 // measureNames are spoken; a ward has more.
 var measureNames = map[string]string{carewire.HeartRate.Code: "heart rate", carewire.OxygenSaturation.Code: "oxygen saturation", carewire.RespiratoryRate.Code: "respiration"}
 
-// A ward is what the person at the microphone can see: open alerts and newest
+// A ward is the view of the person at the microphone: open alerts and newest
 // numbers by bed. It is filled from the events of a carewire client.
 type ward struct {
 	beds map[string]int // by patient
@@ -56,7 +56,7 @@ func (w *ward) only(bed int) (a carewire.Alert, ok bool) {
 	return a, len(w.open[bed]) == 1
 }
 
-// An answerer carries out what was said. *carewire.Client is one.
+// An answerer carries out spoken commands. *carewire.Client is one.
 type answerer interface {
 	Answer(context.Context, carewire.AlertRef, carewire.Answer) (carewire.Alert, error)
 	Raise(context.Context, carewire.Raise) (carewire.Alert, error)

@@ -29,7 +29,7 @@ type command struct {
 	bed  int    // 0 for a call
 }
 
-// parseCommand reads what the recogniser heard under commandGrammar.
+// parseCommand reads a text that the recogniser has heard under commandGrammar.
 func parseCommand(s string) (command, bool) {
 	if s == "call a nurse" {
 		return command{verb: "call"}, true
@@ -43,7 +43,7 @@ func parseCommand(s string) (command, bool) {
 	return command{}, false
 }
 
-// confirmation is what must be said before c is carried out. It names the bed
+// confirmation is the phrase that must be said before c is carried out. It names the bed
 // again, so that one word heard wrongly does nothing.
 func (c command) confirmation() string {
 	if c.verb == "call" {

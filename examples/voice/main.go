@@ -26,7 +26,7 @@ import (
 var beds = map[string]int{"p-2": 2, "p-4": 4}
 
 func main() {
-	mute := flag.Bool("mute", false, "show what is said back, and do not speak it")
+	mute := flag.Bool("mute", false, "show the answers, and do not speak them")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -96,7 +96,7 @@ func talk(ctx context.Context, d *dialogue, command, confirmation string, mute b
 }
 
 // hospital runs a Hub with two beds on loopback, and returns a nurse's client
-// and what it shows.
+// and her view.
 func hospital(ctx context.Context) (*carewire.Client, *ward, func(), error) {
 	nurse := carewire.Principal{ID: "ada", Name: "Nurse Ada", Role: carewire.RoleClinician, Patients: []string{"p-2", "p-4"}}
 	auth := carewire.AuthenticatorFunc(func(r *http.Request) (carewire.Principal, error) {

@@ -13,7 +13,7 @@ import (
 
 const models = "/usr/share/pocketsphinx/model/en-us"
 
-// recogniser names the program and its model in what is recorded.
+// recogniser names the program and its model in records.
 const recogniser = "pocketsphinx 5prealpha, en-us"
 
 // tempos are how a recording is played to the recogniser: as it is, and a
@@ -31,9 +31,8 @@ type Heard struct {
 // only because nothing is done without a confirmation.
 func (h Heard) sure() bool { return h.Text != "" && h.Confidence > 0.5 }
 
-// recognise hears recordings (WAV files) under a grammar, up to 6.5 kHz, which is
-// what the model was trained on. It runs Debian's
-// pocketsphinx once for all.
+// recognise hears recordings (WAV files) under a grammar, up to 6.5 kHz, because
+// the model was trained on that range. It runs Debian's pocketsphinx once for all.
 func recognise(ctx context.Context, grammar string, recordings []string) ([]Heard, error) {
 	dir, err := os.MkdirTemp("", "carewire-voice")
 	if err != nil {

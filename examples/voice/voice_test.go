@@ -29,7 +29,7 @@ func needSpeech(t *testing.T) {
 	}
 }
 
-// A microphone holds what was answered.
+// A microphone holds the answers.
 type microphone struct {
 	answers, calls []string
 	heard          carewire.Recognition // of the last answer or call
@@ -56,25 +56,25 @@ func fullWard() *ward {
 	return w
 }
 
-// The dialogue acts on what is confirmed, and on nothing else.
+// The dialogue acts on confirmed commands, and on nothing else.
 func TestDialogue(t *testing.T) {
 	sure := func(s string) Heard { return Heard{s, 1} }
 	for name, x := range map[string]struct {
 		command, confirmation Heard
 		want                  []string
 	}{
-		"accepted":                  {sure("accept bed four"), sure("confirm bed four"), []string{"accept p-4"}},
-		"rejected":                  {sure("reject bed twelve"), sure("confirm bed twelve"), []string{"reject p-12"}},
-		"another bed":               {sure("accept bed four"), sure("confirm bed five"), nil},
-		"cancelled":                 {sure("accept bed four"), sure("cancel that"), nil},
-		"the call instead":          {sure("accept bed four"), sure("confirm the call"), nil},
-		"nothing":                   {sure("accept bed four"), Heard{}, nil},
-		"not sure of the command":   {Heard{"accept bed four", 1. / 3}, sure("confirm bed four"), nil},
-		"not sure of the answer":    {sure("accept bed four"), Heard{"confirm bed four", 1. / 3}, nil},
-		"a question only":           {sure("what is bed four"), sure("confirm bed four"), nil},
-		"a call":                    {sure("call a nurse"), sure("confirm the call"), []string{"call"}},
-		"what cannot be said":       {sure("close bed four"), sure("confirm bed four"), nil},
-		"a bed that does not exist": {sure("accept bed thirteen"), sure("confirm bed thirteen"), nil},
+		"accepted":                      {sure("accept bed four"), sure("confirm bed four"), []string{"accept p-4"}},
+		"rejected":                      {sure("reject bed twelve"), sure("confirm bed twelve"), []string{"reject p-12"}},
+		"another bed":                   {sure("accept bed four"), sure("confirm bed five"), nil},
+		"cancelled":                     {sure("accept bed four"), sure("cancel that"), nil},
+		"the call instead":              {sure("accept bed four"), sure("confirm the call"), nil},
+		"nothing":                       {sure("accept bed four"), Heard{}, nil},
+		"not sure of the command":       {Heard{"accept bed four", 1. / 3}, sure("confirm bed four"), nil},
+		"not sure of the answer":        {sure("accept bed four"), Heard{"confirm bed four", 1. / 3}, nil},
+		"a question only":               {sure("what is bed four"), sure("confirm bed four"), nil},
+		"a call":                        {sure("call a nurse"), sure("confirm the call"), []string{"call"}},
+		"a command outside the grammar": {sure("close bed four"), sure("confirm bed four"), nil},
+		"a bed that does not exist":     {sure("accept bed thirteen"), sure("confirm bed thirteen"), nil},
 	} {
 		m := &microphone{}
 		d := &dialogue{ward: fullWard(), client: m}
@@ -112,7 +112,7 @@ func TestWhichAlert(t *testing.T) {
 	require.False(t, awaits(), "none is open")
 }
 
-// An utterance is what was said, how, and what the speaker then wants.
+// An utterance is a spoken text, the way of speaking, and the speaker's aim.
 type utterance struct {
 	text    string
 	command *command // nil: chatter
@@ -166,8 +166,8 @@ func record(t *testing.T, dir, kind string, texts []string, noisy func(i int) bo
 
 // 200 utterances, with noise and chatter among them, give no answer that was
 // not meant, and at least nine of ten clean commands are understood. The
-// speaker confirms what the program says back if it is what they said, and
-// says "cancel that" otherwise.
+// speaker confirms the command that the program repeats if it is right, and says
+// "cancel that" otherwise.
 func TestSpeech(t *testing.T) {
 	needSpeech(t)
 	list, dir := utterances(), t.TempDir()

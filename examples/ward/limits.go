@@ -159,7 +159,7 @@ func (n *newLimit) check(own map[string]ownLimit) error {
 	}
 	for _, o := range all {
 		other, _ := numbersOf(o, own[o.Key].LimitSetting)
-		low, up := at+r.Margin, other-o.Margin // both must leave room for what is well
+		low, up := at+r.Margin, other-o.Margin // both must leave room for normal values
 		if r.Side == rules.Above {
 			low, up = other+o.Margin, at-r.Margin
 		}

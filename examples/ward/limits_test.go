@@ -13,7 +13,7 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// A trail keeps what is said of limits.
+// A trail keeps the records about limits.
 type trail struct {
 	mu   sync.Mutex
 	list []carewire.Record
@@ -29,7 +29,7 @@ func (a *trail) Record(_ context.Context, r carewire.Record) error {
 	return nil
 }
 
-// check looks for what was done and refused, and by whom.
+// check compares the records: each principal, with the number done and refused.
 func (a *trail) check(t *testing.T) {
 	t.Helper()
 	a.mu.Lock()

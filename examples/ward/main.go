@@ -109,7 +109,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	return err
 }
 
-// reachable is host:port under which this machine reaches what listens at a.
+// reachable is the host:port at which this machine reaches the listener at a.
 func reachable(a *net.TCPAddr) string {
 	host := a.IP.String()
 	if a.IP.IsUnspecified() {

@@ -17,7 +17,7 @@ import (
 // numbers are the measurements of a monitor.
 type numbers struct{ spo2, hr, rr, temp, systolic, diastolic float64 }
 
-// episodes are what happens to patients now and then: by how much each number
+// episodes are events in a patient's course, which come now and then: by how much each number
 // changes at its worst, and for how many seconds.
 var episodes = []struct {
 	change numbers
@@ -67,7 +67,7 @@ func newMonitor(patient string, i int, seed uint64) *monitor {
 	return m
 }
 
-// next returns what is measured now, and goes on to the next time.
+// next returns the present measurements, and goes on to the next time.
 func (m *monitor) next() []carewire.Vital {
 	wander := func(x *float64, by float64) { *x = 0.95**x + by*m.rng.NormFloat64() }
 	d := &m.drift
@@ -116,7 +116,7 @@ func (m *monitor) next() []carewire.Vital {
 	return list
 }
 
-// A gateway brings what the monitors of a ward measure to the Hub, over the
+// A gateway brings the measurements of a ward's monitors to the Hub, over the
 // network, as one in a hospital's cellar does.
 type gateway struct {
 	url, token string

@@ -10,7 +10,7 @@ import (
 	"github.com/carewire/carewire/pgstore/pgtest"
 )
 
-// Of two who call asOnlyOne one runs, and the other when the first has ended.
+// Of two callers of asOnlyOne one runs, and the other when the first has ended.
 func TestAsOnlyOne(t *testing.T) {
 	dsn := pgtest.Database(t)
 	ctx, cancel := context.WithTimeout(t.Context(), soon)

@@ -42,7 +42,7 @@ func (w *ward) servePage(mux *http.ServeMux) {
 	}))
 }
 
-// secured adds what keeps a page to itself.
+// secured adds the headers that isolate a page.
 func secured(policy string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		h := rw.Header()
@@ -54,7 +54,7 @@ func secured(policy string, next http.Handler) http.Handler {
 	})
 }
 
-// known answers with JSON for whoever the bearer token belongs to.
+// known answers with JSON for the owner of the bearer token.
 func (w *ward) known(answer func(*http.Request, carewire.Principal) (any, error)) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Cache-Control", "no-store")

@@ -9,7 +9,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// policy says who is told of an alert that nobody has accepted: the nurse, then
+// policy names the people who are told of an alert that nobody has accepted: the nurse, then
 // everybody on the ward, then the doctor on call.
 func policy(p *people, wait time.Duration) carewire.Policy {
 	return func(_ context.Context, a carewire.Alert, step int) (carewire.Step, error) {
@@ -24,7 +24,7 @@ func policy(p *people, wait time.Duration) carewire.Policy {
 	}
 }
 
-// A pager stands for SMS, telephones and the like: it remembers whom it would
+// A pager stands for SMS, telephones and the like: it remembers the people whom it would
 // have called, for /pages; the audit trail says it too. It is the host's
 // carewire.Pager. No health data goes out of the building: a page says that there
 // is an alert, and which.
@@ -37,7 +37,7 @@ type pager struct {
 
 const pagesKept = 30
 
-// A sentPage is what is told of a page.
+// A sentPage is the description of a page.
 type sentPage struct {
 	key   string
 	Alert string    `json:"alert_id"`

@@ -95,7 +95,7 @@ func (p *people) patient(id string) (patient, bool) {
 	return p.patients[i], true
 }
 
-// Authenticate says who a request's bearer token belongs to. It makes people
+// Authenticate returns the owner of a request's bearer token. It makes people
 // a carewire.Authenticator.
 func (p *people) Authenticate(r *http.Request) (carewire.Principal, error) {
 	token := carewire.Token(r)
@@ -107,7 +107,7 @@ func (p *people) Authenticate(r *http.Request) (carewire.Principal, error) {
 	return carewire.Principal{}, carewire.ErrUnauthenticated
 }
 
-// Patients says who lies on a ward. It makes people a carewire.Directory.
+// Patients lists the patients of a ward. It makes people a carewire.Directory.
 func (p *people) Patients(_ context.Context, group string) ([]string, error) {
 	var ids []string
 	for _, x := range p.patients {

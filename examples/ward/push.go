@@ -58,7 +58,7 @@ func (x *pushes) Gone(_ context.Context, s webpush.Subscription) error {
 	return nil
 }
 
-// add keeps a subscription for u alone: whoever subscribes last has the browser.
+// add keeps a subscription for u alone: the last user to subscribe has the browser.
 func (x *pushes) add(u carewire.Principal, s webpush.Subscription) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

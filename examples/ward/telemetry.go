@@ -59,7 +59,7 @@ func (t *telemetry) measure(w *ward) error {
 	return nil
 }
 
-// close writes what is left.
+// close writes the remaining numbers and traces.
 func (t *telemetry) close(ctx context.Context) error {
 	if t == nil {
 		return nil

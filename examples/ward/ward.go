@@ -18,7 +18,7 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// options are what the flags say.
+// options are the values of the flags.
 type options struct {
 	addr     string
 	data     string
@@ -80,7 +80,7 @@ func openWard(o options) (*ward, error) {
 		Logger:    o.log,
 		Trace:     w.telemetry.trace(),
 
-		TicketsInStore: w.pool != nil, // any ward takes what another gave
+		TicketsInStore: w.pool != nil, // any ward accepts another's tickets
 		TrustedProxies: o.proxies,
 	})
 	if err != nil {
@@ -172,8 +172,8 @@ func (w *ward) startMonitors(url string) {
 }
 
 // close ends everything in order: the Hub sends its clients away and stores
-// what it has taken in, then the server, then what runs beside them, and at
-// last the store.
+// the events that it has accepted, then the server, then the goroutines beside them,
+// and at last the store.
 func (w *ward) close(ctx context.Context, srv *http.Server) error {
 	err := w.hub.Shutdown(ctx)
 	if srv != nil {

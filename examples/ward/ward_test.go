@@ -62,7 +62,7 @@ func await(t *testing.T, c *carewire.Client, want func(*carewire.Event) bool) {
 	}
 }
 
-// sending publishes a blood pressure again and again until what it returns is called.
+// sending publishes a blood pressure again and again until stop is called.
 func sending(t *testing.T, c *carewire.Client, systolic float64) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
@@ -157,7 +157,7 @@ func TestWardKeepsAlerts(t *testing.T) {
 }
 
 // Two wards share a database, as two nodes behind a load balancer do. A nurse
-// who watches at the second sees what a monitor sends to the first, once, and
+// who watches at the second sees a monitor's vitals, sent to the first, once, and
 // answers there; the first knows.
 func TestTwoWards(t *testing.T) { twoWards(t, pgtest.Database(t)) }
 
@@ -236,7 +236,7 @@ func TestWardServes(t *testing.T) {
 	}
 }
 
-// text is what a program has written so far.
+// text is the output of a program so far.
 type text struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -255,7 +255,7 @@ func (w *text) String() string {
 }
 
 // The links that a ward prints stay on the screen. The audit trail, a file or
-// nothing, has who opens a patient and who is paged. A line of the log says the
+// nothing, has each person who opens a patient or is paged. A line of the log says the
 // time once.
 func TestLinksStay(t *testing.T) {
 	var out, log, audit text

@@ -20,7 +20,7 @@ type ways struct {
 	log  *slog.Logger
 }
 
-// newWays has pushes, and what the flags name. Secrets come from the environment.
+// newWays has pushes, and the ways that the flags name. Secrets come from the environment.
 func newWays(o options, p *people, push carewire.Pager) *ways {
 	w := &ways{[]carewire.Pager{push}, o.log}
 	if o.ntfy != "" {

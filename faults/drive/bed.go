@@ -45,7 +45,7 @@ type Bed struct {
 	todo   []*task
 	n      int
 	resent int // requests that had to be sent again
-	asked  int // repeated sends of what was confirmed
+	asked  int // repeated sends of confirmed requests
 	full   int // vitals that were refused for now
 }
 
@@ -160,7 +160,7 @@ func (b *Bed) publish(ctx context.Context) {
 	b.send(ctx)
 }
 
-// send sends what has not been taken yet, as it was.
+// send sends the requests that have not been accepted yet, unchanged.
 func (b *Bed) send(ctx context.Context) {
 	list := b.unsent[:min(len(b.unsent), 100)]
 	var texts []map[string]any
@@ -193,7 +193,7 @@ func (b *Bed) send(ctx context.Context) {
 	b.unsent = append(later, b.unsent[len(list):]...)
 }
 
-// raise raises an alert, and plans what people will say to it. Of many that
+// raise raises an alert, and plans people's answers to it. Of many that
 // are open the oldest is closed.
 func (b *Bed) raise(ctx context.Context) {
 	if len(b.open) > b.opt.Open {
@@ -310,7 +310,7 @@ func (b *Bed) answer(ctx context.Context, to *Alert, by *Caller, do string) *ans
 	return a
 }
 
-// repeat sends again what was confirmed: the reply is that of the first time.
+// repeat sends confirmed requests again: the reply is that of the first time.
 func (b *Bed) repeat(ctx context.Context) {
 	b.asked++
 	if b.rng.IntN(2) == 0 && len(b.order) > 0 && !b.opt.Pruned {

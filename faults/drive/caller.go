@@ -45,7 +45,7 @@ type Result struct {
 	Error    *struct{ Code, Retry, Field string }
 }
 
-// VitalText is what is looked at of a Vital.
+// VitalText holds the members of a Vital that are compared.
 type VitalText struct {
 	ID     string `json:"vital_id"`
 	Device string
@@ -53,7 +53,7 @@ type VitalText struct {
 	Time   time.Time
 }
 
-// AlertText is what is looked at of an Alert.
+// AlertText holds the members of an Alert that are compared.
 type AlertText struct {
 	ID             string `json:"alert_id"`
 	Patient, Key   string
@@ -87,7 +87,7 @@ type Line struct {
 	ws     *websocket.Conn
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
-	events func(*Frame) // gets what is no reply
+	events func(*Frame) // gets the frames that are no replies
 	done   chan struct{}
 	silent *time.Timer // cuts the line if it is not set again
 
@@ -217,7 +217,7 @@ func (l *Line) read(silence time.Duration) {
 type Caller struct {
 	URLs  []string
 	Token string
-	// Silence is after what time without a reply the line is given up, and the
+	// Silence is the time without a reply after which the line is given up, and the
 	// request sent again elsewhere; 0: as long as the line is there.
 	Silence time.Duration
 

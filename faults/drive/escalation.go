@@ -21,8 +21,7 @@ const (
 	claimFor   = 10 * time.Second
 )
 
-// escalations holds what the logs say of the telling of people against the
-// pages that went out.
+// escalations compares the levels in the logs with the pages that went out.
 type escalations struct {
 	t     testing.TB
 	nodes []*Node
@@ -103,7 +102,7 @@ type stepOf struct {
 }
 
 // judge checks each alert's levels: each is told once in the log, one after the
-// other, has a page at least, in time, to whom the policy says; and nothing
+// other, has at least one page, in time, to the policy's recipients; and nothing
 // comes after somebody has accepted or it is over.
 func (e *escalations) judge(beds []*Bed) {
 	for _, n := range e.nodes {
@@ -112,7 +111,8 @@ func (e *escalations) judge(beds []*Bed) {
 	pages := make(map[stepOf][]page)
 	for _, n := range e.nodes {
 		for _, p := range n.pages() {
-			// One that cannot reach its store pages whom it would ask next, and records nothing.
+			// A node that cannot reach its store pages the next recipients, and records
+			// nothing.
 			if p.away && (p.level < 1 || p.to != steps[min(p.level, 3)-1]) {
 				e.Blind++
 				continue
@@ -227,7 +227,7 @@ func (e *escalations) judgeAlert(id string, states []*AlertText, pages map[stepO
 	return told > 3
 }
 
-// trail writes what became of an alert, a state on each line.
+// trail writes the history of an alert, a state on each line.
 func trail(states []*AlertText) string {
 	var b strings.Builder
 	for _, a := range states {

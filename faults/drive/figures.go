@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Figures are what a Ward has seen, once it has finished. Nothing that was
-// confirmed is lost, or the test has failed.
+// Figures are the counts of a Ward that has finished. No confirmed event is lost, or
+// the test has failed.
 type Figures struct {
 	Vitals, Alerts, Answers int // confirmed
 	Resent                  int // requests that had to be sent again
@@ -30,7 +30,7 @@ func (f *Figures) count(b *Bed) {
 	f.Resent, f.Repeated, f.Refused = f.Resent+b.resent, f.Repeated+b.asked, f.Refused+b.full
 }
 
-// Add adds what another Ward has seen.
+// Add adds the counts of another Ward.
 func (f *Figures) Add(x Figures) {
 	f.Vitals, f.Alerts, f.Answers = f.Vitals+x.Vitals, f.Alerts+x.Alerts, f.Answers+x.Answers
 	f.Resent, f.Repeated, f.Refused = f.Resent+x.Resent, f.Repeated+x.Repeated, f.Refused+x.Refused

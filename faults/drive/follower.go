@@ -11,7 +11,7 @@ import (
 )
 
 // A follower watches all beds on one connection after the other, at any of its
-// nodes, resumes where it stood, and judges what it is sent by the rules that
+// nodes, resumes where it stood, and judges its events by the rules that
 // docs/protocol.md has for clients.
 type follower struct {
 	t        testing.TB
@@ -27,7 +27,7 @@ type follower struct {
 	entries int
 }
 
-// followed is what a follower has of one patient.
+// followed is a follower's state of one patient.
 type followed struct {
 	epoch     string
 	seq, must uint64
@@ -163,7 +163,7 @@ func (w *follower) has(beds []*Bed) (bool, string) {
 	return true, ""
 }
 
-// compare holds what was delivered against the log, as far as that was read.
+// compare compares the delivered events with the log, as far as that was read.
 func (w *follower) compare(b *Bed) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

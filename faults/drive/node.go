@@ -59,7 +59,7 @@ func Program(t testing.TB) string {
 	return file
 }
 
-// Main runs the tests and removes what Program has built.
+// Main runs the tests and removes the programs that Program has built.
 func Main(m *testing.M) int {
 	code := m.Run()
 	if programDir != "" {
@@ -88,7 +88,7 @@ type Node struct {
 	Program string
 	// Front is where clients connect, if that is not Addr: a proxy.
 	Front string
-	// Wrap is what the program is run under, such as strace with its options.
+	// Wrap is the command that runs the program, such as strace with its options.
 	Wrap []string
 	// Quiet says that errors may be logged: the store is made to fail.
 	Quiet bool
@@ -222,7 +222,7 @@ func (n *Node) Resume() {
 	n.Back()
 }
 
-// endWithin is what a node may take to end: the time that it gives its Hub, ten
+// endWithin is the time that a node may take to end: the time that it gives its Hub, ten
 // seconds for a call of the Store on a connection that is lost, and two for the
 // pool. The rest is for a busy machine.
 const endWithin = time.Minute
@@ -238,14 +238,14 @@ func (n *Node) Stop() {
 	case <-r.Ended:
 		require.NoError(n.T, r.Err, "the node did not end well:\n%s", r.Log)
 	case <-time.After(endWithin):
-		_ = r.Cmd.Process.Signal(syscall.SIGQUIT) // it shows what it is doing
+		_ = r.Cmd.Process.Signal(syscall.SIGQUIT) // it writes its goroutines' stacks
 		<-r.Ended
 		list, _ := r.Log.All()
 		n.T.Fatalf("the node does not end:\n%s", strings.Join(list, "\n"))
 	}
 }
 
-// check looks for what must be in no log.
+// check looks for lines that must be in no log.
 func (n *Node) check() {
 	for i, r := range n.runs {
 		list, _ := r.Log.All()
@@ -260,7 +260,7 @@ func (n *Node) check() {
 }
 
 // failing reports whether the node has ever found that its store fails: that of a
-// machine that stands still for ten seconds does. It pages then what it knows.
+// machine that stands still for ten seconds does. It then pages from its memory.
 func (n *Node) failing() bool {
 	return slices.ContainsFunc(n.runs, func(r *process.Run) bool {
 		list, _ := r.Log.All()

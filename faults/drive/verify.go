@@ -13,7 +13,7 @@ import (
 	"github.com/carewire/carewire/internal/process"
 )
 
-// confirmed is what must be in the log: vitals by number, alerts, and answers
+// confirmed holds the events that must be in the log: vitals by number, alerts, and answers
 // by event ID, once if they were taken and not at all if they were refused.
 type confirmed struct {
 	vitals  map[uint64]string
@@ -87,8 +87,8 @@ func (f *Frame) sum() uint64 {
 	return h.Sum64()
 }
 
-// verify reads what the log has since it was last read, or all of it, and
-// compares it with what was confirmed before, what was sent and what was read.
+// verify reads the log, from where it was last read or all of it, and compares it
+// with the events that were confirmed before, sent, and read.
 func (b *Bed) verify(ctx context.Context, reader *Caller, all bool) {
 	b.t.Helper()
 	want := b.confirmed()
@@ -113,7 +113,7 @@ func (b *Bed) verify(ctx context.Context, reader *Caller, all bool) {
 			case !known.read:
 				continue
 			case n == len(list):
-				b.t.Fatalf("%s: number %d and what follows is gone", b.Patient, i+1)
+				b.t.Fatalf("%s: number %d and everything after it is gone", b.Patient, i+1)
 			case list[n].Seq != uint64(i+1) || list[n].sum() != known.sum:
 				b.t.Fatalf("%s: number %d was another before", b.Patient, i+1)
 			}
@@ -189,7 +189,7 @@ func (b *Bed) judge(f *Frame) {
 	b.log, b.last = append(b.log, e), Frame{Epoch: f.Epoch, Seq: f.Seq, Must: f.Must}
 }
 
-// judgeConfirmed looks for what was confirmed before the log was read.
+// judgeConfirmed looks for the events that were confirmed before the log was read.
 func (b *Bed) judgeConfirmed(want confirmed) {
 	for seq, id := range want.vitals {
 		if b.opt.Pruned {

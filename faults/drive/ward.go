@@ -1,6 +1,6 @@
-// Package drive uses nodes as a ward would while they are broken, and judges
-// what they do. It keeps what was attempted, confirmed, answered and observed
-// of all requests. A confirmed event must have been observed in its place,
+// Package drive uses nodes as a ward would while they are broken, and judges their
+// behaviour. It records the attempts, confirmations, answers and observations of all
+// requests. A confirmed event must have been observed in its place,
 // once, and with the right count by each watcher of each node. Each level of
 // each alert must have been told once in the log, and paged at least once, in
 // time.
@@ -34,11 +34,11 @@ type Options struct {
 	// Silence is how long a client waits for a reply, or, if it watches, for
 	// anything, before it goes to another node; 0: as long as its line is there.
 	Silence time.Duration
-	Slack   time.Duration // how late a page may be, beyond what the Hub promises; 0: 4 s; 15 s more with the race detector
+	Slack   time.Duration // how late a page may be, beyond the Hub's promise; 0: 4 s; 15 s more with the race detector
 	Blind   bool          // the store is made to fail, and pages may go out that it does not know of
 	Pruned  bool          // vitals are pruned: those that the store has are not looked at, and watchers may begin anew
 	Seed    uint64        // of random choices; 0: one of its own
-	Anew    bool          // clients may be told that a log is not what it was
+	Anew    bool          // clients may be told that a log has begun anew
 }
 
 func (o *Options) urls() []string {
@@ -127,9 +127,8 @@ func (w *Ward) Each(f func(ctx context.Context, b *Bed)) {
 	}
 }
 
-// Verify reads what is new in all logs and judges it, and what was delivered
-// of it; of one bed after the other it reads the whole log again. Some node
-// must be there.
+// Verify reads the new entries of all logs and judges them and their delivery; of one
+// bed after the other it reads the whole log again. Some node must be there.
 func (w *Ward) Verify() {
 	w.t.Helper()
 	for i, b := range w.Beds {
@@ -142,7 +141,7 @@ func (w *Ward) Verify() {
 }
 
 // Finish ends the load, waits until every request has its reply and everybody
-// has got what they are owed, stops the nodes and judges all of it. All nodes
+// has got every event that they are owed, stops the nodes and judges all of it. All nodes
 // must be there.
 func (w *Ward) Finish() {
 	w.t.Helper()
@@ -175,7 +174,7 @@ func (w *Ward) Finish() {
 // Figures are there once Finish has returned.
 func (w *Ward) Figures() Figures { return w.figures }
 
-// Seeded returns what a test draws its random choices from, and says the seed;
+// Seeded returns a source of a test's random choices, and logs the seed;
 // FAULTS_SEED repeats the choices.
 func Seeded(t testing.TB) (uint64, *rand.Rand) {
 	seed := rand.Uint64()

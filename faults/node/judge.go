@@ -12,7 +12,7 @@ import (
 )
 
 // judged are the rules that the fault suite evaluates for itself. Flapping holds
-// nothing back, for a crossing is what is counted.
+// nothing back, because crossings are counted.
 func judged() []rules.Rule {
 	often := rules.Timing{Flaps: -1}
 	limit := func(key string, readings int) rules.Limit {

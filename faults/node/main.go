@@ -1,7 +1,7 @@
-// Node is what the fault suite starts, breaks and starts again: one Hub with
+// Node is the program that the fault suite starts, breaks and starts again: one Hub with
 // one Store, short times, and a pager that writes each page as a line.
 //
-// A token is the ID of who shows it; those of devices begin with "device".
+// A token is the ID of its principal; those of devices begin with "device".
 package main
 
 import (
@@ -194,7 +194,7 @@ func authenticate(r *http.Request) (carewire.Principal, error) {
 	return p, nil
 }
 
-// everything is allowed: access is not what is tested here.
+// everything is allowed: access is not tested here.
 type everything struct{}
 
 // Authorize implements carewire.Authorizer.

@@ -1,5 +1,5 @@
-// Package proxy stands between a client and a server, on loopback, and does to
-// their connections what networks do: it delays, slices, slows down, withholds
+// Package proxy stands between a client and a server, on loopback, and treats
+// their connections as networks do: it delays, slices, slows down, withholds
 // and resets. Its behaviour can be changed at any time, each way by itself.
 package proxy
 
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Way is the direction of what is passed on.
+// Way is a direction of bytes.
 type Way int
 
 // The two ways.
@@ -20,7 +20,7 @@ const (
 	Down            // from the server to the client
 )
 
-// Fault is what happens to what goes one way. The zero Fault is a good line.
+// Fault is the treatment of the bytes in one direction. The zero Fault is a good line.
 type Fault struct {
 	Delay time.Duration // before each piece that is passed on
 	Slice int           // bytes in a piece, which is a write of its own; 0: as many as there are
@@ -234,7 +234,7 @@ func (p *Proxy) oneWay(c *conn, w Way) bool {
 	}
 }
 
-// fault returns what is to happen this way, once it is not held.
+// fault returns the fault of this way, once it is not held.
 func (p *Proxy) fault(c *conn, w Way) Fault {
 	for {
 		p.mu.Lock()

@@ -67,7 +67,7 @@ func silent(t *testing.T, c net.Conn) {
 	require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
 }
 
-// All bytes come through whatever the pieces, and so does the end.
+// All bytes come through in pieces of any size, and so does the end.
 func TestGoodAndSlicedLines(t *testing.T) {
 	p, dial := start(t)
 	text := bytes.Repeat([]byte("0123456789"), 20000)

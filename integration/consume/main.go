@@ -1,6 +1,6 @@
 // Consume checks that each module builds for those who fetch it: from a module
-// zip, by way of a proxy of files, without the workspace and without what go.mod
-// replaces. It takes the root of the repository.
+// zip, by way of a proxy of files, without the workspace and without go.mod's
+// replacements. It takes the root of the repository.
 package main
 
 import (
@@ -55,7 +55,7 @@ func check(root string) error {
 // command is the program that docs/command.md has people install.
 const command = "github.com/carewire/carewire/cmd/carewire"
 
-// install installs the command as people do, who have no module of their own.
+// install installs the command as people without a module of their own do.
 func install(root, tmp, proxy string) error {
 	env, err := fetching(root, proxy, filepath.Join(tmp, "cache"))
 	if err != nil {

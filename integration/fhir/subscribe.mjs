@@ -1,6 +1,6 @@
 // Subscribes to a patient's heart rates with @medplum/core's SubscriptionManager.
-// The connection is cut by whoever runs this. After each cut the manager makes a
-// subscription anew; what the old one had missed is fetched with $events, from the
+// The test that runs this cuts the connection. After each cut the manager makes a
+// subscription anew; the events that the old one had missed are fetched with $events, from the
 // number after the last that came. Prints a line for each event, once, and ends at
 // the end of the standard input.
 //

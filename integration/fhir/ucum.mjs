@@ -1,5 +1,5 @@
 // Asks two UCUM libraries whether each of the arguments is a unit: a line for
-// each, with what @lhncbc/ucum-lhc and @atomic-ehr/ucum say.
+// each, with the verdicts of @lhncbc/ucum-lhc and @atomic-ehr/ucum.
 import { createRequire } from "node:module";
 import { ucum } from "@atomic-ehr/ucum";
 

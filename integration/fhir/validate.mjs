@@ -1,6 +1,6 @@
-// Validates what stands in the file named by the first argument, a list of
+// Validates the resources in the file named by the first argument, a list of
 // {name, resource, profile}, with @medplum/core and with fhir, and prints a list
-// of {name, medplum, fhir} with what each objects to.
+// of {name, medplum, fhir} with the objections of each.
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { indexStructureDefinitionBundle, validateResource } from "@medplum/core";

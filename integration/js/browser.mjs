@@ -1,5 +1,5 @@
 // Drives a browser for a test: each line of input is a command as JSON, and is
-// answered by a line. The test, not this program, knows what is to be seen.
+// answered by a line. The test, not this program, decides about the result.
 //
 //   {"do": "open", "tab": NAME, "url": URL}
 //   {"do": "texts", "tab": NAME, "find": SELECTOR}           the texts of all that match and are shown
@@ -7,7 +7,7 @@
 //   {"do": "click", "tab": NAME, "find": SELECTOR}
 //   {"do": "fill", "tab": NAME, "find": SELECTOR, "text": TEXT}
 //   {"do": "run", "tab": NAME, "script": SOURCE}             as a script of the page
-//   {"do": "said", "tab": NAME}                              what the page has written to its console
+//   {"do": "said", "tab": NAME}                              the page's output on its console
 //   {"do": "resize", "tab": NAME, "width": TEXT}             in pixels
 //   {"do": "wide", "tab": NAME}                              whether the page is wider than its window
 //   {"do": "look", "tab": NAME, "width": TEXT, "height": TEXT, "scheme": "light" or "dark", "file": PATH}   a picture of the window
@@ -15,7 +15,7 @@
 //   {"do": "leave", "tab": NAME, "url": URL}                 to another page, in the same tab
 //   {"do": "grant", "url": URL}                              notifications may be shown
 //   {"do": "push", "tab": NAME, "data": TEXT}                to the service worker of the tab's origin
-//   {"do": "notified", "tab": NAME}                          what is shown as notifications: "title|body|actions", and "|again" if it sounds again
+//   {"do": "notified", "tab": NAME}                          the notifications shown: "title|body|actions", and "|again" if it sounds again
 //   {"do": "press", "tab": NAME, "action": TEXT}             a button of the notification that is shown
 //   {"do": "subscribed", "tab": NAME, "token": TEXT}         from now on the page finds a push subscription that was made with the ward's key
 //   {"do": "uninstallable", "tab": NAME}                     why the page cannot be installed
@@ -104,7 +104,7 @@ async function carry(c) {
 
 const worker = () => context.serviceWorkers()[0];
 
-// subscribed replaces what the page finds: a browser without a push service has no subscription.
+// subscribed replaces the page's subscription: a browser without a push service has no subscription.
 async function subscribed(token) {
   const {push} = await (await fetch("ward", {headers: {Authorization: "Bearer " + token}})).json();
   const applicationServerKey = Uint8Array.from(atob(push.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)).buffer;

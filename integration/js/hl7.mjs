@@ -1,7 +1,7 @@
 // A foreign HL7 sender and receiver for a test: simple-hl7.
 //
 //   node hl7.mjs send PORT   sends the message of standard input, prints the acknowledgement
-//   node hl7.mjs serve PORT  prints what each message holds, and acknowledges it
+//   node hl7.mjs serve PORT  prints the content of each message, and acknowledges it
 import hl7 from "simple-hl7";
 
 const [what, port] = process.argv.slice(2);

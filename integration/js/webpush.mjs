@@ -1,6 +1,6 @@
 // Reads pushes by foreign code: {subscription, private, auth, body, header, text}
-// as JSON on its input, bytes in base64url. Prints what http_ece decrypts of body,
-// what jws finds of the header's signature, and what web-push makes of text.
+// as JSON on its input, bytes in base64url. Prints body as http_ece decrypts it,
+// the verdict of jws on the header's signature, and text as web-push encrypts it.
 import {createECDH, createPublicKey} from "node:crypto";
 import {readFileSync} from "node:fs";
 import ece from "http_ece";

@@ -62,10 +62,10 @@ type server struct {
 	posts  int // requests by POST, but for probes
 }
 
-// settings are what a control may change. A field that it leaves out stays.
+// settings are the values that a control may change. A field that it leaves out stays.
 type settings struct {
 	FailStore bool                // reads and writes fail
-	FailWards bool                // it cannot be found out who is in a group
+	FailWards bool                // the patients of a group cannot be found out
 	Refuse    int                 // the status for everything
 	Block     bool                // 502 for WebSockets only
 	Unknown   []string            // principals whose tokens are not good any more
@@ -139,7 +139,7 @@ func (s *server) Authenticate(r *http.Request) (carewire.Principal, error) {
 	return p, nil
 }
 
-// Patients tells who is in a group.
+// Patients lists the patients of a group.
 func (s *server) Patients(_ context.Context, group string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

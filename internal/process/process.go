@@ -1,4 +1,4 @@
-// Package process runs programs for tests, and reads what they write.
+// Package process runs programs for tests, and reads their output.
 package process
 
 import (

@@ -40,7 +40,7 @@ var ErrFlood = errors.New("carewire: too many bytes for one message")
 // A Conn is one client's connection, shared with coder/websocket. The
 // library reads frames from it and writes nothing but close frames; everything
 // else is written by the outbox, in whole frames. The library does not close
-// it either: it does not know what is still to be written.
+// it either: it does not know which frames are still to be written.
 //
 // A part that has been written is final: after a short write nothing follows,
 // not even a close frame. After a close frame nothing follows either.
@@ -103,8 +103,8 @@ func (n *Conn) discard() error {
 	}
 }
 
-// Drain says that what comes from now on is thrown away. Of the first of it the
-// peer's close frame ends the connection, the rest is not looked at.
+// Drain discards all later input. A close frame of the peer at its beginning ends the
+// connection; the rest is not looked at.
 func (n *Conn) Drain() { n.draining.Store(true) }
 
 // Close does nothing: the connection is the outbox's to end.

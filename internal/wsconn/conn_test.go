@@ -16,7 +16,7 @@ func closing(code uint16) []byte {
 	return Frame(binary.BigEndian.AppendUint16(make([]byte, HeaderSize), code), FirstClose)
 }
 
-// A tape is a net.Conn that keeps what is written, at most room bytes of it.
+// A tape is a net.Conn that keeps the written bytes, at most room of them.
 type tape struct {
 	net.Conn
 	got       bytes.Buffer
@@ -87,7 +87,7 @@ func TestWhatTheWrapperWrites(t *testing.T) {
 			begun := time.Now()
 			c.do(&Conn{Conn: to, closeFrame: closing})
 			require.Equal(t, string(bytes.Join(c.want, nil)), to.got.String())
-			for _, d := range to.deadlines { // of the library's close frames: the Hub's clock looks after what is ours
+			for _, d := range to.deadlines { // of the library's close frames: the Hub's clock looks after our own
 				require.WithinRange(t, d, begun.Add(WriteWithin), time.Now().Add(WriteWithin))
 			}
 		})

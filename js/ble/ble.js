@@ -13,13 +13,13 @@ export const characteristics = {
 const LOINC = "loinc", recordAccess = 0x2A52;
 
 /**
- * What is read: whose measurements, and from which device. `zone` is the zone of the device's clock, "local" or minutes east of UTC; without it a
- * measurement with a time is refused, for nobody guesses at it. `session` is when the session of a continuous glucose monitor began.
+ * The source of the measurements: the patient and the device. `zone` is the zone of the device's clock, "local" or minutes east of UTC; without it a
+ * measurement with a time is refused, because its zone is unknown. `session` is when the session of a continuous glucose monitor began.
  * @typedef {{patient: string, device?: string, zone?: "local" | number, session?: Date}} Source
  */
 
 /**
- * Returns the vitals that a value of the characteristic holds: several, one, or none for what is no measurement of a patient. A measurement that
+ * Returns the vitals that a value of the characteristic holds: several, one, or none for a value that is no measurement of a patient. A measurement that
  * failed is a vital that is absent, and never a number. It throws an Error that names the characteristic and the fault, never the value.
  * @param {Source} source
  * @param {number} characteristic
@@ -215,7 +215,7 @@ function oximeterStatus(r, vitals, measurement, device) {
   return m & bits(9); // it comes from the device's memory
 }
 
-// A heart rate without contact is none, whatever number stands there; a zero of a sensor that cannot tell is doubtful.
+// A heart rate without contact is none, with any number; a zero of a sensor that cannot tell is doubtful.
 function heartRate(r) {
   const flags = r.uint(1), rate = r.uint(flags & 1 ? 2 : 1), tells = flags & 4;
   const v = r.number("8867-4", tells && !(flags & 2) ? undefined : {mantissa: rate, exponent: 0}, 0, "/min");
@@ -241,7 +241,7 @@ function weight(r, source) {
   return vitals;
 }
 
-// Where a glucose sample was taken, and what it was: LOINC codes in mass and moles, site, method.
+// The site and kind of a glucose sample: LOINC codes in mass and moles, site, method.
 const samples = {1: ["41653-7", "15074-8", "capillary"], 2: ["41653-7", "15074-8", "capillary", "plasma"], 3: ["2339-0", "15074-8", "vein"],
   4: ["2339-0", "15074-8", "vein", "plasma"], 5: ["2339-0", "15074-8", "artery"], 6: ["2339-0", "15074-8", "artery", "plasma"], 7: ["2339-0", "15074-8"],
   8: ["2339-0", "15074-8", undefined, "plasma"], 9: ["99504-3", "105272-9"]};

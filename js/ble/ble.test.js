@@ -1,5 +1,5 @@
-// The vectors of the Go package ble hold here too, and bytes at random throw
-// nothing but what decode says.
+// The vectors of the Go package ble hold here too, and random bytes throw only
+// decode's own errors.
 import assert from "node:assert/strict";
 import {readFileSync} from "node:fs";
 import {test} from "node:test";
@@ -34,7 +34,7 @@ test("bytes at random", () => {
   }
 });
 
-// A device in memory stands for the browser's: this proves what listen does with
+// A device in memory stands for the browser's: this tests listen's use of
 // one, and nothing about a radio.
 test("listen", async () => {
   const c = new EventTarget();

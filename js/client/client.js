@@ -1,5 +1,5 @@
 // A client of a carewire Hub for browsers, workers and Node, without dependencies. README.md beside this file tells how to
-// use it, docs/protocol.md of carewire what it does on the wire.
+// use it; docs/protocol.md of carewire specifies its frames.
 import {Commands} from "./commands.js";
 import {Line} from "./line.js";
 import {Outbox} from "./outbox.js";
@@ -32,10 +32,10 @@ export {keyOf, newID};
 /**
  * @typedef {object} ClientOptions
  * @property {string} url where the host has mounted carewire: `https:` or `wss:`. In a page it may be relative
- * @property {string | (() => string | undefined | Promise<string | undefined>)} [token] or what gives a fresh one; it is asked
+ * @property {string | (() => string | undefined | Promise<string | undefined>)} [token] or a function that returns a fresh one; it is called
  *   before each attempt and before the token ends. undefined ends the client. Without a token, the page's cookies count
  * @property {boolean} [ticket] whether to connect by one-time tickets, so that the token is in no header of a WebSocket
- * @property {string} [storage] names what is kept in this browser, of this user alone: what is not sent yet survives a reload,
+ * @property {string} [storage] names the data kept in this browser, of this user alone: unsent commands survive a reload,
  *   and tabs with the same name and URL share one connection
  * @property {typeof WebSocket} [WebSocket] in the place of the global one. Where there is neither, events come by POST
  * @property {typeof fetch} [fetch] in the place of the global one
@@ -66,8 +66,8 @@ export class RequestError extends Error {
 const maxReceipts = 2000; // remembered; one that is forgotten is sent again, which does no harm
 
 export class Client {
-  /** Who the server takes us for; undefined before it has said so. @type {Person | undefined} */ me;
-  /** What is addressed to us and open, of patients who are not watched too, by "patient key" or "patient notice_id". @type {Map<string, Alert | Notice>} */
+  /** Our user, as the server knows it; undefined before it has said so. @type {Person | undefined} */ me;
+  /** Open alerts and notices that are addressed to us, also of patients who are not watched, by "patient key" or "patient notice_id". @type {Map<string, Alert | Notice>} */
   inbox = new Map();
 
   #line; #watching; #commands;
@@ -114,7 +114,7 @@ export class Client {
     this.#tabs?.urge();
   }
 
-  /** Ends the client: no timer, connection or listener is left. What is not sent of what is kept stays kept. */
+  /** Ends the client: no timer, connection or listener is left. Kept commands that are not sent stay kept. */
   stop() {
     if (this.#stopped) return;
     this.#stopped = true;
@@ -126,13 +126,13 @@ export class Client {
     this.#telling.stop();
   }
 
-  /** What is not over yet. */
+  /** The commands that are not over yet. */
   get commands() { return this.#commands.all; }
 
-  /** Who is watched, by all watches. */
+  /** The watched patients, of all watches. */
   get patients() { return this.#watching.patients; }
 
-  /** Patients and groups that are asked for and not to be seen, by all watches. Subscribers are told when they change. */
+  /** Patients and groups that were asked for and refused, of all watches. Subscribers are told when they change. */
   get refused() { return this.#watching.refused; }
 
   // ---- Watching ----
@@ -140,7 +140,7 @@ export class Client {
   /** Follows patients. @param {WatchSpec} spec */
   watch(spec) { return this.#watching.watch(spec); }
 
-  /** What is open of all patients who are watched, and what the inbox has of others. */
+  /** The open alerts of all watched patients, and those of others in the inbox. */
   get alerts() {
     const all = [...this.patients.values()].flatMap((p) => [...p.alerts.values()]);
     for (const x of this.inbox.values()) if ("alert_id" in x && !this.patients.has(x.patient)) all.push(x);
@@ -169,7 +169,7 @@ export class Client {
    * Takes responsibility.
    * @param {Alert} alert as it was shown
    * @param {{forSeconds?: number, reason?: string, force?: boolean, expireAfter?: number, source?: Recognition}} [o] expireAfter is in seconds; 15 if left out. `force`, with
-   *   a reason, takes over what somebody else has. `source` is how a recogniser has understood it
+   *   a reason, takes over an alert that somebody else has. `source` tells how a recogniser has understood the answer
    */
   accept(alert, {forSeconds, ...o} = {}) { return this.#answer(alert, "accept", {...o, ...(forSeconds && {for_s: forSeconds})}); }
   /** Not me. @param {Alert} alert @param {{reason?: string, expireAfter?: number, source?: Recognition}} [o] */
@@ -178,7 +178,7 @@ export class Client {
   release(alert, o) { return this.#answer(alert, "release", o); }
   /** Has somebody told next. @param {Alert} alert @param {string} to person:ID, group:ID or role:NAME @param {{reason?: string, expireAfter?: number}} [o] */
   assign(alert, to, o) { return this.#answer(alert, "assign", {...o, to}); }
-  /** Offers what one has accepted. @param {Alert} alert @param {string} to person:ID or group:ID @param {{reason?: string, expireAfter?: number}} [o] */
+  /** Offers an alert that the user has accepted. @param {Alert} alert @param {string} to person:ID or group:ID @param {{reason?: string, expireAfter?: number}} [o] */
   handover(alert, to, o) { return this.#answer(alert, "handover", {...o, to}); }
   /** Ends the alert: with force and a reason also while its condition is present. @param {Alert} alert @param {{reason?: string, force?: boolean, expireAfter?: number}} [o] */
   close(alert, o) { return this.#answer(alert, "close", o); }
@@ -198,7 +198,7 @@ export class Client {
   /** Sends a message. @param {{patient: string, text: string, to?: string[], audience?: string, replies_to?: string}} notice */
   notify(notice) { return this.#commands.keep({type: "notify", notice: {notice_id: newID(), ...notice}}); }
 
-  /** Sends vitals: 100 at most, or what `welcome.limits.vitals` says. @param {Vital[]} vitals */
+  /** Sends vitals: at most 100, or `welcome.limits.vitals`. @param {Vital[]} vitals */
   publish(vitals) {
     const time = new Date(this.now()).toISOString();
     return this.#commands.keep({type: "publish", vitals: vitals.map((v) => ({vital_id: newID(), time, ...v}))});
@@ -225,7 +225,7 @@ export class Client {
   }
 
   /**
-   * Sends a request that is sent again over lost lines until it has a final reply: what must not happen twice has an ID.
+   * Sends a request that is sent again over lost lines until it has a final reply: a request that must not happen twice has an ID.
    * @param {Frame} members
    * @returns {Promise<Frame>} of an error: a RequestError
    */
@@ -266,7 +266,7 @@ export class Client {
   /** @param {string} id of an alert that has ended */
   #noReceipts(id) { for (const stage of ["delivered", "presented"]) this.#receipts.delete(`${id} ${stage}`); }
 
-  // ---- Inside: what comes ----
+  // ---- Inside: incoming frames ----
 
   #opened() {
     this.#watching.opened();
@@ -293,7 +293,7 @@ export class Client {
       else if (alert) this.#receipt(alert, "delivered");
       if (!this.patients.has(item.patient)) this.#telling.emit(alert ? "alert" : "notice", item, {live: !this.#inboxPages, inbox: true});
     }
-    if (f.done) { // of a page after welcome; what an earlier connection had shown and this one has not is over
+    if (f.done) { // of a page after welcome; an entry that only an earlier connection has shown is over
       for (const id of this.inbox.keys()) if (!this.#inboxPages?.has(id)) this.inbox.delete(id);
       this.#inboxPages = undefined;
     }

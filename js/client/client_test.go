@@ -35,7 +35,7 @@ func get(t *testing.T, method string, header map[string]string) (*http.Response,
 }
 
 // The module comes plain and packed, each under a tag of its own, and not again
-// to who has it.
+// to a browser that has it.
 func TestHandler(t *testing.T) {
 	want, err := os.ReadFile("client.min.js")
 	require.NoError(t, err)

@@ -2,7 +2,7 @@
 /** @typedef {import("./wire.js").Frame} Frame */
 
 /**
- * What a command is about. While it is not over, `state` is `sending` for two seconds at most and then `waiting`, as it is
+ * A command and its state. While it is not over, `state` is `sending` for two seconds at most and then `waiting`, as it is
  * where nothing can be sent. It ends as `done`, as `refused`, or as `expired`: it was too old to be sent.
  */
 export class Command {

@@ -10,14 +10,14 @@ import {newID} from "./wire.js";
  * @property {import("./line.js").Line} line
  * @property {import("./outbox.js").Outbox | undefined} outbox
  * @property {() => import("./tabs.js").Tabs | undefined} tabs
- * @property {() => string | undefined} me who we are, if that is known
+ * @property {() => string | undefined} me our user's ID, if that is known
  * @property {() => void} change something has changed
  * @property {(ms: number, f: () => void) => void} after
  */
 
 export class Commands {
   /** Those that are not over. @type {Set<Command>} */ all = new Set();
-  /** What was kept, and waits for the line. @type {{c: Command, entry: import("./outbox.js").Entry}[]} */ #held = [];
+  /** The kept commands, which wait for the line. @type {{c: Command, entry: import("./outbox.js").Entry}[]} */ #held = [];
   /** @type {CommandsHost} */ #host;
 
   /** @param {CommandsHost} host */
@@ -26,7 +26,7 @@ export class Commands {
   /**
    * Sends a command. If it expires, it is an answer, and not kept.
    * @param {Frame} frame
-   * @param {{expires?: number, shown?: Alert}} [o] expires in ticks; shown: what an answer is about, as it was shown
+   * @param {{expires?: number, shown?: Alert}} [o] expires in ticks; shown: the alert of an answer, as it was shown
    */
   send(frame, o = {}) {
     const {line} = this.#host, c = new Command(frame, line.now());
@@ -38,7 +38,7 @@ export class Commands {
     return c;
   }
 
-  /** Sends what would survive a reload. @param {Frame} frame */
+  /** Sends a command that survives a reload. @param {Frame} frame */
   keep(frame) {
     const {outbox, tabs, me} = this.#host;
     const c = this.send(frame);
@@ -52,7 +52,7 @@ export class Commands {
     return c;
   }
 
-  /** Takes over what is kept of tabs that live no more: it waits for the line. */
+  /** Takes over the kept commands of closed tabs: they wait for the line. */
   async adopt() {
     const {outbox, tabs, change} = this.#host, ours = tabs()?.id ?? newID();
     const list = await outbox?.all() ?? [], living = await tabs()?.living();
@@ -68,7 +68,7 @@ export class Commands {
     change();
   }
 
-  /** Sends what was taken over, unless it is somebody else's: it is known now who we are. */
+  /** Sends the commands taken over, except those of another user: our user is known now. */
   release() {
     const me = this.#host.me();
     for (const {c, entry} of this.#held.splice(0)) {
@@ -102,7 +102,7 @@ export class Commands {
   }
 }
 
-/** Whether only the source has changed what somebody accepts, and not in what they had seen. @param {Frame} frame @param {Alert} shown @param {Frame} reply */
+/** Whether an alert that somebody accepts was changed by its source only, and in nothing that they had seen. @param {Frame} frame @param {Alert} shown @param {Frame} reply */
 function unchanged(frame, shown, reply) {
   const a = reply.alert;
   return frame.do === "accept" && reply.code === "conflict" && a && a.responsibility?.state !== "accepted" && a.alert_id === shown.alert_id &&

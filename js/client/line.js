@@ -9,7 +9,7 @@ const wakes = ["online", "pageshow", "resume", "visibilitychange"];
 /** @typedef {import("./wire.js").Frame} Frame */
 
 /**
- * What becomes of a line.
+ * The events of a line.
  * @typedef {object} LineEvents
  * @property {() => void} open requests can be sent: on a new connection, nothing is watched yet
  * @property {(frame: Frame, text: string) => void} frame one that is no reply
@@ -108,7 +108,7 @@ export class Line {
     this.#connect();
   }
 
-  /** Whether what is watched can only be changed by a new connection. */
+  /** Whether a new connection is needed to change the watches. */
   get streams() { return Boolean(this.#pipe?.streams); }
 
   /**
@@ -137,7 +137,7 @@ export class Line {
     a.done({type: "ok"});
   }
 
-  /** Does what is due. It is called at least once a second, and whenever a page wakes. */
+  /** Does the work that is due. It is called at least once a second, and whenever a page wakes. */
   look(woken = false) {
     if (!this.#running) return;
     clearTimeout(this.#timer);
@@ -294,7 +294,7 @@ export class Line {
     try {
       f = decode(text);
     } catch {
-      return this.#lost(1006); // what else is wrong?
+      return this.#lost(1006); // there may be other faults
     }
     this.#heard = ticks();
     if (f.type === "ok" || f.type === "error") return this.#reply(f);

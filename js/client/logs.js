@@ -5,7 +5,7 @@ import {backoff, ticks} from "./wire.js";
 /** @typedef {{epoch?: string, seq: number}} Position */
 
 /**
- * One patient's log. It waits for `sync`, takes in a snapshot or what followed its position, and is live after `synced`.
+ * One patient's log. It waits for `sync`, takes in a snapshot or the events after its position, and is live after `synced`.
  * @typedef {object} Log
  * @property {"waiting" | "snapshot" | "catching" | "live"} state
  * @property {Position} [position] of the last event that came
@@ -16,9 +16,9 @@ import {backoff, ticks} from "./wire.js";
  */
 
 /**
- * What becomes of logs.
+ * The events of logs.
  * @typedef {object} LogEvents
- * @property {(patient: string) => void} forget what is held: it comes again
+ * @property {(patient: string) => void} forget the held state: it comes again
  * @property {(frame: Frame, live: boolean) => void} event in the order of the log. If it is not live, it came before `synced`
  * @property {(patient: string) => void} current or not any more
  * @property {(patient: string) => void} again something is missing: it is to be watched anew
@@ -40,7 +40,7 @@ export class Logs {
     [this.#on, this.#every] = [on, every];
   }
 
-  /** Whether what is held of a patient is all there is, on a line that lives. @param {string} patient */
+  /** Whether the held state of a patient is complete, on a live line. @param {string} patient */
   current(patient) {
     const log = this.all.get(patient);
     return log?.state === "live" && ticks() - log.heard < patience;
@@ -57,13 +57,13 @@ export class Logs {
     return since;
   }
 
-  /** A snapshot with what is held of a patient, as a server sends it. @param {string} patient @param {Frame[]} frames */
+  /** A snapshot of the held state of a patient, as a server sends it. @param {string} patient @param {Frame[]} frames */
   snapshot(patient, frames) {
     const log = this.all.get(patient), at = {patient, ...log?.position, must: log?.count, recovered: false};
     return [{type: "sync"}, ...frames, {type: "synced"}].map((f) => ({...at, ...f}));
   }
 
-  /** Waits for `sync`: what comes before it belongs to an older watch. @param {string} patient */
+  /** Waits for `sync`: events before it belong to an older watch. @param {string} patient */
   wait(patient) {
     const log = this.all.get(patient);
     if (!log) return;
@@ -74,7 +74,7 @@ export class Logs {
 
   waitAll() { for (const id of this.all.keys()) this.wait(id); }
 
-  /** Resumes what should have come by now, and has not. */
+  /** Resumes logs whose events should have come by now, and have not. */
   look() {
     for (const [id, log] of this.all) if (ticks() - log.heard > patience) this.#miss(id, log);
   }
@@ -105,7 +105,7 @@ export class Logs {
 
   /** @param {Frame} f @param {Log} log */
   #sync(f, log) {
-    if (f.recovered && !log.position) return this.#miss(f.patient, log); // from where? what is held may be a part
+    if (f.recovered && !log.position) return this.#miss(f.patient, log); // from where? the held state may be incomplete
     log.state = f.recovered ? "catching" : "snapshot";
     if (!f.recovered) {
       log.position = log.count = undefined;
@@ -144,7 +144,7 @@ export class Logs {
     const log = this.all.get(h.patient);
     if (log?.state !== "live" || !log.position) return;
     const {epoch, seq} = log.position;
-    if (h.epoch === epoch && h.seq < seq) return; // older than what came
+    if (h.epoch === epoch && h.seq < seq) return; // older than the newest event
     const was = this.current(h.patient);
     log.heard = ticks();
     if (h.epoch !== epoch && h.seq <= seq || h.must !== log.count || this.#every() && h.seq !== seq) this.#miss(h.patient, log);
@@ -152,7 +152,7 @@ export class Logs {
   }
 
   /**
-   * Asks again for what did not come: from the position at first, then from the beginning, after longer and longer.
+   * Asks again for missing events: from the position at first, then from the beginning, after longer and longer.
    * @param {string} patient
    * @param {Log} log
    */

@@ -1,4 +1,4 @@
-// What must not be lost by a reload: kept in IndexedDB until the server has answered.
+// Commands that a reload must not lose: kept in IndexedDB until the server has answered.
 
 /** @typedef {{id: string, frame: import("./wire.js").Frame, created: number, tab: string, principal?: string}} Entry */
 
@@ -69,7 +69,7 @@ export class Outbox {
   /** @param {string} id */
   async delete(id) { await this.#with("readwrite", (store) => result(store.delete(id))).catch(() => {}); }
 
-  /** Tells what is kept, oldest first. @returns {Promise<Entry[]>} */
+  /** Lists the kept commands, oldest first. @returns {Promise<Entry[]>} */
   async all() {
     const list = await this.#with("readonly", (store) => /** @type {Promise<Entry[]>} */ (result(store.getAll()))).catch(() => []);
     return list.sort((a, b) => a.created - b.created);

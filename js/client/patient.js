@@ -1,4 +1,4 @@
-// What is known of one patient.
+// The state of one patient.
 
 /** @typedef {import("./wire.js").Frame} Frame */
 /** @typedef {import("./types.js").Vital & {at: number}} HeldVital `at` is the server's time of measurement in ms */
@@ -11,11 +11,11 @@ const maxNotices = 200; // of one patient; the oldest leave
 export class Patient {
   /** @type {string} */ id;
   /** The newest vital of each kind, by code, system, device, site and test. @type {Map<string, HeldVital>} */ vitals = new Map();
-  /** What is open, by key; of tests by key and " test". @type {Map<string, import("./types.js").Alert>} */ alerts = new Map();
+  /** The open alerts, by key; tests by key and " test". @type {Map<string, import("./types.js").Alert>} */ alerts = new Map();
   /** The last 200, by notice_id. @type {Map<string, import("./types.js").Notice>} */ notices = new Map();
-  /** By notice_id, or by alert_id of what is open. @type {Map<string, import("./types.js").Receipt[]>} */ receipts = new Map();
-  /** Who has access for an emergency, by principal. @type {Map<string, import("./types.js").Access>} */ emergencies = new Map();
-  /** Who has paused the telling of the alerts, until when and why. @type {import("./types.js").Access | undefined} */ pause;
+  /** By notice_id, or by alert_id of an open alert. @type {Map<string, import("./types.js").Receipt[]>} */ receipts = new Map();
+  /** The emergency accesses, by principal. @type {Map<string, import("./types.js").Access>} */ emergencies = new Map();
+  /** The pause of the alerts: by which person, until when and why. @type {import("./types.js").Access | undefined} */ pause;
   /** @type {() => number} */ #now;
   /** @type {() => boolean} */ #current;
 
@@ -28,7 +28,7 @@ export class Patient {
     [this.id, this.#now, this.#current] = [id, now, current];
   }
 
-  /** Whether what is held is all there is. What is not current is shown so, or not at all. */
+  /** Whether the held state is complete. A state that is not current is shown so, or not at all. */
   get current() { return this.#current(); }
 
   /** The newest vital with this code, whichever device it is from. @param {string} code */
@@ -54,7 +54,7 @@ export class Patient {
     return !v || !this.current || this.#now() - v.at > 1000 * (v.every ? Math.max(10, 3 * v.every) : 900);
   }
 
-  /** What is held, as events. @returns {Frame[]} */
+  /** The held state, as events. @returns {Frame[]} */
   frames() {
     const events = (/** @type {string} */ type, /** @type {Iterable<any>} */ items) => [...items].map((x) => ({type, patient: this.id, [type]: x}));
     return [...events("vital", this.vitals.values()), ...events("alert", this.alerts.values()), ...events("notice", this.notices.values()),

@@ -1,5 +1,5 @@
-// Tabs of one browser that share a connection. The one that holds a Web Lock leads: it has the connection, relays what
-// comes, and sends what the others ask. To these it is like a server. When it goes, the next one gets the lock.
+// Tabs of one browser that share a connection. The one that holds a Web Lock leads: it has the connection, relays the
+// frames that come, and sends the others' requests. To these it is like a server. When it goes, the next one gets the lock.
 import {encode, newID} from "./wire.js";
 
 /** @typedef {import("./wire.js").Frame} Frame */
@@ -8,7 +8,7 @@ const deliveries = ["alerts", "latest", "every"];
 const patience = 3000; // ms for a leader's answer
 
 /**
- * What a leader has.
+ * The parts of a leader.
  * @typedef {object} Host
  * @property {import("./line.js").Line} line
  * @property {import("./watching.js").Watching} watching
@@ -22,7 +22,7 @@ export class Tabs {
   /** @type {Host} */ #host;
   /** @type {string} */ #name;
   /** @type {BroadcastChannel} */ #channel;
-  /** Who has joined, with what they watch. @type {Map<string, {patients: Set<string>, groups: Set<string>, waves: Set<string>}>} */ #joined = new Map();
+  /** The tabs that have joined, with their watches. @type {Map<string, {patients: Set<string>, groups: Set<string>, waves: Set<string>}>} */ #joined = new Map();
   /** @type {import("./transport.js").Told | undefined} as a follower */ #on;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #queued = false; #strongest = 0; #off = new AbortController();
@@ -91,7 +91,7 @@ export class Tabs {
 
   // ---- Leading ----
 
-  /** Passes on what has come. @param {string} text */
+  /** Passes on a frame that has come. @param {string} text */
   relay(text) { if (this.leads && this.#joined.size) this.#post({text}); }
 
   /** Tells that the line is lost. @param {number} code @param {number} after ms until the next attempt */
@@ -143,7 +143,7 @@ export class Tabs {
     for (const f of frames) this.#post({to: tab, text: JSON.stringify(f)});
   }
 
-  /** Sends what another tab asks for. @param {string} tab @param {Frame} f */
+  /** Sends a request of another tab. @param {string} tab @param {Frame} f */
   #carry(tab, f) {
     const {req, ...rest} = f, has = this.#joined.get(tab), held = this.#host.watching.since();
     if (!has) return;
@@ -156,7 +156,7 @@ export class Tabs {
     }
     for (const g of f.groups ?? []) has.groups.add(g);
     for (const c of f.waves ?? []) has.waves.add(c);
-    // Of whom we hold, the server sends what is new, and we the rest: so nobody begins anew.
+    // Of patients that we hold, the server sends the new events, and we the rest: so nobody begins anew.
     let room = 30000 - JSON.stringify(f.since ?? {}).length - JSON.stringify(f.patients ?? []).length;
     const ours = Object.entries(held).filter(([id, p]) => !f.since?.[id] && (room -= id.length + (p.epoch?.length ?? 0) + 40) > 0);
     const q = /** @type {Frame} */ (this.prepare({...rest, since: {...Object.fromEntries(ours), ...f.since}}, tab));
@@ -191,7 +191,7 @@ export class Tabs {
       if (this.#off.signal.aborted) return; // a lock that is stolen has no signal
       if (!options.steal) this.#queued = false;
       this.leads = true;
-      this.closed(1006, 100); // by whoever led before
+      this.closed(1006, 100); // by the leader before
       this.#host.line.restart();
       return this.#untilStop();
     }).catch(() => {

@@ -1,16 +1,16 @@
-// Who wants to be told of what, and when.
+// The subscribers of each event, and the moment at which they are called.
 import {call} from "./wire.js";
 
 /**
- * What has changed since subscribers were last called.
+ * The changes since subscribers were last called.
  * @typedef {object} Changes
  * @property {boolean} state
  * @property {boolean} inbox
  * @property {boolean} commands
- * @property {Set<string>} patients of whom something came, or who are current or not any more
+ * @property {Set<string>} patients with a new event, or who became current or are not any more
  */
 
-/** @typedef {{live: boolean, inbox: boolean}} Context `live` is true of what has just happened, not of what is caught up with */
+/** @typedef {{live: boolean, inbox: boolean}} Context `live` is true of an event that has just happened, not of one that was missed before */
 
 /**
  * @typedef {object} Events
@@ -20,9 +20,9 @@ import {call} from "./wire.js";
  * @property {[receipt: import("./types.js").Receipt, context: Context]} receipt
  * @property {[access: import("./types.js").Access, context: Context]} access
  * @property {[wave: import("./types.js").Wave]} wave a chunk of a live signal; `waves.js` reads its samples
- * @property {[patient: string]} forget what is held of a patient is discarded; it comes again
+ * @property {[patient: string]} forget the held state of a patient is discarded; it comes again
  * @property {[patient: string]} granted somebody came to a group
- * @property {[patient: string]} revoked somebody is not to be seen any more; what is held is gone
+ * @property {[patient: string]} revoked somebody is not to be seen any more; the held state is gone
  * @property {[state: import("./client.js").State]} state
  */
 
@@ -54,7 +54,7 @@ export class Telling {
     for (const f of this.#listeners.get(name) ?? []) call(f, ...args);
   }
 
-  /** What subscribers will be told with the next frame. */
+  /** The changes that subscribers will be told with the next frame. */
   get changes() {
     if (this.#changes) return this.#changes;
     const changes = this.#changes = {state: false, inbox: false, commands: false, patients: new Set()};

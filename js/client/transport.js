@@ -2,7 +2,7 @@
 import {encode} from "./wire.js";
 
 /**
- * What a transport tells. After `closed` or `refused` it tells nothing more.
+ * The events of a transport. After `closed` or `refused` it tells nothing more.
  * @typedef {object} Told
  * @property {(text: string) => void} text a frame has come
  * @property {(code: number, opened: boolean, after?: number) => void} closed the connection has ended with a close code

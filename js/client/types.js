@@ -50,7 +50,7 @@
  */
 
 /**
- * What an alert is raised with.
+ * The members of an alert to raise.
  * @typedef {object} NewAlert
  * @property {string} patient
  * @property {string} text
@@ -67,7 +67,7 @@
  */
 
 /** @typedef {{do: string, by: Person, at: string, until?: string, to?: string, reason?: string, source?: Recognition}} Answer */
-/** @typedef {{state: "undefined" | "accepted" | "rejected", by?: Person, at?: string, until?: string, to?: string}} Responsibility `to`: to whom it is offered */
+/** @typedef {{state: "undefined" | "accepted" | "rejected", by?: Person, at?: string, until?: string, to?: string}} Responsibility `to`: the person or group to whom it is offered */
 /** @typedef {{level: number, step: number, state: string, due?: string, told?: string[]}} Escalation */
 
 /**
@@ -144,7 +144,7 @@
  */
 
 /**
- * What the waves of a patient were when an alert was raised. `history({patient, kinds: ["strip"], key})` gives it.
+ * The waves of a patient around the time of an alert. `history({patient, kinds: ["strip"], key})` gives it.
  * @typedef {object} Strip
  * @property {string} patient
  * @property {string} key

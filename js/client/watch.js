@@ -1,8 +1,8 @@
-// What one caller watches.
+// The watch of one caller.
 /** @typedef {import("./wire.js").Frame} Frame */
 
 /**
- * Whom to watch.
+ * The patients and groups to watch.
  * @typedef {object} WatchSpec
  * @property {string[]} [groups]
  * @property {string[]} [patients]
@@ -15,12 +15,12 @@
 /** @typedef {{patient?: string, group?: string, code: string}} Refusal */
 
 export class Watch {
-  /** Who is watched now, groups' patients included. @type {Map<string, import("./patient.js").Patient>} */ patients = new Map();
-  /** What was refused; `undecided` and `unavailable` are asked for again by themselves. @type {Refusal[]} */ refused = [];
+  /** The patients watched now, those of groups included. @type {Map<string, import("./patient.js").Patient>} */ patients = new Map();
+  /** The refusals; `undecided` and `unavailable` ones are asked for again by themselves. @type {Refusal[]} */ refused = [];
   /** Resolves when everybody has been caught up with for the first time. @type {Promise<void>} */ ready;
-  /** Whom to watch. @type {WatchSpec} */ spec;
+  /** The patients and groups to watch. @type {WatchSpec} */ spec;
   /** @type {() => void} */ #resolve = () => {};
-  /** Who is still to be caught up with; undefined: the server has not said who there is. @type {Set<string> | undefined} */ #behind;
+  /** The patients not caught up with yet; undefined: the server has not listed the patients yet. @type {Set<string> | undefined} */ #behind;
   #stop;
 
   /**
@@ -33,13 +33,13 @@ export class Watch {
     this.ready = new Promise((resolve) => { this.#resolve = resolve; });
   }
 
-  /** Whether it asks for what a chunk is of. @param {import("./types.js").Wave} wave */
+  /** Whether it asks for the signal of a chunk. @param {import("./types.js").Wave} wave */
   wants({patient, code}) { return this.patients.has(patient) && Boolean(this.spec.waves?.some((c) => c === "*" || c === code)); }
 
   /** Ends the watch. Patients that no other watch has are forgotten. */
   stop() { this.#stop(this); }
 
-  /** For the client: the server has said who there is. @param {string[]} patients */
+  /** For the client: the server has listed the patients. @param {string[]} patients */
   begun(patients) {
     this.#behind ??= new Set(patients);
     this.reached();

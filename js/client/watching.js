@@ -1,4 +1,4 @@
-// Whom a client watches, by one or several watches.
+// The patients that a client watches, by one or several watches.
 import {Logs} from "./logs.js";
 import {Patient} from "./patient.js";
 import {Watch} from "./watch.js";
@@ -100,7 +100,7 @@ export class Watching {
     return {groups: groups.filter((g) => !specs.some((s) => s.groups?.includes(g))), patients: patients.filter((p) => !this.patients.has(p))};
   }
 
-  /** What was refused to any watch. @returns {Refusal[]} */
+  /** The refusals of all watches. @returns {Refusal[]} */
   get refused() { return [...this.#all.keys()].flatMap((w) => w.refused); }
 
   /** The codes of all signals that are wanted of anybody. */
@@ -109,7 +109,7 @@ export class Watching {
   /** Where we stand, of all who are current. */
   since() { return this.#logs.since([...this.patients.keys()].filter((id) => this.#logs.current(id))); }
 
-  /** A snapshot as a server sends it; nothing of who is not current. @param {string} id */
+  /** A snapshot as a server sends it; nothing of a patient who is not current. @param {string} id */
   held(id) {
     const p = this.patients.get(id);
     return p && this.#logs.current(id) ? this.#logs.snapshot(id, p.frames()) : [];
@@ -131,7 +131,7 @@ export class Watching {
   }
 
   /**
-   * Watches what a Watch names, or a part of it.
+   * Watches the patients and groups of a Watch, or a part of them.
    * @param {Watch} w
    * @param {{groups: string[], names: string[]}} [part]
    */
@@ -163,7 +163,7 @@ export class Watching {
     w.refused = whole ? refused : [...w.refused.filter((r) => !passing(r.code)), ...refused];
     this.#host.telling.changes.state = true;
     if (whole) {
-      // Nobody else tells who was taken away, or has left a group, while there was no line.
+      // No event tells of patients who were taken away, or have left a group, while there was no line.
       const here = new Set([...watching, ...names]);
       if (!groups.length) for (const id of w.patients.keys()) if (!here.has(id)) this.#drop(w, id);
     }
@@ -171,7 +171,7 @@ export class Watching {
     for (const id of watching) if (this.#logs.current(id)) w.reached(id);
   }
 
-  /** Asks for one patient of whom something is missing. @param {string} id */
+  /** Asks for one patient whose events are incomplete. @param {string} id */
   #again(id) {
     const {line, after} = this.#host;
     if (line.streams) return line.restart();
@@ -233,7 +233,7 @@ export class Watching {
     }
     if (line.streams) return line.restart();
     if (patients.length + groups.length) line.ask({type: "unwatch", groups, patients}, {once: true}, () => {});
-    if (groups.length || delivery !== this.#delivery) this.#rewatch(false); // who is named may have come by the group
+    if (groups.length || delivery !== this.#delivery) this.#rewatch(false); // a named patient may have come by the group
   }
 
   /** Ends the signals that only w has asked for: of a group those that nobody else wants of anybody. @param {Watch} w @param {Watch[]} others */

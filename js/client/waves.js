@@ -1,4 +1,4 @@
-// Waves: what their samples are, and a sweep that draws them as monitors do. It needs nothing of the client but the
+// Waves: a reader of their samples, and a sweep that draws them as monitors do. It needs nothing of the client but the
 // chunks that its `wave` events bring.
 /** @typedef {import("./types.js").Wave} Wave */
 
@@ -6,7 +6,7 @@ const jitter = 100; // ms by which a chunk may be off and still follow the one b
 const late = 2000; // ms without a chunk after which a wave is old
 
 /**
- * Reads the samples of a chunk, whole numbers: docs/protocol.md, section 9. What is broken is an error.
+ * Reads the samples of a chunk, whole numbers: docs/protocol.md, section 9. A broken chunk is an error.
  * @param {string} data
  */
 export function samples(data) {
@@ -33,7 +33,7 @@ export function values(wave) {
 /** When a chunk begins, in ms since 1970 by the device's clock. @param {Wave} wave */
 const begins = (wave) => Date.parse(wave.time);
 
-/** What names a chunk's signal. @param {Wave} wave */
+/** The name of a chunk's signal. @param {Wave} wave */
 export const signalOf = (wave) => [wave.patient, wave.system, wave.code, wave.device, wave.site, wave.test].join(" ");
 
 /**
@@ -49,14 +49,14 @@ export function follows(wave, before) {
 
 /**
  * Draws one signal into a canvas, from left to right and round again, at the pace of its time. Only new columns are drawn.
- * What was lost stays blank for as long as it lasted. The canvas's CSS `color` is the line's. Chunks of another signal, as of a
- * second device or of a test, are not drawn while that which is shown is not old.
+ * A lost stretch stays blank for as long as it lasted. The canvas's CSS `color` is the line's. Chunks of another signal, as of a
+ * second device or of a test, are not drawn before the shown signal is old.
  */
 export class Sweep {
   /** How many gaps came so far. */ gaps = 0;
   /** The newest chunk. @type {Wave | undefined} */ last;
   /** @type {HTMLCanvasElement} */ #canvas;
-  /** @type {{at: number, value: number, joined: boolean}[]} what is still to be drawn, in ms of the device's time */ #points = [];
+  /** @type {{at: number, value: number, joined: boolean}[]} points still to be drawn, in ms of the device's time */ #points = [];
   /** @type {number} */ #seconds;
   /** @type {number} */ #low;
   /** @type {number} */ #high;
@@ -68,8 +68,8 @@ export class Sweep {
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {{seconds?: number, low?: number, high?: number, now?: () => number}} [o] how long one round takes, 6 s if left out; what
-   *   stands at the bottom and the top, in the signal's unit: without these the scale grows as needed; the server's time in ms since
+   * @param {{seconds?: number, low?: number, high?: number, now?: () => number}} [o] how long one round takes, 6 s if left out; the
+   *   values at the bottom and the top, in the signal's unit: without these the scale grows as needed; the server's time in ms since
    *   1970, as `client.now()` tells it: the machine's if left out
    */
   constructor(canvas, {seconds = 6, low = Infinity, high = -Infinity, now = Date.now} = {}) {
@@ -79,7 +79,7 @@ export class Sweep {
   }
 
   /**
-   * Whether what is shown is old, and must be marked so: the server has received the newest chunk more than two seconds ago, or
+   * Whether the shown signal is old, and must be marked so: the server has received the newest chunk more than two seconds ago, or
    * nothing has come for as long.
    */
   get old() {
@@ -103,7 +103,7 @@ export class Sweep {
     const joined = this.last !== undefined && follows(wave, this.last);
     if (this.last && !joined) this.gaps++;
     if (!joined && start < this.#drawn) this.#points.length = 0; // the device's clock was set back, or it began anew
-    // How far the device's time is behind ours, at the least: by that and a little more what is drawn lags.
+    // How far the device's time is behind ours, at the least: the drawing lags by that and a little more.
     const behind = now - start - list.length * step;
     this.#behind = joined && now - this.#heard < late ? Math.min(this.#behind, behind) : behind;
     [this.last, this.#heard] = [wave, now];

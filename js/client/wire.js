@@ -1,4 +1,4 @@
-// What frames look like on the wire, and the clock.
+// The form of frames on the wire, and the clock.
 
 /** @typedef {Record<string, any>} Frame */
 
@@ -22,7 +22,7 @@ const isText = (/** @type {any} */ x) => typeof x === "string";
 const isPosition = (/** @type {Frame} */ f) => isText(f.patient) && isCount(f.seq) && isCount(f.must) && (f.epoch === undefined || isText(f.epoch));
 const isTime = (/** @type {any} */ x) => !Number.isNaN(Date.parse(x));
 
-/** What else a frame must be, by its type. @type {Record<string, (f: Frame) => boolean>} */
+/** Further conditions of a frame, by its type. @type {Record<string, (f: Frame) => boolean>} */
 const forms = {
   sync: isPosition, synced: isPosition, gap: isPosition,
   head: (f) => Array.isArray(f.heads) && f.heads.every(isPosition),
@@ -37,7 +37,7 @@ const forms = {
 for (const type of ["vital", "alert", "notice", "receipt", "access"]) forms[type] = (f) => isPosition(f) && isObject(f[type]);
 
 /**
- * Reads a frame of a server. What is no frame of the protocol is an error.
+ * Reads a frame of a server. A text that is no frame of the protocol is an error.
  * @param {string} text
  * @returns {Frame}
  */
@@ -62,7 +62,7 @@ let passed = 1, date = Date.now(), steady = performance.now();
 
 /**
  * Tells how many milliseconds have passed. The clock of the machine may be set, and the browser's own may stand still
- * while the machine sleeps: neither makes what is old look new.
+ * while the machine sleeps: neither makes an old value look new.
  */
 export function ticks() {
   const d = Date.now() - date, s = performance.now() - steady;

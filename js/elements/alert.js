@@ -1,4 +1,4 @@
-// What is read from alerts: how urgent they are, and in whose hands. Nothing here knows of a page.
+// Alerts read for a screen: how urgent they are, and in whose hands. Nothing here knows of a page.
 import {human} from "./vital.js";
 
 /** @typedef {import("@carewire/client").Alert & {responsibility: {to?: string}}} Alert */
@@ -30,7 +30,7 @@ export function groupOf(a, me) {
 }
 
 /**
- * The order of urgency: tests last, then by priority, what is present before what is over, and the oldest first.
+ * The order of urgency: tests last, then by priority, present conditions before ended ones, and the oldest first.
  * @param {Alert} a @param {Alert} b
  */
 export const byUrgency = (a, b) => Number(a.test ?? false) - Number(b.test ?? false) || rank[b.priority] - rank[a.priority] ||
@@ -73,7 +73,7 @@ export function recognised(r, words) {
 }
 
 /**
- * What an alert says, in a line: the value and the limit that it broke where it has both.
+ * An alert's text in a line: the value and the limit that it broke where it has both.
  * @param {Alert} a
  * @param {import("./words.js").Words} words
  */

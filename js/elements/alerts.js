@@ -12,7 +12,7 @@ const parts = ["needs", "mine", "others", "technicals"];
 const many = 100; // rows that are drawn of one part, unless more are asked for
 
 /**
- * `<cw-alerts>`: all open alerts, in groups by who has them. Rows never move while a pointer or the focus is inside; what came meanwhile is counted on top.
+ * `<cw-alerts>`: all open alerts, in groups by the person who has them. Rows never move while a pointer or the focus is inside; alerts that came meanwhile are counted on top.
  * Attribute: `patient`, for those of one. Event: `cw-answer` {alert, verb}, which may be called off. Parts: alert, panel, heading.
  */
 export class AlertsElement extends CarewireElement {
@@ -48,7 +48,7 @@ export class AlertsElement extends CarewireElement {
     return this.#inside || focused !== null && focused !== this.#news && focused.matches(":focus-visible");
   }
 
-  /** Takes what has come into the list. */
+  /** Takes the new alerts into the list. */
   #release() {
     this.#inside = false;
     /** @type {HTMLElement | null} */ (this.root.activeElement)?.blur();
@@ -131,7 +131,7 @@ export class AlertsElement extends CarewireElement {
   /** @param {Part} part */
   groupOf(part) { return this.#groups.get(part); }
 
-  /** Says what is new, in one sentence: those who cannot see would otherwise hear the last only. @param {Alert[]} sorted */
+  /** Announces the new alerts in one sentence: those who cannot see would otherwise hear the last only. @param {Alert[]} sorted */
   #announce(sorted) {
     const fresh = sorted.filter((a) => !this.#known.has(idOf(a)));
     for (const a of fresh) this.#known.add(idOf(a));

@@ -6,7 +6,7 @@ import {stateOf} from "./row.js";
 
 /** @typedef {import("./alert.js").Alert} Alert */
 
-const soon = 400; // ms within which nobody can have read what has just come
+const soon = 400; // ms within which nobody can have read a new alert
 
 /** `<cw-banner>`: the most urgent alert that nobody has, with a button to accept it. Event: `cw-answer`. Parts: banner. */
 export class BannerElement extends CarewireElement {

@@ -1,4 +1,4 @@
-// What a patient has: a button to call, and a way to say how they feel.
+// The patient's own elements: a button to call, and a way to say how they feel.
 import {attr, button, h, show, text} from "./dom.js";
 import {CarewireElement} from "./element.js";
 
@@ -6,7 +6,7 @@ import {CarewireElement} from "./element.js";
 /** @typedef {import("@carewire/client").Command} Command */
 
 /**
- * `<cw-call patient="p-1" to="group:ward-5" key="call-nurse">`: calls a nurse, and says what becomes of it. It stays where it is, whatever happens.
+ * `<cw-call patient="p-1" to="group:ward-5" key="call-nurse">`: calls a nurse, and shows the course of the call. It always stays where it is.
  * Attributes of how they feel, where the host has a code for it: `feel-code`, `feel-system`. Events: `cw-call` {text}, `cw-feel` {code}, which may be called off. Parts: call, status.
  */
 export class CallElement extends CarewireElement {

@@ -1,4 +1,4 @@
-// What all elements of one client have in common.
+// The context that all elements of one client share.
 import {idOf} from "./alert.js";
 import {Marks} from "./marks.js";
 import {Words} from "./words.js";
@@ -8,12 +8,12 @@ import {Words} from "./words.js";
 /** @typedef {import("@carewire/client").Command} Command */
 
 /**
- * Who is who, as the host knows it. Each member may be left out, and may return undefined for those it does not know.
+ * The names of patients and people, as the host knows them. Each member may be left out, and may return undefined for those it does not know.
  * @typedef {object} Names
  * @property {(id: string) => {name?: string, bed?: string, initials?: string} | undefined} [patient]
  * @property {(id: string) => string | undefined} [person]
  * @property {(id: string) => string | undefined} [group]
- * @property {() => {to: string, name: string}[]} [people] to whom alerts can be given
+ * @property {() => {to: string, name: string}[]} [people] the persons and groups to whom alerts can be given
  * @property {(patient: string, code: string) => string | undefined} [why] why a number is not there, such as a score
  */
 
@@ -38,7 +38,7 @@ export class Context {
     return {name, bed: p?.bed ?? "", initials: p?.initials ?? name.split(/\s+/).map((w) => w[0] ?? "").join("").slice(0, 3)};
   }
 
-  /** Whether all that is asked for is known: the line is there, and nobody is missing who may come yet. */
+  /** Whether the picture is complete: the line is there, and no patient who may still come is missing. */
   get knows() { return ["live", "failing"].includes(this.client.state.name) && this.client.refused.every((r) => r.code === "forbidden"); }
 
   /** @param {{id: string, name?: string} | undefined} who */
@@ -53,7 +53,7 @@ export class Context {
   }
 
   /**
-   * Answers an alert. What becomes of it is shown wherever the alert is.
+   * Answers an alert. The outcome is shown wherever the alert is.
    * @param {Alert} a @param {string} verb accept, reject, release, assign, handover or close
    * @param {{to?: string, reason?: string, force?: boolean}} [o]
    * @returns {Command}
@@ -72,7 +72,7 @@ export class Context {
     return command;
   }
 
-  /** What became of an answer, in words; "" where none was given. @param {Alert} a @param {Words} words */
+  /** The outcome of an answer, in words; "" where none was given. @param {Alert} a @param {Words} words */
   outcome(a, words) {
     const g = this.given.get(idOf(a));
     if (!g) return "";

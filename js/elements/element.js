@@ -1,4 +1,4 @@
-// What all elements do: find their client, follow it, and draw when something has changed.
+// The base of all elements: they find their client, follow it, and draw when something has changed.
 import {contextOf} from "./context.js";
 import {base, sheet} from "./style.js";
 import {Words} from "./words.js";
@@ -24,7 +24,7 @@ export class CarewireElement extends HTMLBase {
   /** @type {ShadowRoot} */ root;
   /** @type {Words} */ words = new Words("en");
   /** @type {Client | undefined} */ #own;
-  /** @type {Client | undefined} what is followed */ #followed;
+  /** @type {Client | undefined} the client followed */ #followed;
   /** @type {HubElement | undefined} */ #hub;
   #end = () => {};
 
@@ -41,7 +41,7 @@ export class CarewireElement extends HTMLBase {
     this.follow();
   }
 
-  /** What is known beside the client. It is asked for only while there is one. */
+  /** The context beside the client. It is asked for only while there is one. */
   get context() { return contextOf(/** @type {Client} */ (this.client)); }
 
   connectedCallback() {
@@ -94,10 +94,10 @@ export class CarewireElement extends HTMLBase {
   /** Whether changes concern it. @param {Changes} changes @returns {boolean} */
   concerns(changes) { return changes !== undefined; }
 
-  /** Draws what is known now; without changes all of it. @param {Changes} [changes] */
+  /** Draws the present state; without changes all of it. @param {Changes} [changes] */
   draw(changes) {}
 
-  /** A client is followed from now on. What it returns is called when it is not any more. @param {Client} client @returns {(() => void)[]} */
+  /** A client is followed from now on. The functions returned are called when it is not any more. @param {Client} client @returns {(() => void)[]} */
   followed(client) { return []; }
 
   #leave() {

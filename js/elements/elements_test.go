@@ -11,7 +11,7 @@ import (
 	"github.com/carewire/carewire/js/elements"
 )
 
-// The module is the file beside it, and does not come again to who has it.
+// The module is the file beside it, and does not come again to a browser that has it.
 func TestHandler(t *testing.T) {
 	want, err := os.ReadFile("elements.min.js")
 	require.NoError(t, err)

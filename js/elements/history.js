@@ -1,4 +1,4 @@
-// What has become of a patient's alerts: the whole chain of each.
+// The history of a patient's alerts: the whole chain of each.
 import {rank, recognised, shapes} from "./alert.js";
 import {button, h, show, text} from "./dom.js";
 import {CarewireElement} from "./element.js";
@@ -8,7 +8,7 @@ import {CarewireElement} from "./element.js";
 /** @typedef {{at: string, key: string, values: Record<string, any>}} Step */
 
 /**
- * What happened to one alert, from its revisions in the log and its receipts.
+ * The history of one alert, from its revisions in the log and its receipts.
  * @param {Alert[]} revisions in order @param {Receipt[]} receipts
  * @returns {Step[]} each with the words' key for it
  */

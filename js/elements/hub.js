@@ -1,4 +1,4 @@
-// What elements in it have in common: a client, and who is who.
+// The parts that elements in it share: a client, and the host's names.
 import {contextOf} from "./context.js";
 import {HTMLBase} from "./element.js";
 import {useWords, Words} from "./words.js";
@@ -20,7 +20,7 @@ export class HubElement extends HTMLBase {
     for (const e of this.elements) e.follow();
   }
 
-  /** Who is who. It is asked each time something is drawn: it has to know at once. */
+  /** The host's names. They are asked for at each drawing: the host has to know them at once. */
   get names() { return this.#names; }
   set names(names) {
     this.#names = names;

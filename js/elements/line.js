@@ -25,7 +25,7 @@ export class LineElement extends CarewireElement {
 }
 
 /**
- * What is wrong, "" if nothing is: with the line, or that somebody who is asked for is not shown.
+ * The fault of the line, or the patients who were asked for and are not shown; "": none.
  * @param {CarewireElement} e
  */
 export function troubleOf({words, context}) {
@@ -40,7 +40,7 @@ export function troubleOf({words, context}) {
   return words.say("notShown", {who: who.join(", ")});
 }
 
-/** `<cw-trouble>`: a bar that says what is wrong with the line, while something is, and who is asked for and not shown. Slot: more, such as a way to sign in. Parts: bar. */
+/** `<cw-trouble>`: a bar that names a fault of the line, and patients who were asked for and are not shown; without either it is hidden. Slot: more, such as a way to sign in. Parts: bar. */
 export class TroubleElement extends CarewireElement {
   static styles = `
     .bar { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: center; padding: .4rem 1rem; background: var(--medium); color: var(--on-medium); font-weight: 600; }

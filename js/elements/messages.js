@@ -9,8 +9,8 @@ import {noticesOf, readBy, toMe} from "./notice.js";
 const shown = 50;
 
 /**
- * `<cw-messages patient="p-1" to="patient">`: messages, newest first, and with `patient` and `to` a form to write one. Without `patient` those of all who are watched, and of the inbox.
- * A draft stays until it is sent, and what is sent is shown until the server has it. Event: `cw-message` {text, to}, which may be called off. Parts: message.
+ * `<cw-messages patient="p-1" to="patient">`: messages, newest first, and with `patient` and `to` a form to write one. Without `patient` those of all watched patients, and of the inbox.
+ * A draft stays until it is sent, and a sent message is shown until the server has it. Event: `cw-message` {text, to}, which may be called off. Parts: message.
  */
 export class MessagesElement extends CarewireElement {
   static observedAttributes = ["patient", "to"];
@@ -20,7 +20,7 @@ export class MessagesElement extends CarewireElement {
   #form; #label = h("label"); #text = h("textarea", {maxLength: 1500, required: true}); #send = h("button", {type: "submit", className: "main"}); #cancel = button("", () => this.#reply(undefined)); #note = h("p", {className: "small", role: "status"});
   #pending = h("ul", {role: "list"}); #list = h("ul", {role: "list"}); #none = h("p", {className: "soft"});
   /** @type {Map<string, MessageItem>} */ #items = new Map();
-  /** @type {Notice | undefined} what is replied to */ #to;
+  /** @type {Notice | undefined} the message replied to */ #to;
   /** @type {Command | undefined} */ #last;
 
   constructor() {

@@ -1,4 +1,4 @@
-// What is read from messages.
+// Messages read for a screen.
 
 /** @typedef {import("@carewire/client").Client} Client */
 /** @typedef {import("@carewire/client").Notice} Notice */
@@ -11,7 +11,7 @@ export function toMe(client, n) {
     (n.to ?? []).some((t) => t === "person:" + me.id || t === "role:" + me.role || t === "patient" && me.role === "patient" || t.startsWith("group:") && me.role === "clinician"));
 }
 
-/** Who has read a message first. @param {Client} client @param {Notice} n @returns {Receipt | undefined} */
+/** The first receipt of a reader of a message. @param {Client} client @param {Notice} n @returns {Receipt | undefined} */
 export const readBy = (client, n) => client.patients.get(n.patient)?.receipts.get(n.notice_id)?.find((r) => r.stage === "read");
 
 /** All messages, those of the inbox too, newest first. @param {Client} client @param {string} [patient] only of one @returns {Notice[]} */

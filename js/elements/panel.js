@@ -1,4 +1,4 @@
-// What else can be done about an alert, and all that is known of it.
+// Further actions on an alert, and all of its details.
 import {idOf, recognised} from "./alert.js";
 import {attr, button, h, show, text} from "./dom.js";
 

@@ -58,7 +58,7 @@ export class PatientElement extends CarewireElement {
   }
 }
 
-/** `<cw-patients order="bed" group="…">`: all who are watched, as tiles. Attribute `order`: bed, or acuity. Parts: tiles. */
+/** `<cw-patients order="bed" group="…">`: all watched patients, as tiles. Attribute `order`: bed, or acuity. Parts: tiles. */
 export class PatientsElement extends CarewireElement {
   static observedAttributes = ["order", "codes"];
   static styles = "div { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--cw-tile-width, 15.5rem)), 1fr)); grid-auto-rows: var(--cw-tile-height, 13rem); } p { padding: 1rem; }";

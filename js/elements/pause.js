@@ -2,7 +2,7 @@
 import {attr, button, h, show, text} from "./dom.js";
 import {CarewireElement} from "./element.js";
 
-/** `<cw-pause patient="p-1">`: who has paused the telling of a patient's alerts and until when, and for clinicians a way to. Event: `cw-pause` {patient}, which may be called off. Parts: pause. */
+/** `<cw-pause patient="p-1">`: the pause of a patient's alerts, with its person and end, and for clinicians a way to pause. Event: `cw-pause` {patient}, which may be called off. Parts: pause. */
 export class PauseElement extends CarewireElement {
   static observedAttributes = ["patient"];
   static styles = "form { display: grid; grid-template-columns: 6rem 1fr auto; gap: .6rem; align-items: end; } p { font-weight: 600; margin-block-end: .4rem; } @media (max-width: 30rem) { form { grid-template-columns: 1fr; } }";

@@ -1,4 +1,4 @@
-// One alert in the list, with what can be done about it.
+// One alert in the list, with its actions.
 import {brief, idOf, offered, shapes, unseen, untaken} from "./alert.js";
 import {attr, button, h, show, text} from "./dom.js";
 import {Panel} from "./panel.js";
@@ -43,7 +43,7 @@ export class Row {
     this.element.dataset.patient = alert.patient;
   }
 
-  /** Draws what is known of it now. @param {Alert} alert @param {boolean} current whether it can be trusted to be the present one */
+  /** Draws its present state. @param {Alert} alert @param {boolean} current whether it can be trusted to be the present one */
   draw(alert, current) {
     this.alert = alert;
     const {words, context} = this.#host, client = context.client, a = alert, who = context.patient(a.patient, words), what = brief(a, words);
@@ -60,7 +60,7 @@ export class Row {
     this.#panel?.draw(a);
   }
 
-  /** What its first button does. */
+  /** The action of its first button. */
   get #verb() { return this.alert.responsibility?.state !== "accepted" || offered(this.alert, this.#host.client?.me) ? "accept" : "release"; }
 
   /** @param {Alert} a @param {string} about */
@@ -80,7 +80,7 @@ export class Row {
     }
   }
 
-  /** Puts the focus on what is to be done with it. */
+  /** Puts the focus on its first action. */
   focus() { (this.element.querySelector(/** @type {any} */ (".acts button:not([hidden])")) ?? this.element).focus(); }
 
   /** @param {(row: Row, verb: string, o?: {to?: string, reason?: string, force?: boolean}) => void} answer */
@@ -97,7 +97,7 @@ export class Row {
   }
 }
 
-/** In whose hands an alert is, since when, and who is told next. @param {Alert} a @param {CarewireElement} host */
+/** In whose hands an alert is, since when, and the people who are told next. @param {Alert} a @param {CarewireElement} host */
 export function stateOf(a, host) {
   const {words, context} = host, client = context.client, r = a.responsibility ?? {}, x = a.escalation, now = client.now();
   const said = [words.span((now - Date.parse(a.onset)) / 1000)];

@@ -49,7 +49,7 @@ export class SoundElement extends CarewireElement {
 
   draw() {
     const a = mostUrgent(/** @type {Alert[]} */ (this.context.client.alerts)), now = performance.now();
-    if (a && rank[a.priority] > this.#quietOf) this.#until = 0; // a pause is broken by what is worse
+    if (a && rank[a.priority] > this.#quietOf) this.#until = 0; // a worse alert breaks a pause
     const state = this.state;
     text(this.#state, this.say("sound." + state, {age: this.words.span(Math.ceil((this.#until - now) / 1000))}));
     attr(this.#state, "class", state === "on" ? "" : "off");

@@ -16,7 +16,7 @@ const span = (w) => {
 
 /**
  * `<cw-strip patient="p-1" key="asystole" alert="a-17">`: the waves of the ten seconds before and after an alert, days later too. `alert` is its `alert_id`; an alert that is a
- * test needs `test`. What was lost stays blank. A line shows when the alert was raised, if the device's clock allows it. Parts: strip.
+ * test needs `test`. Lost stretches stay blank. A line shows when the alert was raised, if the device's clock allows it. Parts: strip.
  */
 export class StripElement extends CarewireElement {
   static observedAttributes = ["patient", "key", "alert", "test"];

@@ -1,4 +1,4 @@
-// What all elements look like. A page changes it by custom properties and ::part.
+// The style of all elements. A page changes it by custom properties and ::part.
 
 /** @type {Map<string, CSSStyleSheet>} */
 const sheets = new Map();

@@ -9,7 +9,7 @@ import {human, numberOf, panels} from "./vital.js";
 
 const most = 20000; // points of one code
 
-/** What the lines of panels have beside the first one. */
+/** The further lines of panels, beside the first one. */
 const dashes = [[], [6, 4]];
 
 /**

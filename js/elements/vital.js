@@ -20,10 +20,10 @@
 /** The score of NEWS2, in SNOMED CT. */
 export const news2 = "1104051000000101";
 
-/** What a tile shows if it is told nothing else. */
+/** The vitals of a tile, if it is told nothing else. */
 export const usual = ["8867-4", "59408-5", "9279-1", "85354-9", "8310-5"];
 
-/** What panels are made of, in the order in which they are read. @type {Record<string, string[]>} */
+/** The parts of panels, in the order in which they are read. @type {Record<string, string[]>} */
 export const panels = {"85354-9": ["8480-6", "8462-4"], "96607-7": ["96608-5", "96609-3"]};
 
 /** @type {Record<string, string>} */
@@ -46,7 +46,7 @@ const unusable = (v) => missing(v) || v.status === "entered-in-error" || (v.qual
  * @param {Patient | undefined} patient
  * @param {string} code
  * @param {number} now in ms, of the server
- * @param {(coded: string) => string} coded what people read of a coded value
+ * @param {(coded: string) => string} coded returns the words for a coded value
  * @returns {Look}
  */
 export function look(patient, code, now, coded = (c) => c) {

@@ -77,7 +77,7 @@ export class WallElement extends CarewireElement {
     if (document.visibilityState === "visible") for (const a of client.alerts) client.presented(a);
   }
 
-  /** Who is shown now. @param {string[]} ids @param {number} now */
+  /** The patients shown now. @param {string[]} ids @param {number} now */
   #paged(ids, now) {
     const pages = Math.ceil(ids.length / perPage);
     text(this.#page, pages > 1 ? this.say("page", {n: this.#shows % pages + 1, of: pages}) : "");

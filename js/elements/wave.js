@@ -44,7 +44,7 @@ export class WaveElement extends CarewireElement {
     text(this.#late, old ? this.say("waveNone") : "");
   }
 
-  /** Whether a chunk is of what the attributes name. @param {Wave} w */
+  /** Whether a chunk is of the signal that the attributes name. @param {Wave} w */
   #shows(w) {
     const fits = (/** @type {"patient" | "code" | "system" | "device" | "site"} */ name) => (this.getAttribute(name) ?? w[name] ?? "") === (w[name] ?? "");
     return this.hasAttribute("patient") && this.hasAttribute("code") && Boolean(w.test) === this.hasAttribute("test") &&

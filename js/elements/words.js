@@ -1,4 +1,4 @@
-// What elements say, in which language, and how times are written.
+// The words of elements in each language, and the form of times.
 import de from "./words/de.js";
 import en from "./words/en.js";
 
@@ -9,7 +9,7 @@ import en from "./words/en.js";
 const tables = new Map([["en", en], ["de", de]]);
 
 /**
- * Sets what is said in a language, or replaces some of it. What no table has is said in English.
+ * Sets the words of a language, or replaces some of them. A word that no table has is shown in English.
  * @param {string} lang such as "fr"
  * @param {Table} table with the keys of words/en.js
  */

@@ -54,8 +54,8 @@ type judged rules.Stats
 
 func (j judged) Stats() rules.Stats { return rules.Stats(j) }
 
-// numbersOf collects what a producer produces: of each name the values by the
-// value of their attribute.
+// numbersOf collects a producer's numbers: of each name the values by the value of
+// their attribute.
 func numbersOf(t *testing.T, p sdk.Producer) map[string]map[string]float64 {
 	reader := sdk.NewManualReader(sdk.WithProducer(p))
 	sdk.NewMeterProvider(sdk.WithReader(reader))
@@ -95,7 +95,7 @@ func TestRules(t *testing.T) {
 	require.Equal(t, 90.0, got["carewire_rule_to_acceptance_seconds"]["rule=spo2-low"])
 }
 
-// So does what an Authenticator counts.
+// So do the counts of an Authenticator.
 func TestIssuer(t *testing.T) {
 	got := numbersOf(t, otel.IssuerProducer(func() otel.IssuerStats {
 		return otel.IssuerStats{Accepted: 1, Refused: 2, Forbidden: 3, Undecided: 4, Refusals: map[string]uint64{"expired": 11, "audience": 12}, Powerless: 13, KeysAge: 5 * time.Second, KeysFailed: 6, Introspected: 7, Remembered: 8, Logouts: 9, LogoutsRefused: 10}

@@ -51,8 +51,8 @@ func TestNumbers(t *testing.T) {
 	require.NotContains(t, got, "tried")
 }
 
-// Every field of Stats reaches Prometheus: one that is set alone changes what
-// is scraped.
+// Every field of Stats reaches Prometheus: one that is set alone changes
+// the scrape.
 func TestNothingIsLeftOut(t *testing.T) {
 	before := scrape(t, fixed{})
 	var walk func(path string, typ reflect.Type, get func(*carewire.Stats) reflect.Value)
@@ -117,7 +117,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// So does what an Authenticator counts.
+// So do the counts of an Authenticator.
 func TestIssuer(t *testing.T) {
 	c := prom.IssuerCollector(func() prom.IssuerStats {
 		return prom.IssuerStats{Accepted: 1, Refused: 2, Forbidden: 3, Undecided: 4, Refusals: map[string]uint64{"expired": 11, "audience": 12}, Powerless: 13, KeysAge: 5 * time.Second, KeysFailed: 6, Introspected: 7, Remembered: 8, Logouts: 9, LogoutsRefused: 10}

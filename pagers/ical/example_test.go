@@ -10,7 +10,7 @@ import (
 	"github.com/carewire/carewire/pagers/ical"
 )
 
-// A ward's calendar says who is on duty: each event is named after the group and
+// A ward's calendar lists the persons on duty: each event is named after the group and
 // the person.
 func Example() {
 	const calendar = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//ward//EN\r\n" +

@@ -39,8 +39,8 @@ func Page(to string, n int) carewire.Page {
 // Run checks that the Pager of new keeps the contract: it hands over, it fails
 // where the gateway fails, it ends with its context, the same key is the same
 // message, many pages at once are safe, and no health data leaves or stands in
-// an error. Person:ada must have an address, person:nobody none. repeats says
-// what names the page in a message; nil means that the way has no such name.
+// an error. Person:ada must have an address, person:nobody none. name
+// returns a message's name of the page; nil means that the way has no such name.
 func Run(t *testing.T, new func(t *testing.T) (carewire.Pager, Gateway), name func(message string) string) {
 	page := func(t *testing.T, p carewire.Pager, to string, n int, limit time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)

@@ -163,7 +163,7 @@ func TestSubscriptionsThatAreGone(t *testing.T) {
 	require.Empty(t, k.list["person:ada"])
 }
 
-// A client cannot have the host call whom it likes.
+// A client cannot have the host call an address of its choice.
 func TestEndpointsThatAreAllowed(t *testing.T) {
 	p, s, _ := newPager(t, "/1")
 	p.Allow = nil

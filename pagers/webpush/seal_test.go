@@ -30,7 +30,7 @@ func raw(t testing.TB, s string) []byte {
 	return b
 }
 
-// A browser has subscribed, and reads what comes.
+// A browser has subscribed, and reads pushes.
 type browser struct {
 	private *ecdh.PrivateKey
 	auth    []byte

@@ -1,4 +1,4 @@
-// Package figures keeps what tests have measured where CI prints it: go test shows
+// Package figures keeps the measurements of tests where CI prints them: go test shows
 // nothing of a test that passes.
 package figures
 

@@ -4,7 +4,7 @@ import {$, clock, human, make, signs} from "./screen.js";
 
 const signals = ["131330", "131331", "150452"];
 
-/** Starts the view. host.ask asks the ward, host.ward() is what it says, host.me is the user. */
+/** Starts the view. host.ask asks the ward, host.ward() is its answer, host.me is the user. */
 export function startDesk(client, host) {
   const drawer = new Drawer(client, host);
   $("app").addEventListener("cw-open", (e) => drawer.open(e.detail.patient));

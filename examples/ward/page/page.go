@@ -3,7 +3,7 @@ package page
 
 import "embed"
 
-// Files are what a browser asks for.
+// Files are the files of the page.
 //
 //go:embed *.html *.css *.js *.json *.svg
 var Files embed.FS

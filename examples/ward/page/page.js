@@ -1,4 +1,4 @@
-// The page of the ward example: who is here, and what they are shown. What is shown is made of js/elements.
+// The page of the ward example: the sign-in and the view of each role. The views consist of js/elements.
 import {createClient} from "./elements.js";
 import {startDesk} from "./desk.js";
 import {$, make} from "./screen.js";
@@ -9,7 +9,7 @@ const usual = ["8867-4", "59408-5", "9279-1", "85354-9", "8310-5"];
 let client, watch, watched, token, ward = {groups: [], patients: [], names: {}, limits: false};
 const unscored = new Map(); // why a patient has no score
 
-/** What the views ask the ward for. */
+/** The requests that views make to the ward. */
 export const ask = (method, path, body) => fetch(path, {method, body, headers: {Authorization: "Bearer " + token}, signal: AbortSignal.timeout(30000)});
 const get = (path) => ask("GET", path);
 
@@ -35,7 +35,7 @@ async function start() {
   watchWard();
 }
 
-// meet shows the view for whoever it is.
+// meet shows the view for the signed-in user.
 function meet(me) {
   document.body.dataset.role = me.role;
   const view = me.role === "patient" ? "self" : new URLSearchParams(location.search).get("view") ?? (me.role === "viewer" ? "wall" : "desk");
@@ -49,7 +49,7 @@ function meet(me) {
   offerPush();
 }
 
-// askWard asks who is on the ward, and so finds out whether the token is good.
+// askWard asks for the patients of the ward, and so finds out whether the token is good.
 async function askWard() {
   const answer = await get("ward");
   if (answer.status === 401) return signIn("This token is not known.");
@@ -59,14 +59,14 @@ async function askWard() {
   return true;
 }
 
-// watchWard watches the user's groups, or the patients who have none.
+// watchWard watches the user's groups, or the named patients of a user without groups.
 function watchWard() {
   const all = ward.groups.length === 0 ? {patients: ward.patients.map((p) => p.id)} : {groups: ward.groups, patients: ward.system ? ["@system"] : []};
   if (!client || watched === JSON.stringify(all) || ward.groups.length + ward.patients.length === 0) return;
   watched = JSON.stringify(all);
   watch?.stop();
   watch = client.watch(all);
-  watch.ready.then(askWard).then(askScores).catch(() => {}); // who came before it stood is told by no "granted"
+  watch.ready.then(askWard).then(askScores).catch(() => {}); // for patients who came before it stood, no "granted" comes
 }
 
 // signIn leaves nothing of the patients on the page.
@@ -91,7 +91,7 @@ $("leave").onclick = async () => {
   location.reload();
 };
 
-// ---- Who is who ----
+// ---- Names ----
 
 const names = {
   patient: (id) => {
@@ -105,7 +105,7 @@ const names = {
   why: (patient, code) => code === news2 && unscored.has(patient) ? "no score: " + unscored.get(patient) : undefined,
 };
 
-// askScores asks why those have no score who have none.
+// askScores asks why patients without a score have none.
 async function askScores() {
   if (!["clinician", "viewer"].includes(client.me?.role)) return;
   for (const p of ward.patients) {
@@ -136,7 +136,7 @@ function showSelf() {
   }));
 }
 
-// measure publishes what a Bluetooth device of the patient's choice measures, for as long as the page is open.
+// measure publishes the measurements of a Bluetooth device that the patient chooses, for as long as the page is open.
 async function measure(p) {
   const say = (text) => { $("measured").textContent = text; };
   const failed = (e) => { if (e.name !== "NotFoundError") say("The device cannot be read: " + e.message); }; // nothing was chosen

@@ -1,4 +1,4 @@
-// Small tools for what is on the screen.
+// Small tools for elements on the screen.
 
 export const $ = (id) => document.getElementById(id);
 

@@ -1,4 +1,4 @@
-// Keeps what the page is made of, and nothing of patients: the page opens while the network is away, and says so itself.
+// Keeps the page's own files, and nothing of patients: the page opens while the network is away, and says so itself.
 const shell = ["./", "page.css", "page.js", "desk.js", "limits.js", "screen.js", "elements.js", "icon.svg", "manifest.json"], name = "ward-shell";
 const wanted = new Set(shell.map((path) => new URL(path, self.location).href));
 
@@ -8,7 +8,7 @@ self.addEventListener("fetch", (e) => {
   if (e.request.method === "GET" && wanted.has(e.request.url)) e.respondWith(newest(e.request));
 });
 
-// newest asks the server, which answers 304 while nothing has changed, and takes what is kept where there is none.
+// newest asks the server, which answers 304 while nothing has changed, and takes the kept copy where there is no network.
 async function newest(request) {
   const cache = await caches.open(name);
   try {

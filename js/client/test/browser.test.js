@@ -58,7 +58,7 @@ test("Where WebSockets do not come through, a page streams by POST", async (t) =
   await shows(page, "73");
 });
 
-test("Tabs share one connection, each with what it watches", async (t) => {
+test("Tabs share one connection, each with its own watches", async (t) => {
   const {hub, tab} = await open(t);
   await hub.control({Members: {ward: ["p-1", "p-2"]}});
   const device = hub.client(monitor), service = hub.client(backend);
@@ -154,7 +154,7 @@ for (const [name, end] of [
 }
 
 for (const [name, end] of Object.entries({
-  "What tabs have not sent when they die": (page) => page.goto("chrome://crash").catch(() => {}),
+  "Commands that tabs have not sent when they die": (page) => page.goto("chrome://crash").catch(() => {}),
   "What a client has not sent when it is stopped": (page) => page.evaluate("client.stop()"),
 })) test(`${name} is sent by another, once`, async (t) => {
   const {hub, tab} = await open(t), who = backend;

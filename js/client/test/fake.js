@@ -1,4 +1,4 @@
-// A server for tests that say themselves what it sends, and a clock that they move.
+// A server whose frames the tests choose, and a clock that they move.
 import {createClient} from "../client.js";
 
 export const welcome = {type: "welcome", session: "s", principal: {id: "ada", name: "Ada", role: "clinician"}, role: "clinician",
@@ -13,7 +13,7 @@ export function stopClock(t) {
   performance.now = () => passed;
   t.after(() => { performance.now = steady; });
   return {
-    /** Lets ms pass, in small steps, and what waits for promises with them. */
+    /** Lets ms pass, in small steps, and runs the callbacks of promises with them. */
     async pass(ms, step = 100) {
       for (; ms > 0; ms -= step) {
         passed += Math.min(ms, step);

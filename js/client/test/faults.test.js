@@ -1,10 +1,10 @@
-// What goes wrong between a client and a real Hub.
+// Faults between a client and a real Hub.
 import assert from "node:assert/strict";
 import test from "node:test";
 import WebSocket from "ws";
 import {ada, backend, heartRate, live, monitor, moveClock, openHub, publish, raise, token, until} from "./hub.js";
 
-test("A server that is stopped: quiet after 10 s, lost after 50, and back with what came meanwhile", async (t) => {
+test("A server that is stopped: quiet after 10 s, lost after 50, and back with the events in between", async (t) => {
   const hub = await openHub(t), device = hub.client(monitor), c = hub.client(ada), w = c.watch({patients: ["p-1"]});
   await w.ready;
   await publish(device, heartRate("p-1", 70, {every: 1}));
@@ -92,7 +92,7 @@ test("Where there is no WebSocket at all, it begins by POST", async (t) => {
   await until("no stream", async () => (await hub.control()).connections === 0);
 });
 
-test("Access that is taken ends what is shown, and the client", async (t) => {
+test("Access that is taken ends the view, and the client", async (t) => {
   const hub = await openHub(t);
   await hub.control({Members: {ward: ["p-7"]}});
   const c = hub.client(ada), w = c.watch({groups: ["ward"]}), revoked = [];
@@ -152,7 +152,7 @@ test("5,000 patients of one ward: all there, all back after a cut, and one chang
   await until("back", () => { c.tryNow(); return [...w.patients.values()].every((p) => p.current && p.newest("8867-4")); });
   let changed = -1;
   const off = c.subscribe((changes) => { changed = changed < 0 ? 0 : changed + changes.patients.size; });
-  await until("what was before is told", () => changed === 0);
+  await until("the earlier changes are told", () => changed === 0);
   await publish(device, heartRate("patient-17", 61));
   await until("61", () => w.patients.get("patient-17").newest("8867-4").value === "61" && changed > 0);
   assert.ok(changed < 100, `${changed} patients changed`);

@@ -11,7 +11,7 @@ import WebSocket from "ws";
 import {createClient} from "../client.js";
 
 export const here = dirname(fileURLToPath(import.meta.url));
-const patience = 120000; // ms for what must come, on a machine that may be very busy
+const patience = 120000; // ms for an event that must come, on a machine that may be very busy
 
 /** The server as a program: the one that the Go test has built, or one built here. */
 const program = (() => {
@@ -55,7 +55,7 @@ export async function openHub(t, args = []) {
   return hub;
 }
 
-/** What the server takes for a token. */
+/** A token that the server accepts. */
 export const token = (principal) => Buffer.from(JSON.stringify(principal)).toString("base64url");
 
 export const ada = {id: "ada", name: "Ada", role: "clinician", groups: ["ward"], patients: ["p-1", "p-2"]};
@@ -117,7 +117,7 @@ export async function notify(c, notice) {
 export const wave = (n) => ({patient: "p-1", code: "131330", system: "mdc", device: "monitor", unit: "mV", factor: 0.005, rate: 20, n,
   time: new Date(Date.UTC(2026, 2, 1) + 250 * n).toISOString(), data: "AAID2gSvCQ=="});
 
-/** Connects a device, and returns what sends its waves. */
+/** Connects a device, and returns a function that sends its waves. */
 export async function waveSender(t, hub, principal = monitor) {
   const socket = new WebSocket(hub.url, ["carewire.v1"], {headers: {Authorization: "Bearer " + token(principal)}});
   t.after(() => socket.terminate());

@@ -287,7 +287,7 @@ test("What came before is ignored", async (t) => {
   server.socket.push({type: "head", heads: [{patient: "p-1", epoch: "e", seq: 1, must: 0}]});
   assert.equal(p.current, true);
   server.socket.push({type: "head", heads: [{patient: "p-1", epoch: "e", seq: 2, must: 1}]});
-  assert.equal(p.current, false, "but not what a head counts");
+  assert.equal(p.current, false, "but not the events that a head counts");
   assert.equal(server.socket.sent.length, 2);
 });
 

@@ -1,4 +1,4 @@
-// What npm would publish, in a fresh folder: bundled by vite, and with plain script tags.
+// The package that npm would publish, in a fresh folder: bundled by vite, and with plain script tags.
 import assert from "node:assert/strict";
 import {execFile} from "node:child_process";
 import {mkdir, mkdtemp, readdir, rm, writeFile} from "node:fs/promises";
@@ -33,7 +33,7 @@ const [packed] = (await readdir(folder)).filter((name) => name.endsWith(".tgz"))
 await writeFile(join(folder, "package.json"), '{"private": true, "type": "module"}');
 await run("npm", ["install", "--offline", "--no-audit", "--no-fund", "./" + packed], {cwd: folder});
 
-/** Serves a directory beside a Hub, opens a page of it, and waits until it shows what is sent. */
+/** Serves a directory beside a Hub, opens a page of it, and waits until it shows the events that are sent. */
 async function shows(t, dir, path) {
   const hub = await openHub(t, ["-files", dir]), context = await browser.newContext();
   t.after(() => context.close());

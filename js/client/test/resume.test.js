@@ -43,7 +43,7 @@ function cutting(frames, cuts) {
   return {Socket, state};
 }
 
-/** What a client has been given of each patient, and whether anything came twice. */
+/** The events that a client has got of each patient, and whether any came twice. */
 function record(c) {
   const got = new Map();
   c.on("forget", (id) => got.set(id, {events: new Map(), fresh: true}));
@@ -88,7 +88,7 @@ for (const delivery of ["latest", "every", "alerts"]) {
         }
         if (i % 8 === 7) c.tryNow();
       }
-      state.cuts = 0; // what is connected now may be cut once more
+      state.cuts = 0; // the present connection may be cut once more
       c.tryNow();
       await until(() => `everything, seed ${seed}, ${frames} frames: ${JSON.stringify(c.state)}`, () => {
         c.tryNow();

@@ -4,8 +4,8 @@
 //
 // Ten patients with two waves and two vitals each; four waves are drawn. Each second the page sends messages by way of its IndexedDB;
 // alerts come and go, are answered, and are on screen. The server is killed every ten minutes. The server, with its log, is a process of its own.
-// It is measured a little before, so that the page holds as much each time: the heap, and its objects without compiled code and without what
-// Chromium itself notes of slow frames.
+// It is measured a little before, so that the page holds as much each time: the heap, and its objects without compiled code and without
+// Chromium's own notes of slow frames.
 import assert from "node:assert/strict";
 import {join} from "node:path";
 import test from "node:test";
@@ -15,7 +15,7 @@ import {ada, backend, here, monitor, openHub, token, until, waveSender} from "./
 const minutes = Number(process.argv[2] ?? 60), rate = Number(process.argv[3] ?? 1), round = 600 / rate, ids = Array.from({length: 10}, (_, i) => `p-${i}`);
 const who = (principal) => ({...principal, patients: ids});
 
-/** What runs in the page. */
+/** The script of the page. */
 async function start(ids, canvases, rate) {
   const {Sweep} = await import("/waves.js"), sweeps = new Map(), seen = window.seen = {waves: 0, old: 0, had: 0, errors: 0};
   for (const id of ids.slice(0, canvases)) {

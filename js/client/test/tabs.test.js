@@ -1,4 +1,4 @@
-// What tabs share, without a browser: who sends what is kept, and who leads when a leader is frozen.
+// Shared state of tabs, without a browser: which tab sends kept commands, and which leads when a leader is frozen.
 import assert from "node:assert/strict";
 import test from "node:test";
 import {IDBFactory} from "fake-indexeddb";
@@ -8,7 +8,7 @@ import {Tabs} from "../tabs.js";
 
 const kept = (id, tab) => ({id, tab, frame: {type: "notify", notice: {notice_id: id}}, created: 1});
 
-test("Of two tabs that take over what is kept, one gets it", async () => {
+test("Of two tabs that take over a kept command, one gets it", async () => {
   const factory = new IDBFactory(), one = new Outbox("ada", factory), two = new Outbox("ada", factory);
   await one.put(kept("a", "dead"));
   const [entry] = await one.all(), claims = await Promise.all([one.claim(entry, "one"), two.claim(entry, "two")]);

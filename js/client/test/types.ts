@@ -1,4 +1,4 @@
-// What a user's TypeScript makes of the types: it is compiled, never run.
+// The types as a user's TypeScript sees them: it is compiled, never run.
 import {createClient, RequestError, type Alert, type Command, type State, type Vital, type WatchSpec} from "@carewire/client";
 import {follows, Sweep, values} from "@carewire/client/waves.js";
 

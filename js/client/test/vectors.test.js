@@ -9,7 +9,7 @@ import {here} from "./hub.js";
 const dir = join(here, "../../../testdata/vectors");
 const vectors = readdirSync(dir).flatMap((file) => JSON.parse(readFileSync(join(dir, file), "utf8")).map((v) => ({...v, file})));
 
-test("Each frame of a server is read, and what is broken ends the line", async (t) => {
+test("Each frame of a server is read, and a broken one ends the line", async (t) => {
   const list = vectors.filter((v) => v.direction === "server");
   assert.ok(list.length > 80);
   for (const v of list) {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import {ada, backend, heartRate, monitor, openHub, publish, raise, until} from "./hub.js";
 
-test("A watcher sees what is, what comes, and nobody else", async (t) => {
+test("A watcher sees the present state, the events after it, and nobody else", async (t) => {
   const hub = await openHub(t);
   const device = hub.client(monitor), service = hub.client(backend);
   await publish(device, heartRate("p-1", 71), {patient: "p-1", code: "8310-5", value: "37.0", unit: "Cel"});
@@ -38,7 +38,7 @@ test("A watcher sees what is, what comes, and nobody else", async (t) => {
   await until("no watch", async () => (await hub.control()).watches === 0);
 });
 
-test("A watch of a group follows who comes and goes", async (t) => {
+test("A watch of a group follows patients who come and go", async (t) => {
   const hub = await openHub(t);
   await hub.control({Members: {ward: ["p-1", "p-2"]}});
   const device = hub.client(monitor), c = hub.client(ada), told = [];
@@ -74,12 +74,12 @@ test("A group that could not be looked up is refused for now, and comes when it 
   assert.deepEqual(c.refused, [{patient: "p-9", code: "forbidden"}]);
   await until("subscribers know", () => states.includes(2) && states.at(-1) === 1);
   await hub.control({Members: {ward: ["p-1", "p-9"]}});
-  await until("p-9, whom the group gives", () => w.patients.get("p-9")?.current);
+  await until("p-9, from the group", () => w.patients.get("p-9")?.current);
   assert.deepEqual(c.refused, []);
   await until("subscribers know that nobody is refused", () => states.at(-1) === 0);
 });
 
-test("Two who accept: one is told who was faster", async (t) => {
+test("Two people accept: one is told the name of the other", async (t) => {
   const hub = await openHub(t);
   const a = await raise(hub.client(backend), {patient: "p-1", key: "k"});
   const first = hub.client(ada), second = hub.client({...ada, id: "bell"});

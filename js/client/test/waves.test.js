@@ -17,7 +17,7 @@ test("Samples are read as the protocol writes them", () => {
   assert.ok(read > 4000, String(read));
 });
 
-test("What follows is told from what comes after a gap", () => {
+test("A chunk that follows is told from one after a gap", () => {
   const first = wave(1), later = (ms) => new Date(Date.parse(wave(2).time) + ms).toISOString();
   for (const [change, want] of [[{}, true], [{time: later(99)}, true], [{time: later(-99)}, true], [{time: later(1000)}, false], [{time: later(-150)}, false],
     [{n: 3}, false], [{n: 1}, false], [{rate: 500}, false], [{factor: 0.01}, false], [{device: "other"}, false], [{test: true}, false]]) {
@@ -26,7 +26,7 @@ test("What follows is told from what comes after a gap", () => {
   assert.notEqual(signalOf(first), signalOf({...first, site: "left"}));
 });
 
-test("Waves come to who asks for them, also after a lost line, and end with access", async (t) => {
+test("Waves come to clients that ask for them, also after a lost line, and end with access", async (t) => {
   const hub = await openHub(t), send = await waveSender(t, hub), seen = [], none = [];
   const c = hub.client(ada), other = hub.client({...ada, id: "bea"});
   c.on("wave", (w) => seen.push(w.n));
@@ -79,7 +79,7 @@ test("A watch that stops ends its signals, and none that another one has asked f
   const both = (n) => send(wave(n), {...wave(n), code: pleth}), out = async () => (await hub.control()).wavesOut;
   both(1);
   await until("both", () => seen.length === 2);
-  const settled = async () => { await c.request({type: "history", patient: "p-1", limit: 1}); }; // what was asked before is done
+  const settled = async () => { await c.request({type: "history", patient: "p-1", limit: 1}); }; // earlier requests are done
   all.stop();
   await settled();
   both(2);
@@ -115,7 +115,7 @@ test("A wave is old by when the server has received it, not by when it came here
   pass(200);
   assert.equal(sweep.old, true);
   assert.equal(sweep.push(chunk(2, {received: new Date(clock.now - 9000).toISOString()})), true);
-  assert.equal(sweep.old, true, "what a server remembers, or a slow line brings late, is not live");
+  assert.equal(sweep.old, true, "a chunk that a server remembers, or a slow line brings late, is not live");
   sweep.push(chunk(3));
   assert.equal(sweep.old, false);
   clock.now += 3600e3; // the machine slept: its steady clock stood still

@@ -1,4 +1,4 @@
-// What a patient sees, a wall, waves and messages.
+// A patient's view, a wall, waves and messages.
 import assert from "node:assert/strict";
 import {readFileSync} from "node:fs";
 import {join} from "node:path";
@@ -9,7 +9,7 @@ import {backend, device, heartRate, here, nurse, openScreens, publish, raise, ro
 const call = '<cw-trouble></cw-trouble><cw-call patient="p-1" to="group:ward" feel-code="feeling" feel-system="test"></cw-call><cw-messages patient="p-1" to="group:ward"></cw-messages>', hers = {who: rosa, watch: {patients: ["p-1"]}};
 const staff = {...backend, groups: ["ward"], patients: device.patients};
 
-test("A patient calls, and is told in plain words what becomes of it", async (t) => {
+test("A patient calls, and is told in plain words how the call goes on", async (t) => {
   const {hub, open} = await openScreens(t), page = await open(call, hers, {viewport: {width: 390, height: 844}}), e = page.locator("cw-call"), button = e.getByRole("button", {name: "Call a nurse"});
   const before = await button.boundingBox(), ada = hub.client(nurse), watch = ada.watch({groups: ["ward"]});
   await watch.ready;
@@ -28,7 +28,7 @@ test("A patient calls, and is told in plain words what becomes of it", async (t)
   await page.waitForFunction("client.alerts.length === 0");
 });
 
-test("Who is in pain is asked whether to call, Yes first", async (t) => {
+test("A patient in pain is asked whether to call, Yes first", async (t) => {
   const {hub, open} = await openScreens(t), page = await open(call, hers), e = page.locator("cw-call");
   for (const [feels, text] of [["In pain", "Patient is in pain and calls a nurse"], ["Unwell", "Patient feels unwell and calls a nurse"]]) {
     await e.getByRole("button", {name: feels}).click();
@@ -75,14 +75,14 @@ test("Messages: to her, from her, read and answered; a draft stays", async (t) =
   await desk.keyboard.press("Escape");
   await hub.client(staff).notify({patient: "p-1", to: ["group:ward"], text: "Blood is taken."}).over;
   await there.getByText("Blood is taken.").waitFor();
-  assert.equal(await there.getByRole("textbox").inputValue(), "I am", "what comes takes no draft away");
+  assert.equal(await there.getByRole("textbox").inputValue(), "I am", "a new message takes no draft away");
   await there.getByRole("textbox").fill("I am coming.");
   await there.getByRole("button", {name: "Send"}).click();
   await here.getByText("I am coming.").waitFor();
   await here.getByText(/read by Ada/).waitFor();
   await here.getByRole("button", {name: /^Read/}).click();
   await there.getByText(/read by/).first().waitFor();
-  assert.equal(await here.locator("li", {hasText: "I am coming."}).getByText("not read yet").count(), 0, "of what was written to her");
+  assert.equal(await here.locator("li", {hasText: "I am coming."}).getByText("not read yet").count(), 0, "of a message to her");
   assert.deepEqual(await violations(desk), []);
 });
 
@@ -118,7 +118,7 @@ test("Beyond 40 beds there are pages, with those who need somebody on each", asy
   assert.equal(await page.locator('cw-wall [data-patient="p-60"]').count(), 1);
 });
 
-test("Sixteen strips sweep with a recorded ECG, and what is missing stays empty", async (t) => {
+test("Sixteen strips sweep with a recorded ECG, and missing stretches stay empty", async (t) => {
   const {open} = await openScreens(t, 1), page = await open(Array.from({length: 16}, (_, i) => `<cw-wave patient="p-1" code="131330" label="II, bed ${i + 1}"></cw-wave>`).join(""));
   const raw = gunzipSync(readFileSync(join(here, "../../../examples/ward/ecg-mitdb208.i16.gz"))), samples = Array.from({length: 2500}, (_, i) => raw.readInt16LE(2 * i));
   const figures = await page.evaluate(async (samples) => {

@@ -18,7 +18,7 @@ export const rosa = {id: "rosa", name: "Rosa", role: "patient", patients: ["p-1"
 export const nurse = {id: "ada", name: "Ada", role: "clinician", groups: ["ward"]};
 export const device = {id: "monitor", role: "device", patients: Array.from({length: 250}, (_, i) => `p-${i + 1}`)};
 
-/** What a ward has. */
+/** The elements of a ward. */
 export const ward = `<div class="ward"><div class="bar"><cw-line></cw-line><cw-counts></cw-counts><cw-sound></cw-sound></div><div style="grid-area: banner"><cw-trouble></cw-trouble><cw-banner></cw-banner></div>
   <cw-alerts></cw-alerts><div class="tiles"><cw-patients></cw-patients></div></div>`;
 
@@ -42,7 +42,7 @@ export async function openScreens(t, patients = 2) {
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** What axe has found. */
+/** The findings of axe. */
 export async function violations(page) {
   await page.evaluate(axe);
   return page.evaluate(async () => (await axe.run(document, {rules: {"page-has-heading-one": {enabled: false}, region: {enabled: false}}})).violations

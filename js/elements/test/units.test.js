@@ -1,4 +1,4 @@
-// What needs no browser.
+// Tests that need no browser.
 import assert from "node:assert/strict";
 import test from "node:test";
 import {against, brief, byUrgency, count, groupOf, mostUrgent, recognised, untaken} from "../alert.js";

@@ -1,4 +1,4 @@
-// What a nurse sees and does.
+// The view and the actions of a nurse.
 import assert from "node:assert/strict";
 import test from "node:test";
 import {backend, bell, device, heartRate, nurse, openScreens, publish, raise, shoot, until, violations, ward} from "./screen.js";
@@ -12,7 +12,7 @@ const tile = (page, id) => page.locator(`cw-patient[patient="${id}"]`);
 const texts = (page, find) => page.locator(find).allInnerTexts();
 const order = async (page) => (await texts(page, "cw-alerts .row .line2"));
 
-/** The two who publish and raise. */
+/** The two principals that publish and raise. */
 const sources = (hub) => ({monitor: hub.client(device), service: hub.client(staff)});
 
 test("A number that is out is marked with its limit, also after somebody has closed the alert", async (t) => {
@@ -45,14 +45,14 @@ test("A high alert that nobody has seen stays on top, and marks its tile, when i
   await page.locator("cw-banner", {hasText: "the high one"}).waitFor();
 });
 
-test("A thousand changes while somebody presses: the answer goes to what was pressed", async (t) => {
+test("A thousand changes while somebody presses: the answer goes to the alert that was pressed", async (t) => {
   const {hub, open} = await openScreens(t), {service} = sources(hub), page = await open(ward);
   await raise(service, {patient: "p-1", key: "first", priority: "low", text: "the first"});
   const places = [page.locator("cw-banner button"), row(page, "the first").locator(".accept")];
   const answers = [];
   await page.exposeFunction("answered", (text) => { answers.push(text); });
   await page.evaluate("hub.addEventListener('cw-answer', (e) => { answered(e.detail.alert.text); e.preventDefault(); })");
-  await page.waitForTimeout(500); // what has just come cannot be answered in the banner
+  await page.waitForTimeout(500); // a new alert cannot be answered in the banner at once
   const ends = {};
   let n = 0;
   for (const place of places) {
@@ -95,11 +95,11 @@ test("Rows stay while a pointer or the focus is inside, and the focus goes to th
   assert.ok(reject.x - accept.x - accept.width >= 16 && more.x - reject.x - reject.width >= 24);
 });
 
-test("Two who accept at once: one is told who was faster", async (t) => {
+test("Two people accept at once: one is told the name of the other", async (t) => {
   const {hub, open} = await openScreens(t), {service} = sources(hub), ada = await open(ward), other = await open(ward, {who: bell});
   await raise(service, {patient: "p-1", key: "k", text: "one alert"});
   for (const page of [ada, other]) await row(page, "one alert").waitFor();
-  await other.evaluate("client.subscribe = () => () => {}"); // what comes is not drawn any more before the press
+  await other.evaluate("client.subscribe = () => () => {}"); // events are not drawn any more before the press
   await ada.evaluate("window.held = client.alerts[0]");
   await other.evaluate("window.held = {...client.alerts[0]}");
   await row(ada, "one alert").locator(".accept").click();
@@ -204,7 +204,7 @@ test("Assign, hand over, take over and close, each with its reason", async (t) =
   assert.deepEqual(page.said, []);
 });
 
-test("A number says what it is: old, invalid, questionable, absent", async (t) => {
+test("A number shows its state: old, invalid, questionable, absent", async (t) => {
   const {hub, open} = await openScreens(t), {monitor} = sources(hub), page = await open('<cw-number patient="p-1" code="8867-4"></cw-number> <cw-number patient="p-1" code="59408-5"></cw-number> <cw-number patient="p-1" code="85354-9"></cw-number>');
   const n = (code) => page.locator(`cw-number[code="${code}"]`);
   await n("8867-4").getByText("no reading").waitFor();
@@ -249,7 +249,7 @@ test("What was said by speech is shown to be, and when the next measurement is d
   await row(page, "NEWS2 high").locator(".panel").getByText("measure all the time").waitFor();
 });
 
-test("A trend shows what was, and goes on", async (t) => {
+test("A trend shows the past, and goes on", async (t) => {
   const {hub, open} = await openScreens(t), {monitor} = sources(hub);
   for (let i = 30; i > 0; i--) await publish(monitor, {...heartRate("p-1", 60 + i), time: new Date(Date.now() - i * 60000).toISOString()});
   const page = await open('<cw-trend patient="p-1" code="8867-4" hours="1"></cw-trend><cw-trend patient="p-2" code="8867-4" hours="1"></cw-trend>'), trend = page.locator('cw-trend[patient="p-1"]');
@@ -263,7 +263,7 @@ test("A trend shows what was, and goes on", async (t) => {
   assert.deepEqual(page.said, []);
 });
 
-test("Sound is off until it is turned on, says so, and a pause ends with what is worse", async (t) => {
+test("Sound is off until it is turned on, says so, and a pause ends with a worse alert", async (t) => {
   const {hub, open} = await openScreens(t), {service} = sources(hub), page = await open(ward), sound = page.locator("cw-sound");
   await page.evaluate("window.bursts = []; hub.addEventListener('cw-sound', (e) => bursts.push(e.detail.priority))");
   await raise(service, {patient: "p-1", key: "low", priority: "low", text: "low"});
@@ -281,7 +281,7 @@ test("Sound is off until it is turned on, says so, and a pause ends with what is
   await page.waitForFunction("bursts.filter((p) => p === 'high').length > 1", undefined, {timeout: 60000});
 });
 
-test("Who is taken away is gone from all of it", async (t) => {
+test("A patient who is taken away is gone from all of it", async (t) => {
   const {hub, open} = await openScreens(t), {monitor, service} = sources(hub), page = await open(ward);
   await publish(monitor, heartRate("p-2", 71));
   await raise(service, {patient: "p-2", key: "k", text: "of p-2 alone"});

@@ -1,4 +1,4 @@
-/** What the elements say in German. */
+/** The words of the elements in German. */
 export default {
   "code.8867-4": "Herzfrequenz", "code.8889-8": "Puls", "code.59408-5": "Sauerstoff", "code.2708-6": "Sauerstoff", "code.9279-1": "Atmung", "code.85354-9": "Blutdruck",
   "code.8480-6": "Systolisch", "code.8462-4": "Diastolisch", "code.8478-0": "Mitteldruck", "code.8310-5": "Temperatur", "code.2339-0": "Glukose",

@@ -1,4 +1,4 @@
-/** What the elements say in English. `{x}` is replaced. Another language is a file with the same keys; what it leaves out is said in English. */
+/** The words of the elements in English. `{x}` is replaced. Another language is a file with the same keys; words that it leaves out are shown in English. */
 export default {
   "code.8867-4": "Heart rate", "code.8889-8": "Pulse", "code.59408-5": "Oxygen", "code.2708-6": "Oxygen", "code.9279-1": "Breathing", "code.85354-9": "Pressure",
   "code.8480-6": "Systolic", "code.8462-4": "Diastolic", "code.8478-0": "Mean pressure", "code.8310-5": "Temperature", "code.2339-0": "Glucose",
