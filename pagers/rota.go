@@ -1,6 +1,7 @@
 package pagers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -16,6 +17,7 @@ type Shift struct {
 	Group      string // the group that the person stands for, without "group:"
 	Person     string // the person's ID, without "person:"
 	Start, End time.Time
+	Err        error // of Rota.More: the reason if Start and End are not known; nil: they are
 }
 
 // A Weekly is a duty that repeats each week by local time. From and To are
@@ -86,7 +88,9 @@ func (r *Rota) Validate() error {
 }
 
 // OnDuty returns the IDs of the persons who stand for a group at the time t,
-// sorted, each once. It returns Validate's error, and that of More.
+// sorted, each once. It returns Validate's error, and that of More. An error
+// that matches ErrUnknownShift means that there may be others on duty beside
+// those whom it returns.
 func (r *Rota) OnDuty(ctx context.Context, group string, t time.Time) ([]string, error) {
 	if err := r.Validate(); err != nil {
 		return nil, err
@@ -103,7 +107,12 @@ func (r *Rota) OnDuty(ctx context.Context, group string, t time.Time) ([]string,
 		shifts = append(shifts, more...)
 	}
 	var on []string
+	var unknown error
 	for _, s := range shifts {
+		if s.Group == group && s.Err != nil {
+			unknown = unknownShift{s.Err}
+			continue
+		}
 		if s.Group != group || t.Before(s.Start) || !t.Before(s.End.Add(r.Handover)) {
 			continue
 		}
@@ -112,7 +121,7 @@ func (r *Rota) OnDuty(ctx context.Context, group string, t time.Time) ([]string,
 		}
 	}
 	slices.Sort(on)
-	return slices.Compact(on), nil
+	return slices.Compact(on), unknown
 }
 
 func (r *Rota) substitute(group, person string, t time.Time) string {
@@ -137,7 +146,7 @@ func (w *Weekly) around(t time.Time, zone *time.Location) []Shift {
 	for d := -2; d <= 1; d++ {
 		begins := time.Date(year, month, day+d, 12, 0, 0, 0, zone)
 		if slices.Contains(w.Days, begins.Weekday()) {
-			shifts = append(shifts, Shift{w.Group, w.Person, wall(begins, from, zone), wall(begins.AddDate(0, 0, next), to, zone)})
+			shifts = append(shifts, Shift{Group: w.Group, Person: w.Person, Start: wall(begins, from, zone), End: wall(begins.AddDate(0, 0, next), to, zone)})
 		}
 	}
 	return shifts
@@ -168,7 +177,9 @@ func clock(s string) (minutes int, ok bool) {
 // OnCall pages the people on duty if a page is for a group. Pages for persons
 // and roles pass through. Each person's page has a Key of its own, derived from
 // the group's. It succeeds if one person was reached, also when the way to
-// another hangs.
+// another hangs. If a shift of the group is not known, the persons on duty whom
+// the rota does know are paged, and Page fails with ErrUnknownShift all the same:
+// so the Hub tells the next step early.
 type OnCall struct {
 	// Rota returns the shifts. It is asked for each page, so that a new one can
 	// take its place. It is required.
@@ -184,6 +195,21 @@ var ErrNobodyOnDuty error = nobodyOnDuty{}
 type nobodyOnDuty struct{}
 
 func (nobodyOnDuty) Error() string { return "pagers: nobody is on duty" }
+
+// ErrUnknownShift means that a shift of the group has an Err, so that perhaps not
+// everybody on duty is known. The Hub logs it as cause=pagers.unknownShift.
+var ErrUnknownShift error = unknownShift{}
+
+type unknownShift struct{ cause error }
+
+func (u unknownShift) Error() string {
+	if u.cause == nil {
+		return "pagers: a shift of the group is not known"
+	}
+	return "pagers: a shift of the group is not known: " + u.cause.Error()
+}
+
+func (unknownShift) Is(target error) bool { return target == ErrUnknownShift }
 
 var errNoRota = errors.New("pagers: an OnCall needs a Rota and a Next")
 
@@ -219,18 +245,15 @@ func (o *OnCall) Page(ctx context.Context, p carewire.Page) error {
 		return errNoRota
 	}
 	people, err := r.OnDuty(ctx, group, time.Now())
-	if err != nil {
-		return err
-	}
 	if len(people) == 0 {
-		return ErrNobodyOnDuty
+		return cmp.Or(err, ErrNobodyOnDuty)
 	}
-	return exchange.Each(ctx, people, func(ctx context.Context, person string) error {
+	return errors.Join(err, exchange.Each(ctx, people, func(ctx context.Context, person string) error {
 		own := p
 		own.To = "person:" + person
 		own.Key = p.Key + "/" + person
 		return o.Next.Page(ctx, own)
-	})
+	}))
 }
 
 // ReportsPages implements carewire.PageReporter: as Next does.

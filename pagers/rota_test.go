@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -138,6 +139,19 @@ func TestOnCall(t *testing.T) {
 	require.Error(t, o.Page(t.Context(), carewire.Page{Key: "k", To: "group:doctor"}))
 	require.ErrorIs(t, o.Page(t.Context(), carewire.Page{Key: "k", To: "group:other"}), pagers.ErrNobodyOnDuty)
 	require.NoError(t, o.Page(t.Context(), carewire.Page{Key: "k2", To: "role:clinician"}))
+
+	// A shift that is not known fails the page of its group, in which ada is told all the same.
+	broken := errors.New("a broken shift")
+	rota.More = func(context.Context, time.Time) ([]pagers.Shift, error) {
+		return []pagers.Shift{{Group: "ward", Person: "eve", Err: broken}, {Group: "night", Person: "eve", Err: broken}}, nil
+	}
+	err := o.Page(t.Context(), carewire.Page{Key: "k3", To: "group:ward"})
+	require.ErrorIs(t, err, pagers.ErrUnknownShift)
+	require.ErrorContains(t, err, "a broken shift")
+	require.Equal(t, "k3/ada", told["person:ada"])
+	require.ErrorIs(t, o.Page(t.Context(), carewire.Page{Key: "k4", To: "group:night"}), pagers.ErrUnknownShift)
+	require.NotContains(t, told, "person:eve")
+	require.NotErrorIs(t, o.Page(t.Context(), carewire.Page{Key: "k5", To: "group:doctor"}), pagers.ErrUnknownShift)
 	require.Equal(t, "k2", told["role:clinician"])
 }
 
@@ -193,10 +207,17 @@ func TestOnCallWaitsForTheOthers(t *testing.T) {
 	})
 }
 
-// The Hub's log says that nobody is on duty, also behind a Chain.
+// The Hub's log says that nobody is on duty, also behind a Chain, and that a shift
+// is not known.
 func TestNobodyOnDutyIsLogged(t *testing.T) {
-	nobody := &pagers.OnCall{Rota: func() *pagers.Rota { return &pagers.Rota{} }, Next: pagerFunc(func(context.Context, carewire.Page) error { return nil })}
-	for _, p := range []carewire.Pager{nobody, pagers.NewChain(nobody)} {
+	on := func(r *pagers.Rota) *pagers.OnCall {
+		return &pagers.OnCall{Rota: func() *pagers.Rota { return r }, Next: pagerFunc(func(context.Context, carewire.Page) error { return nil })}
+	}
+	nobody, ever := on(&pagers.Rota{}), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+	unknown := on(&pagers.Rota{Shifts: []pagers.Shift{{Group: "ward", Person: "ada", End: ever}}, More: func(context.Context, time.Time) ([]pagers.Shift, error) {
+		return []pagers.Shift{{Group: "ward", Err: errors.New("x")}}, nil
+	}})
+	for cause, p := range map[string]carewire.Pager{"pagers.nobodyOnDuty": nobody, "pagers.nobodyOnDuty ": pagers.NewChain(nobody), "pagers.unknownShift": unknown} {
 		synctest.Test(t, func(t *testing.T) {
 			var log bytes.Buffer
 			hub, err := carewire.New(carewire.AuthenticatorFunc(nil), carewire.NewMemoryStore(nil), &carewire.Options{Pager: p, Logger: slog.New(slog.NewTextHandler(&log, nil)),
@@ -209,7 +230,7 @@ func TestNobodyOnDutyIsLogged(t *testing.T) {
 			synctest.Wait()
 			require.NoError(t, hub.Shutdown(context.Background()))
 			synctest.Wait()
-			require.Contains(t, log.String(), "cause=pagers.nobodyOnDuty")
+			require.Contains(t, log.String(), "cause="+strings.TrimSpace(cause))
 		})
 	}
 }

@@ -20,8 +20,8 @@ import (
 )
 
 // SMTP pages by e-mail. E-mail can be late, so an SMTP should not be the only
-// way to reach a person. The connection is encrypted by STARTTLS unless
-// AllowPlaintext is set.
+// way to reach a person. The connection is encrypted, by STARTTLS or from its
+// first byte, unless AllowPlaintext is set.
 type SMTP struct {
 	// Addr is the server's host and port, such as "mail.example:587". It is required.
 	Addr string
@@ -31,9 +31,13 @@ type SMTP struct {
 	Auth smtp.Auth
 	// Mailboxes gives the e-mail addresses of a recipient. It is required.
 	Mailboxes Addresses
-	// TLS configures STARTTLS. Nil means the host of Addr, and the system's roots.
+	// ImplicitTLS encrypts from the first byte instead of by STARTTLS, as servers
+	// want it at port 465 (RFC 8314). At that port it is required.
+	ImplicitTLS bool
+	// TLS configures the encryption. Nil means the host of Addr, and the system's roots.
 	TLS *tls.Config
 	// AllowPlaintext sends to a server without STARTTLS, such as one on this machine.
+	// It changes nothing of ImplicitTLS.
 	AllowPlaintext bool
 	// RevealHealthData adds the patient and the alert's text.
 	RevealHealthData bool
@@ -49,6 +53,9 @@ func (s *SMTP) Validate() error {
 func (s *SMTP) sender() (*mail.Address, error) {
 	if s.Addr == "" || s.Mailboxes == nil {
 		return nil, errors.New("pagers: an SMTP needs an Addr, From and Mailboxes")
+	}
+	if _, port, _ := net.SplitHostPort(s.Addr); port == "465" && !s.ImplicitTLS {
+		return nil, errors.New("pagers: an SMTP whose Addr has port 465 needs ImplicitTLS")
 	}
 	from, err := mail.ParseAddress(s.From)
 	if err != nil {
@@ -134,6 +141,9 @@ func (s *SMTP) send(ctx context.Context, from, to string, text []byte) error {
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	host, _, _ := net.SplitHostPort(s.Addr)
+	if s.ImplicitTLS {
+		conn = tls.Client(conn, s.config(host))
+	}
 	c, err := smtp.NewClient(conn, host)
 	if err != nil {
 		conn.Close()
@@ -172,13 +182,21 @@ func (s *SMTP) send(ctx context.Context, from, to string, text []byte) error {
 	return nil
 }
 
+// secure encrypts the rest of the conversation, unless it is already encrypted.
 func (s *SMTP) secure(c *smtp.Client, host string) error {
+	if s.ImplicitTLS {
+		return nil
+	}
 	if ok, _ := c.Extension("STARTTLS"); !ok {
 		if s.AllowPlaintext {
 			return nil
 		}
 		return exchange.Permanent{Err: errors.New("pagers: the mail server offers no STARTTLS")}
 	}
+	return c.StartTLS(s.config(host))
+}
+
+func (s *SMTP) config(host string) *tls.Config {
 	config := &tls.Config{}
 	if s.TLS != nil {
 		config = s.TLS.Clone()
@@ -186,5 +204,5 @@ func (s *SMTP) secure(c *smtp.Client, host string) error {
 	if config.ServerName == "" {
 		config.ServerName = host
 	}
-	return c.StartTLS(config)
+	return config
 }

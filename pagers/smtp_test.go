@@ -30,8 +30,8 @@ import (
 
 // A mailServer is Debian's exim4, which delivers into one file.
 type mailServer struct {
-	addr, dir string
-	roots     *x509.CertPool
+	addr, tlsAddr, dir string // tlsAddr is encrypted from the first byte
+	roots              *x509.CertPool
 }
 
 func startMail(t *testing.T) *mailServer {
@@ -48,19 +48,18 @@ func startMail(t *testing.T) *mailServer {
 	}
 	s := &mailServer{dir: mailDir(t)}
 	s.certificate(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s.addr = l.Addr().String()
+	s.addr, s.tlsAddr = freeAddr(t), freeAddr(t)
 	_, port, _ := net.SplitHostPort(s.addr)
-	l.Close()
-	config := strings.NewReplacer("DIR", s.dir, "PORT", port).Replace(`
+	_, tlsPort, _ := net.SplitHostPort(s.tlsAddr)
+	config := strings.NewReplacer("DIR", s.dir, "TLSPORT", tlsPort, "PORT", port).Replace(`
 spool_directory = DIR
 log_file_path = DIR/log-%slog
 pid_file_path = DIR/pid
 primary_hostname = mail.test
 domainlist local_domains = mail.test
 local_interfaces = 127.0.0.1
-daemon_smtp_ports = PORT
+daemon_smtp_ports = PORT : TLSPORT
+tls_on_connect_ports = TLSPORT
 tls_advertise_hosts = *
 tls_certificate = DIR/cert.pem
 tls_privatekey = DIR/key.pem
@@ -93,14 +92,24 @@ begin retry
 	cmd.Stdout, cmd.Stderr = &said, &said
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	require.Eventually(t, func() bool {
-		c, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	}, time.Minute, 20*time.Millisecond, "the mail server does not listen")
+	for _, addr := range []string{s.addr, s.tlsAddr} {
+		require.Eventually(t, func() bool {
+			c, err := net.Dial("tcp", addr)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		}, time.Minute, 20*time.Millisecond, "the mail server does not listen")
+	}
 	return s
+}
+
+// freeAddr is an address at which nobody listens.
+func freeAddr(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // mailDir is a directory that the mail server may write to after it has given
@@ -188,6 +197,36 @@ func TestSMTPEncrypts(t *testing.T) {
 	defer cancel()
 	require.Error(t, p.Page(ctx, pagerstest.Page("person:ada", 2)))
 	require.Len(t, s.Messages(), 1)
+}
+
+// The message goes to a port that is encrypted from the first byte. It goes neither to a
+// server without a trusted certificate nor to a port that begins in plain text.
+func TestSMTPImplicitTLS(t *testing.T) {
+	s := startMail(t)
+	p := s.pager()
+	p.Addr, p.ImplicitTLS = s.tlsAddr, true
+	require.NoError(t, p.Page(t.Context(), pagerstest.Page("person:ada", 2)))
+	list := s.Messages()
+	require.Len(t, list, 1)
+	require.Regexp(t, `TLS1\.[23]`, list[0], "the server's Received header says how it came")
+
+	page := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return p.Page(ctx, pagerstest.Page("person:ada", 2))
+	}
+	p.TLS = &tls.Config{ServerName: "mail.test"}
+	require.Error(t, page())
+	p.TLS, p.Addr, p.AllowPlaintext = s.pager().TLS, s.addr, true // a server that begins in plain text
+	require.Error(t, page())
+	require.Len(t, s.Messages(), 1)
+}
+
+func TestSMTPPort465(t *testing.T) {
+	p := &pagers.SMTP{Addr: "mail.example:465", From: "ward@mail.test", Mailboxes: only("person:ada", "box@mail.test")}
+	require.EqualError(t, p.Validate(), "pagers: an SMTP whose Addr has port 465 needs ImplicitTLS")
+	p.ImplicitTLS = true
+	require.NoError(t, p.Validate())
 }
 
 // fakeMail is a mail server that accepts everything but the command that refuse

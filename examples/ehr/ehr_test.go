@@ -246,7 +246,7 @@ func TestBreakGlass(t *testing.T) {
 		{Outcome: carewire.OutcomeRefused, Who: carewire.Person{ID: "ben"}, Patient: "p-99", Reason: "nobody"}}, x.emergencies())
 }
 
-// emergencies reads the audit trail: who broke the glass, for whom and why.
+// emergencies reads the records of break-glass from the audit trail.
 func (x *house) emergencies() (list []carewire.Record) {
 	b, err := os.ReadFile(x.audit)
 	require.NoError(x.t, err)

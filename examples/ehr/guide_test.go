@@ -185,7 +185,7 @@ func TestGuideIsAWholeHost(t *testing.T) {
 	require.NoError(t, cmd.Wait())
 }
 
-// follow runs commands of the guide against the host, and returns what they wrote.
+// follow runs commands of the guide against the host, and returns their output.
 func (x *house) follow(commands string, env ...string) string {
 	x.t.Helper()
 	if _, err := exec.LookPath("curl"); err != nil {

@@ -58,18 +58,14 @@ type host struct {
 func newHost(ctx context.Context, s settings, store carewire.Store) (*host, error) {
 	h := &host{settings: s, wards: &wards{of: map[string]string{"p-17": "ward-5", "p-18": "ward-5", "p-61": "ward-6"}}}
 	ctx, h.cancel = context.WithCancel(ctx)
-	tokens, err := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{cmp.Or(s.audience, s.base+"/carewire")}, ClientID: s.clientID, Principal: known, IgnoreScopes: true, AllowPlaintext: s.plain, Logger: s.log})
-	if err != nil {
+	tokens, err1 := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{cmp.Or(s.audience, s.base+"/carewire")}, ClientID: s.clientID, Principal: known, IgnoreScopes: true, AllowPlaintext: s.plain, Logger: s.log})
+	pager, err2 := h.pager()
+	trail, err := os.OpenFile(s.audit, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err = errors.Join(err1, err2, err); err != nil {
 		return nil, err
 	}
-	h.people = newSignIn(tokens, s)
+	h.people, h.trail = newSignIn(tokens, s), trail
 	h.rights = &access{ready: make(chan struct{}), wards: h.wards}
-	pager, err1 := h.pager()
-	trail, err2 := os.OpenFile(s.audit, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err := errors.Join(err1, err2); err != nil {
-		return nil, err
-	}
-	h.trail = trail
 	h.hub, err = carewire.New(h.people, store, &carewire.Options{
 		Authorizer: h.rights, Auditor: h, Directory: h.wards, Person: person, Policy: h.wards.policy(s.step), Pager: pager, Logger: s.log,
 	})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func (w *wards) policy(step time.Duration) carewire.Policy {
 
 // rota names the people on duty: by a calendar with events such as "ward-5 ada", if the
 // house has one, and else each week the same people.
-func rota(calendar string) (*pagers.Rota, error) {
+func rota(calendar string, log *slog.Logger) (*pagers.Rota, error) {
 	zone, err := time.LoadLocation("Europe/London")
 	if err != nil {
 		return nil, err
@@ -43,10 +44,13 @@ func rota(calendar string) (*pagers.Rota, error) {
 		}
 		defer f.Close()
 		shifts, err := ical.Read(f, zone, func(e ical.Event) (group, person string, ok bool) { return strings.Cut(e.Summary, " ") })
-		if err == nil {
-			r.More = shifts.Shifts
+		if shifts == nil {
+			return nil, err
 		}
-		return r, err
+		if r.More = shifts.Shifts; err != nil {
+			log.Error("pages to groups with such a shift fail", "error", err)
+		}
+		return r, nil
 	}
 	every := []time.Weekday{time.Sunday, time.Monday, time.Tuesday, time.Wednesday, time.Thursday, time.Friday, time.Saturday}
 	r.Weekly = []pagers.Weekly{
@@ -61,7 +65,7 @@ func rota(calendar string) (*pagers.Rota, error) {
 // pager turns groups into the people on duty, and tells them by the gateway. An
 // immediate reply of the gateway is an answer of that person.
 func (h *host) pager() (carewire.Pager, error) {
-	r, err := rota(h.shifts)
+	r, err := rota(h.shifts, h.log)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -110,8 +111,26 @@ func TestCalendar(t *testing.T) {
 	require.NotContains(t, page, "p-61")
 
 	require.NoError(t, os.WriteFile(file, []byte("no calendar"), 0o600))
-	_, err = rota(file)
+	_, err = rota(file, x.log)
 	require.EqualError(t, err, "ical: not an iCalendar file")
-	_, err = rota(file + "x")
+	_, err = rota(file+"x", x.log)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A bad event in the calendar is logged, and fails the pages to its group only.
+func TestBadEventInCalendar(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rota.ics")
+	require.NoError(t, os.WriteFile(file, []byte("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//rota//EN\r\n"+
+		"BEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\nSUMMARY:ward-6 eve\r\nDTSTART;VALUE=DATE:20260101\r\nRRULE:FREQ=DAILY\r\nEND:VEVENT\r\n"+
+		"BEGIN:VEVENT\r\nUID:2\r\nDTSTAMP:20260101T000000Z\r\nSUMMARY:ward-5 ada\r\nDTSTART:later\r\nEND:VEVENT\r\n"+
+		"END:VCALENDAR\r\n"), 0o600))
+	var log bytes.Buffer
+	r, err := rota(file, slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, err)
+	require.Contains(t, log.String(), "DTSTART is not a time")
+	on, err := r.OnDuty(t.Context(), "ward-6", time.Now())
+	require.NoError(t, err)
+	require.Equal(t, []string{"eve"}, on)
+	_, err = r.OnDuty(t.Context(), "ward-5", time.Now())
+	require.ErrorIs(t, err, pagers.ErrUnknownShift)
 }

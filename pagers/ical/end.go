@@ -20,7 +20,7 @@ func ends(e *ical.Event, start time.Time, zone *time.Location) (func(time.Time) 
 	if p := e.Props.Get(ical.PropDateTimeEnd); p != nil {
 		end, err := p.DateTime(zone)
 		if err != nil {
-			return nil, errors.New("ical: DTEND cannot be read")
+			return nil, errors.New("DTEND cannot be read")
 		}
 		if isDate(e.Props.Get(ical.PropDateTimeStart)) && isDate(p) {
 			return after(daysBetween(start, end), 0), nil
@@ -30,7 +30,7 @@ func ends(e *ical.Event, start time.Time, zone *time.Location) (func(time.Time) 
 	if p := e.Props.Get(ical.PropDuration); p != nil {
 		days, rest, ok := duration(p.Value)
 		if !ok {
-			return nil, errors.New("ical: DURATION cannot be read")
+			return nil, errors.New("DURATION cannot be read")
 		}
 		return after(days, rest), nil
 	}

@@ -36,6 +36,21 @@ type Event struct {
 // is no shift.
 type Who func(Event) (group, person string, ok bool)
 
+// An UnreadError lists the shifts of a calendar that cannot be read.
+type UnreadError struct{ Events []UnreadEvent }
+
+// An UnreadEvent is a shift that cannot be read.
+type UnreadEvent struct {
+	Number int    // among the events of the file, from 1
+	Group  string // pages to it fail
+	Err    error  // names the property, and not its value
+}
+
+// Error says how many there are, and what is wrong with the first.
+func (u *UnreadError) Error() string {
+	return fmt.Sprintf("ical: %d of the shifts cannot be read, first event number %d: %v", len(u.Events), u.Events[0].Number, u.Events[0].Err)
+}
+
 // A Calendar is the shifts of a calendar file. It does not change and is safe
 // for concurrent use.
 type Calendar struct{ series []series }
@@ -43,6 +58,7 @@ type Calendar struct{ series []series }
 // A series is one event with its recurrences.
 type series struct {
 	group, person string
+	err           error // the reason if its times are not known
 	start         time.Time
 	length        time.Duration                   // of the first occurrence
 	end           func(start time.Time) time.Time // of any occurrence
@@ -53,47 +69,71 @@ type series struct {
 
 // Read reads a calendar of at most 16 MiB. Times without a zone are in zone.
 // Cancelled events are left out. An event with RECURRENCE-ID replaces that
-// occurrence of its series; RANGE, which would replace all later ones too, is
-// refused. So is a RRULE that never occurs, repeats more often than daily, or
-// has more than 24 times of a day. An error names the property and not its value.
+// occurrence of its series.
+//
+// If shifts cannot be read, Read returns the calendar and an *UnreadError: pages
+// to their groups fail, and pages to others do not. A shift cannot be read where
+// its RRULE never occurs, repeats more often than daily, or has more than 24
+// times of a day; nor where an event of its series has a RECURRENCE-ID with
+// RANGE, which would replace all later occurrences too. On other errors there is
+// no calendar. An error names the property and not its value.
 func Read(r io.Reader, zone *time.Location, who Who) (*Calendar, error) {
 	file, err := decode(r)
 	if err != nil {
 		return nil, err
 	}
-	c := &Calendar{}
-	moved := map[string]map[time.Time]bool{} // by UID
-	uid := func(e *ical.Event) string { s, _ := e.Props.Text(ical.PropUID); return s }
-	for _, e := range file.Events() {
-		prop := e.Props.Get(ical.PropRecurrenceID)
-		if prop == nil {
+	events := file.Events()
+	moved, lost := replacements(events, zone)
+	c, unread := &Calendar{}, &UnreadError{}
+	for i, e := range events {
+		s, ok := readEvent(&e, zone, who)
+		if !ok {
 			continue
 		}
-		if prop.Params.Get(ical.ParamRange) != "" {
-			return nil, errors.New("ical: RANGE of RECURRENCE-ID is not supported: end the series by UNTIL, and begin another")
+		if s.err == nil {
+			s.err = lost[uid(&e)]
 		}
-		at, err := prop.DateTime(zone)
-		if err != nil {
-			return nil, errors.New("ical: RECURRENCE-ID is not a time")
-		}
-		if moved[uid(&e)] == nil {
-			moved[uid(&e)] = map[time.Time]bool{}
-		}
-		moved[uid(&e)][at.UTC()] = true
-	}
-	for _, e := range file.Events() {
-		s, ok, err := readEvent(&e, zone, who)
-		if err != nil {
-			return nil, err
+		if s.err != nil {
+			unread.Events = append(unread.Events, UnreadEvent{i + 1, s.group, s.err})
 		}
 		if e.Props.Get(ical.PropRecurrenceID) == nil {
 			s.moved = moved[uid(&e)]
 		}
-		if ok {
-			c.series = append(c.series, s)
-		}
+		c.series = append(c.series, s)
+	}
+	if len(unread.Events) > 0 {
+		return c, unread
 	}
 	return c, nil
+}
+
+func uid(e *ical.Event) string {
+	s, _ := e.Props.Text(ical.PropUID)
+	return s
+}
+
+// replacements returns, by UID, the occurrences that an event of its own replaces, and
+// the error if one does not say which.
+func replacements(events []ical.Event, zone *time.Location) (moved map[string]map[time.Time]bool, lost map[string]error) {
+	moved, lost = map[string]map[time.Time]bool{}, map[string]error{}
+	for _, e := range events {
+		prop := e.Props.Get(ical.PropRecurrenceID)
+		if prop == nil {
+			continue
+		}
+		at, err := prop.DateTime(zone)
+		switch {
+		case prop.Params.Get(ical.ParamRange) != "":
+			lost[uid(&e)] = errors.New("RANGE of RECURRENCE-ID is not supported: end the series by UNTIL, and begin another")
+		case err != nil:
+			lost[uid(&e)] = errors.New("RECURRENCE-ID is not a time")
+		case moved[uid(&e)] == nil:
+			moved[uid(&e)] = map[time.Time]bool{at.UTC(): true}
+		default:
+			moved[uid(&e)][at.UTC()] = true
+		}
+	}
+	return moved, lost
 }
 
 // decode reads the file. The library's decoder panics over some broken lines.
@@ -114,9 +154,10 @@ func decode(r io.Reader) (file *ical.Calendar, err error) {
 	return file, nil
 }
 
-func readEvent(e *ical.Event, zone *time.Location, who Who) (s series, ok bool, err error) {
+// readEvent reads the shift that e is. Not ok means that it is none.
+func readEvent(e *ical.Event, zone *time.Location, who Who) (s series, ok bool) {
 	if status, _ := e.Status(); status == ical.EventCancelled {
-		return s, false, nil
+		return s, false
 	}
 	var x Event
 	x.Summary, _ = e.Props.Text(ical.PropSummary)
@@ -126,20 +167,24 @@ func readEvent(e *ical.Event, zone *time.Location, who Who) (s series, ok bool, 
 	for _, p := range e.Props.Values(ical.PropAttendee) {
 		x.Attendees = append(x.Attendees, p.Value)
 	}
-	if s.group, s.person, ok = who(x); !ok {
-		return s, false, nil
+	if s.group, s.person, ok = who(x); ok {
+		s.err = s.readTimes(e, zone)
 	}
+	return s, ok
+}
+
+func (s *series) readTimes(e *ical.Event, zone *time.Location) (err error) {
 	if s.start, err = e.DateTimeStart(zone); err != nil || s.start.Year() < 1900 || s.start.Year() > 9999 {
-		return s, false, errors.New("ical: DTSTART is not a time from 1900 on")
+		return errors.New("DTSTART is not a time from 1900 on")
 	}
 	if s.end, err = ends(e, s.start, zone); err != nil {
-		return s, false, err
+		return err
 	}
 	if s.length = s.end(s.start).Sub(s.start); s.length <= 0 || s.length > longest {
-		return s, false, fmt.Errorf("ical: an event is not between 0 and %v long", longest)
+		return fmt.Errorf("it is not between 0 and %v long", longest)
 	}
 	s.times, s.daysOff, err = recurrences(e, s.start, zone)
-	return s, err == nil, err
+	return err
 }
 
 // recurrences returns when e happens, nil for once, and the dates on which it
@@ -191,7 +236,7 @@ func dates(e *ical.Event, name string, zone *time.Location) (list []date, err er
 			one.Value = value
 			d, err := one.DateTime(zone)
 			if err != nil {
-				return nil, fmt.Errorf("ical: %s is not a list of times", name)
+				return nil, fmt.Errorf("%s is not a list of times", name)
 			}
 			list = append(list, date{d, isDate(&one)})
 		}
@@ -200,14 +245,19 @@ func dates(e *ical.Event, name string, zone *time.Location) (list []date, err er
 }
 
 // Shifts returns the shifts that touch t, and those of the day before. It is
-// made for pagers.Rota.More. It ends with ctx. An event with more than 100,000
-// occurrences until t is an error.
+// made for pagers.Rota.More. Of an event that Read could not read, and of one
+// with more than 100,000 occurrences until t, it returns a Shift with Err. Its
+// error is that of ctx.
 func (c *Calendar) Shifts(ctx context.Context, t time.Time) ([]pagers.Shift, error) {
 	var list []pagers.Shift
 	for _, s := range c.series {
 		starts, err := s.starts(ctx, t)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err != nil {
-			return nil, err
+			list = append(list, pagers.Shift{Group: s.group, Person: s.person, Err: err})
+			continue
 		}
 		for _, at := range starts {
 			if !s.moved[at.UTC()] && !s.daysOff[at.In(s.start.Location()).Format(time.DateOnly)] {
@@ -221,8 +271,8 @@ func (c *Calendar) Shifts(ctx context.Context, t time.Time) ([]pagers.Shift, err
 // starts returns when the occurrences begin that may not have ended a day before
 // t. An occurrence may be longer than the first by a change of the clock.
 func (s *series) starts(ctx context.Context, t time.Time) (list []time.Time, err error) {
-	if s.times == nil {
-		return []time.Time{s.start}, nil
+	if s.err != nil || s.times == nil {
+		return []time.Time{s.start}, s.err
 	}
 	from, next := t.Add(-s.length-48*time.Hour), s.times.Iterator()
 	for n := 0; ; n++ {
@@ -234,7 +284,7 @@ func (s *series) starts(ctx context.Context, t time.Time) (list []time.Time, err
 			return nil, err
 		}
 		if n == maxOccurrences {
-			return nil, fmt.Errorf("ical: RRULE of an event has more than %d occurrences", maxOccurrences)
+			return nil, fmt.Errorf("RRULE has more than %d occurrences", maxOccurrences)
 		}
 		if !at.Before(from) {
 			list = append(list, at)

@@ -2,6 +2,8 @@ package ical_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -116,9 +118,68 @@ func TestRefused(t *testing.T) {
 		"every second":   strings.Replace(calendar, "FREQ=WEEKLY", "FREQ=DAILY;BYHOUR=0,1,2,3,4,5;BYMINUTE=0,10,20,30,40", 1),
 		"too large":      strings.Replace(calendar, "VERSION:2.0\n", strings.Repeat("X-FILL:0123456789\n", 1<<20), 1),
 	} {
-		_, err := ical.Read(crlf(x), time.UTC, who)
+		c, err := ical.Read(crlf(x), time.UTC, who)
 		require.Error(t, err, name)
 		require.NotContains(t, err.Error(), "secret", name)
+		var unread *ical.UnreadError
+		require.Equal(t, c != nil, errors.As(err, &unread), name)
+	}
+}
+
+// A bad event fails the pages to its group, and to no other. Those of the group who
+// are known are paged all the same.
+func TestBadEvent(t *testing.T) {
+	for name, bad := range map[string]string{
+		"no start":       "DTSTART:secret",
+		"no end":         "DTSTART:20260101T070000Z\nDTEND:secret",
+		"no rule":        "DTSTART:20260101T070000Z\nDURATION:PT8H\nRRULE:FREQ=secret",
+		"no exception":   "DTSTART:20260101T070000Z\nDURATION:PT8H\nRRULE:FREQ=DAILY\nEXDATE:secret",
+		"too many":       "DTSTART:19000101T000000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;BYHOUR=0,1,2,3,4,5,6,7,8,9,10",
+		"no recurrence":  "DTSTART:20260101T070000Z\nDURATION:PT8H\nRECURRENCE-ID:secret",
+		"all later ones": "DTSTART:20260101T070000Z\nDURATION:PT8H\nRECURRENCE-ID;RANGE=THISANDFUTURE:20260101T060000Z",
+	} {
+		file := "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\n"
+		for i, lines := range []string{
+			"UID:1\nSUMMARY:eve\nCATEGORIES:ward-6\nDTSTART;VALUE=DATE:20260101\nRRULE:FREQ=DAILY",
+			"UID:2\nSUMMARY:ada\nCATEGORIES:ward-5\nDTSTART;VALUE=DATE:20260101\nRRULE:FREQ=DAILY",
+			"UID:3\nSUMMARY:bob\nCATEGORIES:ward-5\n" + bad,
+			"UID:4\nSUMMARY:no shift\n" + bad,
+		} {
+			file += fmt.Sprintf("BEGIN:VEVENT\nDTSTAMP:20260101T000000Z\n%s\nX-N:%d\nEND:VEVENT\n", lines, i)
+		}
+		c, err := ical.Read(crlf(file+"END:VCALENDAR\n"), time.UTC, who)
+		require.NotNil(t, c, name)
+		if name != "too many" { // which depends on the day
+			var unread *ical.UnreadError
+			require.ErrorAs(t, err, &unread, name)
+			require.Len(t, unread.Events, 1, name)
+			require.Equal(t, 3, unread.Events[0].Number, name)
+			require.Equal(t, "ward-5", unread.Events[0].Group, name)
+			require.Regexp(t, "^ical: 1 of the shifts cannot be read, first event number 3: [A-Z]", err.Error(), name)
+		}
+		r, now := &pagers.Rota{More: c.Shifts}, time.Date(2026, 2, 1, 12, 0, 0, 0, time.UTC)
+		on, err := r.OnDuty(t.Context(), "ward-6", now)
+		require.NoError(t, err, name)
+		require.Equal(t, []string{"eve"}, on, name)
+		on, err = r.OnDuty(t.Context(), "ward-5", now)
+		require.ErrorIs(t, err, pagers.ErrUnknownShift, name)
+		require.NotContains(t, err.Error(), "secret", name)
+		require.Equal(t, []string{"ada"}, on, name)
+	}
+}
+
+// Of a series, an occurrence that cannot be told leaves all unknown.
+func TestBadReplacement(t *testing.T) {
+	for name, x := range map[string]string{
+		"no recurrence":  strings.Replace(calendar, "RECURRENCE-ID;TZID=Europe/Berlin:20260315T220000", "RECURRENCE-ID:secret", 1),
+		"all later ones": strings.Replace(calendar, "RECURRENCE-ID;", "RECURRENCE-ID;RANGE=THISANDFUTURE;", 1),
+	} {
+		c, err := ical.Read(crlf(x), time.UTC, who)
+		var unread *ical.UnreadError
+		require.ErrorAs(t, err, &unread, name)
+		require.Len(t, unread.Events, 2, "%s: the series, and its replacement", name)
+		_, err = (&pagers.Rota{More: c.Shifts}).OnDuty(t.Context(), "ward-5", time.Date(2026, 3, 1, 22, 0, 0, 0, time.UTC))
+		require.ErrorContains(t, err, "RECURRENCE-ID", name)
 	}
 }
 
@@ -187,8 +248,10 @@ func TestShiftsIsBounded(t *testing.T) {
 	now := time.Date(2026, 1, 10, 8, 0, 0, 0, time.UTC)
 	c, err := ical.Read(crlf(event("DTSTART:19000101T000000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;BYHOUR=0,1,2,3,4,5,6,7,8,9,10")), time.UTC, who)
 	require.NoError(t, err)
-	_, err = c.Shifts(t.Context(), now)
-	require.EqualError(t, err, "ical: RRULE of an event has more than 100000 occurrences")
+	shifts, err := c.Shifts(t.Context(), now)
+	require.NoError(t, err)
+	require.Len(t, shifts, 1)
+	require.EqualError(t, shifts[0].Err, "RRULE has more than 100000 occurrences")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = c.Shifts(ctx, now)
@@ -253,15 +316,14 @@ func FuzzRead(f *testing.F) {
 	now := time.Date(2026, 4, 1, 8, 30, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, s string) {
 		c, err := ical.Read(strings.NewReader(s), time.UTC, who)
-		if err != nil {
+		if c == nil {
+			require.Error(t, err)
 			return
 		}
 		shifts, err := c.Shifts(t.Context(), now)
-		if err != nil { // more occurrences than are allowed
-			return
-		}
+		require.NoError(t, err)
 		for _, s := range shifts {
-			require.True(t, s.Start.Before(s.End))
+			require.True(t, s.Err != nil || s.Start.Before(s.End))
 		}
 	})
 }

@@ -25,11 +25,11 @@ func readRule(e *ical.Event, start time.Time) (*rrule.RRule, error) {
 		return nil, nil
 	}
 	if len(list) > 1 {
-		return nil, errors.New("ical: an event has more than one RRULE")
+		return nil, errors.New("an event has more than one RRULE")
 	}
 	option, err := rrule.StrToROptionInLocation(list[0].Value, start.Location())
 	if err != nil {
-		return nil, errors.New("ical: RRULE cannot be read")
+		return nil, errors.New("RRULE cannot be read")
 	}
 	if err := checkRule(option); err != nil {
 		return nil, err
@@ -40,10 +40,10 @@ func readRule(e *ical.Event, start time.Time) (*rrule.RRule, error) {
 	}
 	rule, err := rrule.NewRRule(*option)
 	if err != nil {
-		return nil, errors.New("ical: RRULE cannot be read")
+		return nil, errors.New("RRULE cannot be read")
 	}
 	if !occurs(*option) {
-		return nil, errors.New("ical: RRULE never occurs")
+		return nil, errors.New("RRULE never occurs")
 	}
 	return rule, nil
 }
@@ -54,22 +54,22 @@ var untilDate = regexp.MustCompile(`(?:^|;)UNTIL=\d{8}(?:;|$)`)
 // panic.
 func checkRule(o *rrule.ROption) error {
 	if o.Freq > rrule.DAILY {
-		return errors.New("ical: RRULE repeats more often than daily")
+		return errors.New("RRULE repeats more often than daily")
 	}
 	if o.Interval > longInterval {
-		return fmt.Errorf("ical: INTERVAL of RRULE is over %d", longInterval)
+		return fmt.Errorf("INTERVAL of RRULE is over %d", longInterval)
 	}
 	if len(o.Byeaster) > 0 {
-		return errors.New("ical: RRULE has BYEASTER, which is not of RFC 5545")
+		return errors.New("RRULE has BYEASTER, which is not of RFC 5545")
 	}
 	inMonth := o.Freq == rrule.MONTHLY || o.Freq == rrule.YEARLY && len(o.Bymonth) > 0
 	if inMonth && slices.ContainsFunc(o.Byweekday, func(d rrule.Weekday) bool { return max(d.N(), -d.N()) > weeksOfMonth }) {
-		return fmt.Errorf("ical: BYDAY of RRULE counts to over %d in a month", weeksOfMonth)
+		return fmt.Errorf("BYDAY of RRULE counts to over %d in a month", weeksOfMonth)
 	}
 	times := max(1, len(o.Byhour))
 	for _, list := range [][]int{o.Byminute, o.Bysecond} {
 		if times *= max(1, len(list)); times > timesOfDay {
-			return fmt.Errorf("ical: RRULE has more than %d times of a day", timesOfDay)
+			return fmt.Errorf("RRULE has more than %d times of a day", timesOfDay)
 		}
 	}
 	return nil
