@@ -129,14 +129,14 @@ func (c *accessControl) askEmergency(ctx context.Context, a Access, rights map[s
 	if !a.Emergency && len(running) == 0 {
 		return
 	}
-	fresh := a
-	fresh.Patients = nil
+	breakGlass := a // for patients that are refused otherwise
+	breakGlass.Patients = nil
 	for _, p := range a.Patients {
 		e, runs := running[p]
 		switch {
 		case rights[p].err != ErrForbidden:
 		case a.Emergency:
-			fresh.Patients = append(fresh.Patients, p)
+			breakGlass.Patients = append(breakGlass.Patients, p)
 		case runs:
 			again := a
 			again.Emergency, again.Reason, again.Patients = true, e.Reason, []string{p}
@@ -146,11 +146,11 @@ func (c *accessControl) askEmergency(ctx context.Context, a Access, rights map[s
 			}
 		}
 	}
-	if len(fresh.Patients) == 0 {
+	if len(breakGlass.Patients) == 0 {
 		return
 	}
-	c.ask(ctx, fresh, rights)
-	for _, p := range fresh.Patients {
+	c.ask(ctx, breakGlass, rights)
+	for _, p := range breakGlass.Patients {
 		if r := rights[p]; r.err == nil {
 			r.emergency = true
 			if r.until.IsZero() {

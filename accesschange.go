@@ -49,7 +49,7 @@ func (x *accessChanges) take(ctx context.Context, r Revocation, suspended bool) 
 	var all []revokedScope
 	for _, p := range scopesOf(r.Patients) {
 		s := revokedScope{r.Session, p, suspended}
-		x.access.revoked.add(r.Principal, s, revoked{until: r.Until, at: at}, now)
+		x.access.revoked.add(r.Principal, s, revoked{until: r.Until, issuedUntil: at}, now)
 		all = append(all, s)
 	}
 	x.carryOut(r.Principal, all, at)
@@ -331,7 +331,7 @@ func (x *accessChanges) applyRevoked(e *Entry, c *AccessChange) {
 		s := revokedScope{c.Session, p, strings.HasPrefix(e.Key, suspendedKey)}
 		v := revoked{rev: e.Rev}
 		if e.Open {
-			v.until, v.at = c.Until, e.Time
+			v.until, v.issuedUntil = c.Until, e.Time
 		}
 		if x.access.revoked.set(c.Principal, s, v, now) && e.Open {
 			x.carryOut(c.Principal, []revokedScope{s}, e.Time)

@@ -29,7 +29,7 @@ func TestAccessControl(t *testing.T) {
 	require.Equal(t, map[string]error{"p1": nil, "p2": ErrForbidden, "g1": nil}, got)
 	require.Equal(t, map[string]error{"p1": ErrForbidden}, a.decide(t.Context(), nurse, ActionPublish, []string{"p1"}))
 	require.Equal(t, 1, asked, "a group is remembered")
-	a.revoked.add("nurse", revokedScope{patient: "g1"}, revoked{until: time.Now().Add(time.Hour), at: time.Now()}, time.Now())
+	a.revoked.add("nurse", revokedScope{patient: "g1"}, revoked{until: time.Now().Add(time.Hour), issuedUntil: time.Now()}, time.Now())
 	require.Equal(t, map[string]error{"g1": ErrForbidden, "g2": nil}, a.decide(t.Context(), nurse, ActionWatch, []string{"g1", "g2"}))
 }
 

@@ -15,7 +15,7 @@ type addressee struct {
 // leave takes an item from an addressee; stamp says that it does not come back
 // at once. Under x.mu.
 func (x *openIndex) leave(item *openItem, to string, stamp bool) {
-	a := x.to[to]
+	a := x.addressees[to]
 	if a == nil || a.patients[item.Patient][item.Key] == nil {
 		return
 	}
@@ -27,7 +27,7 @@ func (x *openIndex) leave(item *openItem, to string, stamp bool) {
 		return
 	}
 	if x.stampOn(a); len(a.patients) == 0 {
-		delete(x.to, to)
+		delete(x.addressees, to)
 	}
 }
 
@@ -43,7 +43,7 @@ func (x *openIndex) stamps(keys []string) []uint64 {
 	defer x.mu.Unlock()
 	list := make([]uint64, len(keys))
 	for i, k := range keys {
-		if a := x.to[addresseeOf(k)]; a != nil {
+		if a := x.addressees[addresseeOf(k)]; a != nil {
 			list[i] = a.stamp
 		}
 	}
@@ -56,7 +56,7 @@ func (x *openIndex) patientsTo(keys []string) []string {
 	defer x.mu.Unlock()
 	seen := make(map[string]bool)
 	for _, k := range keys {
-		a := x.to[addresseeOf(k)]
+		a := x.addressees[addresseeOf(k)]
 		if a == nil {
 			continue
 		}
@@ -75,7 +75,7 @@ func (x *openIndex) patientsTo(keys []string) []string {
 // anything is addressed. Under x.mu.
 func (x *openIndex) setsOf(patient string, keys []string) (sets []map[string]*openItem) {
 	for _, k := range keys {
-		a := x.to[addresseeOf(k)]
+		a := x.addressees[addresseeOf(k)]
 		if own, ok := strings.CutPrefix(k, selfKey); a == nil || ok && own != patient {
 			continue
 		}

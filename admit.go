@@ -16,7 +16,7 @@ import (
 type guest struct {
 	registry *registry
 	seats    *seats
-	at       netip.Addr
+	address  netip.Addr
 	who      *Principal
 	name     string // the principal that has a seat; "" before
 
@@ -29,7 +29,7 @@ func (g *guest) leave() {
 	g.once.Do(func() {
 		g.registry.depart()
 		if g.seated {
-			g.seats.leave(g.at, g.name)
+			g.seats.leave(g.address, g.name)
 		}
 	})
 }
@@ -38,7 +38,7 @@ func (g *guest) leave() {
 // entrance. A status other than 0 refuses the request for its form.
 func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	s := &h.stats
-	g := &guest{registry: h.registry, seats: h.seats, at: h.address(r), who: &Principal{}}
+	g := &guest{registry: h.registry, seats: h.seats, address: h.address(r), who: &Principal{}}
 	before, closing := h.registry.arrive()
 	no := func(status int, n *atomic.Uint64) *guest {
 		g.leave() // before the reply: the client may come again at once
@@ -57,7 +57,7 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 	case before >= h.opt.MaxConnections:
 		s.limits.connections.Add(1)
 		return no(http.StatusTooManyRequests, &s.tooMany)
-	case !h.seats.takeAddress(g.at, h.opt.MaxPerAddress):
+	case !h.seats.takeAddress(g.address, h.opt.MaxPerAddress):
 		s.limits.perAddress.Add(1)
 		return no(http.StatusTooManyRequests, &s.tooMany)
 	}

@@ -50,7 +50,7 @@ type auditQueue struct {
 	more     map[int]int   // refused handshakes beyond that rate, by status
 	host     tally
 	floods   map[string]*flood // floods of principals, by ID
-	said     uint64            // how many of the lost were reported
+	reported uint64            // how many of the lost were reported
 	saidAt   int64             // when, in ticks
 }
 
@@ -193,12 +193,12 @@ func (a *auditQueue) takeFloods(least time.Duration) (list []Record) {
 func (a *auditQueue) complainOfLost(least time.Duration) {
 	n, now := a.lost.Load(), a.ticks()
 	a.mu.Lock()
-	more := n - a.said
+	more := n - a.reported
 	if more == 0 || a.saidAt != 0 && time.Duration(now-a.saidAt) < least {
 		a.mu.Unlock()
 		return
 	}
-	a.said, a.saidAt = n, now
+	a.reported, a.saidAt = n, now
 	a.mu.Unlock()
 	a.log.Error("carewire: audit records are lost: the Auditor fails, or is too slow", "records", more)
 }

@@ -136,7 +136,7 @@ func TestAuthenticatorPlacesAreShared(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.hub.doors.places.mu.Lock()
 		defer w.hub.doors.places.mu.Unlock()
-		require.Empty(t, w.hub.doors.places.by)
+		require.Empty(t, w.hub.doors.places.byKey)
 	})
 }
 
@@ -184,7 +184,7 @@ func TestKnownAddressesHavePlaces(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.hub.doors.places.mu.Lock()
 		defer w.hub.doors.places.mu.Unlock()
-		require.Empty(t, w.hub.doors.places.by)
+		require.Empty(t, w.hub.doors.places.byKey)
 		require.Empty(t, w.hub.doors.strangers)
 	})
 }

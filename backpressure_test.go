@@ -348,7 +348,7 @@ func TestEndlessClientKeepsNobodyWaiting(t *testing.T) {
 	on := make(chan struct{})
 	box := func(line *endless) *outbox {
 		line.more = func() {}
-		return &outbox{all: w.hub.outboxes, sink: line, direct: line, fail: func() {}, full: func() {}, busy: true, control: [][]byte{pingFrame}, runs: func() { close(on) }}
+		return &outbox{shared: w.hub.outboxes, sink: line, direct: line, fail: func() {}, full: func() {}, busy: true, control: [][]byte{pingFrame}, runs: func() { close(on) }}
 	}
 	first, second := &endless{}, &endless{}
 	one := box(first)

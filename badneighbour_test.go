@@ -61,7 +61,7 @@ func TestPlacesAreShared(t *testing.T) {
 		second()
 		other()
 		third()
-		require.Empty(t, p.by, "nothing stays")
+		require.Empty(t, p.byKey, "nothing stays")
 	})
 }
 
@@ -71,7 +71,7 @@ func TestInventedGroupsDoNotStay(t *testing.T) {
 	for i := range 2 * groupsMost {
 		_, err := x.members(t.Context(), fmt.Sprint("g", i))
 		require.NoError(t, err)
-		require.LessOrEqual(t, len(x.all), groupsMost)
+		require.LessOrEqual(t, len(x.byID), groupsMost)
 	}
 }
 

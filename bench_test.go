@@ -62,7 +62,7 @@ func benchWatches(h *Hub, n int, d Delivery) (watches []*watch, sink *swallow) {
 	sink = &swallow{}
 	who := &Principal{ID: "nurse", Role: RoleClinician}
 	for range n {
-		out := &outbox{all: h.outboxes, sink: sink, who: who, fail: func() {}}
+		out := &outbox{shared: h.outboxes, sink: sink, who: who, fail: func() {}}
 		watches = append(watches, &watch{out: out, patient: "p1", delivery: d, live: true, lane: h.lanes.of("p1")})
 	}
 	return watches, sink
@@ -114,7 +114,7 @@ func BenchmarkFanOut(b *testing.B) {
 				batch := make([]delivery, n)
 				for i := range batch {
 					seq++
-					batch[i] = delivery{entry: benchEntry(seq), at: 1}
+					batch[i] = delivery{entry: benchEntry(seq), received: 1}
 				}
 				l.deliver(batch)
 				delivered += n * watching

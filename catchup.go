@@ -25,12 +25,12 @@ type catchup struct {
 // the writer. It reads one page at a time, and none while much of the last is
 // unwritten: the client's own pace decides how much is read for it.
 func (o *outbox) catchUp(w *watch) {
-	b, err := w.nextPage(o.all.ctx)
+	b, err := w.nextPage(o.shared.ctx)
 	if err != nil {
-		o.all.stats.readErrors.Add(1)
+		o.shared.stats.readErrors.Add(1)
 		select { // the Store fails: the client is told by status, and this goes on later
 		case <-time.After(time.Second):
-		case <-o.all.ctx.Done():
+		case <-o.shared.ctx.Done():
 		}
 	}
 	o.mu.Lock()
@@ -64,7 +64,7 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	c := w.catch
 	more := false
 	if w.cursor.Seq < c.target.Seq {
-		entries, err := o.all.asked.read(ctx, w.urgency(), w.patient, w.cursor, ReadQuery{Kinds: c.kinds, Limit: pageSize})
+		entries, err := o.shared.asked.read(ctx, w.urgency(), w.patient, w.cursor, ReadQuery{Kinds: c.kinds, Limit: pageSize})
 		if errors.Is(err, ErrGap) { // pruned meanwhile
 			w.catch = nil
 			o.mu.Lock()
@@ -101,7 +101,7 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	w.reading = w.upTo.Seq > w.cursor.Seq // the queue has overflowed meanwhile
 	if c.joining {
 		w.live = true
-		w.wrote = o.all.clock.ticks()
+		w.wrote = o.shared.clock.ticks()
 		b = append(b, syncFrame(EventSynced, w.patient, w.cursor, c.target.Must, c.recovered)...)
 	}
 	return b, nil
@@ -116,7 +116,7 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	o.mu.Lock()
 	since, live := w.since, w.live
 	o.mu.Unlock()
-	entries, latest, err := o.all.asked.latest(ctx, w.urgency(), w.patient)
+	entries, latest, err := o.shared.asked.latest(ctx, w.urgency(), w.patient)
 	if err != nil {
 		return nil, err
 	}
@@ -132,18 +132,18 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	}
 	behind := false
 	if w.delivery == DeliverEvery {
-		if behind = latest.Seq-from.Seq > uint64(o.all.opt.MaxReplay); !behind {
+		if behind = latest.Seq-from.Seq > uint64(o.shared.opt.MaxReplay); !behind {
 			c.kinds = nil
 		}
 	}
-	if _, err := o.all.asked.read(ctx, w.urgency(), w.patient, from, ReadQuery{Kinds: c.kinds, Limit: 1}); errors.Is(err, ErrGap) {
+	if _, err := o.shared.asked.read(ctx, w.urgency(), w.patient, from, ReadQuery{Kinds: c.kinds, Limit: 1}); errors.Is(err, ErrGap) {
 		return w.snapshot(entries, latest), nil
 	} else if err != nil {
 		return nil, err
 	}
 	var b []byte
 	if behind {
-		o.all.stats.skipped.Add(1)
+		o.shared.stats.skipped.Add(1)
 		c.joining, c.recovered = true, false
 	}
 	if c.joining {
@@ -185,7 +185,7 @@ func (w *watch) snapshot(entries []Entry, latest Head) []byte {
 			continue
 		}
 		b = append(b, eventFrame(e)...)
-		w.out.all.stats.out.Add(1)
+		w.out.shared.stats.out.Add(1)
 	}
 	w.cursor = latest.Position
 	w.catch = &catchup{target: latest, joining: true}
@@ -197,7 +197,7 @@ func (w *watch) merge(b []byte, before uint64) []byte {
 	c := w.catch
 	for len(c.vitals) > 0 && c.vitals[0].Seq <= before {
 		b = append(b, eventFrame(&c.vitals[0])...)
-		w.out.all.stats.out.Add(1)
+		w.out.shared.stats.out.Add(1)
 		c.vitals = c.vitals[1:]
 	}
 	return b
@@ -205,7 +205,7 @@ func (w *watch) merge(b []byte, before uint64) []byte {
 
 // show appends the frame in which w's client gets e, if any.
 func (w *watch) show(b []byte, e *Entry) []byte {
-	w.out.all.stats.out.Add(1)
+	w.out.shared.stats.out.Add(1)
 	if e.hidden() || !w.out.sees(e) {
 		return append(b, gapFrame(e)...)
 	}

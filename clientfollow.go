@@ -19,15 +19,15 @@ func (o *WatchOptions) spec() watchSpec {
 
 // follow is a Client's knowledge of one patient that it watches.
 type follow struct {
-	patient string
-	spec    watchSpec // as the server was asked last
-	state   followState
-	at      Position // the position of the last event queued for the reader
-	known   bool     // at is a position to resume from
-	must    uint64   // undroppable entries up to at
-	counted bool     // must is known
-	heard   time.Time
-	stale   bool // the reader was told
+	patient   string
+	spec      watchSpec // as the server was asked last
+	state     followState
+	position  Position // the position of the last event queued for the reader
+	resumable bool     // at is a position to resume from
+	must      uint64   // undroppable entries up to at
+	counted   bool     // must is known
+	heard     time.Time
+	stale     bool // the reader was told
 
 	due       time.Time // waiting: not to be asked for before
 	asked     time.Time // waiting: when it was asked for; zero: not yet
@@ -71,5 +71,5 @@ func (f *follow) continues(ev *Event) bool {
 	case EventGap:
 		right = grown <= 1
 	}
-	return (right || !f.counted) && (!f.known || ev.Seq > f.at.Seq && (!f.deliversEvery() || ev.Seq == f.at.Seq+1))
+	return (right || !f.counted) && (!f.resumable || ev.Seq > f.position.Seq && (!f.deliversEvery() || ev.Seq == f.position.Seq+1))
 }

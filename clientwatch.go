@@ -94,9 +94,9 @@ func (c *Client) take(ev Event) {
 		case !c.hasRoom():
 			c.fallBehind(f)
 		case !ev.Recovered:
-			f.state, f.known, f.counted = followSnapshot, false, false
+			f.state, f.resumable, f.counted = followSnapshot, false, false
 			c.push(ev)
-		case !f.known: // recovered from where? the held events may be part of a snapshot
+		case !f.resumable: // recovered from where? the held events may be part of a snapshot
 			c.resync(f)
 		default:
 			f.state = followCatching
@@ -105,10 +105,10 @@ func (c *Client) take(ev Event) {
 	case EventSynced:
 		switch {
 		case f == nil || f.state == followWaiting:
-		case f.state == followCatching && (f.counted && ev.Must != f.must || f.deliversEvery() && ev.Seq != f.at.Seq):
+		case f.state == followCatching && (f.counted && ev.Must != f.must || f.deliversEvery() && ev.Seq != f.position.Seq):
 			c.resync(f)
 		default:
-			f.state, f.at, f.must, f.known, f.counted, f.stale = followLive, ev.Position, ev.Must, true, true, false
+			f.state, f.position, f.must, f.resumable, f.counted, f.stale = followLive, ev.Position, ev.Must, true, true, false
 			c.push(ev)
 		}
 	case EventHead:
@@ -144,7 +144,7 @@ func (c *Client) takeEntry(f *follow, ev Event) {
 	case !c.hasRoom():
 		c.fallBehind(f)
 	default:
-		f.at, f.must, f.known, f.counted = ev.Position, ev.Must, true, true
+		f.position, f.must, f.resumable, f.counted = ev.Position, ev.Must, true, true
 		c.push(ev)
 	}
 }
@@ -157,7 +157,7 @@ func (c *Client) takeHead(h Head) {
 		return
 	}
 	c.noteAlive(f)
-	if h.Seq > f.at.Seq && f.deliversEvery() || h.Seq >= f.at.Seq && h.Must != f.must || h.Seq <= f.at.Seq && h.Epoch != f.at.Epoch {
+	if h.Seq > f.position.Seq && f.deliversEvery() || h.Seq >= f.position.Seq && h.Must != f.must || h.Seq <= f.position.Seq && h.Epoch != f.position.Epoch {
 		c.resync(f)
 	}
 }
@@ -190,7 +190,7 @@ func (c *Client) resync(f *follow) {
 	c.tellStale(f)
 	f.await()
 	if f.misses++; f.misses > 1 {
-		f.known, f.counted = false, false
+		f.resumable, f.counted = false, false
 		c.askAfter(f, c.backoff(f.misses))
 	}
 	c.missed++
@@ -287,7 +287,7 @@ func (c *Client) askGroups() {
 		for _, p := range members[c.ask(w, members, names):] {
 			if _, named := c.patients[p]; !named { // there is no room to say where it stood
 				f := c.follows[p]
-				f.known, f.counted, f.asked = false, false, time.Now()
+				f.resumable, f.counted, f.asked = false, false, time.Now()
 			}
 		}
 	}
@@ -309,11 +309,11 @@ func (c *Client) ask(w watchSpec, patients, groups []string) int {
 	for ; n < len(patients); n++ {
 		p := patients[n]
 		f := c.follows[p]
-		if room -= 2*len(p) + len(f.at.Epoch) + 64; room < 0 && (n > 0 || groups != nil) {
+		if room -= 2*len(p) + len(f.position.Epoch) + 64; room < 0 && (n > 0 || groups != nil) {
 			break
 		}
-		if f.known {
-			o.Since[p] = f.at
+		if f.resumable {
+			o.Since[p] = f.position
 		}
 		if _, named := c.patients[p]; groups == nil || !named {
 			f.asked = time.Now()
@@ -413,7 +413,7 @@ func (c *Client) watched(o *WatchOptions, r *reply) {
 		f := c.follow(p, w)
 		f.await()
 		f.confirm()
-		f.at, f.known = o.Since[p]
+		f.position, f.resumable = o.Since[p]
 		f.counted = false
 	}
 	for _, g := range o.Groups {

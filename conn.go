@@ -133,7 +133,7 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func newConn(h *Hub, g *guest, r *http.Request) *conn {
-	c := &conn{hub: h, address: g.at, session: rand.Text(), watches: make(map[string]*watched), request: keepRequest(r)}
+	c := &conn{hub: h, address: g.address, session: rand.Text(), watches: make(map[string]*watched), request: keepRequest(r)}
 	c.inbox.conn = c
 	c.token.Store(g.who)
 	return c
@@ -148,7 +148,7 @@ func (c *conn) start(l line, g *guest) bool {
 	h := c.hub
 	g.seated = false // the seats are c's, until it ends
 	c.line = l
-	c.out = outbox{all: h.outboxes, sink: l, who: c.principal(), fail: c.afterWriting, full: c.tooSlow}
+	c.out = outbox{shared: h.outboxes, sink: l, who: c.principal(), fail: c.afterWriting, full: c.tooSlow}
 	if c.net != nil && c.net.CanTry() {
 		c.out.direct = c.net
 	}

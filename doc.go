@@ -23,6 +23,19 @@
 // events that it missed, or is told to start from a snapshot. An alert is escalated,
 // across restarts, until a person accepts it or it ends.
 //
+// # Names by purpose
+//
+//   - The Hub of a host: [New], [Hub], [Options], [Stats].
+//   - Events: [Vital], [Measure], [Panel], [Raise], [Alert], [Answer], [Notice],
+//     [Receipt], [Wave], [Strip].
+//   - People and their rights: [Authenticator], [Principal], [Authorizer],
+//     [Directory], [Revocation], [Auditor], [Record].
+//   - Escalation: [Policy], [Step], [Pager], [PageReporter].
+//   - Clients: [Dial], [Client], [Event], [WatchOptions].
+//   - Stores: [Store], [Entry], [MemoryStore], and the optional interfaces
+//     [Waker], [Sizer], [Pruner], [Eraser], [StateReader], [Durable], [Clock],
+//     [Checker], [Spread].
+//
 // # What it is not
 //
 // carewire informs people about alarm conditions. It is not a certified alarm

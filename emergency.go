@@ -21,8 +21,8 @@ type emergencies struct {
 	logs   *logs
 	record func(Record, error)
 
-	mu sync.Mutex
-	by map[string]map[string]emergency
+	mu          sync.Mutex
+	byPrincipal map[string]map[string]emergency
 }
 
 type emergency struct {
@@ -32,26 +32,26 @@ type emergency struct {
 }
 
 func newEmergencies(l *logs, record func(Record, error)) *emergencies {
-	return &emergencies{logs: l, record: record, by: make(map[string]map[string]emergency)}
+	return &emergencies{logs: l, record: record, byPrincipal: make(map[string]map[string]emergency)}
 }
 
 // noteRevision takes a revision of an emergency in, unless a newer one is known.
 func (x *emergencies) noteRevision(e *Entry, c *AccessChange) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	of := x.by[c.Principal]
+	of := x.byPrincipal[c.Principal]
 	if of[e.Patient].rev > e.Rev {
 		return
 	}
 	if !e.Open {
 		if delete(of, e.Patient); len(of) == 0 {
-			delete(x.by, c.Principal)
+			delete(x.byPrincipal, c.Principal)
 		}
 		return
 	}
 	if of == nil {
 		of = make(map[string]emergency)
-		x.by[c.Principal] = of
+		x.byPrincipal[c.Principal] = of
 	}
 	of[e.Patient] = emergency{*c, e.Rev, e.Time}
 }
@@ -60,10 +60,10 @@ func (x *emergencies) noteRevision(e *Entry, c *AccessChange) {
 func (x *emergencies) running(principal string, now time.Time) map[string]emergency {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.by[principal]) == 0 {
+	if len(x.byPrincipal[principal]) == 0 {
 		return nil
 	}
-	running := maps.Clone(x.by[principal])
+	running := maps.Clone(x.byPrincipal[principal])
 	maps.DeleteFunc(running, func(_ string, e emergency) bool { return !e.Until.After(now) })
 	return running
 }

@@ -25,7 +25,7 @@ func (l *lane) deliver(batch []delivery) {
 				if len(w.frames) == 0 {
 					l.pending = append(l.pending, w)
 				}
-				w.frames = append(w.frames, newFrameOf(d.entry, d.quiet, d.at))
+				w.frames = append(w.frames, newFrameOf(d.entry, d.quiet, d.received))
 			}
 		case d.attach != nil:
 			w := l.watches[d.attach.patient]

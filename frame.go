@@ -16,7 +16,7 @@ type frame struct {
 	seq       uint64
 	droppable bool
 	entry     Entry // without Data
-	at        int64 // when it was handed in, in ticks; 0: elsewhere
+	received  int64 // when it was handed in, in ticks; 0: elsewhere
 }
 
 // hidden reports whether e is a gap to every watcher: a timer, a strip, the
@@ -28,7 +28,7 @@ func (e *Entry) hidden() bool {
 
 // newFrameOf makes the frame of an entry. A quiet one is a gap to everybody.
 func newFrameOf(e *Entry, quiet bool, at int64) *frame {
-	f := &frame{seq: e.Seq, droppable: e.Kind.Droppable(), entry: *e, at: at}
+	f := &frame{seq: e.Seq, droppable: e.Kind.Droppable(), entry: *e, received: at}
 	f.entry.Data = nil
 	if quiet || e.hidden() {
 		f.gap = gapFrame(e)

@@ -98,7 +98,7 @@ func TestSlowAgainAndAgain(t *testing.T) {
 	for i := range 3 * slowMost {
 		s.note(fmt.Sprint(i), 0)
 	}
-	require.LessOrEqual(t, len(s.of), slowMost)
+	require.LessOrEqual(t, len(s.counts), slowMost)
 }
 
 // After a close frame further input is read slowly: a flood costs nothing, and

@@ -11,8 +11,8 @@ type groups struct {
 	directory Directory // nil: groups have no patients
 	call      *hostCall
 
-	mu  sync.Mutex
-	all map[string]*group
+	mu   sync.Mutex
+	byID map[string]*group
 	// compared holds the patients of groups that have any, as of the last
 	// comparison.
 	compared map[string]map[string]bool
@@ -32,7 +32,7 @@ const (
 )
 
 func newGroups(d Directory, call *hostCall) *groups {
-	return &groups{directory: d, call: call, all: make(map[string]*group), compared: make(map[string]map[string]bool)}
+	return &groups{directory: d, call: call, byID: make(map[string]*group), compared: make(map[string]map[string]bool)}
 }
 
 // members returns the patients of a group.
@@ -41,11 +41,11 @@ func (x *groups) members(ctx context.Context, name string) (map[string]bool, err
 		return nil, nil
 	}
 	x.mu.Lock()
-	g := x.all[name]
+	g := x.byID[name]
 	if g == nil {
 		x.sweep()
 		g = &group{asking: make(chan struct{}, 1)}
-		x.all[name] = g
+		x.byID[name] = g
 	}
 	x.mu.Unlock()
 	select {
@@ -87,21 +87,21 @@ func (x *groups) members(ctx context.Context, name string) (map[string]bool, err
 // sweep forgets groups that nobody has asked for lately, once there are many: an
 // Authorizer may let clients name any. Under x.mu.
 func (x *groups) sweep() {
-	if len(x.all) < groupsMost {
+	if len(x.byID) < groupsMost {
 		return
 	}
-	for name, g := range x.all {
+	for name, g := range x.byID {
 		select {
 		case g.asking <- struct{}{}:
 			if time.Now().After(g.until) {
-				delete(x.all, name)
+				delete(x.byID, name)
 			}
 			<-g.asking
 		default: // being asked for
 		}
 	}
-	if len(x.all) >= groupsMost { // all were used this minute
-		clear(x.all)
+	if len(x.byID) >= groupsMost { // all were used this minute
+		clear(x.byID)
 	}
 }
 
@@ -109,7 +109,7 @@ func (x *groups) sweep() {
 func (x *groups) forget(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	delete(x.all, name)
+	delete(x.byID, name)
 }
 
 // MembersChanged reports that a group's patients have changed. This and every

@@ -16,8 +16,8 @@ import (
 //
 // A Hub is an http.Handler that serves WebSocket connections and POST requests.
 // The host may also call its methods. All methods are safe for concurrent use.
-// Calls by the host are not authorised, except those that name a person, such as
-// Answer and Pause: the person needs the right.
+// The host's own calls are not authorised, except those on behalf of a person,
+// such as Answer and Pause: that person needs the right.
 type Hub struct {
 	*core
 	auth  Authenticator
@@ -132,16 +132,16 @@ func (h *Hub) anyConnected(to []string, patient string) bool {
 	return len(h.registry.addressees(&Entry{To: to, Patient: patient})) > 0
 }
 
-// handleRevision acts on a revision after the open index has recorded it. fresh
+// handleRevision acts on a revision after the open index has recorded it. isNew
 // reports that it was new to the index.
-func (h *Hub) handleRevision(e *Entry, fresh bool) {
+func (h *Hub) handleRevision(e *Entry, isNew bool) {
 	if e.Kind == KindAccess {
 		h.changes.apply(e)
 		if e.Key == dischargeKey && e.Open {
 			h.start(func() { h.signals.forget(h.ctx, e.Patient) })
 		}
 	}
-	if fresh {
+	if isNew {
 		h.complaints.relieveBy(e)
 		h.signals.alerted(e, h.opt.Strips)
 	}

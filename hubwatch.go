@@ -99,7 +99,7 @@ func (h *Hub) follow(ctx context.Context, o WatchOptions, s *hostSink, visits <-
 	}
 	failed := make(chan struct{})
 	o.Since = maps.Clone(o.Since)
-	f := &following{hub: h, o: o, out: &outbox{all: h.outboxes, sink: s, fail: func() { close(failed) }, full: func() {}}, watches: make(map[string]*watch)}
+	f := &following{hub: h, o: o, out: &outbox{shared: h.outboxes, sink: s, fail: func() { close(failed) }, full: func() {}}, watches: make(map[string]*watch)}
 	defer f.out.stop()
 	defer s.end()
 	defer f.end()
@@ -253,8 +253,8 @@ func (f *following) end() {
 
 // bells wake goroutines that wait for a change.
 type bells struct {
-	mu  sync.Mutex
-	all map[chan struct{}]bool
+	mu      sync.Mutex
+	waiting map[chan struct{}]bool
 }
 
 // listen returns a bell and a function that gives it back.
@@ -262,21 +262,21 @@ func (b *bells) listen() (bell chan struct{}, forget func()) {
 	bell = make(chan struct{}, 1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.all == nil {
-		b.all = make(map[chan struct{}]bool)
+	if b.waiting == nil {
+		b.waiting = make(map[chan struct{}]bool)
 	}
-	b.all[bell] = true
+	b.waiting[bell] = true
 	return bell, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		delete(b.all, bell)
+		delete(b.waiting, bell)
 	}
 }
 
 func (b *bells) ring() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for bell := range b.all {
+	for bell := range b.waiting {
 		signal(bell)
 	}
 }

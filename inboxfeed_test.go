@@ -203,8 +203,8 @@ func TestOpenIndexAgreesWithAModel(t *testing.T) {
 	for k := range model {
 		x.noteRevision(Entry{Patient: k.patient, Key: k.key, Kind: KindAlert, Rev: 1 << 20}, false)
 	}
-	require.Empty(t, x.to, "nothing stays")
-	require.Empty(t, x.open)
+	require.Empty(t, x.addressees, "nothing stays")
+	require.Empty(t, x.items)
 	require.Equal(t, newOpenViews(), openViews{alerts: x.views.alerts, ripe: x.views.ripe, held: x.views.held, keys: x.views.keys}, "nothing stays")
 	require.Empty(t, x.views.patients)
 	require.Empty(t, x.views.waiting)

@@ -23,33 +23,36 @@ const (
 type lane struct {
 	lanes *lanes
 
-	mu      sync.Mutex
-	closed  bool
-	urgent  []job // alerts, and changes of watches
-	others  []job // other entries that cannot be dropped
-	vitals  intake
-	charted newCharts
-	all     bool            // compare the positions of all watched patients with the Store's heads
-	changed map[string]bool // patients to compare in any case
-	wake    chan struct{}
+	mu         sync.Mutex
+	closed     bool
+	urgent     []job // alerts, and changes of watches
+	others     []job // other entries that cannot be dropped
+	intake     intake
+	charted    newCharts
+	compareAll bool            // compare the positions of all watched patients with the Store's heads
+	changed    map[string]bool // patients to compare in any case
+	wake       chan struct{}
 
-	cursors    map[string]*cursor // the appender's: where each watched patient stands
-	uncompared []string           // the appender's: patients still to be compared
-	charts     map[string]*chart  // the appender's: the known vitals of patients
-	failed     bool               // the last append's outcome is unknown
+	// Used by the appender only.
+	cursors    map[string]*cursor // by watched patient
+	uncompared []string           // patients still to be compared
+	charts     map[string]*chart  // the known vitals, by patient
+	failed     bool               // the outcome of the last append is unknown
 
-	batches chan []delivery
-	watches map[string]*watchers // the fan-out's
-	pending []*watchers          // the fan-out's: those with events of this batch to hand over
-	woken   []*outbox            // the fan-out's: outboxes that have output now
+	batches chan []delivery // from the appender to the fan-out
+
+	// Used by the fan-out only.
+	watches map[string]*watchers
+	pending []*watchers // those with events of this batch to hand over
+	woken   []*outbox   // outboxes that have output now
 }
 
-// A job is one thing for a lane to do: append entry, or begin or end a watch.
+// A job is one task of a lane: append entry, or begin or end a watch.
 type job struct {
-	entry *Entry
-	at    int64              // when it came, in ticks; set by the lane
-	quiet bool               // watchers get a gap frame instead
-	done  func(AppendResult) // called once, by the fan-out if the entry was appended; must not block
+	entry    *Entry
+	received int64              // when it came, in ticks; set by the lane
+	quiet    bool               // watchers get a gap frame instead
+	done     func(AppendResult) // called once, by the fan-out if the entry was appended; must not block
 
 	vital  *Vital  // the source of entry
 	series *series // the series of vital; the appender's
@@ -66,13 +69,13 @@ type cursor struct {
 	unknown bool // the Store has not yet told the position
 }
 
-// A delivery is one thing for the fan-out to do.
+// A delivery is one task of the fan-out.
 type delivery struct {
-	entry  *Entry // hand it to the patient's watches
-	at     int64
-	quiet  bool
-	done   func(AppendResult)
-	result AppendResult
+	entry    *Entry // hand it to the patient's watches
+	received int64
+	quiet    bool
+	done     func(AppendResult)
+	result   AppendResult
 
 	attach, detach *watch
 	head           *Head // with attach: the end of the log; alone: the Store's head, and the watches have everything before it
@@ -101,21 +104,21 @@ func (l *lane) submit(jobs ...job) error {
 	if l.closed {
 		return ErrClosed
 	}
-	vitals, sender := 0, ""
+	n, sender := 0, ""
 	for i := range jobs {
 		if jobs[i].droppable() {
-			vitals, sender = vitals+1, jobs[i].entry.Sender // one publish, one sender
+			n, sender = n+1, jobs[i].entry.Sender // one publish, one sender
 		}
 	}
-	if vitals > 0 && !l.vitals.hasRoom(sender, vitals) {
+	if n > 0 && !l.intake.hasRoom(sender, n) {
 		return ErrBusy
 	}
 	for i := range jobs {
 		j := &jobs[i]
-		j.at = now
+		j.received = now
 		switch {
 		case j.droppable():
-			l.vitals.push(*j)
+			l.intake.push(*j)
 		case j.entry != nil && j.entry.Kind != KindAlert:
 			l.others = append(l.others, *j)
 		default:
@@ -133,7 +136,7 @@ func (j *job) droppable() bool { return j.entry != nil && j.entry.Kind.Droppable
 func (l *lane) compare(patients []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all = l.all || patients == nil
+	l.compareAll = l.compareAll || patients == nil
 	if l.changed == nil {
 		l.changed = make(map[string]bool)
 	}
@@ -170,7 +173,7 @@ func (l *lane) append(ctx context.Context) {
 	}
 }
 
-// next takes the jobs to do at once: all alerts, and some of the others. over
+// next takes the jobs of the next batch: all alerts, and some of the others. over
 // reports that the lane is closed and has no job left.
 func (l *lane) next() (jobs []job, changed map[string]bool, over bool) {
 	l.mu.Lock()
@@ -178,12 +181,12 @@ func (l *lane) next() (jobs []job, changed map[string]bool, over bool) {
 	jobs, l.urgent = l.urgent, nil
 	jobs, l.others = takeSome(jobs, l.others, batchMax)
 	l.takeCharts()
-	jobs = l.vitals.pull(jobs, batchMax)
-	if l.all && len(l.uncompared) == 0 {
-		l.all, l.uncompared = false, slices.Collect(maps.Keys(l.cursors))
+	jobs = l.intake.pull(jobs, batchMax)
+	if l.compareAll && len(l.uncompared) == 0 {
+		l.compareAll, l.uncompared = false, slices.Collect(maps.Keys(l.cursors))
 	}
 	changed, l.changed = l.changed, nil
-	return jobs, changed, l.closed && len(jobs)+l.vitals.n == 0
+	return jobs, changed, l.closed && len(jobs)+l.intake.n == 0
 }
 
 // takeSome moves at most n jobs from the front of one list to the end of another.
@@ -212,8 +215,8 @@ func (l *lane) runBatch(ctx context.Context, jobs []job, changed map[string]bool
 		out = l.verify(ctx, out, some)
 	}
 	out = l.join(ctx, jobs, out)
-	entries, at := make([]Entry, 0, len(jobs)), make([]int, 0, len(jobs))
-	var fresh []int
+	entries, from := make([]Entry, 0, len(jobs)), make([]int, 0, len(jobs)) // from: the job of each entry
+	var newKeys []int                                                       // indexes of the first vitals of their keys
 	for i, j := range jobs {
 		if j.entry == nil {
 			continue
@@ -228,10 +231,10 @@ func (l *lane) runBatch(ctx context.Context, jobs []job, changed map[string]bool
 			continue
 		}
 		if first {
-			fresh = append(fresh, len(entries))
+			newKeys = append(newKeys, len(entries))
 		}
 		entries = append(entries, *j.entry)
-		at = append(at, i)
+		from = append(from, i)
 	}
 	if len(entries) == 0 {
 		return out
@@ -240,19 +243,19 @@ func (l *lane) runBatch(ctx context.Context, jobs []job, changed map[string]bool
 	if err == nil && len(results) != len(entries) {
 		err = errors.New("carewire: the Store broke its contract")
 	}
-	for _, k := range fresh {
+	for _, k := range newKeys {
 		if err != nil || results[k].Err != nil {
 			delete(l.charts, entries[k].Patient) // to be read again
 		}
 	}
 	if err != nil {
 		l.failed = true
-		for _, i := range at {
+		for _, i := range from {
 			out = append(out, delivery{done: jobs[i].done, result: AppendResult{Err: ErrUnknownOutcome}})
 		}
 		return out
 	}
-	for k, i := range at {
+	for k, i := range from {
 		l.appended(&jobs[i], &entries[k], results[k])
 		out = l.forward(ctx, out, &jobs[i], results[k])
 	}
@@ -280,7 +283,7 @@ func (l *lane) forward(ctx context.Context, out []delivery, j *job, r AppendResu
 	}
 	j.entry.Position, j.entry.Must = r.Position, r.Must
 	c.Position, c.must = r.Position, r.Must
-	return append(out, delivery{entry: j.entry, at: j.at, quiet: j.quiet, done: j.done, result: r})
+	return append(out, delivery{entry: j.entry, received: j.received, quiet: j.quiet, done: j.done, result: r})
 }
 
 // skipTo moves the cursor over entries that could not be read. Each watch then
@@ -292,7 +295,7 @@ func (l *lane) skipTo(out []delivery, patient string, c *cursor, p Position, mus
 
 // fill reads entries that the cursor has not passed, up to number last: those of
 // other nodes, and those of this one whose outcome was unknown. It reads nothing
-// where that is more than fillMax: the other patients of the lane wait meanwhile.
+// if they are more than fillMax, because the lane's other patients would wait.
 func (l *lane) fill(ctx context.Context, out []delivery, patient string, c *cursor, last uint64) []delivery {
 	for c.Seq < last && last-c.Seq <= fillMax {
 		entries, err := l.lanes.store.Read(ctx, patient, c.Position, ReadQuery{Limit: int(min(last-c.Seq, 1000))})
@@ -360,19 +363,19 @@ func (l *lane) verify(ctx context.Context, out []delivery, patients []string) []
 
 // join begins and ends watches.
 func (l *lane) join(ctx context.Context, jobs []job, out []delivery) []delivery {
-	var fresh []string
+	var patients []string // not watched before
 	for _, j := range jobs {
 		if j.attach != nil {
 			c := l.cursors[j.attach.patient]
 			if c == nil {
 				c = &cursor{}
 				l.cursors[j.attach.patient] = c
-				fresh = append(fresh, j.attach.patient)
+				patients = append(patients, j.attach.patient)
 			}
 			c.watched++
 		}
 	}
-	for chunk := range slices.Chunk(fresh, headsMax) {
+	for chunk := range slices.Chunk(patients, headsMax) {
 		heads, err := l.lanes.store.Heads(ctx, chunk)
 		if err != nil || len(heads) != len(chunk) {
 			l.failed = true

@@ -112,7 +112,7 @@ func TestConnectionLimits(t *testing.T) {
 				for _, n := range w.hub.seats.principals {
 					total += n
 				}
-				require.Equal(t, len(w.hub.registry.all), total)
+				require.Equal(t, len(w.hub.registry.conns), total)
 			})
 		})
 	}
@@ -419,7 +419,7 @@ func TestPlacesAreCountedOnce(t *testing.T) {
 	taken := func() int {
 		w.hub.registry.mu.Lock()
 		defer w.hub.registry.mu.Unlock()
-		return len(w.hub.registry.all) + w.hub.registry.joining
+		return len(w.hub.registry.conns) + w.hub.registry.joining
 	}
 	for range 300 {
 		one := shake(t, dialler(w, w.net, nil)(), upgrade+"Authorization: Bearer nurse\r\n\r\n")

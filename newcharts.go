@@ -43,7 +43,7 @@ func (l *lane) findChart(j job) {
 	if n.jobs == nil {
 		n.jobs, n.found = make(map[string][]job), make(map[string]*chart)
 	}
-	if l.vitals.count(j.entry.Sender, 1); n.jobs[patient] == nil {
+	if l.intake.count(j.entry.Sender, 1); n.jobs[patient] == nil {
 		n.queue.add(j.entry.Sender, patient)
 	}
 	n.jobs[patient] = append(n.jobs[patient], j)
@@ -75,7 +75,7 @@ func (l *lane) readCharts() {
 			jobs = n.jobs[patient]
 			delete(n.jobs, patient)
 			for i := range jobs {
-				l.vitals.count(jobs[i].entry.Sender, -1)
+				l.intake.count(jobs[i].entry.Sender, -1)
 			}
 		}
 		signal(l.wake)
@@ -93,6 +93,6 @@ func (l *lane) unpark(jobs []job) {
 		of[j.entry.Sender] = append(of[j.entry.Sender], j)
 	}
 	for sender, list := range of {
-		l.vitals.putBack(sender, list...)
+		l.intake.putBack(sender, list...)
 	}
 }

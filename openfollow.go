@@ -9,7 +9,7 @@ import (
 // by itself.
 type storeFollower struct {
 	*openIndex
-	handle  func(e *Entry, fresh bool)
+	handle  func(e *Entry, isNew bool)
 	compare func(patients []string)
 	mu      sync.Mutex     // held while a page is taken in
 	missing sync.WaitGroup // the members that the index is not yet without
@@ -74,11 +74,11 @@ func (f *storeFollower) take(list []Entry) {
 	var foreign []string // patients
 	for i := range list {
 		e := &list[i]
-		fresh := f.noteRevision(*e, false)
-		if fresh {
+		isNew := f.noteRevision(*e, false)
+		if isNew {
 			foreign = append(foreign, e.Patient)
 		}
-		f.handle(e, fresh)
+		f.handle(e, isNew)
 	}
 	if len(foreign) > 0 {
 		f.compare(foreign) // though no wake-up has come

@@ -19,19 +19,19 @@ type openIndex struct {
 	wake   chan struct{} // there is news
 	kicked chan struct{} // something is due now
 
-	mu      sync.Mutex
-	open    map[string]map[string]*openItem // by patient and key
-	views   openViews
-	ids     map[string]openKey     // open alerts by their IDs
-	alerts  map[string]int         // how many are open, by patient
-	from    map[fromKey]int        // how many alerts are open, by patient (and of all), leading source and priority
-	trouble map[troubleKey]int     // how many open alerts cannot be told as they should be
-	notices map[correspondence]int // how many notices are open, by sender and addressee
-	to      map[string]*addressee
-	stamp   uint64                      // the last stamp given to an addressee
-	read    map[openKey]map[string]bool // of open notices: the addressees who have read them
-	ended   map[openKey]tombstone       // closed recently; an older revision must not open them again
-	news    []*openItem                 // to be delivered to inboxes
+	mu          sync.Mutex
+	items       map[string]map[string]*openItem // by patient and key
+	views       openViews
+	ids         map[string]openKey     // open alerts by their IDs
+	alerts      map[string]int         // how many are open, by patient
+	alertCounts map[fromKey]int        // how many alerts are open, by patient (and of all), leading source and priority
+	trouble     map[troubleKey]int     // how many open alerts cannot be told as they should be
+	notices     map[correspondence]int // how many notices are open, by sender and addressee
+	addressees  map[string]*addressee
+	stamp       uint64                      // the last stamp given to an addressee
+	read        map[openKey]map[string]bool // of open notices: the addressees who have read them
+	ended       map[openKey]tombstone       // closed recently; an older revision must not open them again
+	news        []*openItem                 // to be delivered to inboxes
 }
 
 // An openItem is one revision of an entry that is or was open, with the fields
@@ -59,22 +59,22 @@ type troubleKey struct {
 }
 
 type tombstone struct {
-	rev uint64
-	at  time.Time
+	rev   uint64
+	ended time.Time
 }
 
 func newOpenIndex(b *background, s *guardedStore) *openIndex {
 	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1),
-		open: make(map[string]map[string]*openItem), views: newOpenViews(), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), from: make(map[fromKey]int), alerts: make(map[string]int), to: make(map[string]*addressee),
+		items: make(map[string]map[string]*openItem), views: newOpenViews(), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), alertCounts: make(map[fromKey]int), alerts: make(map[string]int), addressees: make(map[string]*addressee),
 		read: make(map[openKey]map[string]bool), ended: make(map[openKey]tombstone)}
 }
 
 // run keeps the index in step with the Store, for writes of every node. It
 // calls handle, never twice at the same time, for every revision that is not the
-// Hub's own or that it sees for the first time, with fresh set if the revision
+// Hub's own or that it sees for the first time, with isNew set if the revision
 // is new to the index. It calls compare with the patients whose logs other
 // nodes may have written to; nil means any.
-func (x *openIndex) run(handle func(e *Entry, fresh bool), compare func(patients []string)) {
+func (x *openIndex) run(handle func(e *Entry, isNew bool), compare func(patients []string)) {
 	f := &storeFollower{openIndex: x, handle: handle, compare: compare}
 	f.missing.Add(len(x.store.members))
 	var news []chan struct{}
@@ -113,7 +113,7 @@ func (x *openIndex) noteRevision(e Entry, quiet bool) bool {
 	k, item := openKey{e.Patient, e.Key}, newOpenItem(e)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	old := x.open[e.Patient][e.Key]
+	old := x.items[e.Patient][e.Key]
 	if old != nil && old.Rev >= e.Rev || x.ended[k].rev >= e.Rev {
 		return false
 	}
@@ -136,10 +136,10 @@ func (x *openIndex) noteRevision(e Entry, quiet bool) bool {
 // add adds an open entry; old is the entry that it replaces, if any. Under
 // x.mu.
 func (x *openIndex) add(item, old *openItem) {
-	of := x.open[item.Patient]
+	of := x.items[item.Patient]
 	if of == nil {
 		of = make(map[string]*openItem)
-		x.open[item.Patient] = of
+		x.items[item.Patient] = of
 	}
 	x.views.add(item, len(of) == 0)
 	of[item.Key] = item
@@ -151,10 +151,10 @@ func (x *openIndex) add(item, old *openItem) {
 		if x.read[openKey{item.Patient, item.Key}][to] {
 			continue
 		}
-		a := x.to[to]
+		a := x.addressees[to]
 		if a == nil {
 			a = &addressee{patients: make(map[string]map[string]*openItem)}
-			x.to[to] = a
+			x.addressees[to] = a
 		}
 		if a.patients[item.Patient] == nil {
 			a.patients[item.Patient] = make(map[string]*openItem)
@@ -168,9 +168,9 @@ func (x *openIndex) add(item, old *openItem) {
 
 // remove removes an item that is over, or replaced by next. Under x.mu.
 func (x *openIndex) remove(item, next *openItem) {
-	of := x.open[item.Patient]
+	of := x.items[item.Patient]
 	if delete(of, item.Key); len(of) == 0 {
-		delete(x.open, item.Patient)
+		delete(x.items, item.Patient)
 	}
 	x.views.remove(item, len(of) == 0)
 	x.tally(item, -1)
@@ -191,8 +191,8 @@ func (x *openIndex) tally(o *openItem, n int) {
 	if o.alert == nil {
 		return
 	}
-	addCount(x.from, fromKey{o.Patient, o.alert.Source.By, o.alert.Priority}, n)
-	addCount(x.from, fromKey{"", o.alert.Source.By, o.alert.Priority}, n)
+	addCount(x.alertCounts, fromKey{o.Patient, o.alert.Source.By, o.alert.Priority}, n)
+	addCount(x.alertCounts, fromKey{"", o.alert.Source.By, o.alert.Priority}, n)
 	if n > 0 {
 		x.ids[o.alert.ID] = openKey{o.Patient, o.Key}
 	} else {
@@ -226,7 +226,7 @@ func (x *openIndex) byID(id string) (ref AlertRef, ok bool) {
 	if !ok {
 		return AlertRef{}, false
 	}
-	return x.open[k.patient][k.key].alert.Ref(), true
+	return x.items[k.patient][k.key].alert.Ref(), true
 }
 
 // alertsOf returns how many alerts of a patient are open.
@@ -240,7 +240,7 @@ func (x *openIndex) alertsOf(patient string) int {
 func (x *openIndex) withPrefix(patient, prefix string) (n int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for key := range x.open[patient] {
+	for key := range x.items[patient] {
 		if strings.HasPrefix(key, prefix) {
 			n++
 		}
@@ -252,7 +252,7 @@ func (x *openIndex) withPrefix(patient, prefix string) (n int) {
 func (x *openIndex) get(k openKey) *openItem {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.open[k.patient][k.key]
+	return x.items[k.patient][k.key]
 }
 
 // takeNews returns the items to deliver to inboxes.
@@ -269,7 +269,7 @@ func (x *openIndex) sweep(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for k, t := range x.ended {
-		if now.Sub(t.at) > time.Minute {
+		if now.Sub(t.ended) > time.Minute {
 			delete(x.ended, k)
 		}
 	}
@@ -282,7 +282,7 @@ func (x *openIndex) wakeUp() { signal(x.kicked) }
 func (x *openIndex) entriesOf(patient string) (list []Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, o := range x.open[patient] {
+	for _, o := range x.items[patient] {
 		list = append(list, o.Entry)
 	}
 	return list

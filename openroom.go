@@ -18,7 +18,7 @@ func (x *openIndex) claimAlert(from fromKey, o *Options) (giveBack func(), ok bo
 	for _, k := range []fromKey{from, {by: from.by, priority: from.priority}} {
 		most[k] = o.alertsMost(k)
 	}
-	return claimPlace(x, x.from, most)
+	return claimPlace(x, x.alertCounts, most)
 }
 
 // claimNotice is claimAlert for a notice from somebody to each of its addressees.
@@ -57,7 +57,7 @@ func claimPlace[K comparable](x *openIndex, counts, most map[K]int) (giveBack fu
 func (x *openIndex) crowdedBy(by string, most func(fromKey) int) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for k, n := range x.from {
+	for k, n := range x.alertCounts {
 		if k.by == by && n > most(k)/2 {
 			return true
 		}

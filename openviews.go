@@ -201,7 +201,7 @@ func (x *openIndex) page(patients []string, after string, most int) (list []*ope
 	at, _ := slices.BinarySearch(patients, patient)
 	for _, p := range patients[at:] {
 		from := len(list)
-		for _, o := range x.open[p] {
+		for _, o := range x.items[p] {
 			if !o.hidden() && (p != patient || o.Key > key) {
 				list = append(list, o)
 			}

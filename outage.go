@@ -33,7 +33,7 @@ type waitingDevice struct {
 
 // An outage is a recent finding about a gateway.
 type outage struct {
-	at       int64 // in ticks
+	found    int64 // in ticks
 	devices  []waitingDevice
 	silent   int       // how many of the devices are silent
 	heard    time.Time // when any of them was
@@ -103,10 +103,10 @@ func (s *silences) checkSource(ctx context.Context, d deadline, now time.Time) *
 	s.mu.Lock()
 	known := s.verdicts[k]
 	s.mu.Unlock()
-	if known != nil && time.Duration(s.clock.ticks()-known.at) < verdictLife {
+	if known != nil && time.Duration(s.clock.ticks()-known.found) < verdictLife {
 		return known
 	}
-	o := &outage{at: s.clock.ticks()}
+	o := &outage{found: s.clock.ticks()}
 	newest := make(map[string][]Entry)
 	for _, x := range s.expectedDevices(ctx) {
 		if x.sender != d.sender || x.test != d.test {

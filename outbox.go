@@ -44,8 +44,8 @@ type outboxes struct {
 // turn writes all that one patient has, in log order, patients with an alert
 // first. Waves come last. A goroutine runs only while something waits.
 type outbox struct {
-	all  *outboxes
-	sink sink
+	shared *outboxes
+	sink   sink
 	// direct is sink if that can write without waiting, else nil.
 	direct directSink
 	who    *Principal // nil: the host itself, which sees everything
@@ -147,7 +147,7 @@ func (l *watchList) remove(w *watch) {
 func (o *outbox) schedule(w *watch, urgent bool) {
 	to := &o.normal
 	if urgent && w.urgent == 0 {
-		w.urgent = o.all.clock.ticks()
+		w.urgent = o.shared.clock.ticks()
 	}
 	if w.urgent != 0 {
 		to = &o.urgent
@@ -214,7 +214,7 @@ func (o *outbox) send(b []byte) {
 	}
 	o.mu.Unlock()
 	if full {
-		o.all.stats.limits.outboxes.Add(1)
+		o.shared.stats.limits.outboxes.Add(1)
 		o.full()
 	}
 }
@@ -315,7 +315,7 @@ func (o *outbox) stop() {
 
 // end purges w: nothing that waits for it is written any more.
 func (w *watch) end() {
-	w.out.all.signals.leave(w)
+	w.out.shared.signals.leave(w)
 	w.out.mu.Lock()
 	defer w.out.mu.Unlock()
 	w.ended = true
@@ -359,7 +359,7 @@ func (w *watch) push(frames []*frame) bool {
 			continue
 		}
 		if !o.roomFor(len(b)) { // go on from the Store instead
-			o.all.stats.limits.outboxes.Add(1)
+			o.shared.stats.limits.outboxes.Add(1)
 			urgent := w.owing > 0 || slices.ContainsFunc(frames[i:], func(f *frame) bool { return !f.droppable })
 			o.dropQueue(w)
 			w.reading, w.upTo = true, last.entry.Position
@@ -382,13 +382,13 @@ func (w *watch) push(frames []*frame) bool {
 
 // roomFor reports whether n more bytes may wait.
 func (o *outbox) roomFor(n int) bool {
-	return o.bytes+n <= o.all.opt.MaxOutboxBytes && !o.overTotal(o.bytes+n)
+	return o.bytes+n <= o.shared.opt.MaxOutboxBytes && !o.overTotal(o.bytes+n)
 }
 
 // overTotal reports whether n bytes are more than a little, while all outboxes
 // together hold too much.
 func (o *outbox) overTotal(n int) bool {
-	return n > smallOutbox && o.all.stats.waiting.Load() > int64(o.all.opt.MaxTotalOutboxBytes)
+	return n > smallOutbox && o.shared.stats.waiting.Load() > int64(o.shared.opt.MaxTotalOutboxBytes)
 }
 
 // reportSize tells the Hub how much waits, in steps so coarse that it costs
@@ -396,7 +396,7 @@ func (o *outbox) overTotal(n int) bool {
 func (o *outbox) reportSize() {
 	n := (o.bytes + o.held + o.read + o.waveBytes) / smallOutbox * smallOutbox
 	if n != o.counted {
-		o.all.stats.waiting.Add(int64(n - o.counted))
+		o.shared.stats.waiting.Add(int64(n - o.counted))
 		o.counted = n
 	}
 }
@@ -410,7 +410,7 @@ func (w *watch) replace(f *frame) bool {
 		if !q.droppable || q.entry.Key != f.entry.Key {
 			continue
 		}
-		w.out.all.stats.replaced.Add(1)
+		w.out.shared.stats.replaced.Add(1)
 		if !TakesPlace(f.entry.Time, f.entry.Received, q.entry.Time) {
 			return false
 		}

@@ -209,7 +209,7 @@ func TestMadeUpGroupsAreNotKept(t *testing.T) {
 	}
 	_, err := x.members(t.Context(), "icu")
 	require.NoError(t, err)
-	require.Len(t, x.all, 1)
+	require.Len(t, x.byID, 1)
 }
 
 // Unwatching a patient brings the patient's open entries to the inbox.

@@ -90,13 +90,13 @@ func (h *Hub) unpause(ctx context.Context, by *Principal, patient string) error 
 type pauses struct {
 	*core
 
-	mu sync.Mutex
-	by map[string]AccessChange // patient
-	at map[string]uint64       // the revision of that
+	mu        sync.Mutex
+	byPatient map[string]AccessChange // patient
+	revs      map[string]uint64       // the revision of that
 }
 
 func newPauses(c *core) *pauses {
-	return &pauses{core: c, by: make(map[string]AccessChange), at: make(map[string]uint64)}
+	return &pauses{core: c, byPatient: make(map[string]AccessChange), revs: make(map[string]uint64)}
 }
 
 const pauseKey = "x/pause"
@@ -105,21 +105,21 @@ const pauseKey = "x/pause"
 func (x *pauses) note(e *Entry, c *AccessChange) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.at[e.Patient] > e.Rev {
+	if x.revs[e.Patient] > e.Rev {
 		return
 	}
 	if e.Open {
-		x.by[e.Patient], x.at[e.Patient] = *c, e.Rev
+		x.byPatient[e.Patient], x.revs[e.Patient] = *c, e.Rev
 	} else {
-		delete(x.by, e.Patient)
-		delete(x.at, e.Patient)
+		delete(x.byPatient, e.Patient)
+		delete(x.revs, e.Patient)
 	}
 }
 
 // covers returns the time until which the escalation of a is paused.
 func (x *pauses) covers(a *Alert, now time.Time) (until time.Time, yes bool) {
 	x.mu.Lock()
-	c, ok := x.by[a.Patient]
+	c, ok := x.byPatient[a.Patient]
 	x.mu.Unlock()
 	silence := a.Kind == AlertTechnical && a.Source.Rule == noDataRule && a.Source.By == hostSender
 	if !ok || !c.Until.After(now) || a.Unpausable || a.Kind == AlertAdvisory || a.Kind == AlertTechnical && !(silence && c.Silence) {

@@ -180,7 +180,7 @@ func (c *conn) answer(w http.ResponseWriter, r *http.Request, body []byte, g *gu
 // replyTo returns the outbox of a request by POST. A reply that finds no room is
 // replaced by one that says so.
 func (c *conn) replyTo(l *replyLine, body []byte) outbox {
-	return outbox{all: c.hub.outboxes, sink: l, who: c.principal(), fail: func() {}, full: func() {
+	return outbox{shared: c.hub.outboxes, sink: l, who: c.principal(), fail: func() {}, full: func() {
 		l.WriteFrames(errorFrame(reqOf(body), ErrUnknownOutcome), false)
 	}}
 }

@@ -50,7 +50,7 @@ func (x *openIndex) noteReceipt(e *Entry) {
 func (x *openIndex) noteReading(k openKey, to string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	item := x.open[k.patient][k.key]
+	item := x.items[k.patient][k.key]
 	if item == nil {
 		return
 	}

@@ -14,14 +14,14 @@ import (
 type receipts struct {
 	*core
 
-	mu    sync.Mutex
-	by    map[string][]string     // alert ID and level: principals
-	early map[string][]*Principal // the same, of a level that is being told: its recipients are not on record yet
-	order []string
+	mu      sync.Mutex
+	senders map[string][]string     // alert ID and level: principals
+	early   map[string][]*Principal // the same, of a level that is being told: its recipients are not on record yet
+	order   []string
 }
 
 func newReceipts(c *core) *receipts {
-	return &receipts{core: c, by: make(map[string][]string), early: make(map[string][]*Principal)}
+	return &receipts{core: c, senders: make(map[string][]string), early: make(map[string][]*Principal)}
 }
 
 const (
@@ -35,8 +35,8 @@ func (r *receipts) add(a *Alert, principal string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.remember(a)
-	if !slices.Contains(r.by[k], principal) {
-		r.by[k] = append(r.by[k], principal)
+	if !slices.Contains(r.senders[k], principal) {
+		r.senders[k] = append(r.senders[k], principal)
 	}
 }
 
@@ -68,10 +68,10 @@ func (r *receipts) earlyOf(a *Alert, to []string) *Principal {
 // remember makes room for the present level of a, and returns its key. Under r.mu.
 func (r *receipts) remember(a *Alert) string {
 	k := levelKey(a)
-	if _, ok := r.by[k]; !ok {
-		r.by[k] = nil
+	if _, ok := r.senders[k]; !ok {
+		r.senders[k] = nil
 		if r.order = append(r.order, k); len(r.order) > levelsKept {
-			delete(r.by, r.order[0])
+			delete(r.senders, r.order[0])
 			delete(r.early, r.order[0])
 			r.order = r.order[1:]
 		}
@@ -82,7 +82,7 @@ func (r *receipts) remember(a *Alert) string {
 func (r *receipts) sendersOf(a *Alert) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.by[levelKey(a)])
+	return slices.Clone(r.senders[levelKey(a)])
 }
 
 // take accepts a receipt of a principal that may watch the patient. The log

@@ -22,17 +22,17 @@ func (c *conn) recheck(ctx context.Context) {
 	members, undecided := c.members(ctx)
 	c.mu.Lock()
 	patients := slices.Collect(maps.Keys(c.watches))
-	fresh := make(map[string]*watched) // came to a group
+	joined := make(map[string]*watched) // came to a group
 	for g, m := range members {
 		for p := range m.patients {
 			if c.watches[p] != nil || c.left[p] {
 				continue
 			}
-			if fresh[p] == nil {
-				fresh[p] = c.newWatch(p, m.delivery, m.waves)
+			if joined[p] == nil {
+				joined[p] = c.newWatch(p, m.delivery, m.waves)
 				patients = append(patients, p)
 			}
-			fresh[p].groups = append(fresh[p].groups, g)
+			joined[p].groups = append(joined[p].groups, g)
 		}
 	}
 	c.mu.Unlock()
@@ -42,7 +42,7 @@ func (c *conn) recheck(ctx context.Context) {
 	var lost, came []string
 	for _, p := range patients {
 		w, err := c.watches[p], rights[p].err
-		if w == nil && fresh[p] == nil {
+		if w == nil && joined[p] == nil {
 			continue // unwatched meanwhile
 		}
 		undecided = undecided || err != nil && !errors.Is(err, ErrForbidden)
@@ -82,7 +82,7 @@ func (c *conn) recheck(ctx context.Context) {
 	for _, p := range came {
 		c.out.send(patientFrame(EventGranted, p))
 	}
-	c.begin(ctx, came, rights, generation, func(p string) *watched { return fresh[p] })
+	c.begin(ctx, came, rights, generation, func(p string) *watched { return joined[p] })
 	if len(lost) > 0 {
 		h.retryUntilDone(ctx, loseKey(c.principal().ID, lost), func(ctx context.Context) error {
 			r := Revocation{Principal: c.principal().ID, Patients: lost}

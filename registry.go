@@ -13,14 +13,14 @@ type registry struct {
 	closing   bool // nobody is let in any more
 	joining   int  // requests under way that are no connections yet
 	joined    int  // connections that there have been
-	all       map[*conn]struct{}
+	conns     map[*conn]struct{}
 	slots     [visits]map[*conn]struct{}
 	addressed map[string]map[*conn]struct{} // by addressee
 	drained   chan struct{}                 // closed when the last connection has gone, after closing
 }
 
 func newRegistry() *registry {
-	r := &registry{all: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), drained: make(chan struct{})}
+	r := &registry{conns: make(map[*conn]struct{}), addressed: make(map[string]map[*conn]struct{}), drained: make(chan struct{})}
 	for i := range r.slots {
 		r.slots[i] = make(map[*conn]struct{})
 	}
@@ -31,7 +31,7 @@ func newRegistry() *registry {
 func (r *registry) anyAnswers() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for c := range r.all {
+	for c := range r.conns {
 		if c.principal().mayAnswer() {
 			return true
 		}
@@ -45,7 +45,7 @@ func (r *registry) arrive() (before int, closing bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.joining++
-	return len(r.all) + r.joining - 1, r.closing
+	return len(r.conns) + r.joining - 1, r.closing
 }
 
 // depart gives the place of a request back.
@@ -64,7 +64,7 @@ func (r *registry) join(c *conn, g *guest) bool {
 		return false
 	}
 	g.once.Do(func() { r.joining-- }) // it is counted once at any time
-	r.all[c] = struct{}{}
+	r.conns[c] = struct{}{}
 	c.slot = r.joined % visits
 	r.joined++
 	r.slots[c.slot][c] = struct{}{}
@@ -81,17 +81,17 @@ func (r *registry) join(c *conn, g *guest) bool {
 func (r *registry) leave(c *conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.all[c]; !ok {
+	if _, ok := r.conns[c]; !ok {
 		return
 	}
-	delete(r.all, c)
+	delete(r.conns, c)
 	delete(r.slots[c.slot], c)
 	for _, k := range c.principal().keys() {
 		if delete(r.addressed[k], c); len(r.addressed[k]) == 0 {
 			delete(r.addressed, k)
 		}
 	}
-	if r.closing && len(r.all) == 0 {
+	if r.closing && len(r.conns) == 0 {
 		close(r.drained)
 	}
 }
@@ -107,7 +107,7 @@ func (r *registry) inSlot(n int) []*conn {
 func (r *registry) list() []*conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Collect(maps.Keys(r.all))
+	return slices.Collect(maps.Keys(r.conns))
 }
 
 // of returns the connections of a principal.
@@ -141,7 +141,7 @@ func (r *registry) addressees(e *Entry) []*conn {
 func (r *registry) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.all)
+	return len(r.conns)
 }
 
 // isClosing reports whether nobody is let in any more.
@@ -157,8 +157,8 @@ func (r *registry) close() (conns []*conn, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first, r.closing = !r.closing, true
-	if first && len(r.all) == 0 {
+	if first && len(r.conns) == 0 {
 		close(r.drained)
 	}
-	return slices.Collect(maps.Keys(r.all)), first
+	return slices.Collect(maps.Keys(r.conns)), first
 }

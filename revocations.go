@@ -8,11 +8,11 @@ import (
 
 // revocations are the active revocations and suspensions, by principal.
 type revocations struct {
-	mu     sync.RWMutex
-	by     map[string]map[revokedScope]revoked
-	sealed map[string]time.Time // revocations that cannot be read, by key: when they end
-	n      int                  // how many there are in by
-	swept  int                  // how many there were when ended ones were last removed
+	mu          sync.RWMutex
+	byPrincipal map[string]map[revokedScope]revoked
+	sealed      map[string]time.Time // revocations that cannot be read, by key: when they end
+	n           int                  // how many there are in by
+	swept       int                  // how many there were when ended ones were last removed
 }
 
 // A revokedScope is the scope of a revocation: one session ("": all), one
@@ -23,13 +23,13 @@ type revokedScope struct {
 }
 
 type revoked struct {
-	until time.Time
-	at    time.Time // the end of the issue times that it covers
-	rev   uint64    // the revision of the log's entry; 0: it is not known to be there
+	until       time.Time
+	issuedUntil time.Time // the end of the issue times that it covers
+	rev         uint64    // the revision of the log's entry; 0: it is not known to be there
 }
 
 func newRevocations() *revocations {
-	return &revocations{by: make(map[string]map[revokedScope]revoked), sealed: make(map[string]time.Time)}
+	return &revocations{byPrincipal: make(map[string]map[revokedScope]revoked), sealed: make(map[string]time.Time)}
 }
 
 // ends reports whether s, as of at, ends p's access.
@@ -48,12 +48,12 @@ func (s revokedScope) ends(p *Principal, at time.Time) bool {
 func (r *revocations) add(principal string, s revokedScope, v revoked, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.by[principal][s]
+	old := r.byPrincipal[principal][s]
 	if v.rev = old.rev; v.until.Before(old.until) {
 		v.until = old.until
 	}
-	if v.at.Before(old.at) {
-		v.at = old.at
+	if v.issuedUntil.Before(old.issuedUntil) {
+		v.issuedUntil = old.issuedUntil
 	}
 	r.put(principal, s, v, now)
 }
@@ -63,7 +63,7 @@ func (r *revocations) add(principal string, s revokedScope, v revoked, now time.
 func (r *revocations) set(principal string, s revokedScope, v revoked, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.by[principal][s].rev > v.rev {
+	if r.byPrincipal[principal][s].rev > v.rev {
 		return false
 	}
 	r.put(principal, s, v, now)
@@ -73,10 +73,10 @@ func (r *revocations) set(principal string, s revokedScope, v revoked, now time.
 // put is under r.mu.
 func (r *revocations) put(principal string, s revokedScope, v revoked, now time.Time) {
 	r.sweep(now)
-	of := r.by[principal]
+	of := r.byPrincipal[principal]
 	if of == nil {
 		of = make(map[revokedScope]revoked)
-		r.by[principal] = of
+		r.byPrincipal[principal] = of
 	}
 	if _, known := of[s]; !known {
 		r.n++
@@ -91,10 +91,10 @@ func (r *revocations) sweep(now time.Time) {
 		return
 	}
 	r.n = 0
-	for principal, of := range r.by {
+	for principal, of := range r.byPrincipal {
 		maps.DeleteFunc(of, func(_ revokedScope, v revoked) bool { return v.until.Before(now) })
 		if r.n += len(of); len(of) == 0 {
-			delete(r.by, principal)
+			delete(r.byPrincipal, principal)
 		}
 	}
 	r.swept = r.n
@@ -119,21 +119,21 @@ func (r *revocations) unseal(key string) {
 func (r *revocations) any() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return len(r.by)+len(r.sealed) > 0
+	return len(r.byPrincipal)+len(r.sealed) > 0
 }
 
 // covers reports whether p's access to patient ("": to anything) has ended.
 func (r *revocations) covers(p *Principal, patient string, now time.Time) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	of := r.by[p.ID]
+	of := r.byPrincipal[p.ID]
 	if len(of)+len(r.sealed) == 0 {
 		return false
 	}
 	for _, about := range [2]string{"", patient} {
 		for _, s := range [3]revokedScope{{"", about, false}, {p.Session, about, false}, {"", about, true}} {
 			v, known := of[s]
-			if known && v.until.After(now) && s.ends(p, v.at) || len(r.sealed) > 0 && r.sealed[s.key(p.ID)].After(now) {
+			if known && v.until.After(now) && s.ends(p, v.issuedUntil) || len(r.sealed) > 0 && r.sealed[s.key(p.ID)].After(now) {
 				return true
 			}
 		}

@@ -11,13 +11,13 @@ import (
 func TestRevocationsAreKeptOnceAndForgotten(t *testing.T) {
 	r, now := newRevocations(), time.Now()
 	nurse := &Principal{ID: "nurse", Session: "s1"}
-	hour := revoked{until: now.Add(time.Hour), at: now}
+	hour := revoked{until: now.Add(time.Hour), issuedUntil: now}
 	for rev := range uint64(2) { // this node's own, and as it comes back from the Store
 		add := func(s revokedScope) {
 			if rev == 0 {
 				r.add("nurse", s, hour, now)
 			} else {
-				require.True(t, r.set("nurse", s, revoked{hour.until, hour.at, rev}, now))
+				require.True(t, r.set("nurse", s, revoked{hour.until, hour.issuedUntil, rev}, now))
 			}
 		}
 		add(revokedScope{patient: "p1"})
@@ -31,7 +31,7 @@ func TestRevocationsAreKeptOnceAndForgotten(t *testing.T) {
 	require.True(t, r.covers(&Principal{ID: "nurse", Session: "s2"}, "", now))
 	require.False(t, r.covers(&Principal{ID: "doctor"}, "p1", now))
 
-	r.add("nurse", revokedScope{patient: "p1"}, revoked{until: now.Add(time.Minute), at: now}, now)
+	r.add("nurse", revokedScope{patient: "p1"}, revoked{until: now.Add(time.Minute), issuedUntil: now}, now)
 	require.True(t, r.covers(nurse, "p1", now.Add(2*time.Minute)), "a revocation that is not in the log yet shortens nothing")
 	require.True(t, r.set("nurse", revokedScope{patient: "p1"}, revoked{now.Add(time.Minute), now, 3}, now))
 	require.False(t, r.covers(nurse, "p1", now.Add(2*time.Minute)), "one that is does")
@@ -39,9 +39,9 @@ func TestRevocationsAreKeptOnceAndForgotten(t *testing.T) {
 	require.True(t, r.set("nurse", revokedScope{patient: "p2"}, revoked{rev: 2}, now))
 	require.False(t, r.covers(nurse, "p2", now), "lifted")
 	for i := range 10000 {
-		r.add(fmt.Sprint("a", i), revokedScope{}, revoked{until: now.Add(time.Minute), at: now}, now.Add(time.Duration(i)*time.Second))
+		r.add(fmt.Sprint("a", i), revokedScope{}, revoked{until: now.Add(time.Minute), issuedUntil: now}, now.Add(time.Duration(i)*time.Second))
 	}
-	require.Less(t, len(r.by), 1000, "those that are over are forgotten")
+	require.Less(t, len(r.byPrincipal), 1000, "those that are over are forgotten")
 	require.True(t, r.any())
 }
 
@@ -70,7 +70,7 @@ func TestWhatARevocationEnds(t *testing.T) {
 		"of another patient, not of p1":   {revokedScope{patient: "p2", suspended: true}, Principal{}, false},
 	} {
 		r := newRevocations()
-		r.add("nurse", c.scope, revoked{until: at.Add(24 * time.Hour), at: at}, at)
+		r.add("nurse", c.scope, revoked{until: at.Add(24 * time.Hour), issuedUntil: at}, at)
 		c.p.ID = "nurse"
 		require.Equal(t, c.covers, r.covers(&c.p, "p1", at.Add(2*time.Hour)), name)
 		require.False(t, r.covers(&c.p, "p1", at.Add(25*time.Hour)), name)

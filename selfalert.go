@@ -16,15 +16,15 @@ type complaints struct {
 	raise func(context.Context, Raise) error
 	most  func(fromKey) int // open alerts of a source
 
-	mu   sync.Mutex
-	held map[troubleKey]int // alerts that are in trouble, but not recorded as such yet
-	said map[openKey]int64  // when it was last said of an entry that it cannot be read, in ticks
+	mu       sync.Mutex
+	held     map[troubleKey]int // alerts that are in trouble, but not recorded as such yet
+	reported map[openKey]int64  // when it was last said of an entry that it cannot be read, in ticks
 }
 
 // newComplaints returns complaints that are raised by raise. most is how many
 // open alerts a source may have.
 func newComplaints(c *core, raise func(context.Context, Raise) error, most func(fromKey) int) *complaints {
-	return &complaints{core: c, raise: raise, most: most, held: make(map[troubleKey]int), said: make(map[openKey]int64)}
+	return &complaints{core: c, raise: raise, most: most, held: make(map[troubleKey]int), reported: make(map[openKey]int64)}
 }
 
 const saidMost = 10000 // entries of which this is kept in mind
@@ -34,13 +34,13 @@ const saidMost = 10000 // entries of which this is kept in mind
 func (c *complaints) unreadable(ctx context.Context, e *Entry, said, text string) {
 	c.mu.Lock()
 	k, now := openKey{e.Patient, e.Key}, c.clock.ticks()
-	last, known := c.said[k]
+	last, known := c.reported[k]
 	again := known && time.Duration(now-last) < repeatEvery
 	if !again {
-		if len(c.said) > saidMost {
-			clear(c.said)
+		if len(c.reported) > saidMost {
+			clear(c.reported)
 		}
-		c.said[k] = now
+		c.reported[k] = now
 	}
 	c.mu.Unlock()
 	if !again {

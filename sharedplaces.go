@@ -11,11 +11,11 @@ import (
 // they have no place and wait for none.
 type sharedPlaces[K comparable] struct {
 	each    int           // for one of them
-	all     chan struct{} // for all together; nil: as many as want to
+	total   chan struct{} // for all together; nil: as many as want to
 	timeout time.Duration // how long to wait for one
 
-	mu sync.Mutex
-	by map[K]*share
+	mu    sync.Mutex
+	byKey map[K]*share
 }
 
 type share struct {
@@ -24,9 +24,9 @@ type share struct {
 }
 
 func newSharedPlaces[K comparable](each, all int, timeout time.Duration) *sharedPlaces[K] {
-	p := &sharedPlaces[K]{each: max(each, 1), timeout: timeout, by: make(map[K]*share)}
+	p := &sharedPlaces[K]{each: max(each, 1), timeout: timeout, byKey: make(map[K]*share)}
 	if all > 0 {
-		p.all = make(chan struct{}, all)
+		p.total = make(chan struct{}, all)
 	}
 	return p
 }
@@ -35,10 +35,10 @@ func newSharedPlaces[K comparable](each, all int, timeout time.Duration) *shared
 // giveBack must be called.
 func (p *sharedPlaces[K]) take(ctx context.Context, k K) (giveBack func(), ok bool) {
 	p.mu.Lock()
-	s := p.by[k]
+	s := p.byKey[k]
 	if s == nil {
 		s = &share{taken: make(chan struct{}, p.each)}
-		p.by[k] = s
+		p.byKey[k] = s
 	}
 	s.users++
 	p.mu.Unlock()
@@ -46,7 +46,7 @@ func (p *sharedPlaces[K]) take(ctx context.Context, k K) (giveBack func(), ok bo
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if s.users--; s.users == 0 {
-			delete(p.by, k)
+			delete(p.byKey, k)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
@@ -57,9 +57,9 @@ func (p *sharedPlaces[K]) take(ctx context.Context, k K) (giveBack func(), ok bo
 		leave()
 		return nil, false
 	}
-	if p.all != nil {
+	if p.total != nil {
 		select {
-		case p.all <- struct{}{}:
+		case p.total <- struct{}{}:
 		case <-ctx.Done():
 			<-s.taken
 			leave()
@@ -67,8 +67,8 @@ func (p *sharedPlaces[K]) take(ctx context.Context, k K) (giveBack func(), ok bo
 		}
 	}
 	return func() {
-		if p.all != nil {
-			<-p.all
+		if p.total != nil {
+			<-p.total
 		}
 		<-s.taken
 		leave()

@@ -70,8 +70,8 @@ type liveWave struct {
 // all receivers.
 type waveChunk struct {
 	Wave
-	frame []byte
-	at    int64 // when it was taken in, in ticks
+	frame    []byte
+	received int64 // when it was taken in, in ticks
 }
 
 // size is how many bytes of memory c takes, about.
@@ -108,7 +108,7 @@ func (x *signals) take(w Wave, from string) error {
 	}
 	w.Time = w.Time.UTC().Truncate(time.Millisecond)
 	w.Received = x.now()
-	c := &waveChunk{Wave: w, frame: waveFrame(&w), at: x.ticks()}
+	c := &waveChunk{Wave: w, frame: waveFrame(&w), received: x.ticks()}
 	y := x.bay(w.Patient)
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -125,7 +125,7 @@ func (x *signals) take(w Wave, from string) error {
 		x.refused.Add(1)
 		return ErrBusy
 	}
-	s.head, s.from, s.heard = w, from, c.at
+	s.head, s.from, s.heard = w, from, c.received
 	s.head.Samples = nil
 	s.remember(c)
 	x.in.Add(1)
@@ -173,7 +173,7 @@ func (s *liveWave) remember(c *waveChunk) {
 	s.recent = append(s.recent, c)
 	s.bytes += c.size()
 	s.length += c.Duration()
-	s.trim(c.at)
+	s.trim(c.received)
 }
 
 // trim forgets chunks received more than ten seconds before now, and those
@@ -181,7 +181,7 @@ func (s *liveWave) remember(c *waveChunk) {
 func (s *liveWave) trim(now int64) {
 	n := 0
 	for _, c := range s.recent {
-		if time.Duration(now-c.at) <= waveMemory && s.length-c.Duration() < waveMemory && s.bytes <= waveBytes {
+		if time.Duration(now-c.received) <= waveMemory && s.length-c.Duration() < waveMemory && s.bytes <= waveBytes {
 			break
 		}
 		s.bytes -= c.size()

@@ -8,8 +8,8 @@ import (
 // slowness notices principals whose connections are ended with 1013 repeatedly:
 // their network or program is too slow for the patients that they watch.
 type slowness struct {
-	mu sync.Mutex
-	of map[string]slowCount
+	mu     sync.Mutex
+	counts map[string]slowCount
 }
 
 type slowCount struct {
@@ -28,30 +28,30 @@ const (
 func (s *slowness) note(id string, now int64) (times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.of == nil {
-		s.of = make(map[string]slowCount)
+	if s.counts == nil {
+		s.counts = make(map[string]slowCount)
 	}
-	n := s.of[id]
+	n := s.counts[id]
 	if n.times == 0 || now-n.since > int64(slowWithin) {
 		n = slowCount{since: now}
 		s.makeRoom(now)
 	}
 	n.times++
-	s.of[id] = n
+	s.counts[id] = n
 	return n.times
 }
 
 // makeRoom forgets old counts, or all counts if that is not enough.
 func (s *slowness) makeRoom(now int64) {
-	if len(s.of) < slowMost {
+	if len(s.counts) < slowMost {
 		return
 	}
-	for id, n := range s.of {
+	for id, n := range s.counts {
 		if now-n.since > int64(slowWithin) {
-			delete(s.of, id)
+			delete(s.counts, id)
 		}
 	}
-	if len(s.of) >= slowMost {
-		clear(s.of)
+	if len(s.counts) >= slowMost {
+		clear(s.counts)
 	}
 }

@@ -37,7 +37,7 @@ type tickets struct {
 	inStore bool
 
 	mu    sync.Mutex
-	all   map[[16]byte]ticket
+	kept  map[[16]byte]ticket
 	each  map[string]int // how many of each principal
 	swept time.Time
 	asked map[string]time.Time // when the Store was last asked which of a principal's were used; nothing is older than ticketWithin
@@ -91,7 +91,7 @@ func (s *tickets) use(ctx context.Context, text, origin string) (Principal, erro
 }
 
 func newTickets(l *logs, inStore bool) *tickets {
-	return &tickets{logs: l, inStore: inStore, all: make(map[[16]byte]ticket), each: make(map[string]int), asked: make(map[string]time.Time)}
+	return &tickets{logs: l, inStore: inStore, kept: make(map[[16]byte]ticket), each: make(map[string]int), asked: make(map[string]time.Time)}
 }
 
 func (s *tickets) keep(text string, t ticket, now time.Time) error {
@@ -99,17 +99,17 @@ func (s *tickets) keep(text string, t ticket, now time.Time) error {
 	defer s.mu.Unlock()
 	if now.Sub(s.swept) >= time.Second {
 		s.swept = now
-		for k, t := range s.all {
+		for k, t := range s.kept {
 			if !t.Until.After(now) {
 				s.remove(k)
 			}
 		}
 		maps.DeleteFunc(s.asked, func(_ string, at time.Time) bool { return now.Sub(at) > ticketWithin })
 	}
-	if len(s.all) >= ticketsKept || s.each[t.Who.ID] >= ticketsEach {
+	if len(s.kept) >= ticketsKept || s.each[t.Who.ID] >= ticketsEach {
 		return ErrBusy
 	}
-	s.all[digest([]byte(text))] = t
+	s.kept[digest([]byte(text))] = t
 	s.each[t.Who.ID]++
 	return nil
 }
@@ -124,9 +124,9 @@ func (s *tickets) take(text string) ticket {
 
 // remove forgets a ticket. Under s.mu.
 func (s *tickets) remove(k [16]byte) ticket {
-	t, ok := s.all[k]
+	t, ok := s.kept[k]
 	if ok {
-		delete(s.all, k)
+		delete(s.kept, k)
 		if s.each[t.Who.ID]--; s.each[t.Who.ID] == 0 {
 			delete(s.each, t.Who.ID)
 		}
@@ -143,7 +143,7 @@ func (s *tickets) forgetUsed(ctx context.Context, who string) (some bool) {
 	now := s.logs.now()
 	if now.Sub(s.asked[who]) >= time.Second && s.each[who] > 0 {
 		s.asked[who] = now
-		for k, t := range s.all {
+		for k, t := range s.kept {
 			if t.Who.ID == who {
 				waiting = append(waiting, k)
 			}

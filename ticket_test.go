@@ -163,7 +163,7 @@ func TestTicketsAreBounded(t *testing.T) {
 		w.poster("doctor").ticket()
 		time.Sleep(ticketWithin)
 		w.poster("nurse").ticket()
-		require.Len(t, w.hub.tickets.all, 1, "those that are over are forgotten")
+		require.Len(t, w.hub.tickets.kept, 1, "those that are over are forgotten")
 		require.Len(t, w.hub.tickets.each, 1)
 
 		now := time.Now()

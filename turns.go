@@ -3,27 +3,27 @@ package carewire
 // turns queues the work of several senders, in the order of each. The senders
 // take turns, so that one that sends much delays no other.
 type turns[T any] struct {
-	by    map[string][]T
-	order []string // senders with waiting work, the next first
+	bySender map[string][]T
+	order    []string // senders with waiting work, the next first
 }
 
 // add puts v at the end of a sender's queue.
 func (t *turns[T]) add(sender string, v T) {
 	of := t.listOf(sender)
-	t.by[sender] = append(of, v)
+	t.bySender[sender] = append(of, v)
 }
 
 // putBack puts v at the front of a sender's queue.
 func (t *turns[T]) putBack(sender string, v ...T) {
 	of := t.listOf(sender)
-	t.by[sender] = append(v, of...)
+	t.bySender[sender] = append(v, of...)
 }
 
 func (t *turns[T]) listOf(sender string) []T {
-	of, ok := t.by[sender]
+	of, ok := t.bySender[sender]
 	if !ok {
-		if t.by == nil {
-			t.by = make(map[string][]T)
+		if t.bySender == nil {
+			t.bySender = make(map[string][]T)
 		}
 		t.order = append(t.order, sender)
 	}
@@ -35,7 +35,7 @@ func (t *turns[T]) listOf(sender string) []T {
 func (t *turns[T]) take(to []T, most, each int) []T {
 	for most > 0 && len(t.order) > 0 {
 		sender := t.order[0]
-		of := t.by[sender]
+		of := t.bySender[sender]
 		n := min(len(of), most)
 		if len(t.order) > 1 {
 			n = min(n, each)
@@ -43,11 +43,11 @@ func (t *turns[T]) take(to []T, most, each int) []T {
 		to, most = append(to, of[:n]...), most-n
 		t.order = t.order[1:]
 		if n == len(of) {
-			delete(t.by, sender)
+			delete(t.bySender, sender)
 			continue
 		}
 		clear(of[:n]) // for the collector
-		t.by[sender] = of[n:]
+		t.bySender[sender] = of[n:]
 		t.order = append(t.order, sender)
 	}
 	if len(t.order) == 0 {
@@ -59,8 +59,8 @@ func (t *turns[T]) take(to []T, most, each int) []T {
 // An intake is the vitals and timers that wait for a lane.
 type intake struct {
 	turns[job]
-	n  int            // all that wait, those too whose patient's chart is being read
-	of map[string]int // how many wait, by sender
+	n       int            // all that wait, those too whose patient's chart is being read
+	waiting map[string]int // how many wait, by sender
 }
 
 const (
@@ -72,16 +72,16 @@ const (
 // than the host never has more waiting than there is room left for others.
 func (q *intake) hasRoom(sender string, n int) bool {
 	left := intakeMax - q.n - n
-	return left >= 0 && (sender == hostSender || q.of[sender]+n <= left)
+	return left >= 0 && (sender == hostSender || q.waiting[sender]+n <= left)
 }
 
 // count adds n to the number of a sender's waiting vitals.
 func (q *intake) count(sender string, n int) {
-	if q.of == nil {
-		q.of = make(map[string]int)
+	if q.waiting == nil {
+		q.waiting = make(map[string]int)
 	}
 	q.n += n
-	addCount(q.of, sender, n)
+	addCount(q.waiting, sender, n)
 }
 
 func (q *intake) push(j job) {

@@ -22,7 +22,7 @@ func TestTurns(t *testing.T) {
 	require.Equal(t, []int{1, 2, 3, 101, 4, 5, 6, 7}, q.take(nil, 8, 3), "an item that is put back is the next, and a lone sender takes all")
 	require.Equal(t, []int{8, 9}, q.take(nil, 8, 3))
 	require.Empty(t, q.take(nil, 8, 3))
-	require.Empty(t, q.by)
+	require.Empty(t, q.bySender)
 }
 
 // One principal that sends more than the Store takes finds no room itself, and

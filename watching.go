@@ -65,13 +65,13 @@ func (o *opening) resolve(ctx context.Context) {
 			o.wanted[p] = append(o.wanted[p], "")
 		}
 	}
-	fresh := 0
+	added := 0
 	for _, g := range o.o.Groups {
 		var patients map[string]bool
 		err := error(errLimit)
-		if follows, room := c.watchesGroup(g); follows || fresh < room {
+		if follows, room := c.watchesGroup(g); follows || added < room {
 			if !follows {
-				fresh++
+				added++
 			}
 			patients, err = c.groupPatients(ctx, g)
 		} else {

@@ -47,7 +47,7 @@ func (q *waveQueue) push(c *waveChunk) (dropped int) {
 	if q.watch.ended || o.done || o.closing != nil {
 		return 0
 	}
-	now := o.all.clock.ticks()
+	now := o.shared.clock.ticks()
 	for len(q.chunks) > 0 && (time.Duration(now-q.chunks[0].since) >= waveLag || !o.roomForWave(len(c.frame))) {
 		q.drop()
 		dropped++
@@ -65,7 +65,7 @@ func (q *waveQueue) add(c *waveChunk) {
 	if q.watch.ended || o.done || o.closing != nil {
 		return
 	}
-	q.chunks = append(q.chunks, waitingChunk{c, o.all.clock.ticks()})
+	q.chunks = append(q.chunks, waitingChunk{c, o.shared.clock.ticks()})
 	o.waveBytes += len(c.frame)
 	if !q.listed {
 		q.listed = true
@@ -93,7 +93,7 @@ func (q *waveQueue) drop() {
 
 // roomForWave reports whether n more bytes of waves may wait. Under o.mu.
 func (o *outbox) roomForWave(n int) bool {
-	return o.waveBytes+n <= o.all.opt.MaxOutboxBytes && !o.overTotal(o.bytes+o.waveBytes+n)
+	return o.waveBytes+n <= o.shared.opt.MaxOutboxBytes && !o.overTotal(o.bytes+o.waveBytes+n)
 }
 
 // writeGathered has the waves written that have come for a while.
@@ -123,7 +123,7 @@ func (o *outbox) takeWaves(b []byte) (_ []byte, n int) {
 	if len(o.waves) == 0 {
 		o.waves = nil
 	}
-	o.all.signals.out.Add(uint64(n))
+	o.shared.signals.out.Add(uint64(n))
 	return b, n
 }
 

@@ -38,8 +38,8 @@ func (o *outbox) runOn(s *scratch) {
 // after notes the result of a write. It reports false if it was the last one.
 func (o *outbox) after(s *scratch, b []byte, oldest *frame, seal bool, err error) bool {
 	o.writing.Store(0)
-	if oldest != nil && oldest.at != 0 {
-		o.all.stats.delay.observe(time.Duration(o.all.clock.ticks() - oldest.at))
+	if oldest != nil && oldest.received != 0 {
+		o.shared.stats.delay.observe(time.Duration(o.shared.clock.ticks() - oldest.received))
 	}
 	if err != nil || seal {
 		o.stop()
@@ -116,7 +116,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		o.busy = false
 		return nil, nil, false, false
 	}
-	now, text := o.all.clock.ticks(), false
+	now, text := o.shared.clock.ticks(), false
 	size := writeSize
 	if o.slow {
 		size = slowWrite
@@ -178,7 +178,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 	}
 	if text || events+waves > 0 {
 		o.wrote.Store(now)
-		o.all.stats.out.Add(int64(events))
+		o.shared.stats.out.Add(int64(events))
 	}
 	o.reportSize()
 	o.fetch()
