@@ -12,7 +12,7 @@ import (
 
 // A complaint says which alert it is about: in inboxes, history and replies, to
 // those who may watch that patient, and to nobody else.
-func TestComplaintsSayWhatTheyAreAbout(t *testing.T) {
+func TestComplaintsNameTheirAlert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &Options{Pager: &pager{deaf: map[string]bool{"person:nurse": true, "person:doctor": true}},
 			Policy: steps([]string{"person:nurse", "person:doctor"}),
@@ -72,7 +72,7 @@ func TestComplaintsSayWhatTheyAreAbout(t *testing.T) {
 	})
 }
 
-// About a drill the complaint is a drill, too.
+// A complaint about a drill is a drill, too.
 func TestComplaintsAboutDrills(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{Pager: &pager{deaf: map[string]bool{"person:trainer": true}}, TestRecipients: []string{"person:trainer"}, Policy: threeSteps})
@@ -90,8 +90,8 @@ func TestComplaintsAboutDrills(t *testing.T) {
 	})
 }
 
-// A source has only so much room for open alerts of all patients together, for each
-// priority by itself; its flood is one high alert, which ends with the flood.
+// A source has bounded room for open alerts of all patients together, for each
+// priority separately. A flood from it is one high alert, which ends with the flood.
 func TestRoomOfOneSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxSourceAlerts: 4, Pager: &pager{}})

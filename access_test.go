@@ -153,7 +153,7 @@ func TestGroupsGrantAndRevokeLive(t *testing.T) {
 }
 
 // An event that waits for a principal whose access ends is not delivered.
-func TestRevokePurgesWhatIsQueued(t *testing.T) {
+func TestRevokePurgesTheQueue(t *testing.T) {
 	for _, patients := range [][]string{nil, {"p1"}} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, nil, nil)
@@ -407,9 +407,9 @@ func TestActionsNarrow(t *testing.T) {
 	})
 }
 
-// A token that the host cannot resolve now is undecided and is tried again; a
-// token that the host does not know is refused. Both for vitals and for all that
-// is done to alerts.
+// A request that the host cannot resolve now is undecided and is tried again; one
+// whose device the host does not know is refused. This holds for vitals and for
+// every action on alerts.
 func TestResolveFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		err     error

@@ -33,9 +33,9 @@ func TestAccessControl(t *testing.T) {
 	require.Equal(t, map[string]error{"g1": ErrForbidden, "g2": nil}, a.decide(t.Context(), nurse, ActionWatch, []string{"g1", "g2"}))
 }
 
-// Whether a patient is unknown or only forbidden cannot be found out, by the
-// time it takes no more than by the answer: nothing is looked up before it is
-// decided, and the answers are the same to the byte.
+// A caller cannot find out whether a patient is unknown or only forbidden, neither
+// by the answer nor by its time: nothing is looked up before the decision, and the
+// answers are the same to the byte.
 func TestForbiddenIsNotLookedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &asked{Store: NewMemoryStore(nil), about: make(map[string]int)}

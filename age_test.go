@@ -65,8 +65,8 @@ func TestZeroIsPlausible(t *testing.T) {
 	}
 }
 
-// The host says how old a patient is, once for each patient of a publish; an
-// error, and a panic, make an adult.
+// The host gives the age class of a patient, once for each patient of a publish. An
+// error or a panic means an adult.
 func TestAgeClassOption(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -44,7 +44,7 @@ func answered(t *testing.T, a Alert, w Answer, by Person, now time.Time) Alert {
 	return a
 }
 
-// The state that a person sees of a new occurrence, and of one that is raised
+// A person sees the right state of a new occurrence, and of one that is raised
 // again.
 func TestOccurrences(t *testing.T) {
 	t.Parallel()
@@ -109,7 +109,7 @@ func TestAcceptanceHolds(t *testing.T) {
 	}
 }
 
-// A priority voids an acceptance only if it is above the highest since then.
+// A new priority voids an acceptance only if it is above the highest one since then.
 func TestPriorityRise(t *testing.T) {
 	t.Parallel()
 	update := func(a Alert, p Priority) Alert {
@@ -134,7 +134,7 @@ func TestPriorityRise(t *testing.T) {
 	require.Equal(t, EscalationNotified, b.Escalation.State, "not above the highest since the steps began: no new alarm")
 }
 
-// Someone who says no, gives it back, is gone or hands it on: the steps begin
+// After a rejection, a release, the loss of a right or an assignment the steps begin
 // again, and an assigned person is told first.
 func TestStepsBeginAgain(t *testing.T) {
 	t.Parallel()
@@ -184,7 +184,7 @@ func TestClaim(t *testing.T) {
 	require.Equal(t, 2, c.Escalation.Level)
 }
 
-// Beyond the last step that one is told again, and the waits double up to 15 min.
+// Beyond the last step, that step is told again, and the waits double up to 15 min.
 func TestWaitsDouble(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ after, waits []int }{ // seconds
@@ -400,7 +400,7 @@ func TestLoweredAlertIsLatched(t *testing.T) {
 	require.True(t, a.Open() && a.Latched)
 }
 
-// However long a policy waits, repeating never comes due in the past.
+// Even if a policy waits very long, a repeat never comes due in the past.
 func TestRepeatsOfALongWait(t *testing.T) {
 	t.Parallel()
 	const after = 200 * 24 * time.Hour

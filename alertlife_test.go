@@ -336,7 +336,7 @@ func TestAssignedInfoIsToldOnce(t *testing.T) {
 }
 
 // When all who were told reject after an alert has come back, the next are told at once.
-func TestAllRejectWhatCameBack(t *testing.T) {
+func TestAllRejectARecurrence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newAttended(t)
 		defer b.close()

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Connections without a request take so many places only, of one address and in
-// all; those beyond are closed, and a request gives its place back.
+// Connections without a request take a bounded number of places, in all and of one
+// address. Excess ones are closed, and a request gives its place back.
 func TestArrivals(t *testing.T) {
 	t.Parallel()
 	a := &Arrivals{Most: 8, PerAddress: 4}

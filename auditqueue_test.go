@@ -161,8 +161,8 @@ func TestAuditOverflow(t *testing.T) {
 	})
 }
 
-// A record that the Auditor refuses again and again, while it takes others, is
-// given up, loudly and alone; while it takes nothing, none is.
+// A record that the Auditor refuses again and again while it takes others is given
+// up, with a log line. While it takes nothing, no record is given up.
 func TestRecordThatIsAlwaysRefused(t *testing.T) {
 	for _, poisons := range []int{1, 3} {
 		for _, shut := range []bool{false, true} {

@@ -40,7 +40,7 @@ func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l,
 
 // Each result of an Authenticator becomes a status, a reply to a renewed token, a
 // count and a line in the log that names nobody.
-func TestWhatAnAuthenticatorSays(t *testing.T) {
+func TestResultsOfAnAuthenticator(t *testing.T) {
 	for name, c := range map[string]struct {
 		err    error
 		status int
@@ -86,8 +86,8 @@ func TestWhatAnAuthenticatorSays(t *testing.T) {
 	}
 }
 
-// The host is told that an alert never was; a client is not.
-func TestWhatNeverWas(t *testing.T) {
+// The host learns that an alert never existed; a client does not.
+func TestAlertsThatNeverWere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		defer w.close()
@@ -152,8 +152,8 @@ func TestForwardedAddresses(t *testing.T) {
 	}
 }
 
-// Strangers of many addresses do not keep those away from whose address somebody
-// has signed in before.
+// Strangers of many addresses do not keep out addresses from which somebody has
+// signed in before.
 func TestKnownAddressesHavePlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := AuthenticatorFunc(func(r *http.Request) (Principal, error) {
@@ -189,7 +189,8 @@ func TestKnownAddressesHavePlaces(t *testing.T) {
 	})
 }
 
-// Sign-ins of one address that fail are answered ever more slowly, and others' are not.
+// Failed sign-ins of one address are answered more and more slowly; those of other
+// addresses are not.
 func TestFailedSignInsArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoors(256, 5*time.Second)

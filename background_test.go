@@ -38,7 +38,7 @@ func TestInsistKeepsOneRetryOfEachKey(t *testing.T) {
 	})
 }
 
-func TestInsistGivesUpWhatCannotSucceed(t *testing.T) {
+func TestInsistGivesUpHopelessWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackground()
 		for _, err := range []error{nil, ErrForbidden, ErrConflict, errors.New("other")} {
@@ -69,7 +69,7 @@ func TestEndWaitsForAllThatWasStarted(t *testing.T) {
 	})
 }
 
-func TestEndGivesUpWhatHangs(t *testing.T) {
+func TestEndGivesUpHangingWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackground()
 		b.start(func() { <-b.ctx.Done() })

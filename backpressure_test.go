@@ -132,8 +132,8 @@ func TestAlertsGoFirst(t *testing.T) {
 	})
 }
 
-// Clients that read nothing hold together as much as the options say and a
-// little each, however much is sent; a client that comes back gets all of it.
+// All clients that read nothing together hold no more than the options allow, plus a
+// little each. A client that comes back gets everything.
 func TestMemoryOfStuckClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients, limit = 1000, 8 << 20
@@ -297,8 +297,8 @@ func TestFarBehindIsToldAndLosesNoAlert(t *testing.T) {
 	}
 }
 
-// Clients that one goroutine writes for all get everything, in order, however
-// much it is: more than the kernel takes at once.
+// Clients that one goroutine writes for get everything, in order, even if it is more
+// than the kernel takes at once.
 func TestMuchForManyAtOnce(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	t.Cleanup(w.close)
@@ -340,8 +340,8 @@ func (e *endless) TryFrames([]byte, *wsconn.Attempt) (rest []byte, err error, tr
 
 func (e *endless) FinishFrames([]byte) error { return nil }
 
-// A client that is sent more without end, and takes it, delays nobody whose
-// outbox the same goroutine writes for.
+// A client that takes an endless stream of events delays nobody whose outbox the
+// same goroutine writes.
 func TestEndlessClientKeepsNobodyWaiting(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	defer w.close()

@@ -138,8 +138,8 @@ func TestHandshakesWithMoreThanOneMeaning(t *testing.T) {
 	}
 }
 
-// However many devices of one patient fall silent, people are told a few times
-// only; when all are heard again nothing of it stays.
+// If many devices of one patient fall silent, people are told only a few times. When
+// all are heard again, no alert stays.
 func TestSilentDevicesAreGrouped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -271,7 +271,7 @@ func (s *latestFails) Latest(ctx context.Context, patient string) ([]Entry, Head
 	return s.Store.Latest(ctx, patient)
 }
 
-// Notices of which many come at once do not delay an alert by more than one append.
+// Many notices at once delay an alert by at most one append.
 func TestAlertsGoBeforeNotices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var largest atomic.Int64
@@ -299,7 +299,7 @@ func TestAlertsGoBeforeNotices(t *testing.T) {
 }
 
 // A read that was given up by its caller is no fault of the Store.
-func TestWhatIsAskedForIsNoFaultOfTheStore(t *testing.T) {
+func TestAbandonedReadsAreNoFaultOfTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &slowReads{Store: NewMemoryStore(nil)}
 		w := newWorld(t, store, &Options{Recheck: -1})
@@ -363,7 +363,7 @@ func (s *slowReads) Latest(ctx context.Context, patient string) ([]Entry, Head, 
 	return s.Store.Latest(ctx, patient)
 }
 
-// Reads for clients take some places only, and urgent ones go first.
+// Reads for clients take only a part of the places, and urgent ones go first.
 func TestReadsForClientsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &slowReads{Store: NewMemoryStore(nil)}
@@ -383,9 +383,9 @@ func TestReadsForClientsAreBounded(t *testing.T) {
 	})
 }
 
-// A connection that watches a group that is larger than MaxPatients stays when
-// the group is asked for again, and one that watches all of a large group is told
-// so in frames of a bounded size.
+// A connection that watches a group larger than MaxPatients stays when the group is
+// read again, and a client that watches all of a large group is told so in frames of
+// a bounded size.
 func TestLargeGroupsStayWatched(t *testing.T) {
 	var ward []string
 	for i := range 20000 {

@@ -134,8 +134,8 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// In steady state a delivery makes no garbage: the memory of an event is paid
-// once and not for each client.
+// In steady state a delivery allocates nothing: the memory of an event is allocated
+// once, not for each client.
 func TestDeliveriesMakeNoGarbage(t *testing.T) {
 	h, err := New(AuthenticatorFunc(byToken), NewMemoryStore(nil), nil)
 	require.NoError(t, err)

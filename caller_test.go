@@ -176,7 +176,7 @@ func TestAuthorizeAndDisclose(t *testing.T) {
 	})
 }
 
-// Sees is the audience's rule, that the log is read by.
+// Sees follows the rule of the audience, as reads of the log do.
 func TestSees(t *testing.T) {
 	vital := HeartRate.Of("p1", 70)
 	alert := func(a Audience, to ...string) Event {

@@ -18,8 +18,7 @@ import (
 	"github.com/carewire/carewire/internal/memnet"
 )
 
-// A lost connection is made anew after pauses that double, and the watch goes
-// on where it stood.
+// A lost connection is made again after pauses that double, and the watch resumes.
 func TestClientResumes(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)

@@ -54,8 +54,8 @@ func canaryServer(w http.ResponseWriter, r *http.Request, n int) {
 	}
 }
 
-// A Client repeats nothing that its server, its token's issuer or its URL say,
-// in its log; nor in its errors, except for the error of its host's Token.
+// A Client repeats no text of its server, its token's issuer or its URL in its log,
+// nor in its errors, except for the error of its host's Token.
 func TestClientShowsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &exposure{t: t}

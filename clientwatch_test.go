@@ -201,7 +201,7 @@ func TestClientReaderFasterThanUnwatch(t *testing.T) {
 	})
 }
 
-// A large snapshot is let in whole, however small the buffer.
+// A large snapshot arrives whole, even with a small buffer.
 func TestClientLargeSnapshot(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		o := s.options()
@@ -326,7 +326,7 @@ func TestClientRefusedLater(t *testing.T) {
 	})
 }
 
-// A patient without any events is told as not current, though the line lives.
+// A patient without any events is reported as not current, though the line lives.
 func TestClientStalePatient(t *testing.T) {
 	scriptTest(t, func(t *testing.T, s *script) {
 		c, conn := s.dial(nil)

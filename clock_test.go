@@ -102,8 +102,8 @@ func TestClockAheadBlamesNoDevice(t *testing.T) {
 	})
 }
 
-// A clock that took long to answer says little: its last answer holds. The
-// first answer counts however long it took.
+// An answer of the clock that took long says little: the last one holds. The first
+// answer counts in any case.
 func TestSlowAnswersOfTheStoresClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &clocked{Store: NewMemoryStore(nil)}

@@ -96,8 +96,8 @@ func TestAnsweredCloseEndsAtOnce(t *testing.T) {
 	}
 }
 
-// A close frame is not followed by a reset, which could overtake it, although
-// the client is still sending.
+// No reset follows a close frame, because it could overtake the frame, even if the
+// client is still sending.
 func TestCloseFramesAreNotLostToAReset(t *testing.T) {
 	for _, c := range []struct {
 		bytes []byte
@@ -130,7 +130,7 @@ func TestCloseFramesAreNotLostToAReset(t *testing.T) {
 	}
 }
 
-// Frames that cost the client next to nothing are not taken without end.
+// The Hub does not take frames without end that cost the client next to nothing.
 func TestFloodsAreCutAtOnce(t *testing.T) {
 	for name, flood := range map[string][]byte{
 		"pings":                         bytes.Repeat(masked(opPing, ""), 1000),
@@ -227,9 +227,9 @@ func TestPeersThatStallWhileBeingClosed(t *testing.T) {
 	}
 }
 
-// A client that takes a little at a time, so that each write succeeds, is cut
-// all the same once its connection is being closed, and its requests are not
-// taken any more.
+// A client that takes a little at a time, so that each write succeeds, is cut all
+// the same once its connection is being closed, and no more of its requests are
+// taken.
 func TestClosingDoesNotWaitForASlowReader(t *testing.T) {
 	const request = `{"type":"unwatch","req":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","patients":["p1"]}`
 	for _, c := range []struct {

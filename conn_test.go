@@ -296,7 +296,7 @@ func TestGoroutinesOfConnections(t *testing.T) {
 	}
 }
 
-// Nothing is left of thousands of connections, however they have ended.
+// Nothing is left of thousands of connections, for each way of ending.
 func TestNothingIsLeftOfConnections(t *testing.T) {
 	const n = 5000
 	w := newWorld(t, nil, nil)

@@ -185,9 +185,9 @@ func TestDamagedRevocationCounts(t *testing.T) {
 	})
 }
 
-// A device whose timer can no longer be read is said to be silent all the same, by
-// its last vitals; where these promise nothing the Hub says so, to people too.
-// When the device is heard again it is listened for as ever.
+// A device whose timer can no longer be read is reported as silent all the same, by
+// its last vitals. Where these promise nothing, the Hub tells people so. When the
+// device is heard again, it is expected as before.
 func TestDamagedTimer(t *testing.T) {
 	for _, promised := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// With a discharge all that waits for something of a patient is over, on each
-// node, and stays so after a restart; a patient who comes back begins anew.
+// A discharge ends all open work of a patient on each node, also after a restart. A
+// patient who comes back begins anew.
 func TestDischarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &notary{}

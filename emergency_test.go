@@ -119,7 +119,7 @@ func TestEmergencyIsNotForTheDefaultRules(t *testing.T) {
 	})
 }
 
-// How an emergency ends before its time, and its state on another node.
+// An emergency can end before its time, and another node knows its state.
 func TestEmergencyEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		end    func(t *testing.T, w *world, j *judge)

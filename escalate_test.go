@@ -62,7 +62,7 @@ func TestAcceptedAlertIsNotEscalated(t *testing.T) {
 	})
 }
 
-func TestWhatBeginsAndEndsEscalation(t *testing.T) {
+func TestBeginAndEndOfEscalation(t *testing.T) {
 	nurse, doctor := people["nurse"], people["doctor"]
 	do := func(by Principal, w Answer) func(*world, AlertRef) error {
 		return func(x *world, ref AlertRef) error {
@@ -247,8 +247,8 @@ func TestEscalationGoesOnInAnotherHub(t *testing.T) {
 	})
 }
 
-// S5: the level that is due is told, the first too, when the Store fails or has
-// no room to record it.
+// S5: a due level is told, also the first, while the Store fails or has no room to
+// record it.
 func TestLevelsAreToldThatCannotBeRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &unwritable{Store: NewMemoryStore(nil)}
@@ -372,9 +372,8 @@ func TestComplaintOutlivesAFailure(t *testing.T) {
 	}
 }
 
-// A step that the policy did not say when it was asked is asked for again soon:
-// the people whom it would have named are told, and the steps after it follow
-// in their turn.
+// If the policy fails, the step is asked for again soon: its recipients are told,
+// and the steps after it follow in their turn.
 func TestStepIsAskedForAgain(t *testing.T) {
 	for name, fail := range map[string]func(context.Context){
 		"panics": func(context.Context) { panic("policy") },
@@ -443,7 +442,7 @@ func TestWithoutPolicyTheAddresseesAreTold(t *testing.T) {
 	}
 }
 
-// A hung Pager piles up nothing, and a page that fails is no page.
+// Calls of a hung Pager do not pile up, and a page that fails does not count as one.
 func TestHungPagerIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

@@ -86,8 +86,8 @@ func TestEscalatorTellsTheNextStep(t *testing.T) {
 	})
 }
 
-// Nobody is paged of an alert that is accepted while the policy is asked, and
-// the pages of one that is accepted later are withdrawn.
+// Nobody is paged for an alert that is accepted while the policy is asked. If it is
+// accepted later, its pages are withdrawn.
 func TestEscalatorStopsForAnAcceptance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r *watchroom

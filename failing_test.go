@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// S5: however the Store fails, watchers are told in time, and get status in
-// place of heartbeats; the Hub is not ready; an alert that is known goes through
-// its steps all the same, and that is recorded once the Store is well.
+// S5: in every way of failing of the Store, watchers are told in time, and get
+// status in place of heartbeats; the Hub is not ready; known alerts go through their
+// steps all the same, and that is recorded once the Store is well.
 func TestStoreFailsInEveryWay(t *testing.T) {
 	refuseAll := func(_ Store, _ context.Context, list []Entry) ([]AppendResult, error) {
 		results := make([]AppendResult, len(list))

@@ -20,9 +20,9 @@ var wireNames = strings.Fields(`type req patients groups since epoch seq deliver
 	notice_id stage notice token kinds from cursor limit code system value unit comparator coded components absent quality status replaces vital_id time device
 	site method every test text priority kind onset audience source rule limits replies_to waves device rate n data factor origin`)
 
-// Decoding the input of strangers does not panic. An error is made of the
-// protocol's words. A request that is taken is JSON, and stays the same when it
-// is written and read again.
+// Decoding the input of strangers does not panic. Its errors consist of the
+// protocol's words. An accepted request is JSON, and stays the same when it is
+// written and read again.
 func FuzzDecodeRequest(f *testing.F) {
 	for _, frame := range goodRequests {
 		f.Add([]byte(frame))

@@ -40,8 +40,8 @@ func TestFailedTokensArePaced(t *testing.T) {
 	})
 }
 
-// With MaxBytes a principal's requests are bounded in bytes, over all connections
-// together; others' are not concerned.
+// With MaxBytes a principal's requests are bounded in bytes, over all its
+// connections. Others' requests are not affected.
 func TestBytesOfRequestsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxBytes: 4000, MaxNotices: -1})

@@ -186,7 +186,7 @@ func TestToldStayAddressed(t *testing.T) {
 	})
 }
 
-// All that one has is offered with one request; it may be sent again.
+// One request offers all alerts that a person has; it may be repeated.
 func TestHandoverRequest(t *testing.T) {
 	inShift(t, &Options{}, func(w *world, p *pager, a Alert, start time.Time) {
 		t := w.t

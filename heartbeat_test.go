@@ -104,7 +104,7 @@ func TestHeadsOfQuietPatients(t *testing.T) {
 	}
 }
 
-// A connection that is alive stays, another does not.
+// A live connection stays, a dead one is ended.
 func TestDeadAndAlive(t *testing.T) {
 	drip := func(frame []byte) func(*peer) { // a byte each half second, inside one message
 		return func(p *peer) {

@@ -31,8 +31,8 @@ func (s *longStore) Read(_ context.Context, patient string, after Position, q Re
 	return nil, nil
 }
 
-// A page of history looks through so many numbers only, however little matches;
-// with its cursor all of the log is gone through.
+// A page of history looks through a bounded number of entries, even if few match;
+// with its cursor, a caller gets through the whole log.
 func TestHistoryLooksThroughSoMuch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &longStore{MemoryStore: NewMemoryStore(nil), match: 777_777}

@@ -65,7 +65,7 @@ func eventText(e *Event) string {
 	return fmt.Sprint(e.Type, e.Patient, e.Position.Seq, e.Must, e.Recovered, string(v), string(a))
 }
 
-// WatchEach tells where the log of a patient ends that is quiet, again and again.
+// WatchEach reports the end of a quiet patient's log, again and again.
 func TestWatchEachTellsHeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -87,8 +87,8 @@ func TestWatchEachTellsHeads(t *testing.T) {
 	})
 }
 
-// I4: no head is seen before the events that it counts, those too that were read
-// from the Store and wait for a slow watch.
+// I4: no head is seen before the events that it counts, including events that were
+// read from the Store and wait for a slow watch.
 func TestNoHeadOvertakesAPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxOutboxBytes: 4 << 10})

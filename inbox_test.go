@@ -71,8 +71,8 @@ func TestNoticeIsOpenUntilItIsRead(t *testing.T) {
 	})
 }
 
-// A notice that was read is read, though the Store failed when a Hub that
-// started wanted to know.
+// A notice that was read stays read, even if the Store failed when a new Hub asked
+// for its readers.
 func TestReadNoticeStaysRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &unreadable{Store: NewMemoryStore(nil)}

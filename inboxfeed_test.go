@@ -95,7 +95,7 @@ func TestInboxShowsTheNewestState(t *testing.T) {
 	})
 }
 
-// While nothing comes or goes, a heartbeat asks nobody and counts nothing again.
+// While no entry comes or goes, a heartbeat asks nobody and counts nothing again.
 func TestIdleHeartbeatsCostNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &judge{decide: everyone}
@@ -211,7 +211,7 @@ func TestOpenIndexAgreesWithAModel(t *testing.T) {
 	require.Empty(t, x.alerts)
 }
 
-// However many connections raise at once, MaxAlerts holds.
+// If many connections raise at once, MaxAlerts holds.
 func TestOpenAlertsAreBoundedWhereTheyCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxAlerts: 10})
@@ -260,8 +260,8 @@ func TestOpenNoticesAreBounded(t *testing.T) {
 	})
 }
 
-// A group of any size is answered: those who are refused are listed, but for the
-// rest of a long list, which is counted.
+// A watch of a group of any size is answered: refusals are listed up to a bound, and
+// the rest is counted.
 func TestRefusalsOfALargeGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ward []string

@@ -242,7 +242,8 @@ func TestPublishesUnderWay(t *testing.T) {
 	})
 }
 
-// A patient can have only so many open alerts; one too many does not vanish in silence.
+// A patient can have a bounded number of open alerts; one too many does not vanish
+// in silence.
 func TestOpenAlerts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxAlerts: 3, Pager: &pager{}})
@@ -411,8 +412,8 @@ func TestLimitsOfPosts(t *testing.T) {
 	})
 }
 
-// A connection takes one place, at any moment: also while it is not a handshake
-// any more. A client that is refused takes none once that is told.
+// A connection takes one place at any moment, also after its handshake. A refused
+// client takes none once it has its answer.
 func TestPlacesAreCountedOnce(t *testing.T) {
 	w := newWorld(t, nil, &Options{MaxConnections: 3})
 	defer w.close()
@@ -434,7 +435,8 @@ func TestPlacesAreCountedOnce(t *testing.T) {
 	}
 }
 
-// A refusal that nobody could be told of is none: the device is to try again.
+// A refusal that could not be reported to anybody does not count: the device has to
+// try again.
 func TestRefusedAlertIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var refused atomic.Bool
@@ -463,7 +465,7 @@ func TestRefusedAlertIsTold(t *testing.T) {
 	})
 }
 
-// Vitals that the Store has refused do not count among those of a patient.
+// Vitals that the Store has refused do not count among the keys of a patient.
 func TestRefusedVitalsTakeNoKey(t *testing.T) {
 	for name, c := range map[string]struct {
 		result error // of each entry

@@ -83,8 +83,8 @@ func TestStuckClient(t *testing.T) {
 	}
 }
 
-// The kernel holds only so much for a client that does not read; the rest
-// stays with the Hub, where new replaces old.
+// The kernel holds a bounded amount for a client that does not read; the rest stays
+// with the Hub, where new vitals replace old ones.
 func TestSendBufferIsBounded(t *testing.T) {
 	for _, v := range venues[2:4] {
 		t.Run(v.name, func(t *testing.T) {

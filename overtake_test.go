@@ -128,7 +128,7 @@ func TestUndecidedEverywhere(t *testing.T) {
 	}
 }
 
-// Ready says that alerts reach nobody where the host wants to know it there.
+// Ready reports that alerts reach nobody if the host asks for that.
 func TestReadyToTell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		quiet, w := newWorld(t, nil, nil), newWorld(t, nil, &Options{ReadyToTell: true})
@@ -194,7 +194,7 @@ func TestTransferTellsTheNewTeam(t *testing.T) {
 	})
 }
 
-// Names of groups that are nobody's are not kept.
+// Names of groups that do not exist are not kept.
 func TestMadeUpGroupsAreNotKept(t *testing.T) {
 	o := (&Options{}).withDefaults()
 	x := newGroups(directoryFunc(func(_ context.Context, name string) ([]string, error) {

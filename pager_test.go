@@ -199,8 +199,8 @@ func TestFirstTellingsGoFirst(t *testing.T) {
 	require.NoError(t, b.end(t.Context()))
 }
 
-// A recipient whose gateway hangs, and ignores that its time is over, delays
-// nobody else, however long that goes on; the Hub says so.
+// A recipient whose gateway hangs and ignores the end of its context delays nobody
+// else, for any length of time; the Hub reports it.
 func TestHangingRecipientDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -233,9 +233,9 @@ func TestHangingRecipientDelaysNobody(t *testing.T) {
 	})
 }
 
-// That nobody was reached is complained of, counted and recorded, with a policy
-// and without one: once for all alerts, and no louder than they are. It ends
-// when somebody is reached.
+// If nobody was reached, that is complained of, counted and recorded, with a policy
+// and without one: once for all such alerts, and with no higher priority than
+// theirs. The complaint ends when somebody is reached.
 func TestUnreachedIsComplainedOf(t *testing.T) {
 	for name, policy := range map[string]Policy{"policy": steps([]string{"person:nurse"}), "none": nil} {
 		for _, test := range []bool{false, true} {
@@ -313,7 +313,7 @@ func (r *lockedRecords) outcomes(event AuditEvent) (list []Outcome) {
 }
 
 // Nobody is paged about an alert that somebody accepted while the page waited.
-func TestNobodyIsPagedAboutWhatIsAccepted(t *testing.T) {
+func TestNobodyIsPagedAboutAnAcceptedAlert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &pager{}
 		w := newWorld(t, nil, &Options{Pager: p, Policy: func(ctx context.Context, _ Alert, step int) (Step, error) {
@@ -442,7 +442,7 @@ func TestPageReportIsChecked(t *testing.T) {
 }
 
 // A receipt of somebody who was not told at this level does not count as reached.
-func TestReceiptOfWhoWasNotTold(t *testing.T) {
+func TestReceiptOfAPersonNotTold(t *testing.T) {
 	escalating(t, func(w *world, p *pager, start time.Time) {
 		t := w.t
 		p.deaf["person:nurse"] = true

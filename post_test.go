@@ -382,8 +382,8 @@ func TestPostCORS(t *testing.T) {
 	})
 }
 
-// Requests by POST count among the connections, also those whose client has
-// gone while the Store is still at them, and the reply says so in time.
+// Requests by POST count among the connections, also those whose client has gone
+// while the Store still works on them, and the reply comes in time.
 func TestPostWhileTheStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
@@ -419,8 +419,8 @@ func TestPostWhileTheStoreHangs(t *testing.T) {
 	})
 }
 
-// A body that comes in drops holds its place for ten seconds, and one that is
-// refused no longer.
+// A body that comes slowly holds its place for ten seconds, and only until its
+// refusal if it is refused.
 func TestPostSlowBody(t *testing.T) {
 	for token, status := range map[string]int{"nurse": 408, "thief": 401} {
 		t.Run(token, func(t *testing.T) {

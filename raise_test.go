@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Everything that a Raise can hold goes out and in again, is in the alert that it
-// opens, and nothing else is.
+// Everything that a Raise can hold is encoded and decoded, and is in the alert that
+// it opens, and nothing else is.
 func TestRaise(t *testing.T) {
 	t.Parallel()
 	r := Raise{Patient: "p-17", Key: "spo2-low", ID: "ev-1", Code: "c", System: "s", Text: "SpO2 low", Priority: PriorityHigh, Kind: AlertTechnical, Test: true,
@@ -50,7 +50,7 @@ func TestRaise(t *testing.T) {
 
 // An alert that was read can be raised again: it says that it is still so,
 // changes, or begins anew; it is never taken for another event.
-func TestRaiseWhatWasRead(t *testing.T) {
+func TestRaiseAnAlertThatWasRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		defer w.close()

@@ -131,8 +131,7 @@ func cmpDecision(f func(time.Time) Decision, start time.Time) Decision {
 	return f(start)
 }
 
-// A grant that has a time is asked for again before it ends, and ends when it
-// was not given anew.
+// A grant with an end is asked for again before it, and ends if it was not renewed.
 func TestUntil(t *testing.T) {
 	for name, c := range map[string]struct {
 		renew func() (Decision, error)
@@ -186,7 +185,7 @@ func TestGroupsAreAskedForAgain(t *testing.T) {
 	})
 }
 
-// An alert is not lost to an inbox because nobody could say whether it may be shown.
+// An alert is not lost to an inbox if nobody could decide whether it may be shown.
 func TestUndecidedInboxIsAskedForAgain(t *testing.T) {
 	for _, connected := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -261,7 +260,7 @@ func TestSlowAuthorizerHoldsUpNobodyElse(t *testing.T) {
 	}
 }
 
-// A Directory that hangs is not asked by each of those who wait for its answer in turn.
+// Callers that wait for the answer of a hanging Directory do not each ask it again.
 func TestHungDirectoryIsNotAskedInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64

@@ -286,7 +286,7 @@ func TestValidateGoCalls(t *testing.T) {
 	invalidAt(t, "alert_id", ref.Validate())
 }
 
-// peekType finds the type wherever it stands, and nothing that only looks like it.
+// peekType finds the type in any place, and nothing that only looks like it.
 func TestPeekType(t *testing.T) {
 	t.Parallel()
 	for frame, want := range map[string]string{

@@ -300,7 +300,7 @@ func TestEventsDuringCatchUpComeOnce(t *testing.T) {
 	}
 }
 
-// Positions that are not of this log are never honoured, those that are always.
+// Positions of another log are never honoured; positions of this log always are.
 func TestResumePositions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemoryStore(nil)

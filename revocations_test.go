@@ -46,7 +46,7 @@ func TestRevocationsAreKeptOnceAndForgotten(t *testing.T) {
 }
 
 // Tokens that were issued up to a revocation have ended; later ones have not.
-func TestWhatARevocationEnds(t *testing.T) {
+func TestRevocationEndsOlderSessions(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 5e6, time.UTC)
 	for name, c := range map[string]struct {

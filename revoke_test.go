@@ -144,7 +144,8 @@ func TestNothingComesBetweenDecidedAndRevoked(t *testing.T) {
 	}
 }
 
-// By session: only this one ends, and does not come back until its token has run out.
+// A revocation by session ends only that session, which does not come back until its
+// token has run out.
 func TestRevokeASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -342,8 +343,8 @@ func TestRevocationReachesEveryNode(t *testing.T) {
 	}
 }
 
-// An alert that is accepted on one node while access is taken on another is
-// nobody's either.
+// An alert that is accepted on one node while access ends on another is nobody's
+// either.
 func TestAcceptedAsAccessEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newWorld(t, nil, nil)
@@ -380,8 +381,8 @@ func TestRevocationOfANodeWhoseClockIsAhead(t *testing.T) {
 	})
 }
 
-// A logout that is heard of late ends the sessions before it, on every node. It
-// spares sessions, acceptances and emergencies since, and takes no other back.
+// A late logout ends the sessions before it, on every node. It spares sessions,
+// acceptances and emergencies since, and ends no other revocation.
 func TestRevokeUntilATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newWorld(t, nil, nil)

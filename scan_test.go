@@ -38,7 +38,7 @@ func TestStrictAndOpenScanner(t *testing.T) {
 }
 
 // Text that is not UTF-8 is refused in values and in names.
-func TestScannerRefusesWhatIsNotUTF8(t *testing.T) {
+func TestScannerRefusesInvalidUTF8(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"a continuation alone":             "\x80",

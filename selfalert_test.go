@@ -65,8 +65,8 @@ func TestComplaintsEndWithTheirAlert(t *testing.T) {
 	}
 }
 
-// That an alert is accepted while the complaint about it is being written ends
-// the complaint, too.
+// If an alert is accepted while the complaint about it is being written, the
+// complaint ends, too.
 func TestComplaintThatComesTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := troubleExhausted
@@ -143,7 +143,7 @@ func TestComplaintsAreSharedByTheirAlerts(t *testing.T) {
 	})
 }
 
-// That an entry cannot be read is said once a minute, of each by itself.
+// An entry that cannot be read is reported once a minute, each by itself.
 func TestUnreadableIsSaidOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newWorkbench(t, NewMemoryStore(nil))
@@ -163,8 +163,8 @@ func TestUnreadableIsSaidOnceAMinute(t *testing.T) {
 	})
 }
 
-// That a source has too many alerts is said once, under a key that does not name
-// it, and is over when half of them have ended.
+// A source with too many alerts is reported once, under a key that does not name it.
+// The complaint ends when half of the alerts have ended.
 func TestCrowdedIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newWorkbench(t, NewMemoryStore(nil))

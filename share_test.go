@@ -48,7 +48,7 @@ func TestShareLosesNoChange(t *testing.T) {
 	require.Equal(t, "100", string(got))
 }
 
-func TestShareRefusesWhatIsNoValue(t *testing.T) {
+func TestShareRefusesInvalidValues(t *testing.T) {
 	h := benchHub(t)
 	for name, value := range map[string]string{"a b": "1", "": "1", "broken": "{", "long": `"` + strings.Repeat("x", maxShared) + `"`} {
 		_, err := h.Share(t.Context(), name, func([]byte) []byte { return []byte(value) })

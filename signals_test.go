@@ -99,7 +99,7 @@ func watchWaves(p *peer) *recorder {
 // A device's waves come to each client that asks for them and may watch, as they
 // were sent; a client that joins gets the last ten seconds. Nothing of it is in
 // the log.
-func TestWavesReachWhoWantsThem(t *testing.T) {
+func TestWavesReachTheirWatchers(t *testing.T) {
 	bedsideTest(t, nil, func(t *testing.T, w *world, dial func() net.Conn) {
 		device, nurse, doctor := join(t, dial(), "device"), join(t, dial(), "nurse"), join(t, dial(), "doctor")
 		taken, all := record(device), watchWaves(nurse)

@@ -59,8 +59,8 @@ func (s *late) Read(ctx context.Context, patient string, after Position, q ReadQ
 	return list, err
 }
 
-// A device that is heard again just when it is said to be silent is not silent,
-// on whichever node it is heard and said.
+// A device that is heard again just when it is reported as silent is not silent,
+// with any node hearing and reporting it.
 func TestHeardWhileItIsSaidToBeSilent(t *testing.T) {
 	for _, nodes := range []int{1, 2} {
 		synctest.Test(t, func(t *testing.T) {
@@ -95,8 +95,8 @@ func TestHeardWhileItIsSaidToBeSilent(t *testing.T) {
 	}
 }
 
-// A device that measures several things, each in its own time, is silent when
-// it keeps not even the shortest of them.
+// A device that measures several things, each at its own pace, is silent when it
+// misses the shortest of these paces.
 func TestSilenceOfADeviceWithSeveralPaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

@@ -25,7 +25,7 @@ const watchP1 = `{"type":"watch","req":"1","patients":["p1"]}`
 
 // A stream shows the same events as a WebSocket connection, in the same order,
 // and is resumed like one.
-func TestStreamShowsWhatAConnectionShows(t *testing.T) {
+func TestStreamShowsTheEventsOfAConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		t.Cleanup(w.close)
@@ -79,7 +79,7 @@ func TestStreamShowsWhatAConnectionShows(t *testing.T) {
 	})
 }
 
-// A stream ends when a connection would, and says with which code.
+// A stream ends when a connection would, with the code of that.
 func TestStreamEnds(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -78,7 +78,7 @@ func TestStrips(t *testing.T) {
 	})
 }
 
-// Options.Strips is the least priority that has strips.
+// Options.Strips is the lowest priority that has strips.
 func TestStripsByPriority(t *testing.T) {
 	for least, want := range map[Priority]int{"": 2, PriorityLow: 3, PriorityMedium: 2, PriorityHigh: 1, NoStrips: 0} {
 		t.Run(string(least), func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Text of people is taken up to so many characters; text that can look like
+// Text of people is accepted up to a number of characters. Text that can look like
 // another, or shows nothing, is refused.
 func TestTextOfPeople(t *testing.T) {
 	for _, good := range []string{"患者\u3000様", "one\r\ntwo", "\u200fשלום\u200e", "a \u2067שלום\u2069 b", "a \u2067x \u2066y\u2069\u2069", "co\u00adoperation", "ภาษา\u200bไทย",
@@ -32,7 +32,7 @@ func TestTextOfPeople(t *testing.T) {
 	require.Equal(t, "one\ntwo", a.Text)
 }
 
-// A name that cannot be shown as it is keeps nobody out.
+// A principal whose name cannot be shown as it is is still admitted.
 func TestNameNeverRefuses(t *testing.T) {
 	var log strings.Builder
 	w := newWorld(t, nil, &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})

@@ -26,9 +26,9 @@ func TestTurns(t *testing.T) {
 }
 
 // One principal that sends more than the Store takes finds no room itself, and
-// another one's vital goes with the next append. So it is for patients whom nobody
+// another's vital goes with the next append. The same holds for patients whom nobody
 // knows yet.
-func TestWhoSendsMuchDelaysNobody(t *testing.T) {
+func TestBusySenderDelaysNobody(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {

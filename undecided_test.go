@@ -119,7 +119,7 @@ func TestFailingStoreGathersNoGoroutines(t *testing.T) {
 	})
 }
 
-// Whether alerts reach anybody is known.
+// The Hub knows whether alerts reach anybody.
 func TestNobodyToTell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)

@@ -119,7 +119,7 @@ func TestBloodPressureComponents(t *testing.T) {
 	require.NoError(t, v.Validate())
 }
 
-// The name of a code system makes the code: nobody guesses at one.
+// A code counts only with the name of its system: the Hub guesses at none.
 func TestUnnamedCodes(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -200,7 +200,7 @@ func TestVitalMembers(t *testing.T) {
 	}
 }
 
-// The digits say how exact a number is, so its text is kept.
+// The digits tell how exact a number is, so the text of a number is kept.
 func TestDecimalTextIsKept(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"37.0", "37", "37.00", "0.0", "0", "36.60", "-0.5"} {

@@ -145,7 +145,7 @@ func TestComparingManyDelaysNobody(t *testing.T) {
 	})
 }
 
-// How far a node is behind the others is counted, of entries of others alone.
+// The lag of a node behind the others is measured by their entries only.
 func TestLagBehindOtherNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemoryStore(nil)

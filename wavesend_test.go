@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// That a device may send is asked for its patient, not for each chunk, and again
-// after a minute; of tests it must be allowed too.
+// The right of a device to send is asked for by patient, not by chunk, and again
+// after a minute. Test data need it too.
 func TestWavesAreAuthorised(t *testing.T) {
 	var asked atomic.Int64
 	var refuse atomic.Bool

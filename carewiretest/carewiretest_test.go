@@ -56,7 +56,7 @@ func TestHostsTest(t *testing.T) {
 
 // A browser's page with a cookie, a foreign page, a POST, a page that fails, and
 // an event that does not come.
-func TestCookiesAndWhatDoesNotCome(t *testing.T) {
+func TestCookiesAndMissingEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		auth := carewire.AuthenticatorFunc(func(r *http.Request) (carewire.Principal, error) {
 			if c, err := r.Cookie("session"); err == nil && c.Value == "ada" {

@@ -164,7 +164,7 @@ func (k *keeper) options(dir string) AuditorOptions {
 
 // Records go to the server in order and in batches; while it is down they wait on
 // disk, over restarts, and a record that was cut short by a crash is passed over.
-func TestAuditorKeepsWhatItCannotSend(t *testing.T) {
+func TestAuditorKeepsUnsentRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		k := &keeper{}

@@ -20,7 +20,7 @@ func oximetry(status, id string, saturation, flow int) string {
 }
 
 // A correction is another one even if it differs only beside its value.
-func TestCorrectionsOfWhatStandsBeside(t *testing.T) {
+func TestCorrectionsBesideTheValue(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
 	for _, c := range []struct {

@@ -202,7 +202,7 @@ func TestBrowserKeepsAlertsApart(t *testing.T) {
 
 // A patient whose access is taken from a user leaves the page, on the line and
 // while it is away; with the token all patients go.
-func TestBrowserForgetsWhoWasTaken(t *testing.T) {
+func TestBrowserForgetsPatientsTakenAway(t *testing.T) {
 	b := openBrowser(t)
 	s := openStage(t, "p-1", "p-2", "p-3")
 	way := openProxy(t, "tcp", s.server.Listener.Addr().String())

@@ -442,7 +442,7 @@ func TestChangedBesideLongTransactions(t *testing.T) {
 
 // An entry that commits late, with a transaction number that a follower has
 // gone past already, is still returned.
-func TestChangedFindsWhatCommitsLate(t *testing.T) {
+func TestChangedFindsLateCommits(t *testing.T) {
 	pool := connect(t, pgtest.Database(t), 10)
 	s := open(t, pool, nil)
 	f := &flush{store: s, create: true, heads: map[string]*head{}, states: map[stateKey]*state{}, known: map[idKey]known{},

@@ -297,7 +297,7 @@ func TestAbsentPartOfAPanel(t *testing.T) {
 
 // A rule that cannot judge for longer than it may says so, once, and names the
 // missing input; complaints 5 and 10.
-func TestWhatCannotBeJudgedIsSaid(t *testing.T) {
+func TestBlindnessIsReported(t *testing.T) {
 	h := newChart(t, high(Timing{}))
 	h.rate(time.Second, 70, 70)
 	for range 600 {

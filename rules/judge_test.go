@@ -139,7 +139,7 @@ func TestJudgeRaisesAndClears(t *testing.T) {
 
 // A crossing that happens while no Judge runs is raised by the next one, and
 // nothing is raised twice.
-func TestJudgeMakesUpForWhatItMissed(t *testing.T) {
+func TestJudgeMakesUpForMissedEntries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWard(t, carewire.NewMemoryStore(nil))
 		defer w.close()

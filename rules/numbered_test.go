@@ -60,7 +60,7 @@ func TestImpossibleHere(t *testing.T) {
 		{"grafana 7886: flapping", TestFlapsAreHeld},
 		{"alertmanager 204: flapping", TestFlapsAreHeld},
 		{"a rule that panics or hangs is not said", TestFuncThatHangs},
-		{"a rule that cannot judge is not said", TestWhatCannotBeJudgedIsSaid},
+		{"a rule that cannot judge is not said", TestBlindnessIsReported},
 		{"an acceptance never expires", TestOnlyAPersonEndsEscalation},
 		{"98.6 °F is compared with 38.5 °C", TestUnitsAreConverted},
 		{"invalid readings raise and clear", TestQualityIsHeeded},

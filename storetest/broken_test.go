@@ -863,7 +863,7 @@ func TestRulesFindBrokenStores(t *testing.T) {
 }
 
 // Stores that lose something in a restart.
-func TestRulesFindWhatRestartsLose(t *testing.T) {
+func TestRulesFindLossesOfRestarts(t *testing.T) {
 	t.Parallel()
 	for name, reopen := range map[string]struct {
 		rule    string

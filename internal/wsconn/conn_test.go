@@ -37,7 +37,7 @@ func (c *tape) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-func TestWhatTheWrapperWrites(t *testing.T) {
+func TestOutputOfTheWrapper(t *testing.T) {
 	text, bye := Frame(append(make([]byte, HeaderSize), `{"a":1}`...), FirstText), closing(1012)
 	echo := []byte{FirstClose, 8, 0x10, 0xe1, 'c', 'a', 'n', 'a', 'r', 'y'}
 	own := closing(4321)

@@ -185,7 +185,7 @@ type broken struct{ kept }
 
 func (*broken) Key(context.Context) (*Key, error) { return nil, errors.New("down") }
 
-func TestWithoutWhatItNeeds(t *testing.T) {
+func TestWithoutRequiredOptions(t *testing.T) {
 	require.Error(t, (&Pager{}).Page(t.Context(), pagerstest.Page("person:ada", 1)))
 	require.Error(t, (&Pager{Keeper: &broken{}, Contact: "mailto:x"}).Page(t.Context(), pagerstest.Page("person:ada", 1)))
 }
