@@ -10,7 +10,7 @@ import (
 // Alert takes a state of an alert from the log: earlier raises and clears, and
 // closing by people.
 func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
-	c.enter(p, a.Updated)
+	c.enter(p, a.Updated, true)
 	if a.Test {
 		return
 	}
@@ -25,17 +25,20 @@ func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
 	}
 	k := c.knownOf(i)
 	now := known{a.ID, a.Rev, present}
-	if n := c.owes(i); n >= 0 { // it was done, by the Judge before
-		if t := &c.owed[n]; present == (t.Kind != Cleared) && (t.Kind == Cleared || a.Priority == t.Alert.Priority) {
+	fresh := a.Rev > k.rev
+	if n := c.owes(i); n >= 0 {
+		t := &c.owed[n]
+		// A state from before what was carried out last, seen late, is no answer to what is owed now.
+		if fresh && present == (t.Kind != Cleared) && (t.Kind == Cleared || a.Priority == t.Alert.Priority) { // it was done, by the Judge before
 			c.owed = slices.Delete(c.owed, n, n+1)
 			*k = now
+			c.follow(i, a)
 		}
 		return
 	}
 	if a.Rev < k.rev {
 		return
 	}
-	fresh := a.Rev > k.rev
 	*k = now
 	if i >= 0 {
 		c.others(i, a, present, fresh, p.Seq)
@@ -103,6 +106,17 @@ func (c *Case) owes(i int) int {
 func (c *Case) confirm(t *Transition, a *carewire.Alert) {
 	if k := c.knownOf(t.index); a.Rev >= k.rev {
 		*k = known{a.ID, a.Rev, a.Open() && a.Condition == carewire.ConditionPresent}
+	}
+	if t.Kind != Cleared {
+		c.follow(t.index, a)
+	}
+}
+
+// follow has the next clear that is owed for rule i be that of the alert a, which was
+// raised after the clear was noted.
+func (c *Case) follow(i int, a *carewire.Alert) {
+	if n := slices.IndexFunc(c.owed, func(t Transition) bool { return t.index == i && t.Kind == Cleared }); n >= 0 {
+		c.owed[n].Alert.ID = a.ID
 	}
 }
 

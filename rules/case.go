@@ -117,7 +117,7 @@ func NewCase(set *Set, patient string, settings Settings) *Case {
 
 // Vital takes in a vital of the log. Test vitals are not judged.
 func (c *Case) Vital(p carewire.Position, v *carewire.Vital) {
-	c.enter(p, v.Received)
+	c.enter(p, v.Received, strings.HasPrefix(v.Device, ownDevice))
 	if v.Test {
 		return
 	}
@@ -183,15 +183,21 @@ var partsOf = map[string][]string{
 
 // enter moves on to an entry of the log. It may have been received before now: it
 // waited while time went on, or another entry overtook it. The ages that it is
-// judged by are those of when it was received.
-func (c *Case) enter(p carewire.Position, received time.Time) {
+// judged by are those of when it was received. Of a reading's entry, those that were
+// received before it are in the log before it, if one node takes a patient's readings.
+// An alert, or a score of the rules' own, may have overtaken them: time lags behind it.
+func (c *Case) enter(p carewire.Position, received time.Time, overtakes bool) {
 	if p.Epoch != c.epoch {
 		h := fnv.New32a()
 		h.Write([]byte(p.Epoch))
 		c.epoch, c.mark = strings.Clone(p.Epoch), fmt.Sprintf("%08x", h.Sum32())
 	}
 	at := c.in(received, backMost)
-	c.advance(at)
+	if overtakes {
+		c.advance(at - span(grace))
+	} else {
+		c.advance(at)
+	}
 	c.seq, c.at = p.Seq, at
 }
 

@@ -89,10 +89,12 @@ func TestDeviceMeasuresLessOften(t *testing.T) {
 func TestClockSetBackIsDue(t *testing.T) {
 	h := newChart(t, high(Timing{}))
 	h.wait(0)
-	require.False(t, h.c.isDue(start.Add(-9*time.Second)))
-	require.True(t, h.c.isDue(start.Add(-11*time.Second)))
-	h.c.Advance(start.Add(-11 * time.Second))
-	require.False(t, h.c.isDue(start.Add(-11*time.Second)))
+	for _, lag := range []time.Duration{0, grace, time.Minute} {
+		require.False(t, h.c.isDue(start.Add(-9*time.Second), lag))
+		require.True(t, h.c.isDue(start.Add(-11*time.Second), lag))
+	}
+	h.c.goOn(start.Add(-11*time.Second), grace)
+	require.False(t, h.c.isDue(start.Add(-11*time.Second), grace))
 }
 
 // So it is if the clock is put right after the Settings have changed.

@@ -66,7 +66,7 @@ type Judge struct {
 	listed     []string
 	seen       uint64 // the newest change of Settings in the roster that was heeded
 
-	duty atomic.Int64 // on duty until, since began
+	duty, back atomic.Int64 // on duty until, and since when; since began
 
 	mu      sync.Mutex
 	beds    map[string]*bed

@@ -77,3 +77,18 @@ func TestQuietPatientsAreJudgedUpToNow(t *testing.T) {
 		})
 	}
 }
+
+// A Judge does not say that it has judged up to when something was due that is not done.
+func TestWhatIsDueIsDoneFirst(t *testing.T) {
+	h := newChart(t, Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: 2 * time.Second})
+	h.vital(carewire.SpO2.Of("p1", 97))
+	h.now = h.now.Add(1500 * time.Millisecond)
+	h.vital(carewire.HeartRate.Of("p1", 70))
+	b := &bed{c: h.c}
+	b.advanced(millisOf(start.Add(2 * time.Second)))
+	b.advanced(millisOf(start.Add(3 * time.Second)))
+	require.EqualValues(t, millisOf(start.Add(2*time.Second)), b.judged.Load())
+	h.wait(2 * time.Second)
+	b.advanced(millisOf(start.Add(3 * time.Second)))
+	require.EqualValues(t, millisOf(start.Add(3*time.Second)), b.judged.Load())
+}

@@ -65,15 +65,41 @@ func TestGreatestAgeOfAnInput(t *testing.T) {
 }
 
 // An absence that was over before anybody looked is said all the same, also where
-// another entry has moved the clock beyond it.
+// time has gone on beyond it.
 func TestAbsenceThatWaited(t *testing.T) {
 	h := newChart(t, Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: 2 * time.Second})
 	h.vital(carewire.SpO2.Of("p1", 97))
-	h.c.Alert(carewire.Position{Epoch: "e", Seq: 2}, &carewire.Alert{Patient: "p1", Key: "other", Updated: start.Add(5 * time.Second)})
-	h.seq, h.now = 2, start.Add(1500*time.Millisecond)
+	h.wait(5 * time.Second)
+	h.now = start.Add(1500 * time.Millisecond)
 	h.vital(carewire.HeartRate.Of("p1", 70))
 	h.now = start.Add(3 * time.Second)
 	h.vital(carewire.SpO2.Of("p1", 97))
 	require.Equal(t, start.Add(2*time.Second), h.found[0].Alert.Onset, "when it was missing, not when that was seen")
 	require.Equal(t, "raised 5s medium, cleared 5s", h.story())
+}
+
+// An alert, or a score of the rules' own, moves time less far than a device's reading:
+// readings that were received before it may be in the log behind it.
+func TestOvertakenReadingsAreNotMissing(t *testing.T) {
+	for name, overtake := range map[string]func(*chart){
+		"by an alert": func(h *chart) {
+			h.seq++
+			h.c.Alert(carewire.Position{Epoch: "e", Seq: h.seq}, &carewire.Alert{Patient: "p1", Key: "other", Updated: h.now})
+		},
+		"by a score": func(h *chart) {
+			h.vital(carewire.Vital{Code: "news", System: House, Value: "1", Unit: "{score}", Device: ownDevice + "news2"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newChart(t, Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: 2 * time.Second})
+			h.vital(carewire.SpO2.Of("p1", 97))
+			h.now = start.Add(1500 * time.Millisecond)
+			h.vital(carewire.HeartRate.Of("p1", 70))
+			h.now = start.Add(9 * time.Second)
+			overtake(h)
+			h.now = start.Add(1900 * time.Millisecond)
+			h.vital(carewire.SpO2.Of("p1", 97))
+			require.Empty(t, h.story())
+		})
+	}
 }

@@ -216,9 +216,18 @@ func (j *Judge) beat(ctx context.Context, away bool) error {
 		}
 	}
 	j.roster = r
+	if !j.onDuty() {
+		j.back.Store(int64(time.Since(j.began)))
+	}
 	j.duty.Store(int64(began.Add(stale).Sub(j.began)))
 	return nil
 }
 
 // onDuty reports whether the other nodes still count on this one.
 func (j *Judge) onDuty() bool { return int64(time.Since(j.began)) < j.duty.Load() }
+
+// steady reports whether this node has been on duty for so long that all that has waited
+// for the Store is in the log.
+func (j *Judge) steady() bool {
+	return j.onDuty() && int64(time.Since(j.began))-j.back.Load() >= int64(grace)
+}

@@ -15,7 +15,9 @@ import (
 const (
 	rowMax   = 250         // patients that are watched together
 	inFlight = time.Minute // between an entry's being received and its being seen here, at most
-	grace    = time.Second // a Case's time lags by this, for entries that are still being written
+	// grace is by how much a Case's time lags, where no reading moves it on. A Store has
+	// as long to take in a reading, and the Hub to see it.
+	grace = 10 * time.Second
 )
 
 // A row is some patients who are watched, and judged one after the other.
@@ -27,6 +29,7 @@ type row struct {
 
 	mu   sync.Mutex // held while a Case is used
 	beds map[string]*bed
+	lag  time.Duration // between the newest reading's being received and its having been judged
 }
 
 // A bed is one patient of a row.
@@ -108,6 +111,7 @@ func (r *row) see(e *carewire.Event) {
 		b.take(e)
 		b.carryOut()
 		if e.Vital != nil {
+			r.lag = max(0, r.judge.hub.Now().Sub(e.Vital.Received))
 			b.advanced(millisOf(e.Vital.Received.Add(-inFlight)))
 		}
 	}
@@ -153,18 +157,20 @@ func own(e *carewire.Event) carewire.Event {
 	return c
 }
 
-// advanced notes up to when everything is judged.
+// advanced notes up to when everything is judged, unless something is still to be done.
 func (b *bed) advanced(to millis) {
-	if len(b.c.owed) == 0 && int64(to) > b.judged.Load() {
+	if len(b.c.owed) == 0 && b.c.due >= to+b.c.shift && int64(to) > b.judged.Load() {
 		b.judged.Store(int64(to))
 	}
 }
 
-// tick lets time go on for the row's patients, and retries failed work.
+// tick lets time go on for the row's patients, and retries failed work. Where nothing
+// moves the time of a Case but the clock, a reading that is still on its way must not
+// seem to be missing: time lags as the readings do, and stands still without the Store.
 func (r *row) tick() {
 	for r.ctx.Err() == nil {
 		r.pause(time.Second)
-		now := r.judge.hub.Now().Add(-grace)
+		now, steady := r.judge.hub.Now(), r.judge.steady()
 		r.mu.Lock()
 		for _, b := range r.beds {
 			if b.c == nil || b.ended.Load() {
@@ -173,10 +179,13 @@ func (r *row) tick() {
 			if b.unset.CompareAndSwap(true, false) {
 				b.set()
 			}
-			if !b.joining && (b.c.isDue(now) || len(b.c.owed) > 0) {
-				b.c.Advance(now)
-				b.carryOut()
+			if b.joining {
+				continue
 			}
+			if steady && b.c.isDue(now, grace+r.lag) {
+				b.c.goOn(now, grace+r.lag)
+			}
+			b.carryOut()
 		}
 		r.mu.Unlock()
 	}

@@ -26,7 +26,7 @@ func (c *Case) tell(i int, st *state) {
 	if r.Quiet {
 		return
 	}
-	t := Transition{Rule: r.Key, Kind: kind, Seq: seq, At: c.out(c.now), index: i, level: st.level}
+	t := Transition{Rule: r.Key, Kind: kind, Seq: seq, At: c.out(max(c.now, c.at)), index: i, level: st.level}
 	if kind == Cleared {
 		t.Alert = carewire.Raise{Patient: c.patient, Key: r.Key, ID: st.known.id}
 		t.event = c.eventID(r.Key, seq, "over")

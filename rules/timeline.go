@@ -44,8 +44,11 @@ func (c *Case) unshift() {
 // out returns a time of c as the clock has it.
 func (c *Case) out(at millis) time.Time { return (at - c.shift).time() }
 
-// isDue reports whether Advance has something to do at now.
-func (c *Case) isDue(now time.Time) bool {
+// isDue reports whether goOn has something to do.
+func (c *Case) isDue(now time.Time, lag time.Duration) bool {
 	at := millisOf(now) + c.shift
-	return c.due < at || at < c.now-span(clocksApart)
+	return c.due < at-span(lag) || at < c.now-span(clocksApart)
 }
+
+// goOn moves the time of c to lag before now.
+func (c *Case) goOn(now time.Time, lag time.Duration) { c.advance(c.in(now, clocksApart) - span(lag)) }

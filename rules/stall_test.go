@@ -1,0 +1,155 @@
+package rules
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+)
+
+// A hooked Store has its hook called before an Append, which may wait, or fail.
+type hooked struct {
+	carewire.Store
+	append func([]carewire.Entry) error
+}
+
+func (s *hooked) Append(ctx context.Context, e []carewire.Entry) ([]carewire.AppendResult, error) {
+	if err := s.append(e); err != nil {
+		return nil, err
+	}
+	return s.Store.Append(ctx, e)
+}
+
+// conditions lists what the log has of an alert's condition, each change once.
+func (w *ward) conditions(key string) (list []carewire.Condition) {
+	var rev uint64
+	page, err := w.hub.History(context.Background(), carewire.HistoryQuery{Patient: "p1", Kinds: []carewire.Kind{carewire.KindAlert}, Key: key, Limit: 1000})
+	require.NoError(w.t, err)
+	for _, e := range page.Events {
+		if n := len(list); e.Alert.Rev > rev && (n == 0 || list[n-1] != e.Alert.Condition) {
+			list = append(list, e.Alert.Condition)
+		}
+		rev = e.Alert.Rev
+	}
+	return list
+}
+
+// A crossing is owed while the Store takes no alerts, and the Judge sees late what it
+// has said of the one before: that is not what is owed.
+func TestOwedCrossingOutlivesWhatIsSeenLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := 0
+		w := newWard(t, &hooked{Store: carewire.NewMemoryStore(nil), append: func(list []carewire.Entry) error {
+			for i := range list {
+				var a carewire.Alert
+				if list[i].Kind == carewire.KindAlert && a.UnmarshalJSON(list[i].Data) == nil && a.Rev == 3 && refused < 3 {
+					refused++
+					return errCut
+				}
+			}
+			return nil
+		}})
+		defer w.close()
+		w.run(w.hub, Options{}, high(Timing{Flaps: -1}))
+		var readings []carewire.Vital
+		for _, rate := range []float64{200, 100, 201, 101} {
+			readings = append(readings, carewire.HeartRate.Of("p1", rate))
+		}
+		_, err := w.hub.Publish(t.Context(), readings...)
+		require.NoError(t, err)
+		time.Sleep(10 * time.Second)
+		present, over := carewire.ConditionPresent, carewire.ConditionOver
+		require.Equal(t, []carewire.Condition{present, over, present, over}, w.conditions("hr-high"), "a crossing is lost")
+		require.Equal(t, 3, refused)
+	})
+}
+
+// A raise and its clear are owed together, and the alert before has ended: the clear is
+// that of the new alert, which the next crossing needs.
+func TestOwedClearIsOfTheAlertRaisedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &unheard{Store: carewire.NewMemoryStore(nil)}
+		w := newWard(t, store)
+		defer w.close()
+		w.run(w.hub, Options{}, high(Timing{Flaps: -1}))
+		w.rate(200)
+		by := carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p1"}}
+		_, err := w.hub.Answer(t.Context(), by, carewire.AlertRef{Patient: "p1", Key: "hr-high"}, carewire.Answer{Do: carewire.AnswerAccept})
+		require.NoError(t, err)
+		w.rate(100) // it is accepted and over: it has ended
+		store.cut.Store(true)
+		w.rate(200, 100, 201)
+		store.cut.Store(false)
+		time.Sleep(5 * time.Second)
+		w.rate(100)
+		present, over := carewire.ConditionPresent, carewire.ConditionOver
+		require.Equal(t, []carewire.Condition{present, over, present, over, present, over}, w.conditions("hr-high"), "a crossing is lost")
+		require.Len(t, w.alerts("hr-high"), 2, "nobody has accepted the second one, which came back")
+	})
+}
+
+// Readings that the Store takes in late, or the Judge sees late, are not missing: no
+// alert comes from their delay. Those that are missing are told afterwards.
+func TestReadingsOnTheirWayAreNotMissing(t *testing.T) {
+	for _, c := range []string{"the node is slow to write", "another node is slow to write", "the Store is away"} {
+		t.Run(c, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { readingsOnTheirWay(t, c) })
+		})
+	}
+}
+
+func readingsOnTheirWay(t *testing.T, what string) {
+	var vitals, others atomic.Int64 // when they are written, Unix nanoseconds
+	slow := &hooked{Store: carewire.NewMemoryStore(nil), append: func(list []carewire.Entry) error {
+		if slices.ContainsFunc(list, func(e carewire.Entry) bool { return e.Kind == carewire.KindVital }) {
+			time.Sleep(time.Until(time.Unix(0, vitals.Load())))
+		}
+		time.Sleep(time.Until(time.Unix(0, others.Load())))
+		return nil
+	}}
+	w := newWard(t, slow)
+	defer w.close()
+	judging := w.hub
+	if what == "another node is slow to write" {
+		judging = w.hubOn(slow.Store)
+	}
+	w.run(judging, Options{},
+		Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: 2 * time.Second}, high(Timing{Delay: 3 * time.Second}))
+	publish := func(v ...carewire.Vital) { go w.hub.Publish(context.Background(), v...) }
+	rate, spo2 := func(v float64) carewire.Vital { return carewire.HeartRate.Of("p1", v) }, carewire.SpO2.Of("p1", 97)
+	time.Sleep(20 * time.Second)
+
+	publish(rate(200), spo2)
+	time.Sleep(time.Second)
+	publish(rate(200)) // neither beyond the limit, nor without a saturation, for long enough
+	time.Sleep(200 * time.Millisecond)
+	switch now := time.Now(); what {
+	case "the node is slow to write":
+		vitals.Store(now.Add(7 * time.Second).UnixNano())
+	case "another node is slow to write":
+		vitals.Store(now.Add(10 * time.Second).UnixNano())
+	case "the Store is away":
+		others.Store(now.Add(20 * time.Second).UnixNano())
+		vitals.Store(now.Add(24 * time.Second).UnixNano())
+	}
+	for range 60 {
+		publish(rate(100), spo2)
+		time.Sleep(time.Second)
+	}
+	time.Sleep(10 * time.Second)
+	require.Empty(t, w.alerts("spo2-off"))
+	require.Empty(t, w.alerts("hr-high"))
+
+	for range 20 {
+		publish(rate(200))
+		time.Sleep(time.Second)
+	}
+	require.Len(t, w.alerts("spo2-off"), 1)
+	require.Len(t, w.alerts("hr-high"), 1)
+}
