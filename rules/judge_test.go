@@ -68,7 +68,9 @@ func (s *severed) Get(ctx context.Context, patient, key string) (carewire.Entry,
 func (w *ward) run(hub *carewire.Hub, o Options, rules ...Rule) (j *Judge, stop func()) {
 	set, err := NewSet(rules...)
 	require.NoError(w.t, err)
-	o.Patients = func(context.Context) ([]string, error) { return []string{"p1"}, nil }
+	if o.Patients == nil {
+		o.Patients = func(context.Context) ([]string, error) { return []string{"p1"}, nil }
+	}
 	o.Logger = slog.New(slog.DiscardHandler)
 	j, err = New(hub, set, &o)
 	require.NoError(w.t, err)

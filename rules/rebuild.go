@@ -22,7 +22,7 @@ func (b *bed) readOn(to carewire.Position) error {
 	return err
 }
 
-var judged = []carewire.Kind{carewire.KindVital, carewire.KindAlert}
+var judged = []carewire.Kind{carewire.KindVital, carewire.KindAlert, carewire.KindAccess}
 
 // rebuild makes the Case anew from the log, as far back as the rules look:
 // silently up to b.since, and with raises and clears from there on, unless the
@@ -118,8 +118,12 @@ func isAbsent(c carewire.Component) bool { return c.Absent != "" }
 
 // flapped notes the alerts of the last hour, and those that people have closed.
 func (b *bed) flapped(from time.Time) error {
-	return b.read(carewire.HistoryQuery{From: from.Add(-time.Hour), To: from, Kinds: []carewire.Kind{carewire.KindAlert}}, func(e *carewire.Event) {
-		b.c.remember(e.Seq, e.Alert)
+	return b.read(carewire.HistoryQuery{From: from.Add(-time.Hour), To: from, Kinds: []carewire.Kind{carewire.KindAlert, carewire.KindAccess}}, func(e *carewire.Event) {
+		if e.Alert == nil {
+			b.take(e)
+		} else {
+			b.c.remember(e.Seq, e.Alert)
+		}
 	})
 }
 
@@ -147,11 +151,15 @@ func began(e *carewire.Event) time.Time {
 	return timeOf(e)
 }
 
-func timeOf(e *carewire.Event) time.Time {
-	if e.Vital != nil {
-		return e.Vital.Received
+// timeOf is zero for other events.
+func timeOf(e *carewire.Event) (t time.Time) {
+	switch {
+	case e.Vital != nil:
+		t = e.Vital.Received
+	case e.Alert != nil:
+		t = e.Alert.Updated
 	}
-	return e.Alert.Updated
+	return t
 }
 
 // read reads the patient's log to its end. If its beginning is no longer kept,
@@ -171,7 +179,7 @@ func (b *bed) read(q carewire.HistoryQuery, take func(*carewire.Event)) error {
 			return err
 		}
 		for i := range page.Events {
-			if e := &page.Events[i]; e.Vital != nil || e.Alert != nil {
+			if e := &page.Events[i]; e.Vital != nil || e.Alert != nil || e.Access != nil {
 				take(e)
 			}
 		}

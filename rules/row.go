@@ -130,6 +130,8 @@ func (b *bed) take(e *carewire.Event) {
 			b.row.judge.stats.note(b.c, e.Alert)
 		}
 		b.c.Alert(e.Position, e.Alert)
+	case e.Access != nil && e.Access.Kind == "discharged":
+		b.c.Discharge(e.Position)
 	}
 	b.moved(e.Position)
 }
