@@ -206,3 +206,49 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkTakeUp is what a Judge does for the patients of one that has died: it reads
+// their logs, as far back as twelve rules look, and judges them. One operation is one
+// entry of a log.
+func BenchmarkTakeUp(b *testing.B) {
+	const patients, readings = 1000, 60 // of five numbers
+	nobody := carewire.AuthenticatorFunc(func(*http.Request) (carewire.Principal, error) {
+		return carewire.Principal{}, carewire.ErrUnauthenticated
+	})
+	quiet := slog.New(slog.DiscardHandler)
+	hub, err := carewire.New(nobody, carewire.NewMemoryStore(nil), &carewire.Options{Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer hub.Shutdown(context.Background())
+	names := make([]string, patients)
+	for i := range names {
+		names[i] = fmt.Sprint("p", i)
+	}
+	for k := range readings {
+		for _, p := range names {
+			if _, err := hub.Publish(context.Background(), five(p, k)...); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ResetTimer()
+	read, began, cpu := 0, time.Now(), cpuTime()
+	for read < b.N {
+		j, err := New(hub, mustSet(b, twelve()...), &Options{Logger: quiet, Patients: func(context.Context) ([]string, error) { return names, nil }})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); j.Run(ctx) }()
+		for j.count() < patients {
+			time.Sleep(time.Millisecond)
+		}
+		stop()
+		<-done
+		read += patients * readings * 5
+	}
+	b.ReportMetric(float64((cpuTime()-cpu).Nanoseconds())/float64(read), "cpu-ns/entry")
+	b.ReportMetric(float64(time.Since(began).Nanoseconds())/float64(read), "ns/entry")
+}

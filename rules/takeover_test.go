@@ -1,0 +1,61 @@
+package rules
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/carewire/carewire"
+)
+
+// Two Judges have thousands of patients, and one of them dies just when all of them
+// need an alert: within ten seconds the other has raised those of its own patients, and
+// of the dead one's. The bubble's clock counts no CPU time, which BenchmarkTakeUp does.
+func TestTakeOverOfThousands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const patients = 5000
+		names := make([]string, patients)
+		for i := range names {
+			names[i] = fmt.Sprint("p", i)
+		}
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		store := &severed{Store: w.store}
+		o := Options{Patients: func(context.Context) ([]string, error) { return names, nil }}
+		publish := func(rate float64) {
+			for list := range slices.Chunk(names, 500) {
+				vitals := make([]carewire.Vital, len(list))
+				for i, p := range list {
+					vitals[i] = carewire.HeartRate.Of(p, rate)
+				}
+				_, err := w.hub.Publish(t.Context(), vitals...)
+				require.NoError(t, err)
+			}
+		}
+		o.Node = "a"
+		dies, _ := w.run(w.hubOn(store), o, high(Timing{}))
+		o.Node = "b"
+		stays, _ := w.run(w.hub, o, high(Timing{}))
+		time.Sleep(10 * time.Second)
+		publish(100)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, patients, dies.count()+stays.count())
+		require.Greater(t, dies.count(), patients/3)
+		require.Greater(t, stays.count(), patients/3)
+
+		died := time.Now()
+		store.cut.Store(true)
+		publish(200)
+		time.Sleep(10*time.Second - time.Since(died))
+		for _, p := range names {
+			a, err := w.hub.Alert(t.Context(), p, "hr-high")
+			require.NoError(t, err, p)
+			require.Equal(t, carewire.ConditionPresent, a.Condition)
+		}
+	})
+}
