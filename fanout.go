@@ -14,6 +14,7 @@ func (l *lane) fanOut() {
 // deliver carries out a batch. It collects the events of a batch, so that each
 // watch usually gets them in one push.
 func (l *lane) deliver(batch []delivery) {
+	var tell *appended
 	for i := range batch {
 		d := &batch[i]
 		if d.done != nil {
@@ -27,6 +28,8 @@ func (l *lane) deliver(batch []delivery) {
 				}
 				w.frames = append(w.frames, newFrameOf(d.entry, d.quiet, d.received))
 			}
+		case d.tell != nil:
+			tell = d.tell
 		case d.attach != nil:
 			w := l.watches[d.attach.patient]
 			if w == nil {
@@ -65,6 +68,9 @@ func (l *lane) deliver(batch []delivery) {
 	}
 	clear(l.pending)
 	l.pending = l.pending[:0]
+	if tell != nil {
+		l.lanes.peers.tellAppended(tell)
+	}
 }
 
 // handOver pushes the collected frames of a patient to each of its watches.

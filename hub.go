@@ -27,6 +27,7 @@ type Hub struct {
 	calls hostCalls
 	stats counters
 
+	peers      *peers
 	lanes      *lanes
 	outboxes   *outboxes
 	registry   *registry
@@ -76,7 +77,8 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	})
 	h.start(func() { h.janitor.run(h.ctx, h.quit) })
 	h.start(func() { h.janitor.awaitCheck(h.ctx, h.quit) })
-	h.start(func() { h.open.run(h.handleRevision, h.lanes.compare) })
+	h.start(func() { h.open.run(h.handleRevision, h.lanes.compare, h.lanes.hint, h.peers.otherNews()) })
+	h.peers.run()
 	h.start(h.escalator.run)
 	h.start(func() { h.changes.run(h.opt.Recheck) })
 	h.start(h.deliverInboxes)
@@ -102,7 +104,8 @@ func (h *Hub) connect(store Store) {
 	h.readers = newSharedPlaces[string](historyEach, historyAtOnce, o.CallTimeout)
 	h.hostLogs = rate.NewLimiter(rate.Every(time.Second), 10)
 	h.tickets = newTickets(h.logs, o.TicketsInStore)
-	h.signals = newSignals(o.MaxSignals, h.now, h.ticks, h.keepStrip)
+	h.peers = newPeers(h.core, o.Relay)
+	h.signals = newSignals(h.core, o.MaxSignals, h.peers, h.keepStrip)
 	h.outboxes = &outboxes{ctx: h.ctx, clock: h.clock, asked: h.asked, signals: h.signals, stats: &h.stats, opt: o}
 
 	h.clinicians = newClinicians(o.Person, h.calls.person)
@@ -114,7 +117,7 @@ func (h *Hub) connect(store Store) {
 	h.changes = newAccessChanges(h.core, h.access, h.registry, h.complaints, h.pauses, h.clinicians, o.TestRecipients)
 	h.escalator = newEscalator(h.core, h.receipts, h.complaints, h.pauses, o, &h.calls, &h.stats, h.anyConnected, h.audit.recordHost,
 		map[Kind]func(context.Context, *Entry){KindTimer: h.silences.handleDue, KindAccess: h.changes.end, KindNotice: h.expireNotice})
-	h.lanes = newLanes(h.core, o, &h.stats.lag, h.silences.noteHeard)
+	h.lanes = newLanes(h.core, h.peers, o, &h.stats.lag, h.silences.noteHeard)
 }
 
 // raiseOwn raises an alert of carewire's own.

@@ -30,7 +30,8 @@ type lane struct {
 	intake     intake
 	charted    newCharts
 	compareAll bool            // compare the positions of all watched patients with the Store's heads
-	changed    map[string]bool // patients to compare in any case
+	changed    map[string]bool // patients to compare; true: in any case, false: the Store has only hinted at them
+	relayed    relayed
 	wake       chan struct{}
 
 	// Used by the appender only.
@@ -66,7 +67,8 @@ type cursor struct {
 	Position
 	must    uint64
 	watched int
-	unknown bool // the Store has not yet told the position
+	unknown bool  // the Store has not yet told the position
+	relayed int64 // when it last moved by an entry that a Relay brought promptly, in ticks; 0: never
 }
 
 // A delivery is one task of the fan-out.
@@ -81,6 +83,8 @@ type delivery struct {
 	head           *Head // with attach: the end of the log; alone: the Store's head, and the watches have everything before it
 	skipped        *Head // watches read the entries up to here from the Store themselves
 	restart        *Head // the log has changed: watches start again from here
+
+	tell *appended // tell other Hubs of these
 }
 
 // watchers are the watches of one patient.
@@ -132,8 +136,9 @@ func (l *lane) submit(jobs ...job) error {
 func (j *job) droppable() bool { return j.entry != nil && j.entry.Kind.Droppable() }
 
 // compare asks the lane to compare the cursors of patients with the Store's
-// heads. It skips patients whom nobody watches. Nil means all watched patients.
-func (l *lane) compare(patients []string) {
+// heads. It skips patients whom nobody watches. Nil means all watched patients. A
+// hint is moot where a Relay has just brought what it may be about.
+func (l *lane) compare(patients []string, hint bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.compareAll = l.compareAll || patients == nil
@@ -141,7 +146,7 @@ func (l *lane) compare(patients []string) {
 		l.changed = make(map[string]bool)
 	}
 	for _, p := range patients {
-		l.changed[p] = true
+		l.changed[p] = l.changed[p] || !hint
 	}
 	signal(l.wake)
 }
@@ -159,34 +164,42 @@ func (l *lane) append(ctx context.Context) {
 	defer close(l.batches)
 	for range l.wake {
 		for {
-			jobs, changed, over := l.next()
+			w, over := l.next()
 			if over {
 				return
 			}
-			if len(jobs)+len(changed)+len(l.uncompared) == 0 {
+			if len(w.jobs)+len(w.changed)+len(w.relayed)+len(l.uncompared) == 0 {
 				break
 			}
-			if out := l.runBatch(ctx, jobs, changed); len(out) > 0 {
+			if out := l.runBatch(ctx, &w); len(out) > 0 {
 				l.batches <- out
 			}
 		}
 	}
 }
 
+// A batch is the input of a lane that is handled together.
+type batch struct {
+	jobs    []job
+	changed map[string]bool
+	relayed []relayedEntries
+}
+
 // next takes the jobs of the next batch: all alerts, and some of the others. over
 // reports that the lane is closed and has no job left.
-func (l *lane) next() (jobs []job, changed map[string]bool, over bool) {
+func (l *lane) next() (w batch, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	jobs, l.urgent = l.urgent, nil
-	jobs, l.others = takeSome(jobs, l.others, batchMax)
+	w.jobs, l.urgent = l.urgent, nil
+	w.jobs, l.others = takeSome(w.jobs, l.others, batchMax)
 	l.takeCharts()
-	jobs = l.intake.pull(jobs, batchMax)
+	w.jobs = l.intake.pull(w.jobs, batchMax)
 	if l.compareAll && len(l.uncompared) == 0 {
 		l.compareAll, l.uncompared = false, slices.Collect(maps.Keys(l.cursors))
 	}
-	changed, l.changed = l.changed, nil
-	return jobs, changed, l.closed && len(jobs)+l.intake.n == 0
+	w.changed, l.changed = l.changed, nil
+	w.relayed = l.relayed.take()
+	return w, l.closed && len(w.jobs)+l.intake.n == 0
 }
 
 // takeSome moves at most n jobs from the front of one list to the end of another.
@@ -203,14 +216,18 @@ func takeSome(to, from []job, n int) (_, rest []job) {
 }
 
 // runBatch carries out one batch and returns the work for the fan-out.
-func (l *lane) runBatch(ctx context.Context, jobs []job, changed map[string]bool) []delivery {
+func (l *lane) runBatch(ctx context.Context, w *batch) []delivery {
+	jobs := w.jobs
 	out := make([]delivery, 0, len(jobs))
+	if l.lanes.peers != nil {
+		out = l.useRelayed(out, w)
+	}
 	if l.failed {
 		l.uncompared = nil
 		out = l.verify(ctx, out, slices.Collect(maps.Keys(l.cursors)))
-	} else if len(l.uncompared)+len(changed) > 0 {
+	} else if len(l.uncompared)+len(w.changed) > 0 {
 		n := min(len(l.uncompared), headsMax) // more would keep the jobs waiting
-		some := slices.AppendSeq(l.uncompared[:n:n], maps.Keys(changed))
+		some := slices.AppendSeq(l.uncompared[:n:n], maps.Keys(w.changed))
 		l.uncompared = l.uncompared[n:]
 		out = l.verify(ctx, out, some)
 	}
@@ -258,6 +275,9 @@ func (l *lane) runBatch(ctx context.Context, jobs []job, changed map[string]bool
 	for k, i := range from {
 		l.appended(&jobs[i], &entries[k], results[k])
 		out = l.forward(ctx, out, &jobs[i], results[k])
+	}
+	if l.lanes.peers != nil {
+		out = l.tellPeers(out, entries, results)
 	}
 	return out
 }
@@ -375,6 +395,9 @@ func (l *lane) join(ctx context.Context, jobs []job, out []delivery) []delivery 
 			c.watched++
 		}
 	}
+	if l.lanes.peers != nil {
+		l.subscribeTo(patients)
+	}
 	for chunk := range slices.Chunk(patients, headsMax) {
 		heads, err := l.lanes.store.Heads(ctx, chunk)
 		if err != nil || len(heads) != len(chunk) {
@@ -398,6 +421,7 @@ func (l *lane) join(ctx context.Context, jobs []job, out []delivery) []delivery 
 			if c := l.cursors[j.detach.patient]; c != nil {
 				if c.watched--; c.watched == 0 {
 					delete(l.cursors, j.detach.patient)
+					l.lanes.peers.unsubscribe(topic{topicLog, j.detach.patient})
 				}
 			}
 			out = append(out, delivery{detach: j.detach})

@@ -11,6 +11,7 @@ type lanes struct {
 	ctx       context.Context // the context of all appends and reads
 	store     *guardedStore
 	clock     *clock
+	peers     *peers
 	noteHeard func(v *Vital, of *series, e *Entry, repeated bool) // called for each vital that was appended; must not block
 	lag       *histogram                                          // how late entries of other nodes come
 
@@ -23,8 +24,8 @@ type lanes struct {
 
 // newLanes makes Options.Lanes lanes. With a Spread it makes one for each part,
 // so that an append that hangs delays the patients of one part.
-func newLanes(c *core, o *Options, lag *histogram, hear func(*Vital, *series, *Entry, bool)) *lanes {
-	x := &lanes{ctx: c.ctx, store: c.logs.store, clock: c.clock, noteHeard: hear, lag: lag, maxKeys: o.MaxKeys, keyLife: o.KeyLife, seed: maphash.MakeSeed()}
+func newLanes(c *core, p *peers, o *Options, lag *histogram, hear func(*Vital, *series, *Entry, bool)) *lanes {
+	x := &lanes{ctx: c.ctx, store: c.logs.store, clock: c.clock, peers: p, noteHeard: hear, lag: lag, maxKeys: o.MaxKeys, keyLife: o.KeyLife, seed: maphash.MakeSeed()}
 	n := o.Lanes
 	if x.store.spread != nil {
 		n = x.store.spread.Parts()
@@ -53,7 +54,12 @@ func (x *lanes) of(patient string) *lane {
 
 // compare asks the lanes to compare the cursors of patients with the Store's
 // heads. It skips patients whom nobody watches. Nil means all watched patients.
-func (x *lanes) compare(patients []string) {
+func (x *lanes) compare(patients []string) { x.compareWith(patients, false) }
+
+// hint is compare for what the Store has hinted at, though a Relay may have told it.
+func (x *lanes) hint(patients []string) { x.compareWith(patients, true) }
+
+func (x *lanes) compareWith(patients []string, hint bool) {
 	of := map[*lane][]string{}
 	for _, p := range patients {
 		l := x.of(p)
@@ -61,7 +67,7 @@ func (x *lanes) compare(patients []string) {
 	}
 	for _, l := range x.list {
 		if patients == nil || of[l] != nil {
-			l.compare(of[l])
+			l.compare(of[l], hint)
 		}
 	}
 }
@@ -73,7 +79,7 @@ func (x *lanes) compareSome(turn int) {
 	spread := x.store.spread != nil
 	for i, l := range x.list {
 		if spread && i%compares == turn || !spread && turn == 0 {
-			l.compare(nil)
+			l.compare(nil, false)
 		}
 	}
 }

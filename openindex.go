@@ -73,8 +73,10 @@ func newOpenIndex(b *background, s *guardedStore) *openIndex {
 // calls handle, never twice at the same time, for every revision that is not the
 // Hub's own or that it sees for the first time, with isNew set if the revision
 // is new to the index. It calls compare with the patients whose logs other
-// nodes may have written to; nil means any.
-func (x *openIndex) run(handle func(e *Entry, isNew bool), compare func(patients []string)) {
+// nodes have written to, and hint with those that a Waker names; nil means any.
+// told, if it is not nil, receives the members of the Store that have news; a
+// Waker's wake-ups are then no reason to ask for them.
+func (x *openIndex) run(handle func(e *Entry, isNew bool), compare, hint func(patients []string), told <-chan []int) {
 	f := &storeFollower{openIndex: x, handle: handle, compare: compare}
 	f.missing.Add(len(x.store.members))
 	var news []chan struct{}
@@ -94,9 +96,15 @@ func (x *openIndex) run(handle func(e *Entry, isNew bool), compare func(patients
 	for {
 		select {
 		case patients := <-wake:
-			compare(patients)
-			for _, n := range news {
-				signal(n)
+			hint(patients)
+			for i := 0; i < len(news) && told == nil; i++ {
+				signal(news[i])
+			}
+		case members := <-told:
+			for _, m := range members {
+				if m < len(news) {
+					signal(news[m])
+				}
 			}
 		case <-x.quit:
 			return

@@ -226,6 +226,12 @@ type Options struct {
 	// vitals are kept for 30 days and all other entries for ever; a negative
 	// value means for ever. The Hub logs the retention when it starts.
 	Retention Retention
+	// Relay carries messages between the Hubs on one Store, so that each learns at
+	// once of the others' events, and shows the waves that come in at others. Nil
+	// means that a Hub learns of them from the Store, by its wake-ups (Waker) and by
+	// looking regularly, and shows only the waves that it gets itself. The Hub does
+	// not close the Relay.
+	Relay Relay
 	// Lanes is the number of lanes that share the patients. The default is one
 	// for each processor. With a Store that is a Spread, there is one lane for
 	// each part instead.

@@ -19,13 +19,19 @@ const maxShared = 64 << 10
 // value, and ErrBusy after twenty lost races.
 //
 // The value is in the log @system of the Store, one entry for each change. No
-// client sees it. The newest entry is never pruned.
+// client sees it. The newest entry is never pruned. Names that begin with
+// "carewire." are the library's own.
 func (h *Hub) Share(ctx context.Context, name string, next func(old []byte) []byte) ([]byte, error) {
+	return h.logs.share(ctx, name, next)
+}
+
+// share is Hub.Share.
+func (l *logs) share(ctx context.Context, name string, next func(old []byte) []byte) ([]byte, error) {
 	if !validID(name) {
 		return nil, invalid("name", "must be an ID")
 	}
 	for range 20 {
-		old, err := h.store.Get(ctx, SystemPatient, "shared/"+name)
+		old, err := l.store.Get(ctx, SystemPatient, "shared/"+name)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, unavailable(err)
 		}
@@ -36,8 +42,8 @@ func (h *Hub) Share(ctx context.Context, name string, next func(old []byte) []by
 		if len(data) > maxShared || !json.Valid(data) {
 			return nil, invalid("value", "must be JSON of at most 65536 bytes")
 		}
-		now := h.now()
-		_, err = h.append(ctx, Entry{Patient: SystemPatient, Kind: KindTimer, Key: "shared/" + name, Rev: old.Rev + 1, Open: true,
+		now := l.now()
+		_, err = l.append(ctx, Entry{Patient: SystemPatient, Kind: KindTimer, Key: "shared/" + name, Rev: old.Rev + 1, Open: true,
 			Audience: AudienceNamed, Sender: hostSender, Time: now, Received: now, Data: slices.Clone(data)}, true)
 		if !errors.Is(err, ErrConflict) {
 			return data, err

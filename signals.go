@@ -28,11 +28,12 @@ type signals struct {
 	now   func() time.Time
 	ticks func() int64
 	keep  func(*stripping) // puts a strip into the log
+	peers *peers
 
 	seed maphash.Seed
 	bays [bays]bay
 
-	in, out, dropped atomic.Uint64 // chunks: taken, written to clients, and not written because a client was slow
+	in, out, dropped atomic.Uint64 // chunks: taken from senders here, written to clients, and not written because a client was slow
 	refused          atomic.Uint64 // chunks beyond a limit
 	told             atomic.Bool   // the log says that waves come in
 }
@@ -58,6 +59,7 @@ type bedside struct {
 type liveWave struct {
 	head      Wave         // the newest chunk, without samples
 	from      string       // the sending connection
+	remote    bool         // that is one of another Hub
 	recent    []*waveChunk // the last ten seconds; before it is used, trim
 	bytes     int
 	length    time.Duration
@@ -72,13 +74,14 @@ type waveChunk struct {
 	Wave
 	frame    []byte
 	received int64 // when it was taken in, in ticks
+	remote   bool  // another Hub took it in
 }
 
 // size is how many bytes of memory c takes, about.
 func (c *waveChunk) size() int { return len(c.frame) + 4*len(c.Samples) }
 
-func newSignals(most int, now func() time.Time, ticks func() int64, keep func(*stripping)) *signals {
-	x := &signals{most: most, now: now, ticks: ticks, keep: keep, seed: maphash.MakeSeed()}
+func newSignals(c *core, most int, p *peers, keep func(*stripping)) *signals {
+	x := &signals{most: most, now: c.clock.now, ticks: c.clock.ticks, peers: p, keep: keep, seed: maphash.MakeSeed()}
 	for i := range x.bays {
 		x.bays[i].bedsides = make(map[string]*bedside)
 	}
@@ -100,7 +103,8 @@ func waveFrame(w *Wave) []byte {
 }
 
 // take takes a chunk in that may be sent, from the connection of the given name
-// ("" the host), and hands it to all who watch it. It keeps the samples.
+// ("" the host), and hands it to all who watch it, here and at other Hubs. It keeps
+// the samples.
 func (x *signals) take(w Wave, from string) error {
 	w.System = shortSystem(w.System)
 	if err := w.Validate(); err != nil {
@@ -109,31 +113,47 @@ func (x *signals) take(w Wave, from string) error {
 	w.Time = w.Time.UTC().Truncate(time.Millisecond)
 	w.Received = x.now()
 	c := &waveChunk{Wave: w, frame: waveFrame(&w), received: x.ticks()}
+	if err := x.takeChunk(c, from); err != nil {
+		return err
+	}
+	x.in.Add(1)
+	x.peers.sendWave(c, from)
+	return nil
+}
+
+func (x *signals) takeChunk(c *waveChunk, from string) error {
+	w := &c.Wave
 	y := x.bay(w.Patient)
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	if y.closed {
 		return ErrClosed
 	}
-	s, err := x.signal(y, &w)
+	if b := y.bedsides[w.Patient]; c.remote && (b == nil || len(b.watches) == 0) {
+		return errUnwatched
+	}
+	s, err := x.signal(y, w)
 	switch {
 	case err != nil:
 		return err
 	case s.from == from && from != "" && s.head.Number != 0 && w.Number <= s.head.Number:
 		return invalid("n", "must grow")
+	case c.remote && s.overtaken(c, from):
+		return errOvertaken
 	case !s.pace.AllowN(time.Now(), int(max(w.Duration().Milliseconds(), waveShortest))):
 		x.refused.Add(1)
 		return ErrBusy
 	}
-	s.head, s.from, s.heard = w, from, c.received
+	s.head, s.from, s.remote, s.heard = *w, from, c.remote, c.received
 	s.head.Samples = nil
 	s.remember(c)
-	x.in.Add(1)
 	for _, q := range s.listeners {
 		x.push(q, c)
 	}
-	for _, strip := range y.bedsides[w.Patient].strips {
-		strip.take(c)
+	if !c.remote { // the Hub that took it in makes the strip
+		for _, strip := range y.bedsides[w.Patient].strips {
+			strip.take(c)
+		}
 	}
 	return nil
 }
@@ -217,6 +237,9 @@ func (x *signals) join(w, old *watch) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	b := y.bedside(w.patient)
+	if len(b.watches) == 0 {
+		x.peers.subscribe(topic{topicWaves, w.patient}, func(m *relayMessage) { x.takeRemote(w.patient, m) })
+	}
 	b.watches = append(slices.DeleteFunc(b.watches, func(other *watch) bool { return other == old }), w)
 	for _, s := range b.signals {
 		if i := slices.IndexFunc(s.listeners, func(q *waveQueue) bool { return q.watch == old }); i >= 0 {
@@ -234,7 +257,7 @@ func (x *signals) removeCodes(w *watch, codes []string) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	w.waves = slices.DeleteFunc(slices.Clone(w.waves), func(code string) bool { return slices.Contains(codes, code) })
-	y.dropUnwanted(w)
+	x.dropUnwanted(y, w)
 }
 
 // leave ends the listening that join began.
@@ -243,15 +266,16 @@ func (x *signals) leave(w *watch) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	w.waves = nil
-	y.dropUnwanted(w)
+	x.dropUnwanted(y, w)
 }
 
 // dropUnwanted ends the signals that w's client does not want any more. Under y.mu.
-func (y *bay) dropUnwanted(w *watch) {
+func (x *signals) dropUnwanted(y *bay, w *watch) {
 	b := y.bedsides[w.patient]
 	if b == nil {
 		return
 	}
+	before := len(b.watches)
 	for _, s := range b.signals {
 		s.listeners = slices.DeleteFunc(s.listeners, func(q *waveQueue) bool {
 			ends := q.watch == w && !w.wants(s)
@@ -263,6 +287,9 @@ func (y *bay) dropUnwanted(w *watch) {
 	}
 	if len(w.waves) == 0 {
 		b.watches = slices.DeleteFunc(b.watches, func(other *watch) bool { return other == w })
+	}
+	if before > 0 && len(b.watches) == 0 {
+		x.peers.unsubscribe(topic{topicWaves, w.patient})
 	}
 	y.forgetEmpty(w.patient, b)
 }

@@ -66,6 +66,8 @@ type Stats struct {
 	StoreGrowth int64         // bytes a day, measured over the last day or less
 	StoreFullIn time.Duration // until vitals find no room, at this growth; 0: no growth, or unknown
 
+	Relay RelayStats // messages between the Hubs on one Store, with Options.Relay
+
 	// Delay is how long events took from being received to being written to a
 	// client, of the oldest event of each write.
 	Delay Histogram
@@ -146,6 +148,7 @@ func (h *Hub) Stats() Stats {
 		Skipped: c.skipped.Load(), SlowClients: c.slow.Load(), SlowAgain: c.slowAgain.Load(), ReadErrors: c.readErrors.Load(), Panics: c.panics.Load(), Unresolved: c.unresolved.Load(), Delay: c.delay.snapshot(), Append: c.append.snapshot(), Lag: c.lag.snapshot(),
 	}
 	s.Signals, s.WavesIn, s.WavesOut, s.WavesLost = h.signals.count(), h.signals.in.Load(), h.signals.out.Load(), h.signals.dropped.Load()
+	s.Relay = h.peers.counts()
 	hs := &s.Handshakes
 	hs.Tried = hs.Accepted + hs.BadRequest + hs.Unauthenticated + hs.Forbidden + hs.TooMany + hs.Failed
 	s.Limits, s.OutboxBytes = c.limits.snapshot(), int(c.waiting.Load())

@@ -93,7 +93,7 @@ func (x *signals) alerted(e *Entry, least Priority) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	b := y.bedsides[e.Patient]
-	if b == nil || len(b.signals) == 0 || y.closed {
+	if b == nil || !b.local() || y.closed {
 		return
 	}
 	a, err := decodeAlert(e)
@@ -112,11 +112,24 @@ func (x *signals) alerted(e *Entry, least Priority) {
 	for _, live := range b.signals {
 		live.trim(x.ticks())
 		for _, c := range live.recent {
-			s.take(c)
+			if !c.remote {
+				s.take(c)
+			}
 		}
 	}
 	b.strips = append(b.strips, s)
 	s.timer = time.AfterFunc(stripAfter+stripWait, func() { x.keepStrip(s) })
+}
+
+// local reports whether waves of the patient come in here, and not only by way of
+// another Hub. Under bay.mu.
+func (b *bedside) local() bool {
+	for _, s := range b.signals {
+		if !s.remote {
+			return true
+		}
+	}
+	return false
 }
 
 // keepStrip keeps a complete strip.

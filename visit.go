@@ -134,7 +134,7 @@ func (h *Hub) visitAll() {
 		h.audit.recordTallies(tallyEvery)
 		if n%compares == 0 {
 			h.signals.sweep()
-			if h.signals.firstCame() {
+			if h.peers == nil && h.signals.firstCame() {
 				h.log.Info("carewire: waves come in; only this node shows them")
 			}
 		}

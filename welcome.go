@@ -118,8 +118,11 @@ func (c *conn) welcome() {
 		durable = d.Durable()
 	}
 	w := Welcome{Session: c.session, Principal: c.principal().person(), Expires: c.principal().Expires, Time: h.now(), Heartbeat: heartbeat, Durable: durable,
-		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause", "waves", "waves-local"},
+		Features: []string{"inbox", "history", "receipts", "groups", "post", "tickets", "handover", "pause", "waves"},
 		Limits:   h.Limits()}
+	if h.peers == nil {
+		w.Features = append(w.Features, "waves-local")
+	}
 	c.out.send(welcomeFrame(&w))
 	c.tellStatus(h.store.status(), nil)
 }

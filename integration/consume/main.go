@@ -22,7 +22,7 @@ import (
 const version = "v0.1.0"
 
 // published are the folders of the modules that hosts fetch.
-var published = []string{".", "boltstore", "cmd", "metrics/otel", "metrics/prom", "pagers/ical", "pgstore", "smartauth"}
+var published = []string{".", "boltstore", "cmd", "metrics/otel", "metrics/prom", "natsrelay", "pagers/ical", "pgstore", "smartauth"}
 
 func main() {
 	if err := check(os.Args[1]); err != nil {

@@ -1,0 +1,38 @@
+package carewire
+
+import (
+	"encoding/hex"
+	"errors"
+	"time"
+)
+
+var (
+	errUnwatched = errors.New("carewire: nobody watches the patient's waves")
+	errOvertaken = errors.New("carewire: later chunks have come another way")
+)
+
+// takeRemote takes in a chunk that another Hub has taken in, and that its sender had the
+// right to send. It is shown to the watchers of the patient's waves here.
+func (x *signals) takeRemote(patient string, m *relayMessage) {
+	stats := &x.peers.stats
+	r := messageReader{b: m.body}
+	from := r.str()
+	ev, _, err := decodeEvent(r.b)
+	if m.kind != messageWave || r.failed || err != nil || ev.Wave == nil || ev.Wave.Patient != patient || ev.Wave.Validate() != nil {
+		stats.ignored.Add(1)
+		return
+	}
+	w := *ev.Wave
+	c := &waveChunk{Wave: w, frame: waveFrame(&w), received: x.ticks(), remote: true}
+	if x.takeChunk(c, hex.EncodeToString(m.from[:])+" "+from) != nil {
+		stats.ignored.Add(1)
+		return
+	}
+	stats.used.Add(1)
+}
+
+// overtaken reports whether c comes late: its signal comes from elsewhere since a
+// moment, with later samples. Its device has gone over to another Hub. Under bay.mu.
+func (s *liveWave) overtaken(c *waveChunk, from string) bool {
+	return s.from != from && s.head.Number != 0 && c.Time.Before(s.head.Time) && time.Duration(c.received-s.heard) < waveLag
+}
