@@ -24,8 +24,8 @@ type change struct {
 // alertLog changes alerts: each change is a new revision in the patient's log.
 type alertLog struct {
 	logs     *logs
-	kick     func()      // something is due now
-	withdraw func(Alert) // called when nobody needs to be told any more: the alert was accepted, or has ended; nil: pages cannot be withdrawn
+	due      func(*Entry, *Alert) // called with a revision that is due at once; nil: nobody is told
+	withdraw func(Alert)          // called when nobody needs to be told any more: the alert was accepted, or has ended; nil: pages cannot be withdrawn
 }
 
 // change applies f to the newest state of an alert (nil if there is none) and
@@ -59,8 +59,8 @@ func (l *alertLog) change(ctx context.Context, c change, f func(*Alert, time.Tim
 	case r.Repeated:
 		return l.readAt(ctx, c.patient, r.Position)
 	}
-	if !e.Due.IsZero() && !e.Due.After(e.Received) {
-		l.kick()
+	if l.due != nil && !e.Due.IsZero() && !e.Due.After(e.Received) {
+		l.due(&e, &next)
 	}
 	if prev != nil && prev.waitsForPerson() && !next.waitsForPerson() && l.withdraw != nil {
 		l.withdraw(next)

@@ -23,5 +23,5 @@ func newCore(s *guardedStore, c *clock, log *slog.Logger, append func(ctx contex
 	b := newBackground()
 	open := newOpenIndex(b, s)
 	logs := &logs{store: s, now: c.now, append: append}
-	return &core{background: b, log: log, clock: c, logs: logs, alerts: &alertLog{logs: logs, kick: open.wakeUp}, open: open}
+	return &core{background: b, log: log, clock: c, logs: logs, alerts: &alertLog{logs: logs}, open: open}
 }

@@ -25,9 +25,9 @@ type dueWork struct {
 
 	mu      sync.Mutex
 	asked   bool // a round is under way
-	again   bool // and another one is to follow
 	busy    map[openKey]bool
 	pending []dueEntry // in order, the first last
+	added   []dueEntry // while a round was under way, which may not know them
 }
 
 const workAtOnce = 64
@@ -37,33 +37,42 @@ func newDueWork(b *background, do func(context.Context, *Entry)) *dueWork {
 }
 
 // round reads the due entries and starts their work. It does not wait: if the
-// Store hangs, only the round hangs.
+// Store hangs, only the round hangs, and no other is begun meanwhile.
 func (w *dueWork) round(due func() ([]dueEntry, error)) {
 	w.mu.Lock()
-	if w.again = w.asked; w.asked {
-		w.mu.Unlock()
+	defer w.mu.Unlock()
+	if w.asked {
 		return
 	}
-	w.asked = true
-	w.mu.Unlock()
-	w.start(func() {
-		for more := true; more; {
-			list, err := due()
-			if err == nil {
-				slices.SortStableFunc(list, func(a, b dueEntry) int {
-					return cmp.Or(cmp.Compare(a.urgency, b.urgency), compareBools(a.first, b.first), b.Due.Compare(a.Due))
-				})
-			}
-			w.mu.Lock()
-			if err == nil {
-				w.pending = list
-			}
-			more = w.again && err == nil
-			w.asked, w.again = more, false
-			w.mu.Unlock()
-			w.begin()
+	w.asked = w.start(func() {
+		list, err := due()
+		w.mu.Lock()
+		if err == nil {
+			w.pending = append(list, w.added...)
+			slices.SortStableFunc(w.pending, comparePending)
 		}
+		w.asked, w.added = false, nil
+		w.mu.Unlock()
+		w.begin()
 	})
+}
+
+// add puts one due entry in its place among those of the last round, and starts
+// its work if there is room.
+func (w *dueWork) add(e dueEntry) {
+	w.mu.Lock()
+	at, _ := slices.BinarySearchFunc(w.pending, e, comparePending)
+	w.pending = slices.Insert(w.pending, at, e)
+	if w.asked {
+		w.added = append(w.added, e)
+	}
+	w.mu.Unlock()
+	w.begin()
+}
+
+// comparePending compares entries by the order in which they are done, the last first.
+func comparePending(a, b dueEntry) int {
+	return cmp.Or(cmp.Compare(a.urgency, b.urgency), compareBools(a.first, b.first), b.Due.Compare(a.Due))
 }
 
 func compareBools(a, b bool) int {

@@ -35,6 +35,7 @@ type escalator struct {
 	counts        *escalationCounters
 	act           map[Kind]func(context.Context, *Entry) // handlers of entries other than alerts
 	unrecorded    *unrecorded
+	stored        []*dueWork // of each member of the Store: one that hangs delays no other
 }
 
 // newEscalator returns an escalator by o, which calls the host by calls.
@@ -44,6 +45,10 @@ func newEscalator(c *core, r *receipts, k *complaints, p *pauses, o *Options, ca
 	anyConnected func(to []string, patient string) bool, record func(Record, error), act map[Kind]func(context.Context, *Entry)) *escalator {
 	x := &escalator{core: c, receipts: r, complaints: k, pauses: p, policy: o.Policy, policyCalls: calls.policy, testTo: o.TestRecipients,
 		anyConnected: anyConnected, record: record, counts: &stats.escalation, act: act, unrecorded: newUnrecorded(len(c.logs.store.members))}
+	for range c.logs.store.members {
+		x.stored = append(x.stored, newDueWork(c.background, x.do))
+	}
+	x.alerts.due = x.tellAtOnce
 	if o.Pager == nil {
 		return x
 	}
@@ -62,16 +67,26 @@ type escalationCounters struct {
 	unreached, badAddressees, policyFailed, pagesSent, pagesFailed, pagesMoot atomic.Uint64
 }
 
-// run handles due entries every second, and at once after a raise.
+// tellAtOnce begins the telling of an alert that is due now, without waiting for
+// the next round.
+func (x *escalator) tellAtOnce(e *Entry, a *Alert) {
+	x.stored[x.logs.store.memberOf(e.Patient)].add(dueEntry{Entry: *e, urgency: a.Priority.rank(), first: a.Escalation.Level == 0})
+}
+
+// run handles the entries that have come due, at once and then every second.
 func (x *escalator) run() {
 	every := time.NewTicker(pollEvery)
 	defer every.Stop()
 	known := newDueWork(x.background, x.tellBlind)
-	stored := make([]*dueWork, len(x.logs.store.members)) // each member by itself: one that hangs delays no other
-	for i := range stored {
-		stored[i] = newDueWork(x.background, x.do)
-	}
 	for {
+		for i, work := range x.stored {
+			work.round(func() ([]dueEntry, error) {
+				now := x.logs.now()
+				due, err := x.logs.store.waitingOf(x.ctx, i, now, waitingMax)
+				x.unrecorded.blind[i].Store(err != nil)
+				return dueEntries(due, x.open, now), err
+			})
+		}
 		select {
 		case <-every.C:
 			lost := x.failingMembers()
@@ -79,17 +94,8 @@ func (x *escalator) run() {
 			if len(lost) > 0 {
 				known.round(func() ([]dueEntry, error) { return x.overdue(lost), nil })
 			}
-		case <-x.open.kicked:
 		case <-x.quit:
 			return
-		}
-		for i, work := range stored {
-			work.round(func() ([]dueEntry, error) {
-				now := x.logs.now()
-				due, err := x.logs.store.waitingOf(x.ctx, i, now, waitingMax)
-				x.unrecorded.blind[i].Store(err != nil)
-				return dueEntries(due, x.open, now), err
-			})
 		}
 	}
 }

@@ -83,7 +83,6 @@ func New(auth Authenticator, store Store, o *Options) (*Hub, error) {
 	h.start(func() { h.changes.run(h.opt.Recheck) })
 	h.start(h.deliverInboxes)
 	h.start(h.audit.run)
-	h.open.wakeUp() // something may have come due while no Hub ran
 	return h, nil
 }
 

@@ -17,7 +17,6 @@ type openIndex struct {
 	store  *guardedStore
 	loaded chan struct{} // closed when it has been read for the first time
 	wake   chan struct{} // there is news
-	kicked chan struct{} // something is due now
 
 	mu          sync.Mutex
 	items       map[string]map[string]*openItem // by patient and key
@@ -64,7 +63,7 @@ type tombstone struct {
 }
 
 func newOpenIndex(b *background, s *guardedStore) *openIndex {
-	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1), kicked: make(chan struct{}, 1),
+	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1),
 		items: make(map[string]map[string]*openItem), views: newOpenViews(), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), alertCounts: make(map[fromKey]int), alerts: make(map[string]int), addressees: make(map[string]*addressee),
 		read: make(map[openKey]map[string]bool), ended: make(map[openKey]tombstone)}
 }
@@ -282,9 +281,6 @@ func (x *openIndex) sweep(now time.Time) {
 		}
 	}
 }
-
-// wakeUp makes the escalation look at once.
-func (x *openIndex) wakeUp() { signal(x.kicked) }
 
 // entriesOf returns the open entries of a patient.
 func (x *openIndex) entriesOf(patient string) (list []Entry) {

@@ -199,6 +199,69 @@ func TestFirstTellingsGoFirst(t *testing.T) {
 	require.NoError(t, b.end(t.Context()))
 }
 
+// What is added while a round is under way takes its place by urgency, and is
+// not lost with what the round brings.
+func TestAddedDuringARound(t *testing.T) {
+	b := newBackground()
+	var order []string
+	done, reading, read := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	w := newDueWork(b, func(_ context.Context, e *Entry) {
+		if order = append(order, e.Key); len(order) == 3 {
+			close(done)
+		}
+	})
+	w.places = &places{} // nothing begins before the round is over
+	entry := func(key string, urgency int) dueEntry {
+		return dueEntry{Entry: Entry{Patient: "p", Key: key}, urgency: urgency}
+	}
+	w.round(func() ([]dueEntry, error) {
+		close(reading)
+		<-read
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.places = &places{limits: [urgencies]int{1, 1, 1, 1, 1}}
+		return []dueEntry{entry("medium", 3)}, nil
+	})
+	<-reading
+	w.add(entry("low", 2))
+	w.add(entry("high", 4))
+	close(read)
+	<-done
+	require.Equal(t, []string{"high", "medium", "low"}, order)
+	require.NoError(t, b.end(t.Context()))
+}
+
+// A raise is told at once, and costs no search of the Store for what is due.
+func TestRaisesAreToldWithoutASearch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, store := &pager{}, &searched{Store: NewMemoryStore(nil)}
+		w := newWorld(t, store, &Options{Pager: p, Policy: steps([]string{"person:a"})})
+		defer w.close()
+		time.Sleep(500 * time.Millisecond)
+		start, before := time.Now(), store.searches.Load()
+		for i := range 50 {
+			_, err := w.hub.Raise(t.Context(), high(fmt.Sprint("k", i)))
+			require.NoError(t, err)
+		}
+		synctest.Wait()
+		require.Equal(t, slices.Repeat([]string{"0s person:a"}, 50), p.told(start))
+		require.Equal(t, before, store.searches.Load())
+		time.Sleep(10 * time.Second)
+		require.Equal(t, before+10, store.searches.Load())
+	})
+}
+
+// A searched is a Store that counts the searches for what is due.
+type searched struct {
+	Store
+	searches atomic.Int64
+}
+
+func (s *searched) Waiting(ctx context.Context, due time.Time, limit int) ([]Entry, error) {
+	s.searches.Add(1)
+	return s.Store.Waiting(ctx, due, limit)
+}
+
 // A recipient whose gateway hangs and ignores the end of its context delays nobody
 // else, for any length of time; the Hub reports it.
 func TestHangingRecipientDelaysNobody(t *testing.T) {
