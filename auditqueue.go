@@ -15,7 +15,8 @@ import (
 
 const (
 	recordsMax   = 1 << 16                // records that may wait for the Auditor
-	recordsSpare = 1 << 12                // of these, room for senders that come while others wait
+	recordsSpare = 1 << 12                // of these, room for principals of whom few records wait
+	recordsFew   = 1 << 10                // records of one principal that are few
 	recordAgain  = 100 * time.Millisecond // after a failure, doubled up to
 	recordAtMost = 30 * time.Second
 	recordTries  = 10          // tries of one record, before another one is tried
@@ -41,7 +42,8 @@ type auditQueue struct {
 
 	mu      sync.Mutex
 	waiting []Record
-	room    chan struct{} // closed when one more fits; nil: nobody waits for that
+	held    map[string]int // how many records wait, by principal; without those of the host
+	freed   chan struct{}  // closed when one more fits; nil: nobody waits for that
 	ended   bool
 	wake    chan struct{}
 	down    atomic.Int64 // when a Record last failed, in ticks; 0: not since one succeeded
@@ -56,7 +58,7 @@ type auditQueue struct {
 
 func newAuditQueue(a Auditor, call *hostCall, work *background, log *slog.Logger, now func() time.Time, ticks func() int64) *auditQueue {
 	return &auditQueue{auditor: a, call: call, work: work, log: log, now: now, ticks: ticks, wake: make(chan struct{}, 1),
-		refusals: rate.NewLimiter(10, 100), more: make(map[int]int), floods: make(map[string]*flood)}
+		refusals: rate.NewLimiter(10, 100), more: make(map[int]int), held: make(map[string]int), floods: make(map[string]*flood)}
 }
 
 // record hands a record in. It never waits.
@@ -69,45 +71,70 @@ func (a *auditQueue) record(r Record) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	most := recordsMax
-	if r.floodable() { // the other half is kept for completed actions
-		if a.tally(&r) {
-			return
-		}
-		most /= 2
+	floodable := r.floodable()
+	if floodable && a.tally(&r) {
+		return
 	}
-	if a.ended || len(a.waiting) >= most {
+	late := recordsSpare / 4 // several may have waited for the same place
+	if a.ended || len(a.waiting) >= min(a.room(r.holder(), floodable)+late, recordsMax) {
 		a.lost.Add(1) // the clock reports it
 		return
 	}
+	a.add(r)
+}
+
+// room is the length of the queue at which a principal has to wait. The spare
+// places are kept for principals of whom few records wait, half of them for
+// completed actions. Of the other places, floods get half. Under a.mu.
+func (a *auditQueue) room(who string, floodable bool) int {
+	few := a.held[who] < recordsFew
+	switch {
+	case few && floodable:
+		return recordsMax - recordsSpare/2
+	case few:
+		return recordsMax
+	case floodable:
+		return recordsMax / 2
+	}
+	return recordsMax - recordsSpare
+}
+
+// add puts r at the end of the queue. Under a.mu.
+func (a *auditQueue) add(r Record) {
 	a.waiting = append(a.waiting, r)
+	if who := r.holder(); who != "" {
+		a.held[who]++
+	}
 	signal(a.wake)
 }
 
-// waitForRoom delays a principal whose records come faster than the Auditor
-// takes them, until the queue has room: for refusals, or for all records. It
-// waits no longer than one call of the Auditor may take, and not at all while
-// the Auditor fails.
-func (a *auditQueue) waitForRoom(ctx context.Context, refused bool) {
-	most := recordsMax - recordsSpare
-	if refused {
-		most /= 2
+// holder is the principal whose request r is about; "" for an action of the host.
+func (r *Record) holder() string {
+	if r.Conn == "" {
+		return ""
 	}
+	return r.Who.ID
+}
+
+// waitForRoom delays a principal whose records come faster than the Auditor
+// takes them, until the queue has room. It waits no longer than one call of the Auditor may take,
+// and not at all while the Auditor fails.
+func (a *auditQueue) waitForRoom(ctx context.Context, who string, refused bool) {
 	patience := time.NewTimer(a.call.timeout)
 	defer patience.Stop()
 	for {
 		a.mu.Lock()
-		if a.ended || len(a.waiting) < most || a.down.Load() != 0 {
+		if a.ended || len(a.waiting) < a.room(who, refused) || a.down.Load() != 0 {
 			a.mu.Unlock()
 			return
 		}
-		if a.room == nil {
-			a.room = make(chan struct{})
+		if a.freed == nil {
+			a.freed = make(chan struct{})
 		}
-		room := a.room
+		freed := a.freed
 		a.mu.Unlock()
 		select {
-		case <-room:
+		case <-freed:
 		case <-patience.C:
 			return
 		case <-ctx.Done():
@@ -337,9 +364,14 @@ func (a *auditQueue) remove(i int) Record {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.waiting[i]
-	if a.room != nil {
-		close(a.room)
-		a.room = nil
+	if who := r.holder(); a.held[who] > 1 {
+		a.held[who]--
+	} else {
+		delete(a.held, who)
+	}
+	if a.freed != nil {
+		close(a.freed)
+		a.freed = nil
 	}
 	switch {
 	case len(a.waiting) == 1:
@@ -391,8 +423,7 @@ func (a *auditQueue) recordTallies(least time.Duration) {
 	for i := range floods {
 		floods[i].Time = a.now()
 		if len(a.waiting) < recordsMax {
-			a.waiting = append(a.waiting, floods[i])
-			signal(a.wake)
+			a.add(floods[i])
 		} else {
 			a.lost.Add(1)
 		}

@@ -174,7 +174,7 @@ func TestRequestersWaitForTheAuditor(t *testing.T) {
 		for i := range people {
 			all.Go(func() {
 				for range each {
-					a.waitForRoom(t.Context(), false)
+					a.waitForRoom(t.Context(), fmt.Sprint(i), false)
 					a.record(Record{Event: AuditAnswer, Who: Person{ID: fmt.Sprint(i)}, Conn: "c"})
 				}
 			})
@@ -183,6 +183,41 @@ func TestRequestersWaitForTheAuditor(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		require.Zero(t, a.lost.Load())
 		require.EqualValues(t, people*each, taken.Load())
+		require.NoError(t, a.work.end(context.Background()))
+	})
+}
+
+// A principal of whom few records wait is not delayed by others that have filled
+// the queue, and nothing that it did is lost.
+func TestNobodyWaitsForOthersRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nurse := 0
+		a := newTestQueue(func(_ context.Context, r Record) error {
+			time.Sleep(5 * time.Millisecond)
+			if r.Who.ID == "nurse" {
+				nurse++
+			}
+			return nil
+		})
+		a.work.start(a.run)
+		act := func(who string, event AuditEvent, outcome Outcome) (waited time.Duration) {
+			begun := time.Now()
+			a.waitForRoom(t.Context(), who, outcome == OutcomeRefused)
+			a.record(Record{Event: event, Outcome: outcome, Who: Person{ID: who}, Conn: "c"})
+			return time.Since(begun)
+		}
+		for i := 0; act(fmt.Sprint("greedy", i%4), AuditRaise, OutcomeDone) == 0; i++ {
+			require.Less(t, i, recordsMax, "nobody is made to wait")
+		}
+		for range 100 {
+			require.Zero(t, act("nurse", AuditAnswer, OutcomeDone))
+			require.Zero(t, act("nurse", AuditClear, OutcomeRefused))
+			act("greedy1", AuditRaise, OutcomeDone)
+		}
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, 200, nurse)
+		require.Zero(t, a.lost.Load())
+		require.Empty(t, a.held)
 		require.NoError(t, a.work.end(context.Background()))
 	})
 }
@@ -197,7 +232,7 @@ func TestNobodyWaitsForAFailingAuditor(t *testing.T) {
 		}
 		synctest.Wait()
 		begun := time.Now()
-		a.waitForRoom(t.Context(), false)
+		a.waitForRoom(t.Context(), "nurse", false)
 		require.Zero(t, time.Since(begun))
 		require.NoError(t, a.work.end(context.Background()))
 	})

@@ -28,7 +28,7 @@ func (c *conn) handle(b []byte) requestType {
 	ctx, generation := c.hub.ctx, c.hub.access.generation.Load()
 	switch r.Type {
 	case reqWatch:
-		c.hub.audit.waitForRoom(ctx, true)
+		c.hub.audit.waitForRoom(ctx, c.principal().ID, true)
 		c.watch(ctx, r)
 		return r.Type
 	case reqPublish:
@@ -43,7 +43,7 @@ func (c *conn) handle(b []byte) requestType {
 		c.close(ClosePolicy)
 		return r.Type
 	}
-	c.hub.audit.waitForRoom(ctx, err != nil) // it is done: an alert waits for no record
+	c.hub.audit.waitForRoom(ctx, c.principal().ID, err != nil) // it is done: an alert waits for no record
 	c.recordRequest(r, &a, err)
 	switch {
 	case err != nil:
