@@ -29,8 +29,8 @@ func journals(t *testing.T, s *Store) (counts []uint64) {
 	return counts
 }
 
-// The journals that are kept are bounded. Those who have waited longest are
-// settled first, and one who sends a lot at once.
+// The journals that are kept are bounded. Patients who have waited longest are
+// settled first, and one with many vitals at once.
 func TestSettling(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPath(t), small())

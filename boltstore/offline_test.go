@@ -45,8 +45,8 @@ func TestInspect(t *testing.T) {
 	require.ErrorIs(t, Verify(path), ErrVersion)
 }
 
-// Verify finds a value of any bucket that is not as it was written, and an entry
-// that is gone.
+// The ID token at the end of a sign-in names the person of the session. A nonce ties
+// it to that sign-in.
 func TestVerify(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

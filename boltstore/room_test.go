@@ -90,8 +90,8 @@ func TestPruneWhenFull(t *testing.T) {
 	add(t, s, vital("p1", n+1))
 }
 
-// On a full disk more alerts than the reserve has room for, sent at once, are not
-// all refused: those are taken that fit.
+// On a full disk, of more alerts at once than the reserve has room for, those that
+// fit are accepted.
 func TestBurstWhenFull(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPath(t), &Options{MaxBytes: 2 << 20, Reserve: 1 << 20})

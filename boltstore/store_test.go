@@ -300,7 +300,7 @@ func TestDamagedValues(t *testing.T) {
 	}
 }
 
-// An entry that is gone from the log shows by the count of the others.
+// The count of the others shows that an entry is gone from the log.
 func TestMissingEntries(t *testing.T) {
 	t.Parallel()
 	for _, seq := range []uint64{1, 2, 5, 6, 9, 10} {

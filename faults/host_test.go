@@ -34,10 +34,10 @@ func pool(t *testing.T, dsn string) *pgxpool.Pool {
 	return p
 }
 
-// One transaction of the host's stays open all the time, 32 others at once are
-// slow, a third of them is rolled back, and one node's commits are slow, too.
-// Nobody else waits for any of it. Committed events are in the logs, each once,
-// and events that were rolled back are not; no watcher has skipped anything.
+// One transaction of the host's stays open all the time, 32 others at once are slow,
+// a third of them is rolled back, and one node's commits are slow, too. Nobody else
+// waits for any of them. Committed events are in the logs, each once, and events
+// that were rolled back are not; no watcher has skipped anything.
 func TestSlowCommitsHideAndStallNothing(t *testing.T) {
 	t.Parallel()
 	const transactions, each = 32, 4

@@ -32,10 +32,10 @@ const (
 	wardClinicians = 20
 )
 
-// A healthy ward of 50 patients and 20 clinicians goes on beside everybody of
-// attacks, all at once: every vital and alert of its is taken, shown to all its
-// clinicians, and paged. In the long form this is also in time: 99 of 100 vitals
-// within 100 ms, each page within two seconds.
+// A healthy ward of 50 patients and 20 clinicians works beside all attacks at once:
+// each of its vitals and alerts is accepted, shown to all its clinicians, and paged.
+// In the long form this also happens in time: 99 of 100 vitals within 100 ms, each
+// page within two seconds.
 func TestBadNeighbours(t *testing.T) {
 	stores := map[string]func(t *testing.T) carewire.Store{
 		"bolt": func(t *testing.T) carewire.Store {

@@ -35,8 +35,8 @@ func (w *wards) Patients(context.Context, string) ([]string, error) {
 
 // Nobody tells nodes of each other: the listening connections are held. Access
 // that is revoked on one node ends on the other within five seconds: nothing is
-// sent to the person any more, and their session is closed. So does a group that
-// has lost a patient, and it brings one that it has got.
+// sent to the person any more, and their session is closed. The same
+// holds for a patient who has left a group, and a patient who joins one is shown.
 func TestAccessEndsOnEveryNode(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)

@@ -186,7 +186,7 @@ func (s *unreadable) Read(ctx context.Context, patient string, after carewire.Po
 	return s.Store.Read(ctx, patient, after, q)
 }
 
-// Where the log cannot be read, every channel says so, and goes on when it can.
+// If the log cannot be read, every channel says so, and goes on when it can be read.
 func TestStoreFailsAtBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &unreadable{Store: carewire.NewMemoryStore(nil)}

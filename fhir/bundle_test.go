@@ -94,8 +94,8 @@ func (w *world) vitalsIn(patient string) int {
 	}
 }
 
-// Nothing of a transaction is taken in where only the Store knows that an entry is
-// in conflict: with the vital under its identifier, or with the one that it corrects.
+// A transaction stores nothing if the Store knows that one of its entries is in
+// conflict: with the vital under its identifier, or with the one that it corrects.
 func TestTransactionInConflict(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()
@@ -175,8 +175,8 @@ func (s *cramped) Append(ctx context.Context, entries []carewire.Entry) ([]carew
 	return list, nil
 }
 
-// Where the Store fails in the middle, the answer asks for the same again, by which
-// the rest is taken in and nothing twice.
+// If the Store fails in the middle, the answer asks for the same transaction again.
+// The repetition stores the rest, and nothing twice.
 func TestTransactionBreaksOff(t *testing.T) {
 	store := &cramped{Store: carewire.NewMemoryStore(nil)}
 	w := newWorld(t, store, nil, nil)
@@ -194,7 +194,7 @@ func TestTransactionBreaksOff(t *testing.T) {
 	assert.Equal(t, 10, w.vitalsIn("p1"))
 }
 
-// So it is where a limit of the Hub's is reached in the middle.
+// The same holds if a limit of the Hub is reached in the middle.
 func TestTransactionOverALimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &carewire.Options{MaxRequests: 1}, nil)
@@ -211,8 +211,8 @@ func TestTransactionOverALimit(t *testing.T) {
 	})
 }
 
-// Each entry of a batch has its own status where a limit of the Hub's is reached
-// in the middle, so its sender need not send the stored ones again.
+// If a limit of the Hub is reached in the middle of a batch, each entry has its own
+// status, so its sender need not send the stored ones again.
 func TestBatchOverALimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &carewire.Options{MaxRequests: 1}, nil)
@@ -293,7 +293,7 @@ func panel(id string) string {
 		id, strings.Repeat("<", 64), strings.Join(parts, ","))
 }
 
-// A Bundle goes to the Hub in requests within its limits, whichever those are.
+// A Bundle goes to the Hub in requests within its limits, for any limits.
 func TestBundleWithinTheHubsLimits(t *testing.T) {
 	for _, c := range []struct {
 		name    string

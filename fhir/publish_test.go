@@ -59,7 +59,7 @@ func TestConditionWithoutAValue(t *testing.T) {
 	assert.Zero(t, w.vitalsIn("p1"))
 }
 
-// A number with more than 15 digits is taken and rounded, and said to be.
+// A number with more than 15 digits is accepted, rounded and marked as rounded.
 func TestLongNumbers(t *testing.T) {
 	w := newWorld(t, nil, nil, nil)
 	defer w.close()

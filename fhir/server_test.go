@@ -278,7 +278,7 @@ func TestSearch(t *testing.T) {
 	assert.Equal(t, all[:2], list)
 }
 
-// Pruned entries are said to be missing, and the rest is found.
+// Pruned entries are reported as missing, and the rest is found.
 func TestSearchOfAPrunedLog(t *testing.T) {
 	store := carewire.NewMemoryStore(nil)
 	w := newWorld(t, store, nil, nil)

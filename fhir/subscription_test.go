@@ -356,7 +356,7 @@ func websocketDial(w *world, header ...string) (*websocket.Conn, error) {
 	return ws, err
 }
 
-// Wishes that are refused when they are made.
+// Subscriptions that are refused when they are made.
 func TestSubscriptionsThatAreRefused(t *testing.T) {
 	w := newWorld(t, nil, nil, &Options{MaxSubscriptions: 3})
 	defer w.close()

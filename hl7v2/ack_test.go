@@ -50,8 +50,8 @@ func TestErrSegments(t *testing.T) {
 	}
 }
 
-// ERR names a place as the standard says, with segment and sequence; if there is
-// no segment to name, it names none, and the text says where it is.
+// ERR names a place as the standard says, with segment and sequence. If there is no
+// segment to name, it names none, and the text tells the place.
 func TestErrPlaces(t *testing.T) {
 	t.Parallel()
 	const letters = "must begin with three letters and the field separator"

@@ -48,7 +48,7 @@ func TestParse(t *testing.T) {
 	assert.Empty(t, m.Segment("ZZZ").Name())
 }
 
-// Other separators are taken, and a null is told from nothing.
+// Other separators are accepted, and a null differs from an empty field.
 func TestParseOtherSeparators(t *testing.T) {
 	t.Parallel()
 	m, err := Parse(lines(`MSH#*!?%#MON#ICU#CW#HOSP#20260105120001+0000##ORU*R01#M1#P#2.6`, `OBX#1#NM#a*b##""#?F?%x`), nil)

@@ -182,7 +182,7 @@ func TestVisitTime(t *testing.T) {
 	require.Contains(t, string(server.Handle(t.Context(), Peer{}, adt("A02", "P"))), "MSA|AA|")
 }
 
-// However many values come after it, a repeated ADT message moves nobody.
+// After any number of values, a repeated ADT message moves nobody.
 func TestValuesDoNotEvictMovements(t *testing.T) {
 	t.Parallel()
 	c := &census{}
@@ -227,7 +227,7 @@ func TestManyDigits(t *testing.T) {
 	})
 }
 
-// Every vital gets an ID, and two different ones get two.
+// Every vital gets an ID, and two different vitals get two.
 func TestVitalID(t *testing.T) {
 	t.Parallel()
 	m, err := Parse(oru("1"), nil)

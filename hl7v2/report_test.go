@@ -48,7 +48,7 @@ func TestAlertMessage(t *testing.T) {
 	}, "\r")+"\r", text)
 }
 
-// Each kind, state and priority has its word.
+// Each kind, state and priority has its code.
 func TestAlertFacets(t *testing.T) {
 	t.Parallel()
 	w := new(Writer)

@@ -167,7 +167,7 @@ func TestAckAfterStoring(t *testing.T) {
 	})
 }
 
-// One bad OBX refuses itself only, and ERR says which.
+// One bad OBX refuses itself only, and ERR names it.
 func TestOneBadObservation(t *testing.T) {
 	t.Parallel()
 	s := &sink{fail: func(v carewire.Vital) error {

@@ -11,8 +11,8 @@ import (
 	"github.com/carewire/carewire/rules"
 )
 
-// A clinician changes a patient's limit on the page of the ward. A wrong limit
-// is said. Others see whose it is, the alert says so, and those who may not
+// A clinician changes a patient's limit on the page of the ward. A wrong limit is
+// reported. Others see its author, the alert names the author, and users who may not
 // change it are offered no form.
 func TestBrowserLimits(t *testing.T) {
 	b := openBrowser(t)

@@ -62,8 +62,8 @@ func exposed(t *testing.T) map[string]bool {
 
 var metricName = regexp.MustCompile(`\bcarewire_[a-z_]+`)
 
-// Prometheus accepts the alerting rules, and each fires and stays away as its
-// tests say, and none names a number that there is not.
+// Prometheus accepts the alerting rules. Each fires and stays silent as its tests
+// say, and none names a metric that does not exist.
 func TestAlertingRules(t *testing.T) {
 	t.Parallel()
 	need(t, needPromtool)
@@ -101,8 +101,8 @@ func anchors(t *testing.T) map[string]bool {
 	return found
 }
 
-// The dashboard is one by Grafana's schema, as its foundation SDK has it; its
-// queries are PromQL, and ask for numbers that there are.
+// The dashboard is valid by Grafana's schema, as its foundation SDK has it. Its
+// queries are PromQL, and ask for metrics that exist.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(operations + "dashboard.json")

@@ -131,7 +131,7 @@ func TestPythonClinicianGoesOn(t *testing.T) {
 	}
 }
 
-// A line on which nothing moves any more, and nobody says so, is given up.
+// A line on which nothing moves any more, without an error, is given up.
 func TestPythonNoticesADeadLine(t *testing.T) {
 	need(t, needPython)
 	tries := make(chan struct{}, 100)

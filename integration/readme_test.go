@@ -113,8 +113,9 @@ func TestReadmeRunsWard(t *testing.T) {
 	}
 }
 
-// CI runs the README's test command, with the race detector, and that tests every
-// module; .ci has tools only. To run it here as well would link all tests once more.
+// CI runs the README's test command with the race detector, and that tests every
+// module; .ci has tools only. To run the command here as well would link all tests
+// once more.
 func TestReadmeTests(t *testing.T) {
 	needWorkspace(t)
 	command := readmeCommands(t)[1]
@@ -176,7 +177,7 @@ func TestReadmePython(t *testing.T) {
 	require.Empty(t, client.Log.String())
 }
 
-// The README's client in JavaScript sees it too, in a page of the host's own
+// The README's client in JavaScript sees them too, in a page of the host's own
 // origin.
 func TestReadmeJavaScript(t *testing.T) {
 	need(t, needNode, needChromium)
@@ -200,7 +201,7 @@ func TestQuickstartPage(t *testing.T) {
 	openBrowser(t).open("page", match[1]).shows("output", "72")
 }
 
-// And so does curl, without WebSocket.
+// curl sees them too, without WebSocket.
 func TestReadmeCurl(t *testing.T) {
 	need(t, needed{"curl", func() error { _, err := exec.LookPath("curl"); return err }})
 	code := readmeBlocks(t, "sh")

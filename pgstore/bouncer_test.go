@@ -45,8 +45,8 @@ func TestStoreBehindPgBouncer(t *testing.T) {
 	testStore(t, through(t, pgtest.Bouncer(t, pgtest.Database(t)), 40))
 }
 
-// Behind PgBouncer nothing is heard, which a Store says, and looks once a
-// second; with the server's own address in Listen it hears.
+// Behind PgBouncer nothing is heard. A Store says so, and polls once a second. With
+// the server's own address in Listen it hears.
 func TestListeningBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)

@@ -46,8 +46,8 @@ func TestReadsLeaveConnections(t *testing.T) {
 	wg.Wait()
 }
 
-// Where the server's functions cannot be had, as in engines that only speak its
-// protocol, the host names the database; a new name is a new epoch.
+// If the server lacks the functions, as engines do that only speak its protocol, the
+// host names the database; a new name is a new epoch.
 func TestIdentityOfTheHost(t *testing.T) {
 	dsn := pgtest.Database(t)
 	admin := connect(t, dsn, 4)

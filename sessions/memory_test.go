@@ -24,7 +24,7 @@ func (r *revocations) Revoke(_ context.Context, x carewire.Revocation) error {
 	return r.fail
 }
 
-// A session in memory lasts as long as it is to, and ends with the provider's.
+// A session in memory lasts for its time, and ends with the provider's.
 func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := sessions.NewMemory()

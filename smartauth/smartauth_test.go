@@ -95,7 +95,7 @@ func request(token string) *http.Request {
 	return r
 }
 
-// A token that a person got by signing in lets that person in.
+// The token of a person's sign-in lets that person in.
 func TestSignIn(t *testing.T) {
 	i := newIssuer(t)
 	o := i.options()

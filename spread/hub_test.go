@@ -107,9 +107,9 @@ func threeOf(t *testing.T) (s *Store, members []*faulty, patients [3][]string) {
 	return s, members, patients
 }
 
-// One member that fails or hangs takes the patients on it along, and nobody else:
-// M1. Watchers of these are told, by name; others notice nothing; pages of both
-// go on; and all is well by itself when the member is.
+// M1: one member that fails or hangs affects the patients on it, and nobody else.
+// Their watchers are told, by the patients' IDs. Others notice nothing. Pages for
+// both go on. All is well again when the member is.
 func TestOneMemberFails(t *testing.T) {
 	for _, how := range []string{"fails", "hangs"} {
 		t.Run(how, func(t *testing.T) {

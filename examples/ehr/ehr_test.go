@@ -390,8 +390,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// On PostgreSQL an alert comes of the host's own transaction if, and only if, that
-// commits.
+// On PostgreSQL an alert of the host's own transaction is raised if, and only if,
+// that commits.
 func TestPostgreSQL(t *testing.T) {
 	server := pgtest.Database(t)
 	store, end, err := openStore(t.Context(), server, "")
@@ -415,7 +415,7 @@ func TestPostgreSQL(t *testing.T) {
 	require.Equal(t, uint64(1), a.Rev)
 }
 
-// A host's own part is tested in memory, with a clock of the test's.
+// A host tests its own part in memory, with a clock of the test's.
 func TestPolicy(t *testing.T) {
 	w := &wards{of: map[string]string{"p-17": "ward-5"}}
 	var pager carewiretest.Recorder

@@ -97,7 +97,7 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// Those on duty are those of the calendar, if there is one.
+// The people on duty are those of the calendar, if there is one.
 func TestCalendar(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rota.ics")
 	require.NoError(t, os.WriteFile(file, []byte("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//rota//EN\r\n"+

@@ -40,8 +40,8 @@ func alerts(t *testing.T, files ...string) (*report, map[string]map[string]int) 
 	return r, got
 }
 
-// The counts that docs/rules.md shows. Those of respiration were found by another
-// program on the same data before this one was written.
+// The counts in docs/rules.md. Those of respiration were found by another program on
+// the same data before this one was written.
 func TestCounts(t *testing.T) {
 	_, icu := alerts(t, "data/icu-numerics-s00001n.csv")
 	_, ecg := alerts(t, "data/ecg-mitdb208-rate.csv")

@@ -50,7 +50,7 @@ func (a *trail) check(t *testing.T) {
 }
 
 // A clinician changes a patient's limit: it counts within seconds, and the next
-// alert says whose it is. Nobody else may.
+// alert names the author. Nobody else may.
 func TestLimitOfAPatient(t *testing.T) {
 	trail := new(trail)
 	_, url, end := open(t, options{store: "memory", audit: trail})
