@@ -32,9 +32,9 @@
 //     [Directory], [Revocation], [Auditor], [Record].
 //   - Escalation: [Policy], [Step], [Pager], [PageReporter].
 //   - Clients: [Dial], [Client], [Event], [WatchOptions].
-//   - Stores: [Store], [Entry], [MemoryStore], and the optional interfaces
-//     [Waker], [Sizer], [Pruner], [Eraser], [StateReader], [Durable], [Clock],
-//     [Checker], [Spread].
+//   - Stores and nodes: [Store], [Entry], [MemoryStore], [Relay], and the
+//     optional interfaces [Waker], [Sizer], [Pruner], [Eraser], [StateReader],
+//     [Durable], [Clock], [Checker], [Spread].
 //
 // # What it is not
 //

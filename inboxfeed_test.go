@@ -211,27 +211,34 @@ func TestOpenIndexAgreesWithAModel(t *testing.T) {
 	require.Empty(t, x.alerts)
 }
 
-// If many connections raise at once, MaxAlerts holds.
+// If many connections raise at once, MaxAlerts holds. An alert counts twice for the
+// moment between its noting and the return of its place, so that others may be
+// refused too early. Afterwards there is room up to the limit.
 func TestOpenAlertsAreBoundedWhereTheyCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, &Options{MaxAlerts: 10})
 		defer w.close()
 		var wg sync.WaitGroup
 		var taken, refused atomic.Int32
+		raise := func(i int) {
+			_, err := w.hub.raise(t.Context(), "device", Raise{Patient: "p1", Key: fmt.Sprint("k", i), ID: fmt.Sprint("e", i), Text: "x", Priority: PriorityMedium})
+			switch {
+			case err == nil:
+				taken.Add(1)
+			case errors.Is(err, errLimit):
+				refused.Add(1)
+			}
+		}
 		for i := range 100 {
-			wg.Go(func() {
-				_, err := w.hub.raise(t.Context(), "device", Raise{Patient: "p1", Key: fmt.Sprint("k", i), ID: fmt.Sprint("e", i), Text: "x", Priority: PriorityMedium})
-				switch {
-				case err == nil:
-					taken.Add(1)
-				case errors.Is(err, errLimit):
-					refused.Add(1)
-				}
-			})
+			wg.Go(func() { raise(i) })
 		}
 		wg.Wait()
+		require.EqualValues(t, 100, taken.Load()+refused.Load())
+		require.LessOrEqual(t, taken.Load(), int32(10))
+		for i := range 11 {
+			raise(100 + i)
+		}
 		require.EqualValues(t, 10, taken.Load())
-		require.EqualValues(t, 90, refused.Load())
 		require.Equal(t, 10, w.hub.open.alertsOf("p1"))
 	})
 }

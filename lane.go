@@ -137,7 +137,7 @@ func (j *job) droppable() bool { return j.entry != nil && j.entry.Kind.Droppable
 
 // compare asks the lane to compare the cursors of patients with the Store's
 // heads. It skips patients whom nobody watches. Nil means all watched patients. A
-// hint is moot where a Relay has just brought what it may be about.
+// hint is skipped for a patient whose entries a Relay has just brought.
 func (l *lane) compare(patients []string, hint bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -56,7 +56,7 @@ func (x *lanes) of(patient string) *lane {
 // heads. It skips patients whom nobody watches. Nil means all watched patients.
 func (x *lanes) compare(patients []string) { x.compareWith(patients, false) }
 
-// hint is compare for what the Store has hinted at, though a Relay may have told it.
+// hint is compare for a hint of the Store, which a Relay may have made superfluous.
 func (x *lanes) hint(patients []string) { x.compareWith(patients, true) }
 
 func (x *lanes) compareWith(patients []string, hint bool) {

@@ -66,7 +66,7 @@ func (l *lane) takeRelayed(patient string, m *relayMessage) {
 }
 
 // useRelayed hands the entries of other Hubs to the fan-out that come next in their
-// log. It has the Store read for patients of whom there is more, and drops the hints
+// log. It has the Store read for patients with more entries, and drops the hints
 // of the Store about patients whose entries have just come.
 func (l *lane) useRelayed(out []delivery, w *batch) []delivery {
 	now, stats := l.lanes.clock.ticks(), &l.lanes.peers.stats

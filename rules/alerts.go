@@ -28,7 +28,7 @@ func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
 	fresh := a.Rev > k.rev
 	if n := c.owes(i); n >= 0 {
 		t := &c.owed[n]
-		// A state from before what was carried out last, seen late, is no answer to what is owed now.
+		// A late state, from before the last transition carried out, does not answer the one that is owed now.
 		if fresh && present == (t.Kind != Cleared) && (t.Kind == Cleared || a.Priority == t.Alert.Priority) { // it was done, by the Judge before
 			c.owed = slices.Delete(c.owed, n, n+1)
 			*k = now

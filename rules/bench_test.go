@@ -207,7 +207,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkTakeUp is what a Judge does for the patients of one that has died: it reads
+// BenchmarkTakeUp is a Judge's work for the patients of one that has died: it reads
 // their logs, as far back as twelve rules look, and judges them. One operation is one
 // entry of a log.
 func BenchmarkTakeUp(b *testing.B) {

@@ -7,8 +7,8 @@ import (
 )
 
 // Discharge takes in from the log that the patient has left: all rules begin anew, as
-// for another patient, with the entries behind this one. The Settings stay, and what
-// was owed is forgotten. [carewire.Hub.Discharge] writes the entry, and ends the alerts.
+// for another patient, with the entries behind this one. The Settings stay, and owed
+// transitions are forgotten. [carewire.Hub.Discharge] writes the entry, and ends the alerts.
 func (c *Case) Discharge(p carewire.Position) {
 	old := *c
 	*c = *NewCase(old.set, old.patient, Settings{})

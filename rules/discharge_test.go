@@ -12,7 +12,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// What was measured before a discharge does not count when the patient comes back
+// A measurement from before a discharge does not count when the patient comes back
 // within the time that a rule looks back: whether the patient stays on the list, is
 // taken off it meanwhile, or another Judge begins.
 func TestBeforeADischarge(t *testing.T) {
@@ -32,7 +32,7 @@ func TestBeforeADischarge(t *testing.T) {
 		},
 		"and another Judge begins within the hour": func(w *ward, stop func(), _ *atomic.Bool) {
 			stop()
-			time.Sleep(70 * time.Minute) // beyond the window, but not beyond what flaps
+			time.Sleep(70 * time.Minute) // beyond the window, but not beyond that of flaps
 			w.run(w.hub, Options{}, rise, three)
 		},
 	} {
@@ -66,8 +66,8 @@ func TestBeforeADischarge(t *testing.T) {
 	}
 }
 
-// What is owed for a patient who leaves is forgotten, and settings stay.
-func TestDischargeForgetsWhatIsOwed(t *testing.T) {
+// Transitions owed for a patient who leaves are forgotten, and settings stay.
+func TestDischargeForgetsOwedTransitions(t *testing.T) {
 	off := Settings{Off: map[string]Off{"spo2-off": {By: "Dr Gray", Until: start.Add(time.Hour)}}}
 	h := chartWith(t, off, high(Timing{}), Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: time.Minute})
 	v := carewire.HeartRate.Of("p1", 200)

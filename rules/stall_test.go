@@ -26,7 +26,7 @@ func (s *hooked) Append(ctx context.Context, e []carewire.Entry) ([]carewire.App
 	return s.Store.Append(ctx, e)
 }
 
-// conditions lists what the log has of an alert's condition, each change once.
+// conditions lists an alert's conditions in the log, each change once.
 func (w *ward) conditions(key string) (list []carewire.Condition) {
 	var rev uint64
 	page, err := w.hub.History(context.Background(), carewire.HistoryQuery{Patient: "p1", Kinds: []carewire.Kind{carewire.KindAlert}, Key: key, Limit: 1000})
@@ -40,9 +40,9 @@ func (w *ward) conditions(key string) (list []carewire.Condition) {
 	return list
 }
 
-// A crossing is owed while the Store takes no alerts, and the Judge sees late what it
-// has said of the one before: that is not what is owed.
-func TestOwedCrossingOutlivesWhatIsSeenLate(t *testing.T) {
+// A crossing is owed while the Store takes no alerts, and the Judge sees its own
+// alert of the one before late: that does not settle the debt.
+func TestOwedCrossingOutlivesALateState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := 0
 		w := newWard(t, &hooked{Store: carewire.NewMemoryStore(nil), append: func(list []carewire.Entry) error {

@@ -78,7 +78,7 @@ var help = map[string]string{
 	"StoreGrowth":     "Bytes a day by which the Store grows.",
 	"StoreFullIn":     "Seconds until vitals find no room, as the Store grows now; 0: not known, or it does not grow.",
 	"Lag":             "Seconds from another node's taking an event in to having it from the Store here.",
-	"Relay":           "Messages between nodes, by what became of them.",
+	"Relay":           "Messages between nodes, by outcome.",
 	"Delay":           "Seconds from taking an event in to writing it to a client.",
 }
 
