@@ -5,12 +5,11 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 )
 
 // A dueEntry is an entry that is due, with its rank.
 type dueEntry struct {
-	Entry
+	*Entry
 	urgency int  // the rank of an alert's priority
 	first   bool // nobody was told yet
 }
@@ -30,7 +29,10 @@ type dueWork struct {
 	added   []dueEntry // while a round was under way, which may not know them
 }
 
-const workAtOnce = 64
+const (
+	workAtOnce = 64
+	dueMost    = 10000 // alerts that are looked at in a round
+)
 
 func newDueWork(b *background, do func(context.Context, *Entry)) *dueWork {
 	return &dueWork{background: b, do: do, places: newPlaces(workAtOnce), busy: make(map[openKey]bool)}
@@ -97,7 +99,7 @@ func (w *dueWork) begin() {
 				return // nor is there one for less urgent entries
 			}
 			w.busy[k] = true
-			if !w.start(func() { w.finish(&e.Entry, k) }) {
+			if !w.start(func() { w.finish(e.Entry, k) }) {
 				return
 			}
 		}
@@ -112,26 +114,4 @@ func (w *dueWork) finish(e *Entry, k openKey) {
 	w.mu.Unlock()
 	w.places.give()
 	w.begin()
-}
-
-// dueEntries lists the entries that are due: those of the Store, and alerts
-// from the index, because the Store returns only a limited number, those due
-// for longest.
-func dueEntries(stored []Entry, x *openIndex, now time.Time) []dueEntry {
-	list := x.due(now)
-	known := make(map[openKey]bool, len(list))
-	for i := range list {
-		known[openKey{list[i].Patient, list[i].Key}] = true
-	}
-	for _, e := range stored {
-		if known[openKey{e.Patient, e.Key}] {
-			continue
-		}
-		d := dueEntry{Entry: e, urgency: PriorityLow.rank()}
-		if a, err := decodeAlert(&e); e.Kind == KindAlert && err == nil {
-			d.urgency, d.first = a.Priority.rank(), a.Escalation.Level == 0
-		}
-		list = append(list, d)
-	}
-	return list
 }

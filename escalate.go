@@ -70,7 +70,7 @@ type escalationCounters struct {
 // tellAtOnce begins the telling of an alert that is due now, without waiting for
 // the next round.
 func (x *escalator) tellAtOnce(e *Entry, a *Alert) {
-	x.stored[x.logs.store.memberOf(e.Patient)].add(dueEntry{Entry: *e, urgency: a.Priority.rank(), first: a.Escalation.Level == 0})
+	x.stored[x.logs.store.memberOf(e.Patient)].add(dueEntry{Entry: e, urgency: a.Priority.rank(), first: a.Escalation.Level == 0})
 }
 
 // run handles the entries that have come due, at once and then every second.
@@ -84,7 +84,7 @@ func (x *escalator) run() {
 				now := x.logs.now()
 				due, err := x.logs.store.waitingOf(x.ctx, i, now, waitingMax)
 				x.unrecorded.blind[i].Store(err != nil)
-				return dueEntries(due, x.open, now), err
+				return x.open.due(now, func(patient string) bool { return x.logs.store.memberOf(patient) == i }, due), err
 			})
 		}
 		select {

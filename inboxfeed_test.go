@@ -374,8 +374,8 @@ func viewsAgree(t *testing.T, x *openIndex, model map[openKey]Entry) {
 		}
 	}
 	var found []string
-	for _, d := range x.due(now) {
-		found = append(found, openCursor(&d.Entry))
+	for _, d := range x.due(now, func(string) bool { return true }, nil) {
+		found = append(found, openCursor(d.Entry))
 	}
 	require.ElementsMatch(t, due, found)
 	open, late := x.count(now)

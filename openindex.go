@@ -39,7 +39,8 @@ type openItem struct {
 	Entry
 	alert   *Alert // nil: a notice, or an alert that cannot be read
 	urgency int    // by which inboxes are in order
-	place   int    // openViews's
+	place   int    // openViews's, and whether its time has come
+	ripe    bool
 }
 
 func newOpenItem(e Entry) *openItem {

@@ -11,16 +11,16 @@ import (
 type openViews struct {
 	patients []string // with open entries, in order
 	alerts   int
-	waiting  byDue // by the time at which they are due
-	ripe     itemSet
-	held     map[string]itemSet // accepted alerts, by the person who accepted them
+	waiting  byDue                // by the time at which they are due
+	ripe     [2 * urgencies]byDue // the alerts whose time has come, by rank
+	held     map[string]itemSet   // accepted alerts, by the person who accepted them
 	keys     map[string]itemSet
 }
 
 type itemSet map[*openItem]bool
 
 func newOpenViews() openViews {
-	return openViews{ripe: make(itemSet), held: make(map[string]itemSet), keys: make(map[string]itemSet)}
+	return openViews{held: make(map[string]itemSet), keys: make(map[string]itemSet)}
 }
 
 // add adds an open item; first reports that its patient had none.
@@ -60,24 +60,41 @@ func (v *openViews) remove(o *openItem, last bool) {
 	}
 	exclude(v.held, o.holder(), o)
 	switch {
-	case v.ripe[o]:
-		delete(v.ripe, o)
+	case o.ripe:
+		heap.Remove(&v.ripe[o.rank()], o.place)
 	case !o.Due.IsZero():
 		heap.Remove(&v.waiting, o.place)
 	}
 }
 
-// due calls f with each alert that is due by now.
-func (v *openViews) due(now time.Time, f func(*openItem)) {
+// due calls f with the alerts that are due by now, the most urgent first, and
+// of these the ones of which nobody was told, until f returns false. Within a
+// rank, an alert comes behind those before it in the heap only.
+func (v *openViews) due(now time.Time, f func(*openItem) bool) {
 	for len(v.waiting) > 0 && !v.waiting[0].Due.After(now) {
-		v.ripe[heap.Pop(&v.waiting).(*openItem)] = true
+		o := heap.Pop(&v.waiting).(*openItem)
+		o.ripe = true
+		heap.Push(&v.ripe[o.rank()], o)
 	}
-	for o := range v.ripe {
-		if !o.Due.After(now) { // the clock may have been set back
-			f(o)
+	for _, items := range slices.Backward(v.ripe[:]) {
+		for _, o := range items {
+			if !o.Due.After(now) && !f(o) { // the clock may have been set back
+				return
+			}
 		}
 	}
 }
+
+// rank is the place of an alert's priority and newness among those of others.
+func (o *openItem) rank() int {
+	if o.untold() {
+		return 2*o.urgency + 1
+	}
+	return 2 * o.urgency
+}
+
+// untold reports whether nobody was told of the alert yet.
+func (o *openItem) untold() bool { return o.alert.Escalation.Level == 0 }
 
 // holder is the person who has accepted an alert; "": nobody.
 func (o *openItem) holder() string {
@@ -118,7 +135,9 @@ func (h *byDue) Push(o any) {
 func (h *byDue) Pop() any {
 	last := (*h)[len(*h)-1]
 	(*h)[len(*h)-1] = nil
-	*h = (*h)[:len(*h)-1]
+	if *h = (*h)[:len(*h)-1]; len(*h) == 0 {
+		*h = nil // a flood leaves no room behind
+	}
 	return last
 }
 
@@ -150,13 +169,33 @@ func (x *openIndex) acceptedBy(person string) (list []Alert) {
 	return list
 }
 
-// due returns the alerts that are due.
-func (x *openIndex) due(now time.Time) (list []dueEntry) {
+// due returns the alerts of some patients that are due, the most urgent dueMost,
+// and those among the stored entries.
+func (x *openIndex) due(now time.Time, of func(patient string) bool, stored []Entry) (list []dueEntry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.views.due(now, func(o *openItem) {
-		list = append(list, dueEntry{Entry: o.Entry, urgency: o.urgency, first: o.alert.Escalation.Level == 0})
-	})
+	listed := make(map[*openItem]bool)
+	add := func(o *openItem) bool {
+		if !listed[o] && of(o.Patient) {
+			listed[o] = true
+			list = append(list, dueEntry{&o.Entry, o.urgency, o.untold()})
+		}
+		return len(list) < dueMost
+	}
+	x.views.due(now, add)
+	for i := range stored {
+		e := &stored[i]
+		o := x.items[e.Patient][e.Key]
+		if o == nil { // a timer, or the index has not been read yet
+			o = newOpenItem(*e)
+		}
+		switch {
+		case o.alert == nil:
+			list = append(list, dueEntry{Entry: e, urgency: PriorityLow.rank()})
+		case !o.Due.IsZero() && !o.Due.After(now):
+			add(o)
+		}
+	}
 	return list
 }
 
@@ -164,10 +203,11 @@ func (x *openIndex) due(now time.Time) (list []dueEntry) {
 func (x *openIndex) count(t time.Time) (open, overdue int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.views.due(t, func(o *openItem) {
+	x.views.due(t, func(o *openItem) bool {
 		if o.Due.Before(t) {
 			overdue++
 		}
+		return true
 	})
 	return x.views.alerts, overdue
 }

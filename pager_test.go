@@ -188,7 +188,7 @@ func TestFirstTellingsGoFirst(t *testing.T) {
 	w.places = &places{limits: [urgencies]int{1, 1, 1, 1, 1}}
 	now := time.Now()
 	entry := func(key string, urgency int, first bool, due time.Duration) dueEntry {
-		return dueEntry{Entry: Entry{Patient: "p", Key: key, Due: now.Add(due)}, urgency: urgency, first: first}
+		return dueEntry{Entry: &Entry{Patient: "p", Key: key, Due: now.Add(due)}, urgency: urgency, first: first}
 	}
 	w.round(func() ([]dueEntry, error) {
 		return []dueEntry{entry("again", 2, false, -time.Hour), entry("later", 2, true, 0), entry("first", 2, true, -time.Minute), entry("high", 4, false, 0)}, nil
@@ -212,7 +212,7 @@ func TestAddedDuringARound(t *testing.T) {
 	})
 	w.places = &places{} // nothing begins before the round is over
 	entry := func(key string, urgency int) dueEntry {
-		return dueEntry{Entry: Entry{Patient: "p", Key: key}, urgency: urgency}
+		return dueEntry{Entry: &Entry{Patient: "p", Key: key}, urgency: urgency}
 	}
 	w.round(func() ([]dueEntry, error) {
 		close(reading)
@@ -229,6 +229,33 @@ func TestAddedDuringARound(t *testing.T) {
 	<-done
 	require.Equal(t, []string{"high", "medium", "low"}, order)
 	require.NoError(t, b.end(t.Context()))
+}
+
+// A round looks at a bounded number of due alerts, the most urgent ones, however
+// many are due, and at those of its member of the Store only.
+func TestDueAlertsOfARound(t *testing.T) {
+	x, start := newOpenIndex(nil, nil), time.Now()
+	raise := func(patient string, i int, p Priority) {
+		a := Alert{Patient: patient, Key: fmt.Sprint(i), ID: fmt.Sprint(patient, i), Priority: p, Condition: ConditionPresent}
+		a.Escalation.State, a.Escalation.Due = EscalationDue, start.Add(time.Duration(i))
+		e := alertEntry(&a, start)
+		e.Open, e.Due, e.Rev = true, a.Escalation.Due, 1
+		require.True(t, x.noteRevision(e, true))
+	}
+	for i := range 2 * dueMost {
+		raise("flood", i, PriorityLow)
+	}
+	for i := range 10 {
+		raise("p", i, PriorityHigh)
+		raise("q", i, PriorityHigh)
+	}
+	of := func(patient string) bool { return patient != "q" }
+	list := x.due(start.Add(time.Hour), of, nil)
+	require.Len(t, list, dueMost)
+	for i, d := range list {
+		require.Equal(t, i < 10, d.Patient == "p")
+	}
+	require.Len(t, x.due(start.Add(time.Hour), func(patient string) bool { return patient == "q" }, nil), 10)
 }
 
 // A raise is told at once, and costs no search of the Store for what is due.

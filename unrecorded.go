@@ -59,11 +59,8 @@ func (u *unrecorded) forget(well func(patient string) bool) {
 // overdue returns the alerts of lost members that this node knows to be late.
 func (x *escalator) overdue(lost map[int]bool) (late []dueEntry) {
 	before := x.logs.now().Add(-overdueAfter)
-	for _, e := range x.open.due(before) {
-		if !lost[x.logs.store.memberOf(e.Patient)] {
-			continue
-		}
-		if a, err := x.unrecorded.recall(&e.Entry); err == nil && !a.due().IsZero() && !a.due().After(before) {
+	for _, e := range x.open.due(before, func(patient string) bool { return lost[x.logs.store.memberOf(patient)] }, nil) {
+		if a, err := x.unrecorded.recall(e.Entry); err == nil && !a.due().IsZero() && !a.due().After(before) {
 			late = append(late, dueEntry{Entry: e.Entry, urgency: a.Priority.rank(), first: a.Escalation.Level == 0})
 		}
 	}

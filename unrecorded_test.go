@@ -55,7 +55,7 @@ func TestTellingWithoutTheStore(t *testing.T) {
 		for _, want := range []string{"5s person:nurse", "40s person:doctor"} {
 			late := overdue()
 			require.Len(t, late, 1, want)
-			r.x.tellBlind(t.Context(), &late[0].Entry)
+			r.x.tellBlind(t.Context(), late[0].Entry)
 			require.Equal(t, []string{want}, r.pager.told(start))
 			require.Empty(t, overdue(), "until the next level is late")
 			time.Sleep(30*time.Second + overdueAfter)
