@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import WebSocket from "ws";
-import {ada, backend, monitor, notify, openHub, publish, raise, token, until} from "./hub.js";
+import {ada, backend, monitor, notify, openHub, publish, raise, token, until, wave, waveSender} from "./hub.js";
 
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 
@@ -43,9 +43,16 @@ function cutting(frames, cuts) {
   return {Socket, state};
 }
 
-/** The events that a client has got of each patient, and whether any came twice. */
-function record(c) {
-  const got = new Map();
+/** The events that a client has got of each patient, and the newest chunks of waves; and whether any event, or any chunk on one line, came twice. */
+function record(c, lines) {
+  const got = new Map(), waves = new Map(), received = new Map();
+  c.on("wave", ({patient, n, received: at}) => {
+    const before = waves.get(patient), chunk = `${patient} ${n}`;
+    assert.ok(!before || before.line !== lines() || n > before.n, `${chunk} behind ${before?.n}`);
+    assert.equal(received.get(chunk) ?? at, at, `${chunk} is another one`);
+    received.set(chunk, at);
+    waves.set(patient, {n, line: lines()});
+  });
   c.on("forget", (id) => got.set(id, {events: new Map(), fresh: true}));
   for (const kind of ["vital", "alert", "notice"]) {
     c.on(kind, (item, {inbox}) => {
@@ -55,7 +62,7 @@ function record(c) {
       events.set(id, item);
     });
   }
-  return got;
+  return {got, waves};
 }
 
 for (const delivery of ["latest", "every", "alerts"]) {
@@ -69,10 +76,12 @@ for (const delivery of ["latest", "every", "alerts"]) {
       device.stop(); service.stop();
       const d = hub.client(here(monitor)), s = hub.client({...here(backend), id: `backend-${frames}`}), // a sender may have 100 notices open with ada
         c = hub.client(here(ada), {WebSocket: Socket});
-      const got = record(c), w = c.watch({patients: ids, delivery});
+      const {got, waves} = record(c, () => state.made), w = c.watch({patients: ids, delivery, waves: ["131330"]});
+      const send = await waveSender(t, hub, here(monitor));
       const sent = {vitals: new Map(), alerts: new Map(), notices: []};
       for (let i = 0; i < 40; i++) {
         const patient = ids[random(2)], key = `k${random(3)}`, name = `${patient} ${key}`;
+        for (const id of ids) send({...wave(i + 1), patient: id});
         switch (random(6)) {
         case 0: sent.alerts.set(name, await raise(s, {patient, key, priority: "info"})); break;
         case 1: if (sent.alerts.has(name)) {
@@ -99,6 +108,7 @@ for (const delivery of ["latest", "every", "alerts"]) {
       });
       for (const a of sent.alerts.values()) assert.equal(w.patients.get(a.patient).alerts.get(a.key).rev, a.rev);
       if (delivery === "alerts") for (const id of ids) assert.equal(w.patients.get(id).vitals.size, 0);
+      await until("the last waves", () => { c.tryNow(); return ids.every((id) => waves.get(id)?.n === 40); });
       for (const x of [d, s, c]) x.stop();
       assert.equal(got.size, 2);
       made += state.made;
