@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -144,28 +145,39 @@ func TestWebhookReveals(t *testing.T) {
 }
 
 func TestWebhookReplies(t *testing.T) {
+	ended := error(carewire.ErrEnded)
 	for name, x := range map[string]struct {
-		reply string
-		want  []pagers.Reply
+		reply  string
+		err    error // of OnReply
+		want   []pagers.Reply
+		logged string
 	}{
-		"accept":   {`{"do":"accept","by":"ada"}`, []pagers.Reply{{Do: carewire.AnswerAccept, By: "ada"}}},
-		"reject":   {`{"do":"reject","by":"ada","other":1}`, []pagers.Reply{{Do: carewire.AnswerReject, By: "ada"}}},
-		"close":    {`{"do":"close","by":"ada"}`, nil},
-		"nobody":   {`{"do":"accept"}`, nil},
-		"another":  {`{"do":"accept","by":"eve"}`, nil},
-		"nothing":  {``, nil},
-		"not JSON": {`<html>`, nil},
+		"accept":   {`{"do":"accept","by":"ada"}`, nil, []pagers.Reply{{Do: carewire.AnswerAccept, By: "ada"}}, ""},
+		"reject":   {`{"do":"reject","by":"ada","other":1}`, nil, []pagers.Reply{{Do: carewire.AnswerReject, By: "ada"}}, ""},
+		"ended":    {`{"do":"accept","by":"ada"}`, ended, []pagers.Reply{{Do: carewire.AnswerAccept, By: "ada"}}, `cause="carewire: alert has ended"`},
+		"unknown":  {`{"do":"accept","by":"ada"}`, errors.New("ada is not known"), []pagers.Reply{{Do: carewire.AnswerAccept, By: "ada"}}, "cause=*errors.errorString"},
+		"close":    {`{"do":"close","by":"ada"}`, nil, nil, "neither accepts nor rejects"},
+		"nobody":   {`{"do":"accept"}`, nil, nil, "not of the person"},
+		"another":  {`{"do":"accept","by":"eve"}`, nil, nil, "not of the person"},
+		"nothing":  {``, nil, nil, ""},
+		"other":    {`{"ok":true}`, nil, nil, ""},
+		"not JSON": {`<html>`, nil, nil, ""},
 	} {
-		g := newGateway(t)
+		g, log := newGateway(t), new(strings.Builder)
 		g.answer = func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, x.reply) }
 		var got []pagers.Reply
-		w := &pagers.Webhook{URL: g.URL, Secret: secret, OnReply: func(_ context.Context, p carewire.Page, r pagers.Reply) error {
+		w := &pagers.Webhook{URL: g.URL, Secret: secret, Logger: slog.New(slog.NewTextHandler(log, nil)), OnReply: func(_ context.Context, p carewire.Page, r pagers.Reply) error {
 			require.Equal(t, "alert-1", p.Alert.ID)
 			got = append(got, r)
-			return errors.New("no longer open")
+			return x.err
 		}}
 		require.NoError(t, w.Page(t.Context(), pagerstest.Page("person:ada", 1)), name)
 		require.Equal(t, x.want, got, name)
+		require.Contains(t, log.String(), x.logged, name)
+		require.Equal(t, x.logged != "", log.Len() > 0, name)
+		for _, private := range []string{"ada", "by", pagerstest.Patient, pagerstest.Text} {
+			require.NotContains(t, log.String(), private, name)
+		}
 	}
 }
 

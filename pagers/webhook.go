@@ -1,6 +1,7 @@
 package pagers
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -8,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -32,9 +34,13 @@ type Webhook struct {
 	// OnReply is called with an accept or reject in the gateway's reply, which
 	// is a Reply as JSON. The reply to a page for a person is ignored if it is of
 	// another person. For a group or a role, the host checks that the person
-	// belongs to it. The host then calls Hub.Answer. An error is ignored by Page, since the message has been handed over. Nil
-	// means that replies are not read.
+	// belongs to it. The host then calls Hub.Answer. Page logs an error and returns
+	// nil, since the message has been handed over. Nil means that replies are not
+	// read.
 	OnReply func(context.Context, carewire.Page, Reply) error
+	// Logger gets a line for each reply that has no effect. It names the webhook-id
+	// and the cause, and no person. Nil means slog.Default().
+	Logger *slog.Logger
 	// AllowPlaintext lets URL be http. Without it only a URL on this machine may be.
 	AllowPlaintext bool
 	// RevealHealthData adds the patient, the alert's key and its text.
@@ -74,11 +80,34 @@ func (w *Webhook) Page(ctx context.Context, p carewire.Page) error {
 	if err != nil || w.OnReply == nil {
 		return err
 	}
-	var r Reply
-	if json.Unmarshal(reply, &r) == nil && mayReply(p.To, r.By) && (r.Do == carewire.AnswerAccept || r.Do == carewire.AnswerReject) {
-		w.OnReply(ctx, p, r)
+	if cause := w.take(ctx, p, reply); cause != "" {
+		cmp.Or(w.Logger, slog.Default()).Warn("carewire: a reply to a page has no effect", "webhook-id", messageID(p.Key), "cause", cause)
 	}
 	return nil
+}
+
+// take hands the gateway's reply to the host. It returns why the reply has no
+// effect; "" if it has one, or answers nothing.
+func (w *Webhook) take(ctx context.Context, p carewire.Page, reply []byte) (cause string) {
+	var r Reply
+	switch {
+	case json.Unmarshal(reply, &r) != nil || r == Reply{}:
+		return ""
+	case r.Do != carewire.AnswerAccept && r.Do != carewire.AnswerReject:
+		return "it neither accepts nor rejects"
+	case !mayReply(p.To, r.By):
+		return "it is not of the person who was paged"
+	}
+	err := w.OnReply(ctx, p, r)
+	if err == nil {
+		return ""
+	}
+	for _, known := range []error{carewire.ErrEnded, carewire.ErrRefused, carewire.ErrForbidden, carewire.ErrNotFound, carewire.ErrUndecided, carewire.ErrUnavailable} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return fmt.Sprintf("%T", err) // its text may name people
 }
 
 // mayReply reports whether a person may reply to a page for to. Only the host

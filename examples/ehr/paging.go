@@ -69,7 +69,7 @@ func (h *host) pager() (carewire.Pager, error) {
 	if err != nil {
 		return nil, err
 	}
-	webhook := &pagers.Webhook{URL: h.gateway, Secret: h.secret, OnReply: func(ctx context.Context, p carewire.Page, reply pagers.Reply) error {
+	webhook := &pagers.Webhook{URL: h.gateway, Secret: h.secret, Logger: h.log, OnReply: func(ctx context.Context, p carewire.Page, reply pagers.Reply) error {
 		select {
 		case <-h.rights.ready: // alerts that were open before are paged while the Hub is being made
 		case <-ctx.Done():
