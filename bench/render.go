@@ -36,7 +36,7 @@ var sections = []section{
 		[]string{"waves-*"}, []figure{{"core_pct", "% of a core"}, {"chunks_per_s", "chunks delivered/s"}, {"alert_p50_ms alert_p99_ms", "alerts p50 / p99 ms"}, {"plain_alert_p50_ms plain_alert_p99_ms", "without waves"},
 			{"p50_ms p99_ms", "vitals p50 / p99 ms"}, {"plain_p50_ms plain_p99_ms", "without waves"}}, false},
 	{"Alerts beside waves", "As before, but seconds with waves and seconds without alternate for 40 s, in each second eight alerts are raised at random moments, and the gateways send one after the other. So both kinds of alerts have the same machine. " +
-		"The latency is from the raise to the clinician's receipt; the server has one processor and the load the other: `taskset -c 1 go run ./bench -only beside-100 -apart`. Others used the machine meanwhile; what was measured went before them (`nice -n -15`), here and in waves-*.",
+		"The latency is from the raise to the clinician's receipt; the server has one processor and the load the other: `taskset -c 1 go run ./bench -only beside-100 -apart`. Others used the machine meanwhile; the measured processes had priority over them (`nice -n -15`), here and in waves-*.",
 		[]string{"beside-100"}, []figure{{"p50_ratio", "p50, × without waves"}, {"p50_ms p99_ms", "p50 / p99 ms with waves"}, {"quiet_p50_ms quiet_p99_ms", "while none come"},
 			{"plain_p50_ms plain_p99_ms", "to clinicians without waves"}, {"plain_quiet_p50_ms plain_quiet_p99_ms", "while none come"}, {"core_pct", "% of a core"}, {"quiet_core_pct", "while none come"}}, false},
 	{"Stuck clients", "50 clients, 1,500 events a second. Then a tenth of the clients stops reading, half of them completely, half except one byte a second, for 4 s and 6,000 events. " +
