@@ -70,6 +70,7 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 		return nil, 0, unavailable(err)
 	}
 	size := 0
+	list = make([]Entry, 0, len(entries))
 	for i := range entries {
 		e := &entries[i]
 		if size += len(e.Data) + 128; size > historyBytes && len(list) > 0 {
@@ -110,7 +111,7 @@ func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) 
 	}
 	list, next, err := h.historyPage(ctx, &q, nil)
 	h.audit.recordHost(Record{Event: AuditHistory, Patient: q.Patient, Key: q.Key}, err)
-	page := HistoryPage{Next: next}
+	page := HistoryPage{Events: make([]Event, 0, len(list)), Next: next}
 	for i := range list {
 		ev, err := list[i].event()
 		if err != nil {

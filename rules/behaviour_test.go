@@ -47,14 +47,16 @@ func TestQualityIsHeeded(t *testing.T) {
 
 // judgement.md: a reading three hours old raised and ended alerts.
 func TestOldReadingsAreHistory(t *testing.T) {
-	old := func(v *carewire.Vital) { v.Time = start.Add(-3 * time.Minute) }
-	h := newChart(t, high(Timing{}))
-	h.vital(heart(100, nil))
-	h.vital(heart(200, old))
-	require.Empty(t, h.story())
-	h.vital(heart(200, nil))
-	h.vital(heart(100, old))
-	require.Equal(t, "raised 0s medium", h.story())
+	for _, age := range []time.Duration{3 * time.Minute, 3 * time.Hour} {
+		old := func(v *carewire.Vital) { v.Time = start.Add(-age) }
+		h := newChart(t, high(Timing{}))
+		h.vital(heart(100, nil))
+		h.vital(heart(200, old))
+		require.Empty(t, h.story(), "%s", age)
+		h.vital(heart(200, nil))
+		h.vital(heart(100, old))
+		require.Equal(t, "raised 0s medium", h.story(), "%s", age)
+	}
 }
 
 // judgement.md: a withdrawn or corrected reading changed nothing. Complaint 11:

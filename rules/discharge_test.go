@@ -16,7 +16,7 @@ import (
 // within the time that a rule looks back: whether the patient stays on the list, is
 // taken off it meanwhile, or another Judge begins.
 func TestBeforeADischarge(t *testing.T) {
-	rise := Change{About: About{Key: "hr-rise", Text: "Rise"}, Timing: Timing{Flaps: -1}, Code: carewire.HeartRate.Code, Unit: "/min", Direction: Rise, By: 90, Within: time.Hour}
+	rise := Change{About: About{Key: "hr-rise", Text: "Rise"}, Timing: Timing{Flaps: -1, Hold: 3 * time.Hour}, Code: carewire.HeartRate.Code, Unit: "/min", Direction: Rise, By: 90, Within: time.Hour}
 	three := high(Timing{Readings: 3, Flaps: -1})
 	for name, again := range map[string]func(w *ward, stop func(), listed *atomic.Bool){
 		"and stays": func(*ward, func(), *atomic.Bool) {},

@@ -59,6 +59,7 @@ func TestImpossibleHere(t *testing.T) {
 		{"care_fe 6433: inputs of the last 30 minutes only", TestScoreWithoutAnInput},
 		{"grafana 7886: flapping", TestFlapsAreHeld},
 		{"alertmanager 204: flapping", TestFlapsAreHeld},
+		{"a rule that panics or hangs is not said", TestFunc},
 		{"a rule that panics or hangs is not said", TestFuncThatHangs},
 		{"a rule that cannot judge is not said", TestBlindnessIsReported},
 		{"an acceptance never expires", TestOnlyAPersonEndsEscalation},

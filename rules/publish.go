@@ -61,7 +61,8 @@ func (m *scoreMachine) worth(x *scoreState) int {
 
 // publish owes the total and the points that have changed.
 func (m *scoreMachine) publish(c *Case, st *state, x *scoreState, seq uint64) {
-	if c.now < x.at+span(m.rule.Pause) || !m.news(c, x) {
+	first := m.rule.Code != "" && x.complete && x.said < 0 // a total after none waits for nothing
+	if c.now < x.at+span(m.rule.Pause) && !first || !m.news(c, x) {
 		return
 	}
 	t := Transition{Rule: m.rule.Key, Kind: Published, Seq: seq, At: c.out(c.now), index: c.set.index(m.rule.Key)}

@@ -39,16 +39,20 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 	if old := b.lookBack(snapshot); !old.IsZero() && old.Before(from) {
 		from = old
 	}
-	if err := b.flapped(from); err != nil {
+	if err := b.flapped(from, to.Seq); err != nil {
+		return err
+	}
+	begin, err := b.before(from, to.Seq)
+	if err != nil {
 		return err
 	}
 	slices.SortStableFunc(snapshot, func(x, y carewire.Event) int { return began(&x).Compare(began(&y)) })
 	for i := range snapshot {
-		b.before(&snapshot[i], from)
+		b.older(&snapshot[i], from)
 	}
 	loud := false
 	last := to
-	err := b.read(carewire.HistoryQuery{From: from, Kinds: judged}, func(e *carewire.Event) {
+	err = b.read(carewire.HistoryQuery{Cursor: begin, From: from, Kinds: judged}, func(e *carewire.Event) {
 		at := timeOf(e)
 		if !loud && millisOf(at) >= b.since {
 			loud = true
@@ -75,9 +79,8 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 	return nil
 }
 
-// before takes in the entries that are older than the part of the log that is
-// read.
-func (b *bed) before(e *carewire.Event, from time.Time) {
+// older takes in an entry that is older than the part of the log that is read.
+func (b *bed) older(e *carewire.Event, from time.Time) {
 	switch {
 	case e.Vital != nil && e.Vital.Received.Before(from):
 		b.c.Vital(e.Position, e.Vital)
@@ -116,9 +119,13 @@ func (b *bed) lookBack(snapshot []carewire.Event) (from time.Time) {
 
 func isAbsent(c carewire.Component) bool { return c.Absent != "" }
 
-// flapped notes the alerts of the last hour, and those that people have closed.
-func (b *bed) flapped(from time.Time) error {
-	return b.read(carewire.HistoryQuery{From: from.Add(-time.Hour), To: from, Kinds: []carewire.Kind{carewire.KindAlert, carewire.KindAccess}}, func(e *carewire.Event) {
+// flapped notes the alerts of the hour before from, and those that people have closed.
+func (b *bed) flapped(from time.Time, last uint64) error {
+	begin, err := b.before(from.Add(-time.Hour), last)
+	if err != nil {
+		return err
+	}
+	return b.read(carewire.HistoryQuery{Cursor: begin, From: from.Add(-time.Hour), To: from, Kinds: []carewire.Kind{carewire.KindAlert, carewire.KindAccess}}, func(e *carewire.Event) {
 		if e.Alert == nil {
 			b.take(e)
 		} else {
@@ -137,7 +144,7 @@ func (c *Case) remember(seq uint64, a *carewire.Alert) {
 	switch {
 	case a.Condition == carewire.ConditionPresent && a.Open() && !st.known.present:
 		st.note(t, millisOf(a.Updated))
-	case a.Closed != nil && a.Condition == carewire.ConditionPresent:
+	case a.Closed != nil && a.Closed.By.ID != host && a.Condition == carewire.ConditionPresent: // not by a discharge
 		st.close(t, millisOf(a.Closed.At), seq)
 	}
 	st.known = known{a.ID, a.Rev, a.Open() && a.Condition == carewire.ConditionPresent}
@@ -160,6 +167,25 @@ func timeOf(e *carewire.Event) (t time.Time) {
 		t = e.Alert.Updated
 	}
 	return t
+}
+
+// before finds a number of the log, which ends at last, that is before all entries
+// received from a time on. It looks from the end on: a log may be months long.
+func (b *bed) before(from time.Time, last uint64) (uint64, error) {
+	q := carewire.HistoryQuery{Patient: b.patient, Limit: 1, Kinds: []carewire.Kind{carewire.KindVital, carewire.KindAlert}}
+	for step := uint64(256); step < last; step *= 4 {
+		q.Cursor = last - step
+		page, err := b.row.judge.history(b.row.ctx, q)
+		switch {
+		case errors.Is(err, carewire.ErrGap):
+			return 0, nil // read finds what is kept
+		case err != nil:
+			return 0, err
+		case len(page.Events) > 0 && timeOf(&page.Events[0]).Before(from.Add(-inFlight)): // the order of receipt is not quite that of the log
+			return q.Cursor, nil
+		}
+	}
+	return 0, nil
 }
 
 // read reads the patient's log to its end. If its beginning is no longer kept,

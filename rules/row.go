@@ -15,8 +15,8 @@ import (
 const (
 	rowMax   = 250         // patients that are watched together
 	inFlight = time.Minute // between an entry's being received and its being seen here, at most
-	// grace is by how much a Case's time lags, where no reading moves it on. A Store has
-	// as long to take in a reading, and the Hub to see it.
+	// grace is by how much a Case's time lags, where no reading moves it on. Within it the
+	// Store takes a reading in, and the Hub notices what another node has written.
 	grace = 10 * time.Second
 )
 

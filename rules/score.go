@@ -39,7 +39,8 @@ type Score struct {
 	MinAge, MaxAge float64
 	// NotPregnant says that the score is not for pregnant patients.
 	NotPregnant bool
-	// Pause is the shortest time between two publications; 0: 10 s.
+	// Pause is the shortest time between two publications; 0: 10 s. A total after there
+	// was none is published at once.
 	Pause time.Duration
 }
 

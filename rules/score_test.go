@@ -418,3 +418,16 @@ func TestNextMeasurementIsDue(t *testing.T) {
 	require.True(t, s.Due.IsZero() && !s.Always, "there is no score")
 	require.Equal(t, "absent", h.published()[NextMeasurement])
 }
+
+// Spot checks that come one soon after another: the total is published with the last of
+// them. Then it waits for Pause.
+func TestFirstTotalIsPublishedAtOnce(t *testing.T) {
+	h := chartWith(t, adult, NEWS2())
+	h.observe(wellOnAir(nil))
+	require.Equal(t, "0", h.published()[news2Total])
+	h.found = nil
+	h.observe(observations{"respiration": "26"})
+	require.Empty(t, h.published())
+	h.wait(11 * time.Second)
+	require.Equal(t, "3", h.published()[news2Total])
+}

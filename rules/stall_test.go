@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -98,13 +99,15 @@ func TestOwedClearIsOfTheAlertRaisedMeanwhile(t *testing.T) {
 // alert comes from their delay. Those that are missing are told afterwards.
 func TestReadingsOnTheirWayAreNotMissing(t *testing.T) {
 	for _, c := range []string{"the node is slow to write", "another node is slow to write", "the Store is away"} {
-		t.Run(c, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { readingsOnTheirWay(t, c) })
-		})
+		for phase := range 5 { // of the comparison with the Store, every five seconds
+			t.Run(fmt.Sprint(c, " ", phase), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { readingsOnTheirWay(t, c, time.Duration(phase)*time.Second) })
+			})
+		}
 	}
 }
 
-func readingsOnTheirWay(t *testing.T, what string) {
+func readingsOnTheirWay(t *testing.T, what string, phase time.Duration) {
 	var vitals, others atomic.Int64 // when they are written, Unix nanoseconds
 	slow := &hooked{Store: carewire.NewMemoryStore(nil), append: func(list []carewire.Entry) error {
 		if slices.ContainsFunc(list, func(e carewire.Entry) bool { return e.Kind == carewire.KindVital }) {
@@ -116,14 +119,17 @@ func readingsOnTheirWay(t *testing.T, what string) {
 	w := newWard(t, slow)
 	defer w.close()
 	judging := w.hub
-	if what == "another node is slow to write" {
+	switch what {
+	case "another node is slow to write":
 		judging = w.hubOn(slow.Store)
+	case "the Store is away":
+		judging = w.hubOn(slow)
 	}
 	w.run(judging, Options{},
 		Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: 2 * time.Second}, high(Timing{Delay: 3 * time.Second}))
 	publish := func(v ...carewire.Vital) { go w.hub.Publish(context.Background(), v...) }
 	rate, spo2 := func(v float64) carewire.Vital { return carewire.HeartRate.Of("p1", v) }, carewire.SpO2.Of("p1", 97)
-	time.Sleep(20 * time.Second)
+	time.Sleep(20*time.Second + phase)
 
 	publish(rate(200), spo2)
 	time.Sleep(time.Second)
@@ -132,8 +138,8 @@ func readingsOnTheirWay(t *testing.T, what string) {
 	switch now := time.Now(); what {
 	case "the node is slow to write":
 		vitals.Store(now.Add(7 * time.Second).UnixNano())
-	case "another node is slow to write":
-		vitals.Store(now.Add(10 * time.Second).UnixNano())
+	case "another node is slow to write": // and what it has written is seen up to five seconds late
+		vitals.Store(now.Add(4 * time.Second).UnixNano())
 	case "the Store is away":
 		others.Store(now.Add(20 * time.Second).UnixNano())
 		vitals.Store(now.Add(24 * time.Second).UnixNano())
@@ -152,4 +158,37 @@ func readingsOnTheirWay(t *testing.T, what string) {
 	}
 	require.Len(t, w.alerts("spo2-off"), 1)
 	require.Len(t, w.alerts("hr-high"), 1)
+}
+
+// Where readings are judged half a minute after they were received, time lags as much.
+func TestTimeLagsAsReadingsDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, carewire.NewMemoryStore(nil))
+		defer w.close()
+		set := mustSet(t, Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: 2 * time.Second})
+		j, err := New(w.hub, set, &Options{Patients: func(context.Context) ([]string, error) { return nil, nil }})
+		require.NoError(t, err)
+		require.NoError(t, j.beat(t.Context(), false))
+		j.duty.Store(int64(time.Hour))
+		b := &bed{patient: "p1", c: NewCase(set, "p1", Settings{})}
+		r := &row{judge: j, beds: map[string]*bed{"p1": b}}
+		b.row = r
+		r.ctx, r.stop = context.WithCancel(t.Context())
+		defer r.stop()
+		go r.tick()
+		time.Sleep(time.Minute)
+		seq := uint64(0)
+		see := func(v carewire.Vital, late time.Duration) {
+			seq++
+			v.Received = w.hub.Now().Add(-late)
+			v.Time = v.Received
+			r.see(&carewire.Event{Type: carewire.EventVital, Patient: "p1", Position: carewire.Position{Epoch: "e", Seq: seq}, Vital: &v})
+		}
+		see(carewire.SpO2.Of("p1", 97), 30*time.Second)
+		see(carewire.HeartRate.Of("p1", 70), 28500*time.Millisecond)
+		time.Sleep(10 * time.Second)
+		require.Empty(t, w.alerts("spo2-off"))
+		time.Sleep(30 * time.Second)
+		require.Len(t, w.alerts("spo2-off"), 1, "it is missing indeed")
+	})
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -13,12 +14,14 @@ import (
 	"github.com/carewire/carewire"
 )
 
+var takeOverPatients = flag.Int("rules.patients", 2000, "how many TestTakeOverOfThousands has; 5000 were tried")
+
 // Two Judges have thousands of patients, and one of them dies just when all of them
 // need an alert: within ten seconds the other has raised those of its own patients, and
 // of the dead one's. The bubble's clock counts no CPU time, which BenchmarkTakeUp does.
 func TestTakeOverOfThousands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const patients = 5000
+		patients := *takeOverPatients
 		names := make([]string, patients)
 		for i := range names {
 			names[i] = fmt.Sprint("p", i)
@@ -57,5 +60,39 @@ func TestTakeOverOfThousands(t *testing.T) {
 			require.NoError(t, err, p)
 			require.Equal(t, carewire.ConditionPresent, a.Condition)
 		}
+	})
+}
+
+// A retentive Store keeps the least number behind which it was asked for entries.
+type retentive struct {
+	carewire.Store
+	least uint64
+}
+
+func (s *retentive) Read(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
+	if patient == "p1" {
+		s.least = min(s.least, after.Seq)
+	}
+	return s.Store.Read(ctx, patient, after, q)
+}
+
+// A Judge that takes a patient over reads the end of the log only, as far back as its
+// rules look, and not the months before it.
+func TestTakeOverReadsTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &retentive{Store: carewire.NewMemoryStore(nil)}
+		w := newWard(t, store)
+		defer w.close()
+		for range 50 {
+			_, err := w.hub.Publish(t.Context(), slices.Repeat([]carewire.Vital{carewire.HeartRate.Of("p1", 100)}, 100)...)
+			require.NoError(t, err)
+		}
+		time.Sleep(time.Hour + 20*time.Minute)
+		w.rate(slices.Repeat([]float64{200}, 1000)...)
+		store.least = 1 << 60
+		w.run(w.hub, Options{}, high(Timing{Delay: 10 * time.Minute}))
+		least := store.least // before w.alerts reads all
+		require.Greater(t, least, uint64(800))
+		require.Len(t, w.alerts("hr-high"), 1)
 	})
 }
