@@ -78,8 +78,9 @@ func TestQuietPatientsAreJudgedUpToNow(t *testing.T) {
 	}
 }
 
-// A Judge does not say that it has judged up to when something was due that is not done.
-func TestWhatIsDueIsDoneFirst(t *testing.T) {
+// A Judge does not report that it has judged up to a time at which work was due that it
+// has not done.
+func TestDueWorkIsDoneFirst(t *testing.T) {
 	h := newChart(t, Absent{About: About{Key: "spo2-off", Text: "No oxygen saturation"}, Code: carewire.SpO2.Code, For: 2 * time.Second})
 	h.vital(carewire.SpO2.Of("p1", 97))
 	h.now = h.now.Add(1500 * time.Millisecond)
