@@ -45,7 +45,7 @@ type peers struct {
 
 	mu      sync.Mutex
 	wanted  map[topic]func(*relayMessage)
-	changed []topic // wanted more, or no more
+	changed map[topic]bool // wanted, or no longer wanted, since the worker looked
 	queue   []outgoing
 	waiting int // entries and chunks in the queue
 	bytes   int // of these
@@ -59,6 +59,7 @@ type peers struct {
 	own         hubName
 	number      uint64
 	subs        map[topic]func() // the subscriptions, and how each ends
+	panicked    bool             // the Relay has panicked
 }
 
 // An outgoing is one thing to tell other Hubs.
@@ -87,7 +88,7 @@ func newPeers(c *core, r Relay) *peers {
 		return nil
 	}
 	x := &peers{background: c.background, relay: r, share: c.logs.share, now: c.clock.now, log: c.log, news: make(chan []int),
-		wanted: make(map[topic]func(*relayMessage)), wake: make(chan struct{}, 1), written: newGathering(), heard: newGathering(),
+		wanted: make(map[topic]func(*relayMessage)), changed: make(map[topic]bool), wake: make(chan struct{}, 1), written: newGathering(), heard: newGathering(),
 		keys: make(chan relayKey), own: newHubName(), subs: make(map[topic]func())}
 	x.subscribe(topic{kind: topicNews}, x.takeNews)
 	return x
@@ -139,7 +140,7 @@ func (x *peers) subscribe(t topic, use func(*relayMessage)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.wanted[t] = use
-	x.changed = append(x.changed, t)
+	x.changed[t] = true
 	signal(x.wake)
 }
 
@@ -150,7 +151,7 @@ func (x *peers) unsubscribe(t topic) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.wanted, t)
-	x.changed = append(x.changed, t)
+	x.changed[t] = true
 	signal(x.wake)
 }
 
@@ -202,9 +203,9 @@ func (x *peers) runWorker() {
 		}
 		x.mu.Lock()
 		changed, queue := x.changed, x.queue
-		x.changed, x.queue, x.waiting, x.bytes = nil, nil, 0, 0
+		x.changed, x.queue, x.waiting, x.bytes = make(map[topic]bool), nil, 0, 0
 		x.mu.Unlock()
-		for _, t := range changed {
+		for t := range changed {
 			x.updateSubscription(t)
 		}
 		for i := range queue {
@@ -334,19 +335,23 @@ func (x *peers) receive(post *relayCipher, subject string, t topic, m []byte) {
 	}
 }
 
-// callRelay calls the host's Relay, and reports whether it panicked.
+// callRelay calls the host's Relay, and reports whether it panicked. The log tells the
+// first time.
 func (x *peers) callRelay(f func()) (panicked bool) {
 	defer func() {
 		if recover() != nil {
-			panicked = true
-			x.log.Error("carewire: the Relay panicked")
+			if panicked = true; !x.panicked {
+				x.log.Error("carewire: the Relay panicked")
+			}
+			x.panicked = true
 		}
 	}()
 	f()
 	return false
 }
 
-// sendQueued sends one thing that waits; entries in one message for each patient.
+// sendQueued sends one thing that waits: entries in one message for each patient, or in
+// several if that would be large.
 func (x *peers) sendQueued(o *outgoing) {
 	if x.relayCipher == nil {
 		x.stats.dropped.Add(1)
@@ -369,7 +374,7 @@ func (x *peers) sendQueued(o *outgoing) {
 		slices.SortStableFunc(o.entries, func(a, b Entry) int { return strings.Compare(a.Patient, b.Patient) })
 		for i := range o.entries {
 			w.entry(&o.entries[i])
-			if patient := o.entries[i].Patient; i+1 == len(o.entries) || o.entries[i+1].Patient != patient {
+			if patient := o.entries[i].Patient; i+1 == len(o.entries) || o.entries[i+1].Patient != patient || len(w.b) > bodyMost/2 {
 				x.sendMessage(topic{topicLog, patient}, messageEntries, w.b)
 				w.b = w.b[:0]
 			}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,6 +84,17 @@ func TestRelayedEntriesAreNotRead(t *testing.T) {
 			v := nurse.until("vital")
 			require.EqualValues(t, i+2, v["seq"])
 			require.EqualValues(t, 60+i, valueAt(v, "vital", "value"))
+		}
+		var many []Vital
+		for i := range 500 { // more than one message holds
+			many = append(many, HeartRate.Of("p1", float64(60+i%100)))
+		}
+		_, err = there.hub.Publish(t.Context(), many...)
+		require.NoError(t, err)
+		for seq := 0; seq < 504; {
+			v := nurse.until("vital")
+			require.Greater(t, seqOf(v), seq)
+			seq = seqOf(v)
 		}
 		require.Equal(t, before, x.counts[0].reads.Load())
 		_, err = there.hub.Raise(t.Context(), high("k"))
@@ -217,4 +230,244 @@ func seqsOf(log []Entry) (list []uint64) {
 		list = append(list, log[i].Seq)
 	}
 	return list
+}
+
+// Other nodes learn at once of alerts in an inbox, of revocations, of groups and of
+// discharges, though nothing of it is watched.
+func TestNewsReachOtherNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		members := []string{"p1"}
+		x := newNodes(t, 2, Options{Directory: directoryFunc(func(context.Context, string) ([]string, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(members), nil
+		})})
+		defer x.close()
+		here, there := x.hubs[0], x.hubs[1]
+		nurse := here.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.until("inbox")
+		doctor := here.dial("doctor")
+		defer doctor.ws.CloseNow()
+		doctor.ask(`{"type":"watch","req":"g","groups":["icu"]}`)
+		doctor.until("synced")
+		settle()
+		time.Sleep(300 * time.Millisecond) // between two looks at the Store
+		soon := func(name string, do func() error, comes func()) {
+			t.Helper()
+			began := time.Now()
+			require.NoError(t, do())
+			comes()
+			require.LessOrEqual(t, time.Since(began), 2*newsEvery, name)
+			time.Sleep(50*time.Millisecond + began.Add(time.Second).Sub(time.Now()))
+		}
+		soon("inbox", func() error {
+			_, err := there.hub.Raise(t.Context(), Raise{Patient: "p3", Key: "k", Text: "x", Priority: PriorityHigh, To: []string{"person:nurse"}})
+			return err
+		}, func() { nurse.until("inbox") })
+		mu.Lock()
+		members = append(members, "p2")
+		mu.Unlock()
+		soon("group", func() error { return there.hub.MembersChanged(t.Context(), "icu") }, func() {
+			require.Equal(t, "p2", doctor.until("granted")["patient"])
+		})
+		soon("revocation", func() error {
+			return there.hub.Revoke(t.Context(), Revocation{Principal: "doctor", Patients: []string{"p1"}, Until: time.Now().Add(time.Hour)})
+		}, func() { require.Equal(t, "p1", doctor.until("revoked")["patient"]) })
+	})
+}
+
+// A watch that begins while entries come by the Relay sees each one from there on, once.
+func TestWatchBeginsBetweenMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newNodes(t, 2, Options{})
+		defer x.close()
+		here, there := x.hubs[0], x.hubs[1]
+		var watchers []*eachSeen
+		for i := range 60 {
+			_, err := there.hub.Publish(t.Context(), HeartRate.Of("p1", float64(60+i)))
+			require.NoError(t, err)
+			if i%3 == 0 {
+				watchers = append(watchers, watchAll(t, here.hub, []string{"p1"}))
+			}
+			if i%7 == 0 {
+				time.Sleep(30 * time.Millisecond)
+			}
+		}
+		settle()
+		for _, w := range watchers {
+			seen := w.seqs("p1")
+			require.NotEmpty(t, seen)
+			for i, seq := range seen {
+				require.Equal(t, seen[0]+uint64(i), seq)
+			}
+			require.EqualValues(t, 60, seen[len(seen)-1])
+		}
+	})
+}
+
+// Entries of another epoch are not used: the Store is asked, and the watch begins anew.
+func TestRelayedEntriesOfAnotherLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		swapped := &seam{Store: NewMemoryStore(nil)}
+		ether := newEther()
+		here, there := newWorld(t, swapped, &Options{Relay: ether}), newWorld(t, swapped, &Options{Relay: ether})
+		defer here.close()
+		defer there.close()
+		for range 3 {
+			_, err := there.hub.Publish(t.Context(), HeartRate.Of("p1", 70))
+			require.NoError(t, err)
+		}
+		nurse := here.watching("nurse", "every")
+		defer nurse.ws.CloseNow()
+		settle()
+		var held []parcel
+		ether.by(func(p parcel) { held = append(held, p) })
+		_, err := there.hub.Publish(t.Context(), HeartRate.Of("p1", 70)) // 4, on its way
+		require.NoError(t, err)
+		synctest.Wait()
+		ether.by(nil)
+		require.Len(t, held, 1)
+		swapped.Store = NewMemoryStore(nil) // a backup was restored
+		began := time.Now()
+		for range 5 {
+			_, err := there.hub.Publish(t.Context(), HeartRate.Of("p1", 71))
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		sync := nurse.until("sync")
+		require.Equal(t, false, sync["recovered"])
+		require.Zero(t, time.Since(began))
+		held[0].arrive(held[0].message)
+		_, err = there.hub.Publish(t.Context(), HeartRate.Of("p1", 72))
+		require.NoError(t, err)
+		for seq := 0; seq < 6; {
+			v := nurse.until("vital")
+			require.Equal(t, sync["epoch"], v["epoch"])
+			require.NotEqual(t, 70.0, valueAt(v, "vital", "value"))
+			require.Greater(t, seqOf(v), seq)
+			seq = seqOf(v)
+		}
+	})
+}
+
+// Where a Relay has just brought the entries, the wake-ups of the Store cause no read.
+// If it brings nothing, they do.
+func TestWakeUpsBesideARelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, ether := NewMemoryStore(nil), newEther()
+		shared := &sharedStore{Store: store, wake: make(chan []string)}
+		here, there := newWorld(t, shared, &Options{Relay: ether}), newWorld(t, store, &Options{Relay: ether})
+		defer here.close()
+		defer there.close()
+		nurse := here.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.ask(`{"type":"watch","req":"w","patients":["p1","p2"],"delivery":"every"}`)
+		nurse.until("synced")
+		nurse.until("synced")
+		settle()
+		publish := func(patient string) {
+			_, err := there.hub.Publish(t.Context(), HeartRate.Of(patient, 60))
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		publish("p1") // the first entry of a log is read
+		shared.since()
+		publish("p1")
+		shared.wake <- []string{"p1", "p2"}
+		synctest.Wait()
+		require.Equal(t, []string{"p2"}, shared.since())
+		ether.by(func(parcel) {})
+		time.Sleep(relayMoot)
+		shared.since()
+		publish("p1")
+		shared.wake <- []string{"p1"}
+		for seq := 0; seq < 3; {
+			seq = seqOf(nurse.until("vital"))
+		}
+		require.Equal(t, []string{"p1"}, shared.since())
+	})
+}
+
+// A Relay that panics, fails or hangs harms nobody: the node itself shows its events,
+// and the others read them from the Store. When it works again, it is used.
+func TestBrokenRelay(t *testing.T) {
+	for name, broken := range map[string]func(x *ether, release chan struct{}){
+		"panics": func(x *ether, _ chan struct{}) { x.by(func(parcel) { panic("relay") }) },
+		"fails":  func(x *ether, _ chan struct{}) { x.down(true) },
+		"hangs":  func(x *ether, release chan struct{}) { x.by(func(parcel) { <-release }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := newNodes(t, 2, Options{})
+				defer x.close()
+				release := make(chan struct{})
+				broken(x.ether, release)
+				here, there := watchAll(t, x.hubs[0].hub, []string{"p1"}), watchAll(t, x.hubs[1].hub, []string{"p1"})
+				settle()
+				publish := func() {
+					_, err := x.hubs[1].hub.Publish(t.Context(), HeartRate.Of("p1", 60))
+					require.NoError(t, err)
+					time.Sleep(100 * time.Millisecond)
+				}
+				for range outgoingMost / 8 {
+					_, err := x.hubs[1].hub.Publish(t.Context(), HeartRate.Of("p2", 60), HeartRate.Of("p2", 61), HeartRate.Of("p2", 62), HeartRate.Of("p2", 63), HeartRate.Of("p2", 64), HeartRate.Of("p2", 65), HeartRate.Of("p2", 66), HeartRate.Of("p2", 67), HeartRate.Of("p2", 68))
+					require.NoError(t, err)
+				}
+				publish()
+				require.Len(t, there.seqs("p1"), 1)
+				require.Empty(t, here.seqs("p1"))
+				time.Sleep(10 * time.Second)
+				require.Len(t, here.seqs("p1"), 1)
+				require.NotZero(t, x.hubs[1].hub.Stats().Relay.Dropped)
+				close(release)
+				x.ether.by(nil)
+				x.ether.down(false)
+				time.Sleep(relayAgree + time.Second)
+				publish()
+				require.Len(t, here.seqs("p1"), 2)
+			})
+		})
+	}
+}
+
+// Hubs that begin at the same time agree on a key. A key that is damaged is not used,
+// which is said once; a new one is used within a minute.
+func TestKeyOfARelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		store, ether := NewMemoryStore(nil), newEther()
+		plain := newWorld(t, store, nil)
+		defer plain.close()
+		share := func(value string) {
+			_, err := plain.hub.Share(t.Context(), relayShared, func([]byte) []byte { return []byte(value) })
+			require.NoError(t, err)
+		}
+		share(`{"key":"AAAA"}`)
+		o := Options{Relay: ether, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		here, there := newWorld(t, store, &o), newWorld(t, store, &o)
+		defer here.close()
+		defer there.close()
+		_, err := there.hub.Publish(t.Context(), HeartRate.Of("p1", 59))
+		require.NoError(t, err)
+		seen := watchAll(t, here.hub, []string{"p1"})
+		time.Sleep(10 * time.Second)
+		require.Empty(t, ether.parcels())
+		require.Equal(t, 2, strings.Count(log.String(), "key for messages"))
+		publish := func() {
+			_, err := there.hub.Publish(t.Context(), HeartRate.Of("p1", 60))
+			require.NoError(t, err)
+			time.Sleep(100 * time.Millisecond)
+		}
+		for i, key := range []string{"AQ", "Ag"} {
+			share(`{"key":"` + key + strings.Repeat("A", 41) + `="}`)
+			time.Sleep(relayAgree + time.Second)
+			used := here.hub.Stats().Relay.Used
+			publish()
+			require.Equal(t, used+1, here.hub.Stats().Relay.Used)
+			require.Len(t, seen.seqs("p1"), 2+i)
+		}
+		require.Zero(t, here.hub.Stats().Relay.Ignored)
+	})
 }

@@ -128,6 +128,9 @@ func (r *messageReader) entry(patient string) Entry {
 	if data := r.take(r.uint()); len(data) > 0 {
 		e.Data = append([]byte(nil), data...)
 	}
+	if e.hidden() {
+		e.Data = nil
+	}
 	if e.Kind < KindVital || e.Kind > KindStrip || e.Audience < AudienceStaff || e.Audience > AudienceNamed || open > 1 || e.Seq == 0 || e.Epoch == "" {
 		r.failed = true
 	}
