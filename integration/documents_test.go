@@ -28,7 +28,7 @@ var documented = map[string]map[string]struct {
 	"docs/architecture.md": {"mermaid": {2, "not: drawings"}},
 	"docs/clients.md":      {"go": {6, "TestClientsDocumentShowsThePrograms"}, "js": {6, "TestClientsDocumentShowsThePrograms"}, "python": {6, "TestClientsDocumentShowsThePrograms"}},
 	"docs/command.md":      {"sh": {8, "TestDocument"}, "text": {1, "not: the output of a command"}},
-	"docs/deployment.md":   {"go": {4, "TestSnippetsStandHere"}, "sh": {2, "TestDeploymentCommands"}, "sql": {2, "TestDeploymentTransactionSnippet"}},
+	"docs/deployment.md":   {"go": {4, "TestSnippetsStandHere"}, "sh": {2, "TestDeploymentCommands"}, "sql": {2, "TestDeploymentTransactionSnippet"}, "conf": {1, "TestDocumentedServer"}},
 	"docs/host-guide.md":   {"go": {25, "TestGuideIsAWholeHost"}, "sh": {8, "TestGuideIsAWholeHost"}}, // and the other tests named TestGuide
 	"docs/interop.md":      {"go": {1, "TestInteropSnippet"}, "json": {1, "TestInteropSnippet"}},
 	"docs/operations.md":   {"go": {1, "TestOperationsSnippet"}},

@@ -199,3 +199,44 @@ func TestHubsOverNATS(t *testing.T) {
 	seenByA.whole(t)
 	seenByB.whole(t)
 }
+
+// Relay's own calls: prefixes, subjects of several Hubs on one connection, and Close.
+func TestRelay(t *testing.T) {
+	s := serve(t, &server.Options{})
+	conn := dial(t, s.ClientURL())
+	for _, bad := range []string{".", "a.", "a..b", "a.*", ">", "a b"} {
+		_, err := New(conn, &Options{Prefix: bad})
+		require.Error(t, err, bad)
+	}
+	_, err := New(nil, nil)
+	require.Error(t, err)
+	one, err := New(conn, &Options{Prefix: "one.x"})
+	require.NoError(t, err)
+	two, err := New(conn, nil)
+	require.NoError(t, err)
+	defer two.Close()
+	got := make(chan string, 16)
+	listen := func(r *Relay, name string) (stop func()) {
+		stop, err := r.Subscribe("s", func(m []byte) { got <- name + " " + string(m) })
+		require.NoError(t, err)
+		return stop
+	}
+	listen(one, "first")
+	stop := listen(one, "second")
+	listen(two, "other")
+	require.NoError(t, one.Send("s", []byte("a")))
+	require.ElementsMatch(t, []string{"first a", "second a"}, []string{<-got, <-got})
+	stop()
+	stop()
+	require.NoError(t, one.Send("s", []byte("b")))
+	require.Equal(t, "first b", <-got)
+	require.NoError(t, two.Send("s", []byte("c")))
+	require.Equal(t, "other c", <-got)
+	one.Close()
+	one.Close()
+	_, err = one.Subscribe("s", func([]byte) {})
+	require.ErrorIs(t, err, carewire.ErrClosed)
+	require.NoError(t, two.Send("s", []byte("d")))
+	require.Equal(t, "other d", <-got)
+	require.Empty(t, got)
+}
