@@ -32,7 +32,7 @@ var documented = map[string]map[string]struct {
 	"docs/host-guide.md":   {"go": {25, "TestGuideIsAWholeHost"}, "sh": {8, "TestGuideIsAWholeHost"}}, // and the other tests named TestGuide
 	"docs/interop.md":      {"go": {1, "TestInteropSnippet"}, "json": {1, "TestInteropSnippet"}},
 	"docs/operations.md":   {"go": {1, "TestOperationsSnippet"}},
-	"docs/protocol.md":     {"js": {3, "TestProtocolSnippets"}},
+	"docs/protocol.md":     {"js": {3, "TestProtocolSnippets"}, "": {8, "TestProtocolSessions"}}, // and TestSchemaSessions, for frames; the rest are headers
 	"docs/rules.md":        {"go": {2, "TestRulesSnippets"}},
 
 	"examples/gateway/README.md": {"sh": {5, "TestGatewayReadme"}},
@@ -84,9 +84,11 @@ func TestDocumentsRun(t *testing.T) {
 	for _, document := range documents {
 		b, err := os.ReadFile(filepath.Join("..", document))
 		require.NoError(t, err)
-		count := make(map[string]int)
-		for _, m := range regexp.MustCompile("(?m)^[ \t>]*```([a-z]+)$").FindAllStringSubmatch(string(b), -1) {
-			count[m[1]]++
+		count := make(map[string]int) // by language, "" for none
+		for i, m := range regexp.MustCompile("(?m)^[ \t>]*```(.*)$").FindAllStringSubmatch(string(b), -1) {
+			if i%2 == 0 { // its first line
+				count[m[1]]++
+			}
 		}
 		for language, n := range count {
 			d, ok := documented[document][language]
@@ -124,59 +126,6 @@ func TestArchitectureNamesEachFile(t *testing.T) {
 	}
 	slices.Sort(files)
 	require.Equal(t, files, named)
-}
-
-// Commands in documents exist: folders and files that go is given,
-// targets of make, scripts of npm, and subcommands of carewire.
-func TestCommandsInDocuments(t *testing.T) {
-	t.Parallel()
-	makefile, err := os.ReadFile("../Makefile")
-	require.NoError(t, err)
-	n := 0
-	for _, document := range found(t, ".md") {
-		if document == "CHANGELOG.md" {
-			continue
-		}
-		b, err := os.ReadFile(filepath.Join("..", document))
-		require.NoError(t, err)
-		for _, m := range regexp.MustCompile("(?m)`([^`\n]+)`|^    (\\S.*)$").FindAllStringSubmatch(string(b), -1) {
-			for command := range strings.SplitSeq(m[1]+m[2], "&&") {
-				words := strings.Fields(command)
-				if len(words) < 2 {
-					continue
-				}
-				switch {
-				case words[0] == "go" && slices.Contains([]string{"run", "test", "build", "vet"}, words[1]):
-					for _, w := range words[2:] {
-						if strings.HasPrefix(w, "./") && !strings.HasSuffix(w, "...") {
-							n++
-							_, err := os.Stat(filepath.Join("..", w))
-							assert.NoError(t, err, "%s: %s", document, command)
-						}
-					}
-				case words[0] == "make":
-					n++
-					assert.Regexp(t, "(?m)^"+regexp.QuoteMeta(strings.Trim(words[1], ";,."))+":", string(makefile), "%s: %s", document, command)
-				case words[0] == "npm" && words[1] == "run" && len(words) > 2:
-					n++
-					assert.True(t, npmScript(t, words[2]), "%s: %s", document, command)
-				}
-			}
-		}
-	}
-	require.Greater(t, n, 15)
-}
-
-// npmScript reports whether a package here has the script.
-func npmScript(t *testing.T, name string) bool {
-	for _, file := range found(t, "package.json") {
-		b, err := os.ReadFile(filepath.Join("..", file))
-		require.NoError(t, err)
-		if regexp.MustCompile(`"` + regexp.QuoteMeta(strings.Trim(name, ";,.")) + `":`).Match(b) {
-			return true
-		}
-	}
-	return false
 }
 
 // A clone from a version control system finds the commands that docs say to
