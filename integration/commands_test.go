@@ -28,6 +28,7 @@ var commands = map[string]string{
 	"ulimit -n":                                "not: a limit of the machine",
 	"go build -overlay":                        "not: a flag, which make mutants uses",
 	"go doc -all github.com/carewire/carewire": "TestGoDoc",
+	"go doc":                              "not: the name of a command",
 	"go get":                              "not: the name of a command",
 	"go install":                          "not: the name of a command",
 	"go test":                             "not: the name of a command",

@@ -2,7 +2,6 @@ package pagers_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -87,11 +86,12 @@ begin retry
 * * F,1h,1m
 `)
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "conf"), []byte(config), 0o600))
-	cmd := exec.Command(exim, "-C", filepath.Join(s.dir, "conf"), "-bdf", "-q1m")
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	// The shell ends it when this process is gone, however that happened.
+	cmd := exec.Command("/bin/sh", "-c", `"$0" -C "$1" -bdf -q1m & read word; kill $!; wait $!`, exim, filepath.Join(s.dir, "conf"))
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	t.Cleanup(func() { in.Close(); cmd.Wait() })
 	for _, addr := range []string{s.addr, s.tlsAddr} {
 		require.Eventually(t, func() bool {
 			c, err := net.Dial("tcp", addr)
