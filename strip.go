@@ -1,12 +1,14 @@
 package carewire
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,6 +19,9 @@ const (
 	stripBytes = 40 << 10         // bytes of one strip in the log
 	stripsMost = 4                // in the making for one patient
 	stripsDone = 64               // alerts of a patient that are known
+
+	firstLead, lastLead = 131328, 131583 // MDC codes of the leads of an ECG
+	leadII              = "131330"
 )
 
 // NoStrips as Options.Strips keeps no strips.
@@ -106,7 +111,9 @@ func (x *signals) alerted(e *Entry, least Priority) {
 	}
 	if len(b.strips) >= stripsMost {
 		x.refused.Add(1)
-		return
+		if !b.giveWay(a.Priority) {
+			return
+		}
 	}
 	s := &stripping{alert: *a, audience: e.Audience, to: slices.Clone(e.To), turn: make(chan struct{}, 1)}
 	for _, live := range b.signals {
@@ -119,6 +126,20 @@ func (x *signals) alerted(e *Entry, least Priority) {
 	}
 	b.strips = append(b.strips, s)
 	s.timer = time.AfterFunc(stripAfter+stripWait, func() { x.keepStrip(s) })
+}
+
+// giveWay drops the least urgent strip in the making, if it is less urgent than
+// p, and reports whether it did. Under bay.mu.
+func (b *bedside) giveWay(p Priority) bool {
+	least := slices.MinFunc(b.strips, func(s, other *stripping) int {
+		return cmp.Compare(s.alert.Priority.rank(), other.alert.Priority.rank())
+	})
+	if least.alert.Priority.rank() >= p.rank() {
+		return false
+	}
+	least.timer.Stop()
+	b.strips = slices.DeleteFunc(b.strips, func(s *stripping) bool { return s == least })
+	return true
 }
 
 // local reports whether waves of the patient come in here, and not only by way of
@@ -187,7 +208,10 @@ func (x *signals) close() {
 func (s *stripping) strip() *Strip {
 	a := &s.alert
 	strip := &Strip{Patient: a.Patient, Key: a.Key, AlertID: a.ID, Test: a.Test, Raised: a.Raised}
-	slices.SortStableFunc(s.chunks, func(a, b *waveChunk) int { return strings.Compare(a.signal(), b.signal()) })
+	further := s.furtherLeads()
+	slices.SortStableFunc(s.chunks, func(a, b *waveChunk) int { // what comes last may find no room
+		return cmp.Or(compareBools(further[a.signal()], further[b.signal()]), strings.Compare(a.signal(), b.signal()))
+	})
 	var last *Wave
 	size := 0
 	for _, c := range s.chunks {
@@ -206,6 +230,28 @@ func (s *stripping) strip() *Strip {
 		last = &c.Wave
 	}
 	return strip
+}
+
+// furtherLeads returns the signals that are leads of an ECG of which another lead
+// is there: lead II if that is among them.
+func (s *stripping) furtherLeads() map[string]bool {
+	var leads []*Wave
+	for _, c := range s.chunks {
+		if code, _ := strconv.Atoi(c.Code); c.System == MDC && code >= firstLead && code <= lastLead {
+			leads = append(leads, &c.Wave)
+		}
+	}
+	if len(leads) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(leads, func(a, b *Wave) int {
+		return cmp.Or(compareBools(b.Code == leadII, a.Code == leadII), strings.Compare(a.signal(), b.signal()))
+	})
+	further := make(map[string]bool)
+	for _, lead := range leads {
+		further[lead.signal()] = lead.signal() != first.signal()
+	}
+	return further
 }
 
 // entry returns the entry of the strip; the last signals are left out if they find

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -139,6 +140,63 @@ func TestStripsAreBounded(t *testing.T) {
 			require.True(t, ev.Strip.Dropped)
 		}
 	})
+}
+
+// An urgent alert has its strip though less urgent ones have taken the places.
+func TestUrgentAlertHasItsStrip(t *testing.T) {
+	bedsideTest(t, nil, func(t *testing.T, w *world, _ func() net.Conn) {
+		began := time.Now()
+		for n := 1; n <= 60; n++ {
+			require.NoError(t, w.hub.PublishWaves(chunk(n, began)))
+			if n >= 4 && n < 4+stripsMost+2 {
+				p := PriorityMedium
+				if n >= 4+stripsMost {
+					p = PriorityHigh
+				}
+				_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: fmt.Sprint(p, n), Priority: p, Text: "x"})
+				require.NoError(t, err)
+			}
+			time.Sleep(250 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		page, err := w.hub.History(t.Context(), HistoryQuery{Patient: "p1", Kinds: []Kind{KindStrip}})
+		require.NoError(t, err)
+		var keys []string
+		for _, ev := range page.Events {
+			keys = append(keys, ev.Strip.Key)
+		}
+		require.ElementsMatch(t, []string{"medium6", "medium7", "high8", "high9"}, keys)
+		require.EqualValues(t, 2, w.hub.Stats().Limits.Waves)
+	})
+}
+
+// Where there is no room for all signals, one lead of the ECG and all else come
+// before further leads.
+func TestFurtherLeadsFindNoRoom(t *testing.T) {
+	s := &stripping{alert: Alert{Patient: "p1", Key: "k", ID: "a"}}
+	began := time.Now()
+	for n := 1; n <= 84; n++ {
+		for _, code := range []string{"131329", "131330", "131331", "131389", "131390", "131391", "131392", "150452", "151780"} {
+			c := chunk(n, began)
+			c.Code = code
+			for i := range c.Samples {
+				c.Samples[i] = int32(i * i * n % 997)
+			}
+			s.take(&waveChunk{Wave: c})
+		}
+	}
+	e := s.entry(began)
+	require.LessOrEqual(t, len(e.Data), stripBytes)
+	var got Strip
+	require.NoError(t, got.UnmarshalJSON(e.Data))
+	require.True(t, got.Dropped)
+	var codes []string
+	for _, w := range got.Waves {
+		codes = append(codes, w.Code)
+	}
+	codes = slices.Compact(codes)
+	require.Subset(t, codes, []string{"131330", "150452", "151780"})
+	require.Less(t, len(codes), 9)
 }
 
 // A strip has the waves of the ten seconds before the alert: of a device that fell
