@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"time"
@@ -63,7 +64,7 @@ func (a *Alert) unchangedBy(in *Raise, by string) bool {
 	}
 	want := in.assertion(by, list[i].Since)
 	list[i].Inputs, want.Inputs = nil, nil // which are another each time
-	return reflect.DeepEqual(list[i], want) && (len(list) > 1 && !slices.ContainsFunc(in.To, func(t string) bool { return !slices.Contains(a.To, t) }) ||
+	return reflect.DeepEqual(list[i], want) && (len(list) > 1 && widest(a.Audience, in.Audience) == a.Audience && !slices.ContainsFunc(in.To, func(t string) bool { return !slices.Contains(a.To, t) }) ||
 		len(list) == 1 && slices.Equal(a.To, in.To) && (a.Audience == in.Audience || in.Audience == 0 && a.Audience == AudienceStaff))
 }
 
@@ -77,7 +78,19 @@ func (in *Raise) assertion(by string, since time.Time) Assertion {
 	return s
 }
 
-// assert puts by's assertion among those of a.
+// widest returns the audience of those that see more; zero means AudienceStaff.
+func widest(a, b Audience) Audience {
+	width := func(a Audience) int {
+		return slices.Index([]Audience{AudienceNamed, AudienceStaff, AudienceAll}, cmp.Or(a, AudienceStaff))
+	}
+	if width(b) > width(a) {
+		return cmp.Or(b, AudienceStaff)
+	}
+	return cmp.Or(a, AudienceStaff)
+}
+
+// assert puts by's assertion among those of a. Everybody for whom one of the
+// sources raised the alert sees it: no source hides what another has said.
 func (a *Alert) assert(in *Raise, by string, now time.Time) {
 	list := a.assertions()
 	i := sourceOf(list, by)
@@ -89,14 +102,16 @@ func (a *Alert) assert(in *Raise, by string, now time.Time) {
 	default:
 		list = append(list, in.assertion(by, now))
 	}
+	if len(list) == 1 && a.Source.By == by {
+		a.Audience = in.Audience
+	} else {
+		a.Audience = widest(a.Audience, in.Audience)
+	}
 	if len(list) == 1 {
-		a.Audience, a.To = in.Audience, slices.Clone(in.To)
+		a.To = slices.Clone(in.To)
 	}
 	a.summarize(list)
 	if len(list) > 1 {
-		if a.Source.By == by && in.Audience != 0 {
-			a.Audience = in.Audience
-		}
 		to := slices.Clone(a.To)
 		for _, t := range in.To {
 			if !slices.Contains(to, t) && len(to) < 32 {

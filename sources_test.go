@@ -70,6 +70,39 @@ func TestSources(t *testing.T) {
 	require.False(t, c.crowdedFor("pump"))
 }
 
+// Everybody for whom one of the sources raised an alert sees it, whichever leads:
+// a patient's app hides no monitor's alert from the staff, present or latched. A
+// source alone decides.
+func TestAudienceOfSources(t *testing.T) {
+	t.Parallel()
+	say := func(a *Alert, by string, p Priority, audience Audience) *Alert {
+		next := raiseAlert(a, Raise{ID: "ev", Text: "x", Priority: p, Audience: audience}, by, wireTime)
+		return &next
+	}
+	app := func(a *Alert) *Alert { return say(a, "app", PriorityLow, AudienceNamed) }
+	monitor := func(a *Alert) *Alert { return say(a, "monitor", PriorityHigh, 0) }
+	for name, tc := range map[string]struct {
+		alert *Alert
+		want  Audience
+	}{
+		"the monitor leads":        {monitor(app(nil)), AudienceStaff},
+		"the app comes second":     {app(monitor(nil)), AudienceStaff},
+		"the app says it again":    {app(monitor(app(nil))), AudienceStaff},
+		"the monitor narrows":      {say(monitor(app(nil)), "monitor", PriorityHigh, AudienceNamed), AudienceStaff},
+		"a lesser one shows all":   {say(monitor(nil), "relative", PriorityLow, AudienceAll), AudienceAll},
+		"narrow below all":         {monitor(say(nil, "relative", PriorityLow, AudienceAll)), AudienceAll},
+		"alone, narrower":          {say(monitor(nil), "monitor", PriorityHigh, AudienceNamed), AudienceNamed},
+		"alone, left out":          {say(app(nil), "app", PriorityLow, 0), AudienceStaff},
+		"latched, by another":      {app(new(withdrawAssertion(monitor(nil), "monitor", wireTime))), AudienceStaff},
+		"latched, by the same one": {app(new(withdrawAssertion(say(nil, "app", PriorityLow, 0), "app", wireTime))), AudienceNamed},
+	} {
+		require.Equal(t, tc.want, tc.alert.Audience, name)
+	}
+	both := app(monitor(nil))
+	require.True(t, both.unchangedBy(&Raise{Text: "x", Priority: PriorityLow, Audience: AudienceNamed}, "app"))
+	require.False(t, both.unchangedBy(&Raise{Text: "x", Priority: PriorityLow, Audience: AudienceAll}, "app"), "more are to see it")
+}
+
 // Over the wire: neither a patient's app nor a service's own end touches a
 // monitor's statement; a repeated statement is not stored again.
 func TestSourcesOfClients(t *testing.T) {
