@@ -141,7 +141,7 @@ func TestEntryInAMessage(t *testing.T) {
 	require.Nil(t, readEntries("p1", w.b)[0].Data, "as of a damaged entry in the Store")
 }
 
-// Reading what comes from a Relay does not panic. A message that no Hub has sealed is
+// Reading messages of a Relay does not panic. A message that no Hub has sealed is
 // refused. The entries of a body stay the same when they are written and read again.
 func FuzzRelayMessage(f *testing.F) {
 	now := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
