@@ -90,7 +90,7 @@ func widest(a, b Audience) Audience {
 }
 
 // assert puts by's assertion among those of a. Everybody for whom one of the
-// sources raised the alert sees it: no source hides what another has said.
+// sources raised the alert sees it: no source hides the statement of another.
 func (a *Alert) assert(in *Raise, by string, now time.Time) {
 	list := a.assertions()
 	i := sourceOf(list, by)
