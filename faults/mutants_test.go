@@ -40,7 +40,7 @@ var mutants = []mutant{
 		{"boltstore/store.go", "Timeout: timeout, NoFreelistSync: true,", "Timeout: timeout, NoSync: true, NoFreelistSync: true,"},
 		{"boltstore/store.go", "if err = guard(tx.Commit); err == nil {", "if err = guard(tx.Commit); err == nil {\n\t\t\t_ = s.db.Sync()"}}},
 	{"page before record", "TestKilledBetweenRecordAndPage", `was paged before it was claimed`, false, []edit{
-		{"escalate.go", "\tmine, err := x.alerts.change(ctx, c, unlessEnded", "\tif next, ok := claim(&expired, x.logs.now(), x.logs.now()); ok {\n\t\tw := x.plan(ctx, &next)\n\t\tx.page(ctx, &next, &w, func(context.Context) bool { return false })\n\t}\n\tmine, err := x.alerts.change(ctx, c, unlessEnded"},
+		{"escalate.go", "\tmine, err := x.alerts.change(ctx, c, unlessEnded", "\tif next, ok := claimLevel(&expired, x.logs.now(), x.logs.now()); ok {\n\t\tw := x.plan(ctx, &next)\n\t\tx.page(ctx, &next, &w, func(context.Context) bool { return false })\n\t}\n\tmine, err := x.alerts.change(ctx, c, unlessEnded"},
 		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {", "if w.handed, w.paged = true, true; false {"}}},
 	{"page skipped after record", "TestKilledBetweenRecordAndPage", `no line .*page|and no page went out`, false, []edit{
 		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {", "if w.paged = true; mine.Escalation.Level%2 != 0 && !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {"}}},
@@ -54,9 +54,8 @@ var mutants = []mutant{
 	{"epoch ignored", "TestOlderCopy", `a client that knows more resumes`, true, []edit{
 		{"catchup.go", "\tif p == (Position{}) {\n\t\treturn true\n\t}\n", "\tif p == (Position{}) || p.Seq <= h.Seq {\n\t\treturn true\n\t}\n"}}},
 	{"deadline lost on restart", "TestKilledBetweenRecordAndPage", `too late: .* is at level|no line .*page`, false, []edit{
-		{"duework.go", "\tlist := x.due(now)\n", "\tlist := slices.DeleteFunc(x.due(now), func(d dueEntry) bool { return d.Received.Before(born) })\n"},
-		{"duework.go", "if known[openKey{e.Patient, e.Key}] {", "if known[openKey{e.Patient, e.Key}] || e.Received.Before(born) {"},
-		{"duework.go", "// dueEntries lists", "var born = time.Now()\n\n// dueEntries lists"}}},
+		{"openviews.go", "if !listed[o] && of(o.Patient) {", "if !listed[o] && of(o.Patient) && !o.Received.Before(born) {"},
+		{"openviews.go", "// due returns the alerts", "var born = time.Now()\n\n// due returns the alerts"}}},
 	{"NOTIFY-only delivery", "TestListenerIsCut", `too late: +heard-`, false, []edit{
 		{"pgstore/listen.go", "\t\tif !s.hearing.Load() {\n\t\t\ts.heard.add(nil)\n\t\t}\n", ""},
 		{"openfollow.go", "\t\tcase <-every.C:\n\t\tcase <-news:", "\t\tcase <-news:"},
