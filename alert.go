@@ -46,6 +46,7 @@ func raiseAlert(prev *Alert, in Raise, by string, now time.Time) Alert {
 	if back {
 		a.Onset = onset(in.Onset, now)
 	}
+	anew := a.asksAnew(&in)
 	a.assert(&in, by, now)
 	a.About = cmp.Or(in.about, a.About)
 	a.fillDefaults()
@@ -54,8 +55,17 @@ func raiseAlert(prev *Alert, in Raise, by string, now time.Time) Alert {
 		a.Condition, a.Latched = ConditionPresent, false
 		a.Responsibility = Responsibility{State: ResponsibilityUndefined}
 	}
+	if anew {
+		a.restart(now)
+	}
 	a.rank(now)
 	return a
+}
+
+// asksAnew reports whether in makes an accepted complaint one about another alert.
+// The person who has accepted it does not know of that alert.
+func (a *Alert) asksAnew(in *Raise) bool {
+	return a.Responsibility.State == ResponsibilityAccepted && in.about != (AlertRef{}) && in.about != a.About
 }
 
 // onset is when a condition began, as its source says; not in the future.

@@ -54,7 +54,8 @@ func newEscalator(c *core, r *receipts, k *complaints, p *pauses, o *Options, ca
 	}
 	x.paging = newPaging(o, stats)
 	if w, ok := o.Pager.(PageWithdrawer); ok {
-		x.withdrawer, x.withdrawCalls, x.alerts.withdraw = w, calls.withdraw, x.withdraw
+		x.withdrawer, x.withdrawCalls = w, calls.withdraw
+		x.alerts.withdraw = func(a Alert) { x.withdraw(a, a.Escalation.addressed) }
 	}
 	if r, ok := o.Pager.(PageReporter); ok && r.ReportsPages() {
 		x.reportWithin = o.ReportWithin
@@ -165,19 +166,27 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 	// fails for long, the telling goes on, and later levels complain.
 	release := x.complaints.hold(&done)
 	if done.Escalation.trouble != "" {
-		if err := x.complaints.complainOf(ctx, &done); err != nil && x.logs.now().Before(mine.Escalation.began.Add(claimFor)) {
+		if err := x.complaints.complainOf(ctx, &done, done.Escalation.trouble != mine.Escalation.trouble); err != nil && x.logs.now().Before(mine.Escalation.began.Add(claimFor)) {
 			release()
 			return
 		}
 	}
 	now, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {
-			return *prev, false
+			next := *prev
+			next.Escalation.address(w.to...) // they were told all the same
+			return next, !slices.Equal(next.Escalation.addressed, prev.Escalation.addressed)
 		}
 		return recordLevel(prev, w, x.receipts.sendersOf(prev)), true
 	}))
 	release()
 	if err == nil {
+		switch { // the pages of this level were handed over after the alert's were withdrawn
+		case now.ID != a.ID:
+			x.withdraw(done, w.to)
+		case !now.waitsForPerson():
+			x.withdraw(now, w.to)
+		}
 		if p := x.receipts.earlyOf(&now, now.Escalation.recipients); p != nil && now.Escalation.Level == level {
 			x.receipts.reached(ctx, &now, p.ID)
 		}
@@ -210,14 +219,17 @@ func (x *escalator) unneeded(ctx context.Context, a *Alert) bool {
 	return now.ID != a.ID || !now.Open() || now.Escalation.State != EscalationClaimed || now.Escalation.Level != a.Escalation.Level
 }
 
-// withdraw asks a PageWithdrawer to withdraw the pages of a.
-func (x *escalator) withdraw(a Alert) {
-	if len(a.Escalation.addressed) == 0 {
+// withdraw asks a PageWithdrawer to withdraw the pages of a to these.
+func (x *escalator) withdraw(a Alert, to []string) {
+	if x.withdrawer == nil || len(to) == 0 {
 		return
+	}
+	if a.Test {
+		to = x.testTo
 	}
 	x.start(func() {
 		_, err := callHost(x.ctx, x.withdrawCalls, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, x.withdrawer.Withdraw(ctx, a, slices.Clone(a.Escalation.addressed))
+			return struct{}{}, x.withdrawer.Withdraw(ctx, a, slices.Clone(to))
 		})
 		if err != nil {
 			x.log.Warn("carewire: pages could not be taken back", "cause", causeOf(err))

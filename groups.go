@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 )
@@ -78,10 +79,19 @@ func (x *groups) members(ctx context.Context, name string) (map[string]bool, err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(g.patients) > 0 && x.compared[name] == nil {
+	switch known := x.compared[name]; {
+	case known != nil: // a patient who has left may come back, and another node may be told of that
+		x.compared[name] = bothHave(known, g.patients)
+	case len(g.patients) > 0:
 		x.compared[name] = g.patients
 	}
 	return g.patients, nil
+}
+
+func bothHave(a, b map[string]bool) map[string]bool {
+	both := maps.Clone(a)
+	maps.DeleteFunc(both, func(patient string, _ bool) bool { return !b[patient] })
+	return both
 }
 
 // sweep forgets groups that nobody has asked for lately, once there are many: an
@@ -116,8 +126,9 @@ func (x *groups) forget(name string) {
 // other node ask the Directory again, and tell the watchers of the group which
 // patients were granted and which revoked. The open alerts of patients who came to
 // the group begin their steps anew, so that the team that is responsible now is
-// told. ErrUndecided means that the
-// Directory did not answer; nodes try again within a minute.
+// told. If this node has not asked for the group since it started, it takes all
+// of its patients to have come. ErrUndecided means that the Directory did not
+// answer; nodes try again within a minute.
 func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 	if !validID(group) {
 		return invalid("group", "must be an ID")
@@ -134,9 +145,6 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 		return err
 	}
 	before := h.access.groups.compare(group, in)
-	if before == nil {
-		return nil
-	}
 	var came []string
 	for patient := range in {
 		if !before[patient] {
@@ -147,7 +155,7 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 }
 
 // compare returns the patients that a group had when it was last compared, or first
-// known, and has it have those now; nil if it was not known.
+// known, and has it have those now; nil, as if it had none, if it was not known.
 func (x *groups) compare(name string, now map[string]bool) (before map[string]bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -194,6 +194,35 @@ func TestTransferTellsTheNewTeam(t *testing.T) {
 	})
 }
 
+// A node that has not asked for a group before takes all of its patients to have
+// come, once. A patient who left, as another node's call told, may come back.
+func TestFirstChangeOfAGroupTellsItsTeam(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ward atomic.Value
+		ward.Store([]string{"p1"})
+		p := &pager{}
+		w := newWorld(t, nil, &Options{Pager: p, Policy: steps([]string{"group:icu"}),
+			Directory: directoryFunc(func(context.Context, string) ([]string, error) { return ward.Load().([]string), nil })})
+		defer w.close()
+		_, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		changed := func(patients ...string) []string {
+			ward.Store(patients)
+			start := time.Now()
+			require.NoError(t, w.hub.MembersChanged(t.Context(), "icu"))
+			time.Sleep(time.Second)
+			return p.told(start)
+		}
+		p.told(time.Now())
+		require.Equal(t, []string{"0s group:icu"}, changed("p1"), "the node did not know the group")
+		require.Empty(t, changed("p1"), "nobody has come")
+		ward.Store([]string(nil))
+		require.NoError(t, w.hub.changes.regroup(t.Context(), "icu"), "by the call of another node")
+		require.Equal(t, []string{"0s group:icu"}, changed("p1"), "back again")
+	})
+}
+
 // Names of groups that do not exist are not kept.
 func TestMadeUpGroupsAreNotKept(t *testing.T) {
 	o := (&Options{}).withDefaults()

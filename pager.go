@@ -58,7 +58,10 @@ type PageReporter interface {
 
 // PageWithdrawer is implemented by Pagers that can withdraw pages. The Hub
 // calls Withdraw once when an alert was accepted or has ended, on the node
-// where that happened, with all recipients of its pages in this occurrence.
+// where that happened, with all recipients of its pages in this occurrence: the
+// last 64 and, for a test alert, Options.TestRecipients. The node of a level
+// whose pages were still being handed over then calls it once more, with the
+// recipients of that level.
 // Each call is bounded by Options.CallTimeout. An error or a panic is logged.
 type PageWithdrawer interface {
 	Withdraw(ctx context.Context, a Alert, to []string) error

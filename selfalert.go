@@ -51,16 +51,21 @@ func (c *complaints) unreadable(ctx context.Context, e *Entry, said, text string
 
 // complainOf complains that people cannot be told of an alert as they should
 // be: once for all alerts with the same trouble, with the highest of their
-// priorities.
-func (c *complaints) complainOf(ctx context.Context, a *Alert) error {
+// priorities. If somebody has accepted the complaint, an alert whose trouble
+// isNew calls people again, because the acceptance was about others. A Policy
+// that fails does so for all alerts, and calls once.
+func (c *complaints) complainOf(ctx context.Context, a *Alert, isNew bool) error {
 	if a.Patient == SystemPatient {
 		return nil
 	}
-	rule := a.Escalation.trouble
-	if had, ok := c.present(rule, a.Test); ok && had.Priority.rank() >= a.Priority.rank() {
-		return nil
+	rule, priority := a.Escalation.trouble, a.Priority
+	if had, ok := c.present(rule, a.Test); ok && had.Priority.rank() >= priority.rank() {
+		if !isNew || rule == troublePolicy || had.Responsibility.State != ResponsibilityAccepted {
+			return nil
+		}
+		priority = had.Priority
 	}
-	return c.raise(ctx, Raise{Patient: SystemPatient, Key: rule, ID: rand.Text(), Kind: AlertTechnical, Priority: a.Priority, Test: a.Test,
+	return c.raise(ctx, Raise{Patient: SystemPatient, Key: rule, ID: rand.Text(), Kind: AlertTechnical, Priority: priority, Test: a.Test,
 		Text: troubleText[rule], Source: Source{Rule: rule}, about: a.Ref()})
 }
 

@@ -114,13 +114,13 @@ func TestComplaintsAreSharedByTheirAlerts(t *testing.T) {
 		b.raised = nil
 		for _, p := range []Priority{PriorityLow, PriorityHigh, PriorityMedium} {
 			a := b.trouble(string(p), troubleNobody)
-			require.NoError(t, c.complainOf(t.Context(), &a))
+			require.NoError(t, c.complainOf(t.Context(), &a, true))
 		}
 		require.Equal(t, []string{troubleNobody, troubleNobody}, b.keys(), "the medium one is less urgent than the complaint")
 		complaint := b.alert(SystemPatient, troubleNobody)
 		require.Equal(t, PriorityHigh, complaint.Priority)
 		require.Equal(t, AlertRef{Patient: "p1", Key: "high"}, AlertRef{Patient: complaint.About.Patient, Key: complaint.About.Key})
-		require.NoError(t, c.complainOf(t.Context(), &complaint), "of a complaint")
+		require.NoError(t, c.complainOf(t.Context(), &complaint, true), "of a complaint")
 		require.Len(t, b.keys(), 2)
 
 		over := func() bool {
@@ -186,5 +186,74 @@ func TestCrowdedIsSaidOnce(t *testing.T) {
 			time.Sleep(time.Second)
 			require.Equal(t, i >= 1, b.alert(SystemPatient, b.keys()[0]).Condition == ConditionOver, key)
 		}
+	})
+}
+
+// If somebody has accepted a complaint, another alert with that trouble calls
+// people again, once; a Policy that fails for all alerts does not.
+func TestAcceptedComplaintCallsForAnotherAlert(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for rule := range troubleText {
+			b := newWorkbench(t, NewMemoryStore(nil))
+			c := newComplaints(b.core, b.raise, nil)
+			complain := func(key string, p Priority, isNew bool) Alert {
+				require.NoError(t, b.raise(t.Context(), Raise{Patient: "p1", Key: key, Text: "x", Priority: p}))
+				a := b.trouble(key, rule)
+				require.NoError(t, c.complainOf(t.Context(), &a, isNew))
+				return b.alert(SystemPatient, rule)
+			}
+			accept := func() {
+				require.NoError(t, b.change(t.Context(), SystemPatient, rule, false, func(prev *Alert, now time.Time) (Alert, error) {
+					return answerAlert(prev, Answer{Do: AnswerAccept}, Person{ID: "admin"}, nil, now)
+				}))
+			}
+			first := complain("first", PriorityHigh, true)
+			require.Equal(t, "first", first.About.Key)
+			accept()
+			repeated := complain("first", PriorityHigh, false)
+			require.Equal(t, ResponsibilityAccepted, repeated.Responsibility.State, rule)
+			another := complain("another", PriorityLow, true)
+			if rule == troublePolicy {
+				require.Equal(t, ResponsibilityAccepted, another.Responsibility.State)
+				continue
+			}
+			require.Equal(t, ResponsibilityUndefined, another.Responsibility.State, rule)
+			require.Equal(t, EscalationDue, another.Escalation.State, rule)
+			require.Equal(t, "another", another.About.Key)
+			require.Equal(t, PriorityHigh, another.Priority, "of the most urgent alert with the trouble")
+		}
+	})
+}
+
+// A supervisor has accepted that nobody answers for one patient: the same for
+// another patient is told, and repeats of both are not.
+func TestSecondExhaustedAlertIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{Policy: threeSteps, Pager: &pager{}})
+		defer w.close()
+		about := AlertRef{Patient: SystemPatient, Key: troubleExhausted}
+		complaint := func() Alert {
+			c, err := w.hub.Alert(t.Context(), about.Patient, about.Key)
+			require.NoError(t, err)
+			return c
+		}
+		admin := Principal{ID: "admin", Role: RoleClinician, Patients: []string{SystemPatient}}
+		level := 0
+		for _, patient := range []string{"p1", "p2"} {
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: patient, Key: "k", Text: "x", Priority: PriorityHigh})
+			require.NoError(t, err)
+			time.Sleep(4 * time.Minute)
+			c := complaint()
+			require.Equal(t, patient, c.About.Patient)
+			require.Equal(t, ResponsibilityUndefined, c.Responsibility.State)
+			require.Greater(t, c.Escalation.Level, level, "people are told")
+			level = c.Escalation.Level
+			_, err = w.hub.Answer(t.Context(), admin, about, Answer{Do: AnswerAccept, For: time.Hour})
+			require.NoError(t, err)
+		}
+		time.Sleep(50 * time.Minute)
+		c := complaint()
+		require.Equal(t, ResponsibilityAccepted, c.Responsibility.State)
+		require.Equal(t, level, c.Escalation.Level)
 	})
 }

@@ -59,7 +59,7 @@ func (a *Alert) crowdedFor(by string) bool {
 func (a *Alert) unchangedBy(in *Raise, by string) bool {
 	list := a.assertions()
 	i := sourceOf(list, by)
-	if i < 0 {
+	if i < 0 || a.asksAnew(in) {
 		return false
 	}
 	want := in.assertion(by, list[i].Since)
