@@ -133,6 +133,7 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 	if !validID(group) {
 		return invalid("group", "must be an ID")
 	}
+	h.access.groups.compareNext(group)
 	now := h.now()
 	if _, err := h.changes.tellNodes(ctx, &AccessChange{Kind: "members", Group: group, Until: now.Add(time.Minute)}, "x/members/"+group, func(*Entry) time.Time { return now }); err != nil {
 		return err
@@ -144,22 +145,38 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 	if err != nil {
 		return err
 	}
-	before := h.access.groups.compare(group, in)
-	var came []string
-	for patient := range in {
-		if !before[patient] {
+	if err := h.changes.moveAlerts(ctx, h.access.groups.newTo(group, in)); err != nil {
+		return err
+	}
+	h.access.groups.noteCompared(group, in)
+	return nil
+}
+
+// compareNext has the next comparison count all patients of a group as new if the
+// node does not know the group yet. The Directory's new list is not what it had.
+func (x *groups) compareNext(name string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.compared[name] == nil {
+		x.compared[name] = make(map[string]bool)
+	}
+}
+
+// newTo returns those patients that a group did not have at the last comparison.
+func (x *groups) newTo(name string, now map[string]bool) (came []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for patient := range now {
+		if !x.compared[name][patient] {
 			came = append(came, patient)
 		}
 	}
-	return h.changes.moveAlerts(ctx, came)
+	return came
 }
 
-// compare returns the patients that a group had when it was last compared, or first
-// known, and has it have those now; nil, as if it had none, if it was not known.
-func (x *groups) compare(name string, now map[string]bool) (before map[string]bool) {
+// noteCompared ends a comparison, for which all was done that it asked for.
+func (x *groups) noteCompared(name string, now map[string]bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	before = x.compared[name]
 	x.compared[name] = now
-	return before
 }

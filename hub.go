@@ -204,28 +204,35 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 	in.encode(&e)
 	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), afresh: true}
 	var giveBack func()
+	crowd := false
 	a, err := h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		if (prev == nil || !prev.Open()) && giveBack == nil {
 			var ok bool
-			if giveBack, ok = h.open.claimAlert(fromKey{in.Patient, sender, in.Priority}, &h.opt); !ok {
+			if giveBack, ok = h.open.claimAlert(fromKey{in.Patient, sender, in.Priority, in.Test}, &h.opt); !ok {
 				return Alert{}, errLimit
 			}
 		}
+		crowd = false
 		switch {
 		case prev != nil && prev.ID == in.ID && !prev.Open():
 			return Alert{}, ErrEnded
 		case prev != nil && (prev.unchangedBy(&in, sender) || prev.Latched && prev.Open() && in.Priority == PriorityInfo):
 			return *prev, errUnchanged
 		case prev != nil && prev.crowdedFor(sender):
-			return Alert{}, errLimit
+			if crowd = true; !prev.outranked(in.Priority) {
+				return Alert{}, errLimit
+			}
 		}
 		return muteTest(raiseAlert(prev, in, sender, now), h.opt.TestRecipients), nil
 	})
 	if giveBack != nil {
 		giveBack()
 	}
-	if errors.Is(err, errLimit) {
-		err = h.refuseExcess(ctx, sender, &in)
+	switch {
+	case errors.Is(err, errLimit):
+		err = h.refuseExcess(ctx, sender, &in, crowd)
+	case err == nil && crowd:
+		h.startRetrying("sources/"+in.Patient+"/"+alertKey(in.Key, in.Test), func(ctx context.Context) error { return h.complaints.manySources(ctx, a.Ref()) })
 	}
 	if sender == hostSender {
 		h.audit.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)

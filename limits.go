@@ -275,16 +275,19 @@ func (o *Options) alertsMost(k fromKey) int {
 	return most
 }
 
-// refuseExcess refuses an open alert beyond a source's limit, and raises a
-// complaint, because a refused alert must not be lost in silence. A high one
-// may be tried again.
-func (h *Hub) refuseExcess(ctx context.Context, by string, in *Raise) error {
+// refuseExcess refuses an open alert beyond a source's limit, or a source beyond
+// those of a crowd about one alert, and raises a complaint, because a refused
+// alert must not be lost in silence. A high one may be tried again.
+func (h *Hub) refuseExcess(ctx context.Context, by string, in *Raise, crowd bool) error {
 	h.stats.limits.alerts.Add(1)
 	if in.Patient == SystemPatient {
 		h.log.Error("carewire: too many open alerts in the system's log")
 	}
-	err := h.complaints.crowded(ctx, by, AlertRef{Patient: in.Patient, Key: in.Key, Test: in.Test})
-	if err != nil {
+	about, complain := AlertRef{Patient: in.Patient, Key: in.Key, Test: in.Test}, h.complaints.manySources
+	if !crowd {
+		complain = func(ctx context.Context, about AlertRef) error { return h.complaints.crowded(ctx, by, about) }
+	}
+	if err := complain(ctx, about); err != nil {
 		return err // it may be tried again
 	}
 	if in.Priority == PriorityHigh {

@@ -23,7 +23,7 @@ type openIndex struct {
 	views       openViews
 	ids         map[string]openKey     // open alerts by their IDs
 	alerts      map[string]int         // how many are open, by patient
-	alertCounts map[fromKey]int        // how many alerts are open, by patient (and of all), leading source and priority
+	alertCounts map[fromKey]int        // how many alerts are open, by patient (and of all), leading source, priority and test
 	trouble     map[troubleKey]int     // how many open alerts cannot be told as they should be
 	notices     map[correspondence]int // how many notices are open, by sender and addressee
 	addressees  map[string]*addressee
@@ -199,8 +199,8 @@ func (x *openIndex) tally(o *openItem, n int) {
 	if o.alert == nil {
 		return
 	}
-	addCount(x.alertCounts, fromKey{o.Patient, o.alert.Source.By, o.alert.Priority}, n)
-	addCount(x.alertCounts, fromKey{"", o.alert.Source.By, o.alert.Priority}, n)
+	addCount(x.alertCounts, fromKey{o.Patient, o.alert.Source.By, o.alert.Priority, o.alert.Test}, n)
+	addCount(x.alertCounts, fromKey{"", o.alert.Source.By, o.alert.Priority, o.alert.Test}, n)
 	if n > 0 {
 		x.ids[o.alert.ID] = openKey{o.Patient, o.Key}
 	} else {

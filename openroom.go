@@ -1,10 +1,11 @@
 package carewire
 
 // A fromKey names alerts that are counted together: those of one leading source
-// and priority, and of one patient ("": of all).
+// and priority, and of one patient ("": of all). Test alerts are counted apart.
 type fromKey struct {
 	patient, by string
 	priority    Priority
+	test        bool
 }
 
 // A correspondence is a pair of a notice's sender and addressee.
@@ -15,7 +16,7 @@ type correspondence struct{ from, to string }
 // place is given back once the alert has been noted, or has failed.
 func (x *openIndex) claimAlert(from fromKey, o *Options) (giveBack func(), ok bool) {
 	most := make(map[fromKey]int)
-	for _, k := range []fromKey{from, {by: from.by, priority: from.priority}} {
+	for _, k := range []fromKey{from, {by: from.by, priority: from.priority, test: from.test}} {
 		most[k] = o.alertsMost(k)
 	}
 	return claimPlace(x, x.alertCounts, most)
@@ -53,12 +54,12 @@ func claimPlace[K comparable](x *openIndex, counts, most map[K]int) (giveBack fu
 }
 
 // crowdedBy reports whether a source has more than half of its allowed open
-// alerts, of any priority and patient or of all.
-func (x *openIndex) crowdedBy(by string, most func(fromKey) int) bool {
+// alerts, real ones or those of tests, of any priority and patient or of all.
+func (x *openIndex) crowdedBy(by string, test bool, most func(fromKey) int) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for k, n := range x.alertCounts {
-		if k.by == by && n > most(k)/2 {
+		if k.by == by && k.test == test && n > most(k)/2 {
 			return true
 		}
 	}

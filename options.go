@@ -143,7 +143,7 @@ type Options struct {
 	// MaxHistory bounds the entries of one page of history. The default is 200.
 	MaxHistory int
 	// MaxAlerts bounds the open alerts of one patient from one source, for each
-	// priority separately. The bound is five times as high for high alerts, and
+	// priority separately, and test alerts apart from real ones. The bound is five times as high for high alerts, and
 	// ten times as high for the host's own. A further raise is refused with
 	// limit (a high one may be retried), and an alert in the log of the system
 	// reports it. The default is 200.

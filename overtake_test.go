@@ -201,7 +201,18 @@ func TestFirstChangeOfAGroupTellsItsTeam(t *testing.T) {
 		var ward atomic.Value
 		ward.Store([]string{"p1"})
 		p := &pager{}
-		w := newWorld(t, nil, &Options{Pager: p, Policy: steps([]string{"group:icu"}),
+		var full atomic.Bool // the Store, for alerts
+		store := &seam{Store: NewMemoryStore(nil), appending: func(next Store, ctx context.Context, entries []Entry) ([]AppendResult, error) {
+			if full.Load() && entries[0].Kind == KindAlert {
+				refused := make([]AppendResult, len(entries))
+				for i := range refused {
+					refused[i].Err = ErrFull
+				}
+				return refused, nil
+			}
+			return next.Append(ctx, entries)
+		}}
+		w := newWorld(t, store, &Options{Pager: p, Policy: steps([]string{"group:icu"}),
 			Directory: directoryFunc(func(context.Context, string) ([]string, error) { return ward.Load().([]string), nil })})
 		defer w.close()
 		_, err := w.hub.Raise(t.Context(), high("k"))
@@ -220,6 +231,14 @@ func TestFirstChangeOfAGroupTellsItsTeam(t *testing.T) {
 		ward.Store([]string(nil))
 		require.NoError(t, w.hub.changes.regroup(t.Context(), "icu"), "by the call of another node")
 		require.Equal(t, []string{"0s group:icu"}, changed("p1"), "back again")
+
+		ward.Store([]string(nil))
+		require.NoError(t, w.hub.MembersChanged(t.Context(), "icu"))
+		ward.Store([]string{"p1"})
+		full.Store(true)
+		require.ErrorIs(t, w.hub.MembersChanged(t.Context(), "icu"), ErrFull)
+		full.Store(false)
+		require.Equal(t, []string{"0s group:icu"}, changed("p1"), "what failed is done when it is tried again")
 	})
 }
 

@@ -98,23 +98,43 @@ func (c *complaints) anyTroubled(rule string, test bool) bool {
 
 // complainOnce complains unless there is such a complaint already.
 func (c *complaints) complainOnce(ctx context.Context, r Raise) error {
-	if _, ok := c.present(r.Key, false); ok {
+	if _, ok := c.present(r.Key, r.Test); ok {
 		return nil
 	}
 	return c.raise(ctx, r)
 }
 
 // crowded complains that a source has too many open alerts: once, of whichever
-// patients they are. There are no complaints about complaints.
+// patients they are. That is a test alert if they are. There are no complaints
+// about complaints.
 func (c *complaints) crowded(ctx context.Context, by string, about AlertRef) error {
 	if about.Patient == SystemPatient {
 		return nil
 	}
-	return c.complainOnce(ctx, Raise{Patient: SystemPatient, Key: crowdedKey(by), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityHigh,
+	return c.complainOnce(ctx, Raise{Patient: SystemPatient, Key: crowdedKey(by), ID: rand.Text(), Kind: AlertTechnical, Priority: PriorityHigh, Test: about.Test,
 		Text: "One source has too many open alerts: another one was refused.", Source: Source{Rule: crowdedRule}, about: about})
 }
 
-const crowdedRule = "too-many-alerts"
+const (
+	crowdedRule = "too-many-alerts"
+	sourcesRule = "too-many-sources"
+)
+
+// manySources complains that an alert has more sources than it can have, and that
+// a least urgent assertion was left out.
+func (c *complaints) manySources(ctx context.Context, about AlertRef) error {
+	about = AlertRef{Patient: about.Patient, Key: alertKey(about.Key, about.Test)}
+	err := c.complain(ctx, about, sourcesRule, "An alert has too many sources: the statement of one of the least urgent is left out.")
+	if err != nil {
+		return err
+	}
+	if e, err := c.logs.newest(ctx, about.Patient, about.Key); err == nil { // it may have ended meanwhile
+		if a, err := decodeAlert(&e); err == nil {
+			c.endResolved(a)
+		}
+	}
+	return nil
+}
 
 func crowdedKey(by string) string { return complaintKey(AlertRef{Key: by}, crowdedRule) }
 
@@ -144,7 +164,7 @@ func reserved(patient, key string) bool {
 		return true
 	}
 	rule, _, _ := strings.Cut(key, ".")
-	return patient == SystemPatient && (troubleText[rule] != "" || rule == "unreadable" || rule == crowdedRule)
+	return patient == SystemPatient && (troubleText[rule] != "" || rule == "unreadable" || rule == crowdedRule || rule == sourcesRule)
 }
 
 func complaintKey(about AlertRef, rule string) string {
@@ -163,7 +183,8 @@ func (c *complaints) relieveBy(e *Entry) {
 
 // endResolved ends the condition of complaints that no longer hold after the change
 // of a: about alerts with a trouble, when none has it; that a could not be
-// read; that a source has too many alerts, when half of them have ended.
+// read; that a source has too many alerts, when half of them have ended; that a
+// has too many sources, when half of those have ended.
 func (c *complaints) endResolved(a *Alert) {
 	if a.Patient == SystemPatient {
 		return
@@ -173,13 +194,17 @@ func (c *complaints) endResolved(a *Alert) {
 			c.end(rule, a.Test)
 		}
 	}
+	self := AlertRef{Patient: a.Patient, Key: alertKey(a.Key, a.Test)}
+	if len(a.assertions()) <= sourcesMost/2 {
+		c.end(complaintKey(self, sourcesRule), a.Test)
+	}
 	if a.Open() && a.Responsibility.State != ResponsibilityAccepted {
 		return
 	}
-	c.end(complaintKey(AlertRef{Patient: a.Patient, Key: alertKey(a.Key, a.Test)}, "unreadable"), a.Test)
+	c.end(complaintKey(self, "unreadable"), a.Test)
 	key := crowdedKey(a.Source.By)
-	if _, crowded := c.present(key, false); crowded && !c.open.crowdedBy(a.Source.By, c.most) {
-		c.end(key, false)
+	if _, crowded := c.present(key, a.Test); crowded && !c.open.crowdedBy(a.Source.By, a.Test, c.most) {
+		c.end(key, a.Test)
 	}
 }
 

@@ -257,3 +257,41 @@ func TestSecondExhaustedAlertIsTold(t *testing.T) {
 		require.Equal(t, level, c.Escalation.Level)
 	})
 }
+
+// Test alerts take no room of real ones, and a flood of them is reported by a
+// test alert.
+func TestDrillsTakeNoRoomOfRealAlerts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{MaxAlerts: 1})
+		defer w.close()
+		raise := func(i int, test bool) error {
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: "p1", Key: fmt.Sprint("k", i), Text: "x", Priority: PriorityLow, Test: test})
+			return err
+		}
+		complaint := func(test bool) *Alert {
+			synctest.Wait()
+			a, err := w.hub.alerts.newest(t.Context(), change{patient: SystemPatient, key: crowdedKey(hostSender), test: test})
+			require.NoError(t, err)
+			return a
+		}
+		for i := range hostRoom {
+			require.NoError(t, raise(i, true))
+		}
+		require.Error(t, raise(hostRoom, true))
+		require.True(t, complaint(true).Test)
+		require.Nil(t, complaint(false), "a drill is no real alert")
+		for i := range hostRoom {
+			require.NoError(t, raise(i, false), "real alerts have their own room")
+		}
+		require.Error(t, raise(hostRoom, false))
+		require.Equal(t, ConditionPresent, complaint(false).Condition)
+		for i := range hostRoom {
+			_, err := w.hub.Clear(t.Context(), AlertRef{Patient: "p1", Key: fmt.Sprint("k", i), Test: true})
+			require.NoError(t, err)
+			_, err = w.hub.Answer(t.Context(), people["nurse"], AlertRef{Patient: "p1", Key: fmt.Sprint("k", i), Test: true}, Answer{Do: AnswerClose, Reason: "x"})
+			require.NoError(t, err)
+		}
+		require.Equal(t, ConditionOver, complaint(true).Condition)
+		require.Equal(t, ConditionPresent, complaint(false).Condition, "the real flood goes on")
+	})
+}

@@ -49,10 +49,28 @@ func sourceOf(list []Assertion, by string) int {
 // assertedBy reports whether by asserts a's condition.
 func (a *Alert) assertedBy(by string) bool { return sourceOf(a.assertions(), by) >= 0 }
 
-// crowdedFor reports whether a has no room for by among its sources.
+// crowdedFor reports whether a has no room for by among its sources. A more
+// urgent assertion still finds one, because it displaces the least urgent.
 func (a *Alert) crowdedFor(by string) bool {
 	list := a.assertions()
 	return len(list) >= sourcesMost && sourceOf(list, by) < 0
+}
+
+// outranked reports whether one of a's assertions is less urgent than p.
+func (a *Alert) outranked(p Priority) bool {
+	list := a.assertions()
+	return len(list) > 0 && list[leastUrgent(list)].Priority.rank() < p.rank()
+}
+
+// leastUrgent is the place of the newest of the least urgent assertions.
+func leastUrgent(list []Assertion) int {
+	least := 0
+	for i := range list {
+		if list[i].Priority.rank() <= list[least].Priority.rank() {
+			least = i
+		}
+	}
+	return least
 }
 
 // unchangedBy reports whether raising in by by would leave a unchanged.
@@ -100,6 +118,10 @@ func (a *Alert) assert(in *Raise, by string, now time.Time) {
 	case len(list) == 0:
 		list = []Assertion{in.assertion(by, a.Onset)}
 	default:
+		if len(list) >= sourcesMost {
+			least := leastUrgent(list)
+			list = slices.Delete(list, least, least+1)
+		}
 		list = append(list, in.assertion(by, now))
 	}
 	if len(list) == 1 && a.Source.By == by {

@@ -234,3 +234,57 @@ func TestInputsOfSources(t *testing.T) {
 	require.Equal(t, "judge", b.Source.By)
 	require.Len(t, b.Source.Inputs, 2)
 }
+
+// Sources of little urgency keep no more urgent one out, as many as they are: it
+// displaces the newest of the least urgent. That is reported as what it is.
+func TestUrgentSourceDisplacesAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		raised := 0
+		raise := func(by string, p Priority) (Alert, error) {
+			raised++
+			return w.hub.raise(t.Context(), by, Raise{Patient: "p1", Key: "k", ID: fmt.Sprint("e", raised), Text: by, Priority: p})
+		}
+		complaint := func() (Alert, error) {
+			synctest.Wait()
+			return w.hub.Alert(t.Context(), SystemPatient, complaintKey(AlertRef{Patient: "p1", Key: "a/k"}, sourcesRule))
+		}
+		for i := range sourcesMost {
+			_, err := raise(fmt.Sprint("app-", i), PriorityInfo)
+			require.NoError(t, err)
+		}
+		_, err := complaint()
+		require.ErrorIs(t, err, ErrNotFound, "there was room")
+		a, err := raise("monitor", PriorityHigh)
+		require.NoError(t, err)
+		require.Equal(t, PriorityHigh, a.Priority)
+		require.Len(t, a.Sources, sourcesMost)
+		require.True(t, a.assertedBy("app-0"))
+		require.False(t, a.assertedBy("app-15"), "the newest")
+		c, err := complaint()
+		require.NoError(t, err)
+		require.Equal(t, AlertRef{Patient: "p1", Key: "k"}, c.About)
+		require.Equal(t, ConditionPresent, c.Condition)
+		_, err = w.hub.Alert(t.Context(), SystemPatient, crowdedKey("monitor"))
+		require.ErrorIs(t, err, ErrNotFound, "the monitor has not too many alerts")
+
+		_, err = raise("app-15", PriorityInfo)
+		var refused *RequestError
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, CodeLimit, refused.Code, "it displaces no equal one")
+		for i := range sourcesMost - 1 {
+			_, err = raise(fmt.Sprint("pump-", i), PriorityHigh)
+			require.NoError(t, err)
+		}
+		_, err = raise("pump-15", PriorityHigh)
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, RetryLater, refused.Retry)
+
+		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerClose, Force: true, Reason: "x"})
+		require.NoError(t, err)
+		c, err = complaint()
+		require.NoError(t, err)
+		require.Equal(t, ConditionOver, c.Condition)
+	})
+}
