@@ -186,7 +186,7 @@ func (x *openIndex) due(now time.Time, of func(patient string) bool, stored []En
 	for i := range stored {
 		e := &stored[i]
 		o := x.items[e.Patient][e.Key]
-		if o == nil { // a timer, or the index has not been read yet
+		if o == nil || o.Rev < e.Rev { // a timer, or the index is behind the Store
 			o = newOpenItem(*e)
 		}
 		switch {
