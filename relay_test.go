@@ -260,7 +260,7 @@ func TestNewsReachOtherNodes(t *testing.T) {
 			require.NoError(t, do())
 			comes()
 			require.LessOrEqual(t, time.Since(began), 2*newsEvery, name)
-			time.Sleep(50*time.Millisecond + began.Add(time.Second).Sub(time.Now()))
+			time.Sleep(50*time.Millisecond + time.Until(began.Add(time.Second)))
 		}
 		soon("inbox", func() error {
 			_, err := there.hub.Raise(t.Context(), Raise{Patient: "p3", Key: "k", Text: "x", Priority: PriorityHigh, To: []string{"person:nurse"}})
