@@ -10,6 +10,8 @@
 // Every Pager of this package is safe for concurrent use. Page returns nil once
 // the message has been handed over, and an error that names no person, address
 // or health data if it has not. Page tries again by itself until its context
-// ends. The same Page.Key gives the same message ID, so a receiver can drop
-// repeats.
+// ends. In a Hub that is after Options.CallTimeout, 5 seconds by default, and not
+// after the time of the level; a Chain shares that time out. For a Chain of three
+// ways set CallTimeout to 15 seconds, which gives each way 5 at least. The same
+// Page.Key gives the same message ID, so a receiver can drop repeats.
 package pagers

@@ -86,6 +86,15 @@ func (k known) Page(ctx context.Context, p carewire.Page) error {
 	return k.Pager.Page(ctx, p)
 }
 
+// inGroup pages a group in the place of a person: the ward of ada, or one in which
+// nobody is on duty.
+type inGroup struct{ *pagers.OnCall }
+
+func (p inGroup) Page(ctx context.Context, page carewire.Page) error {
+	page.To = map[string]string{"person:ada": "group:ward", "person:nobody": "group:empty"}[page.To]
+	return p.OnCall.Page(ctx, page)
+}
+
 func TestContract(t *testing.T) {
 	id := func(m string) string {
 		return strings.Join(regexp.MustCompile(`(?i)(webhook-id|i-id): (\S+)`).FindStringSubmatch(m), "")
@@ -104,8 +113,13 @@ func TestContract(t *testing.T) {
 		"Chain": {func(g *gateway) carewire.Pager {
 			return pagers.NewChain(&pagers.SMS{URL: g.URL, Numbers: only("person:bob", "+1")}, &pagers.Ntfy{URL: g.URL, Topics: only("person:ada", "topic-1")})
 		}, nil},
-		"OnCall": {func(g *gateway) carewire.Pager {
+		"OnCall, for a person": {func(g *gateway) carewire.Pager {
 			return &pagers.OnCall{Rota: func() *pagers.Rota { return &pagers.Rota{} }, Next: known{&pagers.Webhook{URL: g.URL, Secret: secret}}}
+		}, id},
+		"OnCall, for a group": {func(g *gateway) carewire.Pager {
+			now := time.Now()
+			rota := &pagers.Rota{Shifts: []pagers.Shift{{Group: "ward", Person: "ada", Start: now.Add(-time.Hour), End: now.Add(time.Hour)}}}
+			return inGroup{&pagers.OnCall{Rota: func() *pagers.Rota { return rota }, Next: &pagers.Webhook{URL: g.URL, Secret: secret}}}
 		}, id},
 	} {
 		t.Run(name, func(t *testing.T) {

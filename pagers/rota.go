@@ -45,7 +45,8 @@ type Rota struct {
 	// Zone is where the clock of Weekly hangs. It is required if there is any Weekly.
 	Zone *time.Location
 	// Handover is how long a person whose duty has ended is still on duty beside
-	// the next one. Zero means not at all.
+	// the next one. Somebody who was substituted until the duty's end is
+	// substituted in the handover too. Zero means not at all.
 	Handover      time.Duration
 	Weekly        []Weekly
 	Shifts        []Shift
@@ -116,7 +117,11 @@ func (r *Rota) OnDuty(ctx context.Context, group string, t time.Time) ([]string,
 		if s.Group != group || t.Before(s.Start) || !t.Before(s.End.Add(r.Handover)) {
 			continue
 		}
-		if person := r.substitute(group, s.Person, t); person != "" {
+		person := r.substitute(group, s.Person, t)
+		if person == s.Person && !t.Before(s.End) { // the handover is with the one who was on duty last
+			person = r.substitute(group, s.Person, s.End.Add(-1))
+		}
+		if person != "" {
 			on = append(on, person)
 		}
 	}

@@ -77,6 +77,35 @@ func TestRota(t *testing.T) {
 	}
 }
 
+// Until the handover has ended, the person on duty is the one who was on duty last:
+// the substitute, not the one who was away.
+func TestSubstitutionAtHandover(t *testing.T) {
+	at := func(hour, minute int) time.Time { return time.Date(2026, 8, 3, hour, minute, 0, 0, time.UTC) }
+	r := &pagers.Rota{Handover: 15 * time.Minute,
+		Shifts: []pagers.Shift{
+			{Group: "ward", Person: "ada", Start: at(6, 0), End: at(14, 0)},
+			{Group: "ward", Person: "bob", Start: at(6, 0), End: at(14, 0)},
+			{Group: "ward", Person: "cyd", Start: at(6, 0), End: at(14, 0)},
+			{Group: "ward", Person: "dan", Start: at(14, 0), End: at(22, 0)},
+		},
+		Substitutions: []pagers.Substitution{
+			{Person: "ada", By: "fay", Start: at(6, 0), End: at(14, 0)},
+			{Person: "bob", Start: at(6, 0), End: at(14, 0)},             // nobody takes over
+			{Person: "cyd", By: "gus", Start: at(14, 5), End: at(22, 0)}, // begins during the handover
+		},
+	}
+	for now, want := range map[time.Time][]string{
+		at(13, 59): {"cyd", "fay"},
+		at(14, 0):  {"cyd", "dan", "fay"},
+		at(14, 14): {"dan", "fay", "gus"},
+		at(14, 15): {"dan"},
+	} {
+		on, err := r.OnDuty(t.Context(), "ward", now)
+		require.NoError(t, err)
+		require.Equal(t, want, on, now)
+	}
+}
+
 // Shifts that begin where the clock is put forward or back leave no minute open.
 func TestRotaAtTheChangeOfTheClock(t *testing.T) {
 	zone := berlin(t)

@@ -158,6 +158,31 @@ func TestPrincipals(t *testing.T) {
 	require.ErrorIs(t, err, carewire.ErrForbidden)
 }
 
+// A host's own table of grants counts in the place of the default one.
+func TestGrants(t *testing.T) {
+	i := newIssuer(t)
+	watch, clear := carewire.ActionWatch, carewire.ActionClear
+	own := []Grant{{"Flag", "r", []carewire.Action{watch}}, {"Task", "u", []carewire.Action{watch, clear}}}
+	more := append(DefaultGrants(), Grant{"Task", "u", []carewire.Action{clear}})
+	for name, x := range map[string]struct {
+		grants []Grant
+		scope  string
+		want   []carewire.Action
+	}{
+		"another table":                      {own, "user/Flag.r", []carewire.Action{watch}},
+		"each action once":                   {own, "user/Flag.r user/Task.u", []carewire.Action{watch, clear}},
+		"what only the default table grants": {own, "user/Observation.rs user/Flag.cu", []carewire.Action{}},
+		"a longer table":                     {more, "user/Observation.r user/Task.u", []carewire.Action{watch, clear}},
+		"an empty table":                     {[]Grant{}, "user/*.cruds", []carewire.Action{}},
+	} {
+		o := i.options()
+		o.Grants = x.grants
+		p, err := i.new(o).Authenticate(request(i.sign(i.claims(map[string]any{"scope": x.scope}))))
+		require.NoError(t, err, name)
+		require.Equal(t, x.want, p.Actions, name)
+	}
+}
+
 // An issuer that knows no scopes leaves all to roles, if the host says so. If it
 // does not, the log says why people may do nothing.
 func TestIgnoreScopes(t *testing.T) {

@@ -20,13 +20,10 @@ import (
 // demonstrate starts an identity provider and a paging gateway, for trying out. The
 // gateway writes pages to s.out; it gets none if s has another. end ends both.
 func (s *settings) demonstrate() (end func(), err error) {
-	provider, err := newProvider()
-	if err != nil {
-		return nil, err
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, errors.Join(err, provider.Shutdown())
+	provider, err1 := newProvider()
+	listener, err2 := net.Listen("tcp", "127.0.0.1:0")
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err // the program ends
 	}
 	s.issuer, s.clientID, s.clientSecret, s.plain, s.demo = provider.Issuer(), provider.ClientID, provider.ClientSecret, true, true
 	if s.gateway == "" {

@@ -267,7 +267,7 @@ func TestRulesAndPages(t *testing.T) {
 	_, err := x.hub.Publish(t.Context(), carewire.SpO2.Of("p-61", 80))
 	require.NoError(t, err)
 	require.Contains(t, <-x.paged, `"to":"person:ben"`)
-	for page := ""; !strings.Contains(page, `person:coordinator`); {
+	for page := ""; !strings.Contains(page, `person:kim`); {
 		page = <-x.paged
 		require.NotContains(t, page, "p-61")
 		require.NotContains(t, strings.ToLower(page), "spo2")
@@ -296,6 +296,56 @@ func TestWardsChange(t *testing.T) {
 	movement("A02", "2", "p-70", "6")
 	x.await(ws, `"type":"revoked"`)
 	movement("A03", "3", "p-61", "6")
+}
+
+// The Hub is told of both wards. If it does not take that, the message that is sent
+// again tells it of the patient's ward again.
+func TestMoveIsToldAgain(t *testing.T) {
+	var told []string
+	lost := errors.New("the Hub cannot write")
+	w := &wards{of: map[string]string{"p-17": "ward-5"}, changed: func(_ context.Context, group string) error {
+		told = append(told, group)
+		return lost
+	}}
+	for _, c := range []struct {
+		to   string
+		told []string
+	}{{"ward-6", []string{"ward-5", "ward-6"}}, {"ward-6", []string{"ward-6"}}, {"", []string{"ward-6"}}, {"", nil}, {"ward-5", []string{"ward-5"}}} {
+		told = nil
+		err := w.move(t.Context(), "p-17", c.to)
+		require.Equal(t, c.told, told, "to %q", c.to)
+		require.Equal(t, len(told) > 0, errors.Is(err, lost))
+	}
+}
+
+// A list of open alerts is whole, or there is none.
+func TestOpenIsWhole(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil), func(s *settings) { s.step = time.Hour })
+	go func() {
+		for range x.paged { // to the test's end
+		}
+	}()
+	const each = 105 // of two patients: more than a page of Hub.Open
+	for n := range each {
+		for _, patient := range []string{"p-17", "p-18"} {
+			_, err := x.hub.Raise(t.Context(), carewire.Raise{Patient: patient, Key: fmt.Sprint("k", n), Text: "x", Priority: carewire.PriorityLow})
+			require.NoError(t, err)
+		}
+	}
+	status, body := x.get(x.signedIn("ada"), "/open")
+	require.Equal(t, http.StatusOK, status)
+	var alerts []carewire.Alert
+	require.NoError(t, json.Unmarshal([]byte(body), &alerts))
+	require.Len(t, alerts, 2*each)
+
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("this machine has no /dev/full: ", err)
+	}
+	full := open(t, carewire.NewMemoryStore(nil), func(s *settings) { s.audit = "/dev/full" })
+	_, err := full.hub.Raise(t.Context(), carewire.Raise{Patient: "p-17", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
+	require.NoError(t, err)
+	status, _ = full.get(full.signedIn("ada"), "/open")
+	require.Equal(t, http.StatusServiceUnavailable, status)
 }
 
 // A monitor's readings come by HL7 version 2, over MLLP as a gateway sends them.

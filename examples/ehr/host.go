@@ -59,15 +59,14 @@ func newHost(ctx context.Context, s settings, store carewire.Store) (*host, erro
 	h := &host{settings: s, wards: &wards{of: map[string]string{"p-17": "ward-5", "p-18": "ward-5", "p-61": "ward-6"}}}
 	ctx, h.cancel = context.WithCancel(ctx)
 	tokens, err1 := smartauth.New(ctx, smartauth.Options{Issuer: s.issuer, Audience: []string{cmp.Or(s.audience, s.base+"/carewire")}, ClientID: s.clientID, Principal: known, IgnoreScopes: true, AllowPlaintext: s.plain, Logger: s.log})
-	pager, err2 := h.pager()
 	trail, err := os.OpenFile(s.audit, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err = errors.Join(err1, err2, err); err != nil {
+	if err = errors.Join(err1, err); err != nil {
 		return nil, err
 	}
 	h.people, h.trail = newSignIn(tokens, s), trail
 	h.rights = &access{ready: make(chan struct{}), wards: h.wards}
 	h.hub, err = carewire.New(h.people, store, &carewire.Options{
-		Authorizer: h.rights, Auditor: h, Directory: h.wards, Person: person, Policy: h.wards.policy(s.step), Pager: pager, Logger: s.log,
+		Authorizer: h.rights, Auditor: h, Directory: h.wards, Person: person, Policy: h.wards.policy(s.step), Pager: h.pager(), Logger: s.log,
 	})
 	if err != nil {
 		return nil, err
@@ -182,15 +181,23 @@ func (h *host) open(w http.ResponseWriter, r *http.Request) {
 	}
 	alerts := []*carewire.Alert{}
 	for _, group := range p.Groups {
-		items, _, err := h.hub.Open(r.Context(), carewire.OpenQuery{Group: group, Limit: 1000})
-		if err != nil {
-			http.Error(w, "try again", http.StatusServiceUnavailable)
-			return
-		}
-		for _, it := range items {
-			if it.Alert != nil {
-				if _, err := h.hub.Disclose(r.Context(), carewire.Access{Principal: p, Action: carewire.ActionWatch, Patients: []string{it.Alert.Patient}}); err == nil {
+		for q, more := (carewire.OpenQuery{Group: group}), true; more; more = q.After != "" {
+			items, next, err := h.hub.Open(r.Context(), q)
+			if err != nil {
+				http.Error(w, "try again", http.StatusServiceUnavailable)
+				return
+			}
+			q.After = next
+			for _, it := range items {
+				if it.Alert == nil {
+					continue // a notice
+				}
+				_, err := h.hub.Disclose(r.Context(), carewire.Access{Principal: p, Action: carewire.ActionWatch, Patients: []string{it.Alert.Patient}})
+				if err == nil {
 					alerts = append(alerts, it.Alert)
+				} else if !errors.Is(err, carewire.ErrForbidden) { // an alert that is left out for another reason would look ended
+					http.Error(w, "try again", http.StatusServiceUnavailable)
+					return
 				}
 			}
 		}

@@ -38,10 +38,10 @@ func main() {
 	flag.StringVar(&s.clientID, "client", "", "the host's client ID at the provider; EHR_CLIENT_SECRET has its secret")
 	flag.StringVar(&s.audience, "audience", "", "the provider's name for this host as an API: the audience of access tokens, different from the client ID (default the base URL and /carewire)")
 	flag.StringVar(&s.gateway, "gateway", "", "URL that takes pages; EHR_GATEWAY_SECRET, of 24 bytes or more, signs them")
-	flag.StringVar(&s.shifts, "rota", "", "iCalendar file with the shifts, as events such as \"ward-5 ada\", which is read at the start; without it the same people are on duty each week")
+	flag.StringVar(&s.shifts, "rota", "", "iCalendar file with the shifts, as events such as \"ward-5 ada\", which is read for each page; without it the same people are on duty each week")
 	flag.StringVar(&s.postgres, "postgres", "", "how to connect to PostgreSQL; without it events are kept in a file")
-	flag.StringVar(&s.data, "data", filepath.Join(os.TempDir(), "carewire-ehr"), "directory of that file")
-	flag.StringVar(&s.audit, "audit", filepath.Join(os.TempDir(), "carewire-ehr-audit.jsonl"), "file of the audit trail, to which records are added")
+	flag.StringVar(&s.data, "data", filepath.Join(os.TempDir(), "carewire-ehr"), "directory of that file; name one that is kept and backed up, unless this is a trial")
+	flag.StringVar(&s.audit, "audit", filepath.Join(os.TempDir(), "carewire-ehr-audit.jsonl"), "file of the audit trail, to which records are added; name one that is kept, unless this is a trial")
 	flag.BoolVar(&s.plain, "plain", false, "plain HTTP for cookies and the provider, for trying out")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -54,15 +54,12 @@ func main() {
 
 // run serves until ctx ends.
 func run(ctx context.Context, s settings) error {
-	web, err := net.Listen("tcp", s.addr)
-	if err != nil {
-		return err
+	web, err1 := net.Listen("tcp", s.addr)
+	mllp, err2 := net.Listen("tcp", s.mllp)
+	if err := errors.Join(err1, err2); err != nil {
+		return err // the program ends
 	}
 	defer web.Close()
-	mllp, err := net.Listen("tcp", s.mllp)
-	if err != nil {
-		return err
-	}
 	defer mllp.Close()
 	s.base = cmp.Or(s.base, "http://"+web.Addr().String())
 	if s.issuer == "" {
@@ -99,10 +96,7 @@ func run(ctx context.Context, s settings) error {
 func openStore(ctx context.Context, postgres, data string) (carewire.Store, func(), error) {
 	if postgres == "" {
 		store, err := boltstore.Open(filepath.Join(data, "events"), nil)
-		if err != nil {
-			return nil, nil, err
-		}
-		return store, func() { store.Close() }, nil
+		return store, func() { store.Close() }, err
 	}
 	pool, err := pgxpool.New(ctx, postgres)
 	if err != nil {
@@ -112,8 +106,5 @@ func openStore(ctx context.Context, postgres, data string) (carewire.Store, func
 		return nil, nil, err
 	}
 	store, err := pgstore.Open(ctx, pool, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	return store, func() { store.Close(); pool.Close() }, nil
+	return store, func() { store.Close(); pool.Close() }, err
 }

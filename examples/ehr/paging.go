@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -21,7 +22,7 @@ func (w *wards) policy(step time.Duration) carewire.Policy {
 		if a.Patient == carewire.SystemPatient {
 			return carewire.Step{To: []string{"person:ops"}, After: step}, nil
 		}
-		to := slices.DeleteFunc([]string{"group:" + w.ward(a.Patient), "group:physicians", "person:coordinator"}, func(to string) bool { return to == "group:" })
+		to := slices.DeleteFunc([]string{"group:" + w.ward(a.Patient), "group:physicians", "person:kim"}, func(to string) bool { return to == "group:" })
 		if n > len(to) {
 			return carewire.Step{}, carewire.ErrNoStep
 		}
@@ -64,10 +65,15 @@ func rota(calendar string, log *slog.Logger) (*pagers.Rota, error) {
 
 // pager turns groups into the people on duty, and tells them by the gateway. An
 // immediate reply of the gateway is an answer of that person.
-func (h *host) pager() (carewire.Pager, error) {
-	r, err := rota(h.shifts, h.log)
-	if err != nil {
-		return nil, err
+func (h *host) pager() carewire.Pager {
+	var last atomic.Pointer[pagers.Rota]
+	current := func() *pagers.Rota { // reads the calendar for each page
+		if r, err := rota(h.shifts, h.log); err == nil {
+			last.Store(r)
+		} else {
+			h.log.Error("the rota cannot be read; the one that was read last stays", "error", err)
+		}
+		return last.Load()
 	}
 	webhook := &pagers.Webhook{URL: h.gateway, Secret: h.secret, Logger: h.log, OnReply: func(ctx context.Context, p carewire.Page, reply pagers.Reply) error {
 		select {
@@ -81,5 +87,5 @@ func (h *host) pager() (carewire.Pager, error) {
 		}
 		return err
 	}}
-	return &pagers.OnCall{Rota: func() *pagers.Rota { return r }, Next: pagers.NewChain(webhook)}, nil
+	return &pagers.OnCall{Rota: current, Next: pagers.NewChain(webhook)}
 }

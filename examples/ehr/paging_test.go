@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,10 +61,10 @@ func TestPolicyWithoutWard(t *testing.T) {
 		err     error
 	}{
 		{"p-17", 1, []string{"group:ward-5"}, nil},
-		{"p-17", 3, []string{"group:ward-5", "group:physicians", "person:coordinator"}, nil},
+		{"p-17", 3, []string{"group:ward-5", "group:physicians", "person:kim"}, nil},
 		{"p-17", 4, nil, carewire.ErrNoStep},
 		{"p-70", 1, []string{"group:physicians"}, nil},
-		{"p-70", 2, []string{"group:physicians", "person:coordinator"}, nil},
+		{"p-70", 2, []string{"group:physicians", "person:kim"}, nil},
 		{"p-70", 3, nil, carewire.ErrNoStep},
 		{carewire.SystemPatient, 1, []string{"person:ops"}, nil},
 	} {
@@ -97,21 +98,48 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// The people on duty are those of the calendar, if there is one.
+// The last of those who are paged can sign in, see the alert and accept it.
+func TestCoordinatorAccepts(t *testing.T) {
+	x := open(t, carewire.NewMemoryStore(nil))
+	a, err := x.hub.Raise(t.Context(), carewire.Raise{Patient: "p-61", Key: "k", Text: "x", Priority: carewire.PriorityHigh})
+	require.NoError(t, err)
+	for page := ""; !strings.Contains(page, `"to":"person:kim"`); {
+		page = <-x.paged
+	}
+	kim := x.signedIn("kim")
+	_, open := x.get(kim, "/open")
+	require.Contains(t, open, a.ID)
+	ws, _ := x.connect(kim)
+	require.NotNil(t, ws)
+	x.send(ws, `{"type":"answer","req":"1","event_id":"e1","patient":"p-61","key":"k","alert_id":"`+a.ID+`","do":"accept"}`)
+	require.Contains(t, x.await(ws, `"req":"1"`), `"accepted"`)
+}
+
+// The people on duty are those of the calendar, if there is one: of the one that is
+// there when somebody is to be paged, or of the last that could be read.
 func TestCalendar(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rota.ics")
-	require.NoError(t, os.WriteFile(file, []byte("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//rota//EN\r\n"+
-		"BEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\nSUMMARY:ward-6 eve\r\nDTSTART;VALUE=DATE:20260101\r\nRRULE:FREQ=DAILY\r\nEND:VEVENT\r\n"+
-		"END:VCALENDAR\r\n"), 0o600))
-	x := open(t, carewire.NewMemoryStore(nil), func(s *settings) { s.shifts = file })
-	_, err := x.hub.Publish(t.Context(), carewire.SpO2.Of("p-61", 80))
-	require.NoError(t, err)
-	page := <-x.paged
-	require.Contains(t, page, `"to":"person:eve"`)
-	require.NotContains(t, page, "p-61")
-
+	write := func(summary string) {
+		require.NoError(t, os.WriteFile(file, []byte("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//rota//EN\r\n"+
+			"BEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\nSUMMARY:"+summary+"\r\nDTSTART;VALUE=DATE:20260101\r\nRRULE:FREQ=DAILY\r\nEND:VEVENT\r\n"+
+			"END:VCALENDAR\r\n"), 0o600))
+	}
+	write("ward-6 eve")
+	x := open(t, carewire.NewMemoryStore(nil), func(s *settings) { s.shifts, s.step = file, time.Hour })
+	page := func(key string) string {
+		_, err := x.hub.Raise(t.Context(), carewire.Raise{Patient: "p-61", Key: key, Text: "x", Priority: carewire.PriorityHigh})
+		require.NoError(t, err)
+		return <-x.paged
+	}
+	first := page("k1")
+	require.Contains(t, first, `"to":"person:eve"`)
+	require.NotContains(t, first, "p-61")
+	write("ward-6 ben")
+	require.Contains(t, page("k2"), `"to":"person:ben"`)
 	require.NoError(t, os.WriteFile(file, []byte("no calendar"), 0o600))
-	_, err = rota(file, x.log)
+	require.Contains(t, page("k3"), `"to":"person:ben"`)
+
+	_, err := rota(file, x.log)
 	require.EqualError(t, err, "ical: not an iCalendar file")
 	_, err = rota(file+"x", x.log)
 	require.ErrorIs(t, err, os.ErrNotExist)

@@ -17,6 +17,7 @@ var staff = map[string]carewire.Principal{
 	"ada": {ID: "ada", Name: "Nurse Ada", Role: carewire.RoleClinician, Groups: []string{"ward-5"}},
 	"ben": {ID: "ben", Name: "Nurse Ben", Role: carewire.RoleClinician, Groups: []string{"ward-6"}},
 	"eve": {ID: "eve", Name: "Dr Eve", Role: carewire.RoleClinician, Groups: []string{"ward-5", "ward-6"}},
+	"kim": {ID: "kim", Name: "Coordinator Kim", Role: carewire.RoleClinician, Groups: []string{"ward-5", "ward-6"}},
 	"ops": {ID: "ops", Name: "Operations", Role: carewire.RoleClinician, Patients: []string{carewire.SystemPatient}},
 	"lab": {ID: "lab", Role: carewire.RoleService, Groups: []string{"ward-5", "ward-6"}},
 }
@@ -63,7 +64,9 @@ func (w *wards) ward(patient string) string {
 	return w.of[patient]
 }
 
-// move puts a patient into a ward ("": into none), and tells the Hub of both.
+// move puts a patient into a ward ("": into none), and tells the Hub of both. A
+// repeated message tells it of the patient's present ward again: the Hub may have
+// missed the first. Of patients who have left it learns by itself within minutes.
 func (w *wards) move(ctx context.Context, patient, to string) (err error) {
 	w.mu.Lock()
 	from := w.of[patient]
@@ -71,8 +74,8 @@ func (w *wards) move(ctx context.Context, patient, to string) (err error) {
 		w.of[patient] = to
 	}
 	w.mu.Unlock()
-	for _, group := range []string{from, to} {
-		if group != "" && from != to {
+	for _, group := range slices.Compact([]string{from, to}) {
+		if group != "" {
 			err = errors.Join(err, w.changed(ctx, group))
 		}
 	}
@@ -89,8 +92,5 @@ func (h *host) Transfer(ctx context.Context, m hl7v2.Movement) error { return h.
 
 // Discharge ends the open alerts and notices of a patient who leaves.
 func (h *host) Discharge(ctx context.Context, m hl7v2.Movement) error {
-	if err := h.wards.move(ctx, m.Patient, ""); err != nil {
-		return err
-	}
-	return h.hub.Discharge(ctx, m.Patient)
+	return errors.Join(h.wards.move(ctx, m.Patient, ""), h.hub.Discharge(ctx, m.Patient))
 }
