@@ -45,7 +45,7 @@ var commands = map[string]string{
 	"CI=1 go test -race ./faults":       "CI: go test -race -timeout 40m work",
 	"go test ./js/client -run TestSize": "TestSize",
 	"go test -bench . ./rules":          "CI: -bench . -benchtime 1x -timeout 20m . ./boltstore ./rules",
-	"go test -fuzz FuzzDecodeRequest .": `CI: -fuzz "^$2\$" -fuzztime 30s`,
+	"go test -fuzz FuzzDecodeRequest .": `CI: -fuzz "^$2\$" -fuzztime 20s`,
 
 	"go run ./bench":        "not: hours; TestWorkloads is its short form",
 	"go run ./bench -quick": "TestWorkloads",
