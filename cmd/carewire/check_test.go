@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
@@ -17,9 +18,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/carewire/carewire"
 	"github.com/carewire/carewire/internal/process"
 )
 
@@ -82,6 +85,50 @@ func TestCheckFails(t *testing.T) {
 		assert.Contains(t, f.Saw, test.saw, test.name)
 		assert.Contains(t, f.Change, test.change, test.name)
 		assert.NotContains(t, s.out+s.err, "stranger", test.name)
+	}
+}
+
+// A host whose clock is wrong, that keeps events in memory and gives a token that
+// ends soon is warned of. Connections that end without a close frame are a fault.
+func TestCheckWhatTheHostSays(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			h.hub.ServeHTTP(w, r)
+			return
+		}
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{carewire.Protocol}})
+		if err != nil {
+			return
+		}
+		defer ws.CloseNow()
+		now := time.Now()
+		reply := fmt.Sprintf(`{"type":"welcome","time":%q,"expires":%q,"durable":false,"limits":{"frame":1024}}`, now.Add(time.Hour).Format(time.RFC3339), now.Add(time.Minute).Format(time.RFC3339))
+		for kind := websocket.MessageText; kind == websocket.MessageText && ws.Write(r.Context(), kind, []byte(reply)) == nil; {
+			if kind, _, err = ws.Read(r.Context()); err != nil {
+				return
+			}
+			reply = `{"type":"error","req":"check","code":"unknown_type"}`
+		}
+	}))
+	t.Cleanup(s.Close)
+	found, _ := checked(t, environ(s.URL, "nurse"))
+	for _, test := range []struct {
+		check       string
+		result      result
+		saw, change string
+	}{
+		{"WebSocket", good, "a request and its reply", ""},
+		{"clock", warning, "differ by", "NTP"},
+		{"store", warning, "in memory", "boltstore"},
+		{"expiry", warning, "the token ends in", "CAREWIRE_TOKEN_FILE"},
+		{"close codes", bad, "does not arrive", "close frames"},
+	} {
+		f := found[test.check]
+		assert.Equal(t, test.result, f.Result, "%s: %v", test.check, f)
+		assert.Contains(t, f.Saw, test.saw, test.check)
+		assert.Contains(t, f.Change, test.change, test.check)
 	}
 }
 
