@@ -139,6 +139,7 @@ func TestEscalatorComplains(t *testing.T) {
 				require.Equal(t, c.trouble, r.alert("p1", "k").Escalation.trouble)
 				require.Equal(t, ConditionPresent, r.alert(SystemPatient, c.trouble).Condition)
 				require.Equal(t, c.failed, r.records.failed)
+				require.Equal(t, c.trouble == troublePolicy, r.x.counts.policyFailed.Load() == 1)
 			})
 		})
 	}
