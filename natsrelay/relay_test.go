@@ -98,6 +98,7 @@ func watch(t *testing.T, h *carewire.Hub) *seen {
 	done := make(chan struct{})
 	t.Cleanup(func() { cancel(); <-done })
 	synced := make(chan struct{})
+	var first sync.Once
 	go func() {
 		defer close(done)
 		for ev, err := range h.Watch(ctx, carewire.WatchOptions{Patients: []string{"p1"}, Delivery: carewire.DeliverEvery, Waves: []string{"*"}}) {
@@ -107,10 +108,7 @@ func watch(t *testing.T, h *carewire.Hub) *seen {
 			s.mu.Lock()
 			switch ev.Type {
 			case carewire.EventSynced:
-				if synced != nil {
-					close(synced)
-					synced = nil
-				}
+				first.Do(func() { close(synced) })
 			case carewire.EventVital, carewire.EventAlert, carewire.EventGap:
 				s.seqs = append(s.seqs, ev.Seq)
 			case carewire.EventWave:
