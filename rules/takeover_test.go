@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,12 +67,28 @@ func TestTakeOverOfThousands(t *testing.T) {
 // A retentive Store keeps the least number behind which it was asked for entries.
 type retentive struct {
 	carewire.Store
+	mu    sync.Mutex
 	least uint64
+}
+
+// forget forgets the reads so far.
+func (s *retentive) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.least = 1 << 60
+}
+
+func (s *retentive) lowest() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.least
 }
 
 func (s *retentive) Read(ctx context.Context, patient string, after carewire.Position, q carewire.ReadQuery) ([]carewire.Entry, error) {
 	if patient == "p1" {
+		s.mu.Lock()
 		s.least = min(s.least, after.Seq)
+		s.mu.Unlock()
 	}
 	return s.Store.Read(ctx, patient, after, q)
 }
@@ -89,9 +106,9 @@ func TestTakeOverReadsTheEnd(t *testing.T) {
 		}
 		time.Sleep(time.Hour + 20*time.Minute)
 		w.rate(slices.Repeat([]float64{200}, 1000)...)
-		store.least = 1 << 60
+		store.forget()
 		w.run(w.hub, Options{}, high(Timing{Delay: 10 * time.Minute}))
-		least := store.least // before w.alerts reads all
+		least := store.lowest() // before w.alerts reads all
 		require.Greater(t, least, uint64(800))
 		require.Len(t, w.alerts("hr-high"), 1)
 	})
