@@ -103,7 +103,7 @@ func (a *auditQueue) room(who string, floodable bool) int {
 func (a *auditQueue) add(r Record) {
 	a.waiting = append(a.waiting, r)
 	if who := r.holder(); who != "" {
-		a.held[who]++
+		addCount(a.held, who, 1)
 	}
 	signal(a.wake)
 }
@@ -117,8 +117,8 @@ func (r *Record) holder() string {
 }
 
 // waitForRoom delays a principal whose records come faster than the Auditor
-// takes them, until the queue has room. It waits no longer than one call of the Auditor may take,
-// and not at all while the Auditor fails.
+// takes them, until the queue has room. It waits no longer than one call of the
+// Auditor may take, and not at all while the Auditor fails.
 func (a *auditQueue) waitForRoom(ctx context.Context, who string, refused bool) {
 	patience := time.NewTimer(a.call.timeout)
 	defer patience.Stop()
@@ -364,10 +364,8 @@ func (a *auditQueue) remove(i int) Record {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.waiting[i]
-	if who := r.holder(); a.held[who] > 1 {
-		a.held[who]--
-	} else {
-		delete(a.held, who)
+	if who := r.holder(); who != "" {
+		addCount(a.held, who, -1)
 	}
 	if a.freed != nil {
 		close(a.freed)

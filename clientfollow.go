@@ -23,8 +23,8 @@ type follow struct {
 	spec      watchSpec // as the server was asked last
 	state     followState
 	position  Position // the position of the last event queued for the reader
-	resumable bool     // at is a position to resume from
-	must      uint64   // undroppable entries up to at
+	resumable bool     // position is one to resume from
+	must      uint64   // undroppable entries up to position
 	counted   bool     // must is known
 	heard     time.Time
 	stale     bool // the reader was told

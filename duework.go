@@ -11,7 +11,7 @@ import (
 type dueEntry struct {
 	*Entry
 	urgency int  // the rank of an alert's priority
-	first   bool // nobody was told yet
+	untold  bool // nobody was told yet
 }
 
 // dueWork does due work, each entry once at a time: the most urgent first, then
@@ -74,7 +74,7 @@ func (w *dueWork) add(e dueEntry) {
 
 // comparePending compares entries by the order in which they are done, the last first.
 func comparePending(a, b dueEntry) int {
-	return cmp.Or(cmp.Compare(a.urgency, b.urgency), compareBools(a.first, b.first), b.Due.Compare(a.Due))
+	return cmp.Or(cmp.Compare(a.urgency, b.urgency), compareBools(a.untold, b.untold), b.Due.Compare(a.Due))
 }
 
 func compareBools(a, b bool) int {

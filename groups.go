@@ -152,8 +152,8 @@ func (h *Hub) MembersChanged(ctx context.Context, group string) error {
 	return nil
 }
 
-// compareNext has the next comparison count all patients of a group as new if the
-// node does not know the group yet. The Directory's new list is not what it had.
+// compareNext has the next comparison count all patients of a group as new, if the
+// node does not know the group yet. It cannot tell which ones are new.
 func (x *groups) compareNext(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -174,7 +174,7 @@ func (x *groups) newTo(name string, now map[string]bool) (came []string) {
 	return came
 }
 
-// noteCompared ends a comparison, for which all was done that it asked for.
+// noteCompared notes that the alerts of all new patients have begun their steps anew.
 func (x *groups) noteCompared(name string, now map[string]bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

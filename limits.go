@@ -275,9 +275,9 @@ func (o *Options) alertsMost(k fromKey) int {
 	return most
 }
 
-// refuseExcess refuses an open alert beyond a source's limit, or a source beyond
-// those of a crowd about one alert, and raises a complaint, because a refused
-// alert must not be lost in silence. A high one may be tried again.
+// refuseExcess refuses an open alert beyond a source's limit. With crowd, it refuses
+// one more source of an alert that has the most. It raises a complaint, because a
+// refused alert must not be lost in silence. A high one may be tried again.
 func (h *Hub) refuseExcess(ctx context.Context, by string, in *Raise, crowd bool) error {
 	h.stats.limits.alerts.Add(1)
 	if in.Patient == SystemPatient {

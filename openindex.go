@@ -34,13 +34,13 @@ type openIndex struct {
 }
 
 // An openItem is one revision of an entry that is or was open, with the fields
-// that the Hub looks at often. It is immutable, but for place.
+// that the Hub looks at often. It is immutable, but for place and ripe.
 type openItem struct {
 	Entry
 	alert   *Alert // nil: a notice, or an alert that cannot be read
 	urgency int    // by which inboxes are in order
-	place   int    // openViews's, and whether its time has come
-	ripe    bool
+	place   int    // openViews's
+	ripe    bool   // its time has come
 }
 
 func newOpenItem(e Entry) *openItem {

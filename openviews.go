@@ -69,7 +69,7 @@ func (v *openViews) remove(o *openItem, last bool) {
 
 // due calls f with the alerts that are due by now, the most urgent first, and
 // of these the ones of which nobody was told, until f returns false. Within a
-// rank, an alert comes behind those before it in the heap only.
+// rank they come in the order of the heap, which is not quite that of time.
 func (v *openViews) due(now time.Time, f func(*openItem) bool) {
 	for len(v.waiting) > 0 && !v.waiting[0].Due.After(now) {
 		o := heap.Pop(&v.waiting).(*openItem)
@@ -87,14 +87,14 @@ func (v *openViews) due(now time.Time, f func(*openItem) bool) {
 
 // rank is the place of an alert's priority and newness among those of others.
 func (o *openItem) rank() int {
-	if o.untold() {
+	if o.alert.untold() {
 		return 2*o.urgency + 1
 	}
 	return 2 * o.urgency
 }
 
-// untold reports whether nobody was told of the alert yet.
-func (o *openItem) untold() bool { return o.alert.Escalation.Level == 0 }
+// untold reports whether nobody was told of a yet.
+func (a *Alert) untold() bool { return a.Escalation.Level == 0 }
 
 // holder is the person who has accepted an alert; "": nobody.
 func (o *openItem) holder() string {
@@ -178,7 +178,7 @@ func (x *openIndex) due(now time.Time, of func(patient string) bool, stored []En
 	add := func(o *openItem) bool {
 		if !listed[o] && of(o.Patient) {
 			listed[o] = true
-			list = append(list, dueEntry{&o.Entry, o.urgency, o.untold()})
+			list = append(list, dueEntry{&o.Entry, o.urgency, o.alert.untold()})
 		}
 		return len(list) < dueMost
 	}

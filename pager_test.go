@@ -188,7 +188,7 @@ func TestFirstTellingsGoFirst(t *testing.T) {
 	w.places = &places{limits: [urgencies]int{1, 1, 1, 1, 1}}
 	now := time.Now()
 	entry := func(key string, urgency int, first bool, due time.Duration) dueEntry {
-		return dueEntry{Entry: &Entry{Patient: "p", Key: key, Due: now.Add(due)}, urgency: urgency, first: first}
+		return dueEntry{Entry: &Entry{Patient: "p", Key: key, Due: now.Add(due)}, urgency: urgency, untold: first}
 	}
 	w.round(func() ([]dueEntry, error) {
 		return []dueEntry{entry("again", 2, false, -time.Hour), entry("later", 2, true, 0), entry("first", 2, true, -time.Minute), entry("high", 4, false, 0)}, nil

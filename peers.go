@@ -33,7 +33,8 @@ type topic struct {
 
 // peers are the other Hubs on the same Store, as far as a Relay reaches them. They
 // own the key, the subscriptions and the waiting messages. One goroutine calls the
-// Relay, so that the rest of the Hub never waits for it. A nil *peers does nothing.
+// Relay, so that the rest of the Hub never waits for it. A Hub without a Relay has a nil
+// *peers, which appended entries are not given to; its other methods then do nothing.
 type peers struct {
 	*background
 	relay Relay

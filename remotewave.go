@@ -31,8 +31,8 @@ func (x *signals) takeRemote(patient string, m *relayMessage) {
 	stats.used.Add(1)
 }
 
-// overtaken reports whether c comes late: its signal comes from elsewhere since a
-// moment, with later samples. Its device has gone over to another Hub. Under bay.mu.
+// overtaken reports whether c comes late. Its device has gone over to another Hub a
+// moment ago, and later samples have come from there. Under bay.mu.
 func (s *liveWave) overtaken(c *waveChunk, from string) bool {
 	return s.from != from && s.head.Number != 0 && c.Time.Before(s.head.Time) && time.Duration(c.received-s.heard) < waveLag
 }

@@ -18,7 +18,7 @@ type reply struct {
 	Expires  time.Time
 }
 
-// result writes the result of one vital of a publish.
+// result is the result of one vital of a publish.
 type result struct {
 	Seq      uint64
 	Repeated bool

@@ -11,7 +11,7 @@ type revocations struct {
 	mu          sync.RWMutex
 	byPrincipal map[string]map[revokedScope]revoked
 	sealed      map[string]time.Time // revocations that cannot be read, by key: when they end
-	n           int                  // how many there are in by
+	n           int                  // how many there are in byPrincipal
 	swept       int                  // how many there were when ended ones were last removed
 }
 

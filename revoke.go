@@ -152,7 +152,7 @@ func (o *outbox) purge(patients map[string]bool) (again bool) {
 	return again
 }
 
-// tellsOf reports whether a waiting revocation is about any of patients.
+// tellsOf reports whether a frame names any of patients.
 func tellsOf(f []byte, patients map[string]bool) bool {
 	for {
 		_, rest, found := bytes.Cut(f, []byte(`"patient":"`))

@@ -73,7 +73,7 @@ func leastUrgent(list []Assertion) int {
 	return least
 }
 
-// unchangedBy reports whether raising in by by would leave a unchanged.
+// unchangedBy reports whether a raise of in, by the source by, would leave a as it is.
 func (a *Alert) unchangedBy(in *Raise, by string) bool {
 	list := a.assertions()
 	i := sourceOf(list, by)
@@ -165,7 +165,7 @@ func (a *Alert) summarize(list []Assertion) {
 	}
 }
 
-// withdrawAssertion ends by's assertion; over ends those of all sources.
+// withdrawAssertion ends by's assertion; endCondition ends those of all sources.
 func withdrawAssertion(prev *Alert, by string, now time.Time) Alert {
 	list := prev.assertions()
 	i := sourceOf(list, by)

@@ -209,7 +209,7 @@ func (s *stripping) strip() *Strip {
 	a := &s.alert
 	strip := &Strip{Patient: a.Patient, Key: a.Key, AlertID: a.ID, Test: a.Test, Raised: a.Raised}
 	further := s.furtherLeads()
-	slices.SortStableFunc(s.chunks, func(a, b *waveChunk) int { // what comes last may find no room
+	slices.SortStableFunc(s.chunks, func(a, b *waveChunk) int { // the last may find no room
 		return cmp.Or(compareBools(further[a.signal()], further[b.signal()]), strings.Compare(a.signal(), b.signal()))
 	})
 	var last *Wave
@@ -232,8 +232,8 @@ func (s *stripping) strip() *Strip {
 	return strip
 }
 
-// furtherLeads returns the signals that are leads of an ECG of which another lead
-// is there: lead II if that is among them.
+// furtherLeads returns the signals of all leads of the ECG but one: lead II is that
+// one, if it is present.
 func (s *stripping) furtherLeads() map[string]bool {
 	var leads []*Wave
 	for _, c := range s.chunks {

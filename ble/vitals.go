@@ -140,7 +140,7 @@ func oximeterStatus(r *reader, vitals []carewire.Vital, measurement, device bool
 }
 
 // heartRate reads a heart rate. While the sensor has no contact there is none,
-// with any number; a zero of a sensor that cannot tell is doubtful.
+// even if it sends a number; a zero of a sensor that cannot tell is doubtful.
 func heartRate(r *reader, _ *Source) []carewire.Vital {
 	flags := r.uint(1)
 	size := 1

@@ -310,7 +310,7 @@ func (s *Server) asked(c *caller, id string) (sub *subscription, q url.Values, v
 
 var errEnough = errors.New("fhir: enough")
 
-// events returns the events of an interval that who may see, at most
+// events returns the events of an interval that the principal who may see, at most
 // eventsMost, and how many there are in all.
 func (s *Server) events(ctx context.Context, sub *subscription, v interval, who carewire.Principal) (list []happened, count uint64, err error) {
 	_, err = s.hub.Disclose(ctx, carewire.Access{Principal: who, Action: carewire.ActionWatch, Patients: []string{sub.Patient}})

@@ -326,8 +326,8 @@ func (c *caller) resource() (*element, []byte, error) {
 	return e, b, nil
 }
 
-// wants reports whether a client prefers to get what back: minimal, representation or
-// OperationOutcome.
+// wants reports whether a client prefers an answer of one form: minimal,
+// representation or OperationOutcome.
 func (c *caller) wants(what string) bool {
 	for part := range strings.SplitSeq(strings.Join(c.r.Header.Values("Prefer"), ","), ",") {
 		if strings.TrimSpace(part) == "return="+what {

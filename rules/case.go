@@ -183,9 +183,9 @@ var partsOf = map[string][]string{
 
 // enter moves on to an entry of the log. It may have been received before now: it
 // waited while time went on, or another entry overtook it. The ages that it is
-// judged by are those of when it was received. Of a reading's entry, those that were
-// received before it are in the log before it, if one node takes a patient's readings.
-// An alert, or a score of the rules' own, may have overtaken them: time lags behind it.
+// judged by are those of when it was received. If one node takes a patient's readings,
+// they stand in the log in the order of their receipt. An alert, or a score of the
+// rules' own, may have overtaken some: time lags behind it.
 func (c *Case) enter(p carewire.Position, received time.Time, overtakes bool) {
 	if p.Epoch != c.epoch {
 		h := fnv.New32a()

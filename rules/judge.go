@@ -66,7 +66,7 @@ type Judge struct {
 	listed     []string
 	seen       uint64 // the newest change of Settings in the roster that was heeded
 
-	duty, back atomic.Int64 // on duty until, and since when; since began
+	duty, back atomic.Int64 // times since began: duty is its end, back its beginning
 
 	mu      sync.Mutex
 	beds    map[string]*bed

@@ -178,7 +178,7 @@ func (b *bed) before(from time.Time, last uint64) (uint64, error) {
 		page, err := b.row.judge.history(b.row.ctx, q)
 		switch {
 		case errors.Is(err, carewire.ErrGap):
-			return 0, nil // read finds what is kept
+			return 0, nil // read finds the oldest entry that is kept
 		case err != nil:
 			return 0, err
 		case len(page.Events) > 0 && timeOf(&page.Events[0]).Before(from.Add(-inFlight)): // the order of receipt is not quite that of the log

@@ -14,9 +14,9 @@ import (
 
 const (
 	rowMax   = 250         // patients that are watched together
-	inFlight = time.Minute // between an entry's being received and its being seen here, at most
+	inFlight = time.Minute // at most, from the receipt of an entry until it is seen here
 	// grace is by how much a Case's time lags, where no reading moves it on. Within it the
-	// Store takes a reading in, and the Hub notices what another node has written.
+	// Store takes a reading in, and the Hub notices another node's entries.
 	grace = 10 * time.Second
 )
 
@@ -29,7 +29,7 @@ type row struct {
 
 	mu   sync.Mutex // held while a Case is used
 	beds map[string]*bed
-	lag  time.Duration // between the newest reading's being received and its having been judged
+	lag  time.Duration // from the receipt of the newest reading to its judgement
 }
 
 // A bed is one patient of a row.

@@ -14,7 +14,7 @@ func (s *Store) of(patient string) carewire.Store {
 	return s.members[t.owner[partOf(patient, len(t.Owners))]].Store
 }
 
-// shares assigns the items of a list to members: of each its places in the list.
+// shares returns, for each member, the places of its items in a list.
 func (s *Store) shares(n int, patient func(i int) string) map[int][]int {
 	t := s.table.Load()
 	of := map[int][]int{}
