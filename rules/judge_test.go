@@ -2,6 +2,7 @@ package rules
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -89,10 +90,19 @@ func (w *ward) close() {
 	}
 }
 
-// rate publishes heart rates, one a second.
+// rate publishes heart rates, one a second. It repeats one that was written together
+// with an alert that the Store did not take.
 func (w *ward) rate(rates ...float64) {
 	for _, r := range rates {
-		_, err := w.hub.Publish(context.Background(), carewire.HeartRate.Of("p1", r))
+		v := carewire.HeartRate.Of("p1", r)
+		v.ID = rand.Text()
+		_, err := w.hub.Publish(context.Background(), v)
+		for range 10 {
+			if !errors.Is(err, carewire.ErrUnknownOutcome) {
+				break
+			}
+			_, err = w.hub.Publish(context.Background(), v)
+		}
 		require.NoError(w.t, err)
 		time.Sleep(time.Second)
 	}
