@@ -41,7 +41,8 @@ func (d Decimal) Float64() float64 {
 }
 
 // DecimalOf returns f in its shortest form that has at most 15 significant
-// digits; "" if f is not a number or infinite.
+// digits, with zeros for further ones before the point; "" if f is not a number
+// or infinite.
 func DecimalOf(f float64) Decimal {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return ""
@@ -54,11 +55,18 @@ func DecimalOf(f float64) Decimal {
 	return Decimal(strconv.FormatFloat(f, 'f', -1, 64))
 }
 
-// rounded returns d within the limits of the wire: without digits beyond the
-// 15th and places beyond the 22nd. It returns d unchanged if d is no number, or
-// has more than 15 digits before its point.
+// The limits of a number on the wire. Leading zeros, and the trailing ones of a
+// whole number, are not significant.
+const (
+	digitsMost  = 15 // significant ones
+	decimalMost = 24 // characters without the sign
+)
+
+// rounded returns d within the limits of the wire: with zeros for the digits
+// before its point beyond the 15th, and without further places. It returns d
+// unchanged if d is no number, or has more than 24 digits before its point.
 func (d Decimal) rounded() Decimal {
-	if len(d) <= 15 || !d.wellFormed() || d.check() == nil {
+	if len(d) <= digitsMost || !d.wellFormed() || d.check() == nil {
 		return d
 	}
 	f, err := strconv.ParseFloat(string(d), 64)
@@ -67,10 +75,13 @@ func (d Decimal) rounded() Decimal {
 	}
 	short := strconv.FormatFloat(f, 'e', 14, 64) // with the exponent that rounding leaves
 	exponent, err := strconv.Atoi(short[strings.IndexByte(short, 'e')+1:])
-	if err != nil || exponent > 14 {
+	switch {
+	case err != nil || exponent >= decimalMost:
 		return d
+	case exponent >= digitsMost:
+		return DecimalOf(f)
 	}
-	return Decimal(strconv.FormatFloat(f, 'f', min(14-exponent, 22), 64))
+	return Decimal(strconv.FormatFloat(f, 'f', min(digitsMost-1-exponent, 22), 64))
 }
 
 // wellFormed reports whether d is a number as the wire has it, with any number of
@@ -89,8 +100,11 @@ func (d Decimal) check() error {
 	text := strings.TrimPrefix(string(d), "-")
 	whole, frac, _ := strings.Cut(text, ".")
 	digits := strings.TrimLeft(whole+frac, "0")
-	if len(digits) > 15 || len(text) > 24 {
-		return invalid("", "must have at most 15 significant digits")
+	if frac == "" {
+		digits = strings.TrimRight(digits, "0")
+	}
+	if len(digits) > digitsMost || len(text) > decimalMost {
+		return invalid("", "must have at most 15 significant digits, and 24 characters")
 	}
 	if digits == "" && len(text) < len(d) {
 		return invalid("", "must not be a negative zero")

@@ -199,7 +199,7 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 	if in.Key == "" {
 		in.Key = in.ID
 	}
-	in.Text = unixLines(in.Text)
+	in.Text = cleanText(in.Text)
 	var e encoder
 	in.encode(&e)
 	c := change{patient: in.Patient, key: in.Key, test: in.Test, sender: sender, id: in.ID, sum: digest(append(e.b, "raise"...)), afresh: true}
@@ -265,6 +265,7 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 }
 
 func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer) (Alert, error) {
+	w.Reason = cleanText(w.Reason)
 	action := ActionAnswer
 	if w.Do == AnswerClose {
 		action = ActionClose
@@ -345,7 +346,7 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 	if n.Audience == 0 {
 		n.Audience = AudienceNamed
 	}
-	n.Text = unixLines(n.Text)
+	n.Text = cleanText(n.Text)
 	var e encoder
 	n.encode(&e)
 	sum := digest(e.b)

@@ -183,7 +183,7 @@ type Escalation struct {
 	Due   time.Time // when the next thing happens unless somebody accepts
 
 	recipients  []string  // the people told at this level
-	addressed   []string  // the people told in this occurrence, the last 64
+	addressed   []string  // the people told in this occurrence, at most addressedMost
 	began       time.Time // when this level began
 	after       float64   // seconds from then until the next
 	early       bool      // the next level was brought forward, because this one has reached nobody
@@ -349,7 +349,7 @@ func (n *Notice) Validate() error {
 		return invalid("notice_id", "must be an ID")
 	case n.RepliesTo != "" && !validID(n.RepliesTo):
 		return invalid("replies_to", "must be an ID")
-	case blank(n.Text) || !validText(n.Text, maxText):
+	case blank(n.Text) || !validWriting(n.Text, maxText):
 		return invalid("text", "must be printable text of 1 to 4000 characters")
 	case n.Audience > AudienceNamed:
 		return invalid("audience", "must be staff, all or named")
@@ -393,7 +393,7 @@ func (a *Answer) validate() error {
 		return invalid("to", "must be person:ID, group:ID or role:NAME")
 	case a.For < 0 || a.For > 24*time.Hour || a.For > 0 && a.Do != AnswerAccept:
 		return invalid("for_s", "goes with accept, at most a day")
-	case !validText(a.Reason, 1000):
+	case !validWriting(a.Reason, 1000):
 		return invalid("reason", "must be printable text of at most 1000 characters")
 	case a.Force && (a.Do != AnswerClose && a.Do != AnswerAccept || blank(a.Reason)):
 		return invalid("force", "goes with accept or close, and a reason")

@@ -58,14 +58,14 @@ func (p *Pause) validate() error {
 		return invalid("patient", "must be an ID")
 	case p.For <= 0 || p.For > 24*time.Hour:
 		return invalid("for_s", "required, at most a day")
-	case blank(p.Reason) || !validText(p.Reason, 1000):
-		return invalid("reason", "must be printable text of 1 to 1000 bytes")
+	case blank(p.Reason) || !validWriting(p.Reason, 1000):
+		return invalid("reason", "must be printable text of 1 to 1000 characters")
 	}
 	return nil
 }
 
 func (p *Pause) record(by *Principal) Record {
-	return Record{Event: AuditPause, Who: by.person(), Session: by.Session, Patient: p.Patient, Reason: p.Reason}
+	return Record{Event: AuditPause, Who: by.person(), Session: by.Session, Patient: p.Patient, Reason: cleanText(p.Reason)}
 }
 
 func (h *Hub) pause(ctx context.Context, by *Principal, p Pause) error {
@@ -130,7 +130,7 @@ func (x *pauses) covers(a *Alert, now time.Time) (until time.Time, yes bool) {
 
 func (x *pauses) begin(ctx context.Context, by string, p Pause) error {
 	return x.set(ctx, p.Patient, func(_ *Entry, now time.Time) (*AccessChange, error) {
-		return &AccessChange{Kind: "pause", Principal: by, Reason: p.Reason, Silence: p.Silence, Until: now.Add(p.For)}, nil
+		return &AccessChange{Kind: "pause", Principal: by, Reason: cleanText(p.Reason), Silence: p.Silence, Until: now.Add(p.For)}, nil
 	})
 }
 

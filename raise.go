@@ -47,7 +47,7 @@ func (r *Raise) Validate() error {
 		return invalid("code", "must be a code")
 	case r.System != "" && !validCode(r.System):
 		return invalid("system", "must be a code system")
-	case blank(r.Text) || !validText(r.Text, maxText):
+	case blank(r.Text) || !validWriting(r.Text, maxText):
 		return invalid("text", "must be printable text of 1 to 4000 characters")
 	case r.Priority.rank() == 0:
 		return invalid("priority", "must be high, medium, low or info")

@@ -82,9 +82,10 @@ func (r *request) checkWatch() error {
 			return invalid(indexedField("waves", i), "must be a code")
 		}
 	}
-	if !validText(r.Reason, 1000) || r.Emergency && blank(r.Reason) {
+	if !validWriting(r.Reason, 1000) || r.Emergency && blank(r.Reason) {
 		return invalid("reason", "must be printable text, and is required for an emergency")
 	}
+	r.Reason = cleanText(r.Reason)
 	return nil
 }
 

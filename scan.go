@@ -384,9 +384,11 @@ func (s *scanner) float() float64 {
 }
 
 func (s *scanner) uint() uint64 {
-	n, err := strconv.ParseUint(string(s.number()), 10, 64)
-	if err != nil {
+	d := s.number()
+	n, err := strconv.ParseUint(string(d), 10, 64)
+	if err != nil || !s.open && len(d) > digitsMost {
 		s.fail("must be a whole number")
+		return 0
 	}
 	return n
 }

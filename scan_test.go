@@ -159,19 +159,20 @@ func TestStrictNumbers(t *testing.T) {
 		v := r.Vitals[0].Value.rounded()
 		return v, v.check()
 	}
-	for _, good := range []string{"0", "0.0", "-1", "37.0", "123456789012345", "0.00001", "999999999999999"} {
+	for _, good := range []string{"0", "0.0", "-1", "37.0", "123456789012345", "0.00001", "999999999999999", "1234567890123450", "1" + strings.Repeat("0", 23)} {
 		got, err := value(good)
 		require.NoError(t, err, good)
 		require.Equal(t, Decimal(good), got)
 	}
-	for _, bad := range []string{"1e400", "1e308", "1e-400", "1E5", "1e", "1e999999999", "-0", "-0.0", "1234567890123456", "9007199254740993",
-		"1" + strings.Repeat("0", 1000), "NaN", "Infinity", "-Infinity", "nan", "inf",
+	for _, bad := range []string{"1e400", "1e308", "1e-400", "1E5", "1e", "1e999999999", "-0", "-0.0", "1" + strings.Repeat("0", 24), "1" + strings.Repeat("0", 1000), "NaN", "Infinity", "-Infinity", "nan", "inf",
 		"01", "-01", "+1", ".5", "5.", "-", "0x1F", "1_000", "1,000", "1 2", `"72"`, "true", "[72]", "{}", ""} {
 		_, err := value(bad)
 		require.Error(t, err, bad)
 	}
 	for long, want := range map[Decimal]Decimal{"0.1234567890123456": "0.123456789012346", "-36.600000000000001": "-36.6000000000000", "9.9999999999999999": "10.0000000000000",
-		Decimal("0." + strings.Repeat("0", 1000) + "1"): "0.00000000000000", "99999999999999.96": "100000000000000", "120.0000000000000000": "120.000000000000"} {
+		Decimal("0." + strings.Repeat("0", 1000) + "1"): "0.00000000000000", "99999999999999.96": "100000000000000", "120.0000000000000000": "120.000000000000",
+		"1234567890123456": "1234567890123460", "-9007199254740993": "-9007199254740990", "1234567890123456.78": "1234567890123460", "999999999999999999": "1000000000000000000",
+		"123456789012345678901234": "123456789012346000000000"} {
 		got, err := value(string(long))
 		require.NoError(t, err, long)
 		require.Equal(t, want, got)
@@ -181,7 +182,7 @@ func TestStrictNumbers(t *testing.T) {
 		require.Equal(t, want, s.uint())
 		require.NoError(t, s.err)
 	}
-	for _, bad := range []string{"-1", "1.0", "1e3", "9007199254740993", "18446744073709551616", `"1"`} {
+	for _, bad := range []string{"-1", "1.0", "1e3", "9007199254740993", "1000000000000000", "18446744073709551616", `"1"`} {
 		s := scanner{b: []byte(bad)}
 		require.Zero(t, s.uint())
 		require.Error(t, s.err, bad)

@@ -6,11 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// validText reports whether s is text as people write it, of at most max
-// characters. It refuses controls except tabs and line breaks, noncharacters
-// and private characters of Unicode, and embeddings, overrides and isolates of
-// the writing direction that do not end in their line, with which a text can
-// look like another one.
+// validText reports whether s is text of at most max characters. It refuses
+// controls except tabs and line breaks, noncharacters, marks that stand for no
+// text, and embeddings, overrides and isolates of the writing direction that do
+// not end in their line, with which a text can look like another one.
 func validText(s string, max int) bool {
 	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > max {
 		return false
@@ -33,14 +32,26 @@ func validText(s string, max int) bool {
 				return false
 			}
 			open = open[:last]
-		case unicode.Is(unicode.Cc, r), r == '\u2028', r == '\u2029', unicode.Is(unicode.Co, r), unicode.Is(unicode.Noncharacter_Code_Point, r):
+		case unicode.Is(unicode.Cc, r), r == '\u2028', r == '\u2029', unicode.Is(unicode.Noncharacter_Code_Point, r):
 			return false
-		case r == '\ufeff', r >= '\ufff9' && r <= '\ufffb', r == '\u180e', r >= '\u206a' && r <= '\u206f':
+		case r == '\ufeff', r >= '\ufff9' && r <= '\ufffb', r >= '\u206a' && r <= '\u206f':
 			return false // marks of a file, of another text, and such as nobody is to use
 		}
 	}
 	return len(open) == 0
 }
+
+// validWriting reports whether people may write s: whether cleanText makes
+// valid text of it, and it has at most max characters before that.
+func validWriting(s string, max int) bool {
+	return utf8.RuneCountInString(s) <= max && validText(cleanText(s), max)
+}
+
+var cleaner = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n", "\ufeff", "")
+
+// cleanText returns what people wrote with line breaks of one kind, and without
+// byte order marks.
+func cleanText(s string) string { return cleaner.Replace(s) }
 
 // blank reports whether s shows nothing.
 func blank(s string) bool {
@@ -51,9 +62,6 @@ func blank(s string) bool {
 	}
 	return true
 }
-
-// unixLines returns text with line breaks of one kind.
-func unixLines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
 // validName reports whether s may name a principal: printable, 1 to 128 bytes, one line.
 func validName(s string) bool {

@@ -16,7 +16,7 @@ func TestOneBadVitalInAHundred(t *testing.T) {
 		3:  {`{"patient":"p1","code":"8867-4","value":null,"unit":"/min"}`, "invalid", "value"},
 		11: {`{"patient":"p1","code":"8867-4","value":"72","unit":"/min"}`, "invalid", "value"},
 		12: {`{"patient":"p1","code":"8867-4","value":7.2e1,"unit":"/min"}`, "invalid", "value"},
-		20: {`{"patient":"p1","code":"8867-4","value":1234567890123456,"unit":"/min"}`, "invalid", "value"},
+		20: {`{"patient":"p1","code":"8867-4","value":1234567890123456789012345,"unit":"/min"}`, "invalid", "value"},
 		31: {`{"patient":"p1","code":"8867-4","value":72,"unit":"/min","time":"2026-03-01T08:00:00"}`, "invalid", "time"},
 		44: {`{"patient":"p1","code":"8867-4","value":72,"unit":"/min","bpm":{"a":[1,"}]"]}}`, "malformed", ""},
 		45: {`{"patient":"p1","patient":"p2","code":"8867-4","value":72,"unit":"/min"}`, "malformed", ""},

@@ -36,10 +36,10 @@ func TestIDs(t *testing.T) {
 
 func TestTexts(t *testing.T) {
 	t.Parallel()
-	for _, good := range []string{"", "SpO2 < 90 %", "Füße, 37,5 °C", "two\nlines\tand a tab", "👩‍⚕️", "می\u200cخواهم", "患者", "non\u00a0breaking"} {
+	for _, good := range []string{"", "SpO2 < 90 %", "Füße, 37,5 °C", "two\nlines\tand a tab", "👩‍⚕️", "می\u200cخواهم", "患者", "non\u00a0breaking", "\ue000", "\u180e"} {
 		require.True(t, validText(good, 100), "%q", good)
 	}
-	for _, bad := range []string{"\x00", "a\x1b[31m", "a\rb", "\x7f", "\u0085", "\u202a", "\u202e", "\u2066", "\u2069", "\ufeff", "\ufff9", "\u2028", "\ue000", "\xff", strings.Repeat("x", 101)} {
+	for _, bad := range []string{"\x00", "a\x1b[31m", "a\rb", "\x7f", "\u0085", "\u202a", "\u202e", "\u2066", "\u2069", "\ufeff", "\ufff9", "\u2028", "\xff", strings.Repeat("x", 101)} {
 		require.False(t, validText(bad, 100), "%q", bad)
 	}
 	require.True(t, validName("Dr Grey"))

@@ -354,7 +354,7 @@ func TestBundleOfLongNumbers(t *testing.T) {
 		{"a value", hr("p1", "odd", "70.33333333333333333"), "201 Created"},
 		{"zeros", hr("p1", "odd", "70.000000000000000000"), "201 Created"},
 		{"a component", pressure, "201 Created"},
-		{"sixteen digits before the point", hr("p1", "odd", "1234567890123456"), "422 Unprocessable Entity"},
+		{"25 digits before the point", hr("p1", "odd", "1234567890123456789012345"), "422 Unprocessable Entity"},
 	} {
 		for _, typ := range []string{"transaction", "batch"} {
 			w := newWorld(t, nil, nil, nil)

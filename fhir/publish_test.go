@@ -70,7 +70,7 @@ func TestLongNumbers(t *testing.T) {
 		assert.Contains(t, r.Body.String(), `"value":36.6666666666667,`)
 		assert.Contains(t, fmt.Sprint(at(r.json(), "meta", "tag")), "code:rounded")
 	}
-	r := w.do("gateway", "POST", "Observation", hr("p1", "b", "1234567890123456"))
+	r := w.do("gateway", "POST", "Observation", hr("p1", "b", "1234567890123456789012345"))
 	assert.Equal(t, 422, r.Code, r.Body)
 	assert.Equal(t, "valueQuantity.value", at(r.json(), "issue", 0, "expression", 0))
 	assert.Equal(t, 1, w.vitalsIn("p1"))

@@ -210,7 +210,7 @@ func TestManyDigits(t *testing.T) {
 			server, err := NewServer(hub, &ServerOptions{Logger: silent})
 			require.NoError(t, err)
 			for range 2 {
-				answer := string(server.Handle(t.Context(), Peer{}, oru("D1", "71.6666666666666666", "1234567890123456", "72")))
+				answer := string(server.Handle(t.Context(), Peer{}, oru("D1", "71.6666666666666666", "1234567890123456789012345", "72")))
 				require.Contains(t, answer, "MSA|AE|D1\rERR||OBX^2^5|102^")
 				require.Equal(t, 1, strings.Count(answer, "\rERR|"))
 			}
