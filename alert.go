@@ -3,6 +3,7 @@ package carewire
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -396,18 +397,36 @@ func (w *telling) trouble(x *Escalation) string {
 	return ""
 }
 
-const addressedMost = 64
+const (
+	recipientsMost = 64  // of one level
+	addressedMost  = 256 // in one occurrence
+)
 
-// address adds to those who were told in this occurrence.
+// address adds to those who were told in this occurrence. Of more than so many,
+// the persons who were told first are left out: a group stands for many.
 func (x *Escalation) address(to ...string) {
+	added := slices.Clone(x.addressed)
 	for _, t := range to {
-		if !slices.Contains(x.addressed, t) {
-			x.addressed = append(slices.Clone(x.addressed), t)
+		if !slices.Contains(added, t) {
+			added = append(added, t)
 		}
 	}
-	if n := len(x.addressed); n > addressedMost {
-		x.addressed = x.addressed[n-addressedMost:]
+	for len(added) > addressedMost {
+		first := slices.IndexFunc(added, func(t string) bool { return strings.HasPrefix(t, "person:") })
+		added = slices.Delete(added, max(first, 0), max(first, 0)+1)
 	}
+	x.addressed = added
+}
+
+// crowdedWith reports whether address would leave somebody out.
+func (x *Escalation) crowdedWith(to []string) bool {
+	n := len(x.addressed)
+	for i, t := range to {
+		if !slices.Contains(x.addressed, t) && !slices.Contains(to[:i], t) {
+			n++
+		}
+	}
+	return n > addressedMost
 }
 
 // doubled doubles d n times, up to repeatMax.

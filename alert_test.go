@@ -134,8 +134,8 @@ func TestPriorityRise(t *testing.T) {
 	require.Equal(t, EscalationNotified, b.Escalation.State, "not above the highest since the steps began: no new alarm")
 }
 
-// After a rejection, a release, the loss of a right or an assignment the steps begin
-// again, and an assigned person is told first.
+// After an acceptance has ended, in any way, and after a rise of the priority the
+// steps begin again. An assigned person is told first.
 func TestStepsBeginAgain(t *testing.T) {
 	t.Parallel()
 	for _, action := range []string{"release", "assign", "lose", "expire", "reject", "worse"} {

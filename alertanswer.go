@@ -44,9 +44,10 @@ func answerAlert(prev *Alert, w Answer, by Person, received []string, now time.T
 		if taken || a.Condition == ConditionOver {
 			return a, ErrRefused
 		}
-		a.restart(now)
-		a.Escalation.State, a.Escalation.Due = EscalationDue, now
-		a.Escalation.assigned = w.To
+		if mine {
+			a.restart(now)
+		}
+		a.assign(w.To, now)
 	case AnswerHandover:
 		if !mine {
 			return a, ErrRefused
@@ -91,6 +92,13 @@ func (a *Alert) accept(hold time.Duration, by Person, now time.Time) (until time
 		a.end(now)
 	}
 	return until
+}
+
+// assign makes to the next one to be told, of an info too. The steps go on after that.
+func (a *Alert) assign(to string, now time.Time) {
+	a.Responsibility = Responsibility{State: ResponsibilityUndefined}
+	x := &a.Escalation
+	x.State, x.Due, x.next, x.assigned = EscalationDue, now, time.Time{}, to
 }
 
 // reject notes that by does not take the alert. The next level follows at once

@@ -203,8 +203,10 @@ func (m *lifeModel) answer(by string, w Answer, now time.Time) string {
 		m.begin(now)
 	case AnswerAssign:
 		m.nobody()
-		m.begin(now)
-		m.assigned, m.running = w.To, true
+		if mine {
+			m.begin(now)
+		}
+		m.assigned, m.running, m.due = w.To, true, now
 	case AnswerHandover:
 		m.offered = w.To
 		if m.until.After(now.Add(5 * time.Minute)) {

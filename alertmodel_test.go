@@ -185,7 +185,9 @@ func (m *alertModel) move(action, next string, now time.Time) {
 		if m.telling == "" {
 			m.telling, m.due, m.next = "due", latest(m.next, now), time.Time{}
 		}
-	case !calling(m.state), action == "worse", action == "assign":
+	case action == "assign" && m.state != "accepted":
+		m.telling, m.due, m.next = "due", now, time.Time{}
+	case !calling(m.state), action == "worse":
 		m.telling, m.due, m.step, m.repeats, m.assigned, m.peak, m.next = "due", now, 0, 0, "", m.priority, time.Time{}
 		m.told, m.no, m.reached, m.receipts, m.heard = nil, nil, false, nil, false
 	}

@@ -151,6 +151,10 @@ type Decision struct {
 //   - for watched patients: every Options.Recheck, after Hub.MembersChanged,
 //     and before a Decision's Until,
 //   - for the patients of an inbox,
+//   - for persons who have accepted alerts: every Options.Recheck,
+//   - for a person or a group to whom an alert is assigned or handed over. For a
+//     group it is asked about a clinician with the ID group:ID and that group
+//     alone, and about members that the Hub has seen, until one may answer,
 //   - again, with Emergency, for patients that it has just refused, if the
 //     principal asks for emergency access or has a running grant. Patients that
 //     are asked for share one call; each running grant has a call of its own.

@@ -3,11 +3,15 @@ package carewire
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
 
-const cliniciansKept = 20000
+const (
+	cliniciansKept = 20000
+	membersAsked   = 16 // of a group that an alert is given to
+)
 
 // noToken is the Issued time of a Principal that stands for a person instead of
 // a token. The end of sessions does not concern it.
@@ -66,6 +70,19 @@ func (x *clinicians) find(ctx context.Context, id string) (Principal, error) {
 		p = Principal{ID: id, Role: RoleClinician}
 	}
 	return p, nil
+}
+
+// ofGroup returns some of the clinicians that were seen as members of a group, the
+// last ones first.
+func (x *clinicians) ofGroup(group string) (list []Principal) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, id := range slices.Backward(x.order) {
+		if p := x.known[id]; slices.Contains(p.Groups, group) && len(list) < membersAsked {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // knows reports whether a person is known here.

@@ -145,7 +145,7 @@ func (x *Escalation) decode(s *scanner) {
 		case "due":
 			x.Due = s.time()
 		case "told":
-			x.recipients = s.strings(64)
+			x.recipients = s.strings(recipientsMost)
 		case "began":
 			x.began = s.time()
 		case "after_s":

@@ -160,6 +160,10 @@ func (x *escalator) tell(ctx context.Context, a *Alert) {
 	w.aware = w.aware || x.receipts.earlyOf(&mine, w.to) != nil
 	done := recordLevel(&mine, w, x.receipts.sendersOf(&mine))
 	x.reportLevel(&done)
+	if mine.Escalation.crowdedWith(w.to) {
+		x.log.Error("carewire: an alert was told to too many people; those who were told first are left out")
+		x.retryUntilDone(ctx, "told/"+a.Patient+"/"+alertKey(a.Key, a.Test), func(ctx context.Context) error { return x.complaints.manyTold(ctx, mine.Ref()) })
+	}
 	c.quiet = false
 	// Before the level is recorded: a node that dies in between, or cannot write
 	// the complaint, leaves it to be taken up again, complaint included. If that
@@ -331,7 +335,7 @@ func (x *escalator) askPolicy(ctx context.Context, a *Alert, step int) (Step, er
 	var good []string
 	for i, to := range s.To {
 		switch {
-		case !validAddressee(to), len(good) == addressedMost:
+		case !validAddressee(to), len(good) == recipientsMost:
 			x.counts.badAddressees.Add(1)
 			x.log.Error("carewire: a Step of the Policy names somebody in an unknown form, or too many", "step", step, "place", i)
 		case !slices.Contains(good, to):

@@ -73,7 +73,7 @@ func TestBeginAndEndOfEscalation(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   []func(*world, AlertRef) error // ten seconds apart, the first at 10 s
-		want []string                       // pages within 75 s
+		want []string                       // pages within 81 s
 	}{
 		{"nothing", nil, []string{"0s person:nurse", "30s person:doctor"}},
 		{"everybody asked rejects", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerReject})}, []string{"0s person:nurse", "10s person:doctor", "1m10s group:icu"}},
@@ -82,7 +82,11 @@ func TestBeginAndEndOfEscalation(t *testing.T) {
 		{"accept, release", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), do(nurse, Answer{Do: AnswerRelease})},
 			[]string{"0s person:nurse", "20s person:nurse", "50s person:doctor"}},
 		{"accept, assign", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAccept}), do(nurse, Answer{Do: AnswerAssign, To: "person:doctor"})},
-			[]string{"0s person:nurse", "20s person:doctor"}},
+			[]string{"0s person:nurse", "20s person:doctor", "1m20s person:nurse"}},
+		{"assign goes on", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerAssign, To: "person:doctor"})},
+			[]string{"0s person:nurse", "10s person:doctor", "1m10s person:doctor"}},
+		{"reject, assign goes on", []func(*world, AlertRef) error{do(nurse, Answer{Do: AnswerReject}), do(nurse, Answer{Do: AnswerAssign, To: "person:doctor"})},
+			[]string{"0s person:nurse", "10s person:doctor", "20s person:doctor", "1m20s group:icu"}},
 		{"the condition is over", []func(*world, AlertRef) error{func(x *world, ref AlertRef) error {
 			a, err := x.hub.Clear(context.Background(), ref)
 			require.True(x.t, a.Latched)
@@ -112,7 +116,7 @@ func TestBeginAndEndOfEscalation(t *testing.T) {
 					time.Sleep(10 * time.Second)
 					require.NoError(t, do(w, a.Ref()))
 				}
-				time.Sleep(75*time.Second - time.Since(start))
+				time.Sleep(81*time.Second - time.Since(start))
 				require.Equal(t, c.want, p.told(start))
 			})
 		})

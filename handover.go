@@ -72,8 +72,8 @@ func (h *Hub) handover(ctx context.Context, by *Principal, w Answer, record func
 }
 
 // mayBeGiven returns an error if alerts of a patient may not be assigned or
-// handed over to somebody. A person needs the right to answer. A group must
-// have the patient by the Directory, unless there is an Authorizer.
+// handed over to somebody: a person needs the right to answer, and so does a
+// member of a group.
 func (h *Hub) mayBeGiven(ctx context.Context, to, patient string) error {
 	kind, name, _ := strings.Cut(to, ":")
 	switch kind {
@@ -82,22 +82,42 @@ func (h *Hub) mayBeGiven(ctx context.Context, to, patient string) error {
 		if err != nil {
 			return err
 		}
-		if !p.mayAnswer() || errors.Is(h.access.decide(ctx, &p, ActionAnswer, []string{patient})[patient], ErrForbidden) {
-			return ErrRefused
-		}
-		return h.access.decide(ctx, &p, ActionAnswer, []string{patient})[patient]
+		return h.mayRespond(ctx, &p, patient)
 	case "group":
-		if h.opt.Authorizer != nil || h.opt.Directory == nil {
-			return nil // the accepting member is authorised later
-		}
-		in, err := h.access.groups.members(ctx, name)
-		if err == nil && !in[patient] {
-			err = ErrRefused
-		}
-		return err
+		return h.groupMayRespond(ctx, name, patient)
 	}
 	if Role(name) != RoleClinician {
 		return ErrRefused
 	}
 	return nil
+}
+
+// mayRespond returns ErrRefused if p may not answer for a patient, and
+// ErrUndecided if that is not known.
+func (h *Hub) mayRespond(ctx context.Context, p *Principal, patient string) error {
+	if !p.mayAnswer() {
+		return ErrRefused
+	}
+	err := h.access.decide(ctx, p, ActionAnswer, []string{patient})[patient]
+	if errors.Is(err, ErrForbidden) {
+		err = ErrRefused
+	}
+	return err
+}
+
+// groupMayRespond is mayRespond for the members of a group: for a clinician of
+// this group of whom nothing else is known, and for the members that this node
+// has seen, until one of them may.
+func (h *Hub) groupMayRespond(ctx context.Context, group, patient string) error {
+	var refused error = ErrRefused
+	members := append([]Principal{{ID: "group:" + group, Role: RoleClinician, Groups: []string{group}, Issued: noToken}}, h.clinicians.ofGroup(group)...)
+	for i := range members {
+		switch err := h.mayRespond(ctx, &members[i], patient); {
+		case err == nil:
+			return nil
+		case !errors.Is(err, ErrRefused):
+			refused = err
+		}
+	}
+	return refused
 }

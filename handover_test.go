@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -152,7 +153,7 @@ func TestAlertsAreGivenToThoseWhoMayAnswer(t *testing.T) {
 		inShift(t, o, func(w *world, p *pager, a Alert, start time.Time) {
 			for to, want := range map[string]error{
 				"person:doctor": nil, "person:stranger": ErrRefused, "role:viewer": ErrRefused, "role:clinician": nil,
-				"group:icu": nil, "group:other": map[bool]error{true: ErrRefused}[o.Directory != nil],
+				"group:icu": nil, "group:other": ErrRefused,
 				"person:slow": map[bool]error{true: ErrUndecided, false: ErrRefused}[o.Person != nil],
 			} {
 				_, err := w.hub.Answer(w.t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAssign, To: to})
@@ -160,6 +161,44 @@ func TestAlertsAreGivenToThoseWhoMayAnswer(t *testing.T) {
 				_, err = w.hub.Answer(w.t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
 				require.NoError(w.t, err)
 			}
+		})
+	}
+}
+
+// An alert is given to a group only if one of its members may answer: the
+// Authorizer is asked, as for a person.
+func TestAlertsAreGivenToGroupsThatMayAnswer(t *testing.T) {
+	for name, c := range map[string]struct {
+		rule func(Access) (Decision, error)
+		want map[string]error // by group
+	}{
+		"by the group": {func(a Access) (Decision, error) {
+			return Decision{Allow: slices.Contains(a.Principal.Groups, "icu")}, nil
+		}, map[string]error{"icu": nil, "er": ErrRefused}},
+		"by the person": {func(a Access) (Decision, error) { return Decision{Allow: people[a.Principal.ID].ID != ""}, nil }, map[string]error{"icu": nil, "er": ErrRefused}},
+		"no answers": {func(a Access) (Decision, error) {
+			return Decision{Allow: a.Principal.ID == "nurse" || a.Action != ActionAnswer}, nil
+		}, map[string]error{"icu": nil, "er": ErrRefused}},
+		"undecided": {func(a Access) (Decision, error) {
+			if a.Principal.ID != "nurse" {
+				return Decision{}, errNoIdea
+			}
+			return Decision{Allow: true}, nil
+		}, map[string]error{"icu": nil, "er": ErrUndecided}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := &judge{decide: everyone}
+			inShift(t, &Options{Authorizer: j}, func(w *world, _ *pager, a Alert, _ time.Time) {
+				j.rule(func(a Access, _ string) (Decision, error) { return c.rule(a) })
+				for group, want := range c.want {
+					for _, do := range []AnswerVerb{AnswerHandover, AnswerAssign} {
+						_, err := w.hub.Answer(w.t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
+						require.NoError(w.t, err)
+						_, err = w.hub.Answer(w.t.Context(), people["nurse"], a.Ref(), Answer{Do: do, To: "group:" + group})
+						require.ErrorIs(w.t, err, want, "%s %s", do, group)
+					}
+				}
+			})
 		})
 	}
 }
@@ -183,6 +222,49 @@ func TestToldStayAddressed(t *testing.T) {
 		require.NoError(t, err)
 		seen = objectAt(nurse.until("inbox"), "items", 0, "alert")
 		require.NotEmpty(t, seen["ended"])
+	})
+}
+
+// Of more people than an alert can be addressed to, those who were told last stay,
+// and groups and roles do. That is complained of until somebody accepts.
+func TestMoreAreToldThanAnAlertIsAddressedTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		w := newWorld(t, nil, &Options{Pager: &pager{}, Policy: func(context.Context, Alert, int) (Step, error) {
+			to := []string{"group:icu", "role:clinician"}
+			for ; len(to) < recipientsMost; n++ {
+				to = append(to, fmt.Sprint("person:p", n))
+			}
+			return Step{To: to, After: time.Minute}, nil
+		}})
+		defer w.close()
+		a, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		complaint := func() (Alert, error) {
+			return w.hub.Alert(t.Context(), SystemPatient, complaintKey(AlertRef{Patient: "p1", Key: "a/k"}, toldRule))
+		}
+		time.Sleep(4*time.Minute - time.Second)
+		now, err := w.hub.Alert(t.Context(), "p1", "k")
+		require.NoError(t, err)
+		require.Len(t, now.Escalation.addressed, 250)
+		_, err = complaint()
+		require.ErrorIs(t, err, ErrNotFound)
+		time.Sleep(time.Minute)
+		now, err = w.hub.Alert(t.Context(), "p1", "k")
+		require.NoError(t, err)
+		require.Len(t, now.Escalation.addressed, addressedMost)
+		require.Subset(t, now.Escalation.addressed, []string{"group:icu", "role:clinician", "person:p309", "person:p56"})
+		require.NotContains(t, now.Escalation.addressed, "person:p55")
+		c, err := complaint()
+		require.NoError(t, err)
+		require.Equal(t, ConditionPresent, c.Condition)
+		require.Equal(t, "p1", c.About.Patient)
+		_, err = w.hub.Answer(t.Context(), people["nurse"], a.Ref(), Answer{Do: AnswerAccept})
+		require.NoError(t, err)
+		synctest.Wait()
+		c, err = complaint()
+		require.NoError(t, err)
+		require.Equal(t, ConditionOver, c.Condition)
 	})
 }
 

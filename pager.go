@@ -58,8 +58,8 @@ type PageReporter interface {
 
 // PageWithdrawer is implemented by Pagers that can withdraw pages. The Hub
 // calls Withdraw once when an alert was accepted or has ended, on the node
-// where that happened, with the recipients of its pages in this occurrence: the
-// last 64, or Options.TestRecipients for a test alert. The node of a level
+// where that happened, with the recipients of its pages in this occurrence, as far
+// as the alert remembers them (256), or with Options.TestRecipients for a test alert. The node of a level
 // whose pages were still being handed over then calls it once more, with the
 // recipients of that level.
 // Each call is bounded by Options.CallTimeout. An error or a panic is logged.

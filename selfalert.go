@@ -118,6 +118,7 @@ func (c *complaints) crowded(ctx context.Context, by string, about AlertRef) err
 const (
 	crowdedRule = "too-many-alerts"
 	sourcesRule = "too-many-sources"
+	toldRule    = "too-many-told"
 )
 
 // manySources complains that an alert has more sources than it can have, and that
@@ -134,6 +135,13 @@ func (c *complaints) manySources(ctx context.Context, about AlertRef) error {
 		}
 	}
 	return nil
+}
+
+// manyTold complains that an alert has been told to more people than it can be
+// addressed to, and that those who were told first do not hear of it any more.
+func (c *complaints) manyTold(ctx context.Context, about AlertRef) error {
+	about = AlertRef{Patient: about.Patient, Key: alertKey(about.Key, about.Test)}
+	return c.complain(ctx, about, toldRule, "An alert was told to too many people: those who were told first do not hear how it goes on.")
 }
 
 func crowdedKey(by string) string { return complaintKey(AlertRef{Key: by}, crowdedRule) }
@@ -164,7 +172,7 @@ func reserved(patient, key string) bool {
 		return true
 	}
 	rule, _, _ := strings.Cut(key, ".")
-	return patient == SystemPatient && (troubleText[rule] != "" || rule == "unreadable" || rule == crowdedRule || rule == sourcesRule)
+	return patient == SystemPatient && (troubleText[rule] != "" || rule == "unreadable" || rule == crowdedRule || rule == sourcesRule || rule == toldRule)
 }
 
 func complaintKey(about AlertRef, rule string) string {
@@ -184,7 +192,8 @@ func (c *complaints) relieveBy(e *Entry) {
 // endResolved ends the condition of complaints that no longer hold after the change
 // of a: about alerts with a trouble, when none has it; that a could not be
 // read; that a source has too many alerts, when half of them have ended; that a
-// has too many sources, when half of those have ended.
+// has too many sources, when half of those have ended; that a was told to too
+// many people, when it is accepted or has ended.
 func (c *complaints) endResolved(a *Alert) {
 	if a.Patient == SystemPatient {
 		return
@@ -202,6 +211,7 @@ func (c *complaints) endResolved(a *Alert) {
 		return
 	}
 	c.end(complaintKey(self, "unreadable"), a.Test)
+	c.end(complaintKey(self, toldRule), a.Test)
 	key := crowdedKey(a.Source.By)
 	if _, crowded := c.present(key, a.Test); crowded && !c.open.crowdedBy(a.Source.By, a.Test, c.most) {
 		c.end(key, a.Test)
