@@ -122,6 +122,8 @@ var carewireDialect = dialect{
 	},
 	hello: func(client, patients int) []string { return watchRequests(0, patients, carewire.DeliverEvery) },
 	ready: `"type":"synced"`, each: true,
+	watch: func(first, count int) []string { return watchRequests(first, count, carewire.DeliverEvery) },
+	send:  publishRequest, accepted: accepted,
 }
 
 func carewireHeader(role string, client, first, count int) string {

@@ -44,6 +44,7 @@ func centrifugeNode(reply centrifuge.ConnectReply, subscribe centrifuge.Subscrib
 		return r, nil
 	})
 	node.OnConnect(func(c *centrifuge.Client) {
+		c.OnPublish(func(_ centrifuge.PublishEvent, done centrifuge.PublishCallback) { done(centrifuge.PublishReply{}, nil) })
 		c.OnSubscribe(func(_ centrifuge.SubscribeEvent, done centrifuge.SubscribeCallback) {
 			done(centrifuge.SubscribeReply{Options: subscribe}, nil)
 		})
@@ -75,12 +76,19 @@ func (c *centrifugeHost) raise(patient, number int) error {
 }
 
 var centrifugeDialect = dialect{
-	hello: func(_, patients int) []string {
-		hello := []string{`{"id":1,"connect":{}}`}
-		for i := range patients {
-			hello = append(hello, fmt.Sprintf(`{"id":%d,"subscribe":{"channel":"%s"}}`, i+2, patientID(i)))
-		}
-		return hello
-	},
+	hello: func(_, patients int) []string { return subscribe(0, patients) },
 	ready: `"subscribe":{`, each: true,
+	watch: subscribe,
+	send: func(patient, number int, at time.Time) []byte {
+		return fmt.Appendf(nil, `{"id":1000,"publish":{"channel":"%s","data":%s}}`, patientID(patient), event(patient, number, at, centrifugeAdds))
+	},
+	accepted: func(answer []byte) bool { return string(answer) == `{"id":1000,"publish":{}}` },
+}
+
+func subscribe(first, count int) []string {
+	hello := []string{`{"id":1,"connect":{}}`}
+	for i := range count {
+		hello = append(hello, fmt.Sprintf(`{"id":%d,"subscribe":{"channel":"%s"}}`, i+2, patientID(first+i)))
+	}
+	return hello
 }

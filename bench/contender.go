@@ -29,6 +29,11 @@ type dialect struct {
 	hello  func(client, patients int) []string
 	ready  string // comes as often as patients are watched; at least once
 	each   bool   // ready comes for each patient
+
+	// Of a ward; nil: it takes no part in one.
+	watch    func(first, count int) []string // to watch so many patients
+	send     func(patient, number int, at time.Time) []byte
+	accepted func(answer []byte) bool
 }
 
 type entrant struct {
@@ -51,6 +56,8 @@ const readyMessage = `{"type":"ready"}`
 var entrants = []entrant{
 	{"carewire", "the Hub with its defaults, MemoryStore, `delivery: every`", newCarewire, carewireDialect, false, 0, 0},
 	{"floor-gathered", "ready frames, all available ones copied into one write", newGathered, plain, false, 0, 0},
+	{"floor-buffered", "a buffer and a goroutine for each client; publish copies a ready frame into each buffer", newBuffered, plain, false, 0, 0},
+	{"floor-topics", "the same for those who watch the patient; reads the frame of a device and writes a ready answer", newTopics, topicDialect, true, 0, 0},
 	{"floor-single", "ready frames, one write for each", newSingle, plain, false, 0, 0},
 	{"centrifuge", "Node.Publish, memory broker without history, its defaults", newCentrifuge, centrifugeDialect, false, 0, 0},
 	{"centrifuge-delayed", "the same with a WriteDelay of 10 ms, MaxMessagesInFrame without limit and WriteWithTimer", newDelayedCentrifuge, centrifugeDialect, false, 0, 0},

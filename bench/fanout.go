@@ -38,15 +38,18 @@ func (c *crowd) exactly(want int64) error {
 }
 
 // fanOut publishes n events at a rate (0: all at once) to all clients, after
-// some to warm up, and returns the cost of a delivery for the server.
-func fanOut(s settings, clients, warm, n int, rate float64) (values, error) {
-	p, c, err := meet(s, clients, 1, 64<<10)
+// some to warm up, and returns the cost of a delivery for the server. publishers
+// make one call for each event, each for a patient of its own; 0: one call for all.
+func fanOut(s settings, clients, warm, n int, rate float64, publishers int) (values, error) {
+	patients := max(publishers, 1)
+	warm, n = warm/patients*patients, n/patients*patients
+	p, c, err := meet(s, clients, patients, 64<<10)
 	if err != nil {
 		return nil, err
 	}
 	defer p.stop()
 	defer c.leave()
-	if _, err := p.do(order{Do: "publish", First: 1, N: warm, Rate: rate}); err != nil {
+	if _, err := p.do(order{Do: "publish", First: 1, N: warm, Rate: rate, Publishers: publishers}); err != nil {
 		return nil, err
 	}
 	if err := c.all(warm, patience); err != nil {
@@ -59,7 +62,7 @@ func fanOut(s settings, clients, warm, n int, rate float64) (values, error) {
 		return nil, err
 	}
 	begin := time.Now()
-	if _, err := p.do(order{Do: "publish", First: warm + 1, N: n, Rate: rate}); err != nil {
+	if _, err := p.do(order{Do: "publish", First: warm/patients + 1, N: n, Rate: rate, Publishers: publishers}); err != nil {
 		return nil, err
 	}
 	if err := c.all(warm+n, patience); err != nil {

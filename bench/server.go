@@ -20,6 +20,7 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -46,6 +47,8 @@ type order struct {
 	First    int     // the first event's number
 	N        int     // publish: how many; raise: how many for each patient; stats: how often
 	Rate     float64 // publish: how many a second; 0: all at once
+
+	Publishers int // publish: goroutines that make one call for each event, each for a patient of its own; 0: one call for all
 }
 
 // A report is the server's answer, one line of its standard output.
@@ -154,6 +157,9 @@ func (o *order) publish(c contender) error {
 		return c.(*carewireHost).spread(o.Patients, o.First, o.N)
 	}
 	begin := time.Now()
+	if o.Publishers > 0 {
+		return o.publishSingly(c)
+	}
 	if o.Rate == 0 {
 		return c.publish(o.Patient, o.First, o.N, begin)
 	}
@@ -165,6 +171,24 @@ func (o *order) publish(c contender) error {
 		}
 	}
 	return nil
+}
+
+// publishSingly publishes N/Publishers events of each publisher's patient, one a call.
+func (o *order) publishSingly(c contender) error {
+	errs := make([]error, o.Publishers)
+	var wg sync.WaitGroup
+	for k := range o.Publishers {
+		wg.Go(func() {
+			for i := range o.N / o.Publishers {
+				if err := c.publish(o.Patient+k, o.First+i, 1, time.Now()); err != nil {
+					errs[k] = err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 func cpu() time.Duration {

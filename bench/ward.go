@@ -3,10 +3,9 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/carewire/carewire"
 )
 
 // ward is a small hospital: each patient has a device that publishes once a
@@ -19,16 +18,19 @@ func ward(s settings, patients, clinicians, watch, seconds int) (values, error) 
 	}
 	defer p.stop()
 	first := func(clinician int) int { return clinician * (patients - watch) / max(clinicians-1, 1) }
-	staff := &crowd{server: p, watch: watch, dialect: carewireDialect}
-	staff.dialect.header = func(i, _ int) string { return carewireHeader("clinician", i, first(i), watch) }
-	staff.dialect.hello = func(i, _ int) []string { return watchRequests(first(i), watch, carewire.DeliverEvery) }
+	d := find(s.Contender).dialect
+	staff := &crowd{server: p, watch: watch, dialect: d}
+	staff.dialect.hello = func(i, _ int) []string { return d.watch(first(i), watch) }
+	if d.header != nil {
+		staff.dialect.header = func(i, _ int) string { return carewireHeader("clinician", i, first(i), watch) }
+	}
 	defer staff.leave()
 	if err := staff.join(clinicians); err != nil {
 		return nil, err
 	}
 	var refused atomic.Int64
 	devices := newDevices(p, func(_ *client, answer []byte) {
-		if !accepted(answer) {
+		if !d.accepted(answer) {
 			refused.Add(1)
 		}
 	})
@@ -44,7 +46,7 @@ func ward(s settings, patients, clinicians, watch, seconds int) (values, error) 
 	for i := range patients * seconds {
 		at := begin.Add(time.Duration(i) * time.Second / time.Duration(patients))
 		time.Sleep(time.Until(at))
-		if err := devices.clients[i%patients].send(0x1, publishRequest(i%patients, 1+i/patients, at)); err != nil {
+		if err := devices.clients[i%patients].send(0x1, d.send(i%patients, 1+i/patients, at)); err != nil {
 			return nil, err
 		}
 	}
@@ -65,9 +67,14 @@ func ward(s settings, patients, clinicians, watch, seconds int) (values, error) 
 // newDevices returns the devices of patients 0, 1, 2 …, to join. Each answer
 // to a publish is given to answered.
 func newDevices(p *server, answered func(*client, []byte)) *crowd {
-	c := &crowd{server: p, dialect: dialect{header: func(i, _ int) string { return carewireHeader("device", i, i, 1) }}}
+	c := &crowd{server: p}
+	if find(p.Contender).header != nil {
+		c.dialect.header = func(i, _ int) string { return carewireHeader("device", i, i, 1) }
+	} else if strings.HasPrefix(p.Contender, "centrifuge") {
+		c.dialect.hello = func(int, int) []string { return subscribe(0, 0) }
+	}
 	c.seen = func(cl *client, b []byte) {
-		if bytes.Contains(b, []byte(`"req":`)) {
+		if bytes.Contains(b, []byte(`"req":`)) || bytes.Contains(b, []byte(`"publish":`)) {
 			answered(cl, b)
 		}
 	}

@@ -74,7 +74,6 @@ var (
 	many    = []string{"carewire", "floor-gathered", "centrifuge", "gws"}
 	topical = []string{"carewire", "centrifuge"}
 	queued  = []string{"carewire", "centrifuge", "centrifuge-delayed", "melody", "gws", "gorilla", "coder"}
-	stores  = []string{"carewire", "carewire-boltstore"}
 	alone   = []string{"carewire"}
 	shared  = []string{"carewire", "carewire-boltstore", "carewire-pgstore", "carewire-pgstore-2", "carewire-pgstore-2-polling"}
 	two     = []string{"carewire-pgstore-2"}
@@ -82,15 +81,16 @@ var (
 
 var workloads = slices.Concat(
 	[]workload{
-		{"burst", nil, burst(false)}, {"burst-tls", secured, burst(true)},
+		{"burst-1", nil, burst(false, 1)}, {"burst-8", nil, burst(false, 8)}, {"burst-1-tls", secured, burst(true, 1)},
+		{"burst-batch", nil, burst(false, 0)}, {"burst-batch-tls", secured, burst(true, 0)},
 		{"paced", nil, paced(false)}, {"paced-tls", secured, paced(true)},
 		{"idle-5000", resting, rest(5000, 1, 100, false)},
 		{"idle-5000-tls", secured, rest(5000, 1, 0, true)},
 		{"idle-5000-watching-40", topical, rest(5000, 40, 0, false)},
 		{"idle-15000", many, rest(15000, 1, 0, false)},
 		{"idle-15000-watching-40", alone, rest(15000, 40, 0, false)},
-		{"ward", stores, func(s settings, z scale) (values, error) {
-			return ward(s, z.of(500, 40), z.of(50, 4), z.of(40, 10), z.of(4, 1))
+		{"ward", []string{"carewire", "carewire-boltstore", "floor-topics", "centrifuge", "centrifuge-delayed"}, func(s settings, z scale) (values, error) {
+			return ward(s, z.of(200, 40), z.of(40, 4), z.of(20, 10), z.of(10, 1))
 		}},
 		{"waves-0", alone, func(s settings, z scale) (values, error) { return withWaves(s, z.of(50, 10), 0, z.of(20, 2)) }},
 		{"waves-100", alone, func(s settings, z scale) (values, error) { return withWaves(s, z.of(50, 10), 2, z.of(20, 2)) }},
@@ -129,17 +129,18 @@ var workloads = slices.Concat(
 	}),
 )
 
-func burst(tls bool) func(settings, scale) (values, error) {
+// burst has publishers make one call for each event; 0: there is one call for all events.
+func burst(tls bool, publishers int) func(settings, scale) (values, error) {
 	return func(s settings, z scale) (values, error) {
 		s.TLS, s.Queue = tls, 2000
-		return fanOut(s, z.of(1000, 20), z.of(100, 10), z.of(1000, 100), 0)
+		return fanOut(s, z.of(1000, 20), z.of(104, 16), z.of(1000, 104), 0, publishers)
 	}
 }
 
 func paced(tls bool) func(settings, scale) (values, error) {
 	return func(s settings, z scale) (values, error) {
 		s.TLS = tls
-		return fanOut(s, z.of(1000, 20), z.of(30, 5), z.of(300, 30), 100)
+		return fanOut(s, z.of(1000, 20), z.of(30, 5), z.of(300, 30), 100, 0)
 	}
 }
 
