@@ -12,14 +12,13 @@ func (l *lane) fanOut() {
 }
 
 // deliver carries out a batch. It collects the events of a batch, so that each
-// watch usually gets them in one push.
+// watch usually gets them in one push. Callers are told last: one that publishes event
+// after event then goes on beside the writers, whose next writes take what came
+// meanwhile. Told first, it would wait for all of them each time.
 func (l *lane) deliver(batch []delivery) {
 	var tell *appended
 	for i := range batch {
 		d := &batch[i]
-		if d.done != nil {
-			d.done(d.result)
-		}
 		switch {
 		case d.entry != nil:
 			if w := l.watches[d.entry.Patient]; w != nil {
@@ -68,6 +67,11 @@ func (l *lane) deliver(batch []delivery) {
 	}
 	clear(l.pending)
 	l.pending = l.pending[:0]
+	for i := range batch {
+		if d := &batch[i]; d.done != nil {
+			d.done(d.result)
+		}
+	}
 	if tell != nil {
 		l.lanes.peers.tellAppended(tell)
 	}
