@@ -160,6 +160,24 @@ func TestDeliveriesMakeNoGarbage(t *testing.T) {
 	}
 }
 
+// A caller is told once all watches have the event, so that its next event comes to
+// the same writes.
+func TestCallersAreToldLast(t *testing.T) {
+	h := benchHub(t)
+	watches, _ := benchWatches(h, 100, DeliverEvery)
+	for _, w := range watches {
+		w.out.busy = true // nobody writes
+	}
+	l, waiting := newLane(h.lanes), 0
+	l.watches["p1"] = &watchers{list: watches}
+	l.deliver([]delivery{{entry: benchEntry(1), received: 1, done: func(AppendResult) {
+		for _, w := range watches {
+			waiting += len(w.queue)
+		}
+	}}})
+	require.Equal(t, len(watches), waiting)
+}
+
 // BenchmarkOutbox queues and writes one event of one patient for one client.
 func BenchmarkOutbox(b *testing.B) {
 	for _, d := range []Delivery{DeliverEvery, DeliverLatest} {

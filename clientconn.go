@@ -26,6 +26,7 @@ const (
 	clientPatience       = time.Minute      // for anything of a patient, and for a sync
 	clientTick           = 10 * time.Second
 	clientReadLimit      = 1 << 20 // servers send up to 64 KB
+	clientSmallFrame     = 1 << 10 // bytes of a frame that its event's texts share, so that one text keeps no more
 )
 
 // link is one connection of a Client.
@@ -299,13 +300,17 @@ func (c *Client) reading(l *link) {
 	defer close(l.done)
 	var buf bytes.Buffer
 	for {
-		b, err := l.read(l.ctx, &buf)
+		b, err := l.read(context.Background(), &buf) // cut ends it; a context that can end costs eight allocations a frame
 		if err != nil {
 			l.code = closeCode(err)
 			return
 		}
 		l.stale.Reset(l.quiet)
-		ev, r, err := decodeEvent(b)
+		s := scanner{b: b, open: true}
+		if len(b) <= clientSmallFrame {
+			s.b, s.borrow = bytes.Clone(b), true // one allocation for all its texts
+		}
+		ev, r, err := decodeEventFrom(s)
 		if err != nil {
 			// If it was one that counts, the next count tells.
 			if !sent[ev.Type] {

@@ -191,15 +191,17 @@ func (e *Entry) readable() bool {
 
 // decodeEvent reads a frame that a server sent. An event of a type that it
 // does not know comes back with its Type only.
-func decodeEvent(b []byte) (ev Event, reply *reply, err error) {
-	s := scanner{b: b, open: true}
-	typ := peekType(b)
+func decodeEvent(b []byte) (Event, *reply, error) { return decodeEventFrom(scanner{b: b, open: true}) }
+
+func decodeEventFrom(s scanner) (ev Event, reply *reply, err error) {
+	typ := peekType(s.b)
 	switch typ {
 	case "ok", "error":
-		reply, err = decodeReply(b, typ)
+		reply, err = decodeReply(s.b, typ)
 		return Event{}, reply, err
 	}
-	return ev, nil, ev.decode(&s, typ)
+	err = ev.decode(&s, typ)
+	return ev, nil, err
 }
 
 // decode reads an event of the given type. A Vital that ev points to already is
