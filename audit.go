@@ -6,7 +6,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"hash"
+	"io"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -138,12 +141,12 @@ func NewSlogAuditor(log *slog.Logger, key []byte) Auditor {
 	if len(key) == 0 {
 		key = []byte(rand.Text())
 	}
-	return &slogAuditor{log, key}
+	return &slogAuditor{log, sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
 }
 
 type slogAuditor struct {
-	log *slog.Logger
-	key []byte
+	log  *slog.Logger
+	macs sync.Pool // of hash.Hash
 }
 
 // Record writes r.
@@ -151,7 +154,7 @@ func (s *slogAuditor) Record(ctx context.Context, r Record) error {
 	if !s.log.Enabled(ctx, slog.LevelInfo) {
 		return nil
 	}
-	list := []slog.Attr{slog.String("event", string(r.Event)), slog.String("outcome", string(r.Outcome))}
+	list := append(make([]slog.Attr, 0, 24), slog.String("event", string(r.Event)), slog.String("outcome", string(r.Outcome)))
 	text := func(name, v string) {
 		if v != "" {
 			list = append(list, slog.String(name, v))
@@ -202,7 +205,10 @@ func (s *slogAuditor) Record(ctx context.Context, r Record) error {
 }
 
 func (s *slogAuditor) hash(id string) string {
-	m := hmac.New(sha256.New, s.key)
-	m.Write([]byte(id))
-	return hexOf([16]byte(m.Sum(nil)))[:16]
+	m := s.macs.Get().(hash.Hash)
+	defer s.macs.Put(m)
+	m.Reset()
+	io.WriteString(m, id)
+	var sum [sha256.Size]byte
+	return hexOf([16]byte(m.Sum(sum[:0])))[:16]
 }

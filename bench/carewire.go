@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -28,7 +29,7 @@ func newCarewire(s settings) (contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), store, &carewire.Options{Logger: slog.New(slog.DiscardHandler)})
+	hub, err := carewire.New(carewire.AuthenticatorFunc(authenticate), store, &carewire.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	return &carewireHost{hub}, err
 }
 
@@ -61,7 +62,7 @@ func openPostgres(dsn string, polling bool) (carewire.Store, error) {
 	if err := pgstore.Migrate(ctx, pool, ""); err != nil {
 		return nil, err
 	}
-	return pgstore.Open(ctx, pool, &pgstore.Options{NoListen: polling, Logger: slog.New(slog.DiscardHandler)})
+	return pgstore.Open(ctx, pool, &pgstore.Options{NoListen: polling, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 }
 
 // authenticate reads tokens of the form ROLE.ID.FIRST.COUNT: the caller has the

@@ -89,6 +89,7 @@ var workloads = slices.Concat(
 		{"idle-5000-watching-40", topical, rest(5000, 40, 0, false)},
 		{"idle-15000", many, rest(15000, 1, 0, false)},
 		{"idle-15000-watching-40", alone, rest(15000, 40, 0, false)},
+		{"connect-1", topical, connects(1)}, {"connect-20", topical, connects(20)},
 		{"ward", []string{"carewire", "carewire-boltstore", "floor-topics", "centrifuge", "centrifuge-delayed"}, func(s settings, z scale) (values, error) {
 			return ward(s, z.of(200, 40), z.of(40, 4), z.of(20, 10), z.of(10, 1))
 		}},
@@ -142,6 +143,10 @@ func paced(tls bool) func(settings, scale) (values, error) {
 		s.TLS = tls
 		return fanOut(s, z.of(1000, 20), z.of(30, 5), z.of(300, 30), 100, 0)
 	}
+}
+
+func connects(watch int) func(settings, scale) (values, error) {
+	return func(s settings, z scale) (values, error) { return connect(s, z.of(1000, 40), watch) }
 }
 
 func rest(clients, watch, burst int, tls bool) func(settings, scale) (values, error) {
