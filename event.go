@@ -151,9 +151,10 @@ func kindName(k Kind) string {
 }
 
 // event returns the entry as somebody of its audience sees it.
-func (e *Entry) event() (Event, error) {
+func (e *Entry) event() (Event, error) { return e.eventFrom(scanner{b: e.Data, open: true}) }
+
+func (e *Entry) eventFrom(s scanner) (Event, error) {
 	ev := Event{Type: EventType(kindName(e.Kind)), Patient: e.Patient, Position: e.Position, Must: e.Must}
-	s := scanner{b: e.Data, open: true}
 	switch e.Kind {
 	case KindVital:
 		ev.Vital = new(Vital)
@@ -173,20 +174,24 @@ func (e *Entry) event() (Event, error) {
 	case KindStrip:
 		ev.Strip = new(Strip)
 		ev.Strip.decode(&s)
+	default:
+		s.skip()
 	}
+	s.end()
 	return ev, s.err
 }
 
 // readable reports whether e's Data fits its kind. Of droppable kinds only the
 // form counts.
 func (e *Entry) readable() bool {
-	s := scanner{b: e.Data, open: true}
-	s.skip()
-	s.end()
-	if s.err == nil && !e.Kind.Droppable() {
-		_, s.err = e.event()
+	s := scanner{b: e.Data, open: true, borrow: true}
+	if e.Kind.Droppable() {
+		s.skip()
+		s.end()
+		return s.err == nil
 	}
-	return s.err == nil
+	_, err := e.eventFrom(s)
+	return err == nil
 }
 
 // decodeEvent reads a frame that a server sent. An event of a type that it
