@@ -151,57 +151,106 @@ type slogAuditor struct {
 
 // Record writes r.
 func (s *slogAuditor) Record(ctx context.Context, r Record) error {
-	if !s.log.Enabled(ctx, slog.LevelInfo) {
-		return nil
-	}
-	list := append(make([]slog.Attr, 0, 24), slog.String("event", string(r.Event)), slog.String("outcome", string(r.Outcome)))
-	text := func(name, v string) {
-		if v != "" {
-			list = append(list, slog.String(name, v))
-		}
-	}
-	hashed := func(name, v string) {
-		if v != "" {
-			text(name, s.hash(v))
-		}
-	}
-	number := func(name string, n int) {
-		if n != 0 {
-			list = append(list, slog.Int(name, n))
-		}
-	}
-	text("code", string(r.Code))
-	number("status", r.Status)
-	number("close", int(r.Close))
-	hashed("who", r.Who.ID)
-	text("role", string(r.Who.Role))
-	if r.Asserted {
-		list = append(list, slog.Bool("asserted", true))
-	}
-	hashed("session", r.Session)
-	text("conn", r.Conn)
-	hashed("address", r.Address)
-	hashed("patient", r.Patient)
-	hashed("group", r.Group)
-	hashed("key", r.Key)
-	hashed("id", r.ID)
-	text("do", string(r.Do))
-	text("stage", string(r.Stage))
-	number("level", r.Level)
-	number("told", len(r.To))
-	hashed("about", r.About)
-	if !r.Until.IsZero() {
-		list = append(list, slog.Time("until", r.Until))
-	}
-	number("count", r.Count)
-	number("refused", r.Refused)
-	if r.Test {
-		list = append(list, slog.Bool("test", true))
-	}
-	line := slog.NewRecord(r.Time, slog.LevelInfo, "carewire: audit", 0)
-	line.AddAttrs(list...)
-	_ = s.log.Handler().Handle(ctx, line)
+	s.recordAll(ctx, []Record{r})
 	return nil
+}
+
+// recordAll writes records. Of those that follow each other in one list, as of a
+// watch of many patients, the part that they share is formatted once.
+func (s *slogAuditor) recordAll(ctx context.Context, list []Record) {
+	if !s.log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	var shared recordHead
+	handler := s.log.Handler()
+	for i := range list {
+		r := &list[i]
+		line := slog.NewRecord(r.Time, slog.LevelInfo, "carewire: audit", 0)
+		if head := headOf(r); len(list) == 1 {
+			line.AddAttrs(s.headAttrs(r)...)
+		} else if i == 0 || head != shared {
+			shared, handler = head, s.log.Handler().WithAttrs(s.headAttrs(r))
+		}
+		line.AddAttrs(s.restAttrs(r)...)
+		_ = handler.Handle(ctx, line)
+	}
+}
+
+// A recordHead is the part of a Record that is written first.
+type recordHead struct {
+	event, outcome, code, who, role, session, conn, address string
+	status                                                  int
+	close                                                   CloseCode
+	asserted                                                bool
+}
+
+func headOf(r *Record) recordHead {
+	return recordHead{string(r.Event), string(r.Outcome), string(r.Code), r.Who.ID, string(r.Who.Role), r.Session, r.Conn, r.Address, r.Status, r.Close, r.Asserted}
+}
+
+// attrs are attributes, of which empty ones are left out.
+type attrs struct {
+	of   *slogAuditor
+	list []slog.Attr
+}
+
+func (a *attrs) text(name, v string) {
+	if v != "" {
+		a.list = append(a.list, slog.String(name, v))
+	}
+}
+
+func (a *attrs) hashed(name, v string) {
+	if v != "" {
+		a.text(name, a.of.hash(v))
+	}
+}
+
+func (a *attrs) number(name string, n int) {
+	if n != 0 {
+		a.list = append(a.list, slog.Int(name, n))
+	}
+}
+
+func (a *attrs) flag(name string, v bool) {
+	if v {
+		a.list = append(a.list, slog.Bool(name, true))
+	}
+}
+
+func (s *slogAuditor) headAttrs(r *Record) []slog.Attr {
+	a := attrs{of: s, list: make([]slog.Attr, 0, 12)}
+	a.list = append(a.list, slog.String("event", string(r.Event)), slog.String("outcome", string(r.Outcome)))
+	a.text("code", string(r.Code))
+	a.number("status", r.Status)
+	a.number("close", int(r.Close))
+	a.hashed("who", r.Who.ID)
+	a.text("role", string(r.Who.Role))
+	a.flag("asserted", r.Asserted)
+	a.hashed("session", r.Session)
+	a.text("conn", r.Conn)
+	a.hashed("address", r.Address)
+	return a.list
+}
+
+func (s *slogAuditor) restAttrs(r *Record) []slog.Attr {
+	a := attrs{of: s, list: make([]slog.Attr, 0, 12)}
+	a.hashed("patient", r.Patient)
+	a.hashed("group", r.Group)
+	a.hashed("key", r.Key)
+	a.hashed("id", r.ID)
+	a.text("do", string(r.Do))
+	a.text("stage", string(r.Stage))
+	a.number("level", r.Level)
+	a.number("told", len(r.To))
+	a.hashed("about", r.About)
+	if !r.Until.IsZero() {
+		a.list = append(a.list, slog.Time("until", r.Until))
+	}
+	a.number("count", r.Count)
+	a.number("refused", r.Refused)
+	a.flag("test", r.Test)
+	return a.list
 }
 
 func (s *slogAuditor) hash(id string) string {

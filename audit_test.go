@@ -293,3 +293,25 @@ func TestRefusalsAfterAFlood(t *testing.T) {
 		require.Equal(t, "192.0.2.1", last.Address)
 	})
 }
+
+// Lines that are written together are those that are written one by one.
+func TestAuditLinesTogether(t *testing.T) {
+	nurse := Person{ID: "nurse", Role: RoleClinician}
+	at := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+	list := []Record{
+		{Time: at, Event: AuditWatch, Outcome: OutcomeDone, Who: nurse, Session: "s", Conn: "c", Address: "10.1.2.3", Patient: "p1"},
+		{Time: at, Event: AuditWatch, Outcome: OutcomeDone, Who: nurse, Session: "s", Conn: "c", Address: "10.1.2.3", Patient: "p2"},
+		{Time: at, Event: AuditWatch, Outcome: OutcomeRefused, Code: CodeForbidden, Who: nurse, Conn: "c", Patient: "p3", Test: true},
+		{Time: at, Event: AuditHistory, Outcome: OutcomeDone, Who: Person{ID: "@host"}, Asserted: true, Patient: "p1", Count: 3},
+	}
+	var alone, together bytes.Buffer
+	auditor := func(b *bytes.Buffer) *slogAuditor {
+		return NewSlogAuditor(slog.New(slog.NewTextHandler(b, nil)), []byte("key")).(*slogAuditor)
+	}
+	for _, r := range list {
+		require.NoError(t, auditor(&alone).Record(t.Context(), r))
+	}
+	auditor(&together).recordAll(t.Context(), list)
+	require.Equal(t, alone.String(), together.String())
+	require.Equal(t, len(list), strings.Count(alone.String(), "\n"))
+}

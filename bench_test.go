@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http/httptest"
@@ -176,6 +177,24 @@ func TestCallersAreToldLast(t *testing.T) {
 		}
 	}}})
 	require.Equal(t, len(watches), waiting)
+}
+
+// BenchmarkAuditLines writes the records of a watch of 20 patients; one operation is one line.
+func BenchmarkAuditLines(b *testing.B) {
+	a := NewSlogAuditor(slog.New(slog.NewTextHandler(io.Discard, nil)), nil).(*slogAuditor)
+	list := make([]Record, 20)
+	for i := range list {
+		list[i] = Record{Time: time.Now(), Event: AuditWatch, Outcome: OutcomeDone, Who: Person{ID: "nurse-17", Role: RoleClinician},
+			Session: "session-1", Conn: "ABCDEF", Address: "10.1.2.3", Patient: fmt.Sprint("p-", i)}
+	}
+	for _, together := range []int{1, len(list)} {
+		b.Run(fmt.Sprintf("together=%d", together), func(b *testing.B) {
+			b.ReportAllocs()
+			for n := 0; n < b.N; n += together {
+				a.recordAll(context.Background(), list[:together])
+			}
+		})
+	}
 }
 
 // BenchmarkOutbox queues and writes one event of one patient for one client.

@@ -54,7 +54,7 @@ var plain = dialect{ready: `"ready"`}
 const readyMessage = `{"type":"ready"}`
 
 var entrants = []entrant{
-	{"carewire", "the Hub with its defaults, MemoryStore, `delivery: every`", newCarewire, carewireDialect, false, 0, 0},
+	{"carewire", "the Hub with its defaults, MemoryStore, `delivery: every`; its log is formatted as text and thrown away", newCarewire, carewireDialect, false, 0, 0},
 	{"floor-gathered", "ready frames, all available ones copied into one write", newGathered, plain, false, 0, 0},
 	{"floor-buffered", "a buffer and a goroutine for each client; publish copies a ready frame into each buffer", newBuffered, plain, false, 0, 0},
 	{"floor-topics", "the same for those who watch the patient; reads the frame of a device and writes a ready answer", newTopics, topicDialect, true, 0, 0},

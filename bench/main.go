@@ -32,6 +32,7 @@ func main() {
 	flag.StringVar(&p.CPUProfile, "cpuprofile", "", "file for the server's CPU profile during the measurement")
 	flag.StringVar(&p.MemProfile, "memprofile", "", "file for the server's heap profile at the end of the measurement")
 	flag.BoolVar(&p.Apart, "apart", false, "run the servers on the first processor only; `taskset -c 1` before this command keeps the load away from it")
+	flag.BoolVar(&p.check, "check", false, "fail if carewire misses an aim by more than half")
 	render := flag.Bool("render", false, "measure nothing, only make the report anew")
 	flag.Parse()
 	if *render {
@@ -50,6 +51,7 @@ type plan struct {
 	runs             int
 	quick            bool
 	out              string
+	check            bool
 }
 
 // run measures, workload by workload: run k of every contender before run k+1 of any.
@@ -107,6 +109,9 @@ func (p plan) run(log io.Writer) error {
 	}
 	if invalid > 0 {
 		return fmt.Errorf("%d runs are invalid", invalid)
+	}
+	if p.check {
+		return all.checked()
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func machine() string {
 	b, _ = os.ReadFile("/proc/meminfo")
 	fmt.Sscanf(string(b), "MemTotal: %d", &kb)
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return fmt.Sprintf("%d × %s, %d GB, Linux %s, %s", runtime.NumCPU(), cpu, (kb+1<<19)>>20, strings.TrimSpace(string(kernel)), runtime.Version())
+	return fmt.Sprintf("%d × %s, %d GB, Linux %s, %s, GOMAXPROCS %d, no process pinned", runtime.NumCPU(), cpu, (kb+1<<19)>>20, strings.TrimSpace(string(kernel)), runtime.Version(), runtime.GOMAXPROCS(0))
 }
 
 // today is the day, and the commit that is measured if git knows it.
