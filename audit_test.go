@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
