@@ -121,16 +121,16 @@ var (
 	errMessage    = errors.New("carewire: a message that is forged, damaged, repeated or late")
 )
 
-// open returns a message's kind, body and sender. It returns errOwnMessage for a message
-// of this Hub, and errMessage for one that does not count.
-func (x *relayCipher) open(subject string, m []byte, now time.Time) (kind byte, body []byte, from hubName, err error) {
+// open opens a message. It returns errOwnMessage for a message of this Hub, and
+// errMessage for one that does not count.
+func (x *relayCipher) open(subject string, m []byte, now time.Time) (*relayMessage, error) {
 	if len(m) < envelopeHead+envelopeCover+envelopeTag || len(m) > MaxRelayMessage || m[0] != envelopeVersion {
-		return 0, nil, from, errMessage
+		return nil, errMessage
 	}
 	head := m[:envelopeHead]
-	from = hubName(head[1:17])
+	from, number := hubName(head[1:17]), binary.BigEndian.Uint64(head[17:])
 	if from == x.own {
-		return 0, nil, from, errOwnMessage
+		return nil, errOwnMessage
 	}
 	x.mu.Lock()
 	s := x.senders[from]
@@ -140,11 +140,11 @@ func (x *relayCipher) open(subject string, m []byte, now time.Time) (kind byte, 
 	}
 	plain, err := s.cipher.Open(nil, nonceOf(head), m[envelopeHead:], append([]byte(subject), head...))
 	if err != nil {
-		return 0, nil, from, errMessage
+		return nil, errMessage
 	}
 	sent := time.UnixMilli(int64(binary.BigEndian.Uint64(plain)))
 	if now.Sub(sent).Abs() > relayLate {
-		return 0, nil, from, errMessage
+		return nil, errMessage
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -155,10 +155,10 @@ func (x *relayCipher) open(subject string, m []byte, now time.Time) (kind byte, 
 		x.senders[from] = s
 	}
 	s.heard = now
-	if !s.fresh(binary.BigEndian.Uint64(head[17:])) {
-		return 0, nil, from, errMessage
+	if !s.fresh(number) {
+		return nil, errMessage
 	}
-	return plain[8], plain[envelopeCover:], from, nil
+	return &relayMessage{kind: plain[8], body: plain[envelopeCover:], from: from, number: number}, nil
 }
 
 // makeRoom forgets the Hub that was not heard for the longest time, if there are too

@@ -22,19 +22,17 @@ func TestEnvelope(t *testing.T) {
 	seal := func(at time.Time) []byte { return from.seal("subject", messageNews, at, []byte("body")) }
 
 	m := seal(now)
-	kind, body, sender, err := to.open("subject", m, now)
+	got, err := to.open("subject", m, now)
 	require.NoError(t, err)
-	require.Equal(t, messageNews, kind)
-	require.Equal(t, "body", string(body))
-	require.Equal(t, from.own, sender)
-	_, _, _, err = to.open("subject", m, now)
+	require.Equal(t, &relayMessage{kind: messageNews, body: []byte("body"), from: from.own, number: 1}, got)
+	_, err = to.open("subject", m, now)
 	require.Equal(t, errMessage, err, "again")
-	_, _, _, err = from.open("subject", m, now)
+	_, err = from.open("subject", m, now)
 	require.Equal(t, errOwnMessage, err)
 
 	refused := func(name string, x *relayCipher, subject string, m []byte, at time.Time) {
 		t.Helper()
-		_, _, _, err := x.open(subject, m, at)
+		_, err := x.open(subject, m, at)
 		require.Equal(t, errMessage, err, name)
 	}
 	m = seal(now)
@@ -50,11 +48,11 @@ func TestEnvelope(t *testing.T) {
 	}
 	refused("longer", to, "subject", append(bytes.Clone(m), 0), now)
 	require.Len(t, to.senders, 1, "forged messages leave nothing behind")
-	_, _, _, err = to.open("subject", m, now.Add(relayLate))
+	_, err = to.open("subject", m, now.Add(relayLate))
 	require.NoError(t, err, "none of these used it up")
 
 	again := newRelayCipher(key, from.own, &number)
-	_, _, _, err = to.open("subject", again.seal("subject", messageNews, now, nil), now)
+	_, err = to.open("subject", again.seal("subject", messageNews, now, nil), now)
 	require.NoError(t, err, "numbers go on though the key was looked at again")
 }
 
@@ -94,7 +92,7 @@ func TestSendersAreBounded(t *testing.T) {
 	to := newRelayCipher(relayKey{1}, newHubName(), new(uint64))
 	for i := range sendersMost + 10 {
 		m := newRelayCipher(relayKey{1}, newHubName(), new(uint64)).seal("s", messageNews, now, nil)
-		_, _, _, err := to.open("s", m, now.Add(time.Duration(i)*time.Millisecond))
+		_, err := to.open("s", m, now.Add(time.Duration(i)*time.Millisecond))
 		require.NoError(t, err)
 	}
 	require.Len(t, to.senders, sendersMost)
@@ -152,7 +150,7 @@ func FuzzRelayMessage(f *testing.F) {
 	f.Add(newRelayCipher(relayKey{1}, hubName{1}, new(uint64)).seal("s", messageEntries, now, w.b))
 	f.Add([]byte{1, 2, 200, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _, _, err := newRelayCipher(relayKey{3}, newHubName(), new(uint64)).open("s", b, now)
+		_, err := newRelayCipher(relayKey{3}, newHubName(), new(uint64)).open("s", b, now)
 		require.Equal(t, errMessage, err)
 		for _, m := range readMembers(b) {
 			require.GreaterOrEqual(t, m, 0)

@@ -32,6 +32,7 @@ type lane struct {
 	compareAll bool            // compare the positions of all watched patients with the Store's heads
 	changed    map[string]bool // patients to compare; true: in any case, false: the Store has only hinted at them
 	relayed    relayed
+	owed       map[string]Position // hints that were put off, with the cursors of that time
 	wake       chan struct{}
 
 	// Used by the appender only.
@@ -137,7 +138,7 @@ func (j *job) droppable() bool { return j.entry != nil && j.entry.Kind.Droppable
 
 // compare asks the lane to compare the cursors of patients with the Store's
 // heads. It skips patients whom nobody watches. Nil means all watched patients. A
-// hint is skipped for a patient whose entries a Relay has just brought.
+// hint waits for a patient whose entries a Relay has just brought.
 func (l *lane) compare(patients []string, hint bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -168,7 +169,7 @@ func (l *lane) append(ctx context.Context) {
 			if over {
 				return
 			}
-			if len(w.jobs)+len(w.changed)+len(w.relayed)+len(l.uncompared) == 0 {
+			if len(w.jobs)+len(w.changed)+len(w.relayed)+len(w.owed)+len(l.uncompared) == 0 {
 				break
 			}
 			if out := l.runBatch(ctx, &w); len(out) > 0 {
@@ -183,6 +184,7 @@ type batch struct {
 	jobs    []job
 	changed map[string]bool
 	relayed []relayedEntries
+	owed    map[string]Position
 }
 
 // next takes the jobs of the next batch: all alerts, and some of the others. over
@@ -199,6 +201,7 @@ func (l *lane) next() (w batch, over bool) {
 	}
 	w.changed, l.changed = l.changed, nil
 	w.relayed = l.relayed.take()
+	w.owed, l.owed = l.owed, nil
 	return w, l.closed && len(w.jobs)+l.intake.n == 0
 }
 

@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -48,11 +49,13 @@ type peers struct {
 	wanted  map[topic]func(*relayMessage)
 	changed map[topic]bool // wanted, or no longer wanted, since the worker looked
 	queue   []outgoing
-	waiting int // entries and chunks in the queue
+	waiting int // entries in the queue
 	bytes   int // of these
 	wake    chan struct{}
-	written *gathering // members with revisions of this Hub
-	heard   *gathering // members with revisions of others
+	leaving *relayWaves // waves of this Hub
+	coming  *relayWaves // waves of others
+	written *gathering  // members with revisions of this Hub
+	heard   *gathering  // members with revisions of others
 	keys    chan relayKey
 
 	// The worker's:
@@ -65,21 +68,20 @@ type peers struct {
 
 // An outgoing is one thing to tell other Hubs.
 type outgoing struct {
-	entries []Entry    // as appended has them
-	news    []int      // members of the Store
-	wave    *waveChunk // with from
-	from    string     // the connection that sent the wave; "": the host
+	entries []Entry // as appended has them
+	news    []int   // members of the Store
 }
 
 // A relayMessage is an opened message of another Hub.
 type relayMessage struct {
-	kind byte
-	body []byte
-	from hubName
+	kind   byte
+	body   []byte
+	from   hubName
+	number uint64 // greater than those of the messages that from has sent before
 }
 
 const (
-	outgoingMost  = 16 << 10 // waiting entries and chunks
+	outgoingMost  = 16 << 10 // waiting entries
 	outgoingBytes = 16 << 20
 )
 
@@ -89,7 +91,8 @@ func newPeers(c *core, r Relay) *peers {
 		return nil
 	}
 	x := &peers{background: c.background, relay: r, share: c.logs.share, now: c.clock.now, log: c.log, news: make(chan []int),
-		wanted: make(map[topic]func(*relayMessage)), changed: make(map[topic]bool), wake: make(chan struct{}, 1), written: newGathering(), heard: newGathering(),
+		wanted: make(map[topic]func(*relayMessage)), changed: make(map[topic]bool), wake: make(chan struct{}, 1),
+		leaving: newRelayWaves(), coming: newRelayWaves(), written: newGathering(), heard: newGathering(),
 		keys: make(chan relayKey), own: newHubName(), subs: make(map[topic]func())}
 	x.subscribe(topic{kind: topicNews}, x.takeNews)
 	return x
@@ -102,6 +105,7 @@ func (x *peers) run() {
 	}
 	x.start(x.runWorker)
 	x.start(x.keepKey)
+	x.start(func() { x.coming.run(x.quit) })
 	x.start(func() {
 		x.written.each(x.quit, func(members []int) { x.enqueue(outgoing{news: members}, 1, 0) })
 	})
@@ -169,15 +173,15 @@ func (x *peers) tellAppended(a *appended) {
 	x.written.add(slices.Collect(maps.Keys(a.members)))
 }
 
-// sendWave hands a chunk of a wave to other Hubs.
-func (x *peers) sendWave(c *waveChunk, from string) {
+// tellWave tells other Hubs of a chunk of a wave.
+func (x *peers) tellWave(c *waveChunk) {
 	if x != nil {
-		x.enqueue(outgoing{wave: c, from: from}, 1, c.size())
+		x.stats.dropped.Add(uint64(x.leaving.add(c.size(), func() { x.sendWave(c) })))
 	}
 }
 
-// enqueue queues something to tell. If there is no room, it is lost: others then read it
-// from the Store, or never see the wave.
+// enqueue queues something to tell. If there is no room, it is lost, and others read it
+// from the Store.
 func (x *peers) enqueue(o outgoing, n, size int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -191,7 +195,8 @@ func (x *peers) enqueue(o outgoing, n, size int) {
 	signal(x.wake)
 }
 
-// runWorker calls the Relay until the Hub ends.
+// runWorker calls the Relay until the Hub ends. After each chunk of a wave it looks for
+// events.
 func (x *peers) runWorker() {
 	for {
 		over := false
@@ -199,6 +204,7 @@ func (x *peers) runWorker() {
 		case key := <-x.keys:
 			x.useKey(key)
 		case <-x.wake:
+		case <-x.leaving.came:
 		case <-x.quit:
 			over = true
 		}
@@ -216,6 +222,7 @@ func (x *peers) runWorker() {
 			x.endSubscriptions()
 			return
 		}
+		x.leaving.next()
 	}
 }
 
@@ -322,15 +329,26 @@ func (x *peers) handlerOf(t topic) func(*relayMessage) {
 	return x.wanted[t]
 }
 
-// receive takes a message in.
+// receive takes a message in. Waves wait, so that the Relay goes on to the next message,
+// which may be an event.
 func (x *peers) receive(post *relayCipher, subject string, t topic, m []byte) {
-	kind, body, from, err := post.open(subject, m, x.now())
+	if t.kind != topicWaves {
+		x.handle(post, subject, t, m)
+		return
+	}
+	m = bytes.Clone(m)
+	x.stats.dropped.Add(uint64(x.coming.add(len(m), func() { x.handle(post, subject, t, m) })))
+}
+
+// handle opens a message and hands it to the topic's handler.
+func (x *peers) handle(post *relayCipher, subject string, t topic, m []byte) {
+	opened, err := post.open(subject, m, x.now())
 	if err == errOwnMessage {
 		return
 	}
 	x.stats.received.Add(1)
 	if use := x.handlerOf(t); err == nil && use != nil {
-		use(&relayMessage{kind, body, from})
+		use(opened)
 	} else {
 		x.stats.ignored.Add(1)
 	}
@@ -359,28 +377,34 @@ func (x *peers) sendQueued(o *outgoing) {
 		return
 	}
 	var w messageWriter
-	switch {
-	case o.wave != nil:
-		w.str(o.from)
-		for text := range wsconn.Texts(o.wave.frame) {
-			w.b = append(w.b, text...)
-		}
-		x.sendMessage(topic{topicWaves, o.wave.Patient}, messageWave, w.b)
-	case o.news != nil:
+	if o.news != nil {
 		for _, m := range o.news {
 			w.uint(uint64(m))
 		}
 		x.sendMessage(topic{kind: topicNews}, messageNews, w.b)
-	default:
-		slices.SortStableFunc(o.entries, func(a, b Entry) int { return strings.Compare(a.Patient, b.Patient) })
-		for i := range o.entries {
-			w.entry(&o.entries[i])
-			if patient := o.entries[i].Patient; i+1 == len(o.entries) || o.entries[i+1].Patient != patient || len(w.b) > bodyMost/2 {
-				x.sendMessage(topic{topicLog, patient}, messageEntries, w.b)
-				w.b = w.b[:0]
-			}
+		return
+	}
+	slices.SortStableFunc(o.entries, func(a, b Entry) int { return strings.Compare(a.Patient, b.Patient) })
+	for i := range o.entries {
+		w.entry(&o.entries[i])
+		if patient := o.entries[i].Patient; i+1 == len(o.entries) || o.entries[i+1].Patient != patient || len(w.b) > bodyMost/2 {
+			x.sendMessage(topic{topicLog, patient}, messageEntries, w.b)
+			w.b = w.b[:0]
 		}
 	}
+}
+
+// sendWave sends a chunk of a wave.
+func (x *peers) sendWave(c *waveChunk) {
+	if x.relayCipher == nil {
+		x.stats.dropped.Add(1)
+		return
+	}
+	var body []byte
+	for text := range wsconn.Texts(c.frame) {
+		body = append(body, text...)
+	}
+	x.sendMessage(topic{topicWaves, c.Patient}, messageWave, body)
 }
 
 // sendMessage sends one message. Entries that are too large are only told of.

@@ -40,7 +40,8 @@ const MaxRelayMessage = 64 << 10
 
 const (
 	relayLate   = 10 * time.Second       // a message that is older, or newer, is ignored
-	relayMoot   = time.Second            // how long after a prompt entry a wake-up of the Store is moot
+	relayMoot   = 200 * time.Millisecond // a wake-up of the Store within this after a prompt entry is put off
+	relayOwed   = time.Second            // for how long: it is moot if the log has gone on by then
 	relayPrompt = 100 * time.Millisecond // an entry that a Relay brings within this was prompt
 	relayJoin   = time.Second            // until a subscription is known at all nodes: then the Store is read once more
 	relayAgree  = time.Minute            // how often the key is looked at, and failed subscriptions are tried again

@@ -390,6 +390,97 @@ func TestWakeUpsBesideARelay(t *testing.T) {
 	})
 }
 
+// An entry is read soon if its message is lost, though the Relay has just brought another
+// one of the patient. While the log goes on, wake-ups cause no read.
+func TestLostMessageBehindAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, ether := NewMemoryStore(nil), newEther()
+		shared := &sharedStore{Store: store, wake: make(chan []string)}
+		here, there := newWorld(t, shared, &Options{Relay: ether}), newWorld(t, store, &Options{Relay: ether})
+		defer here.close()
+		defer there.close()
+		publish := func() {
+			_, err := there.hub.Publish(t.Context(), HeartRate.Of("p1", 60))
+			require.NoError(t, err)
+			synctest.Wait() // the Relay is faster
+			shared.wake <- []string{"p1"}
+			synctest.Wait()
+		}
+		publish()
+		seen := watchAll(t, here.hub, []string{"p1"})
+		settle()
+		shared.since()
+		for range 4 { // before the next look at all logs
+			publish()
+			time.Sleep(relayOwed / 2)
+		}
+		require.Equal(t, upTo[uint64](1, 5), seen.seqs("p1"))
+		require.Empty(t, shared.since())
+		for i, pause := range []time.Duration{0, relayMoot / 2, relayMoot, 3 * relayMoot} {
+			publish()
+			time.Sleep(pause)
+			ether.by(func(parcel) {})
+			publish()
+			ether.by(nil)
+			if pause < relayMoot {
+				time.Sleep(relayOwed)
+				synctest.Wait()
+			}
+			require.Equal(t, upTo(1, 7+2*uint64(i)), seen.seqs("p1"), "%v after another one", pause)
+		}
+	})
+}
+
+// An event does not wait behind the waves that go to other nodes, nor behind those that
+// come from there.
+func TestEventsOvertakeWaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newNodes(t, 2, Options{})
+		defer x.close()
+		here, there := x.hubs[0].hub, x.hubs[1].hub
+		_, err := there.Publish(t.Context(), HeartRate.Of("p1", 60))
+		require.NoError(t, err)
+		seen := watchAll(t, here, []string{"p1"})
+		release, handled := make(chan struct{}), 0
+		here.peers.subscribe(topic{topicWaves, "p2"}, func(*relayMessage) { <-release; handled++ })
+		settle()
+		x.ether.parcels()
+
+		sending := make(chan struct{})
+		proceed, goOn := sync.OnceFunc(func() { close(sending) }), sync.OnceFunc(func() { close(release) })
+		defer goOn()
+		defer proceed()
+		x.ether.by(func(p parcel) { <-sending; p.arrive(p.message) })
+		began := time.Now()
+		for n := range 10 {
+			w := chunk(n+1, began)
+			w.Patient = "p2"
+			require.NoError(t, there.PublishWaves(w))
+		}
+		synctest.Wait() // the first is being sent
+		_, err = there.Publish(t.Context(), HeartRate.Of("p1", 61))
+		require.NoError(t, err)
+		synctest.Wait()
+		for range 2 {
+			sending <- struct{}{}
+		}
+		time.Sleep(100 * time.Millisecond) // a watch gathers its events
+		require.Equal(t, []uint64{1, 2}, seen.seqs("p1"), "before nine waves that are to be sent, and one that has come")
+		x.ether.by(nil)
+		proceed()
+		synctest.Wait()
+		require.Zero(t, handled)
+		_, err = there.Publish(t.Context(), HeartRate.Of("p1", 62))
+		require.NoError(t, err)
+		time.Sleep(100 * time.Millisecond)
+		require.Equal(t, []uint64{1, 2, 3}, seen.seqs("p1"), "before ten waves that have come")
+		goOn()
+		synctest.Wait()
+		require.Equal(t, 10, handled)
+		require.Less(t, time.Since(began), time.Second, "before the next look at the Store")
+	})
+}
+
 // A Relay that panics, fails or hangs harms nobody: the node itself shows its events,
 // and the others read them from the Store. When it works again, it is used.
 func TestBrokenRelay(t *testing.T) {

@@ -66,8 +66,8 @@ func (l *lane) takeRelayed(patient string, m *relayMessage) {
 }
 
 // useRelayed hands the entries of other Hubs to the fan-out that come next in their
-// log. It has the Store read for patients with more entries, and drops the hints
-// of the Store about patients whose entries have just come.
+// log. It has the Store read for patients with more entries, and puts off the hints of
+// the Store about patients whose entries have just come.
 func (l *lane) useRelayed(out []delivery, w *batch) []delivery {
 	now, stats := l.lanes.clock.ticks(), &l.lanes.peers.stats
 	for i := range w.relayed {
@@ -100,21 +100,56 @@ func (l *lane) useRelayed(out []delivery, w *batch) []delivery {
 		switch {
 		case gap:
 			stats.gaps.Add(1)
-			if w.changed == nil {
-				w.changed = make(map[string]bool)
-			}
-			w.changed[r.patient] = true
+			w.compare(r.patient)
 		case used > 0:
 			stats.used.Add(1)
 		default:
 			stats.ignored.Add(1)
 		}
 	}
+	for p, at := range w.owed {
+		if c := l.cursors[p]; c != nil && c.Position == at {
+			w.compare(p)
+		}
+	}
+	l.putOff(w, now)
+	return out
+}
+
+// compare has the Store's head of a patient's log read.
+func (w *batch) compare(patient string) {
+	if w.changed == nil {
+		w.changed = make(map[string]bool)
+	}
+	w.changed[patient] = true
+}
+
+// putOff puts off the hints about patients of whom a Relay has just brought an entry,
+// most probably the same. The Store is read a second later, unless the log has gone on.
+func (l *lane) putOff(w *batch, now int64) {
+	owed := make(map[string]Position)
 	maps.DeleteFunc(w.changed, func(p string, sure bool) bool {
 		c := l.cursors[p]
-		return !sure && c != nil && c.relayed > 0 && time.Duration(now-c.relayed) < relayMoot
+		if sure || c == nil || c.relayed == 0 || time.Duration(now-c.relayed) >= relayMoot {
+			return false
+		}
+		owed[p] = c.Position
+		return true
 	})
-	return out
+	if len(owed) > 0 {
+		time.AfterFunc(relayOwed, func() { l.checkOwed(owed) })
+	}
+}
+
+// checkOwed takes up hints that were put off, with the positions of that time.
+func (l *lane) checkOwed(owed map[string]Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.owed == nil {
+		l.owed = make(map[string]Position)
+	}
+	maps.Copy(l.owed, owed)
+	signal(l.wake)
 }
 
 // appended are entries that the Store has just taken.

@@ -1,7 +1,6 @@
 package carewire
 
 import (
-	"encoding/hex"
 	"errors"
 	"time"
 )
@@ -15,24 +14,27 @@ var (
 // right to send. It is shown to the watchers of the patient's waves here.
 func (x *signals) takeRemote(patient string, m *relayMessage) {
 	stats := &x.peers.stats
-	r := messageReader{b: m.body}
-	from := r.str()
-	ev, _, err := decodeEvent(r.b)
-	if m.kind != messageWave || r.failed || err != nil || ev.Wave == nil || ev.Wave.Patient != patient || ev.Wave.Validate() != nil {
+	ev, _, err := decodeEvent(m.body)
+	if m.kind != messageWave || err != nil || ev.Wave == nil || ev.Wave.Patient != patient || ev.Wave.Validate() != nil {
 		stats.ignored.Add(1)
 		return
 	}
 	w := *ev.Wave
-	c := &waveChunk{Wave: w, frame: waveFrame(&w), received: x.ticks(), remote: true}
-	if x.takeChunk(c, hex.EncodeToString(m.from[:])+" "+from) != nil {
+	c := &waveChunk{Wave: w, frame: waveFrame(&w), received: x.ticks(), remote: m.number}
+	if x.takeChunk(c, string(m.from[:])) != nil {
 		stats.ignored.Add(1)
 		return
 	}
 	stats.used.Add(1)
 }
 
-// overtaken reports whether c comes late. Its device has gone over to another Hub a
-// moment ago, and later samples have come from there. Under bay.mu.
+// overtaken reports whether c comes late: after one that the same Hub has sent later, or
+// after its device has gone over to another Hub a moment ago, and later samples have come
+// from there. The numbers of chunks do not count: the Hub that has taken them in has let
+// them begin anew. Under bay.mu.
 func (s *liveWave) overtaken(c *waveChunk, from string) bool {
-	return s.from != from && s.head.Number != 0 && c.Time.Before(s.head.Time) && time.Duration(c.received-s.heard) < waveLag
+	if s.from == from {
+		return c.remote < s.remote
+	}
+	return s.head.Number != 0 && c.Time.Before(s.head.Time) && time.Duration(c.received-s.heard) < waveLag
 }

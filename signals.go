@@ -58,8 +58,8 @@ type bedside struct {
 // A liveWave is one signal that comes in.
 type liveWave struct {
 	head      Wave         // the newest chunk, without samples
-	from      string       // the sending connection
-	remote    bool         // that is one of another Hub
+	from      string       // the sending connection, or the other Hub that took the newest chunk in
+	remote    uint64       // the number of that Hub's message; 0: the chunk came in here
 	recent    []*waveChunk // the last ten seconds; before it is used, trim
 	bytes     int
 	length    time.Duration
@@ -73,8 +73,8 @@ type liveWave struct {
 type waveChunk struct {
 	Wave
 	frame    []byte
-	received int64 // when it was taken in, in ticks
-	remote   bool  // another Hub took it in
+	received int64  // when it was taken in, in ticks
+	remote   uint64 // the number of the message of another Hub, which took it in; 0: it came in here
 }
 
 // size is how many bytes of memory c takes, about.
@@ -117,7 +117,7 @@ func (x *signals) take(w Wave, from string) error {
 		return err
 	}
 	x.in.Add(1)
-	x.peers.sendWave(c, from)
+	x.peers.tellWave(c)
 	return nil
 }
 
@@ -129,16 +129,16 @@ func (x *signals) takeChunk(c *waveChunk, from string) error {
 	if y.closed {
 		return ErrClosed
 	}
-	if b := y.bedsides[w.Patient]; c.remote && (b == nil || len(b.watches) == 0) {
+	if b := y.bedsides[w.Patient]; c.remote > 0 && (b == nil || len(b.watches) == 0) {
 		return errUnwatched
 	}
 	s, err := x.signal(y, w)
 	switch {
 	case err != nil:
 		return err
-	case s.from == from && from != "" && s.head.Number != 0 && w.Number <= s.head.Number:
+	case c.remote == 0 && s.from == from && from != "" && s.head.Number != 0 && w.Number <= s.head.Number:
 		return invalid("n", "must grow")
-	case c.remote && s.overtaken(c, from):
+	case c.remote > 0 && s.overtaken(c, from):
 		return errOvertaken
 	case !s.pace.AllowN(time.Now(), int(max(w.Duration().Milliseconds(), waveShortest))):
 		x.refused.Add(1)
@@ -150,7 +150,7 @@ func (x *signals) takeChunk(c *waveChunk, from string) error {
 	for _, q := range s.listeners {
 		x.push(q, c)
 	}
-	if !c.remote { // the Hub that took it in makes the strip
+	if c.remote == 0 { // the Hub that took it in makes the strip
 		for _, strip := range y.bedsides[w.Patient].strips {
 			strip.take(c)
 		}

@@ -63,7 +63,7 @@ func (r *recorder) numbers(device string) (list []int) {
 	return list
 }
 
-func upTo(first, last int) (list []int) {
+func upTo[N int | uint64](first, last N) (list []N) {
 	for i := first; i <= last; i++ {
 		list = append(list, i)
 	}

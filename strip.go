@@ -119,7 +119,7 @@ func (x *signals) alerted(e *Entry, least Priority) {
 	for _, live := range b.signals {
 		live.trim(x.ticks())
 		for _, c := range live.recent {
-			if !c.remote {
+			if c.remote == 0 {
 				s.take(c)
 			}
 		}
@@ -146,7 +146,7 @@ func (b *bedside) giveWay(p Priority) bool {
 // another Hub. Under bay.mu.
 func (b *bedside) local() bool {
 	for _, s := range b.signals {
-		if !s.remote {
+		if s.remote == 0 {
 			return true
 		}
 	}
