@@ -104,6 +104,7 @@ export class Line {
 
   /** Connects anew: streams cannot be changed. */
   restart() {
+    this.#tabs?.closed(1006, 100);
     this.#drop();
     this.#connect();
   }
@@ -203,7 +204,8 @@ export class Line {
       this.#blocked = 1; // the next attempt is by WebSocket again
       this.#pipe = openStreams(request, url, this.#token || undefined, on);
       this.#open = true;
-      return this.#on.open();
+      this.#on.open();
+      return this.#watching ? undefined : this.#probe(attempt); // other tabs wait for it
     }
     let credential = this.#token && bearer(this.#token);
     if (ticket) {

@@ -1,4 +1,5 @@
 // The state of one patient.
+import {signalOf} from "./waves.js";
 
 /** @typedef {import("./wire.js").Frame} Frame */
 /** @typedef {import("./types.js").Vital & {at: number}} HeldVital `at` is the server's time of measurement in ms */
@@ -18,6 +19,7 @@ export class Patient {
   /** The pause of the alerts: by which person, until when and why. @type {import("./types.js").Access | undefined} */ pause;
   /** @type {() => number} */ #now;
   /** @type {() => boolean} */ #current;
+  /** The last chunks of each signal. @type {Map<string, string[]>} */ #chunks = new Map();
 
   /**
    * @param {string} id
@@ -52,6 +54,14 @@ export class Patient {
   stale(code) {
     const v = this.newest(code);
     return !v || !this.current || this.#now() - v.at > 1000 * (v.every ? Math.max(10, 3 * v.every) : 900);
+  }
+
+  /** Whether a chunk has not come before: a new connection brings some again, and each of several streams. @param {import("./types.js").Wave} w */
+  isNew(w) {
+    const signal = signalOf(w), had = this.#chunks.get(signal) ?? [], chunk = `${w.n} ${w.received}`;
+    if (had.includes(chunk)) return false;
+    this.#chunks.set(signal, [...had.slice(-127), chunk]);
+    return true;
   }
 
   /** The held state, as events. @returns {Frame[]} */

@@ -66,7 +66,7 @@ export class Tabs {
     this.#ask({hello: true});
     return {
       streams: false,
-      send: (frame) => this.#post({send: encode(frame)}),
+      send: (frame) => this.#post({send: encode(frame), waves: this.#host.watching.names.waves}),
       close: () => { this.#on = undefined; },
       check: () => this.#ask({look: true}),
     };
@@ -121,9 +121,11 @@ export class Tabs {
     if (f.type !== "unwatch") return f;
     let {groups = [], patients = [], waves} = f;
     if (waves) {
-      const wanted = [...(tab ? this.#host.watching.waves : []), ...[...this.#joined].flatMap(([id, has]) => id === tab ? [] : [...has.waves])];
-      waves = waves.filter((/** @type {string} */ c) => !wanted.includes(c));
-      return waves.length ? {...f, waves} : undefined;
+      const {names} = this.#host.watching, tabs = [names, ...this.#joined.values()];
+      waves = waves.filter((/** @type {string} */ c) => !tabs.some((has) => has !== (tab ? this.#joined.get(tab) : names) && [...has.waves].includes(c)));
+      // Some may still come of patients for whom another tab had kept them.
+      const all = (/** @type {"groups" | "patients"} */ kind) => [...new Set([...f[kind] ?? [], ...tabs.flatMap((has) => [...has[kind]])])];
+      return waves.length ? {...f, groups: all("groups"), patients: all("patients"), waves} : undefined;
     }
     if (tab) ({groups, patients} = this.#host.watching.unwatched(groups, patients));
     for (const [id, has] of this.#joined) {
@@ -143,19 +145,22 @@ export class Tabs {
     for (const f of frames) this.#post({to: tab, text: JSON.stringify(f)});
   }
 
-  /** Sends a request of another tab. @param {string} tab @param {Frame} f */
-  #carry(tab, f) {
+  /** Sends a request of another tab. @param {string} tab @param {Frame} f @param {string[]} [waves] that it wants now */
+  #carry(tab, f, waves = []) {
     const {req, ...rest} = f, has = this.#joined.get(tab), held = this.#host.watching.since();
     if (!has) return;
+    has.waves = new Set(waves);
     const answer = (/** @type {Frame} */ reply) => this.#post({to: tab, text: JSON.stringify({...reply, req})});
     if (f.type !== "watch") {
       if (f.type === "unwatch" && !f.waves) for (const kind of /** @type {const} */ (["groups", "patients"])) for (const id of f[kind] ?? []) has[kind].delete(id);
       const q = this.prepare(rest, tab);
-      if (!q || f.type === "unwatch" && this.#host.line.streams) return answer({type: "ok"});
+      if (!q || f.type === "unwatch" && this.#host.line.streams) {
+        answer({type: "ok"});
+        return q?.waves && this.#host.line.restart();
+      }
       return this.#host.line.ask(q, {once: true, carried: true}, (reply) => reply.code === "lost" || answer(reply));
     }
     for (const g of f.groups ?? []) has.groups.add(g);
-    for (const c of f.waves ?? []) has.waves.add(c);
     // Of patients that we hold, the server sends the new events, and we the rest: so nobody begins anew.
     let room = 30000 - JSON.stringify(f.since ?? {}).length - JSON.stringify(f.patients ?? []).length;
     const ours = Object.entries(held).filter(([id, p]) => !f.since?.[id] && (room -= id.length + (p.epoch?.length ?? 0) + 40) > 0);
@@ -191,7 +196,6 @@ export class Tabs {
       if (this.#off.signal.aborted) return; // a lock that is stolen has no signal
       if (!options.steal) this.#queued = false;
       this.leads = true;
-      this.closed(1006, 100); // by the leader before
       this.#host.line.restart();
       return this.#untilStop();
     }).catch(() => {
@@ -218,7 +222,7 @@ export class Tabs {
         this.#host.line.look();
         this.#post({to: m.from, alive: true});
       }
-      if (m.send) this.#carry(m.from, JSON.parse(m.send));
+      if (m.send) this.#carry(m.from, JSON.parse(m.send), m.waves);
       if (m.bye) this.#part(m.from);
       return;
     }

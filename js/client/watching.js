@@ -72,7 +72,7 @@ export class Watching {
       for (const w of this.#all.keys()) if (w.spec.groups?.length) this.#begin(w, f.patient);
       this.#host.telling.emit("granted", f.patient);
     } else if (f.type === "wave") {
-      if ([...this.#all.keys()].some((w) => w.wants(f.wave))) this.#host.telling.emit("wave", f.wave);
+      if ([...this.#all.keys()].some((w) => w.wants(f.wave)) && this.patients.get(f.wave.patient)?.isNew(f.wave)) this.#host.telling.emit("wave", f.wave);
     } else if (f.type === "revoked") {
       this.#leave(f.patient);
     } else if (f.type === "head" || logEvents.includes(f.type) && this.patients.has(f.patient)) {
@@ -103,8 +103,11 @@ export class Watching {
   /** The refusals of all watches. @returns {Refusal[]} */
   get refused() { return [...this.#all.keys()].flatMap((w) => w.refused); }
 
-  /** The codes of all signals that are wanted of anybody. */
-  get waves() { return [...this.#all.keys()].flatMap((w) => w.spec.waves ?? []); }
+  /** Everything that is watched: the codes of signals are wanted of anybody. */
+  get names() {
+    const specs = [...this.#all.keys()].map((w) => w.spec);
+    return {groups: specs.flatMap((s) => s.groups ?? []), patients: [...this.patients.keys()], waves: specs.flatMap((s) => s.waves ?? [])};
+  }
 
   /** Where we stand, of all who are current. */
   since() { return this.#logs.since([...this.patients.keys()].filter((id) => this.#logs.current(id))); }

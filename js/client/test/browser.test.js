@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import {join} from "node:path";
 import test, {after} from "node:test";
 import {chromium} from "playwright-core";
-import {ada, backend, heartRate, here, monitor, openHub, publish, raise, token, until} from "./hub.js";
+import {ada, backend, heartRate, here, monitor, openHub, publish, raise, token, until, wave, waveSender} from "./hub.js";
 
 const browser = await chromium.launch({executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", timeout: 120000,
   args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]});
@@ -125,6 +125,97 @@ test("A second tab with the same watch disturbs nobody", async (t) => {
   for (const page of [first, second]) await shows(page, "71");
   assert.equal(await first.evaluate("window.forgot"), 0);
   assert.equal(await first.evaluate("values.join()"), "70,71", "nothing comes twice");
+});
+
+/** Notes the chunks that come to a page. */
+const noteWaves = (page) => page.evaluate("window.waves = [], client.on('wave', (w) => waves.push(w.patient + ' ' + w.n)), 0");
+const waves = (page) => page.evaluate("waves.join()");
+
+/** Sends chunks and looks at those that the Hub writes to its clients. */
+function chunks(hub, send) {
+  let n = 0;
+  const out = async () => (await hub.control()).wavesOut;
+  const next = async (patient = "p-1") => {
+    const {wavesIn} = await hub.control();
+    send({...wave(++n), patient});
+    await until("taken", async () => (await hub.control()).wavesIn > wavesIn);
+    return `${patient} ${n}`;
+  };
+  return {next, out, async quiet(patient) {
+    await until("no chunk is written", async () => {
+      const before = await out();
+      await next(patient);
+      await new Promise((later) => setTimeout(later, 300)); // the Hub gathers chunks for 40 ms
+      return await out() === before;
+    });
+  }};
+}
+
+test("Tabs get their waves by one connection, and these end with the last tab that wants them", async (t) => {
+  const {hub, tab} = await open(t), {next, out, quiet} = chunks(hub, await waveSender(t, hub)), both = {patients: ["p-1", "p-2"]}, lead = ["131330"];
+  const first = await tab(both);
+  await current(first);
+  const second = await tab({...both, waves: lead}), third = await tab({patients: ["p-1"], waves: lead}), fourth = await tab({patients: ["p-2"], waves: lead});
+  await Promise.all([second, third].map(current));
+  await within(fourth, "watch.patients.get('p-2')?.current");
+  for (const page of [first, second, third, fourth]) await noteWaves(page);
+  await next();
+  await next("p-2");
+  await within(second, "waves.join() === 'p-1 1,p-2 2'");
+  await within(third, "waves.join() === 'p-1 1'");
+  await within(fourth, "waves.join() === 'p-2 2'");
+  assert.equal(await waves(first), "", "it leads, but asked for none");
+  assert.equal(await out(), 2, "once for all tabs");
+
+  await second.evaluate("watch.stop()");
+  await next();
+  await within(third, "waves.join() === 'p-1 1,p-1 3'");
+  assert.equal(await waves(second), "p-1 1,p-2 2");
+  await third.close();
+  await next("p-2");
+  await within(fourth, "waves.join() === 'p-2 2,p-2 4'");
+  await fourth.close();
+  await quiet("p-1"); // which the leader watches on
+  await quiet("p-2");
+  assert.equal(await waves(first), "");
+  const again = await tab({patients: ["p-1"], waves: lead});
+  await current(again);
+  await noteWaves(again);
+  const come = async () => { await within(again, (chunk) => waves.at(-1) === chunk, await next()); };
+  await come();
+  await first.close(); // the next tab leads: its connection brings the last ten seconds again
+  await within(again, "client.tryNow(), client.state.name === 'live' && watch.patients.get('p-1')?.current");
+  await come();
+  assert.equal(await again.evaluate("new Set(waves).size"), await again.evaluate("waves.length"), "no chunk comes twice");
+  for (const page of [second, again]) assert.deepEqual(page.said, []);
+});
+
+test("Where WebSockets do not come through, tabs get their waves by streams, each chunk once", async (t) => {
+  const {hub, tab} = await open(t), {next, quiet} = chunks(hub, await waveSender(t, hub)), lead = ["131330"];
+  await hub.control({Block: true});
+  const follow = (page) => within(page, "client.tryNow(), client.state.name === 'live' && watch.patients.get('p-1')?.current");
+  const first = await tab({patients: ["p-1"], waves: lead});
+  await follow(first);
+  const second = await tab({patients: ["p-1"], waves: lead}), third = await tab({patients: ["p-1"]});
+  for (const page of [second, third]) await follow(page);
+  for (const page of [first, second, third]) await noteWaves(page);
+  for (let n = 1; n <= 3; n++) await next();
+  for (const page of [first, second]) await within(page, "waves.join() === 'p-1 1,p-1 2,p-1 3'");
+  assert.equal(await waves(third), "");
+
+  await first.evaluate("watch.stop()"); // streams cannot be changed: the leader connects anew
+  await follow(second);
+  await next();
+  await within(second, "waves.at(-1) === 'p-1 4'");
+  assert.equal(await second.evaluate("new Set(waves).size === waves.length"), true);
+  await second.evaluate("watch.stop()");
+  await quiet();
+  const device = hub.client(monitor, {WebSocket: undefined});
+  await publish(device, heartRate("p-1", 74));
+  await within(third, "client.tryNow(), watch.patients.get('p-1')?.newest('8867-4')?.value === '74'");
+  assert.equal(await waves(third), "");
+  assert.equal(await waves(first), "p-1 1,p-1 2,p-1 3");
+  for (const page of [first, second, third]) assert.deepEqual(page.said, []);
 });
 
 for (const [name, end] of [
