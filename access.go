@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"hash/maphash"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -17,17 +18,38 @@ type accessControl struct {
 	revoked     *revocations
 	emergencies *emergencies
 
-	// generation counts the changes that may have ended access. A right that
-	// was decided under an older generation is decided again before it counts.
-	generation atomic.Uint64
-	questions  atomic.Uint64 // numbers questions and grants, to tell which came first
+	generations generations
+	questions   atomic.Uint64 // numbers questions and grants, to tell which came first
+}
+
+// generations count the changes that may have ended access: of one principal, or of
+// anybody. A right that was decided under an older generation is decided again before
+// it counts. A change of one principal counts for a few others, too: there are not as
+// many counts as principals.
+type generations struct {
+	seed maphash.Seed
+	all  atomic.Uint64
+	some [1024]atomic.Uint64
+}
+
+// of returns the generation of a principal's rights.
+func (g *generations) of(principal string) uint64 { return g.all.Load() + g.count(principal).Load() }
+
+// next begins a new generation of a principal's rights.
+func (g *generations) next(principal string) { g.count(principal).Add(1) }
+
+// nextOfAll begins a new generation of everybody's rights.
+func (g *generations) nextOfAll() { g.all.Add(1) }
+
+func (g *generations) count(principal string) *atomic.Uint64 {
+	return &g.some[maphash.String(g.seed, principal)%uint64(len(g.some))]
 }
 
 // newAccessControl takes the rules of Options.Authorizer and Options.Directory.
 // Break-glass grants stand in logs, and are audited by record.
 func newAccessControl(o *Options, calls *hostCalls, l *logs, record func(Record, error)) *accessControl {
 	return &accessControl{authorizer: o.Authorizer, call: calls.authorize, now: l.now, groups: newGroups(o.Directory, calls.directory),
-		revoked: newRevocations(), emergencies: newEmergencies(l, record)}
+		revoked: newRevocations(), emergencies: newEmergencies(l, record), generations: generations{seed: maphash.MakeSeed()}}
 }
 
 // decide returns for each patient the reason for which p may not do this; nil

@@ -138,7 +138,7 @@ func (x *accessChanges) showAccess(ctx context.Context, patient string, c *Acces
 
 // carryOut carries out a principal's revocations on this node, as of at.
 func (x *accessChanges) carryOut(principal string, all []revokedScope, at time.Time) {
-	x.access.generation.Add(1)
+	x.access.generations.next(principal)
 	for _, c := range x.registry.of(principal) {
 		patients := make(map[string]bool)
 		for _, s := range all {
@@ -286,7 +286,7 @@ func (x *accessChanges) regroup(ctx context.Context, group string) error {
 	if err != nil {
 		return err
 	}
-	x.access.generation.Add(1)
+	x.access.generations.nextOfAll()
 	x.hosts.ring()
 	var wg sync.WaitGroup
 	for _, c := range x.registry.list() {
@@ -352,7 +352,7 @@ func (x *accessChanges) applyUnreadable(e *Entry) {
 		return x.complaints.complain(ctx, about, "unreadable", "A stored revocation cannot be read. It counts all the same. Give it again, and look after the store.")
 	})
 	x.access.revoked.addSealed(e.Key, e.Due, x.logs.now())
-	x.access.generation.Add(1)
+	x.access.generations.nextOfAll()
 	open := x.open.patients()
 	for _, c := range x.registry.list() {
 		if x.access.revoked.covers(c.principal(), "", x.logs.now()) {

@@ -19,6 +19,7 @@ type change struct {
 	sum          [16]byte
 	quiet        bool
 	afresh       bool // an alert that cannot be read counts as none
+	answer       bool // it is a person's
 }
 
 // alertLog changes alerts: each change is a new revision in the patient's log.
@@ -49,6 +50,7 @@ func (l *alertLog) change(ctx context.Context, c change, f func(*Alert, time.Tim
 		}
 		e = alertEntry(&next, now)
 		e.Sender, e.ID, e.Sum = c.sender, c.id, c.sum
+		e.Urgent = c.answer || next.Priority == PriorityHigh
 		return e, nil
 	})
 	switch {

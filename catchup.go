@@ -1,25 +1,38 @@
 package carewire
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
-// undroppable are the kinds that every watcher is owed.
-var undroppable = []Kind{KindAlert, KindNotice, KindReceipt, KindAccess, KindStrip}
+// undroppable are the kinds that every watcher is owed; smallEvents are those without
+// the strips.
+var (
+	smallEvents = []Kind{KindAlert, KindNotice, KindReceipt, KindAccess}
+	undroppable = append(smallEvents, KindStrip)
+)
 
-const pageSize = 200 // entries read at a time
+const (
+	pageSize  = 200      // entries read at a time
+	pageBytes = 32 << 10 // bytes of a page that is made of the newest state, about
+)
 
 // A catchup is one reading of a patient's log for one client, from where the
 // client stands up to where the log ended when the reading began.
 type catchup struct {
 	target    Head
 	kinds     []Kind  // kinds that are read one by one; nil: all
+	first     []Entry // of the newest state: those still to be shown before anything is read
 	vitals    []Entry // the newest of each key, where not all are read: those still to be merged in, in order
 	joining   bool    // begins with a sync frame and ends with a synced one
 	recovered bool    // as the first frames say
 }
+
+// holds reports whether c holds entries in memory.
+func (c *catchup) holds() bool { return c != nil && len(c.first)+len(c.vitals) > 0 }
 
 // catchUp reads the next page of the events that w is owed from the Store, for
 // the writer. It reads one page at a time, and none while much of the last is
@@ -62,6 +75,9 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 		b = begun
 	}
 	c := w.catch
+	if b = w.showFirst(b); len(c.first) > 0 {
+		return b, nil
+	}
 	more := false
 	if w.cursor.Seq < c.target.Seq {
 		entries, err := o.shared.asked.read(ctx, w.urgency(), w.patient, w.cursor, ReadQuery{Kinds: c.kinds, Limit: pageSize})
@@ -82,7 +98,9 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 				more = false
 				break
 			}
-			b = w.merge(b, e.Seq)
+			if b = w.merge(b, e.Seq); c.merges(e.Seq) {
+				return b, nil
+			}
 			b = w.show(b, e)
 			w.cursor = e.Position
 		}
@@ -90,7 +108,9 @@ func (w *watch) nextPage(ctx context.Context) ([]byte, error) {
 	if more {
 		return b, nil
 	}
-	b = w.merge(b, c.target.Seq)
+	if b = w.merge(b, c.target.Seq); c.merges(c.target.Seq) {
+		return b, nil
+	}
 	w.cursor = c.target.Position
 	w.catch = nil
 	o.mu.Lock()
@@ -124,11 +144,11 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 	from := w.cursor
 	if !live {
 		if since == nil || !latest.holds(*since) {
-			return w.snapshot(entries, latest), nil
+			return w.beginSnapshot(entries, latest), nil
 		}
 		from = *since
 	} else if from.Epoch != latest.Epoch && from.Seq > 0 && !latest.holds(from) {
-		return w.snapshot(entries, latest), nil
+		return w.beginSnapshot(entries, latest), nil
 	}
 	behind := false
 	if w.delivery == DeliverEvery {
@@ -137,7 +157,7 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 		}
 	}
 	if _, err := o.shared.asked.read(ctx, w.urgency(), w.patient, from, ReadQuery{Kinds: c.kinds, Limit: 1}); errors.Is(err, ErrGap) {
-		return w.snapshot(entries, latest), nil
+		return w.beginSnapshot(entries, latest), nil
 	} else if err != nil {
 		return nil, err
 	}
@@ -154,13 +174,14 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 		switch {
 		case e.hidden():
 		case e.Seq <= from.Seq:
-			if behind && w.out.sees(e) { // the client begins anew
-				b = w.show(b, e)
+			if behind && o.sees(e) { // the client begins anew
+				c.first = append(c.first, *e)
 			}
 		case e.Kind == KindVital && (behind || w.delivery == DeliverLatest):
 			c.vitals = append(c.vitals, *e)
 		}
 	}
+	sortFirst(c.first)
 	w.cursor, w.catch = from, c
 	return b, nil
 }
@@ -175,33 +196,56 @@ func (w *watch) urgency() int {
 	return PriorityInfo.rank()
 }
 
-// snapshot returns sync with recovered false, the newest vitals and all open
-// entries.
-func (w *watch) snapshot(entries []Entry, latest Head) []byte {
-	b := syncFrame(EventSync, w.patient, latest.Position, latest.Must, false)
-	for i := range entries {
-		e := &entries[i]
-		if e.Kind == KindVital && w.delivery == DeliverAlerts || e.hidden() || !w.out.sees(e) {
-			continue
-		}
-		b = append(b, eventFrame(e)...)
-		w.out.shared.stats.out.Add(1)
-	}
+// beginSnapshot returns sync with recovered false. The newest vitals and all open
+// entries follow.
+func (w *watch) beginSnapshot(entries []Entry, latest Head) []byte {
+	entries = slices.DeleteFunc(entries, func(e Entry) bool {
+		return e.Kind == KindVital && w.delivery == DeliverAlerts || e.hidden() || !w.out.sees(&e)
+	})
+	sortFirst(entries)
 	w.cursor = latest.Position
-	w.catch = &catchup{target: latest, joining: true}
+	w.catch = &catchup{target: latest, first: entries, joining: true}
+	return syncFrame(EventSync, w.patient, latest.Position, latest.Must, false)
+}
+
+// sortFirst orders entries of the newest state: alerts, the most urgent first,
+// then other open entries, then vitals; equals stay in the order of the log.
+func sortFirst(entries []Entry) {
+	rank := make(map[uint64]int, len(entries))
+	for i := range entries {
+		if e := &entries[i]; e.Kind == KindAlert {
+			rank[e.Seq] = 1 + newOpenItem(*e).urgency
+		} else if e.Kind == KindVital {
+			rank[e.Seq] = -1
+		}
+	}
+	slices.SortStableFunc(entries, func(a, b Entry) int { return cmp.Compare(rank[b.Seq], rank[a.Seq]) })
+}
+
+// showFirst appends a page of the entries that are shown before anything is read.
+func (w *watch) showFirst(b []byte) []byte {
+	c := w.catch
+	for len(c.first) > 0 && len(b) < pageBytes {
+		b = w.show(b, &c.first[0])
+		c.first = c.first[1:]
+	}
 	return b
 }
 
-// merge appends the vitals that stand before the given number.
+// merge appends the vitals that stand before the given number, as many as a page
+// holds.
 func (w *watch) merge(b []byte, before uint64) []byte {
 	c := w.catch
-	for len(c.vitals) > 0 && c.vitals[0].Seq <= before {
+	for c.merges(before) && len(b) < pageBytes {
 		b = append(b, eventFrame(&c.vitals[0])...)
 		w.out.shared.stats.out.Add(1)
 		c.vitals = c.vitals[1:]
 	}
 	return b
 }
+
+// merges reports whether vitals before the given number are still to be merged in.
+func (c *catchup) merges(before uint64) bool { return len(c.vitals) > 0 && c.vitals[0].Seq <= before }
 
 // show appends the frame in which w's client gets e, if any.
 func (w *watch) show(b []byte, e *Entry) []byte {

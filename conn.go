@@ -142,6 +142,9 @@ func newConn(h *Hub, g *guest, r *http.Request) *conn {
 // principal returns the client's principal, as its newest token has it.
 func (c *conn) principal() *Principal { return c.token.Load() }
 
+// generation returns the generation of the rights of c's principal.
+func (c *conn) generation() uint64 { return c.hub.access.generations.of(c.principal().ID) }
+
 // start adds c, whose client is reached by l, to the Hub's connections. It
 // returns false if the Hub is closing; c has then ended.
 func (c *conn) start(l line, g *guest) bool {

@@ -92,7 +92,7 @@ func (h *Hub) closeEntry(ctx context.Context, e Entry) error {
 
 // endWatches ends the watches of a patient that began before the discharge.
 func (x *accessChanges) endWatches(e *Entry) {
-	x.access.generation.Add(1)
+	x.access.generations.nextOfAll()
 	for _, c := range x.registry.list() {
 		before := ticksAfter(c.hub.ticks(), e.Received.Sub(x.logs.now()))
 		c.mu.Lock()

@@ -10,13 +10,27 @@ import (
 // A dueEntry is an entry that is due, with its rank.
 type dueEntry struct {
 	*Entry
-	urgency int  // the rank of an alert's priority
-	untold  bool // nobody was told yet
+	urgency int    // the rank of an alert's priority
+	untold  bool   // nobody was told yet
+	by      string // the source of an alert
+	turn    [2]int // among the equally ranked ones of its source and patient, and among those of its source that have the same turn there
+}
+
+func newDueEntry(e *Entry, a *Alert) dueEntry {
+	return dueEntry{Entry: e, urgency: a.Priority.rank(), untold: a.untold(), by: a.Source.By}
+}
+
+// A turnKey names entries that take turns.
+type turnKey struct {
+	urgency     int
+	untold      bool
+	by, patient string
+	turn        int
 }
 
 // dueWork does due work, each entry once at a time: the most urgent first, then
-// entries that are due for the first time, then those that have been due for
-// longest.
+// entries that are due for the first time. Of equals, sources and their patients
+// take turns, and then those come first that have been due for longest.
 type dueWork struct {
 	*background
 	do     func(context.Context, *Entry)
@@ -27,6 +41,7 @@ type dueWork struct {
 	busy    map[openKey]bool
 	pending []dueEntry // in order, the first last
 	added   []dueEntry // while a round was under way, which may not know them
+	turns   map[turnKey]int
 }
 
 const (
@@ -35,7 +50,7 @@ const (
 )
 
 func newDueWork(b *background, do func(context.Context, *Entry)) *dueWork {
-	return &dueWork{background: b, do: do, places: newPlaces(workAtOnce), busy: make(map[openKey]bool)}
+	return &dueWork{background: b, do: do, places: newPlaces(workAtOnce), busy: make(map[openKey]bool), turns: make(map[turnKey]int)}
 }
 
 // round reads the due entries and starts their work. It does not wait: if the
@@ -51,6 +66,11 @@ func (w *dueWork) round(due func() ([]dueEntry, error)) {
 		w.mu.Lock()
 		if err == nil {
 			w.pending = append(list, w.added...)
+			slices.SortStableFunc(w.pending, func(a, b dueEntry) int { return a.Due.Compare(b.Due) })
+			clear(w.turns)
+			for i := range w.pending {
+				w.giveTurn(&w.pending[i])
+			}
 			slices.SortStableFunc(w.pending, comparePending)
 		}
 		w.asked, w.added = false, nil
@@ -63,6 +83,7 @@ func (w *dueWork) round(due func() ([]dueEntry, error)) {
 // its work if there is room.
 func (w *dueWork) add(e dueEntry) {
 	w.mu.Lock()
+	w.giveTurn(&e)
 	at, _ := slices.BinarySearchFunc(w.pending, e, comparePending)
 	w.pending = slices.Insert(w.pending, at, e)
 	if w.asked {
@@ -72,9 +93,22 @@ func (w *dueWork) add(e dueEntry) {
 	w.begin()
 }
 
+// giveTurn gives an entry its turn: it is behind those of its source and patient, and
+// beside the first ones of others. Under w.mu.
+func (w *dueWork) giveTurn(e *dueEntry) {
+	take := func(k turnKey) int {
+		w.turns[k]++
+		return w.turns[k]
+	}
+	k := turnKey{urgency: e.urgency, untold: e.untold, by: e.by, patient: e.Patient}
+	e.turn[0] = take(k)
+	k.patient, k.turn = "", e.turn[0]
+	e.turn[1] = take(k)
+}
+
 // comparePending compares entries by the order in which they are done, the last first.
 func comparePending(a, b dueEntry) int {
-	return cmp.Or(cmp.Compare(a.urgency, b.urgency), compareBools(a.untold, b.untold), b.Due.Compare(a.Due))
+	return cmp.Or(cmp.Compare(a.urgency, b.urgency), compareBools(a.untold, b.untold), slices.Compare(b.turn[:], a.turn[:]), b.Due.Compare(a.Due))
 }
 
 func compareBools(a, b bool) int {

@@ -71,7 +71,7 @@ type escalationCounters struct {
 // tellAtOnce begins the telling of an alert that is due now, without waiting for
 // the next round.
 func (x *escalator) tellAtOnce(e *Entry, a *Alert) {
-	x.stored[x.logs.store.memberOf(e.Patient)].add(dueEntry{Entry: e, urgency: a.Priority.rank(), untold: a.untold()})
+	x.stored[x.logs.store.memberOf(e.Patient)].add(newDueEntry(e, a))
 }
 
 // run handles the entries that have come due, at once and then every second.

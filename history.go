@@ -2,12 +2,14 @@ package carewire
 
 import (
 	"context"
+	"errors"
 	"slices"
 )
 
 const (
 	historyBytes   = 48 << 10 // bytes of one page, about
-	historyNumbers = 50_000   // numbers that one page searches for matches
+	historyNumbers = 50_000   // numbers that one page searches for matches, if vitals are among them
+	historyEntries = 2000     // entries that one page searches, if they are not
 	historyEach    = 4        // pages read at once for one principal
 	historyAtOnce  = 16       // pages read at once for all: live events need the Store too
 )
@@ -62,29 +64,46 @@ func (h *Hub) historyPage(ctx context.Context, q *HistoryQuery, p *Principal) (l
 	} else if q.Key != "" {
 		s.Key = alertKey(q.Key, false)
 	}
-	if s.Key != "" || !s.From.IsZero() || !s.To.IsZero() {
-		s.Last = max(q.Cursor+historyNumbers, q.Cursor)
-	}
-	entries, err := h.asked.read(ctx, 0, q.Patient, Position{Seq: q.Cursor}, s)
+	entries, searched, err := h.search(ctx, q.Patient, q.Cursor, s)
 	if err != nil {
 		return nil, 0, unavailable(err)
 	}
 	size := 0
-	list = make([]Entry, 0, len(entries))
 	for i := range entries {
 		e := &entries[i]
-		if size += len(e.Data) + 128; size > historyBytes && len(list) > 0 {
-			return list, next, nil
-		}
-		next = e.Seq
-		if (!e.hidden() || e.Kind == KindStrip && len(e.Data) > 0) && (p == nil || p.sees(e)) {
+		if s.matches(e) && (!e.hidden() || e.Kind == KindStrip && len(e.Data) > 0) && (p == nil || p.sees(e)) {
+			if size += len(e.Data) + 128; len(list) == limit || size > historyBytes && len(list) > 0 {
+				return list, next, nil
+			}
 			list = append(list, *e)
 		}
+		next = e.Seq
 	}
-	if len(entries) < limit {
-		next, err = h.cursorAfter(ctx, q.Patient, s.Last)
+	if len(entries) < searched.Limit {
+		next, err = h.cursorAfter(ctx, q.Patient, searched.Last)
 	}
 	return list, next, err
+}
+
+// search reads entries after a cursor, those that match s among them. What the Store
+// looks through for that is bounded, however few match: a number of entries, for no
+// Store reads vitals to find others, or else a number of numbers. It returns the query
+// that it has read by.
+func (h *Hub) search(ctx context.Context, patient string, cursor uint64, s ReadQuery) ([]Entry, ReadQuery, error) {
+	after := Position{Seq: cursor}
+	if !slices.ContainsFunc(s.Kinds, Kind.Droppable) {
+		all := ReadQuery{Kinds: undroppable, Limit: s.Limit}
+		if !slices.Contains(s.Kinds, KindStrip) { // a strip is large
+			all = ReadQuery{Kinds: smallEvents, Limit: historyEntries}
+		}
+		entries, err := h.asked.read(ctx, 0, patient, after, all)
+		if !errors.Is(err, ErrGap) { // else entries of these kinds may be kept all the same
+			return entries, all, err
+		}
+	}
+	s.Last = max(cursor+historyNumbers, cursor)
+	entries, err := h.asked.read(ctx, 0, patient, after, s)
+	return entries, s, err
 }
 
 // cursorAfter returns the cursor after the entries searched up to last; 0 if there

@@ -289,7 +289,7 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 	if r := w.Source; r != (Recognition{}) {
 		text += "\x00source\x00" + string(r.Kind) + "\x00" + r.Model + "\x00" + string(r.Confidence)
 	}
-	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, test: ref.Test, sender: by.ID, id: id, sum: digest([]byte(text))}
+	c := change{patient: ref.Patient, key: ref.Key, alertID: ref.ID, test: ref.Test, sender: by.ID, id: id, sum: digest([]byte(text)), answer: true}
 	return h.alerts.change(ctx, c, func(prev *Alert, now time.Time) (Alert, error) {
 		switch {
 		case prev == nil:
@@ -380,9 +380,9 @@ func (h *Hub) notify(ctx context.Context, sender string, n Notice) (Notice, erro
 }
 
 // roomForNotice reserves room for one more open notice from sender to each
-// addressee, unless n repeats an earlier notice.
+// addressee and to all, unless n repeats an earlier notice.
 func (h *Hub) roomForNotice(ctx context.Context, sender string, n *Notice) (giveBack func(), err error) {
-	giveBack, ok := h.open.claimNotice(sender, n.To, h.opt.MaxNotices)
+	giveBack, ok := h.open.claimNotice(sender, n.To, &h.opt)
 	if ok {
 		return giveBack, nil
 	}

@@ -132,7 +132,7 @@ func (f *inboxFeed) run() {
 // sendPage makes the next page. It reports false if nothing is left.
 func (f *inboxFeed) sendPage() bool {
 	c := f.conn
-	generation := c.hub.access.generation.Load()
+	generation := c.generation()
 	f.mu.Lock()
 	switch {
 	case f.ended:
@@ -142,11 +142,6 @@ func (f *inboxFeed) sendPage() bool {
 		f.mu.Unlock()
 		f.collect(generation)
 		return true
-	case f.generation != generation && len(f.list) > 0:
-		list := f.list
-		f.mu.Unlock()
-		f.decideAgain(generation, list)
-		return true
 	case f.done && len(f.list)+len(f.news) == 0:
 		f.running = false
 		f.order = nil
@@ -154,10 +149,14 @@ func (f *inboxFeed) sendPage() bool {
 		return false
 	}
 	news, old := f.nextPage()
-	done := !f.done && len(f.list) == 0
+	done, decided := !f.done && len(f.list) == 0, f.generation == generation
 	f.mu.Unlock()
-	shown, undecided := f.entitled(news)
-	shown = append(shown, old...)
+	ask, shown := f.unwatched(news), old
+	if !decided {
+		ask, shown = append(ask, old...), nil
+	}
+	allowed, undecided := f.entitled(ask)
+	shown = append(shown, allowed...)
 	slices.SortFunc(shown, byUrgency)
 	if len(shown) > 0 || done {
 		entries := make([]Entry, len(shown))
@@ -165,7 +164,7 @@ func (f *inboxFeed) sendPage() bool {
 			entries[i] = shown[i].Entry
 		}
 		if !c.sendDecided(generation, inboxFrame(c.hub.shownTo(c.hub.ctx, c.principal(), entries), done)) {
-			f.push(append(news, old...)...)
+			f.push(slices.Concat(news, old)...)
 			return true
 		}
 	}
@@ -187,35 +186,6 @@ func (f *inboxFeed) collect(generation uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.collecting, f.done, f.list, f.generation = false, false, list, generation
-}
-
-// decideAgain removes items from list that may no longer be seen.
-func (f *inboxFeed) decideAgain(generation uint64, list []*openItem) {
-	seen := make(map[string]bool)
-	for _, item := range list {
-		seen[item.Patient] = true
-	}
-	patients := make([]string, 0, len(seen))
-	for p := range seen {
-		patients = append(patients, p)
-	}
-	allowed, undecided := f.patients(patients)
-	clear(seen)
-	for _, p := range allowed {
-		seen[p] = true
-	}
-	var kept, later []*openItem
-	for _, item := range list {
-		if seen[item.Patient] {
-			kept = append(kept, item)
-		} else if slices.Contains(undecided, item.Patient) {
-			later = append(later, item)
-		}
-	}
-	f.askLater(later)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.list, f.generation = kept, generation
 }
 
 // nextPage takes the next page: the most urgent of the new entries and of the
@@ -257,11 +227,16 @@ func (f *inboxFeed) nextPage() (news, old []*openItem) {
 	return news, old
 }
 
-// entitled returns the items that the client's principal may see, and the items
-// without a decision. Items of watched patients are omitted.
-func (f *inboxFeed) entitled(items []*openItem) (shown, undecided []*openItem) {
+// unwatched returns the items that are addressed to the client's principal and that no
+// watch shows.
+func (f *inboxFeed) unwatched(items []*openItem) []*openItem {
 	c := f.conn
-	items = slices.DeleteFunc(slices.Clone(items), func(i *openItem) bool { return i.hidden() || !c.principal().sees(&i.Entry) || c.watching(i.Patient) })
+	return slices.DeleteFunc(slices.Clone(items), func(i *openItem) bool { return i.hidden() || !c.principal().sees(&i.Entry) || c.watching(i.Patient) })
+}
+
+// entitled returns the items that the client's principal may see, and the items
+// without a decision.
+func (f *inboxFeed) entitled(items []*openItem) (shown, undecided []*openItem) {
 	var patients []string
 	for _, i := range items {
 		if !slices.Contains(patients, i.Patient) {
@@ -332,7 +307,7 @@ func (f *inboxFeed) askLater(items []*openItem) {
 func (f *inboxFeed) count(ctx context.Context) int {
 	c := f.conn
 	keys, now := c.principal().keys(), c.hub.ticks()
-	stamps, generation := c.hub.open.stamps(keys), c.hub.access.generation.Load()
+	stamps, generation := c.hub.open.stamps(keys), c.generation()
 	f.mu.Lock()
 	known := f.countedAt != 0 && f.countedOf == generation && slices.Equal(f.stamps, stamps) && time.Duration(now-f.countedAt) < c.hub.opt.Recheck
 	n := f.counted

@@ -267,6 +267,121 @@ func TestOpenNoticesAreBounded(t *testing.T) {
 	})
 }
 
+// A principal that invents addressees has no more open notices than to all of them
+// together, also after a restart.
+func TestOpenNoticesOfOneSenderAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		o := &Options{MaxSenderNotices: 5}
+		w := newWorld(t, store, o)
+		send := func(by string, i int) error {
+			_, err := w.hub.notify(t.Context(), by, Notice{Patient: "p1", ID: fmt.Sprint(by, i), To: []string{fmt.Sprint("person:invented", i), fmt.Sprint("group:invented", i)}, Text: "x"})
+			return err
+		}
+		for i := range 5 {
+			require.NoError(t, send("pat", i))
+		}
+		for i := range 100 {
+			require.ErrorIs(t, send("pat", 5+i), errLimit)
+		}
+		require.NoError(t, send("pat", 0), "repeated")
+		require.NoError(t, send("family", 0), "somebody else's")
+		require.EqualValues(t, 100, w.hub.Stats().Limits.Notices)
+		require.Len(t, w.hub.open.addressees, 10)
+		w.close()
+
+		w = newWorld(t, store, o)
+		defer w.close()
+		synctest.Wait()
+		require.ErrorIs(t, send("pat", 5), errLimit)
+		e, err := store.Get(t.Context(), "p1", "n/pat0")
+		require.NoError(t, err)
+		w.hub.expireNotice(t.Context(), &e)
+		require.NoError(t, send("pat", 5))
+		require.ErrorIs(t, send("pat", 6), errLimit)
+	})
+}
+
+// Entries that were listed for an inbox are not shown after access to their patient has
+// ended.
+func TestListedEntriesOfARevokedPatientAreNotShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, now := NewMemoryStore(nil), time.Now()
+		var batch []Entry
+		for i := range 200 { // those of p1 are newer, and go first
+			n := &Notice{Patient: []string{"p2", "p1"}[i/100], ID: fmt.Sprint("n", i), From: "family", To: []string{"role:clinician"}, Audience: AudienceNamed, Text: strings.Repeat("x", 1000), Time: now.Add(time.Duration(i) * time.Millisecond)}
+			batch = append(batch, noticeEntry(n, 1))
+		}
+		_, err := store.Append(t.Context(), batch)
+		require.NoError(t, err)
+		w := newWorld(t, store, nil)
+		defer w.close()
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		synctest.Wait() // the first pages wait for the client
+		require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: "nurse", Patients: []string{"p2"}}))
+		of := make(map[string]int)
+		for done := false; !done; {
+			o := nurse.until("inbox")
+			for _, item := range listAt(o, "items") {
+				of[fmt.Sprint(valueAt(item, "notice", "patient"))]++
+			}
+			done = o["done"] == true
+		}
+		require.Equal(t, map[string]int{"p1": 100}, of)
+	})
+}
+
+// Revoking many people costs those who stay nothing: neither the pages of their inboxes
+// nor the counts of their heartbeats are decided again for each revocation, or for all
+// that is open.
+func TestRevocationsOfOthersCostInboxesLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const items, others = 2000, 1000
+		store, now := NewMemoryStore(nil), time.Now()
+		var batch []Entry
+		for i := range items {
+			batch = append(batch, noticeEntry(&Notice{Patient: fmt.Sprint("patient", i), ID: "n", From: "family", To: []string{"role:clinician"}, Audience: AudienceNamed, Text: "x", Time: now}, 1))
+		}
+		_, err := store.Append(t.Context(), batch)
+		require.NoError(t, err)
+		var asked atomic.Int64
+		w := newWorld(t, store, &Options{Authorizer: &judge{decide: func(Access, string) (Decision, error) {
+			asked.Add(1)
+			return Decision{Allow: true}, nil
+		}}})
+		defer w.close()
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		synctest.Wait() // the first pages wait for the client
+		n := 0
+		revoke := func() {
+			n++
+			require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: fmt.Sprint("other", n)}))
+		}
+		seen := 0
+		for done := false; !done; {
+			_, b, err := nurse.ws.Read(t.Context())
+			require.NoError(t, err)
+			seen += strings.Count(string(b), `{"notice":{`)
+			done = strings.Contains(string(b), `"done":true`)
+			w.hub.access.generations.nextOfAll() // as a changed group does
+			revoke()
+			synctest.Wait()
+		}
+		require.Equal(t, items, seen)
+		require.LessOrEqual(t, asked.Load(), int64(3*items), "each item when it is listed, and when it is shown")
+
+		c := w.hub.registry.of("nurse")[0]
+		asked.Store(0)
+		for range others {
+			revoke()
+			require.Equal(t, items, c.inbox.count(t.Context()))
+		}
+		require.Less(t, asked.Load(), int64(others/10*items), "counted again for few of them")
+	})
+}
+
 // A watch of a group of any size is answered: refusals are listed up to a bound, and
 // the rest is counted.
 func TestRefusalsOfALargeGroup(t *testing.T) {

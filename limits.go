@@ -31,7 +31,7 @@ type LimitCounts struct {
 	Keys         uint64 // clients' vitals refused: MaxKeys
 	Waves        uint64 // chunks of waves refused, and strips not kept: MaxSignals, a signal's pace, four strips at once
 	Alerts       uint64 // alerts refused: MaxAlerts
-	Notices      uint64 // notices refused: MaxNotices
+	Notices      uint64 // notices refused: MaxNotices and MaxSenderNotices
 	Outboxes     uint64 // times that a client had to read from the Store, or was disconnected (1013): MaxOutboxBytes, MaxTotalOutboxBytes
 	Abuse        uint64 // connections ended with 1008
 	TooBig       uint64 // connections ended with 1009: MaxFrame

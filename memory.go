@@ -87,6 +87,7 @@ func (s *MemoryStore) Append(ctx context.Context, entries []Entry) ([]AppendResu
 	own := make([]*Entry, len(entries))
 	for i := range entries {
 		own[i] = new(cloneEntry(&entries[i]))
+		own[i].Urgent = false
 	}
 	results := make([]AppendResult, len(own))
 	err := s.update(ctx, func() {

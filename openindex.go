@@ -23,9 +23,10 @@ type openIndex struct {
 	views       openViews
 	ids         map[string]openKey     // open alerts by their IDs
 	alerts      map[string]int         // how many are open, by patient
+	silent      map[string]int         // the same of alerts that a device is silent
 	alertCounts map[fromKey]int        // how many alerts are open, by patient (and of all), leading source, priority and test
 	trouble     map[troubleKey]int     // how many open alerts cannot be told as they should be
-	notices     map[correspondence]int // how many notices are open, by sender and addressee
+	notices     map[correspondence]int // how many notices are open, by sender and addressee (and to all)
 	addressees  map[string]*addressee
 	stamp       uint64                      // the last stamp given to an addressee
 	read        map[openKey]map[string]bool // of open notices: the addressees who have read them
@@ -65,7 +66,7 @@ type tombstone struct {
 
 func newOpenIndex(b *background, s *guardedStore) *openIndex {
 	return &openIndex{background: b, store: s, loaded: make(chan struct{}), wake: make(chan struct{}, 1),
-		items: make(map[string]map[string]*openItem), views: newOpenViews(), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), alertCounts: make(map[fromKey]int), alerts: make(map[string]int), addressees: make(map[string]*addressee),
+		items: make(map[string]map[string]*openItem), views: newOpenViews(), notices: make(map[correspondence]int), ids: make(map[string]openKey), trouble: make(map[troubleKey]int), alertCounts: make(map[fromKey]int), alerts: make(map[string]int), silent: make(map[string]int), addressees: make(map[string]*addressee),
 		read: make(map[openKey]map[string]bool), ended: make(map[openKey]tombstone)}
 }
 
@@ -193,9 +194,13 @@ func (x *openIndex) tally(o *openItem, n int) {
 		for _, to := range o.To {
 			addCount(x.notices, correspondence{o.Sender, to}, n)
 		}
+		addCount(x.notices, correspondence{o.Sender, ""}, n)
 		return
 	}
 	addCount(x.alerts, o.Patient, n)
+	if strings.HasPrefix(o.Key, silentPrefix) {
+		addCount(x.silent, o.Patient, n)
+	}
 	if o.alert == nil {
 		return
 	}
@@ -244,16 +249,14 @@ func (x *openIndex) alertsOf(patient string) int {
 	return x.alerts[patient]
 }
 
-// withPrefix returns how many open keys of a patient begin so.
-func (x *openIndex) withPrefix(patient, prefix string) (n int) {
+// silentPrefix begins the key of an alert that a device is silent.
+const silentPrefix = "a/" + noDataRule + "."
+
+// silentOf returns how many silent devices of a patient have an open alert.
+func (x *openIndex) silentOf(patient string) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for key := range x.items[patient] {
-		if strings.HasPrefix(key, prefix) {
-			n++
-		}
-	}
-	return n
+	return x.silent[patient]
 }
 
 // get returns the open item with a key; nil if there is none.

@@ -8,7 +8,7 @@ type fromKey struct {
 	test        bool
 }
 
-// A correspondence is a pair of a notice's sender and addressee.
+// A correspondence is a pair of a notice's sender and addressee ("": all of them).
 type correspondence struct{ from, to string }
 
 // claimAlert takes a place for an alert that is about to be raised, among the
@@ -23,10 +23,11 @@ func (x *openIndex) claimAlert(from fromKey, o *Options) (giveBack func(), ok bo
 }
 
 // claimNotice is claimAlert for a notice from somebody to each of its addressees.
-func (x *openIndex) claimNotice(from string, to []string, most int) (giveBack func(), ok bool) {
+func (x *openIndex) claimNotice(from string, to []string, o *Options) (giveBack func(), ok bool) {
 	places := make(map[correspondence]int)
 	for _, t := range to {
-		places[correspondence{from, t}] = most
+		places[correspondence{from, t}] = o.MaxNotices
+		places[correspondence{from, ""}] = o.MaxSenderNotices
 	}
 	return claimPlace(x, x.notices, places)
 }

@@ -178,7 +178,7 @@ func (x *openIndex) due(now time.Time, of func(patient string) bool, stored []En
 	add := func(o *openItem) bool {
 		if !listed[o] && of(o.Patient) {
 			listed[o] = true
-			list = append(list, dueEntry{&o.Entry, o.urgency, o.alert.untold()})
+			list = append(list, newDueEntry(&o.Entry, o.alert))
 		}
 		return len(list) < dueMost
 	}

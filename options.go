@@ -154,6 +154,9 @@ type Options struct {
 	// MaxNotices bounds the open notices from one client's principal to one
 	// addressee. A further one is refused with limit. The default is 100.
 	MaxNotices int
+	// MaxSenderNotices bounds in the same way the open notices of one client's
+	// principal to all addressees together. The default is 500.
+	MaxSenderNotices int
 	// NoticeLife is how long a notice stays open if not every addressee reads
 	// it. The log keeps the notice after that. The default is 7 days; a
 	// negative value means for ever.
@@ -280,6 +283,7 @@ func (o *Options) withDefaults() Options {
 	number(&c.MaxAlerts, 200)
 	number(&c.MaxSourceAlerts, 10000)
 	number(&c.MaxNotices, 100)
+	number(&c.MaxSenderNotices, 500)
 	number(&c.MaxTotalOutboxBytes, 512<<20)
 	number(&c.MaxKeys, 256)
 	number(&c.MaxSignals, 32)

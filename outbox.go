@@ -129,6 +129,16 @@ func (l *watchList) push(w *watch) {
 	l.last = w
 }
 
+func (l *watchList) pushFirst(w *watch) {
+	if l.first == nil {
+		l.push(w)
+		return
+	}
+	w.listed, w.prev, w.next = l, nil, l.first
+	l.first.prev = w
+	l.first = w
+}
+
 func (l *watchList) remove(w *watch) {
 	if w.prev != nil {
 		w.prev.next = w.next
@@ -161,6 +171,20 @@ func (o *outbox) schedule(w *watch, urgent bool) {
 	case w.listed == &o.waiting && to == &o.urgent:
 		o.waiting.remove(w)
 		o.pressed.push(w)
+	}
+}
+
+// readNext puts w in line for its next page: first if it holds a part of the newest
+// state, so that no more than a few watches of a client do. Under o.mu.
+func (o *outbox) readNext(w *watch) {
+	to := &o.waiting
+	if w.urgent != 0 {
+		to = &o.pressed
+	}
+	if w.catch.holds() {
+		to.pushFirst(w)
+	} else {
+		to.push(w)
 	}
 }
 

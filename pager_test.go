@@ -199,6 +199,59 @@ func TestFirstTellingsGoFirst(t *testing.T) {
 	require.NoError(t, b.end(t.Context()))
 }
 
+// Of equally urgent alerts, sources take turns, and of one source its patients: 500
+// alerts of one source delay a single one of another by one telling.
+func TestSourcesTakeTurnsAtBeingTold(t *testing.T) {
+	now := time.Now()
+	entry := func(by, patient, key string, after int) dueEntry {
+		return dueEntry{Entry: &Entry{Patient: patient, Key: key, Due: now.Add(time.Duration(after))}, urgency: 4, untold: true, by: by}
+	}
+	var flood []dueEntry
+	for i := range 500 {
+		flood = append(flood, entry("flood", fmt.Sprint("p", i), fmt.Sprint("wide", i), i))
+	}
+	for i := range 500 {
+		flood = append(flood, entry("gateway", "p1", fmt.Sprint("deep", i), i))
+	}
+	for _, late := range []bool{false, true} { // in a round, or between rounds
+		b := newBackground()
+		var order []string
+		begin, done := make(chan struct{}), make(chan struct{})
+		single, neighbour := entry("monitor", "p1", "single", 1000), entry("gateway", "p2", "neighbour", 1000)
+		w := newDueWork(b, func(_ context.Context, e *Entry) {
+			if <-begin; e.Key == "plug" {
+				return
+			}
+			if order = append(order, e.Key); len(order) == len(flood)+2 {
+				close(done)
+			}
+		})
+		w.places = &places{limits: [urgencies]int{1, 1, 1, 1, 1}}
+		w.add(entry("", "", "plug", 0)) // until all others wait
+		list := flood
+		if !late {
+			list = append(slices.Clone(flood), single, neighbour)
+		}
+		read := make(chan struct{})
+		w.round(func() ([]dueEntry, error) { defer close(read); return list, nil })
+		<-read
+		eventually(t, "the round is over", func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return !w.asked
+		})
+		if late {
+			w.add(single)
+			w.add(neighbour)
+		}
+		close(begin)
+		<-done
+		require.Less(t, slices.Index(order, "single"), 4, order[:8])
+		require.Less(t, slices.Index(order, "neighbour"), 6, order[:8])
+		require.NoError(t, b.end(t.Context()))
+	}
+}
+
 // What is added while a round is under way takes its place by urgency, and is
 // not lost with what the round brings.
 func TestAddedDuringARound(t *testing.T) {

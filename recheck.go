@@ -18,7 +18,7 @@ func (c *conn) recheck(ctx context.Context) {
 	if h.opt.Authorizer == nil && len(c.principal().Groups) == 0 {
 		return // the default rules do not change
 	}
-	asked, generation := h.access.questions.Add(1), h.access.generation.Load()
+	asked, generation := h.access.questions.Add(1), c.generation()
 	members, undecided := c.members(ctx)
 	c.mu.Lock()
 	patients := slices.Collect(maps.Keys(c.watches))

@@ -25,7 +25,7 @@ func (c *conn) handle(b []byte) requestType {
 		c.out.send(errorFrame(r.Req, err))
 		return r.Type
 	}
-	ctx, generation := c.hub.ctx, c.hub.access.generation.Load()
+	ctx, generation := c.hub.ctx, c.generation()
 	switch r.Type {
 	case reqWatch:
 		c.hub.audit.waitForRoom(ctx, c.principal().ID, true)
@@ -159,7 +159,7 @@ func (c *conn) ticket(ctx context.Context) (func(*encoder), error) {
 func (c *conn) sendDecided(generation uint64, frames ...[]byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.hub.access.generation.Load() != generation {
+	if c.generation() != generation {
 		return false
 	}
 	for _, f := range frames {

@@ -387,3 +387,89 @@ func TestResumeWhileTheStoreFails(t *testing.T) {
 		})
 	}
 }
+
+// A snapshot of any size comes in pages, as the client takes it: alerts first, the most
+// urgent before all, and then the position from which the events go on. The newest
+// state of only a few patients is held for a client.
+func TestSnapshotComesInPages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const alerts, vitals = 300, 200
+		store, now := NewMemoryStore(nil), time.Now()
+		patients := []string{"p1", "p2", "p3", "p4", "p5", "p6"}
+		for _, patient := range patients {
+			var batch []Entry
+			for i := range alerts {
+				in := Raise{Patient: patient, Key: fmt.Sprint("k", i), ID: fmt.Sprint(patient, "e", i), Text: strings.Repeat("x", 500), Priority: []Priority{PriorityLow, PriorityHigh, PriorityMedium}[i%3], Test: true}
+				a := raiseAlert(nil, in, "device", now)
+				a.stop() // nobody is to be paged
+				e := alertEntry(&a, now)
+				e.Rev = 1
+				batch = append(batch, e, noticeEntry(&Notice{Patient: patient, ID: fmt.Sprint(patient, "n", i), From: "device", To: []string{"role:clinician"}, Audience: AudienceNamed, Text: strings.Repeat("x", 500), Time: now}, 1))
+			}
+			_, err := store.Append(t.Context(), batch)
+			require.NoError(t, err)
+		}
+		w := newWorld(t, store, &Options{Authorizer: &judge{decide: everyone}})
+		defer w.close()
+		for _, patient := range patients {
+			for i := range vitals {
+				sends(t, w, patient, fmt.Sprint("monitor", i), 0)
+			}
+		}
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.send(`{"type":"watch","req":"1","patients":["p1","p2","p3","p4","p5","p6"]}`)
+		synctest.Wait()
+		c := w.hub.registry.of("nurse")[0]
+		ranks := make(map[string]int) // the last one of each patient
+		counts := make(map[string]map[string]int)
+		ended := 0
+		for ended < len(patients) {
+			o := nurse.read()
+			patient, typ := fmt.Sprint(o["patient"]), o["type"].(string)
+			synctest.Wait()
+			c.mu.Lock()
+			c.out.mu.Lock()
+			held := 0
+			for _, w := range c.watches {
+				if w.catch.holds() {
+					held++
+				}
+			}
+			read := c.out.read
+			c.out.mu.Unlock()
+			c.mu.Unlock()
+			require.LessOrEqual(t, read, readAhead+2*pageBytes)
+			require.LessOrEqual(t, held, 1+readAhead/pageBytes)
+			rank := 0
+			switch typ {
+			case "sync":
+				require.Equal(t, false, o["recovered"])
+				ranks[patient], counts[patient] = 10, make(map[string]int)
+				continue
+			case "synced":
+				head, err := store.Heads(t.Context(), []string{patient})
+				require.NoError(t, err)
+				require.EqualValues(t, head[0].Seq, o["seq"])
+				require.EqualValues(t, head[0].Must, o["must"])
+				require.Equal(t, map[string]int{"alert": alerts, "notice": alerts, "vital": vitals}, counts[patient])
+				ended++
+				continue
+			case "alert":
+				rank = 2 + Priority(fmt.Sprint(valueAt(o, "alert", "priority"))).rank()
+			case "notice":
+				rank = 1
+			case "vital":
+			default:
+				continue
+			}
+			require.LessOrEqual(t, rank, ranks[patient], typ)
+			ranks[patient] = rank
+			counts[patient][typ]++
+		}
+		sends(t, w, "p2", "monitor1", 0)
+		head, err := store.Heads(t.Context(), []string{"p2"})
+		require.NoError(t, err)
+		require.EqualValues(t, head[0].Seq, nurse.until("vital")["seq"])
+	})
+}

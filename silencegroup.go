@@ -21,7 +21,7 @@ func (s *silences) raiseSilence(ctx context.Context, patient string, d deadline)
 		Text: "No data from a device that should be sending.", Source: Source{Rule: noDataRule, Limits: d.wait.String()}}
 	s.mu.Lock()
 	known := s.open.get(openKey{patient, alertKey(a.Key, d.test)}) != nil
-	grouped = !known && s.open.withPrefix(patient, "a/"+noDataRule+".")+s.raising[patient] >= noDataMost
+	grouped = !known && s.open.silentOf(patient)+s.raising[patient] >= noDataMost
 	addCount(s.raising, patient, 1)
 	s.mu.Unlock()
 	if grouped {

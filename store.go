@@ -66,6 +66,8 @@ type Entry struct {
 	Time     time.Time // when it was measured or happened: decides the newest vital of a Key (TakesPlace), and ReadQuery's From and To
 	Received time.Time // when the Hub took it in: decides retention
 	Data     []byte    // the event's object as JSON
+
+	Urgent bool // for Append alone, and not kept: the last of a Store's room is for these
 }
 
 // RevAsk is the Rev of an entry that only asks whether its ID is known. No key ever
@@ -168,7 +170,8 @@ type Store interface {
 	//
 	// A refused entry takes no number. ErrFull refuses an entry for lack of
 	// room, before anything is written. Vitals are refused before all other
-	// kinds, in the same batch too. The caller may retry. A repeated event is
+	// kinds, in the same batch too. A Store that keeps room for alerts keeps some
+	// of it for Urgent entries. The caller may retry. A repeated event is
 	// Repeated even when the Store is full.
 	Append(ctx context.Context, entries []Entry) ([]AppendResult, error)
 

@@ -61,7 +61,7 @@ func (x *escalator) overdue(lost map[int]bool) (late []dueEntry) {
 	before := x.logs.now().Add(-overdueAfter)
 	for _, e := range x.open.due(before, func(patient string) bool { return lost[x.logs.store.memberOf(patient)] }, nil) {
 		if a, err := x.unrecorded.recall(e.Entry); err == nil && !a.due().IsZero() && !a.due().After(before) {
-			late = append(late, dueEntry{Entry: e.Entry, urgency: a.Priority.rank(), untold: a.untold()})
+			late = append(late, newDueEntry(e.Entry, &a))
 		}
 	}
 	return late

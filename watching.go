@@ -34,7 +34,7 @@ func (c *conn) watch(ctx context.Context, r *request) {
 		c.out.send(errorFrame(r.Req, errLimit))
 		return
 	}
-	generation := c.hub.access.generation.Load()
+	generation := c.generation()
 	o := &opening{conn: c, o: WatchOptions{Patients: r.Patients, Groups: r.Groups, Since: r.Since, Delivery: r.Delivery, Waves: r.Waves, Emergency: r.Emergency, Reason: r.Reason}}
 	o.resolve(ctx)
 	o.rights = c.hub.access.rights(ctx, Access{Principal: *c.principal(), Action: ActionWatch, Patients: o.patients, Emergency: r.Emergency, Reason: r.Reason})
@@ -217,7 +217,7 @@ func (c *conn) begin(ctx context.Context, patients []string, rights map[string]r
 			c.mu.Unlock()
 			return
 		}
-		if c.hub.access.generation.Load() == generation {
+		if c.generation() == generation {
 			for _, p := range patients {
 				if r := rights[p]; r.err == nil {
 					c.attach(newWatch(p), r.until)
@@ -230,7 +230,7 @@ func (c *conn) begin(ctx context.Context, patients []string, rights map[string]r
 			return
 		}
 		c.mu.Unlock()
-		generation = c.hub.access.generation.Load()
+		generation = c.generation()
 		rights = c.hub.access.rights(ctx, Access{Principal: *c.principal(), Action: ActionWatch, Patients: patients})
 	}
 }

@@ -113,7 +113,7 @@ func (c *conn) takeWave(ctx context.Context, w *Wave) error {
 			c.mu.Unlock()
 			return ErrForbidden
 		}
-		if c.hub.access.generation.Load() == r.generation {
+		if c.generation() == r.generation {
 			defer c.mu.Unlock()
 			return c.hub.signals.take(*w, c.session)
 		}
@@ -124,7 +124,7 @@ func (c *conn) takeWave(ctx context.Context, w *Wave) error {
 // waveRight says whether c's principal may send waves to a target: as was decided
 // before, if that still counts.
 func (c *conn) waveRight(ctx context.Context, to waveTarget) waveRight {
-	generation := c.hub.access.generation.Load()
+	generation := c.generation()
 	r, known := c.waves.rights[to]
 	if !known || r.generation != generation || c.hub.ticks() >= r.askAt {
 		r = c.askWave(ctx, to)

@@ -149,11 +149,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		o.read -= len(w.page)
 		w.page = nil
 		if w.reading { // its next page is read while others are written
-			if w.urgent != 0 {
-				o.pressed.push(w)
-			} else {
-				o.waiting.push(w)
-			}
+			o.readNext(w)
 			continue
 		}
 		w.wrote, urgent = now, urgent || w.urgent != 0

@@ -22,7 +22,7 @@ type request struct {
 type item struct {
 	patient, key, sender, id string
 	kind                     carewire.Kind
-	open                     bool
+	open, urgent             bool
 	rev                      uint64
 	due, time, received      time.Time
 	sum                      [16]byte
@@ -50,7 +50,7 @@ func (s *Store) Append(ctx context.Context, entries []carewire.Entry) ([]carewir
 	for i := range entries {
 		e := &entries[i]
 		it := &r.items[i]
-		*it = item{e.Patient, e.Key, e.Sender, e.ID, e.Kind, e.Open, e.Rev, e.Due, e.Time, e.Received, e.Sum, digest{}, encodeEntry(e)}
+		*it = item{e.Patient, e.Key, e.Sender, e.ID, e.Kind, e.Open, e.Urgent, e.Rev, e.Due, e.Time, e.Received, e.Sum, digest{}, encodeEntry(e)}
 		if e.ID != "" {
 			it.digest = digestOf(e.Sender, e.ID)
 		}
@@ -246,7 +246,7 @@ func (f *flush) fits(p *patient, st liveState, it *item) bool {
 	switch {
 	case it.kind != carewire.KindVital && f.vitalsFull:
 		need := f.need + f.store.entryCost(it)
-		if need > f.store.left(it.kind, f.room) {
+		if need > f.store.left(it, f.room) {
 			return false
 		}
 		f.need = need
@@ -389,6 +389,12 @@ func (v view) move(p *patient, key string) error {
 		count, err := changes.NextSequence()
 		st.now.change = count
 		errs = append(errs, err, put(changes, changeKey(count), encodeChange(st.now.open, at)))
+	}
+	switch was, now := st.was.shows(), st.now.shows(); {
+	case now && !was:
+		errs = append(errs, put(v.bucket("live"), at, nil))
+	case was && !now:
+		errs = append(errs, v.bucket("live").Delete(at))
 	}
 	errs = append(errs, put(v.bucket("states"), at, st.now.encode()))
 	st.was = st.now

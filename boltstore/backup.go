@@ -67,9 +67,9 @@ func Compact(path string) error {
 	}
 	defer src.Close()
 	err = src.View(func(tx *bbolt.Tx) error {
-		old, err := view{tx: tx}.isOld()
-		if old {
-			return ErrVersion
+		was, err := view{tx: tx}.version()
+		if was < version {
+			return cmp.Or(err, ErrVersion)
 		}
 		return err
 	})

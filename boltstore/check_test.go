@@ -19,34 +19,36 @@ import (
 // that is found and said afterwards.
 func TestCheckedAfterOpen(t *testing.T) {
 	t.Parallel()
-	path := newPath(t)
-	s := open(t, path, small())
-	add(t, s, alert("a", "x", 0), alert("b", "x", 0))
-	require.NoError(t, s.Checked(t.Context()), "a new file")
-	require.NoError(t, s.Close())
+	for _, index := range []string{"changes", "live"} {
+		path := newPath(t)
+		s := open(t, path, small())
+		add(t, s, alert("a", "x", 0), alert("b", "x", 0))
+		require.NoError(t, s.Checked(t.Context()), "a new file")
+		require.NoError(t, s.Close())
 
-	s = open(t, path, small())
-	list, _, err := s.Changed(t.Context(), "", 10)
-	require.NoError(t, err)
-	require.Len(t, list, 2)
-	require.NoError(t, s.Checked(t.Context()))
-	require.NoError(t, s.Close())
+		s = open(t, path, small())
+		list, _, err := s.Changed(t.Context(), "", 10)
+		require.NoError(t, err)
+		require.Len(t, list, 2)
+		require.NoError(t, s.Checked(t.Context()))
+		require.NoError(t, s.Close())
 
-	db, err := bbolt.Open(path, 0o600, nil)
-	require.NoError(t, err)
-	require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
-		due := tx.Bucket([]byte("changes"))
-		k, _ := due.Cursor().First()
-		return due.Delete(k)
-	}))
-	require.NoError(t, db.Close())
-	s = open(t, path, small())
-	require.ErrorIs(t, s.Checked(t.Context()), ErrCorrupt)
-	for err = nil; err == nil; { // it fails just then
-		_, err = s.Append(t.Context(), []carewire.Entry{vital("a", 1)})
+		db, err := bbolt.Open(path, 0o600, nil)
+		require.NoError(t, err)
+		require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
+			b := tx.Bucket([]byte(index))
+			k, _ := b.Cursor().First()
+			return b.Delete(k)
+		}))
+		require.NoError(t, db.Close())
+		s = open(t, path, small())
+		require.ErrorIs(t, s.Checked(t.Context()), ErrCorrupt, index)
+		for err = nil; err == nil; { // it fails just then
+			_, err = s.Append(t.Context(), []carewire.Entry{vital("a", 1)})
+		}
+		require.ErrorIs(t, err, ErrFailed)
+		require.ErrorIs(t, err, ErrCorrupt)
 	}
-	require.ErrorIs(t, err, ErrFailed)
-	require.ErrorIs(t, err, ErrCorrupt)
 }
 
 // Until it is known that no head is missing, nobody is taken for new, and those who

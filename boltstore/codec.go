@@ -19,11 +19,12 @@ var ErrCorrupt = errors.New("boltstore: the file is damaged")
 // them. Every value ends with a CRC-32C of its key and itself. A patient has a
 // number ("num") that stands for the name in all keys.
 //
-//	meta     "version" → 3, "epochs" → all epochs, the last one is current
+//	meta     "version" → 4, "epochs" → all epochs, the last one is current
 //	journal  count piece → the vitals of one commit, see journal.go
 //	heads    "p" name → num, settled, counts, the last number of each epoch
 //	log      num class seq [piece] → entries, the last one of them was written with seq
 //	states   num key → the newest state of a key, see state
+//	live     num key → nothing; the states that Latest shows, so that it reads no ended ones
 //	vitalids num digest → digests of vitals' IDs, see digests.go
 //	ids      num len(sender) sender ID → sum, position, must; not for vitals
 //	due      time num key → nothing; the states that wait
@@ -32,9 +33,9 @@ var ErrCorrupt = errors.New("boltstore: the file is damaged")
 //	expiry   time ID's key → nothing; IDs that outlived their entries
 //
 // No value is longer than piece. An entry begins with entryVersion. migrate.go
-// describes the differences of version 2.
+// describes the differences of earlier versions.
 const (
-	version      = 3
+	version      = 4
 	entryVersion = 2
 )
 
@@ -311,6 +312,11 @@ func (s *state) take(kind carewire.Kind, seq, rev uint64, open bool, due, time, 
 	if s.seq == 0 || kind != carewire.KindVital || carewire.TakesPlace(time, received, s.time) {
 		s.seq, s.kind, s.open, s.due, s.time = seq, kind, open, due.UTC(), time.UTC()
 	}
+}
+
+// shows reports whether Latest shows the state.
+func (s *state) shows() bool {
+	return s.kind == carewire.KindVital || s.open && s.kind != carewire.KindTimer
 }
 
 // waits reports whether the state belongs among the due ones.

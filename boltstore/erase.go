@@ -32,7 +32,7 @@ func (s *Store) Erase(ctx context.Context, patient string) error {
 	return s.pruneSteps(ctx, e.expiry)
 }
 
-const perStateErased = 6 // pages, in three buckets
+const perStateErased = 8 // pages, in four buckets
 
 // eraser erases a patient up to the former end of the log.
 type eraser struct {
@@ -75,7 +75,7 @@ func (e *eraser) hide(v view, entries int) (changed, last bool, err error) {
 	}
 	for key, st := range states {
 		at := stateKey(p.num, key)
-		err := errors.Join(v.bucket("states").Delete(at), v.bucket("changes").Delete(changeKey(st.change)), v.bucket("due").Delete(timeKey(st.due, at)))
+		err := errors.Join(v.bucket("states").Delete(at), v.bucket("live").Delete(at), v.bucket("changes").Delete(changeKey(st.change)), v.bucket("due").Delete(timeKey(st.due, at)))
 		if err != nil {
 			return false, false, failed(err)
 		}

@@ -137,7 +137,7 @@ func (c *fullCase) full(s *Store) {
 	for range 10 {
 		c.alerts++
 		a := alert(c.patient(c.alerts), "alert-"+strconv.Itoa(c.alerts), 1)
-		a.Data = make([]byte, 700)
+		a.Data, a.Urgent = make([]byte, 700), true
 		add(c.t, s, a)
 		c.publish(s, 20)
 		a.Rev, a.ID, a.Open = 2, a.ID+"-answer", false
@@ -200,27 +200,32 @@ func TestFullWhileSomebodyReads(t *testing.T) {
 	})
 }
 
-// Alerts and answers rank before everything else: other entries leave them more
-// than half of the reserve.
+// Alerts and answers rank before everything else, and high ones before the others:
+// each leaves a part of the reserve to those that rank before it.
 func TestReserveIsForAlerts(t *testing.T) {
 	smalldisk.Run(t, "64m", func(t *testing.T, dir string) {
 		c := fullCase{t: t, patients: 3, ids: true, path: filepath.Join(dir, "store"), options: Options{Reserve: 8 << 20, MaxBytes: 8 << 20}}
 		s := c.open()
 		c.fill(s)
-		for _, kind := range []carewire.Kind{carewire.KindNotice, carewire.KindReceipt, carewire.KindAccess, carewire.KindTimer} {
-			for n := 0; ; n++ {
+		for _, kind := range []carewire.Kind{carewire.KindNotice, carewire.KindReceipt, carewire.KindAccess, carewire.KindTimer, carewire.KindAlert} {
+			taken := 0
+			for n := range 10_000 {
 				e := alert(c.patient(n), fmt.Sprint("other-", kind, "-", n), 1)
 				e.Kind, e.Data = kind, make([]byte, 4000)
 				got, err := s.Append(t.Context(), []carewire.Entry{e})
 				require.NoError(t, err)
-				if got[0].Err != nil {
+				if got[0].Err == nil {
+					taken++
+				} else {
 					require.ErrorIs(t, got[0].Err, carewire.ErrFull)
-					break
 				}
-				require.Less(t, n, 10_000, "there is no end")
+			}
+			require.Less(t, taken, 10_000, kind)
+			if kind == carewire.KindAlert {
+				require.Greater(t, taken, 100, "notices, receipts, grants and timers leave alerts their room")
 			}
 		}
-		for range 50 { // 1,000 alerts and answers
+		for range 50 { // 1,000 high alerts and answers
 			c.full(s)
 		}
 		c.inBounds(s)

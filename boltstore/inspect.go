@@ -32,9 +32,9 @@ func inspect(path string, timeout time.Duration, acceptLoss, thorough bool) erro
 			if err := inspectVersion(tx); err != nil {
 				return err
 			}
-			if old, err := (view{tx: tx}).isOld(); err != nil {
+			if was, err := (view{tx: tx}).version(); err != nil {
 				return err
-			} else if old || thorough {
+			} else if was < version || thorough {
 				if err := inspectIndexes(view{tx: tx}); err != nil {
 					return err
 				}
@@ -90,8 +90,12 @@ type meta struct {
 // and states with the indexes made of them. A head that cannot be found would
 // give numbers twice; an alert that is not in "due" would never be escalated.
 func inspectIndexes(v view) error {
-	patients, due, changes := uint64(0), 0, 0
-	err := v.bucket("heads").ForEach(func(k, sealed []byte) error {
+	was, err := v.version()
+	if err != nil {
+		return err
+	}
+	patients, due, changes, live := uint64(0), 0, 0, 0
+	err = v.bucket("heads").ForEach(func(k, sealed []byte) error {
 		patients++
 		_, err := v.patient(string(k[1:]))
 		return err
@@ -110,6 +114,12 @@ func inspectIndexes(v view) error {
 				return damaged("due", ErrCorrupt)
 			}
 		}
+		if st.shows() && was >= 4 { // an earlier version has no such index
+			live++
+			if v.bucket("live").Get(k) == nil {
+				return damaged("live", ErrCorrupt)
+			}
+		}
 		if st.change != 0 {
 			changes++
 			if v.bucket("changes").Get(changeKey(st.change)) == nil {
@@ -121,7 +131,7 @@ func inspectIndexes(v view) error {
 	if err != nil {
 		return err
 	}
-	if patients != v.bucket("heads").Sequence() || due != v.bucket("due").Stats().KeyN || changes != v.bucket("changes").Stats().KeyN {
+	if was >= 4 && live != v.bucket("live").Stats().KeyN || patients != v.bucket("heads").Sequence() || due != v.bucket("due").Stats().KeyN || changes != v.bucket("changes").Stats().KeyN {
 		return fmt.Errorf("%w: the indexes do not agree", ErrCorrupt)
 	}
 	return nil
@@ -137,7 +147,7 @@ func inspectVersion(tx *bbolt.Tx) error {
 	if err != nil {
 		return damaged("meta", err)
 	}
-	if len(b) != 1 || b[0] != version && b[0] != oldVersion {
+	if len(b) != 1 || b[0] < oldestVersion || b[0] > version {
 		return fmt.Errorf("%w: it is of version %d, known is %d", ErrVersion, b, version)
 	}
 	return nil

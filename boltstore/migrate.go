@@ -9,35 +9,40 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Version 2 wrote values of any length: each journal as a bucket of its own,
-// entries of the log up to 8 KB together, and the IDs of a patient's vitals as
-// two sorted lists in the bucket oldDigests, by age and num. Open rewrites
-// them, in steps. An interrupted migration continues at the next Open, and the
+// Version 3 had no bucket live. Version 2 wrote values of any length, too: each
+// journal as a bucket of its own, entries of the log up to 8 KB together, and
+// the IDs of a patient's vitals as two sorted lists in the bucket oldDigests, by
+// age and num. Open rewrites them, in steps. An interrupted migration continues at the next Open, and the
 // last step changes the version.
 const (
-	oldVersion = 2
-	oldDigests = "digests"
-	oldStep    = 256 * 1024 // bytes that one step writes anew
+	oldestVersion = 2
+	oldDigests    = "digests"
+	oldStep       = 256 * 1024 // bytes that one step writes anew
 )
 
 func (s *Store) migrate() error {
-	for _, step := range []func(v view, from []byte) (next []byte, err error){migrateJournal, migrateLog, migrateDigests} {
+	for _, step := range []struct {
+		to byte // the version that it leads to
+		do func(v view, from []byte) (next []byte, err error)
+	}{{3, migrateJournal}, {3, migrateLog}, {3, migrateDigests}, {4, migrateLive}} {
 		var from []byte
 		for more := true; more; more = from != nil {
 			err := s.update(func(v view) (err error) {
 				at := from
 				from = nil
-				if old, err := v.isOld(); err != nil || !old {
+				if was, err := v.version(); err != nil || was == 0 || was >= step.to {
 					return cmp.Or(err, errNothing)
 				}
-				if _, err := v.tx.CreateBucketIfNotExists([]byte("vitalids")); err != nil {
-					return err
+				for _, name := range []string{"vitalids", "live"} {
+					if _, err := v.tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+						return err
+					}
 				}
 				need := perCommit*s.pageSize + 4*oldStep
 				if room, err := s.room(v.tx, need); err != nil || room < need {
 					return cmp.Or(err, fmt.Errorf("boltstore: no room to bring the file to version %d: %w", version, carewire.ErrFull))
 				}
-				from, err = step(v, at)
+				from, err = step.do(v, at)
 				return err
 			})
 			if err != nil && !errors.Is(err, errNothing) {
@@ -46,10 +51,14 @@ func (s *Store) migrate() error {
 		}
 	}
 	err := s.update(func(v view) error {
-		if old, err := v.isOld(); err != nil || !old {
+		was, err := v.version()
+		if err != nil || was == 0 || was == version {
 			return cmp.Or(err, errNothing)
 		}
-		return errors.Join(v.tx.DeleteBucket([]byte(oldDigests)), put(v.bucket("meta"), []byte("version"), []byte{version}))
+		if v.bucket(oldDigests) != nil {
+			err = v.tx.DeleteBucket([]byte(oldDigests))
+		}
+		return errors.Join(err, put(v.bucket("meta"), []byte("version"), []byte{version}))
 	})
 	if errors.Is(err, errNothing) {
 		return nil
@@ -57,13 +66,16 @@ func (s *Store) migrate() error {
 	return err
 }
 
-// isOld reports whether the file is of version 2.
-func (v view) isOld() (bool, error) {
+// version returns the version of the file; 0 if it is new.
+func (v view) version() (byte, error) {
 	if v.bucket("meta") == nil {
-		return false, nil // it is new
+		return 0, nil
 	}
 	b, err := unseal([]byte("version"), v.bucket("meta").Get([]byte("version")))
-	return len(b) == 1 && b[0] == oldVersion, damaged("meta", err)
+	if err != nil || len(b) != 1 {
+		return 0, damaged("meta", ErrCorrupt)
+	}
+	return b[0], nil
 }
 
 // migrateJournal writes the next journal that is a bucket as values.
@@ -150,4 +162,36 @@ func migrateDigests(v view, from []byte) (next []byte, err error) {
 		err = old.Delete(bytes.Clone(k))
 	}
 	return next, err
+}
+
+// migrateLive lists some of the states that Latest shows, those from a key on.
+func migrateLive(v view, from []byte) (next []byte, err error) {
+	if from == nil { // an interrupted migration may have listed states that have ended since
+		if err := v.tx.DeleteBucket([]byte("live")); err != nil {
+			return nil, err
+		}
+		if _, err := v.tx.CreateBucket([]byte("live")); err != nil {
+			return nil, err
+		}
+	}
+	live := v.bucket("live")
+	c := v.bucket("states").Cursor()
+	k, sealed := c.Seek(from)
+	for done := 0; k != nil && done < oldStep; k, sealed = c.Next() {
+		b, err := unseal(k, sealed)
+		if err != nil {
+			return nil, damaged("states", err)
+		}
+		st, err := parseState(b)
+		if err != nil {
+			return nil, damaged("states", err)
+		}
+		if st.shows() {
+			if err := put(live, k, nil); err != nil {
+				return nil, err
+			}
+		}
+		done += len(k) + len(sealed)
+	}
+	return bytes.Clone(k), nil
 }

@@ -97,7 +97,7 @@ func (m *model) erase() {
 	defer func() { _ = v.tx.Rollback() }()
 	p, err := v.patient(patient)
 	require.NoError(m.t, err)
-	for _, bucket := range []string{"log", "states", "ids", "vitalids"} {
+	for _, bucket := range []string{"log", "states", "live", "ids", "vitalids"} {
 		require.False(m.t, p.num != 0 && v.has(bucket, p.num), bucket)
 	}
 }

@@ -151,12 +151,9 @@ func offline(path string, f func(*Store, view) error) error {
 	return guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
 			v := view{tx: tx, live: s.live}
-			old, err := v.isOld()
-			switch {
-			case err != nil:
-				return err
-			case old || v.bucket("meta") == nil:
-				return ErrVersion
+			was, err := v.version()
+			if err != nil || was < version {
+				return cmp.Or(err, ErrVersion)
 			}
 			epochs, ok, err := get(v, "meta", []byte("epochs"), parseEpochs)
 			if err != nil || !ok {

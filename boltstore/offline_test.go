@@ -45,8 +45,7 @@ func TestInspect(t *testing.T) {
 	require.ErrorIs(t, Verify(path), ErrVersion)
 }
 
-// The ID token at the end of a sign-in names the person of the session. A nonce ties
-// it to that sign-in.
+// Verify finds a changed value in any bucket, and an entry that is missing.
 func TestVerify(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

@@ -214,14 +214,11 @@ func (s *Store) Latest(ctx context.Context, patient string) ([]carewire.Entry, c
 		if head, err = v.head(p); err != nil || p.seq() == 0 {
 			return err
 		}
-		states, err := v.states(p)
+		states, err := v.shown(p)
 		if err != nil {
 			return err
 		}
 		for key, st := range states {
-			if st.kind != carewire.KindVital && (!st.open || st.kind == carewire.KindTimer) {
-				continue
-			}
 			e, err := v.newest(p, key, st)
 			if err != nil {
 				return err
@@ -235,6 +232,32 @@ func (s *Store) Latest(ctx context.Context, patient string) ([]carewire.Entry, c
 	}
 	slices.SortFunc(found, func(a, b carewire.Entry) int { return cmp.Compare(a.Seq, b.Seq) })
 	return found, head, nil
+}
+
+// shown returns the states of p that Latest shows.
+func (v view) shown(p *patient) (map[string]state, error) {
+	states := map[string]state{}
+	prefix := numKey(p.num)
+	c := v.bucket("live").Cursor()
+	for k, sealed := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, sealed = c.Next() {
+		if _, err := unseal(k, sealed); err != nil {
+			return nil, damaged("live", err)
+		}
+		st, _, err := get(v, "states", k, parseState)
+		if err != nil {
+			return nil, err
+		}
+		if !st.shows() {
+			return nil, errIndex
+		}
+		states[string(k[8:])] = st
+	}
+	for key, st := range p.states {
+		if delete(states, key); st.now.shows() {
+			states[key] = st.now
+		}
+	}
+	return states, nil
 }
 
 // states returns the states of all keys of p.
@@ -367,6 +390,8 @@ func (s *Store) Waiting(ctx context.Context, due time.Time, limit int) ([]carewi
 	return found, nil
 }
 
+var errIndex = fmt.Errorf("%w: an index and a state differ", ErrCorrupt)
+
 // indexed returns the newest entry of a key that an index names, if its state
 // says the same.
 func (v view) indexed(stateKey []byte, agrees func(*state) bool) (carewire.Entry, error) {
@@ -375,7 +400,7 @@ func (v view) indexed(stateKey []byte, agrees func(*state) bool) (carewire.Entry
 		return carewire.Entry{}, err
 	}
 	if !ok || !agrees(&st) {
-		return carewire.Entry{}, fmt.Errorf("%w: an index and a state differ", ErrCorrupt)
+		return carewire.Entry{}, errIndex
 	}
 	// The indexes name only entries of the file.
 	p := &patient{head: head{num: binary.BigEndian.Uint64(stateKey)}}

@@ -16,8 +16,8 @@ import (
 // written together share.
 const (
 	perCommit  = 32 // beside the pages that are counted apart
-	perEntry   = 8  // of an entry that is not a vital: log, ID, state, due, changes and head
-	perPatient = 8  // of settling: head, log, states and digests
+	perEntry   = 9  // of an entry that is not a vital: log, ID, state, live, due, changes and head
+	perPatient = 10 // of settling: head, log, states, live and digests
 	perState   = 2
 	perID      = 2
 )
@@ -64,12 +64,15 @@ func (s *Store) room(tx *bbolt.Tx, want int64) (int64, error) {
 // entryCost is how many bytes an item may cost that is not a vital.
 func (s *Store) entryCost(it *item) int64 { return perEntry*s.pageSize + 2*int64(len(it.encoded)) }
 
-// The parts of the reserve. Entries that are neither vitals nor alerts may use
-// the first quarter, alerts and their answers all except the last, which
-// pruning needs to make room.
-func (s *Store) left(k carewire.Kind, room int64) int64 {
-	if k == carewire.KindAlert {
+// left returns the part of the room that an entry may use of the reserve. Entries
+// that are neither vitals nor alerts may use the first quarter, alerts an eighth
+// more, and urgent entries all but the last quarter, which pruning needs to make room.
+func (s *Store) left(it *item, room int64) int64 {
+	switch {
+	case it.urgent:
 		return room - s.reserve/4
+	case it.kind == carewire.KindAlert:
+		return room - s.reserve/8*5
 	}
 	return room - s.reserve/4*3
 }

@@ -21,9 +21,10 @@
 //
 // The Store keeps [Options.Reserve] bytes of the file filled ahead of its need.
 // When the file cannot grow, because the disk is full or MaxBytes is reached,
-// it refuses vitals with [carewire.ErrFull], and accepts alerts and answers as
-// long as the reserve lasts. Other entries, such as notices, receipts and
-// grants, may use a quarter of it. Pruning makes room inside the file, which
+// it refuses vitals with [carewire.ErrFull], and accepts high alerts and answers
+// until three quarters of the reserve are used, other alerts until three eighths
+// are, and all else, such as notices, receipts and grants, until a quarter is. The last
+// quarter is for pruning. Pruning makes room inside the file, which
 // never shrinks. The file is written in single pages, so every free page can be
 // used.
 //
@@ -34,7 +35,7 @@
 //
 // # Versions
 //
-// Open upgrades a file of the previous version. It rewrites the file and needs
+// Open upgrades a file of an earlier version. It may rewrite the file, and needs
 // little more room than the file has. Later versions are refused with
 // ErrVersion.
 //
@@ -268,7 +269,7 @@ func syncDir(dir string) {
 	}
 }
 
-var bucketNames = []string{"meta", "journal", "heads", "log", "states", "vitalids", "ids", "due", "changes", "pruned", "expiry"}
+var bucketNames = []string{"meta", "journal", "heads", "log", "states", "live", "vitalids", "ids", "due", "changes", "pruned", "expiry"}
 
 // begin makes the buckets of a new file, reads or makes the epochs, and takes
 // unsettled entries into memory.

@@ -263,7 +263,7 @@ func TestDamage(t *testing.T) {
 func TestDamagedValues(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	for _, name := range []string{"heads", "log", "states", "due", "changes", "ids", "vitalids"} {
+	for _, name := range []string{"heads", "log", "states", "live", "due", "changes", "ids", "vitalids"} {
 		fill(t, path)
 		s := open(t, path, small())
 		settle(t, s)

@@ -221,6 +221,9 @@ var breakages = []struct {
 	{"Data is tidied", "fields", func(b *broken) {
 		b.afterRead(func(e *carewire.Entry) { e.Data = []byte(strings.ReplaceAll(string(e.Data), ": ", ":")) })
 	}},
+	{"Urgent is kept", "fields", func(b *broken) {
+		b.afterRead(func(e *carewire.Entry) { e.Urgent = e.Key != "" })
+	}},
 	{"times in the zone of the server", "times", func(b *broken) {
 		b.afterRead(func(e *carewire.Entry) { e.Time = e.Time.In(time.FixedZone("here", 3600)) })
 	}},

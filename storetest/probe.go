@@ -294,6 +294,8 @@ func difference(got, want carewire.Entry) string {
 		return "ID"
 	case got.Sum != want.Sum:
 		return "Sum"
+	case got.Urgent:
+		return "Urgent"
 	case !bytes.Equal(got.Data, want.Data):
 		return "Data"
 	case differ(got.Due, want.Due):

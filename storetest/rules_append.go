@@ -80,12 +80,12 @@ var appendRules = []rule{
 			p.fail("the head has must %d, want 4", h.Must)
 		}
 	}},
-	{"fields", "the Store keeps entries as they are and never interprets Data; Position and Must are set by the Store alone; unset fields come back unset", func(p *probe) {
+	{"fields", "the Store keeps entries as they are, but for Urgent, and never interprets Data; Position and Must are set by the Store alone; unset fields come back unset", func(p *probe) {
 		full := carewire.Entry{
 			Patient: "p-17.A:b_c", Kind: carewire.KindAlert, Key: "spo2-low/é …", Rev: 1, Open: true, Due: t0.Add(time.Hour),
 			Position: carewire.Position{Epoch: "mine", Seq: 99}, Must: 7,
 			Audience: carewire.AudienceNamed, To: []string{"person:Dr. Ä", "patient", "role:nurse"}, Sender: "rules", ID: "e:1",
-			Sum: [16]byte{0, 1, 255, 15: 128}, Time: t0.Add(-time.Hour), Received: t0, Data: []byte("{ \"value\" : 37.0,\n\"text\":\"\\u00e9é\" }"),
+			Sum: [16]byte{0, 1, 255, 15: 128}, Time: t0.Add(-time.Hour), Received: t0, Urgent: true, Data: []byte("{ \"value\" : 37.0,\n\"text\":\"\\u00e9é\" }"),
 		}
 		bare := carewire.Entry{Patient: full.Patient, Kind: carewire.KindNotice}
 		large := notice(full.Patient)
