@@ -137,7 +137,7 @@ func (c *Case) reconcile() {
 	for i := range c.states {
 		st := &c.states[i]
 		switch {
-		case c.owes(i) >= 0 || c.set.rules[i].Quiet:
+		case c.owes(i) >= 0 || c.set.rules[i].Quiet || st.mute:
 			continue
 		case st.level > 0 && !st.known.present && !st.off:
 			st.told = 0
@@ -146,7 +146,7 @@ func (c *Case) reconcile() {
 		}
 		c.look(i, st)
 	}
-	if c.owes(-1) < 0 && (c.blind.text != "") != c.blind.known.present {
+	if !c.partial && c.owes(-1) < 0 && (c.blind.text != "") != c.blind.known.present {
 		c.blind.text, c.blind.told = outdated, c.blind.known.present
 		c.due = min(c.due, c.lookBlind())
 	}

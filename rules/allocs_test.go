@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -49,4 +50,43 @@ func TestReadingsMakeNoGarbage(t *testing.T) {
 	}
 	require.Zero(t, testing.AllocsPerRun(5, go7(0)), "350 readings that stay the same")
 	require.Less(t, testing.AllocsPerRun(5, go7(1)), 350., "350 readings that change the score")
+}
+
+// What a Case knows of a patient does not grow with the readings, nor without end with
+// the sensors. docs/rules.md states these bounds.
+func TestMemoryOfAPatient(t *testing.T) {
+	set, err := NewSet(twelve()...)
+	require.NoError(t, err)
+	for _, x := range []struct{ sensors, most int }{{2, 32 << 10}, {100, 96 << 10}} {
+		const patients = 50
+		heap := func() uint64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc
+		}
+		before := heap()
+		cases := make([]*Case, patients)
+		for i := range cases {
+			c, seq := NewCase(set, "p", adult), uint64(0)
+			cases[i] = c
+			see := func(at time.Time, vitals []carewire.Vital, device string) {
+				for k := range vitals {
+					seq++
+					vitals[k].Time, vitals[k].Received, vitals[k].Device = at, at, device
+					c.Vital(carewire.Position{Epoch: "e", Seq: seq}, &vitals[k])
+				}
+				c.Owed()
+			}
+			see(start, observed("p"), "chart")
+			for k := range 700 {
+				see(start.Add(time.Duration(k)*time.Second), five("p", k), fmt.Sprint("monitor", k%x.sensors))
+			}
+		}
+		each := int(heap()-before) / patients
+		t.Log(x.sensors, "sensors of each number:", each, "bytes a patient")
+		require.Less(t, each, x.most)
+		require.Greater(t, each, 4<<10, "nothing was measured")
+		runtime.KeepAlive(cases)
+	}
 }

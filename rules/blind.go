@@ -66,6 +66,9 @@ func (st *state) blindAt(c *Case) millis {
 // all in one alert. It returns when to look again.
 func (c *Case) lookBlind() (due millis) {
 	due = never
+	if c.partial {
+		return due
+	}
 	var list []string
 	for i := range c.states {
 		st := &c.states[i]
@@ -107,7 +110,7 @@ func (c *Case) lookBlind() (due millis) {
 			Source: carewire.Source{Rule: blindKey + " v1", Limits: "for " + short(c.maxAway.duration())}}
 	}
 	c.blind.told = text != ""
-	c.owed = append(c.owed, t)
+	c.owe(t)
 	return due
 }
 

@@ -11,30 +11,59 @@ import (
 // callTimeout bounds each call of the Hub, and of Options.Settings.
 const callTimeout = 5 * time.Second
 
-// carryOut raises and clears the owed alerts, in order. If the Store fails,
-// they stay owed, and are retried each second.
+// carryOut has the owed alerts raised and cleared, in order, beside the judging. If the
+// Store fails, they stay owed, and are retried each second.
 func (b *bed) carryOut() {
-	j := b.row.judge
-	for len(b.c.owed) > 0 {
-		if !j.onDuty() || b.ended.Load() || time.Now().Before(b.late) {
-			return
-		}
-		t := &b.c.owed[0]
-		a, err := j.do(b.row.ctx, t)
+	if !b.carrying && b.mayCarry() {
+		b.carrying = true
+		b.row.wards.Go(b.carry)
+	}
+}
+
+func (b *bed) mayCarry() bool {
+	return len(b.c.owed) > 0 && b.row.judge.onDuty() && !b.ended.Load() && !time.Now().Before(b.late)
+}
+
+func (b *bed) carry() {
+	r, j := b.row, b.row.judge
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for b.mayCarry() {
+		c, t := b.c, b.c.owed[0]
+		r.mu.Unlock()
+		a, err := j.do(r.ctx, &t)
+		r.mu.Lock()
 		if hindered(err) {
 			b.late = time.Now().Add(time.Second)
 			j.stats.failed.Add(1)
-			return
+			break
 		}
 		if err != nil && !errors.Is(err, carewire.ErrIDReused) && !errors.Is(err, carewire.ErrEnded) && !errors.Is(err, carewire.ErrNotFound) {
 			j.log.Error("rules: an alert was refused", "rule", t.Rule, "error", err)
 		}
 		if err == nil && t.Kind != Published {
-			b.c.confirm(t, &a)
+			c.confirm(&t, &a)
 		}
-		b.c.owed = b.c.owed[1:]
+		c.settle(&t)
 	}
-	b.c.owed = nil
+	b.carrying = false
+}
+
+// settle forgets what was owed, unless the log has shown it meanwhile.
+func (c *Case) settle(t *Transition) {
+	if len(c.owed) > 0 && c.owed[0].number == t.number {
+		c.owed = c.owed[1:]
+	}
+	if len(c.owed) == 0 {
+		c.owed = nil
+	}
+}
+
+// owe notes that t is to be carried out.
+func (c *Case) owe(t Transition) {
+	c.numbers++
+	t.number = c.numbers
+	c.owed = append(c.owed, t)
 }
 
 // do carries out a transition.
@@ -69,11 +98,30 @@ func hindered(err error) bool {
 	return false
 }
 
-// set asks for the patient's Settings, and applies them.
-func (b *bed) set() {
+// renew applies the patient's new Settings.
+func (b *bed) renew() {
+	r := b.row
+	s, ok := b.ask()
+	r.mu.Lock()
+	b.asking = false
+	var changes []settingsChange
+	if ok {
+		changes = b.c.renew(s)
+		b.carryOut()
+	}
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
+	defer cancel()
+	for _, x := range changes {
+		r.judge.audit(ctx, b.patient, &x)
+	}
+}
+
+// ask asks for the patient's Settings. If that fails, it is to be done again.
+func (b *bed) ask() (s Settings, ok bool) {
 	j := b.row.judge
 	if j.opt.Settings == nil {
-		return
+		return s, false
 	}
 	ctx, cancel := context.WithTimeout(b.row.ctx, callTimeout)
 	defer cancel()
@@ -81,14 +129,12 @@ func (b *bed) set() {
 	if err != nil {
 		b.unset.Store(true)
 		j.log.Warn("rules: a patient's Settings could not be had", "error", err)
-		return
-	}
-	for _, x := range b.c.renew(s) {
-		j.audit(ctx, b.patient, &x)
+		return s, false
 	}
 	for key, why := range j.set.unheeded(&s) {
 		j.log.Warn("rules: a part of a patient's Settings has no effect", "rule", key, "because", why)
 	}
+	return s, true
 }
 
 // to calls the host's code, which may panic: the alerts are then nobody's in particular.

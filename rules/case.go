@@ -33,6 +33,7 @@ type Case struct {
 	sensors []sensor
 	states  []state
 	owed    []Transition
+	numbers uint64          // of transitions
 	silent  map[string]bool // the open alerts that a device is silent
 	blind   blindness
 	current *carewire.Vital // being judged
@@ -40,6 +41,7 @@ type Case struct {
 	to      []string
 	maxAway millis // MaxBlind
 	unset   bool   // the Settings are still to come
+	partial bool   // only the end of the log was read: some rules are mute, and none is reported as blind
 }
 
 // state is where one rule stands.
@@ -49,6 +51,7 @@ type state struct {
 	newest  uint64 // the entry with that reading
 	told    int8   // the level that was told
 	off     bool
+	mute    bool // tells nothing: see Case.partial
 	found   *finding
 	until   millis // able to judge until; 0: never was
 	heard   millis // the first unusable reading since it was able
@@ -98,10 +101,11 @@ type Transition struct {
 	Alert  carewire.Raise   // the complete raise; for Cleared: Patient, Key and ID only
 	Vitals []carewire.Vital // of Published
 
-	index int
-	level int8
-	event string // the name of a Cleared
-	left  bool   // to the Judge before
+	index  int
+	level  int8
+	event  string // the name of a Cleared
+	left   bool   // to the Judge before
+	number uint64 // of those of a Case
 }
 
 // NewCase returns a Case without any readings.
@@ -419,7 +423,7 @@ func (c *Case) found(i int, st *state) {
 
 // look tells the present level of rule i, if that is new.
 func (c *Case) look(i int, st *state) {
-	if st.level == st.told {
+	if st.mute || st.level == st.told {
 		return
 	}
 	c.tell(i, st)

@@ -23,6 +23,7 @@ func (r Combination) build(s *Set) (machine, error) {
 			return nil, fmt.Errorf("all: %q is not a rule before this one", key)
 		}
 		m.parts = append(m.parts, i)
+		s.needs(s.rules[i].window)
 	}
 	if err := m.time.defaults(); err != nil {
 		return nil, err

@@ -31,8 +31,8 @@ func TestBeforeADischarge(t *testing.T) {
 			w.run(w.hub, Options{}, rise, three)
 		},
 		"and another Judge begins within the hour": func(w *ward, stop func(), _ *atomic.Bool) {
-			stop()
 			time.Sleep(70 * time.Minute) // beyond the window, but not beyond that of flaps
+			stop()                       // the next Judge goes on from here
 			w.run(w.hub, Options{}, rise, three)
 		},
 	} {
@@ -61,6 +61,39 @@ func TestBeforeADischarge(t *testing.T) {
 				require.Len(t, w.alerts("hr-rise"), 2)
 				require.Len(t, w.alerts("hr-high"), 1)
 				require.True(t, w.alerts("hr-high")[0].Open())
+			})
+		})
+	}
+}
+
+// Alerts from before a discharge are another stay's for a Judge that begins within the hour
+// behind them: neither their number nor a closing holds anything back.
+func TestAlertsBeforeADischarge(t *testing.T) {
+	for name, before := range map[string]func(*ward){
+		"raised often": func(w *ward) { w.rate(200, 100, 200, 100, 200, 100) },
+		"closed by a person": func(w *ward) {
+			w.rate(200)
+			by := carewire.Principal{ID: "nurse", Role: carewire.RoleClinician, Patients: []string{"p1"}}
+			_, err := w.hub.Answer(context.Background(), by, carewire.AlertRef{Patient: "p1", Key: "hr-high"}, carewire.Answer{Do: carewire.AnswerClose, Force: true, Reason: "probe"})
+			require.NoError(w.t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWard(t, carewire.NewMemoryStore(nil))
+				defer w.close()
+				rule := high(Timing{Flaps: 2, Settle: time.Hour, Hold: 3 * time.Hour})
+				_, stop := w.run(w.hub, Options{}, rule)
+				before(w)
+				require.NoError(t, w.hub.Discharge(t.Context(), "p1"))
+				n := len(w.alerts("hr-high"))
+				time.Sleep(30 * time.Minute) // beyond the window of the rule, not beyond that of flaps
+				stop()                       // the next Judge goes on from here
+				w.run(w.hub, Options{}, rule)
+				w.rate(100, 200, 100)
+				list := w.alerts("hr-high")
+				require.Len(t, list, n+1, "it is held back")
+				require.Equal(t, carewire.ConditionOver, list[n].Condition, "it is held as flapping")
 			})
 		})
 	}

@@ -65,7 +65,7 @@ func (j *Judge) Explain(patient string) ([]Standing, error) {
 func (b *bed) explain() []Standing {
 	b.row.mu.Lock()
 	defer b.row.mu.Unlock()
-	if b.c == nil || b.joining {
+	if b.c == nil || b.joining || b.c.partial {
 		return nil
 	}
 	return b.c.Explain(b.row.judge.hub.Now())
@@ -81,8 +81,9 @@ func (j *Judge) explainFromLog(patient string) ([]Standing, error) {
 		return nil, err
 	}
 	now := j.hub.Now()
-	b := &bed{row: r, patient: patient, since: millisOf(now), aside: true}
-	if err := b.rebuild(newest, head.Position); err != nil {
+	b := newBed(r, patient, millisOf(now))
+	b.aside = true
+	if err := b.rebuild(newest, head.Position, readAll); err != nil {
 		return nil, err
 	}
 	return b.c.Explain(now), nil

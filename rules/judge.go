@@ -16,7 +16,8 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// Options are a host's choices for a Judge.
+// Options are a host's choices for a Judge. Its functions are called for several
+// patients at once.
 type Options struct {
 	// Patients lists the patients to judge; required. It is asked at the beginning, every
 	// Poll, and after Changed.
@@ -46,9 +47,11 @@ type Options struct {
 
 // A Judge runs a Set on a Hub, together with all other Judges on the Hub's
 // Store. One of them judges each patient; if it is gone, another takes over
-// within ten seconds. The log and the Settings alone decide the raises: it
-// makes no difference which Judge judged before. All methods are safe for
-// concurrent use.
+// within ten seconds. Of patients with very many readings, rules that look back
+// more than a minute follow when the log is read. The log and the Settings alone
+// decide the raises: it makes no difference which Judge judged before. A call of
+// the Store or the host for one patient delays no other patient. All methods are
+// safe for concurrent use.
 type Judge struct {
 	hub   *carewire.Hub
 	set   *Set
@@ -57,6 +60,7 @@ type Judge struct {
 	began time.Time
 	again chan struct{}
 	stats tally
+	reads chan struct{} // reads of the log that are under way
 
 	// Of Run.
 	roster     roster
@@ -81,7 +85,7 @@ func New(hub *carewire.Hub, set *Set, o *Options) (*Judge, error) {
 	if hub == nil || set == nil || o == nil || o.Patients == nil {
 		return nil, errors.New("rules: a Hub, a Set and Options.Patients are required")
 	}
-	j := &Judge{hub: hub, set: set, opt: *o, log: o.Logger, began: time.Now(), again: make(chan struct{}, 1),
+	j := &Judge{hub: hub, set: set, opt: *o, log: o.Logger, began: time.Now(), again: make(chan struct{}, 1), reads: make(chan struct{}, readsAtOnce),
 		beds: make(map[string]*bed), left: never}
 	j.opt.Poll = cmp.Or(o.Poll, 30*time.Second)
 	j.opt.MaxBlind = cmp.Or(o.MaxBlind, defaultBlind)
@@ -229,11 +233,10 @@ func (j *Judge) takeUp(ctx context.Context, wards *sync.WaitGroup, mine map[stri
 	maps.DeleteFunc(mine, func(p string, _ bool) bool { return j.beds[p] != nil })
 	since := j.roster.since(millisOf(j.hub.Now()))
 	for list := range slices.Chunk(slices.Sorted(maps.Keys(mine)), rowMax) {
-		r := &row{judge: j, beds: make(map[string]*bed)}
+		r := &row{judge: j, wards: wards, beds: make(map[string]*bed)}
 		r.ctx, r.stop = context.WithCancel(ctx)
 		for _, p := range list {
-			b := &bed{row: r, patient: p, since: since}
-			b.judged.Store(int64(since))
+			b := newBed(r, p, since)
 			r.beds[p], j.beds[p] = b, b
 		}
 		r.here.Store(int64(len(list)))

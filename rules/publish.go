@@ -62,7 +62,7 @@ func (m *scoreMachine) worth(x *scoreState) int {
 // publish owes the total and the points that have changed.
 func (m *scoreMachine) publish(c *Case, st *state, x *scoreState, seq uint64) {
 	first := m.rule.Code != "" && x.complete && x.said < 0 // a total after none waits for nothing
-	if c.now < x.at+span(m.rule.Pause) && !first || !m.news(c, x) {
+	if st.mute || c.now < x.at+span(m.rule.Pause) && !first || !m.news(c, x) {
 		return
 	}
 	t := Transition{Rule: m.rule.Key, Kind: Published, Seq: seq, At: c.out(c.now), index: c.set.index(m.rule.Key)}
@@ -109,5 +109,5 @@ func (m *scoreMachine) publish(c *Case, st *state, x *scoreState, seq uint64) {
 	}
 	x.scale, x.doubted = scale, x.doubts
 	x.at = c.now
-	c.owed = append(c.owed, t)
+	c.owe(t)
 }

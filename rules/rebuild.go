@@ -9,55 +9,59 @@ import (
 	"github.com/carewire/carewire"
 )
 
-// readOn judges the entries in the log behind the newest entry that was judged.
-func (b *bed) readOn(to carewire.Position) error {
-	err := b.read(carewire.HistoryQuery{Cursor: b.last.Seq, Kinds: judged}, func(e *carewire.Event) { b.take(e) })
-	if errors.Is(err, carewire.ErrGap) { // more is gone than was missed
-		b.c = nil
-		return b.rebuild(nil, to)
-	}
-	if err == nil && b.last.Seq < to.Seq {
-		b.last = to
-	}
-	return err
-}
-
 var judged = []carewire.Kind{carewire.KindVital, carewire.KindAlert, carewire.KindAccess}
 
-// rebuild makes the Case anew from the log, as far back as the rules look:
-// silently up to b.since, and with raises and clears from there on, unless the
-// log shows them already. snapshot has the newest of each vital and all open
-// alerts.
-func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
+// rebuild makes the Case anew from the log, as far back as the rules look: silently up
+// to the time before which all is judged, and with raises and clears from there on,
+// unless the log shows them already. snapshot has the newest of each vital and all open
+// alerts. Unless part is readAll, a long log may be read in part.
+func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position, part extent) error {
 	j := b.row.judge
 	c := NewCase(j.set, b.patient, Settings{})
 	c.maxAway, c.unset = span(j.opt.MaxBlind), true
 	c.to = j.to(b.patient)
 	b.c = c
-	b.set()
-	from := b.since.time().Add(-j.set.window)
-	if old := b.lookBack(snapshot); !old.IsZero() && old.Before(from) {
-		from = old
+	if b.settings != nil {
+		c.renew(*b.settings)
+	} else if s, ok := b.ask(); ok {
+		c.renew(s)
 	}
-	if err := b.flapped(from, to.Seq); err != nil {
+	since := millis(b.judged.Load()).time()
+	from := since.Add(-j.set.window)
+	if oldest := b.oldestNeeded(snapshot, since); !oldest.IsZero() && oldest.Before(from) {
+		from = oldest
+	}
+	if part == readEnd && to.Seq > urgentEntries {
+		if begin, err := b.cursorWithin(from, to.Seq, urgentEntries); err != nil {
+			return err
+		} else if begin == 0 { // it is long
+			c.muteRules(from.Before(since.Add(-j.set.window)))
+			from = since.Add(-urgentWindow)
+		}
+	}
+	begin, err := b.cursorBefore(from, to.Seq)
+	if err != nil {
 		return err
 	}
-	begin, err := b.before(from, to.Seq)
-	if err != nil {
+	if err := b.rememberAlerts(from, to.Seq); err != nil {
 		return err
 	}
 	slices.SortStableFunc(snapshot, func(x, y carewire.Event) int { return began(&x).Compare(began(&y)) })
 	for i := range snapshot {
-		b.older(&snapshot[i], from)
+		b.takeOlder(&snapshot[i], from)
 	}
-	loud := false
+	silent := true
+	speak := func() {
+		silent = false
+		c.Advance(since)
+		c.leave()
+		c.muteUncertain()
+	}
 	last := to
-	err = b.read(carewire.HistoryQuery{Cursor: begin, From: from, Kinds: judged}, func(e *carewire.Event) {
-		at := timeOf(e)
-		if !loud && millisOf(at) >= b.since {
-			loud = true
-			c.Advance(b.since.time())
-			c.leave()
+	err = b.readLog(carewire.HistoryQuery{Cursor: begin, From: from, Kinds: judged}, func(e *carewire.Event) {
+		at := changed(e)
+		if silent && millisOf(at) >= millisOf(since) {
+			speak()
 		}
 		if e.Vital == nil || !e.Vital.Received.Before(from) {
 			b.take(e)
@@ -67,20 +71,68 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position) error {
 		}
 	})
 	if err != nil {
-		b.c = nil
 		return err
 	}
-	if !loud {
-		c.Advance(b.since.time())
-		c.leave()
+	if silent {
+		speak()
 	}
 	b.last = last
 	c.reconcile()
 	return nil
 }
 
-// older takes in an entry that is older than the part of the log that is read.
-func (b *bed) older(e *carewire.Event, from time.Time) {
+// readMissed judges the entries in the log behind the newest entry that was judged.
+func (b *bed) readMissed(to carewire.Position) error {
+	mu := &b.row.mu
+	err := b.readLog(carewire.HistoryQuery{Cursor: b.last.Seq, Kinds: judged}, func(e *carewire.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		b.take(e)
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if err == nil && b.last.Seq < to.Seq {
+		b.last = to
+	}
+	return err
+}
+
+// muteRules keeps the rules silent that look back farther than urgentWindow, and scores
+// if an input of theirs is to be read from farther back.
+func (c *Case) muteRules(scores bool) {
+	c.partial = true
+	for i := range c.states {
+		_, score := c.set.rules[i].machine.(*scoreMachine)
+		c.states[i].mute = c.set.rules[i].window > urgentWindow || score && scores
+	}
+}
+
+// muteUncertain keeps the rules of a partial Case silent that read a sensor whose interval
+// is not known: more of the log may tell it.
+func (c *Case) muteUncertain() {
+	if !c.partial {
+		return
+	}
+	for k := range c.sensors {
+		if s := &c.sensors[k]; s.interval == 0 {
+			for _, i := range c.set.readBy[s.code] {
+				if _, score := c.set.rules[i].machine.(*scoreMachine); !score { // they ask for no interval
+					c.states[i].mute = true
+				}
+			}
+		}
+	}
+	for i := range c.states {
+		if m, ok := c.set.rules[i].machine.(*combinationMachine); ok {
+			for _, k := range m.parts {
+				c.states[i].mute = c.states[i].mute || c.states[k].mute
+			}
+		}
+	}
+}
+
+// takeOlder takes in an entry that is older than the part of the log that is read.
+func (b *bed) takeOlder(e *carewire.Event, from time.Time) {
 	switch {
 	case e.Vital != nil && e.Vital.Received.Before(from):
 		b.c.Vital(e.Position, e.Vital)
@@ -93,39 +145,56 @@ func (b *bed) older(e *carewire.Event, from time.Time) {
 	b.c.owed = nil
 }
 
-// lookBack is from when on vitals are to be read, where the newest of an input
-// that may be old cannot be used itself; zero: there is none.
-func (b *bed) lookBack(snapshot []carewire.Event) (from time.Time) {
+// oldestNeeded is from when on vitals are to be read where the newest of an input that may
+// be old cannot be used itself, or the interval of a sensor that may have stopped is to be
+// found; zero: there is none.
+func (b *bed) oldestNeeded(snapshot []carewire.Event, since time.Time) (oldest time.Time) {
 	s := b.row.judge.set
+	need := func(at time.Time) {
+		if oldest.IsZero() || at.Before(oldest) {
+			oldest = at
+		}
+	}
 	for i := range snapshot {
 		v := snapshot[i].Vital
-		if v == nil || v.Test || faultOf(v) == faultNone && v.Replaces == "" && !slices.ContainsFunc(v.Components, isAbsent) {
+		if v == nil || v.Test {
 			continue
 		}
+		usable := faultOf(v) == faultNone && v.Replaces == "" && !slices.ContainsFunc(v.Components, isAbsent)
 		codes := append([]string{v.Code}, partsOf[v.Code]...)
 		for _, p := range v.Components {
 			codes = append(codes, p.Code)
 		}
 		for _, code := range codes {
-			if n, ok := s.codes[keyOf(v.System, code)]; ok && s.ages[n] > 0 {
-				if old := b.since.time().Add(-s.ages[n]); from.IsZero() || old.Before(from) {
-					from = old
-				}
+			n, ok := s.codes[keyOf(v.System, code)]
+			if ok && s.ages[n] > 0 && !usable {
+				need(since.Add(-s.ages[n]))
+			}
+			if ok && v.Every == 0 && since.Sub(v.Received) < unknownLife && slices.ContainsFunc(snapshot, func(e carewire.Event) bool { return overtook(e.Vital, v) }) {
+				need(v.Received.Add(-unknownLife / 3))
 			}
 		}
 	}
-	return from
+	return oldest
+}
+
+// overtook reports whether v shows that the sensor of old may have stopped: another one has
+// measured the same since. The interval of old's says whether it still counts.
+func overtook(v, old *carewire.Vital) bool {
+	return v != nil && v.Code == old.Code && v.System == old.System && (v.Device != old.Device || v.Site != old.Site) && v.Received.After(old.Received)
 }
 
 func isAbsent(c carewire.Component) bool { return c.Absent != "" }
 
-// flapped notes the alerts of the hour before from, and those that people have closed.
-func (b *bed) flapped(from time.Time, last uint64) error {
-	begin, err := b.before(from.Add(-time.Hour), last)
+// rememberAlerts notes the alerts of the hour before from, and those that people have
+// closed, unless the patient was discharged after them.
+func (b *bed) rememberAlerts(from time.Time, last uint64) error {
+	begin, err := b.cursorBefore(from.Add(-time.Hour), last)
 	if err != nil {
 		return err
 	}
-	return b.read(carewire.HistoryQuery{Cursor: begin, From: from.Add(-time.Hour), To: from, Kinds: []carewire.Kind{carewire.KindAlert, carewire.KindAccess}}, func(e *carewire.Event) {
+	q := carewire.HistoryQuery{Cursor: begin, From: from.Add(-time.Hour), To: from, Kinds: []carewire.Kind{carewire.KindAlert, carewire.KindAccess}}
+	return b.readLog(q, func(e *carewire.Event) {
 		if e.Alert == nil {
 			b.take(e)
 		} else {
@@ -155,11 +224,11 @@ func began(e *carewire.Event) time.Time {
 	if e.Alert != nil {
 		return e.Alert.Raised
 	}
-	return timeOf(e)
+	return changed(e)
 }
 
-// timeOf is zero for other events.
-func timeOf(e *carewire.Event) (t time.Time) {
+// changed is when a vital was received, or an alert became as it is; zero for other events.
+func changed(e *carewire.Event) (t time.Time) {
 	switch {
 	case e.Vital != nil:
 		t = e.Vital.Received
@@ -169,35 +238,40 @@ func timeOf(e *carewire.Event) (t time.Time) {
 	return t
 }
 
-// before finds a number of the log, which ends at last, that is before all entries
+// cursorBefore finds a number of the log, which ends at last, that is before all entries
 // received from a time on. It looks from the end on: a log may be months long.
-func (b *bed) before(from time.Time, last uint64) (uint64, error) {
+func (b *bed) cursorBefore(from time.Time, last uint64) (uint64, error) {
+	return b.cursorWithin(from, last, last)
+}
+
+// cursorWithin looks at so many entries at most. The number is 0 if these are not enough.
+func (b *bed) cursorWithin(from time.Time, last, most uint64) (uint64, error) {
 	q := carewire.HistoryQuery{Patient: b.patient, Limit: 1, Kinds: []carewire.Kind{carewire.KindVital, carewire.KindAlert}}
-	for step := uint64(256); step < last; step *= 4 {
+	for step := uint64(128); step < last && step <= most; step *= 2 {
 		q.Cursor = last - step
 		page, err := b.row.judge.history(b.row.ctx, q)
 		switch {
 		case errors.Is(err, carewire.ErrGap):
-			return 0, nil // read finds the oldest entry that is kept
+			return 0, nil // readLog finds the oldest entry that is kept
 		case err != nil:
 			return 0, err
-		case len(page.Events) > 0 && timeOf(&page.Events[0]).Before(from.Add(-inFlight)): // the order of receipt is not quite that of the log
+		case len(page.Events) > 0 && changed(&page.Events[0]).Before(from.Add(-inFlight)): // the order of receipt is not quite that of the log
 			return q.Cursor, nil
 		}
 	}
 	return 0, nil
 }
 
-// read reads the patient's log to its end. If its beginning is no longer kept,
+// readLog reads the patient's log to its end. If its beginning is no longer kept,
 // it begins with the oldest kept entry.
-func (b *bed) read(q carewire.HistoryQuery, take func(*carewire.Event)) error {
+func (b *bed) readLog(q carewire.HistoryQuery, take func(*carewire.Event)) error {
 	q.Patient = b.patient
 	whole := q.Cursor == 0
 	for {
 		page, err := b.row.judge.history(b.row.ctx, q)
 		if errors.Is(err, carewire.ErrGap) && whole {
 			whole = false
-			if q.Cursor, err = b.oldest(q); err == nil {
+			if q.Cursor, err = b.cursorOfOldest(q); err == nil {
 				continue
 			}
 		}
@@ -216,11 +290,11 @@ func (b *bed) read(q carewire.HistoryQuery, take func(*carewire.Event)) error {
 	}
 }
 
-// oldest finds the number behind which everything that q asks for is kept.
-func (b *bed) oldest(q carewire.HistoryQuery) (uint64, error) {
+// cursorOfOldest finds the number behind which everything that q asks for is kept.
+func (b *bed) cursorOfOldest(q carewire.HistoryQuery) (uint64, error) {
 	q.Limit = 1
 	low, high := uint64(0), uint64(1)
-	gap := func(at uint64) (bool, error) {
+	isPruned := func(at uint64) (bool, error) {
 		q.Cursor = at
 		_, err := b.row.judge.history(b.row.ctx, q)
 		if errors.Is(err, carewire.ErrGap) {
@@ -229,7 +303,7 @@ func (b *bed) oldest(q carewire.HistoryQuery) (uint64, error) {
 		return false, err
 	}
 	for {
-		pruned, err := gap(high)
+		pruned, err := isPruned(high)
 		if err != nil {
 			return 0, err
 		}
@@ -240,7 +314,7 @@ func (b *bed) oldest(q carewire.HistoryQuery) (uint64, error) {
 	}
 	for low+1 < high {
 		middle := low + (high-low)/2
-		pruned, err := gap(middle)
+		pruned, err := isPruned(middle)
 		if err != nil {
 			return 0, err
 		}
@@ -253,7 +327,24 @@ func (b *bed) oldest(q carewire.HistoryQuery) (uint64, error) {
 	return high, nil
 }
 
+const (
+	readsAtOnce = 8                      // pages of logs that a Judge reads
+	readsQuick  = 250 * time.Millisecond // a read that takes longer gives its place to others
+)
+
+// history reads a page when its turn comes. One that hangs holds up no other patient's.
 func (j *Judge) history(ctx context.Context, q carewire.HistoryQuery) (carewire.HistoryPage, error) {
+	select {
+	case j.reads <- struct{}{}:
+	case <-ctx.Done():
+		return carewire.HistoryPage{}, ctx.Err()
+	}
+	late := time.AfterFunc(readsQuick, func() { <-j.reads })
+	defer func() {
+		if late.Stop() {
+			<-j.reads
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return j.hub.History(ctx, q)

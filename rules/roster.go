@@ -13,8 +13,8 @@ import (
 // has judged all of its patients; one that has not for stale is gone, and the
 // others take over from the time that it has said last.
 const (
-	beat      = 2 * time.Second
-	stale     = 5 * time.Second
+	beat      = time.Second
+	stale     = 4 * time.Second
 	rosterKey = "rules"
 )
 

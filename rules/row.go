@@ -20,34 +20,48 @@ const (
 	grace = 10 * time.Second
 )
 
-// A row is some patients who are watched, and judged one after the other.
+// A row is some patients who are watched together. What may take long, calls of the Hub
+// and of the host, is done beside the judging: no patient waits for another's.
 type row struct {
 	judge *Judge
 	ctx   context.Context
 	stop  context.CancelFunc
-	here  atomic.Int64 // how many of its patients are still this node's
+	wards *sync.WaitGroup // the goroutines of Run
+	here  atomic.Int64    // how many of its patients are still this node's
 
-	mu   sync.Mutex // held while a Case is used
+	mu   sync.Mutex // held while a Case is used, over no call of the Hub or the host
 	beds map[string]*bed
 	lag  time.Duration // from the receipt of the newest reading to its judgement
 }
 
 // A bed is one patient of a row.
 type bed struct {
-	row     *row
-	patient string
-	ended   atomic.Bool  // another node's now
-	unset   atomic.Bool  // the Settings are to be asked for
-	aside   bool         // looks only: nothing is counted
-	judged  atomic.Int64 // millis: everything received before it is judged, and its results are done
-	since   millis       // entries received from here on cause raises and clears
+	row      *row
+	patient  string
+	ended    atomic.Bool   // another node's now
+	unset    atomic.Bool   // the Settings are to be asked for
+	aside    bool          // looks only: nothing is counted
+	settings *Settings     // that the Case is made with; nil: they are asked for
+	judged   atomic.Int64  // millis: everything received before it is judged, and its results are done
+	joiner   chan struct{} // held by the goroutine that reads the log
 
 	// Under row.mu.
 	c        *Case
 	last     carewire.Position // the newest entry that was judged
-	joining  bool              // the snapshot still comes
+	heard    uint64            // the number of the newest entry that the Watch has told
+	joins    int               // how often the Watch has begun
+	coming   bool              // the snapshot still comes
 	snapshot []carewire.Event
+	joining  bool      // the Case is not yet where the Watch is
+	asking   bool      // for the Settings
+	carrying bool      // out what is owed
 	late     time.Time // owed alerts are retried then
+}
+
+func newBed(r *row, patient string, judged millis) *bed {
+	b := &bed{row: r, patient: patient, joiner: make(chan struct{}, 1)}
+	b.judged.Store(int64(judged))
+	return b
 }
 
 // left notes that a patient is no longer this node's.
@@ -97,14 +111,20 @@ func (r *row) see(e *carewire.Event) {
 	switch {
 	case b == nil || b.ended.Load():
 	case e.Type == carewire.EventSync:
-		b.joining, b.snapshot = true, nil
+		b.joins++
+		b.joining, b.coming, b.snapshot = true, true, nil
 	case e.Type == carewire.EventSynced:
-		b.join(carewire.Position{Epoch: strings.Clone(e.Epoch), Seq: e.Seq})
-	case b.joining && (e.Vital != nil || e.Alert != nil):
+		join, snapshot, to := b.joins, b.snapshot, carewire.Position{Epoch: strings.Clone(e.Epoch), Seq: e.Seq}
+		b.coming, b.snapshot, b.heard = false, nil, to.Seq
+		r.wards.Go(func() { b.join(join, snapshot, to) })
+	case b.coming && (e.Vital != nil || e.Alert != nil):
 		b.snapshot = append(b.snapshot, own(e))
-	case b.joining, b.c == nil:
+	case b.coming:
+	case b.joining:
+		b.heard = e.Seq // join reads it from the log
 	case e.Epoch == b.last.Epoch && e.Seq <= b.last.Seq:
 	default:
+		b.heard = e.Seq
 		if e.Alert != nil {
 			*e = own(e)
 		}
@@ -161,7 +181,7 @@ func own(e *carewire.Event) carewire.Event {
 
 // advanced notes up to when everything is judged, unless something is still to be done.
 func (b *bed) advanced(to millis) {
-	if len(b.c.owed) == 0 && b.c.due >= to+b.c.shift && int64(to) > b.judged.Load() {
+	if len(b.c.owed) == 0 && !b.c.partial && b.c.due >= to+b.c.shift && int64(to) > b.judged.Load() {
 		b.judged.Store(int64(to))
 	}
 }
@@ -178,11 +198,12 @@ func (r *row) tick() {
 			if b.c == nil || b.ended.Load() {
 				continue
 			}
-			if b.unset.CompareAndSwap(true, false) {
-				b.set()
-			}
 			if b.joining {
 				continue
+			}
+			if !b.asking && b.unset.CompareAndSwap(true, false) {
+				b.asking = true
+				r.wards.Go(b.renew)
 			}
 			if steady && b.c.isDue(now, grace+r.lag) {
 				b.c.goOn(now, grace+r.lag)
@@ -191,30 +212,4 @@ func (r *row) tick() {
 		}
 		r.mu.Unlock()
 	}
-}
-
-// join builds the Case up to an entry, of which the Watch goes on: from where
-// it was, or anew from the log.
-func (b *bed) join(to carewire.Position) {
-	snapshot := b.snapshot
-	b.joining, b.snapshot = false, nil
-	var err error
-	if b.c != nil && b.last.Epoch == to.Epoch && b.last.Seq <= to.Seq {
-		err = b.readOn(to)
-	} else {
-		err = b.rebuild(snapshot, to)
-	}
-	if err != nil {
-		b.row.judge.log.Warn("rules: a patient's log could not be read", "error", err)
-		b.c, b.joining, b.snapshot = nil, true, snapshot
-		time.AfterFunc(time.Second, func() {
-			b.row.mu.Lock()
-			defer b.row.mu.Unlock()
-			if b.row.ctx.Err() == nil && b.joining {
-				b.join(to)
-			}
-		})
-		return
-	}
-	b.carryOut()
 }

@@ -97,13 +97,18 @@ type Set struct {
 	ages   []time.Duration // by number of code: how old an input may be, where a rule reads its newest value
 }
 
+// leastWindow is how far back a Set must read at least: so the interval of most devices
+// is known.
+const leastWindow = 5 * time.Minute
+
 // compiled is one rule of a Set.
 type compiled struct {
 	About
 	machine
-	codes []int
-	own   bool                       // the machine itself knows the reason of an alert
-	due   func(*Case, *state) millis // when tick is to be called beside the times of the Timing; nil: never
+	codes  []int
+	window time.Duration              // how far back it must read to know where it stands
+	own    bool                       // the machine itself knows the reason of an alert
+	due    func(*Case, *state) millis // when tick is to be called beside the times of the Timing; nil: never
 }
 
 // A machine judges by one rule. state has its knowledge of a patient.
@@ -137,7 +142,7 @@ func keyOf(system, code string) codeKey {
 
 // NewSet checks rules. The error names the rule and the member that is wrong.
 func NewSet(rules ...Rule) (*Set, error) {
-	s := &Set{codes: make(map[codeKey]int), coded: make(map[codeKey]int32), window: 5 * time.Minute}
+	s := &Set{codes: make(map[codeKey]int), coded: make(map[codeKey]int32), window: leastWindow}
 	for i, r := range rules {
 		if r == nil {
 			return nil, fmt.Errorf("rules: rule %d is nil", i)
@@ -167,6 +172,9 @@ func NewSet(rules ...Rule) (*Set, error) {
 			last.own = true
 		}
 		s.needs(2*m.timing().Delay + m.timing().Clear)
+		if m.timing().Readings > 0 { // however seldom they come
+			s.needs(leastWindow)
+		}
 	}
 	return s, nil
 }
@@ -217,5 +225,9 @@ func (s *Set) reads(system, code string) int {
 	return n
 }
 
-// needs notes how far back a rule must read to know where it stands.
-func (s *Set) needs(window time.Duration) { s.window = max(s.window, window) }
+// needs notes how far back the rule being built must read to know where it stands.
+func (s *Set) needs(window time.Duration) {
+	last := &s.rules[len(s.rules)-1]
+	last.window = max(last.window, window)
+	s.window = max(s.window, window)
+}

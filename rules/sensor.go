@@ -22,10 +22,13 @@ type sensor struct {
 	taken        bool    // last is set
 }
 
+// unknownLife is the life of a sensor whose interval is not known.
+const unknownLife = time.Hour
+
 // life is for how long a sensor's newest reading stands for now.
 func (s *sensor) life() millis {
 	if s.interval == 0 {
-		return millis(time.Hour.Milliseconds())
+		return span(unknownLife)
 	}
 	return max(3*s.interval, 60_000)
 }

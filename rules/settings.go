@@ -184,7 +184,7 @@ func (c *Case) switchRule(i int, st *state) {
 		if !off.Until.IsZero() {
 			st.hears("was switched off" + off.told())
 		}
-		*st = state{due: never, known: st.known, told: st.told, news: st.news, gate: gate{raised: st.raised}}
+		*st = state{due: never, mute: st.mute, known: st.known, told: st.told, news: st.news, gate: gate{raised: st.raised}}
 		if m, ok := r.machine.(interface{ resume(*Case, *state) }); ok {
 			m.resume(c, st)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -170,8 +171,9 @@ func TestTimeLagsAsReadingsDo(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, j.beat(t.Context(), false))
 		j.duty.Store(int64(time.Hour))
-		b := &bed{patient: "p1", c: NewCase(set, "p1", Settings{})}
-		r := &row{judge: j, beds: map[string]*bed{"p1": b}}
+		b := newBed(nil, "p1", 0)
+		b.c = NewCase(set, "p1", Settings{})
+		r := &row{judge: j, wards: new(sync.WaitGroup), beds: map[string]*bed{"p1": b}}
 		b.row = r
 		r.ctx, r.stop = context.WithCancel(t.Context())
 		defer r.stop()

@@ -35,7 +35,7 @@ func (c *Case) tell(i int, st *state) {
 		st.news = nil
 		t.Alert.ID = c.eventID(r.Key, seq, fmt.Sprintf("r%d", st.level))
 	}
-	c.owed = append(c.owed, t)
+	c.owe(t)
 }
 
 // seqOf is the entry by which a rule has seen that things are better.
