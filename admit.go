@@ -81,6 +81,7 @@ func (h *Hub) admit(w http.ResponseWriter, r *http.Request, status int) *guest {
 		return no(http.StatusTooManyRequests, &s.tooMany)
 	}
 	g.name = who.ID
+	h.seats.share(&who)
 	return g
 }
 

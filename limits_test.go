@@ -496,3 +496,26 @@ func TestRefusedVitalsTakeNoKey(t *testing.T) {
 		})
 	}
 }
+
+// The connections of a principal hold one list of patients together. It goes with the
+// last of them, and a new list takes its place.
+func TestListsOfAPrincipalAreShared(t *testing.T) {
+	s := newSeats()
+	with := func(id string, patients ...string) *Principal {
+		p := &Principal{ID: id, Patients: slices.Clone(patients)}
+		require.True(t, s.takePrincipal(id, 10))
+		s.share(p)
+		return p
+	}
+	first, second, other := with("nurse", "p1", "p2"), with("nurse", "p1", "p2"), with("doctor", "p1", "p2")
+	require.Same(t, &first.Patients[0], &second.Patients[0])
+	require.NotSame(t, &first.Patients[0], &other.Patients[0])
+	changed := with("nurse", "p1", "p3")
+	require.Equal(t, []string{"p1", "p2"}, first.Patients)
+	require.Same(t, &changed.Patients[0], &with("nurse", "p1", "p3").Patients[0])
+	for range 4 {
+		s.leave(netip.Addr{}, "nurse")
+	}
+	s.leave(netip.Addr{}, "doctor")
+	require.Empty(t, s.lists)
+}
