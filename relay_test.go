@@ -462,7 +462,11 @@ func TestEventsOvertakeWaves(t *testing.T) {
 		require.NoError(t, err)
 		synctest.Wait()
 		for range 2 {
-			sending <- struct{}{}
+			select {
+			case sending <- struct{}{}:
+			case <-time.After(time.Second):
+				require.Fail(t, "a handler of waves holds the Relay up")
+			}
 		}
 		time.Sleep(100 * time.Millisecond) // a watch gathers its events
 		require.Equal(t, []uint64{1, 2}, seen.seqs("p1"), "before nine waves that are to be sent, and one that has come")

@@ -85,7 +85,8 @@ func TestOldWavesOfOtherNodesAreNotShown(t *testing.T) {
 		x.ether.by(nil)
 		send(one, 4)
 		held[1].arrive(held[1].message) // 3, overtaken by 4
-		send(two, 5)                    // the device has moved
+		synctest.Wait()
+		send(two, 5) // the device has moved
 		held[0].arrive(held[0].message)
 		time.Sleep(time.Second)
 		require.Equal(t, []int{1, 4, 5}, there.numbers("mon-1"))

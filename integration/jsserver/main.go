@@ -29,6 +29,7 @@ import (
 func main() {
 	addr := flag.String("addr", "127.0.0.1:0", "where to listen")
 	files := flag.String("files", "", "a directory to serve")
+	say := flag.Bool("say", false, "take frames that are said (settings.Say)")
 	flag.Parse()
 	s := &server{Store: carewire.NewMemoryStore(nil), groups: make(map[string][]string)}
 	hub, err := carewire.New(s, s, &carewire.Options{Directory: s, MaxPatients: 10000, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -48,7 +49,12 @@ func main() {
 		mux.Handle("/", http.FileServer(http.Dir(*files)))
 	}
 	fmt.Println("listening", l.Addr())
-	log.Fatal(http.Serve(l, mux))
+	srv := &http.Server{Handler: mux}
+	if *say {
+		l, srv.ConnContext = said{l}, withConn
+		s.said = make(map[speaker]bool)
+	}
+	log.Fatal(srv.Serve(l))
 }
 
 // A server is a Hub with its Store, users and groups, whose behaviour can be set.
@@ -59,7 +65,8 @@ type server struct {
 	mu     sync.Mutex
 	groups map[string][]string
 	set    settings
-	posts  int // requests by POST, but for probes
+	posts  int              // requests by POST, but for probes
+	said   map[speaker]bool // the connections that hear what is said; nil: none does
 }
 
 // settings are the values that a control may change. A field that it leaves out stays.
@@ -71,11 +78,12 @@ type settings struct {
 	Unknown   []string            // principals whose tokens are not good any more
 	Members   map[string][]string // of groups: replaces theirs
 	Revoke    string              // the principal whose access ends; it is not kept
+	Say       string              // a frame that is written to all clients, between those of the Hub; it is not kept
 }
 
 func (s *server) control(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	s.set.Revoke, s.set.Members = "", nil
+	s.set.Revoke, s.set.Members, s.set.Say = "", nil, ""
 	err := json.NewDecoder(r.Body).Decode(&s.set)
 	set := s.set
 	for g, members := range set.Members {
@@ -88,6 +96,9 @@ func (s *server) control(w http.ResponseWriter, r *http.Request) {
 	}
 	if set.Revoke != "" {
 		err = errors.Join(err, s.hub.Revoke(r.Context(), carewire.Revocation{Principal: set.Revoke}))
+	}
+	if set.Say != "" {
+		err = errors.Join(err, s.say(set.Say))
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -117,6 +128,8 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 	case set.Block && r.Method == http.MethodGet:
 		http.Error(w, "no WebSocket here", http.StatusBadGateway)
 	default:
+		w, forget := s.listen(w, r)
+		defer forget()
 		s.hub.ServeHTTP(w, r)
 	}
 }
