@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,7 +28,6 @@ func serverFrame(text string) []byte {
 // A feed is a server that answers one watch and then sends what it is told, so that
 // whatever is allocated meanwhile is the client's.
 type feed struct {
-	once sync.Once
 	conn chan net.Conn
 }
 
