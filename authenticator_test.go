@@ -189,6 +189,38 @@ func TestKnownAddressesHavePlaces(t *testing.T) {
 	})
 }
 
+// A nurse whose token was good before gets in while strangers behind the same NAT try
+// thousands of bad ones.
+func TestKnownCredentialsHavePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{MaxAuthenticating: 16})
+		defer w.close()
+		sign := func(token string) (time.Duration, error) {
+			r, err := http.NewRequest(http.MethodGet, "http://localhost/", nil)
+			require.NoError(t, err)
+			r.RemoteAddr = "192.0.2.1:1234"
+			r.Header.Set("Authorization", "Bearer "+token)
+			begun := time.Now()
+			_, err = w.hub.authenticate(r)
+			return time.Since(begun), err
+		}
+		_, err := sign("nurse")
+		require.NoError(t, err)
+		for i := range 2000 {
+			go sign(fmt.Sprint("bad", i))
+		}
+		synctest.Wait()
+		took, err := sign("nurse")
+		require.NoError(t, err)
+		require.Zero(t, took)
+		_, err = sign("doctor")
+		require.Error(t, err, "a token that is new shares the strangers' places")
+		time.Sleep(time.Hour)
+		_, err = sign("doctor")
+		require.NoError(t, err)
+	})
+}
+
 // Failed sign-ins of one address are answered more and more slowly; those of other
 // addresses are not.
 func TestFailedSignInsArePaced(t *testing.T) {
@@ -196,7 +228,7 @@ func TestFailedSignInsArePaced(t *testing.T) {
 		d := newDoors(256, 5*time.Second)
 		try := func(at string, err error) time.Duration {
 			begun := time.Now()
-			leave, ok := d.enter(t.Context(), netip.MustParseAddr(at))
+			leave, ok := d.enter(t.Context(), netip.MustParseAddr(at), nil)
 			require.True(t, ok)
 			leave(err)
 			return time.Since(begun)

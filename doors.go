@@ -3,6 +3,8 @@ package carewire
 import (
 	"context"
 	"errors"
+	"hash/maphash"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -18,31 +20,44 @@ const (
 
 // doors share the places of the Authenticator among addresses: none takes more
 // than an eighth, a quarter is kept for addresses from which somebody has signed in
-// before, and one whose sign-ins fail is answered slowly.
+// before, and one whose sign-ins fail is answered slowly. Credentials that were good
+// before have an eighth of their own at each address, so that those of strangers behind
+// the same NAT do not keep them out.
 type doors struct {
-	places    *sharedPlaces[netip.Addr]
+	places    *sharedPlaces[door]
 	strangers chan struct{}
 	patience  time.Duration
+	seed      maphash.Seed
 
 	mu       sync.Mutex
 	known    map[netip.Addr]bool
+	good     map[uint64]bool // hashes of credentials that were good when they came last
 	failures map[netip.Addr]*rate.Limiter
 }
 
-func newDoors(places int, patience time.Duration) *doors {
-	return &doors{places: newSharedPlaces[netip.Addr](places/8, 0, patience), strangers: make(chan struct{}, max(places-places/4, 1)), patience: patience,
-		known: make(map[netip.Addr]bool), failures: make(map[netip.Addr]*rate.Limiter)}
+// A door is an address, for credentials that were good before or for all others.
+type door struct {
+	at   netip.Addr
+	good bool
 }
 
-// enter waits for a place for an address. It reports false if there was none in
-// time. Otherwise the caller must call leave with the result of the sign-in.
-func (d *doors) enter(ctx context.Context, at netip.Addr) (leave func(err error), ok bool) {
+func newDoors(places int, patience time.Duration) *doors {
+	return &doors{places: newSharedPlaces[door](places/8, 0, patience), strangers: make(chan struct{}, max(places-places/4, 1)), patience: patience,
+		seed: maphash.MakeSeed(), known: make(map[netip.Addr]bool), good: make(map[uint64]bool), failures: make(map[netip.Addr]*rate.Limiter)}
+}
+
+// enter waits for a place for somebody at an address, with the headers of a request. It
+// reports false if there was none in time. Otherwise the caller must call leave with
+// the result of the sign-in.
+func (d *doors) enter(ctx context.Context, at netip.Addr, h http.Header) (leave func(err error), ok bool) {
 	at = countedAddress(at)
-	giveBack, ok := d.places.take(ctx, at)
+	credential := d.hashOf(h)
+	knownAddress, good := d.isKnown(at, credential)
+	giveBack, ok := d.places.take(ctx, door{at, good})
 	if !ok {
 		return nil, false
 	}
-	stranger := !d.isKnown(at)
+	stranger := !knownAddress
 	if stranger {
 		wait, cancel := context.WithTimeout(ctx, d.patience)
 		defer cancel()
@@ -57,7 +72,7 @@ func (d *doors) enter(ctx context.Context, at netip.Addr) (leave func(err error)
 		if stranger {
 			<-d.strangers
 		}
-		if wait := d.noteResult(at, err); wait > 0 { // this takes the address's own places only
+		if wait := d.noteResult(at, credential, err); wait > 0 { // this takes the address's own places only
 			select {
 			case <-time.After(wait):
 			case <-ctx.Done():
@@ -67,29 +82,50 @@ func (d *doors) enter(ctx context.Context, at netip.Addr) (leave func(err error)
 	}, true
 }
 
-func (d *doors) isKnown(at netip.Addr) bool {
+// hashOf returns the hash of the headers that may hold a credential.
+func (d *doors) hashOf(h http.Header) uint64 {
+	var hash maphash.Hash
+	hash.SetSeed(d.seed)
+	for _, name := range []string{"Authorization", "Sec-Websocket-Protocol", "Cookie"} {
+		for _, v := range h[name] {
+			hash.WriteString(v)
+			hash.WriteByte(0)
+		}
+	}
+	return hash.Sum64()
+}
+
+func (d *doors) isKnown(at netip.Addr, credential uint64) (address, good bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.known[at]
+	return d.known[at], d.good[credential]
+}
+
+// remember adds k to a bounded set: any other one makes room, and must prove itself
+// again.
+func remember[K comparable](set map[K]bool, k K) {
+	for old := range set {
+		if len(set) < doorsMost {
+			break
+		}
+		delete(set, old)
+	}
+	set[k] = true
 }
 
 // noteResult notes the result of a sign-in, and returns the delay of its answer.
-func (d *doors) noteResult(at netip.Addr, err error) (wait time.Duration) {
+func (d *doors) noteResult(at netip.Addr, credential uint64, err error) (wait time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {
-		for k := range d.known { // any one makes room; its client must sign in once more
-			if len(d.known) < doorsMost {
-				break
-			}
-			delete(d.known, k)
-		}
-		d.known[at] = true
+		remember(d.known, at)
+		remember(d.good, credential)
 		return 0
 	}
 	if !errors.Is(err, ErrUnauthenticated) {
 		return 0
 	}
+	delete(d.good, credential)
 	f := d.failures[at]
 	if f == nil {
 		if len(d.failures) >= doorsMost {

@@ -270,3 +270,41 @@ func TestRequestsAreChargedByCost(t *testing.T) {
 		}
 	})
 }
+
+// Vitals that are refused are charged as work, so that a sender of many of them gets fewer
+// requests in than one whose vitals are taken.
+func TestRefusedVitalsAreCharged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, &Options{MaxRequests: 100})
+		defer w.close()
+		served := func(patient string) (n int) {
+			device := w.dial("device")
+			defer device.ws.CloseNow()
+			var vitals []string
+			for i := range 100 {
+				vitals = append(vitals, fmt.Sprintf(`{"patient":"%s","code":"8867-4","value":60,"unit":"/min","device":"d%d","time":"%s"}`, patient, i, time.Now().UTC().Format(time.RFC3339)))
+			}
+			frame := `{"type":"publish","req":"1","vitals":[` + strings.Join(vitals, ",") + `]}`
+			for range 40 {
+				if err := device.ws.Write(t.Context(), websocket.MessageText, []byte(frame)); err != nil { // ended for abuse
+					break
+				}
+				typ := "inbox"
+				for typ != "ok" && typ != "error" && typ != "" {
+					_, b, _ := device.ws.Read(t.Context())
+					typ = peekType(b)
+				}
+				if typ != "ok" {
+					break
+				}
+				n++
+			}
+			return n
+		}
+		require.Equal(t, 40, served("p1"))
+		time.Sleep(time.Minute)
+		refused := served("somebody-else")
+		require.Greater(t, refused, 1)
+		require.Less(t, refused, 20)
+	})
+}

@@ -64,7 +64,7 @@ func (h *Hub) identify(r *http.Request) (Principal, error) {
 // authenticate asks the host for the caller's principal.
 func (h *Hub) authenticate(r *http.Request) (p Principal, err error) {
 	if at := h.address(r); at.IsValid() { // no address takes all places
-		leave, ok := h.doors.enter(r.Context(), at)
+		leave, ok := h.doors.enter(r.Context(), at, r.Header)
 		if !ok {
 			h.stats.limits.host.Add(1)
 			return Principal{}, ErrBusy

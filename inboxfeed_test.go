@@ -148,7 +148,8 @@ func TestOpenIndexAgreesWithAModel(t *testing.T) {
 	}
 	patients := []string{"p1", "p2", "p3"}
 	for i := range 5000 {
-		k := openKey{patients[rand.IntN(3)], fmt.Sprint("n/", rand.IntN(12))}
+		key := rand.IntN(12)
+		k := openKey{patients[rand.IntN(3)], fmt.Sprint([]string{"n/", silentPrefix}[key%2], key)}
 		switch e := model[k]; {
 		case e.Open && rand.IntN(4) == 0:
 			to := everybody[rand.IntN(5)]
@@ -199,10 +200,18 @@ func TestOpenIndexAgreesWithAModel(t *testing.T) {
 		require.Equal(t, len(want), x.countTo(keys, allowed))
 		require.Len(t, x.patientsTo(keys), len(of))
 		viewsAgree(t, x, model)
+		silent := 0
+		for m := range model {
+			if m.patient == k.patient && strings.HasPrefix(m.key, silentPrefix) {
+				silent++
+			}
+		}
+		require.Equal(t, silent, x.silentOf(k.patient))
 	}
 	for k := range model {
 		x.noteRevision(Entry{Patient: k.patient, Key: k.key, Kind: KindAlert, Rev: 1 << 20}, false)
 	}
+	require.Empty(t, x.silent)
 	require.Empty(t, x.addressees, "nothing stays")
 	require.Empty(t, x.items)
 	require.Equal(t, newOpenViews(), openViews{alerts: x.views.alerts, ripe: x.views.ripe, held: x.views.held, keys: x.views.keys}, "nothing stays")

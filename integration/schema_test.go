@@ -74,6 +74,27 @@ func TestSchemaVectors(t *testing.T) {
 	}
 }
 
+// The schema takes and refuses the same JSON as the scanners and the decoder, which root's
+// TestStrictAndOpenScanner holds against these cases.
+func TestSchemaJSON(t *testing.T) {
+	t.Parallel()
+	s := schemaFor(t)
+	b, err := os.ReadFile("../testdata/json.json")
+	require.NoError(t, err)
+	var list []vector
+	require.NoError(t, json.Unmarshal(b, &list))
+	require.Greater(t, len(list), 150)
+	for _, v := range list {
+		want := v.Valid
+		if v.Schema != nil {
+			require.NotEqual(t, v.Valid, *v.Schema, "%s: schema says nothing new", v.Name)
+			want = *v.Schema
+		}
+		err := s.request([]byte(v.Frame))
+		assert.Equal(t, want, err == nil, "%s: %v", v.Name, err)
+	}
+}
+
 // The frames of the document's sessions are as the schema has them.
 func TestSchemaSessions(t *testing.T) {
 	t.Parallel()
