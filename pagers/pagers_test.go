@@ -263,17 +263,108 @@ func TestTriesAgain(t *testing.T) {
 	}
 }
 
+// The wait would be longer than the level's time, so Page does not begin it: another
+// way may be quicker.
 func TestRetryAfter(t *testing.T) {
-	g := newGateway(t)
-	g.answer = func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "3600")
-		w.WriteHeader(http.StatusTooManyRequests)
+	for _, after := range []string{"3600", "31536000", "99999999999999999999", "@"} {
+		g := newGateway(t)
+		tries := 0
+		g.answer = func(w http.ResponseWriter, _ *http.Request) {
+			if tries++; after == "@" {
+				after = time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)
+			}
+			w.Header().Set("Retry-After", after)
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		require.Equal(t, pagers.StatusError(429), (&pagers.Webhook{URL: g.URL, Secret: secret}).Page(ctx, pagerstest.Page("person:ada", 1)), after)
+		require.Equal(t, 1, tries, after)
+		require.NoError(t, ctx.Err())
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+}
+
+// A slowBody is a reply that is cut off, or comes byte by byte for as long as the
+// request lasts.
+type slowBody struct {
+	ctx  context.Context
+	text string
+	cut  bool
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	switch {
+	case b.text != "":
+		n := copy(p, b.text)
+		b.text = b.text[n:]
+		return n, nil
+	case b.cut:
+		return 0, io.ErrUnexpectedEOF
+	}
+	select {
+	case <-b.ctx.Done():
+		return 0, b.ctx.Err()
+	case <-time.After(100 * time.Millisecond):
+		p[0] = ' '
+		return 1, nil
+	}
+}
+
+func (*slowBody) Close() error { return nil }
+
+type transport func(*http.Request) *http.Response
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// A page is handed over once the gateway has said so. A reply that trickles, is cut
+// off or does not end makes it neither fail nor be sent again; what it answers is
+// not known, and is logged.
+func TestReplyThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, body := range map[string]slowBody{
+			"trickles": {text: `{"do":"accept","by":"ada"}`},
+			"cut off":  {text: `{"do":"accept","by":"ada"}`, cut: true},
+			"too long": {text: `{"do":"accept","by":"ada"}` + strings.Repeat(" ", 65<<10), cut: true},
+		} {
+			tries, log := 0, new(strings.Builder)
+			client := &http.Client{Transport: transport(func(r *http.Request) *http.Response {
+				tries++
+				own := body
+				own.ctx = r.Context()
+				return &http.Response{StatusCode: 202, Header: http.Header{}, Body: &own}
+			})}
+			answers := 0
+			hook := &pagers.Webhook{URL: "https://gateway.test", Secret: secret, Client: client, Logger: slog.New(slog.NewTextHandler(log, nil)),
+				OnReply: func(context.Context, carewire.Page, pagers.Reply) error { answers++; return nil }}
+			sms := &pagers.SMS{URL: "https://gateway.test", Numbers: only("person:ada", "+1"), Client: client}
+			for _, p := range []carewire.Pager{hook, sms, pagers.NewChain(hook, sms)} {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				tries = 0
+				require.NoError(t, p.Page(ctx, pagerstest.Page("person:ada", 1)), name)
+				require.Equal(t, 1, tries, "%s: people are told once", name)
+			}
+			require.Zero(t, answers, name)
+			require.Contains(t, log.String(), "it could not be read", name)
+			require.NotContains(t, log.String(), "ada", name)
+		}
+	})
+}
+
+// A redirect is not looked at: it would stand in an error, with what the gateway
+// has put into it.
+func TestRedirectIsNotRead(t *testing.T) {
+	g := newGateway(t)
+	tries := 0
+	g.answer = func(w http.ResponseWriter, _ *http.Request) {
+		tries++
+		w.Header().Set("Location", "http://[::1]:bad/?to=+15551234567")
+		w.WriteHeader(http.StatusFound)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	// The wait would be longer than the level's time, so Page does not begin it.
-	require.Equal(t, pagers.StatusError(429), (&pagers.Webhook{URL: g.URL, Secret: secret}).Page(ctx, pagerstest.Page("person:ada", 1)))
-	require.NoError(t, ctx.Err())
+	require.Equal(t, pagers.StatusError(302), (&pagers.Webhook{URL: g.URL, Secret: secret}).Page(ctx, pagerstest.Page("person:ada", 1)))
+	require.Equal(t, 1, tries)
 }
 
 type pagerFunc func(context.Context, carewire.Page) error

@@ -140,6 +140,7 @@ func (s *SMTP) send(ctx context.Context, from, to string, text []byte) error {
 		return errors.New("pagers: the mail server cannot be reached")
 	}
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	conn = &heard{conn, maxHeard}
 	host, _, _ := net.SplitHostPort(s.Addr)
 	if s.ImplicitTLS {
 		conn = tls.Client(conn, s.config(host))
@@ -205,4 +206,23 @@ func (s *SMTP) config(host string) *tls.Config {
 		config.ServerName = host
 	}
 	return config
+}
+
+// maxHeard bounds what a mail server says, in bytes. net/textproto reads lines of
+// any length.
+const maxHeard = 1 << 20
+
+// heard is a connection from which so many more bytes are read.
+type heard struct {
+	net.Conn
+	left int
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	if h.left <= 0 {
+		return 0, exchange.Permanent{Err: errors.New("pagers: the mail server says too much")}
+	}
+	n, err := h.Conn.Read(p[:min(len(p), h.left)])
+	h.left -= n
+	return n, err
 }

@@ -325,3 +325,32 @@ func TestSMTPSkipsBadMailboxes(t *testing.T) {
 	p.Mailboxes = only("group:icu", "nobody@elsewhere.test", "no mailbox")
 	require.ErrorIs(t, p.Page(t.Context(), pagerstest.Page("group:icu", 1)), pagers.ErrNoAddress)
 }
+
+// A mail server that does not stop talking is left.
+func TestSMTPServerThatTalks(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	const most = 64 << 20
+	wrote := make(chan int, 100)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			n, line := 0, []byte(strings.Repeat("x", 1<<20))
+			for err == nil && n < most {
+				_, err = conn.Write(line)
+				n += len(line)
+			}
+			conn.Close()
+			wrote <- n
+		}
+	}()
+	s := &pagers.SMTP{Addr: l.Addr().String(), From: "ward@mail.test", AllowPlaintext: true, Mailboxes: only("person:ada", "ada@mail.test")}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.EqualError(t, s.Page(ctx, pagerstest.Page("person:ada", 1)), "pagers: the mail server says too much")
+	require.Less(t, <-wrote, most)
+}

@@ -35,8 +35,9 @@ type Webhook struct {
 	// is a Reply as JSON. The reply to a page for a person is ignored if it is of
 	// another person. For a group or a role, the host checks that the person
 	// belongs to it. The host then calls Hub.Answer. Page logs an error and returns
-	// nil, since the message has been handed over. Nil means that replies are not
-	// read.
+	// nil, since the message has been handed over. A reply of more than 64 KiB, or
+	// one that has not come whole a second after its status, is logged and answers
+	// nothing. Nil means that replies are ignored.
 	OnReply func(context.Context, carewire.Page, Reply) error
 	// Logger gets a line for each reply that has no effect. It names the webhook-id
 	// and the cause, and no person. Nil means slog.Default().
@@ -91,6 +92,8 @@ func (w *Webhook) Page(ctx context.Context, p carewire.Page) error {
 func (w *Webhook) take(ctx context.Context, p carewire.Page, reply []byte) (cause string) {
 	var r Reply
 	switch {
+	case reply == nil:
+		return "it could not be read"
 	case json.Unmarshal(reply, &r) != nil || r == Reply{}:
 		return ""
 	case r.Do != carewire.AnswerAccept && r.Do != carewire.AnswerReject:

@@ -3,6 +3,7 @@ package exchange
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,10 @@ import (
 const (
 	firstPause = 200 * time.Millisecond
 	longPause  = 5 * time.Second
-	maxReply   = 64 << 10 // bytes of a reply that are read
+	longAfter  = time.Hour // of Retry-After
+
+	maxReply    = 64 << 10 // bytes of a reply
+	replyWithin = time.Second
 )
 
 // StatusError is the HTTP status with which a gateway refused a page.
@@ -73,11 +77,14 @@ func IsURL(address string, plaintext bool) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && (plaintext || u.Hostname() == "localhost" || ip.IsLoopback())
 }
 
-// Post sends a POST until the gateway takes it, and returns the reply's
-// body. header is asked for each try. A redirect is a failure. Statuses 408, 425, 429 and 5xx are tried again. A
-// nil client is one with default settings.
+// Post sends a POST until the gateway takes it, which its status says, and returns
+// the reply's body: nil if it is longer than 64 KiB, or has not come whole a second
+// after the status. header is asked for each try. A redirect is a failure. Statuses
+// 408, 425, 429 and 5xx are tried again. A nil client is one with default settings.
 func Post(ctx context.Context, client *http.Client, address string, header func() http.Header, body []byte) (reply []byte, err error) {
 	err = Retry(ctx, func(ctx context.Context) (time.Duration, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 		if err != nil {
 			return 0, Permanent{errors.New("pagers: the gateway's URL cannot be used")}
@@ -88,14 +95,17 @@ func Post(ctx context.Context, client *http.Client, address string, header func(
 			return 0, WithoutURL(err)
 		}
 		defer res.Body.Close()
-		reply, err = io.ReadAll(io.LimitReader(res.Body, maxReply))
 		switch code := res.StatusCode; {
 		case Again(code):
 			return retryAfter(res), StatusError(code)
 		case code < 200 || code > 299:
 			return 0, Permanent{StatusError(code)}
 		}
-		return 0, WithoutURL(err)
+		defer time.AfterFunc(replyWithin, cancel).Stop()
+		if reply, err = io.ReadAll(io.LimitReader(res.Body, maxReply+1)); err != nil || len(reply) > maxReply {
+			reply = nil
+		}
+		return 0, nil // the gateway has the message: another try would tell people twice
 	})
 	return reply, err
 }
@@ -116,12 +126,17 @@ func WithoutURL(err error) error {
 	return err
 }
 
+// retryAfter is how long the gateway asks to wait, an hour at most; 0: it does not.
 func retryAfter(res *http.Response) time.Duration {
-	seconds, err := strconv.Atoi(res.Header.Get("Retry-After"))
-	if err != nil || seconds < 0 || seconds > 3600 {
+	value := res.Header.Get("Retry-After")
+	if at, err := http.ParseTime(value); err == nil {
+		return min(time.Until(at), longAfter)
+	}
+	seconds, err := strconv.ParseUint(value, 10, 32)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0
 	}
-	return time.Duration(seconds) * time.Second
+	return min(time.Duration(seconds)*time.Second, longAfter)
 }
 
 // noRedirects returns a client that follows no redirect: a signed message is
@@ -131,8 +146,20 @@ func noRedirects(c *http.Client) *http.Client {
 		c = http.DefaultClient
 	}
 	own := *c
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	own.Transport = withoutLocation{cmp.Or(c.Transport, http.DefaultTransport)}
 	return &own
+}
+
+// withoutLocation drops the address of a redirect, so that the client neither
+// follows nor reads it.
+type withoutLocation struct{ next http.RoundTripper }
+
+func (w withoutLocation) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := w.next.RoundTrip(r)
+	if err == nil {
+		res.Header.Del("Location")
+	}
+	return res, err
 }
 
 // Each sends to all addresses at once. It returns nil once all have been tried
