@@ -64,6 +64,8 @@ var mutants = []mutant{
 		{"escalate.go", "if prev.Escalation.State != EscalationClaimed || prev.Escalation.Level != level {", "if prev.Escalation.Level != level {"}}},
 	{"a late commit is passed over", "TestSlowCommitsHideAndStallNothing", `Messages:\s+tx-`, false, []edit{
 		{"pgstore/drain.go", "where n = any($1::bigint[])`\n\tlaterSQL", "where n <= (select max(x) from unnest($1::bigint[]) x)`\n\tlaterSQL"}}},
+	{"a Judge does not compare with the log when it begins", "TestJudgeGivesARuleUp", `the alert is not over`, false, []edit{
+		{"rules/rebuild.go", "\tc.reconcile()\n", ""}}},
 	{"a failing store is kept from clients", "TestNodeThatIsCutOffSaysSo", `too late: +status`, false, []edit{
 		{"status.go", "\t\t\tc.out.send(statusFrame(now.state, now.since, nil))\n", "\t\t\t_ = c\n"}}},
 }

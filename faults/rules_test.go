@@ -232,3 +232,38 @@ func TestJudgeIsKilledAndStartsAgain(t *testing.T) {
 		}
 	})
 }
+
+// A house gives a rule up: its node is killed, and starts again with a Set in which the
+// rule is off. No reading comes any more, and the alert that the log shows is cleared.
+func TestJudgeGivesARuleUp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	n := drive.NewNode(t, append([]string{"-data", dir}, judgeArgs("alone")...)...)
+	n.Start()
+	line, err := drive.Connect(t.Context(), n.URL(), "device-j1", 0, func(*drive.Frame) {})
+	require.NoError(t, err)
+	f, err := line.Ask(map[string]any{"type": "publish", "vitals": []any{map[string]any{"patient": "j1", "code": carewire.HeartRate.Code,
+		"value": 200, "unit": "/min", "device": "monitor", "vital_id": "only"}}})
+	require.NoError(t, err)
+	require.Len(t, f.Results, 1)
+	line.Close()
+	becomes := func(want carewire.Condition) {
+		t.Helper()
+		process.Poll(t, 30*time.Second, func() (bool, string) {
+			after(t.Context(), 3*time.Second)
+			n.Kill() // only one process may have the file open
+			s, err := boltstore.Open(filepath.Join(dir, "node.db"), nil)
+			require.NoError(t, err)
+			_, alerts := logOf(t, s, "j1")
+			require.NoError(t, s.Close())
+			n.Start()
+			list := alerts["at-once"]
+			return len(list) > 0 && list[len(list)-1].Condition == want, fmt.Sprint("the alert is not ", want)
+		})
+	}
+	becomes(carewire.ConditionPresent)
+	n.Args = append(n.Args, "-judge-optional")
+	n.Kill()
+	n.Start()
+	becomes(carewire.ConditionOver)
+}

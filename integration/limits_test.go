@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -88,6 +89,26 @@ func TestBrowserLimits(t *testing.T) {
 		for _, text := range p.texts(card(scored, "NEWS2")) {
 			require.NotContains(t, text, "no score")
 		}
+	}
+
+	// Every tile of the ward shows its score, or why there is none.
+	score := fmt.Sprintf(`cw-patients cw-patient [data-code="%s"]`, codes["NEWS2"])
+	for p, tiles := range map[tab]int{ada: 13, screen: 8} { // both wards; ward 5
+		process.Poll(t, process.Patience, func() (bool, string) {
+			var why, numbers int
+			for _, text := range p.texts(score) {
+				if regexp.MustCompile(`no score: .+ is missing`).MatchString(text) {
+					why++
+				}
+			}
+			for _, text := range p.texts(score + " .value") {
+				if regexp.MustCompile(`^\s*\d+\s*$`).MatchString(text) {
+					numbers++
+				}
+			}
+			all := len(p.texts("cw-patients cw-patient"))
+			return all == tiles && numbers == 1 && why == tiles-1, fmt.Sprintf("%s: %d tiles, %d scores, %d reasons", p.name, all, numbers, why)
+		})
 	}
 
 	wide := true

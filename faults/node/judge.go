@@ -12,11 +12,12 @@ import (
 )
 
 // judged are the rules that the fault suite evaluates for itself. Flapping holds
-// nothing back, because crossings are counted.
-func judged() []rules.Rule {
+// nothing back, because crossings are counted. A house that gives the limits up makes
+// them optional.
+func judged(optional bool) []rules.Rule {
 	often := rules.Timing{Flaps: -1}
 	limit := func(key string, readings int) rules.Limit {
-		return rules.Limit{About: rules.About{Key: key, Text: "Heart rate high"}, Timing: rules.Timing{Readings: readings, Flaps: -1},
+		return rules.Limit{About: rules.About{Key: key, Text: "Heart rate high", Optional: optional}, Timing: rules.Timing{Readings: readings, Flaps: -1},
 			Code: carewire.HeartRate.Code, Unit: "/min", Side: rules.Above, At: 180, Margin: 5}
 	}
 	part := func(name string, m carewire.Measure, maxAge time.Duration, rows ...rules.Row) rules.Part {
@@ -42,7 +43,7 @@ func startJudge(ctx context.Context, hub *carewire.Hub, o options, log *slog.Log
 	if o.judge == "" {
 		return &running, nil
 	}
-	set, err := rules.NewSet(judged()...)
+	set, err := rules.NewSet(judged(o.judgeOptional)...)
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ type options struct {
 	reserve, maxBytes                int64
 	perAddress                       int
 	judge, judgeName                 string
+	judgeOptional                    bool
 	step, page, prune                time.Duration
 	keep                             carewire.Retention
 }
@@ -57,6 +58,7 @@ func main() {
 	flag.DurationVar(&o.keep.Vitals, "keep-vitals", 0, "how long pruning leaves vitals; 0: for ever")
 	flag.DurationVar(&o.keep.Others, "keep-others", 0, "how long pruning leaves everything else; 0: for ever")
 	flag.StringVar(&o.judge, "judge", "", "patients to judge by rules, with commas; none: nobody")
+	flag.BoolVar(&o.judgeOptional, "judge-optional", false, "its limits are optional, and on for nobody")
 	flag.StringVar(&o.judgeName, "judge-name", "", "the Judge's name among the nodes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
