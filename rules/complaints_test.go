@@ -93,6 +93,13 @@ func TestComplaints5To8(t *testing.T) {
 		require.Equal(t, carewire.ResponsibilityUndefined, w.alerts("hr-high")[0].Responsibility.State)
 		send(30)
 		require.Empty(t, technical())
+		stopped := time.Now()
+		time.Sleep(time.Hour) // and it is raised again
+		list = technical()
+		require.Len(t, list, 1)
+		require.Equal(t, "no-data.gateway", list[0].Key)
+		require.Equal(t, carewire.ResponsibilityUndefined, list[0].Responsibility.State)
+		require.Less(t, list[0].Raised.Sub(stopped), time.Minute)
 	})
 }
 
@@ -200,4 +207,34 @@ func TestComplaint7(t *testing.T) {
 		require.Contains(t, b.of("no-data.uploader"), "group:ward")
 		require.Greater(t, len(b.of("hr-high")), paged, "the alert of then is told on")
 	})
+}
+
+// 14: a remote snooze does nothing. What a clinician does on another node counts on the
+// node that pages: an acceptance, and a pause.
+func TestComplaint14(t *testing.T) {
+	for _, act := range []string{"accept", "pause", "nothing"} {
+		t.Run(act, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &ward{t: t, store: carewire.NewMemoryStore(nil)}
+				defer w.close()
+				b := &beeper{}
+				remote := w.paging(b)
+				w.run(w.paging(b), Options{}, high(Timing{}))
+				w.rate(200)
+				time.Sleep(30 * time.Second)
+				paged := len(b.of("hr-high"))
+				require.NotZero(t, paged)
+				ada := carewire.Principal{ID: "ada", Role: carewire.RoleClinician, Patients: []string{"p1"}}
+				switch act {
+				case "accept":
+					_, err := remote.Answer(t.Context(), ada, carewire.AlertRef{Patient: "p1", Key: "hr-high"}, carewire.Answer{Do: carewire.AnswerAccept})
+					require.NoError(t, err)
+				case "pause":
+					require.NoError(t, remote.Pause(t.Context(), ada, carewire.Pause{Patient: "p1", For: 5 * time.Minute, Reason: "washing"}))
+				}
+				w.rate(repeat(4*60, 200)...)
+				require.Equal(t, act == "nothing", len(b.of("hr-high")) > paged)
+			})
+		})
+	}
 }

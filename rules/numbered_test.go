@@ -31,8 +31,10 @@ func TestComplaint(t *testing.T) {
 		{"12 a second alarm for the same missing data", TestSilenceOfADeviceIsToldOnce},
 		{"13 the device stops during a low", TestSilenceDuringAnAlert},
 		{"14 off until further notice was forgotten", TestOffEnds},
+		{"14 a remote snooze does nothing", TestComplaint14},
 		{"15 an alarm at each crossing", TestLimit},
 		{"16 missing readings are told only with recent ones", TestAbsent},
+		{"16 nothing is told where no readings come at all", TestComplaints5To8},
 		{"17 no hysteresis, and flapping floods", TestFlapsAreHeld},
 	} {
 		t.Run(c.name, c.shows)
@@ -51,9 +53,12 @@ func TestImpossibleHere(t *testing.T) {
 		{"nocturne: a cap dropped new alerts", TestNoCapDropsAlerts},
 		{"nocturne: rule errors were only logged", TestFunc},
 		{"nocturne: fields of the rule page never evaluated", TestChangedSettingsCount},
+		{"nocturne: fields of the rule page never evaluated", TestEachFieldCounts},
 		{"nocturne: a setting that has no effect is not said", TestSettingsThatNoRuleHeeds},
 		{"thingsboard 7909: a no-data alarm never clears", TestAbsent},
+		{"thingsboard 7909: a no-data alarm never clears", TestComplaints5To8},
 		{"thingsboard 13050: it is not raised again", TestAbsent},
+		{"thingsboard 13050: it is not raised again", TestComplaints5To8},
 		{"thingsboard 10590: it has the wrong duration", TestAbsent},
 		{"mdpnp 12: a score stops silently", TestScoreWithoutAnInput},
 		{"care_fe 6433: inputs of the last 30 minutes only", TestScoreWithoutAnInput},

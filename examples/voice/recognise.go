@@ -43,7 +43,7 @@ func recognise(ctx context.Context, grammar string, recordings []string) ([]Hear
 	for i, wav := range recordings {
 		for j, tempo := range tempos {
 			name := fmt.Sprintf("%d-%d", i, j)
-			if err := run(ctx, "sox", wav, "-r", "16000", "-c", "1", "-b", "16", filepath.Join(dir, name+".wav"), "gain", "-6", "lowpass", "6500", "tempo", "-s", tempo, "pad", "0.3", "0.3"); err != nil {
+			if err := run(ctx, "sox", "-R", wav, "-r", "16000", "-c", "1", "-b", "16", filepath.Join(dir, name+".wav"), "gain", "-6", "lowpass", "6500", "tempo", "-s", tempo, "pad", "0.3", "0.3"); err != nil {
 				return nil, err
 			}
 			fmt.Fprintln(&list, name)
