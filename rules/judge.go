@@ -58,7 +58,7 @@ type Judge struct {
 	opt   Options
 	log   *slog.Logger
 	began time.Time
-	again chan struct{}
+	wake  chan struct{} // for a round at once
 	stats tally
 	reads chan struct{} // reads of the log that are under way
 
@@ -70,14 +70,14 @@ type Judge struct {
 	listed     []string
 	seen       uint64 // the newest change of Settings in the roster that was heeded
 
-	duty, back atomic.Int64 // times since began: duty is its end, back its beginning
+	dutyBegan, dutyEnds atomic.Int64 // times since began
 
-	mu      sync.Mutex
-	beds    map[string]*bed
-	judged  []string   // the patients whom all nodes judge
-	left    millis     // up to when the patients were judged whom others are still taking over; never: there are none
-	news    [][]string // whose Settings have changed, not told to the other nodes yet
-	running bool
+	mu         sync.Mutex
+	beds       map[string]*bed
+	judged     []string   // the patients whom all nodes judge
+	left       millis     // up to when the patients were judged whom others are still taking over; never: there are none
+	toAnnounce [][]string // whose Settings have changed, not told to the other nodes yet
+	running    bool
 }
 
 // New returns a Judge that is not running yet.
@@ -85,7 +85,7 @@ func New(hub *carewire.Hub, set *Set, o *Options) (*Judge, error) {
 	if hub == nil || set == nil || o == nil || o.Patients == nil {
 		return nil, errors.New("rules: a Hub, a Set and Options.Patients are required")
 	}
-	j := &Judge{hub: hub, set: set, opt: *o, log: o.Logger, began: time.Now(), again: make(chan struct{}, 1), reads: make(chan struct{}, readsAtOnce),
+	j := &Judge{hub: hub, set: set, opt: *o, log: o.Logger, began: time.Now(), wake: make(chan struct{}, 1), reads: make(chan struct{}, readsAtOnce),
 		beds: make(map[string]*bed), left: never}
 	j.opt.Poll = cmp.Or(o.Poll, 30*time.Second)
 	j.opt.MaxBlind = cmp.Or(o.MaxBlind, defaultBlind)
@@ -107,10 +107,10 @@ func New(hub *carewire.Hub, set *Set, o *Options) (*Judge, error) {
 // node that judges a patient asks for the Settings within seconds.
 func (j *Judge) Changed(patients ...string) {
 	j.mu.Lock()
-	j.news = append(j.news, slices.Clone(patients))
+	j.toAnnounce = append(j.toAnnounce, slices.Clone(patients))
 	j.mu.Unlock()
 	select {
-	case j.again <- struct{}{}:
+	case j.wake <- struct{}{}:
 	default:
 	}
 }
@@ -152,7 +152,7 @@ func (j *Judge) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-		case <-j.again:
+		case <-j.wake:
 			j.asked = time.Time{}
 		}
 	}

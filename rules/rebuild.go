@@ -9,7 +9,7 @@ import (
 	"github.com/carewire/carewire"
 )
 
-var judged = []carewire.Kind{carewire.KindVital, carewire.KindAlert, carewire.KindAccess}
+var judgedKinds = []carewire.Kind{carewire.KindVital, carewire.KindAlert, carewire.KindAccess}
 
 // rebuild makes the Case anew from the log, as far back as the rules look: silently up
 // to the time before which all is judged, and with raises and clears from there on,
@@ -58,7 +58,7 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position, part exte
 		c.muteUncertain()
 	}
 	last := to
-	err = b.readLog(carewire.HistoryQuery{Cursor: begin, From: from, Kinds: judged}, func(e *carewire.Event) {
+	err = b.readLog(carewire.HistoryQuery{Cursor: begin, From: from, Kinds: judgedKinds}, func(e *carewire.Event) {
 		at := changed(e)
 		if silent && millisOf(at) >= millisOf(since) {
 			speak()
@@ -84,7 +84,7 @@ func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position, part exte
 // readMissed judges the entries in the log behind the newest entry that was judged.
 func (b *bed) readMissed(to carewire.Position) error {
 	mu := &b.row.mu
-	err := b.readLog(carewire.HistoryQuery{Cursor: b.last.Seq, Kinds: judged}, func(e *carewire.Event) {
+	err := b.readLog(carewire.HistoryQuery{Cursor: b.last.Seq, Kinds: judgedKinds}, func(e *carewire.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		b.take(e)

@@ -182,7 +182,7 @@ func (j *Judge) beat(ctx context.Context, away bool) error {
 	now := millisOf(j.hub.Now())
 	own, judged := j.judgedUpTo()
 	j.mu.Lock()
-	news := j.news
+	news := j.toAnnounce
 	j.mu.Unlock()
 	var r roster
 	_, err := j.hub.Share(ctx, rosterKey, func(old []byte) []byte {
@@ -200,7 +200,7 @@ func (j *Judge) beat(ctx context.Context, away bool) error {
 		return err
 	}
 	j.mu.Lock()
-	j.news = j.news[len(news):]
+	j.toAnnounce = j.toAnnounce[len(news):]
 	if r.takenOver(j.opt.Node, j.left) {
 		j.left = never
 	}
@@ -217,17 +217,17 @@ func (j *Judge) beat(ctx context.Context, away bool) error {
 	}
 	j.roster = r
 	if !j.onDuty() {
-		j.back.Store(int64(time.Since(j.began)))
+		j.dutyBegan.Store(int64(time.Since(j.began)))
 	}
-	j.duty.Store(int64(began.Add(stale).Sub(j.began)))
+	j.dutyEnds.Store(int64(began.Add(stale).Sub(j.began)))
 	return nil
 }
 
 // onDuty reports whether the other nodes still count on this one.
-func (j *Judge) onDuty() bool { return int64(time.Since(j.began)) < j.duty.Load() }
+func (j *Judge) onDuty() bool { return int64(time.Since(j.began)) < j.dutyEnds.Load() }
 
 // steady reports whether this node has been on duty for so long that all that has waited
 // for the Store is in the log.
 func (j *Judge) steady() bool {
-	return j.onDuty() && int64(time.Since(j.began))-j.back.Load() >= int64(grace)
+	return j.onDuty() && int64(time.Since(j.began))-j.dutyBegan.Load() >= int64(grace)
 }

@@ -170,7 +170,7 @@ func TestTimeLagsAsReadingsDo(t *testing.T) {
 		j, err := New(w.hub, set, &Options{Patients: func(context.Context) ([]string, error) { return nil, nil }})
 		require.NoError(t, err)
 		require.NoError(t, j.beat(t.Context(), false))
-		j.duty.Store(int64(time.Hour))
+		j.dutyEnds.Store(int64(time.Hour))
 		b := newBed(nil, "p1", 0)
 		b.c = NewCase(set, "p1", Settings{})
 		r := &row{judge: j, wards: new(sync.WaitGroup), beds: map[string]*bed{"p1": b}}
