@@ -222,8 +222,8 @@ func TestJudgeIsKilledAndStartsAgain(t *testing.T) {
 	}
 	busyness.Wait()
 	compareWithLog(t, func() (carewire.Store, func()) {
-		after(t.Context(), 3*time.Second)
-		n.Stop() // only one process may have the file open
+		after(t.Context(), 13*time.Second) // an absence is said when time goes on by the clock, ten seconds after a start
+		n.Stop()                           // only one process may have the file open
 		s, err := boltstore.Open(filepath.Join(dir, "node.db"), nil)
 		require.NoError(t, err)
 		return s, func() {
