@@ -135,12 +135,12 @@ func letter(from, to *mail.Address, m *Message, now time.Time) []byte {
 
 // send has one conversation with the server. It ends with ctx.
 func (s *SMTP) send(ctx context.Context, from, to string, text []byte) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Addr)
+	dialed, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Addr)
 	if err != nil {
 		return errors.New("pagers: the mail server cannot be reached")
 	}
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	conn = &heard{conn, maxHeard}
+	defer context.AfterFunc(ctx, func() { dialed.Close() })()
+	var conn net.Conn = &heard{dialed, maxHeard}
 	host, _, _ := net.SplitHostPort(s.Addr)
 	if s.ImplicitTLS {
 		conn = tls.Client(conn, s.config(host))
