@@ -215,6 +215,13 @@ test("Where WebSockets do not come through, tabs get their waves by streams, eac
   await within(third, "client.tryNow(), watch.patients.get('p-1')?.newest('8867-4')?.value === '74'");
   assert.equal(await waves(third), "");
   assert.equal(await waves(first), "p-1 1,p-1 2,p-1 3");
+
+  await hub.control({Block: false}); // the leader, which changes its watches, now gets a WebSocket: the others have to ask anew
+  await second.evaluate("window.states = [], client.on('state', ({name}) => states.push(name)), window.watch = client.watch({patients: ['p-1'], waves: ['131330']}), 0");
+  await follow(second);
+  await first.evaluate("client.watch({patients: ['p-1']}).stop()");
+  await within(second, "client.tryNow(), states.includes('lost') && client.state.name === 'live' && watch.patients.get('p-1')?.current");
+  await within(second, (chunk) => waves.at(-1) === chunk, await next());
   for (const page of [first, second, third]) assert.deepEqual(page.said, []);
 });
 
