@@ -132,6 +132,41 @@ func TestAlertsGoFirst(t *testing.T) {
 	})
 }
 
+// What cannot be dropped goes by priority: patients with a high alert first, then
+// those with a medium one, then others, each in the order of their log.
+func TestHighAlertsOvertakeLowOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		t.Cleanup(w.close)
+		p := join(t, dialler(w, w.net, nil)(), "nurse")
+		p.send(`{"type":"watch","req":"1","patients":["p1","p2","p3"],"delivery":"every"}`)
+		for range 3 {
+			p.text("synced")
+		}
+		_, err := w.hub.Publish(t.Context(), HeartRate.Of("p1", 72))
+		require.NoError(t, err)
+		synctest.Wait() // it is being written, and the client does not read
+		for _, e := range []struct {
+			patient  string
+			priority Priority
+		}{{"p1", PriorityLow}, {"p2", PriorityLow}, {"p3", PriorityInfo}, {"p2", PriorityMedium}, {"p1", PriorityLow}, {"p3", PriorityHigh}, {"p3", PriorityLow}} {
+			_, err := w.hub.Raise(t.Context(), Raise{Patient: e.patient, Text: `"priority":"high"`, Priority: e.priority, To: []string{"person:pat"}})
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		var order []string
+		for len(order) < 7 {
+			_, b, err := p.frame()
+			require.NoError(t, err)
+			if ev, _, err := decodeEvent(b); err == nil && ev.Alert != nil && ev.Alert.Escalation.Level == 0 {
+				order = append(order, ev.Patient+" "+string(ev.Alert.Priority))
+			}
+		}
+		require.Equal(t, []string{"p3 info", "p3 high", "p3 low", "p2 low", "p2 medium", "p1 low", "p1 low"}, order)
+		p.conn.Close()
+	})
+}
+
 // All clients that read nothing together hold no more than the options allow, plus a
 // little each. A client that comes back gets everything.
 func TestMemoryOfStuckClients(t *testing.T) {

@@ -52,7 +52,7 @@ func (o *outbox) catchUp(w *watch) {
 	if !w.ended && !o.done && o.closing == nil {
 		w.page = b
 		o.read += len(b)
-		o.schedule(w, w.owing > 0)
+		o.schedule(w, w.owes())
 		o.start()
 	}
 	o.fetch()
@@ -190,10 +190,13 @@ func (w *watch) begin(ctx context.Context) ([]byte, error) {
 func (w *watch) urgency() int {
 	w.out.mu.Lock()
 	defer w.out.mu.Unlock()
-	if w.urgent != 0 {
+	switch w.rank {
+	case rankHigh:
 		return PriorityHigh.rank()
+	case rankVital:
+		return PriorityInfo.rank()
 	}
-	return PriorityInfo.rank()
+	return PriorityMedium.rank()
 }
 
 // beginSnapshot returns sync with recovered false. The newest vitals and all open

@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ type frame struct {
 	gap       []byte // for everybody else; nil if there is nobody else
 	seq       uint64
 	droppable bool
+	rank      uint8 // by which it goes before events of other patients
 	entry     Entry // without Data
 	received  int64 // when it was handed in, in ticks; 0: elsewhere
 }
@@ -28,7 +30,7 @@ func (e *Entry) hidden() bool {
 
 // newFrameOf makes the frame of an entry. A quiet one is a gap to everybody.
 func newFrameOf(e *Entry, quiet bool, at int64) *frame {
-	f := &frame{seq: e.Seq, droppable: e.Kind.Droppable(), entry: *e, received: at}
+	f := &frame{seq: e.Seq, droppable: e.Kind.Droppable(), rank: rankOf(e), entry: *e, received: at}
 	f.entry.Data = nil
 	if quiet || e.hidden() {
 		f.gap = gapFrame(e)
@@ -39,6 +41,33 @@ func newFrameOf(e *Entry, quiet bool, at int64) *frame {
 		f.gap = gapFrame(e)
 	}
 	return f
+}
+
+// The ranks of what waits for a client.
+const (
+	rankVital  = iota // nothing undroppable
+	rankEvent         // something undroppable
+	rankMedium        // an alert that is medium
+	rankHigh          // an alert that is high
+	ranks
+)
+
+// Only a member can look like this: the quotes of a text are escaped. The sources
+// of an alert have no higher priority than the alert.
+var highMember, mediumMember = []byte(`"priority":"high"`), []byte(`"priority":"medium"`)
+
+func rankOf(e *Entry) uint8 {
+	switch {
+	case e.Kind.Droppable():
+		return rankVital
+	case e.Kind != KindAlert:
+		return rankEvent
+	case bytes.Contains(e.Data, highMember):
+		return rankHigh
+	case bytes.Contains(e.Data, mediumMember):
+		return rankMedium
+	}
+	return rankEvent
 }
 
 func eventFrame(e *Entry) []byte {

@@ -41,8 +41,9 @@ type outboxes struct {
 }
 
 // An outbox holds the waiting output of one client. Its unit is the patient: a
-// turn writes all that one patient has, in log order, patients with an alert
-// first. Waves come last. A goroutine runs only while something waits.
+// turn writes all that one patient has, in log order. Patients with a high alert
+// go first, then those with a medium one, then those with anything undroppable.
+// Waves come last. A goroutine runs only while something waits.
 type outbox struct {
 	shared *outboxes
 	sink   sink
@@ -57,20 +58,18 @@ type outbox struct {
 	held    int           // bytes in control
 	room    chan struct{} // closed when held falls below roomAt; nil: nobody waits
 	roomAt  int
-	bytes   int          // bytes in all queues of patients
-	counted int          // the part of bytes, held, read and waveBytes that the Hub's total has
-	urgent  watchList    // watches with something undroppable to write
-	normal  watchList    // watches with something to write
-	pressed watchList    // watches whose log is to be read next, for something undroppable
-	waiting watchList    // watches whose log is to be read then
-	reads   bool         // catchUp is reading for one
-	read    int          // bytes in all pages that were read and are not written
-	waves   []*waveQueue // signals with chunks to write, after all else
-	closing []byte       // the close frame: the last element
-	busy    bool         // run is running
-	done    bool         // nothing more is taken
-	slow    bool         // writes are small
-	runs    func()       // run; kept, so that starting it makes no garbage
+	bytes   int              // bytes in all queues of patients
+	counted int              // the part of bytes, held, read and waveBytes that the Hub's total has
+	ready   [ranks]watchList // watches with something to write, by their rank
+	unread  [ranks]watchList // watches whose log is to be read
+	reads   bool             // catchUp is reading for one
+	read    int              // bytes in all pages that were read and are not written
+	waves   []*waveQueue     // signals with chunks to write, after all else
+	closing []byte           // the close frame: the last element
+	busy    bool             // run is running
+	done    bool             // nothing more is taken
+	slow    bool             // writes are small
+	runs    func()           // run; kept, so that starting it makes no garbage
 
 	waveBytes int         // in all waves
 	waveTimer *time.Timer // has the waves written; nil before the first
@@ -94,17 +93,18 @@ type watch struct {
 
 	// Under out.mu.
 	queue   []*frame
-	turn    int      // frames of queue that are being written: nothing replaces them
-	owing   int      // frames of queue that cannot be dropped
-	urgent  int64    // when something undroppable began to wait, in ticks; 0: nothing does
-	last    Position // the last number that the lane has handed over
-	must    uint64   // undroppable ones up to there
-	upTo    Position // while reading: the position before the queue
-	reading bool     // the next events must be read from the Store
-	live    bool     // attached, and caught up once
-	fetched bool     // catchUp is reading for it right now
-	page    []byte   // the page that was read, to be written before the queue
-	again   bool     // the log has changed: discard the current reading
+	turn    int          // frames of queue that are being written: nothing replaces them
+	owing   [ranks]int32 // frames of queue that cannot be dropped, by their rank
+	rank    uint8        // the highest rank of what waits
+	urgent  int64        // when something undroppable began to wait, in ticks; 0: nothing does
+	last    Position     // the last number that the lane has handed over
+	must    uint64       // undroppable ones up to there
+	upTo    Position     // while reading: the position before the queue
+	reading bool         // the next events must be read from the Store
+	live    bool         // attached, and caught up once
+	fetched bool         // catchUp is reading for it right now
+	page    []byte       // the page that was read, to be written before the queue
+	again   bool         // the log has changed: discard the current reading
 	ended   bool
 	wrote   int64 // when something of it was last written, in ticks
 	listed  *watchList
@@ -153,50 +153,62 @@ func (l *watchList) remove(w *watch) {
 	w.listed, w.prev, w.next = nil, nil, nil
 }
 
-// schedule puts w in line; wake or start must follow. Under o.mu.
-func (o *outbox) schedule(w *watch, urgent bool) {
-	to := &o.normal
-	if urgent && w.urgent == 0 {
+// schedule puts w in line, with the given rank if that is higher than its own;
+// wake or start must follow. Under o.mu.
+func (o *outbox) schedule(w *watch, rank uint8) {
+	if rank > rankVital && w.urgent == 0 {
 		w.urgent = o.shared.clock.ticks()
 	}
-	if w.urgent != 0 {
-		to = &o.urgent
-	}
+	was := w.rank
+	w.rank = max(was, rank)
 	switch {
 	case w.listed == nil && !w.fetched:
-		to.push(w)
-	case w.listed == &o.normal && to == &o.urgent:
-		o.normal.remove(w)
-		to.push(w)
-	case w.listed == &o.waiting && to == &o.urgent:
-		o.waiting.remove(w)
-		o.pressed.push(w)
+		o.ready[w.rank].push(w)
+	case w.rank == was:
+	case w.listed == &o.ready[was]:
+		w.listed.remove(w)
+		o.ready[w.rank].push(w)
+	case w.listed == &o.unread[was]:
+		w.listed.remove(w)
+		o.unread[w.rank].push(w)
 	}
+}
+
+// owes returns the highest rank of the frames in w's queue.
+func (w *watch) owes() uint8 {
+	for rank := uint8(ranks - 1); rank > rankVital; rank-- {
+		if w.owing[rank] > 0 {
+			return rank
+		}
+	}
+	return rankVital
+}
+
+// first returns the watch that is next in lists by rank; nil if there is none.
+func first(lists *[ranks]watchList) *watch {
+	for i := range slices.Backward(lists[:]) {
+		if w := lists[i].first; w != nil {
+			return w
+		}
+	}
+	return nil
 }
 
 // readNext puts w in line for its next page: first if it holds a part of the newest
 // state, so that no more than a few watches of a client do. Under o.mu.
 func (o *outbox) readNext(w *watch) {
-	to := &o.waiting
-	if w.urgent != 0 {
-		to = &o.pressed
-	}
-	if w.catch.holds() {
+	if to := &o.unread[w.rank]; w.catch.holds() {
 		to.pushFirst(w)
 	} else {
 		to.push(w)
 	}
 }
 
-// fetch continues reading for the watch that has waited longest, those with
-// undroppable entries first, unless a read is running or much of the last page
-// is unwritten. Under o.mu.
+// fetch continues reading for the watch that has waited longest of those with the
+// highest rank, unless a read is running or much of the last page is unwritten.
+// Under o.mu.
 func (o *outbox) fetch() {
-	w := o.pressed.first
-	if w == nil {
-		w = o.waiting.first
-	}
-	if w != nil && !o.reads && o.read < readAhead {
+	if w := first(&o.unread); w != nil && !o.reads && o.read < readAhead {
 		w.listed.remove(w)
 		o.reads, w.fetched = true, true
 		go o.catchUp(w)
@@ -310,15 +322,15 @@ func (o *outbox) dropQueue(w *watch) {
 	for _, f := range w.queue {
 		o.bytes -= len(w.bytesOf(f))
 	}
-	w.queue, w.turn, w.owing = nil, 0, 0
+	w.queue, w.turn, w.owing = nil, 0, [ranks]int32{}
 	o.reportSize()
 }
 
 func (o *outbox) dropAll() {
 	o.dropWaves()
-	for _, l := range []*watchList{&o.urgent, &o.normal, &o.pressed, &o.waiting} {
-		for l.first != nil {
-			o.drop(l.first)
+	for _, lists := range []*[ranks]watchList{&o.ready, &o.unread} {
+		for w := first(lists); w != nil; w = first(lists) {
+			o.drop(w)
 		}
 	}
 }
@@ -375,7 +387,7 @@ func (w *watch) push(frames []*frame) bool {
 	}
 	last := frames[len(frames)-1]
 	w.last, w.must = last.entry.Position, last.entry.Must
-	owing, latest := w.owing, w.delivery == DeliverLatest
+	latest := w.delivery == DeliverLatest
 	w.queue = slices.Grow(w.queue, len(frames))
 	for i, f := range frames {
 		b := w.bytesOf(f)
@@ -384,23 +396,26 @@ func (w *watch) push(frames []*frame) bool {
 		}
 		if !o.roomFor(len(b)) { // go on from the Store instead
 			o.shared.stats.limits.outboxes.Add(1)
-			urgent := w.owing > 0 || slices.ContainsFunc(frames[i:], func(f *frame) bool { return !f.droppable })
+			rank := w.owes()
+			for _, f := range frames[i:] {
+				rank = max(rank, f.rank)
+			}
 			o.dropQueue(w)
 			w.reading, w.upTo = true, last.entry.Position
-			o.schedule(w, urgent)
+			o.schedule(w, rank)
 			return o.wake()
 		}
 		w.queue = append(w.queue, f)
 		o.bytes += len(b)
 		if !f.droppable {
-			w.owing++
+			w.owing[f.rank]++
 		}
 	}
 	o.reportSize()
 	if len(w.queue) == 0 {
 		return false
 	}
-	o.schedule(w, w.owing > owing)
+	o.schedule(w, w.owes())
 	return o.wake()
 }
 
@@ -456,7 +471,7 @@ func (w *watch) attached(head Head) {
 	o.drop(w)
 	w.last, w.must, w.upTo = head.Position, head.Must, head.Position
 	w.reading, w.live = true, false
-	o.schedule(w, false)
+	o.schedule(w, rankVital)
 	o.start()
 }
 
@@ -470,7 +485,7 @@ func (w *watch) readOn(head Head) {
 	}
 	o.dropQueue(w)
 	w.last, w.must, w.upTo, w.reading = head.Position, head.Must, head.Position, true
-	o.schedule(w, true)
+	o.schedule(w, rankHigh) // which it may hold
 	o.start()
 }
 

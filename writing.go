@@ -136,10 +136,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 	}
 	events, urgent := 0, false
 	for len(b) < size {
-		w := o.urgent.first
-		if w == nil {
-			w = o.normal.first
-		}
+		w := first(&o.ready)
 		if w == nil {
 			break
 		}
@@ -159,17 +156,18 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 		var n int
 		b, n = w.write(b, size)
 		events += n
-		if w.owing == 0 {
+		if w.rank = w.owes(); w.rank == rankVital {
 			w.urgent = 0
 		}
 		if len(w.queue) > 0 { // others first
-			o.schedule(w, false)
+			o.schedule(w, rankVital)
 		}
 	}
 	waves := 0
 	// Behind an alert's write the next client's alert waits, so waves that gather stay.
 	gather := o.gathering && (urgent || len(b) == 0)
-	if o.urgent.first == nil && o.normal.first == nil && !gather {
+	more := first(&o.ready) != nil
+	if !more && !gather {
 		b, waves = o.takeWaves(b)
 	}
 	if text || events+waves > 0 {
@@ -178,7 +176,7 @@ func (o *outbox) take(b []byte) (_ []byte, oldest *frame, seal, ok bool) {
 	}
 	o.reportSize()
 	o.fetch()
-	if len(b) == 0 && o.urgent.first == nil && o.normal.first == nil {
+	if len(b) == 0 && !more {
 		o.busy = false
 		return nil, nil, false, false
 	}
@@ -217,7 +215,7 @@ func (w *watch) write(b []byte, size int) (_ []byte, events int) {
 		part := w.bytesOf(f)
 		w.out.bytes -= len(part)
 		if !f.droppable {
-			w.owing--
+			w.owing[f.rank]--
 		}
 		if f.seq <= done {
 			continue // read from the Store already
