@@ -216,27 +216,39 @@ func (x *accessChanges) run(every time.Duration) {
 	}
 }
 
-// recheckHolders ends the acceptances of persons who may no longer answer. It
-// skips persons whom this node has not seen and the host does not name; other
-// nodes check those.
+// recheckHolders ends the acceptances of persons who may no longer answer. A
+// person whom this node has not seen, and the host does not name, is asked for
+// as they were when they accepted.
 func (x *accessChanges) recheckHolders(ctx context.Context) {
 	for person, patients := range x.open.holders() {
-		if !x.clinicians.knows(person) {
-			continue
+		var lost []string
+		if x.clinicians.knows(person) {
+			p, err := x.clinicians.find(ctx, person)
+			if err != nil {
+				continue // undecided
+			}
+			lost = x.mayNotAnswer(ctx, &p, patients)
+		} else {
+			for _, a := range x.open.acceptedBy(person) {
+				if p := a.acceptedAs(); p != nil {
+					lost = append(lost, x.mayNotAnswer(ctx, p, []string{a.Patient})...)
+				}
+			}
 		}
-		p, err := x.clinicians.find(ctx, person)
-		if err != nil {
-			continue // undecided
-		}
-		rights := x.access.decide(ctx, &p, ActionAnswer, patients)
-		lost := slices.DeleteFunc(patients, func(patient string) bool { return p.mayAnswer() && !errors.Is(rights[patient], ErrForbidden) })
 		if len(lost) > 0 {
 			slices.Sort(lost)
+			lost = slices.Compact(lost)
 			x.retryUntilDone(ctx, loseKey(person, lost), func(ctx context.Context) error {
 				return x.loseAlerts(ctx, Revocation{Principal: person, Patients: lost})
 			})
 		}
 	}
+}
+
+// mayNotAnswer returns those of the patients for whom p may not answer.
+func (x *accessChanges) mayNotAnswer(ctx context.Context, p *Principal, patients []string) []string {
+	rights := x.access.decide(ctx, p, ActionAnswer, patients)
+	return slices.DeleteFunc(patients, func(patient string) bool { return p.mayAnswer() && !errors.Is(rights[patient], ErrForbidden) })
 }
 
 // loseKey names the losing of a principal's alerts, to be tried again.

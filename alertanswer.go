@@ -22,6 +22,7 @@ func answerAlert(prev *Alert, w Answer, by Person, received []string, now time.T
 	switch w.Do {
 	case AnswerAccept:
 		given.Until = a.accept(w.For, by, now)
+		a.Escalation.holder = w.holder
 	case AnswerReject:
 		if taken && w.offered && a.Responsibility.To == "person:"+by.ID {
 			a.Responsibility.To = ""

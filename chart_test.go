@@ -175,6 +175,17 @@ func TestKeysThatAreNotHeard(t *testing.T) {
 			return devices
 		}
 		require.Equal(t, []string{"days", "day"}, shown())
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.send(`{"type":"watch","req":"1","patients":["p1"]}`)
+		var watched []any
+		for o := nurse.read(); o["type"] != "synced"; o = nurse.read() {
+			if o["type"] == "vital" {
+				watched = append(watched, valueAt(o, "vital", "device"))
+			}
+		}
+		require.Equal(t, []any{"days", "day"}, watched)
+		nurse.ws.CloseNow()
 		require.NoError(t, send("new"), "days gives its place up")
 		require.ErrorIs(t, send("more"), errLimit)
 		time.Sleep(time.Minute)

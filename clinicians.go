@@ -92,3 +92,61 @@ func (x *clinicians) knows(id string) bool {
 	_, ok := x.known[id]
 	return ok || x.host != nil
 }
+
+// A holder is what entitled a person to accept an alert, kept with the alert: a node
+// that has not seen the person asks by it whether they may still answer.
+type holder struct {
+	listed bool     // the patient was listed for them by name
+	groups []string // their groups, at most groupsHeld
+}
+
+const groupsHeld = 64
+
+func newHolder(p *Principal, patient string) *holder {
+	h := &holder{listed: slices.Contains(p.Patients, patient)}
+	for _, g := range p.Groups {
+		if validID(g) && len(h.groups) < groupsHeld {
+			h.groups = append(h.groups, g)
+		}
+	}
+	return h
+}
+
+// acceptedAs returns the person who has accepted a, with what entitled them; nil
+// if that is not known.
+func (a *Alert) acceptedAs() *Principal {
+	h, by := a.Escalation.holder, a.Responsibility.By
+	if h == nil {
+		return nil
+	}
+	p := &Principal{ID: by.ID, Name: by.Name, Role: by.Role, Groups: h.groups, Issued: noToken}
+	if h.listed {
+		p.Patients = []string{a.Patient}
+	}
+	return p
+}
+
+func (h *holder) encode(e *encoder) {
+	if h != nil {
+		e.object("holder", func() {
+			e.bool("listed", h.listed)
+			e.strings("groups", h.groups)
+		})
+	}
+}
+
+func decodeHolder(s *scanner) *holder {
+	h := &holder{}
+	s.object(func(name []byte) bool {
+		switch string(name) {
+		case "listed":
+			h.listed = s.bool()
+		case "groups":
+			h.groups = s.strings(groupsHeld)
+		default:
+			return false
+		}
+		return true
+	})
+	return h
+}

@@ -178,6 +178,8 @@ func (x *Escalation) decode(s *scanner) {
 			x.next = s.time()
 		case "trouble":
 			x.trouble = s.str()
+		case "holder":
+			x.holder = decodeHolder(s)
 		default:
 			return false
 		}
@@ -338,6 +340,7 @@ func (x *Escalation) encode(e *encoder) {
 			e.bool("held", x.held)
 			e.time("next", x.next)
 			e.str("trouble", x.trouble)
+			x.holder.encode(e)
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -325,6 +326,20 @@ func TestAcceptanceEndsWithTheRight(t *testing.T) {
 				w.hub.clinicians.remember(&p) // as joining does
 			}
 		}},
+		{"a second connection lists fewer", func() (*Options, func(*world)) {
+			return &Options{}, func(w *world) {
+				w.hub.auth = AuthenticatorFunc(func(r *http.Request) (Principal, error) {
+					p, err := byToken(r)
+					if p.ID == "nurse" {
+						p.Patients, p.Groups = []string{"p2"}, nil
+					}
+					return p, err
+				})
+				nurse := w.dial("nurse")
+				w.t.Cleanup(func() { nurse.ws.CloseNow() })
+				nurse.until("inbox")
+			}
+		}},
 		{"the host does not know them any more", func() (*Options, func(*world)) { return leaver(ErrNotFound) }},
 		{"the host does not let them in any more", func() (*Options, func(*world)) { return leaver(ErrForbidden) }},
 		{"the break-glass ran out", func() (*Options, func(*world)) {
@@ -377,5 +392,74 @@ func TestAcceptanceEndsWithTheRight(t *testing.T) {
 				require.NotEmpty(w.t, p.told(start))
 			})
 		})
+	}
+}
+
+// An acceptance ends with the right also on a node that has not seen the person:
+// another one, or the same after a restart. It ends in no other case.
+func TestAcceptanceEndsOnWhicheverNode(t *testing.T) {
+	var gone atomic.Bool
+	patients := func(context.Context, string) ([]string, error) {
+		if gone.Load() {
+			return nil, nil
+		}
+		return []string{"p1"}, nil
+	}
+	by := func(patients, groups []string) Principal {
+		return Principal{ID: "nurse", Role: RoleClinician, Patients: patients, Groups: groups}
+	}
+	for _, c := range []struct {
+		name string
+		by   Principal
+		o    Options
+		ends bool
+	}{
+		{"the Authorizer says no", by(nil, nil), Options{Authorizer: authorizer(func(_ context.Context, a Access) ([]Decision, error) {
+			return slices.Repeat([]Decision{{Allow: !gone.Load()}}, len(a.Patients)), nil
+		})}, true},
+		{"the Authorizer goes by groups", by(nil, []string{"icu"}), Options{Authorizer: authorizer(func(_ context.Context, a Access) ([]Decision, error) {
+			return slices.Repeat([]Decision{{Allow: slices.Contains(a.Principal.Groups, "icu")}}, len(a.Patients)), nil
+		})}, false},
+		{"the Authorizer does not know", by(nil, nil), Options{Authorizer: authorizer(func(_ context.Context, a Access) ([]Decision, error) {
+			if gone.Load() {
+				return nil, errNoIdea
+			}
+			return slices.Repeat([]Decision{{Allow: true}}, len(a.Patients)), nil
+		})}, false},
+		{"the patient has left the group", by(nil, []string{"er", "icu"}), Options{Directory: directoryFunc(patients)}, true},
+		{"the patient is listed by name", by([]string{"p1"}, []string{"icu"}), Options{Directory: directoryFunc(patients)}, false},
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.name, restart), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					gone.Store(false)
+					store := NewMemoryStore(nil)
+					w := newWorld(t, store, &c.o)
+					a, err := w.hub.Raise(t.Context(), high("k"))
+					require.NoError(t, err)
+					_, err = w.hub.Answer(t.Context(), c.by, a.Ref(), Answer{Do: AnswerAccept})
+					require.NoError(t, err)
+					if restart {
+						w.close()
+					} else {
+						w.hub.clinicians.mu.Lock() // as if the person had been at a node that is gone
+						clear(w.hub.clinicians.known)
+						w.hub.clinicians.mu.Unlock()
+						defer w.close()
+					}
+					other := newWorld(t, store, &c.o)
+					defer other.close()
+					time.Sleep(5 * time.Minute)
+					now, err := other.hub.Alert(t.Context(), "p1", "k")
+					require.NoError(t, err)
+					require.Equal(t, ResponsibilityAccepted, now.Responsibility.State, "allowed")
+					gone.Store(true)
+					time.Sleep(2*time.Minute + 5*time.Second)
+					now, err = other.hub.Alert(t.Context(), "p1", "k")
+					require.NoError(t, err)
+					require.Equal(t, c.ends, now.Responsibility.State == ResponsibilityUndefined)
+				})
+			})
+		}
 	}
 }

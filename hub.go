@@ -300,7 +300,7 @@ func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer)
 		w := w
 		switch w.Do {
 		case AnswerAccept:
-			w.For = h.opt.MaxHold.hold(prev.Priority, w.For)
+			w.For, w.holder = h.opt.MaxHold.hold(prev.Priority, w.For), newHolder(by, prev.Patient)
 			w.offered = prev.Responsibility.To != "" && by.addressed([]string{prev.Responsibility.To}, prev.Patient)
 		case AnswerReject:
 			w.offered = prev.Responsibility.To != "" && by.addressed([]string{prev.Responsibility.To}, prev.Patient)
@@ -411,6 +411,10 @@ func noticeEntry(n *Notice, rev uint64) Entry {
 // and stores the events that it has accepted. Shutdown returns when all of this
 // is done. If ctx ends first, the Hub cuts the remaining connections and
 // Shutdown returns ctx's error. Afterwards all calls that write return ErrClosed.
+//
+// A call of the host's code (an interface or function of Options, or the
+// Authenticator) that goes on after its context has ended may outlive Shutdown,
+// and so may a call of the Store after ctx has ended. Nothing else does.
 //
 // Call Shutdown before http.Server.Shutdown, which does not close WebSocket
 // connections, and before closing the Store.

@@ -199,6 +199,7 @@ type Escalation struct {
 	next        time.Time // while State is off: when the next level is due if the telling goes on
 	trouble     string    // why people were not told as they should be
 	peak        Priority  // the highest priority since the steps began or it was accepted
+	holder      *holder   // while it is accepted: what entitled the person; nil: not known
 }
 
 // EscalationState is the state of the present level.
@@ -242,7 +243,8 @@ type Answer struct {
 	ID     string        // event_id of this answer; "": a new one
 	Source Recognition   // how a machine recognised it, such as from speech; zero: no machine did
 
-	offered bool // the alert is being handed over to the answering person
+	offered bool    // the alert is being handed over to the answering person
+	holder  *holder // accept: what entitles the person
 }
 
 // Notice is a message between clinicians and a patient, or within the team.

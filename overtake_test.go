@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -368,4 +372,62 @@ func TestShutdownLeavesNoGoroutine(t *testing.T) {
 		require.True(t, w.hub.ending)
 		w.hub.mu.Unlock()
 	})
+}
+
+// Only calls of the host's code that ignore the end of their context outlive Shutdown.
+func TestOnlyHangingCallsOutliveShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var hanging atomic.Int64
+		hangForever := func() { hanging.Add(1); <-release }
+		w := newWorld(t, nil, &Options{Pager: pagerFunc(func(_ context.Context, p Page) error {
+			hangForever()
+			return nil
+		}), Authorizer: authorizer(func(_ context.Context, a Access) ([]Decision, error) {
+			if a.Principal.ID == "nurse" {
+				hangForever()
+			}
+			return slices.Repeat([]Decision{{Allow: true}}, len(a.Patients)), nil
+		}), AgeClass: func(context.Context, string) (AgeClass, error) {
+			hangForever()
+			return AgeAdult, nil
+		}})
+		nurse := w.dial("nurse")
+		nurse.send(`{"type":"watch","req":"1","patients":["p1"]}`)
+		for i := range 3 {
+			a := high(fmt.Sprint("k", i))
+			a.To = []string{fmt.Sprint("person:n", i)}
+			_, err := w.hub.Raise(t.Context(), a)
+			require.NoError(t, err)
+		}
+		sends(t, w, "p1", "mon-1", 5*time.Second)
+		time.Sleep(time.Second)
+		w.close()
+		nurse.ws.CloseNow()
+		synctest.Wait()
+		require.GreaterOrEqual(t, hanging.Load(), int64(5))
+		left := goroutinesOfBubble()
+		require.Len(t, left, int(hanging.Load()))
+		for _, g := range left {
+			require.Contains(t, g, "TestOnlyHangingCallsOutliveShutdown.func1.", "it is in the host's code")
+		}
+		close(release)
+		synctest.Wait()
+		require.Empty(t, goroutinesOfBubble())
+	})
+}
+
+// goroutinesOfBubble returns the stacks of the goroutines in this bubble, but for
+// those of the test and of synctest itself.
+func goroutinesOfBubble() (list []string) {
+	b := make([]byte, 1<<22)
+	own := string(b[:runtime.Stack(b, false)])
+	bubble := regexp.MustCompile(`synctest bubble \d+\]`).FindString(own)
+	number, _, _ := strings.Cut(own, " [")
+	for g := range strings.SplitSeq(string(b[:runtime.Stack(b, true)]), "\n\n") {
+		if head, _, _ := strings.Cut(g, "\n"); strings.Contains(head, bubble) && !strings.HasPrefix(g, number+" ") && !strings.Contains(g, "testing/synctest.") {
+			list = append(list, g)
+		}
+	}
+	return list
 }

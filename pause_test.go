@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,5 +142,30 @@ func TestAlertThatEndsByItself(t *testing.T) {
 		require.False(t, a.Open())
 		time.Sleep(time.Hour)
 		require.Empty(t, p.told(start))
+	})
+}
+
+// History has the pause with who, why and until when, and its end with who ended it.
+func TestPauseIsInHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		defer w.close()
+		start := time.Now()
+		require.NoError(t, w.hub.Pause(t.Context(), people["nurse"], Pause{Patient: "p1", For: 5 * time.Minute, Reason: "bronchoscopy", Silence: true}))
+		time.Sleep(time.Minute)
+		require.NoError(t, w.hub.Unpause(t.Context(), people["doctor"], "p1"))
+		require.NoError(t, w.hub.Pause(t.Context(), people["nurse"], Pause{Patient: "p1", For: time.Minute, Reason: "x-ray"}))
+		time.Sleep(2 * time.Minute)
+		doctor := w.dial("doctor")
+		defer doctor.ws.CloseNow()
+		var got []string
+		for _, ev := range listAt(doctor.ask(`{"type":"history","req":"1","patient":"p1","kinds":["access"]}`), "events") {
+			a := objectAt(ev, "access")
+			got = append(got, fmt.Sprint(a["kind"], " ", a["principal"], " ", a["reason"], " ", a["silence"]))
+		}
+		require.Equal(t, []string{"pause nurse bronchoscopy true", "pause_ended doctor <nil> <nil>", "pause nurse x-ray <nil>", "pause_ended <nil> <nil> <nil>"}, got)
+		page, err := w.hub.History(t.Context(), HistoryQuery{Patient: "p1", Kinds: []Kind{KindAccess}})
+		require.NoError(t, err)
+		require.Equal(t, 5*time.Minute, page.Events[0].Access.Until.Sub(start))
 	})
 }

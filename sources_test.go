@@ -141,7 +141,7 @@ func TestSourcesOfClients(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, ConditionOver, a.Condition, "and the others' values where it gives none")
 
-		for _, key := range []string{"no-data.mon-1", "no-data.x"} {
+		for _, key := range []string{"no-data.mon-1", "no-data.x", noDataMore, "no-data-from.gateway", outageKey("Gateway 7")} {
 			require.Equal(t, "alert.key", raise(device, "r-"+key, key, "low")["field"])
 		}
 		require.Equal(t, "alert.key", device.ask(`{"type":"raise","req":"1","event_id":"no-data.mon-1","alert":{"patient":"p1","text":"x","priority":"low"}}`)["field"])

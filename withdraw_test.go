@@ -105,3 +105,50 @@ func TestPagesOfATestAlertAreWithdrawn(t *testing.T) {
 		require.Equal(t, []string{"k-1 person:tester"}, g.withdrawn)
 	})
 }
+
+// When an alert ends, in whatever way, its pages are withdrawn once, also if nobody
+// has accepted it. An alert that is latched still waits for a person.
+func TestPagesOfAnEndedAlertAreWithdrawn(t *testing.T) {
+	for name, c := range map[string]struct {
+		latch bool
+		end   func(*world, AlertRef) error
+		want  []string
+	}{
+		"closed": {true, func(w *world, ref AlertRef) error {
+			_, err := w.hub.Answer(w.t.Context(), people["nurse"], ref, Answer{Do: AnswerClose, Force: true, Reason: "x"})
+			return err
+		}, []string{"k-1 person:nurse"}},
+		"it ends by itself": {false, func(w *world, ref AlertRef) error {
+			_, err := w.hub.Clear(w.t.Context(), ref)
+			return err
+		}, []string{"k-1 person:nurse"}},
+		"discharged": {true, func(w *world, ref AlertRef) error {
+			return w.hub.Discharge(w.t.Context(), "p1")
+		}, []string{"k-1 person:nurse"}},
+		"latched": {true, func(w *world, ref AlertRef) error {
+			_, err := w.hub.Clear(w.t.Context(), ref)
+			return err
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &slowGateway{}
+				w := newWorld(t, nil, &Options{Policy: threeSteps, Pager: g})
+				defer w.close()
+				in := high("k")
+				if !c.latch {
+					in.NoLatch, in.Kind = true, AlertTechnical
+				}
+				a, err := w.hub.Raise(t.Context(), in)
+				require.NoError(t, err)
+				time.Sleep(time.Second)
+				require.NoError(t, c.end(w, a.Ref()))
+				time.Sleep(time.Minute)
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				require.Equal(t, []string{"k-1 person:nurse"}, g.handed)
+				require.Equal(t, c.want, g.withdrawn)
+			})
+		})
+	}
+}
