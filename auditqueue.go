@@ -16,6 +16,7 @@ import (
 const (
 	recordsMax   = 1 << 16                // records that may wait for the Auditor
 	recordsSpare = 1 << 12                // of these, room for principals of whom few records wait
+	recordsLate  = recordsSpare / 4       // of these, room for those who waited for the same place
 	recordsFew   = 1 << 10                // records of one principal that are few
 	recordAgain  = 100 * time.Millisecond // after a failure, doubled up to
 	recordAtMost = 30 * time.Second
@@ -23,16 +24,21 @@ const (
 	recordLast   = 4           // failures in a row, when the Hub ends
 	auditDown    = time.Second // after a failure reads are refused without being tried
 	tallyEvery   = time.Minute
-	floodRate    = 10      // single records a second of one principal's refusals and unwatches
+	floodRate    = 10      // single records a second of one principal's refusals, failures and unwatches
 	floodBurst   = 1000    // at once
 	floodsMost   = 1 << 14 // principals whose rate is remembered
+
+	auditFirstAtOnce = 64 // reads whose records are brought to the Auditor at once
+	auditFirstEach   = 8  // of these, for one principal
 )
 
 // An auditQueue brings records to the Auditor, asynchronously. The queue is
 // bounded; records that find no room are counted and logged.
 type auditQueue struct {
 	auditor Auditor
-	call    *hostCall
+	call    *hostCall             // of the queue
+	first   *hostCall             // of reads, which do not delay the queue
+	readers *sharedPlaces[string] // shares these among principals
 	work    *background
 	log     *slog.Logger
 	now     func() time.Time
@@ -56,8 +62,9 @@ type auditQueue struct {
 	saidAt   int64             // when, in ticks
 }
 
-func newAuditQueue(a Auditor, call *hostCall, work *background, log *slog.Logger, now func() time.Time, ticks func() int64) *auditQueue {
-	return &auditQueue{auditor: a, call: call, work: work, log: log, now: now, ticks: ticks, wake: make(chan struct{}, 1),
+func newAuditQueue(a Auditor, calls *hostCalls, work *background, log *slog.Logger, now func() time.Time, ticks func() int64) *auditQueue {
+	return &auditQueue{auditor: a, call: calls.audit, first: calls.auditFirst,
+		readers: newSharedPlaces[string](auditFirstEach, auditFirstAtOnce, calls.auditFirst.timeout), work: work, log: log, now: now, ticks: ticks, wake: make(chan struct{}, 1),
 		refusals: rate.NewLimiter(10, 100), more: make(map[int]int), held: make(map[string]int), floods: make(map[string]*flood)}
 }
 
@@ -75,8 +82,11 @@ func (a *auditQueue) record(r Record) {
 	if floodable && a.tally(&r) {
 		return
 	}
-	late := recordsSpare / 4 // several may have waited for the same place
-	if a.ended || len(a.waiting) >= min(a.room(r.holder(), floodable)+late, recordsMax) {
+	most := a.room(r.holder(), floodable) + recordsLate
+	if !floodable { // it was done, and others may have come since its principal has waited
+		most = max(most, recordsMax-recordsLate/2)
+	}
+	if a.ended || len(a.waiting) >= most {
 		a.lost.Add(1) // the clock reports it
 		return
 	}
@@ -92,7 +102,7 @@ func (a *auditQueue) room(who string, floodable bool) int {
 	case few && floodable:
 		return recordsMax - recordsSpare/2
 	case few:
-		return recordsMax
+		return recordsMax - recordsLate
 	case floodable:
 		return recordsMax / 2
 	}
@@ -154,7 +164,7 @@ func (a *auditQueue) recordHost(r Record, err error) {
 	}
 }
 
-// A flood counts a principal's refusals and unwatches that are not recorded
+// A flood counts a principal's refusals, failures and unwatches that are not recorded
 // singly, because nobody would read so many.
 type flood struct {
 	singly *rate.Limiter
@@ -172,7 +182,7 @@ type floodKey struct {
 // floodable reports whether r is of something that a client can do at any pace
 // without anything having happened to a patient's data.
 func (r *Record) floodable() bool {
-	return r.Conn != "" && (r.Outcome == OutcomeRefused || r.Event == AuditWatchEnded && r.Code == "")
+	return r.Conn != "" && (r.Outcome == OutcomeRefused || r.Outcome == OutcomeFailed || r.Event == AuditWatchEnded && r.Code == "")
 }
 
 // tally counts r, instead of recording it, if its principal has had many. Under a.mu.
@@ -231,7 +241,9 @@ func (a *auditQueue) complainOfLost(least time.Duration) {
 }
 
 // recordFirst has reads recorded before they are done, and returns ErrUnavailable
-// for each that could not be.
+// for each that could not be. Each record is a call of its own, with its own time
+// and place: a long list takes long, and that is neither a fault of the Auditor nor
+// a delay for others.
 func (a *auditQueue) recordFirst(ctx context.Context, list []Record) []error {
 	errs := make([]error, len(list))
 	now := a.now()
@@ -239,33 +251,45 @@ func (a *auditQueue) recordFirst(ctx context.Context, list []Record) []error {
 		errs[i] = ErrUnavailable
 		list[i].Time, list[i].Outcome = now, OutcomeDone
 	}
-	if len(list) == 0 {
-		return errs
-	}
 	if at := a.down.Load(); at != 0 && time.Duration(a.ticks()-at) < auditDown {
 		return errs
 	}
-	got, err := callHost(ctx, a.call, func(ctx context.Context) ([]error, error) {
-		got := make([]error, len(list))
-		if lines, ok := a.auditor.(*slogAuditor); ok {
-			lines.recordAll(ctx, list)
-			return got, nil
-		}
-		for i, r := range list {
-			if got[i] = ctx.Err(); got[i] == nil {
-				got[i] = a.auditor.Record(ctx, r)
-			}
-		}
-		return got, nil
-	})
-	a.audited(err)
-	for i := range got {
-		a.audited(got[i])
-		if got[i] == nil {
-			errs[i] = nil
+	each := 1
+	if _, ok := a.auditor.(*slogAuditor); ok { // it takes no time
+		each = max(len(list), 1)
+	}
+	for i := 0; i < len(list); i += each {
+		err := a.askFirst(ctx, list[i:i+each])
+		if err == nil {
+			clear(errs[i : i+each])
+		} else if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrBusy) { // as long for each would be too long
+			break
 		}
 	}
 	return errs
+}
+
+// askFirst is ask for reads of one principal, at one of the principal's places.
+func (a *auditQueue) askFirst(ctx context.Context, list []Record) error {
+	giveBack, ok := a.readers.take(ctx, list[0].Who.ID)
+	if !ok {
+		return ErrBusy // the Auditor was not asked
+	}
+	defer giveBack()
+	return a.ask(ctx, a.first, list)
+}
+
+// ask brings records to the Auditor in one call; several only if it writes lines.
+func (a *auditQueue) ask(ctx context.Context, call *hostCall, list []Record) error {
+	_, err := callHost(ctx, call, func(ctx context.Context) (struct{}, error) {
+		if lines, ok := a.auditor.(*slogAuditor); ok {
+			lines.recordAll(ctx, list)
+			return struct{}{}, nil
+		}
+		return struct{}{}, a.auditor.Record(ctx, list[0])
+	})
+	a.audited(err)
+	return err
 }
 
 // audited notes how a call of the Auditor went.
@@ -346,10 +370,7 @@ func (a *auditQueue) recordAt(i int) bool {
 	a.mu.Lock()
 	r := a.waiting[i]
 	a.mu.Unlock()
-	_, err := callHost(a.work.ctx, a.call, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, a.auditor.Record(ctx, r)
-	})
-	a.audited(err)
+	err := a.ask(a.work.ctx, a.call, []Record{r})
 	if err == nil {
 		a.remove(i)
 	}

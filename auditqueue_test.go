@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -20,7 +21,8 @@ import (
 func newTestQueue(record func(context.Context, Record) error) *auditQueue {
 	o := (&Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}).withDefaults()
 	began := time.Now()
-	return newAuditQueue(auditorFunc(record), newHostCalls(&o, new(counters)).audit, newBackground(), o.Logger, time.Now,
+	calls := newHostCalls(&o, new(counters))
+	return newAuditQueue(auditorFunc(record), &calls, newBackground(), o.Logger, time.Now,
 		func() int64 { return int64(time.Since(began)) + 1 })
 }
 
@@ -217,5 +219,87 @@ func TestRecordThatIsAlwaysRefused(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A watch of many patients takes the Auditor long. That is no failure, and others
+// read meanwhile.
+func TestLongListIsNoFaultOfTheAuditor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const each, many = 20 * time.Millisecond, 500
+		var taken atomic.Int64
+		a := newTestQueue(func(ctx context.Context, _ Record) error {
+			select {
+			case <-time.After(each):
+				taken.Add(1)
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		require.Greater(t, each*many, a.first.timeout)
+		list := make([]Record, many)
+		for i := range list {
+			list[i] = Record{Event: AuditWatch, Who: Person{ID: "crowd"}}
+		}
+		var all sync.WaitGroup
+		all.Go(func() {
+			assert.Equal(t, make([]error, many), a.recordFirst(t.Context(), list))
+		})
+		time.Sleep(a.first.timeout + time.Second)
+		begun := time.Now()
+		require.Equal(t, []error{nil}, a.recordFirst(t.Context(), []Record{{Event: AuditWatch, Who: Person{ID: "nurse"}}}))
+		require.Equal(t, each, time.Since(begun))
+		all.Wait()
+		require.EqualValues(t, many+1, taken.Load())
+		require.Zero(t, a.failed.Load())
+		require.NoError(t, a.work.end(context.Background()))
+	})
+}
+
+// The reads of one principal do not delay another's, and those of all do not delay
+// the queue. A read that finds no place does not count as a failure of the Auditor.
+func TestReadsDelayNoOtherRecord(t *testing.T) {
+	for _, greedy := range []int{1, auditFirstAtOnce / auditFirstEach} {
+		t.Run(fmt.Sprint(greedy, " principals"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var queued atomic.Int64
+				a := newTestQueue(func(_ context.Context, r Record) error {
+					if r.Event == AuditHistory {
+						time.Sleep(3 * time.Second) // a call may take five
+					}
+					if r.Event == AuditAnswer {
+						queued.Add(1)
+					}
+					return nil
+				})
+				a.work.start(a.run)
+				var all sync.WaitGroup
+				var without atomic.Int64
+				for i := range greedy * 4 * auditFirstEach {
+					all.Go(func() {
+						if a.recordFirst(t.Context(), []Record{{Event: AuditHistory, Who: Person{ID: fmt.Sprint("greedy", i%greedy)}}})[0] != nil {
+							without.Add(1)
+						}
+					})
+				}
+				for range 5 {
+					synctest.Wait()
+					was, begun := queued.Load(), time.Now()
+					a.record(Record{Event: AuditAnswer})
+					synctest.Wait()
+					require.Equal(t, was+1, queued.Load())
+					if greedy == 1 {
+						require.Equal(t, []error{nil}, a.recordFirst(t.Context(), []Record{{Event: AuditWatch, Who: Person{ID: "nurse"}}}))
+						require.Zero(t, time.Since(begun))
+					}
+					time.Sleep(time.Second)
+				}
+				all.Wait()
+				require.EqualValues(t, greedy*2*auditFirstEach, without.Load(), "those that would have waited for six seconds")
+				require.Zero(t, a.failed.Load())
+				require.NoError(t, a.work.end(context.Background()))
+			})
+		})
 	}
 }

@@ -364,6 +364,34 @@ func (s *slowReads) Latest(ctx context.Context, patient string) ([]Entry, Head, 
 }
 
 // Reads for clients take only a part of the places, and urgent ones go first.
+// The Store's state is that of the call that has been under way for longest.
+func TestLongestCallOfTheStoreDecides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newStoreHealth()
+		state := func() string {
+			state, _ := h.state()
+			return state
+		}
+		var none error
+		first := h.begin(t.Context())
+		time.Sleep(1500 * time.Millisecond)
+		second, third := h.begin(t.Context()), h.begin(t.Context())
+		require.Equal(t, storeOK, state())
+		time.Sleep(time.Second)
+		require.Equal(t, storeSlow, state())
+		first(&none)
+		require.Equal(t, storeOK, state(), "those that began later take no longer than they may")
+		third(&none)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, storeSlow, state())
+		time.Sleep(8 * time.Second)
+		require.Equal(t, storeFailing, state())
+		require.False(t, h.onlyFull())
+		second(&none)
+		require.Equal(t, storeOK, state())
+	})
+}
+
 func TestReadsForClientsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &slowReads{Store: NewMemoryStore(nil)}

@@ -65,15 +65,13 @@ func (w *dueWork) round(due func() ([]dueEntry, error)) {
 	}
 	w.asked = w.start(func() {
 		list, err := due()
+		turns := giveTurns(list) // without the lock: new alerts need it
 		w.mu.Lock()
 		if err == nil {
-			w.pending = append(list, w.added...)
-			slices.SortStableFunc(w.pending, func(a, b dueEntry) int { return a.Due.Compare(b.Due) })
-			clear(w.turns)
-			for i := range w.pending {
-				w.giveTurn(&w.pending[i])
+			w.pending, w.turns = list, turns
+			for _, e := range w.added {
+				w.insert(e)
 			}
-			slices.SortStableFunc(w.pending, comparePending)
 		}
 		w.asked, w.added = false, nil
 		w.mu.Unlock()
@@ -85,9 +83,7 @@ func (w *dueWork) round(due func() ([]dueEntry, error)) {
 // its work if there is room.
 func (w *dueWork) add(e dueEntry) {
 	w.mu.Lock()
-	w.giveTurn(&e)
-	at, _ := slices.BinarySearchFunc(w.pending, e, comparePending)
-	w.pending = slices.Insert(w.pending, at, e)
+	w.insert(e)
 	if w.asked {
 		w.added = append(w.added, e)
 	}
@@ -95,12 +91,31 @@ func (w *dueWork) add(e dueEntry) {
 	w.begin()
 }
 
-// giveTurn gives an entry its turn: it is behind those of its source and patient, and
-// beside the first ones of others. Under w.mu.
-func (w *dueWork) giveTurn(e *dueEntry) {
+// insert puts an entry in its place. Under w.mu.
+func (w *dueWork) insert(e dueEntry) {
+	e.takeTurn(w.turns)
+	at, _ := slices.BinarySearchFunc(w.pending, e, comparePending)
+	w.pending = slices.Insert(w.pending, at, e)
+}
+
+// giveTurns puts entries in the order in which they are done, the last first. It
+// returns the turns that they have taken.
+func giveTurns(list []dueEntry) (turns map[turnKey]int) {
+	turns = make(map[turnKey]int)
+	slices.SortFunc(list, func(a, b dueEntry) int { return a.Due.Compare(b.Due) })
+	for i := range list {
+		list[i].takeTurn(turns)
+	}
+	slices.SortFunc(list, comparePending)
+	return turns
+}
+
+// takeTurn gives an entry its turn: it is behind those of its source and patient, and
+// beside the first ones of others.
+func (e *dueEntry) takeTurn(turns map[turnKey]int) {
 	take := func(k turnKey) int {
-		w.turns[k]++
-		return w.turns[k]
+		turns[k]++
+		return turns[k]
 	}
 	k := turnKey{urgency: e.urgency, untold: e.untold, by: e.by, patient: e.Patient}
 	e.turn[0] = take(k)

@@ -140,11 +140,16 @@ func TestRefusalsDisplaceNothingThatWasDone(t *testing.T) {
 		})
 		const floods = 200000
 		for i := range floods {
-			a.record(Record{Event: AuditClear, Outcome: OutcomeRefused, Code: CodeForbidden, Who: Person{ID: fmt.Sprint("bad", i%50)}, Conn: "c"})
+			outcome, code := OutcomeRefused, CodeForbidden
+			if i%100 < 50 {
+				outcome, code = OutcomeFailed, CodeUnavailable
+			}
+			a.record(Record{Event: AuditClear, Outcome: outcome, Code: code, Who: Person{ID: fmt.Sprint("bad", i%50)}, Conn: "c"})
 			if i%2000 == 0 {
 				a.record(Record{Event: AuditAnswer, Who: Person{ID: "nurse"}, Conn: "n"})
 			}
 		}
+		require.LessOrEqual(t, a.length(), 50*floodBurst+100)
 		a.work.start(a.run)
 		time.Sleep(2 * time.Minute)
 		a.recordTallies(0)
@@ -164,7 +169,7 @@ func TestRequestersWaitForTheAuditor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var taken atomic.Int64
 		a := newTestQueue(func(context.Context, Record) error {
-			time.Sleep(time.Millisecond)
+			time.Sleep(100 * time.Microsecond) // so fast that nobody's patience ends
 			taken.Add(1)
 			return nil
 		})
@@ -184,6 +189,30 @@ func TestRequestersWaitForTheAuditor(t *testing.T) {
 		require.Zero(t, a.lost.Load())
 		require.EqualValues(t, people*each, taken.Load())
 		require.NoError(t, a.work.end(context.Background()))
+	})
+}
+
+// Many principals may wait for the same place. There is room for the records of all.
+func TestManyWaitForOnePlaceInTheAuditQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newTestQueue(func(context.Context, Record) error { return nil })
+		for a.length() < a.room("nurse", false) {
+			a.record(Record{Event: AuditEscalation})
+		}
+		var all sync.WaitGroup
+		for i := range 50 {
+			all.Go(func() {
+				who := fmt.Sprint("nurse", i)
+				a.waitForRoom(t.Context(), who, false)
+				a.record(Record{Event: AuditAnswer, Who: Person{ID: who}, Conn: "c"})
+			})
+		}
+		synctest.Wait()
+		was := a.length()
+		a.remove(0)
+		all.Wait()
+		require.Zero(t, a.lost.Load())
+		require.Equal(t, was-1+50, a.length())
 	})
 }
 

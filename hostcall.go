@@ -25,14 +25,14 @@ type hostCall struct {
 }
 
 // hostCalls are the kinds of calls that a Hub makes.
-type hostCalls struct{ authenticate, authorize, directory, policy, withdraw, person, resolve, age, silence, audit *hostCall }
+type hostCalls struct{ authenticate, authorize, directory, policy, withdraw, person, resolve, age, silence, audit, auditFirst *hostCall }
 
 func newHostCalls(o *Options, c *counters) hostCalls {
 	n := func(name string, n int) *hostCall {
 		return &hostCall{name: name, trace: o.Trace, places: make(chan struct{}, n), timeout: o.CallTimeout, log: o.Logger, noPlace: &c.limits.host, panics: &c.panics}
 	}
 	return hostCalls{n("authenticate", o.MaxAuthenticating), n("authorize", o.MaxAuthorizing), n("directory", 32), n("policy", 64), n("withdraw", 32), n("person", 32),
-		n("resolve", 256), n("age", 256), n("silence", 32), n("audit", 64)}
+		n("resolve", 256), n("age", 256), n("silence", 32), n("audit", 64), n("audit", auditFirstAtOnce)}
 }
 
 // Trace is called when the Hub begins to append to the Store or to call the

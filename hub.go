@@ -95,7 +95,7 @@ func (h *Hub) connect(store Store) {
 	h.calls = newHostCalls(o, &h.stats)
 	h.asked = newAskedReads(h.store, h.now)
 	h.janitor = newJanitor(store, o.Retention, h.now, h.log)
-	h.audit = newAuditQueue(o.Auditor, h.calls.audit, h.background, h.log, h.now, h.ticks)
+	h.audit = newAuditQueue(o.Auditor, &h.calls, h.background, h.log, h.now, h.ticks)
 
 	h.registry = newRegistry()
 	h.doors = newDoors(o.MaxAuthenticating, o.CallTimeout)

@@ -1,6 +1,7 @@
 package carewire
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"sync"
@@ -24,9 +25,9 @@ const (
 // how long they take, and whether they fail.
 type storeHealth struct {
 	mu      sync.Mutex
-	calls   map[*time.Time]struct{} // when the calls under way began
-	failed  bool                    // the last call to end had failed
-	refused struct {                // when an Append last failed, or entries found no room; zero: not since it was otherwise
+	calls   list.List // when the calls under way began, the oldest first
+	failed  bool      // the last call to end had failed
+	refused struct {  // when an Append last failed, or entries found no room; zero: not since it was otherwise
 		all, vitals, others time.Time
 	}
 	last  string
@@ -34,23 +35,22 @@ type storeHealth struct {
 }
 
 func newStoreHealth() *storeHealth {
-	return &storeHealth{calls: make(map[*time.Time]struct{}), last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
+	return &storeHealth{last: storeOK, since: time.Now().UTC().Truncate(time.Millisecond)}
 }
 
 // begin notes that a call begins. The function that it returns ends the call
 // and puts its error into our own words. If a caller's own time has run out,
 // the Store is not at fault.
 func (h *storeHealth) begin(ctx context.Context) func(*error) {
-	at := time.Now()
 	h.mu.Lock()
-	h.calls[&at] = struct{}{}
+	call := h.calls.PushBack(time.Now())
 	h.mu.Unlock()
 	return func(e *error) {
 		err := *e
 		*e = packageError(err)
 		bad := err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrGap) && !errors.Is(err, context.Canceled) && ctx.Err() == nil
 		h.mu.Lock()
-		delete(h.calls, &at)
+		h.calls.Remove(call)
 		h.failed = bad
 		h.mu.Unlock()
 	}
@@ -89,13 +89,11 @@ func (h *storeHealth) state() (string, time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	state := storeOK
-	for at := range h.calls {
-		switch d := time.Since(*at); {
-		case d > failingAfter:
-			state = storeFailing
-		case d > slowAfter && state == storeOK:
-			state = storeSlow
-		}
+	switch d := h.longest(); {
+	case d > failingAfter:
+		state = storeFailing
+	case d > slowAfter:
+		state = storeSlow
 	}
 	if r := &h.refused; h.failed || h.refuses(r.all) || h.refuses(r.vitals) || h.refuses(r.others) {
 		state = storeFailing
@@ -104,6 +102,16 @@ func (h *storeHealth) state() (string, time.Time) {
 		h.last, h.since = state, time.Now().UTC().Truncate(time.Millisecond)
 	}
 	return h.last, h.since
+}
+
+// longest is how long the longest call under way has taken. It looks at no other:
+// each append waits for the same lock. Under h.mu.
+func (h *storeHealth) longest() time.Duration {
+	oldest := h.calls.Front()
+	if oldest == nil {
+		return 0
+	}
+	return time.Since(oldest.Value.(time.Time))
 }
 
 // refuses reports whether a refusal at the given time still counts.
@@ -115,13 +123,8 @@ func (h *storeHealth) refuses(at time.Time) bool {
 func (h *storeHealth) onlyFull() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for at := range h.calls {
-		if time.Since(*at) > failingAfter {
-			return false
-		}
-	}
 	r := &h.refused
-	return !h.failed && !h.refuses(r.all) && !h.refuses(r.others) && h.refuses(r.vitals)
+	return h.longest() <= failingAfter && !h.failed && !h.refuses(r.all) && !h.refuses(r.others) && h.refuses(r.vitals)
 }
 
 // note notes whether entries found room.

@@ -20,7 +20,7 @@ import (
 )
 
 // An attack sends one kind of frames over connections of its own, and comes back
-// whenever it is cut off.
+// a little later whenever it is cut off.
 type attack struct {
 	name  string
 	token string // of the attacker; with %d, another one for each connection
@@ -35,7 +35,8 @@ type attack struct {
 func attacksOf() []attack {
 	ids := func(name string, n int) string { return `"` + strings.Join(numbered(name, n), `","`) + `"` }
 	big := strings.Repeat("x", 3900)
-	crowd, unwatch := `{"type":"watch","req":"1","groups":["huge"]}`, `{"type":"unwatch","req":"1","patients":[`+ids("nobody", 6000)+`]}`
+	large := `{"type":"unwatch","req":"1","patients":["` + strings.Repeat("x", 70000) + `"]}`
+	crowd, unwatch := `{"type":"watch","req":"1","groups":["huge"]}`, `{"type":"unwatch","req":"1","patients":[`+ids("n", 6000)+`]}`
 	return []attack{
 		{name: "inbox: notices of 3.9 KB to every clinician", token: "patient-noisy", lines: 2, pace: 100, frame: func(n int64) string {
 			return fmt.Sprintf(`{"type":"notify","req":"1","notice":{"patient":"noisy","notice_id":"n%d","to":["role:clinician"],"text":"%s"}}`, n, big)
@@ -75,6 +76,7 @@ func attacksOf() []attack {
 		{name: "frames that cannot be read", token: "device-wrong", lines: 2, pace: 20, frame: func(n int64) string {
 			return fmt.Sprintf(`{"type":"publish","req":"%d","vitals":[null]}`, n)
 		}},
+		{name: "frames that are too large", token: "device-large", lines: 2, pace: 20, frame: func(int64) string { return large }},
 		{name: "clients that read nothing", token: "clinician-deaf", lines: 20, deaf: true, pace: 20, frame: func(int64) string {
 			return `{"type":"watch","req":"1","groups":["ward"],"delivery":"every"}`
 		}},
@@ -162,6 +164,7 @@ func startAttacks(t *testing.T, hub *carewire.Hub, url string) *attacks {
 			a.running.Go(func() {
 				for ctx.Err() == nil {
 					a.line(ctx, from, url, token, &one, &n)
+					after(ctx, 20*time.Millisecond) // a network takes longer
 				}
 			})
 		}
@@ -188,7 +191,6 @@ func (a *attacks) line(ctx context.Context, from *http.Client, url, token string
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: from, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
 	if err != nil {
-		after(ctx, 20*time.Millisecond)
 		return
 	}
 	defer ws.CloseNow()
