@@ -117,12 +117,13 @@ func TestEntryInAMessage(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 8, 0, 0, 123456000, time.UTC)
 	e := Entry{Patient: "p1", Position: Position{"epoch", 7}, Must: 3, Kind: KindVital, Key: "k", Rev: 2, Open: true, Due: now.Add(time.Hour), Audience: AudienceStaff,
-		To: []string{"person:a", "group:b"}, Sender: "s", ID: "id", Sum: [16]byte{1, 15: 2}, Time: now, Received: now.Add(time.Second), Data: []byte(`{"patient":"p1"}`)}
+		To: []string{"person:a", "group:b"}, Sender: "s", ID: "id", Sum: [16]byte{1, 15: 2}, Time: now, Received: now.Add(time.Second), Urgent: true, Data: []byte(`{"patient":"p1"}`)}
 	for v, i := reflect.ValueOf(e), 0; i < v.NumField(); i++ {
 		require.False(t, v.Field(i).IsZero(), "the test lacks %s", v.Type().Field(i).Name)
 	}
 	var w messageWriter
 	w.entry(&e)
+	e.Urgent = false // it is for Append alone
 	second := Entry{Patient: "p1", Position: Position{"epoch", 8}, Kind: KindTimer, Audience: AudienceNamed, Data: []byte(`{"secret":1}`)}
 	w.entry(&second)
 	got := readEntries("p1", w.b)
