@@ -307,3 +307,30 @@ func TestRecentIsBounded(t *testing.T) {
 	require.Equal(t, "p", s.of(strconv.Itoa(3*recentKept-1)))
 	require.Empty(t, s.of("0"))
 }
+
+// A logout token that names only a session gives the Revoker the person's sub, as one
+// with a sub does. Tokens without a sid, which no logout token can name, push no
+// session out.
+func TestLogoutOfASessionAlone(t *testing.T) {
+	i := newIssuer(t)
+	o := i.options()
+	o.Principal = func(context.Context, Claims) (carewire.Principal, error) {
+		return carewire.Principal{ID: "id-of-the-host", Role: carewire.RoleClinician, Session: "session-of-the-host"}, nil
+	}
+	a, hub := i.new(o), &revoker{}
+	enter := func(claims map[string]any) {
+		_, err := a.Authenticate(request(i.sign(i.claims(claims))))
+		require.NoError(t, err)
+	}
+	enter(map[string]any{"sid": "s1"})
+	enter(map[string]any{"sid": nil, "jti": "j1"})
+	require.Equal(t, map[string]string{"s1": "nurse-1"}, a.sessions.now)
+	token := i.sign(i.claims(map[string]any{"jti": "l1", "sub": nil, "events": map[string]any{logoutEvent: map[string]any{}}}))
+	r := httptest.NewRequest(http.MethodPost, "/logout", strings.NewReader(url.Values{"logout_token": {token}}.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	a.BackChannelLogout(hub).ServeHTTP(w, r)
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Equal(t, "nurse-1", hub.got[0].Principal)
+	require.Equal(t, "s1", hub.got[0].Session)
+}

@@ -27,8 +27,9 @@ const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 // fetched or the Hub could not end the access, so that the issuer tries again. A
 // token that this node has carried out is answered 200 and does nothing more. A
 // token that names only a session works on a node that has seen the session;
-// elsewhere it is answered 400. The Revoker is given the token's sub as Principal:
-// if the host uses other IDs for people, the Revoker must translate it.
+// elsewhere it is answered 400. The Revoker is given the person's sub as Principal,
+// also where the token names only a session. If the host uses other IDs for people,
+// the Revoker must translate it.
 func (a *Authenticator) BackChannelLogout(hub Revoker) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

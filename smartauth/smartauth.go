@@ -107,7 +107,7 @@ type Authenticator struct {
 	fetched    atomic.Int64 // when keys last came, unix nanoseconds
 	introspect *introspector
 	endpoints  Endpoints
-	sessions   recent // principals by session
+	sessions   recent // subjects by sid
 	loggedOut  recent // principals by the ID of their logout token
 	counts     counts
 	journal    *journal
@@ -243,7 +243,8 @@ func (a *Authenticator) verify(ctx context.Context, token string, check checkFun
 			a.journal.powerless(a.counts.powerless.Add(1))
 		}
 	}
-	a.sessions.note(p.Session, p.ID)
+	sid, _ := all["sid"].(string) // by which a logout token names the session
+	a.sessions.note(sid, c.Subject)
 	return p, c, nil
 }
 

@@ -2,6 +2,7 @@ package ical
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"time"
@@ -18,9 +19,9 @@ import (
 //     of day. The later of both holds, so that nobody is missing.
 func ends(e *ical.Event, start time.Time, zone *time.Location) (func(time.Time) time.Time, error) {
 	if p := e.Props.Get(ical.PropDateTimeEnd); p != nil {
-		end, err := p.DateTime(zone)
+		end, err := moment(p, zone)
 		if err != nil {
-			return nil, errors.New("DTEND cannot be read")
+			return nil, fmt.Errorf("DTEND %w", err)
 		}
 		if isDate(e.Props.Get(ical.PropDateTimeStart)) && isDate(p) {
 			return after(daysBetween(start, end), 0), nil

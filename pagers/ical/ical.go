@@ -3,12 +3,14 @@
 package ical
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/emersion/go-ical"
 	"github.com/teambition/rrule-go"
@@ -67,22 +69,22 @@ type series struct {
 	daysOff       map[string]bool                 // dates of start on which there is none
 }
 
-// Read reads a calendar of at most 16 MiB. Times without a zone are in zone.
+// Read reads a file of at most 16 MiB, with one calendar or several. Times without a
+// zone are in zone. A TZID must be an IANA name such as Europe/Berlin.
 // Cancelled events are left out. An event with RECURRENCE-ID replaces that
 // occurrence of its series.
 //
 // If shifts cannot be read, Read returns the calendar and an *UnreadError: pages
 // to their groups fail, and pages to others do not. A shift cannot be read where
 // its RRULE never occurs, repeats more often than daily, or has more than 24
-// times of a day; nor where an event of its series has a RECURRENCE-ID with
+// times of a day; nor where it has EXRULE; nor where an event of its series has a RECURRENCE-ID with
 // RANGE, which would replace all later occurrences too. On other errors there is
 // no calendar. An error names the property and not its value.
 func Read(r io.Reader, zone *time.Location, who Who) (*Calendar, error) {
-	file, err := decode(r)
+	events, err := decode(r)
 	if err != nil {
 		return nil, err
 	}
-	events := file.Events()
 	moved, lost := replacements(events, zone)
 	c, unread := &Calendar{}, &UnreadError{}
 	for i, e := range events {
@@ -121,12 +123,12 @@ func replacements(events []ical.Event, zone *time.Location) (moved map[string]ma
 		if prop == nil {
 			continue
 		}
-		at, err := prop.DateTime(zone)
+		at, err := moment(prop, zone)
 		switch {
 		case prop.Params.Get(ical.ParamRange) != "":
 			lost[uid(&e)] = errors.New("RANGE of RECURRENCE-ID is not supported: end the series by UNTIL, and begin another")
 		case err != nil:
-			lost[uid(&e)] = errors.New("RECURRENCE-ID is not a time")
+			lost[uid(&e)] = fmt.Errorf("RECURRENCE-ID %w", err)
 		case moved[uid(&e)] == nil:
 			moved[uid(&e)] = map[time.Time]bool{at.UTC(): true}
 		default:
@@ -136,22 +138,42 @@ func replacements(events []ical.Event, zone *time.Location) (moved map[string]ma
 	return moved, lost
 }
 
-// decode reads the file. The library's decoder panics over some broken lines.
-func decode(r io.Reader) (file *ical.Calendar, err error) {
+// decode reads the events of a file, which may hold several calendars. The library's
+// decoder panics over some broken lines.
+func decode(r io.Reader) (events []ical.Event, err error) {
 	limited := &io.LimitedReader{R: r, N: maxSize + 1}
+	in := bufio.NewReader(limited) // the decoder reads from it directly
 	defer func() {
 		if recover() != nil {
 			err = errors.New("ical: not an iCalendar file")
 		}
 	}()
-	file, err = ical.NewDecoder(limited).Decode()
-	if limited.N <= 0 {
-		return nil, errors.New("ical: the calendar is larger than 16 MiB")
+	if mark, _ := in.Peek(3); string(mark) == "\ufeff" { // of Windows
+		in.Discard(len(mark))
 	}
-	if err != nil {
-		return nil, errors.New("ical: not an iCalendar file")
+	for first := true; first || more(in); first = false {
+		file, err := ical.NewDecoder(in).Decode()
+		if limited.N <= 0 {
+			return nil, errors.New("ical: the calendar is larger than 16 MiB")
+		}
+		if err != nil {
+			return nil, errors.New("ical: not an iCalendar file")
+		}
+		events = append(events, file.Events()...)
 	}
-	return file, nil
+	return events, nil
+}
+
+// more reports whether there is more than blank space.
+func more(in *bufio.Reader) bool {
+	for {
+		switch b, err := in.ReadByte(); {
+		case err != nil:
+			return false
+		case !unicode.IsSpace(rune(b)):
+			return in.UnreadByte() == nil
+		}
+	}
 }
 
 // readEvent reads the shift that e is. Not ok means that it is none.
@@ -174,7 +196,14 @@ func readEvent(e *ical.Event, zone *time.Location, who Who) (s series, ok bool) 
 }
 
 func (s *series) readTimes(e *ical.Event, zone *time.Location) (err error) {
-	if s.start, err = e.DateTimeStart(zone); err != nil || s.start.Year() < 1900 || s.start.Year() > 9999 {
+	start := e.Props.Get(ical.PropDateTimeStart)
+	if start == nil {
+		return errors.New("DTSTART is missing")
+	}
+	if s.start, err = moment(start, zone); err != nil {
+		return fmt.Errorf("DTSTART %w", err)
+	}
+	if s.start.Year() < 1900 || s.start.Year() > 9999 {
 		return errors.New("DTSTART is not a time from 1900 on")
 	}
 	if s.end, err = ends(e, s.start, zone); err != nil {
@@ -226,6 +255,18 @@ type date struct {
 	wholeDay bool // DATE: Time is its midnight
 }
 
+// moment reads a DATE or a DATE-TIME. Its error goes behind the property's name.
+func moment(p *ical.Prop, zone *time.Location) (time.Time, error) {
+	t, err := p.DateTime(zone)
+	if err == nil {
+		return t, nil
+	}
+	if _, err := time.LoadLocation(p.Params.Get(ical.PropTimezoneID)); err != nil {
+		return t, errors.New("has a TZID that is no IANA name such as Europe/Berlin")
+	}
+	return t, errors.New("is not a time")
+}
+
 func isDate(p *ical.Prop) bool { return len(p.Value) == len("20060102") }
 
 // dates reads all times of a property that may be a list and come repeatedly.
@@ -234,9 +275,9 @@ func dates(e *ical.Event, name string, zone *time.Location) (list []date, err er
 		for value := range strings.SplitSeq(p.Value, ",") {
 			one := p
 			one.Value = value
-			d, err := one.DateTime(zone)
+			d, err := moment(&one, zone)
 			if err != nil {
-				return nil, fmt.Errorf("%s is not a list of times", name)
+				return nil, fmt.Errorf("%s %w", name, err)
 			}
 			list = append(list, date{d, isDate(&one)})
 		}

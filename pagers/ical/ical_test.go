@@ -232,6 +232,46 @@ func TestEndsAtTheChangeOfTheClock(t *testing.T) {
 	}
 }
 
+// A file may hold several calendars, as some programs write it. Nothing of it is
+// left out silently.
+func TestSeveralCalendars(t *testing.T) {
+	one := event("DTSTART;VALUE=DATE:20260101\nRRULE:FREQ=DAILY")
+	two := strings.Replace(one, "SUMMARY:ada", "SUMMARY:bob", 1)
+	for name, file := range map[string]string{"together": one + two, "with blank lines": one + "\n\n" + two + "\n", "with a mark": "\ufeff" + one + two} {
+		c, err := ical.Read(crlf(file), time.UTC, who)
+		require.NoError(t, err, name)
+		on, err := (&pagers.Rota{More: c.Shifts}).OnDuty(t.Context(), "ward-5", time.Date(2026, 2, 1, 12, 0, 0, 0, time.UTC))
+		require.NoError(t, err, name)
+		require.Equal(t, []string{"ada", "bob"}, on, name)
+	}
+	for name, file := range map[string]string{"cut off": one + strings.TrimSuffix(two, "END:VCALENDAR\n"), "something else": one + "X", "nothing": ""} {
+		c, err := ical.Read(crlf(file), time.UTC, who)
+		require.EqualError(t, err, "ical: not an iCalendar file", name)
+		require.Nil(t, c, name)
+	}
+}
+
+// The names of zones that Windows has are none of IANA's, and the error says so.
+func TestUnknownZone(t *testing.T) {
+	for lines, want := range map[string]string{
+		"DTSTART;TZID=W. Europe Standard Time:20260101T070000\nDURATION:PT8H":                                            "DTSTART has a TZID",
+		"DTSTART:20260101T070000Z\nDTEND;TZID=W. Europe Standard Time:20260101T090000":                                   "DTEND has a TZID",
+		"DTSTART:20260101T070000Z\nDURATION:PT8H\nRRULE:FREQ=DAILY\nEXDATE;TZID=W. Europe Standard Time:20260102T070000": "EXDATE has a TZID",
+		"DTSTART:20260101T070000Z\nDURATION:PT8H\nRECURRENCE-ID;TZID=W. Europe Standard Time:20260102T070000":            "RECURRENCE-ID has a TZID",
+		"DTSTART:20260101T070000Z\nDTEND:2026":                                                                           "DTEND is not a time",
+	} {
+		_, err := ical.Read(crlf(event(lines)), time.UTC, who)
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "Standard Time")
+	}
+}
+
+// A rule of days off that is not read would leave somebody on duty who is not there.
+func TestEXRULE(t *testing.T) {
+	_, err := ical.Read(crlf(event("DTSTART:20260101T070000Z\nDURATION:PT8H\nRRULE:FREQ=DAILY\nEXRULE:FREQ=WEEKLY;BYDAY=SU")), time.UTC, who)
+	require.ErrorContains(t, err, "EXRULE")
+}
+
 // EXDATE with a date leaves out that day of a series with a time.
 func TestExceptionDate(t *testing.T) {
 	c, err := ical.Read(crlf(event("DTSTART:20260101T070000Z\nDURATION:PT8H\nRRULE:FREQ=DAILY\nEXDATE;VALUE=DATE:20260110,20260112")), time.UTC, who)

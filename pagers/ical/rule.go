@@ -20,6 +20,9 @@ const (
 
 // readRule reads the RRULE of an event that begins at start, nil for none.
 func readRule(e *ical.Event, start time.Time) (*rrule.RRule, error) {
+	if e.Props.Get("EXRULE") != nil { // of RFC 2445
+		return nil, errors.New("EXRULE is not supported: give the dates by EXDATE")
+	}
 	list := e.Props.Values(ical.PropRecurrenceRule)
 	if len(list) == 0 {
 		return nil, nil
