@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/carewire/carewire"
 )
@@ -122,7 +123,7 @@ func describe(ev carewire.Event) string {
 	default: // synced, inbox, heartbeat
 		return ""
 	}
-	return strings.TrimRight(fmt.Sprintf("%-8s  %-12s  %s", clock(at), clean(ev.Patient), what), " ")
+	return strings.TrimRight(printable(fmt.Sprintf("%-8s  %-12s  %s", clock(at), clean(ev.Patient), what)), " ")
 }
 
 func clock(at time.Time) string {
@@ -147,7 +148,7 @@ func vitalText(v *carewire.Vital) string {
 			text += ", " + mark.text
 		}
 	}
-	return text
+	return printable(text) // comparator and status are the host's words, too
 }
 
 func qualities(v *carewire.Vital) string {
@@ -180,7 +181,7 @@ func alertText(a *carewire.Alert) string {
 	if a.Test {
 		text = "TEST " + text
 	}
-	return text
+	return printable(text) // the priority is the host's word, too
 }
 
 // alertState says how it stands with an alert.
@@ -225,4 +226,20 @@ func printable(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// printableJSON writes such characters as escapes, which are the same to a program:
+// encoding/json does so with those of ASCII only.
+func printableJSON(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
 }

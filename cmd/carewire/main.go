@@ -180,7 +180,7 @@ func explainRequest(err *carewire.RequestError) string {
 	case carewire.CodeForbidden:
 		return "not allowed, or there is no such thing: the host does not say which"
 	case carewire.CodeInvalid:
-		return "the host refuses " + err.Field + ": " + err.Reason
+		return "the host refuses " + printable(err.Field+": "+err.Reason)
 	case carewire.CodeEnded:
 		return "the alert has ended"
 	case carewire.CodeRefused:
@@ -190,7 +190,7 @@ func explainRequest(err *carewire.RequestError) string {
 	case carewire.CodeGap:
 		return "these entries are no longer kept: ask for a later time, or for other kinds"
 	}
-	return "the host refuses: " + string(err.Code)
+	return "the host refuses: " + printable(string(err.Code))
 }
 
 // print writes a value as JSON, or lines of text for people.
@@ -201,11 +201,14 @@ func (t *tool) print(value any, lines string) {
 		}
 		return
 	}
-	e := json.NewEncoder(t.out)
+	var b strings.Builder
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(value); err != nil {
 		fmt.Fprintln(t.err, "carewire:", err)
+		return
 	}
+	fmt.Fprintln(t.out, printableJSON(strings.TrimSuffix(b.String(), "\n")))
 }
 
 // list is a flag that may be given several times, or with commas.

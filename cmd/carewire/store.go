@@ -80,7 +80,10 @@ func (t *tool) backup(ctx context.Context, path, to string) error {
 	}
 	defer s.Close()
 	part := to + ".part"
-	f, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err := os.Remove(part); err != nil && !errors.Is(err, os.ErrNotExist) { // what stands there may be open to others, or lead elsewhere
+		return err
+	}
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

@@ -215,7 +215,7 @@ func (p *picture) lineChanged(ev carewire.Event) bool {
 	case ev.Type == carewire.EventStale:
 		p.line = "NOTHING HAS COME FOR TOO LONG: the values shown may be old"
 	case ev.Type == carewire.EventStatus && ev.Store != "ok":
-		p.line = "the host's store is " + ev.Store
+		p.line = "the host's store is " + clean(ev.Store)
 	default:
 		p.line = ""
 	}
