@@ -184,7 +184,7 @@ func (h *Hub) append(ctx context.Context, e Entry, quiet bool) (AppendResult, er
 
 // Raise raises an alert, or updates the open alert with the same patient and
 // key. It returns the resulting state, which is then in the Store. Repeating a
-// Raise without changes has no effect.
+// Raise without changes stores nothing.
 func (h *Hub) Raise(ctx context.Context, r Raise) (Alert, error) {
 	if r.ID == "" {
 		r.ID = rand.Text()
@@ -233,6 +233,9 @@ func (h *Hub) raise(ctx context.Context, sender string, in Raise) (Alert, error)
 		err = h.refuseExcess(ctx, sender, &in, crowd)
 	case err == nil && crowd:
 		h.startRetrying("sources/"+in.Patient+"/"+alertKey(in.Key, in.Test), func(ctx context.Context) error { return h.complaints.manySources(ctx, a.Ref()) })
+	}
+	if err == nil && sender != hostSender {
+		h.silences.noteRaised(in.Patient, sender, in.Test)
 	}
 	if sender == hostSender {
 		h.audit.recordHost(Record{Event: AuditRaise, Patient: in.Patient, Key: in.Key, ID: cmp.Or(a.ID, in.ID), Test: in.Test}, err)

@@ -21,14 +21,15 @@ type silences struct {
 	mu       sync.Mutex
 	armed    map[openKey]armed // patient and device
 	verdicts map[sourceKey]*outage
-	raising  map[string]int // alerts about devices of a patient that are being raised
+	raising  map[string]int        // alerts about devices of a patient that are being raised
+	raised   map[openKey]time.Time // when a raise of a device was last taken for a sign of life
 }
 
 // newSilences returns silences whose alerts are raised by raise. They take
 // Options.SilencePriority, which is called by call, and Options.PromisedOnly.
 func newSilences(c *core, x *complaints, raise func(context.Context, Raise) error, o *Options, call *hostCall) *silences {
 	return &silences{core: c, complaints: x, raise: raise, priority: o.SilencePriority, priorityCalls: call, promisedOnly: o.PromisedOnly,
-		armed: make(map[openKey]armed), verdicts: make(map[sourceKey]*outage), raising: make(map[string]int)}
+		armed: make(map[openKey]armed), verdicts: make(map[sourceKey]*outage), raising: make(map[string]int), raised: make(map[openKey]time.Time)}
 }
 
 // armed holds the time until which a device need not be looked at again, and
@@ -150,6 +151,55 @@ func (s *silences) noteHeard(v *Vital, of *series, e *Entry, repeated bool) {
 		return
 	}
 	s.listen(e.Patient, d, e.Received, !repeated)
+}
+
+const (
+	raisedEvery = 10 * time.Second // raises of a device that come sooner say nothing new
+	raisedMost  = 10000            // devices of which this is kept in mind
+)
+
+// noteRaised takes in that a source has raised an alert, or the same alert again:
+// a device that sends for itself is not silent then. A vital that it has
+// promised is missed all the same.
+func (s *silences) noteRaised(patient, sender string, test bool) {
+	d, now := deadline{device: sender, test: test}, s.clock.now()
+	k := openKey{patient, timerKey(sender, test)}
+	s.mu.Lock()
+	last, known := s.raised[k]
+	soon := known && now.Sub(last).Abs() < raisedEvery
+	if !soon {
+		if len(s.raised) >= raisedMost {
+			clear(s.raised)
+		}
+		s.raised[k] = now
+	}
+	s.mu.Unlock()
+	if !soon {
+		s.begin("raised", s.heardRaise, patient, d)
+	}
+}
+
+// heardRaise puts the timer of a device off that has raised an alert, and ends the
+// alert that it is silent.
+func (s *silences) heardRaise(ctx context.Context, patient string, d deadline) error {
+	old, err := s.logs.newest(ctx, patient, timerKey(d.device, d.test))
+	if err != nil {
+		return err
+	}
+	was, now := readDeadline(&old), s.clock.now()
+	said := s.open.get(openKey{patient, alertKey(noData(d.device), d.test)}) != nil
+	if was.wait <= 0 || was.promised || was.sender != d.device || !old.Open && !said || old.Due.After(now.Add(was.wait*3/4)) {
+		return nil
+	}
+	if err := s.setTimer(ctx, patient, was, old.Rev+1, now.Add(was.wait)); errors.Is(err, ErrConflict) {
+		return ErrBusy
+	} else if err != nil {
+		return err
+	}
+	if !said {
+		return nil
+	}
+	return s.endSilence(ctx, patient, was)
 }
 
 // begin has do called for a device, and called again until it succeeds. It is a

@@ -3,6 +3,7 @@ package carewire
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -300,5 +301,50 @@ func TestUrgencyOfSilence(t *testing.T) {
 		}})
 		require.Equal(t, c.want, s.alertPriority(t.Context(), "p1", c.promised), "%+v", c)
 		b.stop()
+	}
+}
+
+// A device that raises, also the same alert again, is not silent, though none of its
+// vitals come. A vital that it has promised is missed all the same, and another's
+// raise says nothing.
+func TestRaiseIsASignOfLife(t *testing.T) {
+	for name, c := range map[string]struct {
+		every time.Duration
+		by    string
+		alive bool
+	}{
+		"its own":   {0, "device", true},
+		"promised":  {5 * time.Second, "device", false},
+		"another's": {0, "service", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil, nil)
+				defer w.close()
+				device := people["device"]
+				for range 15 {
+					v, done := HeartRate.Of("p1", 72), make(chan []PublishResult, 1)
+					v.Device, v.Every = "device", c.every
+					w.hub.publish(t.Context(), &device, []Vital{v}, nil, func(r []PublishResult) { done <- r })
+					require.NoError(t, (<-done)[0].Err)
+					time.Sleep(5 * time.Second)
+				}
+				raise := func(n int) Alert {
+					a, err := w.hub.raise(t.Context(), c.by, Raise{Patient: "p1", Key: "leads", ID: fmt.Sprint("e", n), Text: "x", Priority: PriorityLow})
+					require.NoError(t, err)
+					return a
+				}
+				for n := range 20 {
+					require.EqualValues(t, 1, raise(n).Rev, "nothing is stored of the repeats")
+					time.Sleep(20 * time.Second)
+				}
+				require.Equal(t, !c.alive, silent(t, w, "p1", "no-data.device"))
+				time.Sleep(90 * time.Second)
+				require.True(t, silent(t, w, "p1", "no-data.device"))
+				raise(99)
+				synctest.Wait()
+				require.Equal(t, !c.alive, silent(t, w, "p1", "no-data.device"))
+			})
+		})
 	}
 }
