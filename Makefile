@@ -31,8 +31,13 @@ fhir-oracle:
 full:
 	BOLTSTORE_LONG=1 go test ./boltstore -run TestFullDiskMatrix -v -count=1 -timeout 60m
 
+# Figures of large stores: opening a file of 2.7 GB, publishing while 10,000 people are revoked, three cycles of filling and pruning PostgreSQL.
+large:
+	BOLTSTORE_LONG=1 go test ./boltstore -run 'TestOpenALargeFile|TestPublishDuringRevocations' -v -count=1 -timeout 60m
+	PGSTORE_LONG=1 go test ./pgstore -run TestRefill -v -count=1 -timeout 60m
+
 # The whole contract of a Store on one, three and seven members, files and PostgreSQL servers.
 spread:
 	BOLTSTORE_LONG=1 PGSTORE_LONG=1 go test ./spread ./boltstore ./pgstore -run TestSpread -v -count=1 -timeout 60m
 
-.PHONY: soak soak-page neighbours mutants fhir-oracle full spread
+.PHONY: soak soak-page neighbours mutants fhir-oracle full large spread

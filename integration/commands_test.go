@@ -95,6 +95,7 @@ var commands = map[string]string{
 	"cd js/client && npm ci && npm test the client for browsers; npm run build after each change of it, npm run soak for an hour's memory": "TestJSClient",
 
 	"make fhir-oracle": "not: minutes, for releases",
+	"make large":       "not: minutes, for releases",
 	"make mutants":     "not: ten minutes, for releases",
 	"make neighbours":  "not: 20 minutes, for releases",
 	"make soak":        "not: an hour, for releases",
