@@ -46,7 +46,7 @@ type Rota struct {
 	Zone *time.Location
 	// Handover is how long a person whose duty has ended is still on duty beside
 	// the next one. Somebody who was substituted until the duty's end is
-	// substituted in the handover too. Zero means not at all.
+	// substituted in the handover too. Zero means not at all, and the most is 24 hours.
 	Handover      time.Duration
 	Weekly        []Weekly
 	Shifts        []Shift
@@ -82,8 +82,8 @@ func (r *Rota) Validate() error {
 			return errors.New("pagers: a Substitution needs a Person, and a Start before its End")
 		}
 	}
-	if r.Handover < 0 {
-		return errors.New("pagers: Handover of a Rota is negative")
+	if r.Handover < 0 || r.Handover > 24*time.Hour {
+		return errors.New("pagers: Handover of a Rota is negative, or longer than a day")
 	}
 	return nil
 }

@@ -136,6 +136,7 @@ func TestRotaRefuses(t *testing.T) {
 		"no length":   {Shifts: []pagers.Shift{{Group: "g", Person: "p", Start: now, End: now}}},
 		"nobody":      {Substitutions: []pagers.Substitution{{Start: now, End: now.Add(1)}}},
 		"in the past": {Handover: -1},
+		"over a day":  {Handover: 25 * time.Hour},
 	} {
 		require.Error(t, r.Validate(), name)
 		_, err := r.OnDuty(t.Context(), "g", now)

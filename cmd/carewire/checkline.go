@@ -182,7 +182,7 @@ func (c *checker) stream(ctx context.Context) {
 		c.report(finding{"stream", bad, "something between compresses the stream (" + coding + ")", "Switch compression off for this path (nginx: gzip off)."})
 		return
 	}
-	first, err := bufio.NewReader(resp.Body).ReadString('\n')
+	first, err := bufio.NewReader(io.LimitReader(resp.Body, 64<<10)).ReadString('\n')
 	if err != nil || !strings.Contains(first, `"welcome"`) {
 		c.stuck(cause(errors.Join(err)))
 		return
