@@ -90,12 +90,12 @@ var commands = map[string]string{
 	"npm pack":                        "TestJSClientPackage",
 	"npm run soak":                    "not: an hour",
 	"node test/soakpage.js":           "not: an hour",
-	"node test/soakpage.js 5 10":      "not: five minutes; the figures are of a quiet machine",
 	"node --test test/others.test.js": "TestJSElements",
 	"cd js/client && npm ci && npm test the client for browsers; npm run build after each change of it, npm run soak for an hour's memory": "TestJSClient",
 
 	"make fhir-oracle": "not: minutes, for releases",
 	"make large":       "not: minutes, for releases",
+	"make soak-page":   "not: an hour, for releases",
 	"make mutants":     "not: ten minutes, for releases",
 	"make neighbours":  "not: 20 minutes, for releases",
 	"make soak":        "not: an hour, for releases",
