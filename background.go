@@ -52,13 +52,6 @@ func (b *background) hold() bool {
 	return !b.ending
 }
 
-// hasQuit reports whether the end has begun.
-func (b *background) hasQuit() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.ending
-}
-
 func (b *background) release() { b.wg.Done() }
 
 // end tells all that runs to end, and waits for it until ctx ends; then the

@@ -33,25 +33,23 @@ type turnKey struct {
 // take turns, and then those come first that have been due for longest.
 type dueWork struct {
 	*background
-	do     func(context.Context, *Entry, *stand)
+	do     func(context.Context, *Entry)
 	places *places
 
-	mu       sync.Mutex
-	asked    bool // a round is under way
-	busy     map[openKey]bool
-	standing int        // work that stands aside
-	pending  []dueEntry // in order, the first last
-	added    []dueEntry // while a round was under way, which may not know them
-	turns    map[turnKey]int
+	mu      sync.Mutex
+	asked   bool // a round is under way
+	busy    map[openKey]bool
+	pending []dueEntry // in order, the first last
+	added   []dueEntry // while a round was under way, which may not know them
+	turns   map[turnKey]int
 }
 
 const (
 	workAtOnce = 64
-	asideMost  = 1000  // work that stands aside
 	dueMost    = 10000 // alerts that are looked at in a round
 )
 
-func newDueWork(b *background, do func(context.Context, *Entry, *stand)) *dueWork {
+func newDueWork(b *background, do func(context.Context, *Entry)) *dueWork {
 	return &dueWork{background: b, do: do, places: newPlaces(workAtOnce), busy: make(map[openKey]bool), turns: make(map[turnKey]int)}
 }
 
@@ -150,8 +148,7 @@ func (w *dueWork) begin() {
 				return // nor is there one for less urgent entries
 			}
 			w.busy[k] = true
-			if !w.start(func() { w.finish(&e, k) }) {
-				w.places.give()
+			if !w.start(func() { w.finish(e.Entry, k) }) {
 				return
 			}
 		}
@@ -159,48 +156,11 @@ func (w *dueWork) begin() {
 	}
 }
 
-func (w *dueWork) finish(e *dueEntry, k openKey) {
-	s := &stand{work: w, urgency: e.urgency, has: true}
-	w.do(w.ctx, e.Entry, s)
+func (w *dueWork) finish(e *Entry, k openKey) {
+	w.do(w.ctx, e)
 	w.mu.Lock()
 	delete(w.busy, k)
 	w.mu.Unlock()
-	if s.has {
-		w.places.give()
-	}
-	w.begin()
-}
-
-// A stand is the place of one piece of due work. A nil one has no place to give.
-type stand struct {
-	work    *dueWork
-	urgency int
-	has     bool
-}
-
-// aside runs f without the place, so that other work goes on meanwhile. It
-// reports false, and does not run f, if too much work stands aside already.
-func (s *stand) aside(f func()) bool {
-	if s == nil {
-		f()
-		return true
-	}
-	w := s.work
-	w.mu.Lock()
-	room := w.standing < asideMost
-	if room {
-		w.standing++
-	}
-	w.mu.Unlock()
-	if !room {
-		return false
-	}
 	w.places.give()
 	w.begin()
-	f()
-	w.mu.Lock()
-	w.standing--
-	w.mu.Unlock()
-	s.has = w.places.take(w.ctx, s.urgency)
-	return true
 }

@@ -196,7 +196,7 @@ func TestEmergencyProlongedAsItEnds(t *testing.T) {
 		e, err := w.store.Get(t.Context(), "p1", emergencyKey("doctor"))
 		require.NoError(t, err)
 		require.NoError(t, h.access.emergencies.begin(t.Context(), &doctor, "p1", "x", h.now().Add(time.Hour)))
-		h.escalator.do(t.Context(), &e, nil) // it was found to be due before
+		h.escalator.do(t.Context(), &e) // it was found to be due before
 		require.Contains(t, h.access.emergencies.running("doctor", h.now()), "p1")
 		time.Sleep(time.Hour + 2*time.Second)
 		e, err = w.store.Get(t.Context(), "p1", emergencyKey("doctor"))

@@ -114,7 +114,7 @@ func (x *escalator) failingMembers() map[int]bool {
 }
 
 // do does the due work of an entry.
-func (x *escalator) do(ctx context.Context, e *Entry, s *stand) {
+func (x *escalator) do(ctx context.Context, e *Entry) {
 	if e.Kind != KindAlert {
 		if act := x.act[e.Kind]; act != nil {
 			act(ctx, e)
@@ -126,48 +126,35 @@ func (x *escalator) do(ctx context.Context, e *Entry, s *stand) {
 		x.complaints.unreadable(ctx, e, "a stored alert cannot be read", "A stored alert cannot be read, and nobody is told of it.")
 		return
 	}
-	x.tell(ctx, a, s)
+	x.tell(ctx, a)
 }
 
 // tell ends an acceptance that has run out, and tells the level that is due.
-func (x *escalator) tell(ctx context.Context, a *Alert, s *stand) {
+func (x *escalator) tell(ctx context.Context, a *Alert) {
 	c := change{patient: a.Patient, key: a.Key, test: a.Test}
-	planned, w, turn, ok := x.prepare(ctx, s, func() (level Alert, w telling, ok bool) {
-		c := c
-		now, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
-			return expireAcceptance(prev, now)
-		}))
-		if err != nil || now.ID != a.ID || !now.waitsForPerson() {
-			return now, w, false
-		}
-		c.quiet = true
-		if until, paused := x.pauses.covers(&now, x.logs.now()); paused {
-			x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) { return postponeLevel(prev, until) }))
-			return now, w, false
-		}
-		at := x.logs.now()
-		if level, ok = claimLevel(&now, at, at.Add(claimFor)); ok {
-			level = muteTest(level, x.testTo)
-			w = x.plan(ctx, &level)
-		}
-		return level, w, ok
-	})
-	if !ok {
+	expired, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
+		return expireAcceptance(prev, now)
+	}))
+	if err != nil || !expired.waitsForPerson() {
 		return
 	}
 	c.quiet = true
+	if until, paused := x.pauses.covers(&expired, x.logs.now()); paused {
+		x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, _ time.Time) (Alert, bool) { return postponeLevel(prev, until) }))
+		return
+	}
 	claimed := false
 	mine, err := x.alerts.change(ctx, c, unlessEnded(a.ID, func(prev *Alert, now time.Time) (Alert, bool) {
 		next, ok := claimLevel(prev, now, now.Add(claimFor))
-		claimed = ok && next.Rev == planned.Rev && next.Escalation.Level == planned.Escalation.Level // else it is planned anew
-		return muteTest(next, x.testTo), claimed
+		claimed = ok
+		return muteTest(next, x.testTo), ok
 	}))
 	if err != nil || !claimed || !mine.Open() || mine.ID != a.ID { // it may have ended before a second try to claim it
-		x.paging.forgo(turn)
 		return
 	}
 	level := mine.Escalation.Level
-	if !x.page(ctx, s, &mine, &w, turn, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {
+	w := x.plan(ctx, &mine)
+	if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {
 		return // somebody has accepted it, or it has ended
 	}
 	w.aware = w.aware || x.receipts.earlyOf(&mine, w.to) != nil
@@ -208,33 +195,6 @@ func (x *escalator) tell(ctx context.Context, a *Alert, s *stand) {
 			x.receipts.reached(ctx, &now, p.ID)
 		}
 		x.complaints.endResolved(&now) // it may have been accepted while the complaint was written
-	}
-}
-
-// prepare plans a level by plan, and reserves a place for the page to one of its
-// recipients: turn, "" if none is needed. While it waits for that it claims
-// nothing and takes no other work's place, and it plans again afterwards. ok is
-// false if the level is not to be told now.
-func (x *escalator) prepare(ctx context.Context, s *stand, plan func() (Alert, telling, bool)) (level Alert, w telling, turn string, ok bool) {
-	for {
-		level, w, ok = plan()
-		to := x.paged(&level, &w)
-		switch {
-		case !ok || len(to) == 0:
-			x.paging.forgo(turn)
-			return level, w, "", ok
-		case turn != "" && slices.Contains(to, turn):
-			return level, w, turn, true
-		}
-		x.paging.forgo(turn)
-		urgency := level.Priority.rank()
-		if turn, ok = x.paging.reserve(to, urgency); ok {
-			return level, w, turn, true
-		}
-		if !s.aside(func() { turn, ok = x.paging.await(ctx, to, urgency) }) || !ok || x.hasQuit() {
-			x.paging.forgo(turn)
-			return level, w, "", false
-		}
 	}
 }
 
@@ -395,40 +355,24 @@ func muteTest(a Alert, recipients []string) Alert {
 	return a
 }
 
-// paged returns the recipients of a level's pages.
-func (x *escalator) paged(a *Alert, w *telling) []string {
-	switch {
-	case x.paging == nil:
-		return nil
-	case a.Test:
-		return x.testTo
-	case w.only != nil:
-		return w.only
+// page pages all addressees of the level, and notes the results in w. It
+// reports false if nobody needs to be told any more.
+func (x *escalator) page(ctx context.Context, a *Alert, w *telling, unneeded func(context.Context) bool) bool {
+	to := w.to
+	if w.only != nil {
+		to = w.only
 	}
-	return w.to
-}
-
-// page pages all recipients of the level, and notes the results in w. A place is
-// reserved for the page to turn. It reports false if nobody needs to be told any
-// more.
-func (x *escalator) page(ctx context.Context, s *stand, a *Alert, w *telling, turn string, unneeded func(context.Context) bool) (needed bool) {
-	if len(x.paged(a, w)) == 0 {
+	if a.Test {
+		to = x.testTo
+	}
+	if x.paging == nil || len(to) == 0 {
 		return true
 	}
-	pageAll := func() { needed = x.pageAll(ctx, a, w, turn, unneeded) }
-	if !s.aside(pageAll) {
-		pageAll()
-	}
-	return needed
-}
-
-func (x *escalator) pageAll(ctx context.Context, a *Alert, w *telling, turn string, unneeded func(context.Context) bool) bool {
-	to := x.paged(a, w)
 	results := make(chan error, len(to))
 	for _, t := range to {
 		p := Page{Key: pageKey(a, t), To: t, Level: a.Escalation.Level, Alert: *a}
 		go func() {
-			err := x.paging.page(ctx, p, t == turn, unneeded)
+			err := x.paging.page(ctx, p, unneeded)
 			if err != errUnneeded {
 				x.record(Record{Event: AuditPage, Patient: a.Patient, Key: a.Key, ID: a.ID, Level: p.Level, To: []string{t}, Test: a.Test}, err)
 			}
@@ -478,7 +422,7 @@ func (x *escalator) bringForward(ctx context.Context) (more bool) {
 					}))
 				}
 			case KindTimer:
-				x.do(ctx, &e, nil)
+				x.do(ctx, &e)
 			}
 		})
 	}

@@ -72,15 +72,15 @@ func TestEscalatorTellsTheNextStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, start := newWatchroom(t, NewMemoryStore(nil), Options{Policy: threeSteps}), time.Now()
 		r.here = []string{"person:nurse", "person:doctor"}
-		r.x.do(t.Context(), r.begin(), nil)
+		r.x.do(t.Context(), r.begin())
 		require.Equal(t, []string{"0s person:nurse"}, r.pager.told(start))
 		at := r.alert("p1", "k").Escalation
 		require.Equal(t, []any{1, 1, EscalationNotified, r.clock.now().Add(30 * time.Second)}, []any{at.Level, at.Step, at.State, at.Due})
 
-		r.x.do(t.Context(), r.entry("p1", "a/k"), nil)
+		r.x.do(t.Context(), r.entry("p1", "a/k"))
 		require.Empty(t, r.pager.told(start), "it is not due")
 		time.Sleep(30 * time.Second)
-		r.x.do(t.Context(), r.entry("p1", "a/k"), nil)
+		r.x.do(t.Context(), r.entry("p1", "a/k"))
 		require.Equal(t, []string{"30s person:doctor"}, r.pager.told(start))
 		require.Equal(t, map[AuditEvent]int{AuditEscalation: 2, AuditPage: 2}, r.records.of)
 		require.Zero(t, r.records.failed)
@@ -97,13 +97,13 @@ func TestEscalatorStopsForAnAcceptance(t *testing.T) {
 			meanwhile()
 			return threeSteps(ctx, a, step)
 		}})
-		r.x.do(t.Context(), r.begin(), nil)
+		r.x.do(t.Context(), r.begin())
 		require.Empty(t, r.pager.told(time.Now()))
 		require.Zero(t, r.records.of[AuditEscalation])
 
 		meanwhile = func() {}
 		time.Sleep(time.Hour)
-		r.x.do(t.Context(), r.entry("p1", "a/k"), nil)
+		r.x.do(t.Context(), r.entry("p1", "a/k"))
 		require.Equal(t, []string{"0s person:nurse"}, r.pager.told(time.Now()), "the acceptance has run out")
 		r.accept("p1", "k")
 		require.Equal(t, []string{"person:nurse"}, <-r.pager.back)
@@ -134,7 +134,7 @@ func TestEscalatorComplains(t *testing.T) {
 					in.To = []string{"group:icu"}
 				}
 				require.NoError(t, r.raise(t.Context(), in))
-				r.x.do(t.Context(), r.entry("p1", "a/k"), nil)
+				r.x.do(t.Context(), r.entry("p1", "a/k"))
 				require.Equal(t, c.to, r.pager.told(time.Now()))
 				require.Equal(t, c.trouble, r.alert("p1", "k").Escalation.trouble)
 				require.Equal(t, ConditionPresent, r.alert(SystemPatient, c.trouble).Condition)
@@ -151,10 +151,10 @@ func TestEscalatorPassesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newWatchroom(t, NewMemoryStore(nil), Options{})
 		for _, k := range []Kind{KindTimer, KindAccess, KindNotice} {
-			r.x.do(t.Context(), &Entry{Patient: "p1", Key: "x", Kind: k}, nil)
+			r.x.do(t.Context(), &Entry{Patient: "p1", Key: "x", Kind: k})
 		}
 		require.Equal(t, []Kind{KindTimer, KindNotice}, r.acted)
-		r.x.do(t.Context(), &Entry{Patient: "p1", Key: "a/k", Kind: KindAlert, Data: []byte("{")}, nil)
+		r.x.do(t.Context(), &Entry{Patient: "p1", Key: "a/k", Kind: KindAlert, Data: []byte("{")})
 		require.Len(t, r.keys(), 1, "a complaint that it cannot be read")
 	})
 }

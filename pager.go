@@ -35,10 +35,8 @@ type Step struct {
 // known later, implement PageReporter too.
 //
 // A Pager must be safe for concurrent use. Each call is bounded by
-// Options.CallTimeout. A panic counts as an error. Until a call for a recipient
-// has come back, one call at a time is made for it, and one more for a high
-// alert; after that up to 16, as long as calls are under way. While a call hangs
-// beyond the timeout, its recipient gets no further pages.
+// Options.CallTimeout. A panic counts as an error. While a call hangs beyond
+// the timeout, its recipient gets no further pages.
 type Pager interface {
 	Page(ctx context.Context, p Page) error
 }

@@ -68,26 +68,25 @@ func (x *escalator) overdue(lost map[int]bool) (late []dueEntry) {
 }
 
 // tellBlind does the work of tell for an alert, without the Store.
-func (x *escalator) tellBlind(ctx context.Context, e *Entry, s *stand) {
-	a, w, turn, ok := x.prepare(ctx, s, func() (a Alert, w telling, ok bool) {
-		a, err := x.unrecorded.recall(e)
-		if err != nil {
-			return a, w, false
-		}
-		now := x.logs.now()
-		a, _ = expireAcceptance(&a, now)
-		if _, paused := x.pauses.covers(&a, now); paused || !a.waitsForPerson() {
-			return a, w, false
-		}
-		if a, ok = claimLevel(&a, now, now.Add(claimFor)); ok {
-			w = x.plan(ctx, &a)
-		}
-		return a, w, ok
-	})
+func (x *escalator) tellBlind(ctx context.Context, e *Entry) {
+	a, err := x.unrecorded.recall(e)
+	if err != nil {
+		return
+	}
+	now := x.logs.now()
+	a, _ = expireAcceptance(&a, now)
+	if !a.waitsForPerson() {
+		return
+	}
+	if _, paused := x.pauses.covers(&a, now); paused {
+		return
+	}
+	a, ok := claimLevel(&a, now, now.Add(claimFor))
 	if !ok {
 		return
 	}
-	x.page(ctx, s, &a, &w, turn, func(context.Context) bool { return false })
+	w := x.plan(ctx, &a)
+	x.page(ctx, &a, &w, func(context.Context) bool { return false })
 	done := recordLevel(&a, w, x.receipts.sendersOf(&a))
 	x.reportLevel(&done)
 	x.unrecorded.keep(e, done)

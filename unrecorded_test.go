@@ -55,7 +55,7 @@ func TestTellingWithoutTheStore(t *testing.T) {
 		for _, want := range []string{"5s person:nurse", "40s person:doctor"} {
 			late := overdue()
 			require.Len(t, late, 1, want)
-			r.x.tellBlind(t.Context(), late[0].Entry, nil)
+			r.x.tellBlind(t.Context(), late[0].Entry)
 			require.Equal(t, []string{want}, r.pager.told(start))
 			require.Empty(t, overdue(), "until the next level is late")
 			time.Sleep(30*time.Second + overdueAfter)
@@ -76,10 +76,10 @@ func TestTellingWithoutTheStoreWaitsForAcceptances(t *testing.T) {
 		store.failing.Store(true)
 		e := r.open.get(openKey{"p1", "a/k"}).Entry
 		time.Sleep(59 * time.Minute)
-		r.x.tellBlind(t.Context(), &e, nil)
+		r.x.tellBlind(t.Context(), &e)
 		require.Empty(t, r.pager.told(time.Now()))
 		time.Sleep(time.Minute)
-		r.x.tellBlind(t.Context(), &e, nil)
+		r.x.tellBlind(t.Context(), &e)
 		require.Equal(t, []string{"0s person:nurse"}, r.pager.told(time.Now()))
 	})
 }

@@ -40,10 +40,10 @@ var mutants = []mutant{
 		{"boltstore/store.go", "Timeout: timeout, NoFreelistSync: true,", "Timeout: timeout, NoSync: true, NoFreelistSync: true,"},
 		{"boltstore/store.go", "if err = guard(tx.Commit); err == nil {", "if err = guard(tx.Commit); err == nil {\n\t\t\t_ = s.db.Sync()"}}},
 	{"page before record", "TestKilledBetweenRecordAndPage", `was paged before it was claimed`, false, []edit{
-		{"escalate.go", "\tmine, err := x.alerts.change(ctx, c, unlessEnded", "\tx.page(ctx, s, &planned, &w, turn, func(context.Context) bool { return false })\n\tturn = \"\"\n\tmine, err := x.alerts.change(ctx, c, unlessEnded"},
-		{"escalate.go", "if !x.page(ctx, s, &mine, &w, turn, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {", "if w.handed, w.paged = true, true; false {"}}},
+		{"escalate.go", "\tmine, err := x.alerts.change(ctx, c, unlessEnded", "\tif next, ok := claimLevel(&expired, x.logs.now(), x.logs.now()); ok {\n\t\tw := x.plan(ctx, &next)\n\t\tx.page(ctx, &next, &w, func(context.Context) bool { return false })\n\t}\n\tmine, err := x.alerts.change(ctx, c, unlessEnded"},
+		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {", "if w.handed, w.paged = true, true; false {"}}},
 	{"page skipped after record", "TestKilledBetweenRecordAndPage", `no line .*page|and no page went out`, false, []edit{
-		{"escalate.go", "if !x.page(ctx, s, &mine, &w, turn, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {", "if w.paged = true; mine.Escalation.Level%2 != 0 && !x.page(ctx, s, &mine, &w, turn, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {"}}},
+		{"escalate.go", "if !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {", "if w.paged = true; mine.Escalation.Level%2 != 0 && !x.page(ctx, &mine, &w, func(ctx context.Context) bool { return x.unneeded(ctx, &mine) }) {"}}},
 	{"must does not advance", "TestKilledUnderLoad", `with count \d+, not \d+|with count \d+ came after`, false, []edit{
 		{"boltstore/codec.go", "func (h *head) must() uint64 { return h.counts[undroppable] }", "func (h *head) must() uint64 { return min(h.counts[undroppable], 7) }"}}},
 	{"no reading of entries missing behind the cursor", "..TestForeignEntriesAreFilledIn", `--- FAIL: TestForeignEntriesAreFilledIn`, false, []edit{
