@@ -351,6 +351,29 @@ func TestUnwatchedStaysUnwatched(t *testing.T) {
 	})
 }
 
+// A patient who was unwatched together with the only group that had them comes
+// back with another group.
+func TestUnwatchedWithTheGroupComesBackWithAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := &wards{list: map[string][]string{"icu": {"g1", "g2"}, "ward": {"g2"}}}
+		w := newWorld(t, nil, &Options{Directory: dir, Authorizer: &judge{decide: everyone}})
+		defer w.close()
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		nurse.ask(`{"type":"watch","req":"1","groups":["icu","ward"],"delivery":"every"}`)
+		nurse.ask(`{"type":"unwatch","req":"2","groups":["icu"],"patients":["g1","g2"]}`)
+		n := nurse.follow()
+		dir.set("ward", "g1", "g2")
+		require.NoError(t, w.hub.MembersChanged(t.Context(), "ward"))
+		synctest.Wait()
+		w.vitals("g1", 1)
+		w.vitals("g2", 1)
+		synctest.Wait()
+		require.Equal(t, 1, n.granted, "g1; g2 was unwatched while the ward had them")
+		require.Len(t, n.vitals, 1)
+	})
+}
+
 // A person who is refused when access is asked for again, or whose access has
 // run out, is responsible no more, though the Store fails just then.
 func TestLostAccessOutlivesAFailure(t *testing.T) {

@@ -330,19 +330,11 @@ func (c *conn) unwatch(patients, groups []string) {
 }
 
 // endWatches ends watches, and returns the patients that were watched before.
+// Groups end first: they no longer have the patients that are named besides.
 func (c *conn) endWatches(patients, groups []string) (before []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before = slices.Collect(maps.Keys(c.watches))
-	for _, p := range patients {
-		if w := c.watches[p]; w != nil && len(w.groups) > 0 {
-			if c.left == nil {
-				c.left = make(map[string]bool)
-			}
-			c.left[p] = true // the group does not bring it back
-		}
-		c.detach(p, "")
-	}
 	for _, g := range groups {
 		delete(c.groups, g)
 		for p, w := range c.watches {
@@ -353,6 +345,15 @@ func (c *conn) endWatches(patients, groups []string) (before []string) {
 				}
 			}
 		}
+	}
+	for _, p := range patients {
+		if w := c.watches[p]; w != nil && len(w.groups) > 0 {
+			if c.left == nil {
+				c.left = make(map[string]bool)
+			}
+			c.left[p] = true // the group does not bring it back
+		}
+		c.detach(p, "")
 	}
 	return before
 }
