@@ -301,7 +301,7 @@ export class Line {
     this.#heard = ticks();
     if (f.type === "ok" || f.type === "error") return this.#reply(f);
     if (f.type === "closed") return this.#lost(f.code);
-    if (f.type !== "welcome") this.#tabs?.relay(text);
+    if (f.type !== "welcome") this.#tabs?.relay(text, f);
     if (f.type === "status") this.store = f.store;
     if (f.type === "welcome") this.#greet(f);
     this.#on.frame(f, text);

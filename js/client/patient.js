@@ -60,7 +60,7 @@ export class Patient {
   isNew(w) {
     const signal = signalOf(w), had = this.#chunks.get(signal) ?? [], chunk = `${w.n} ${w.received}`;
     if (had.includes(chunk)) return false;
-    this.#chunks.set(signal, [...had.slice(-127), chunk]);
+    this.#chunks.set(signal, [...had.slice(-255), chunk]);
     return true;
   }
 

@@ -91,8 +91,15 @@ export class Tabs {
 
   // ---- Leading ----
 
-  /** Passes on a frame that has come. @param {string} text */
-  relay(text) { if (this.leads && this.#joined.size) this.#post({text}); }
+  /** Passes on a frame that has come. @param {string} text @param {Frame} f */
+  relay(text, f) {
+    if (!this.leads || !this.#joined.size) return;
+    for (const {groups, patients} of this.#joined.values()) { // as each of them does itself
+      if (f.type === "granted" && groups.size) patients.add(f.patient);
+      if (f.type === "revoked") patients.delete(f.patient);
+    }
+    this.#post({text});
+  }
 
   /** Tells that the line is lost. @param {number} code @param {number} after ms until the next attempt */
   closed(code, after) {
@@ -121,8 +128,10 @@ export class Tabs {
     if (f.type !== "unwatch") return f;
     let {groups = [], patients = [], waves} = f;
     if (waves) {
-      const {names} = this.#host.watching, tabs = [names, ...this.#joined.values()];
-      waves = waves.filter((/** @type {string} */ c) => !tabs.some((has) => has !== (tab ? this.#joined.get(tab) : names) && [...has.waves].includes(c)));
+      const {names} = this.#host.watching, tabs = [names, ...this.#joined.values()], own = tab ? this.#joined.get(tab) : names;
+      const wants = (/** @type {typeof own} */ has, /** @type {string} */ code) => [...has?.waves ?? []].includes(code);
+      waves = waves.filter((/** @type {string} */ c) => !tabs.some((has) => has !== own && wants(has, c)));
+      if (waves.some((/** @type {string} */ c) => wants(own, c))) return {...f, waves}; // of others it still wants them
       // Some may still come of patients for whom another tab had kept them.
       const all = (/** @type {"groups" | "patients"} */ kind) => [...new Set([...f[kind] ?? [], ...tabs.flatMap((has) => [...has[kind]])])];
       return waves.length ? {...f, groups: all("groups"), patients: all("patients"), waves} : undefined;

@@ -98,7 +98,7 @@ export class Sweep {
     }
     const had = `${wave.n} ${wave.received}`;
     if (wave.received && this.#had.includes(had)) return false; // it comes again on a new connection
-    if (this.#had.push(had) > 128) this.#had.shift();
+    if (this.#had.push(had) > 256) this.#had.shift();
     const list = values(wave), start = begins(wave), step = 1000 / wave.rate, now = performance.now();
     const joined = this.last !== undefined && follows(wave, this.last);
     if (this.last && !joined) this.gaps++;

@@ -4,6 +4,7 @@ import {join} from "node:path";
 import test from "node:test";
 import {fakeServer} from "./fake.js";
 import {ada, here, live, openHub, until, wave, waveSender} from "./hub.js";
+import {Patient} from "../patient.js";
 import {follows, samples, signalOf, Sweep, values} from "../waves.js";
 
 test("Samples are read as the protocol writes them", () => {
@@ -141,4 +142,13 @@ test("A sweep shows one signal, and each chunk once", (t) => {
   assert.equal(sweep.gaps, 1, "another signal is no gap");
   assert.equal(sweep.last.device, "other");
   assert.deepEqual(came([chunk(2)]), [false]);
+});
+
+test("All chunks that a Hub remembers are known when they come again", (t) => {
+  const {sweep, chunk} = bareSweep(t), p = new Patient("p-1", Date.now, () => true); // ten seconds, 20 chunks a second
+  const chunks = Array.from({length: 200}, (_, n) => chunk(n + 1)), all = (take, want) => assert.ok(chunks.every((w) => take(w) === want));
+  for (const take of [(w) => p.isNew(w), (w) => sweep.push(w)]) {
+    all(take, true);
+    all(take, false);
+  }
 });
