@@ -87,7 +87,7 @@ func (c *Case) lookBlind() (due millis) {
 		return min(due, c.blind.hold)
 	}
 	text := strings.Join(list, blindNext)
-	if text == c.blind.text {
+	if text == c.blind.text || c.unset && text == "" {
 		return due
 	}
 	c.blind.text = text

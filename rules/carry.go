@@ -98,22 +98,48 @@ func hindered(err error) bool {
 	return false
 }
 
-// renew applies the patient's new Settings.
+// renew applies the patient's new Settings. If they are the first ones, because the host
+// could not give them before, all is judged anew with them.
 func (b *bed) renew() {
 	r := b.row
 	s, ok := b.ask()
 	r.mu.Lock()
-	b.asking = false
 	var changes []settingsChange
-	if ok {
+	first, join := ok && b.c.unset, b.joins
+	switch {
+	case first:
+		b.settings = &s
+	case ok:
 		changes = b.c.renew(s)
 		b.carryOut()
 	}
 	r.mu.Unlock()
+	if first {
+		b.judgeAnew(join)
+	}
 	ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 	defer cancel()
 	for _, x := range changes {
 		r.judge.audit(ctx, b.patient, &x)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.asking, b.settings = false, nil
+	if b.c.unset {
+		b.unset.Store(true)
+	}
+}
+
+// judgeAnew makes the Case from the log, while the one without Settings goes on.
+func (b *bed) judgeAnew(join int) {
+	ctx, cancel := context.WithTimeout(b.row.ctx, callTimeout)
+	defer cancel()
+	snapshot, head, err := b.row.judge.hub.Latest(ctx, b.patient)
+	if err == nil {
+		_, err = b.read(join, snapshot, head.Position, readAll)
+	}
+	if err != nil {
+		b.row.judge.log.Warn("rules: a patient's log could not be read", "error", err)
 	}
 }
 

@@ -40,7 +40,7 @@ type Case struct {
 	reading reading         // a number of it
 	to      []string
 	maxAway millis // MaxBlind
-	unset   bool   // the Settings are still to come
+	unset   bool   // the Settings are still to come: nothing is cleared, nor lowered
 	partial bool   // only the end of the log was read: some rules are mute, and none is reported as blind
 }
 
@@ -423,7 +423,7 @@ func (c *Case) found(i int, st *state) {
 
 // look tells the present level of rule i, if that is new.
 func (c *Case) look(i int, st *state) {
-	if st.mute || st.level == st.told {
+	if st.mute || st.level == st.told || c.unset && st.level < st.told {
 		return
 	}
 	c.tell(i, st)

@@ -61,9 +61,8 @@ func (b *bed) read(join int, snapshot []carewire.Event, to carewire.Position, pa
 	next := b
 	if part != readOn {
 		next = newBed(b.row, b.patient, millis(b.judged.Load()))
-		if part == readAll { // with the same Settings, and nothing is counted again
-			next.aside, next.settings = true, b.settled()
-		}
+		next.settings = b.settled()
+		next.aside = part == readAll // nothing is counted again
 		if err = next.rebuild(snapshot, to, part); err != nil {
 			return false, err
 		}
@@ -91,7 +90,7 @@ func (b *bed) settled() *Settings {
 	b.row.mu.Lock()
 	defer b.row.mu.Unlock()
 	if b.c == nil || b.c.unset {
-		return nil
+		return b.settings
 	}
 	return new(b.c.settings)
 }

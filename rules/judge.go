@@ -29,7 +29,8 @@ type Options struct {
 	To func(patient string) []string
 	// Settings returns the settings of a patient; nil: there are none. The
 	// Judge keeps the result until Changed. If it fails, the rules continue as
-	// they were, at the beginning with no Settings, and it is called again.
+	// they were, and it is called again. At the beginning they have no Settings then:
+	// until these come, they raise alerts, but clear none and lower no priority.
 	Settings func(ctx context.Context, patient string) (Settings, error)
 	// Auditor is given a Record of each change of Settings that is seen while the
 	// patient is judged; nil: carewire.NewSlogAuditor(Logger, nil).

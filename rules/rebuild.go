@@ -18,7 +18,7 @@ var judgedKinds = []carewire.Kind{carewire.KindVital, carewire.KindAlert, carewi
 func (b *bed) rebuild(snapshot []carewire.Event, to carewire.Position, part extent) error {
 	j := b.row.judge
 	c := NewCase(j.set, b.patient, Settings{})
-	c.maxAway, c.unset = span(j.opt.MaxBlind), true
+	c.maxAway, c.unset = span(j.opt.MaxBlind), j.opt.Settings != nil
 	c.to = j.to(b.patient)
 	b.c = c
 	if b.settings != nil {

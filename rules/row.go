@@ -41,7 +41,7 @@ type bed struct {
 	ended    atomic.Bool   // another node's now
 	unset    atomic.Bool   // the Settings are to be asked for
 	aside    bool          // looks only: nothing is counted
-	settings *Settings     // that the Case is made with; nil: they are asked for
+	settings *Settings     // that a Case is made with; nil: they are asked for
 	judged   atomic.Int64  // millis: everything received before it is judged, and its results are done
 	joiner   chan struct{} // held by the goroutine that reads the log
 
