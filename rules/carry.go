@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/carewire/carewire"
@@ -11,48 +12,106 @@ import (
 // callTimeout bounds each call of the Hub, and of Options.Settings.
 const callTimeout = 5 * time.Second
 
-// carryOut has the owed alerts raised and cleared, in order, beside the judging. If the
-// Store fails, they stay owed, and are retried each second.
+// An errand carries out what a patient's Case owes: the alerts in one, the vitals of
+// scores in the other, so that no vital holds up an alert.
+type errand struct {
+	vitals bool
+	going  bool
+	late   time.Time // it is retried then
+}
+
+// carryOut has the owed alerts raised and cleared, in order, and scores published, beside
+// the judging. If the Store fails, they stay owed, and are retried each second.
 func (b *bed) carryOut() {
-	if !b.carrying && b.mayCarry() {
-		b.carrying = true
-		b.row.wards.Go(b.carry)
+	for i := range b.errands {
+		if x := &b.errands[i]; !x.going && b.mayCarry(x) && b.c.next(x.vitals) != nil {
+			x.going = true
+			b.row.wards.Go(func() { b.carry(x) })
+		}
 	}
 }
 
-func (b *bed) mayCarry() bool {
-	return len(b.c.owed) > 0 && b.row.judge.onDuty() && !b.ended.Load() && !time.Now().Before(b.late)
+func (b *bed) mayCarry(x *errand) bool {
+	return len(b.c.owed) > 0 && b.row.judge.onDuty() && !b.ended.Load() && !time.Now().Before(x.late)
 }
 
-func (b *bed) carry() {
+func (b *bed) carry(x *errand) {
 	r, j := b.row, b.row.judge
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for b.mayCarry() {
-		c, t := b.c, b.c.owed[0]
+	defer func() { x.going = false }()
+	for b.mayCarry(x) {
+		c := b.c
+		next := c.next(x.vitals)
+		if next == nil {
+			return
+		}
+		t := *next
 		r.mu.Unlock()
 		a, err := j.do(r.ctx, &t)
 		r.mu.Lock()
 		if hindered(err) {
-			b.late = time.Now().Add(time.Second)
+			x.late = time.Now().Add(time.Second)
 			j.stats.failed.Add(1)
-			break
+			return
 		}
-		if err != nil && !errors.Is(err, carewire.ErrIDReused) && !errors.Is(err, carewire.ErrEnded) && !errors.Is(err, carewire.ErrNotFound) {
+		crowded := t.Kind != Published && isCrowded(err)
+		if err != nil && !errors.Is(err, carewire.ErrIDReused) && !errors.Is(err, carewire.ErrEnded) && !errors.Is(err, carewire.ErrNotFound) &&
+			(!crowded || t.again.IsZero()) { // it is said once
 			j.log.Error("rules: an alert was refused", "rule", t.Rule, "error", err)
+		}
+		if crowded {
+			j.stats.failed.Add(1)
+			c.putOff(&t)
+			continue
 		}
 		if err == nil && t.Kind != Published {
 			c.confirm(&t, &a)
 		}
 		c.settle(&t)
 	}
-	b.carrying = false
+}
+
+// next returns what is to be carried out next: the first vitals, or the first alert of
+// which no earlier change is owed.
+func (c *Case) next(vitals bool) *Transition {
+	if !vitals {
+		c.dropRefused()
+	}
+	now := time.Now()
+	for k := range c.owed {
+		if t := &c.owed[k]; (t.Kind == Published) == vitals && !now.Before(t.again) && (vitals || c.owes(t.index) == k) {
+			return t
+		}
+	}
+	return nil
+}
+
+// putOff has a raise that was refused for lack of room tried again in a second, beside
+// what else is owed.
+func (c *Case) putOff(t *Transition) {
+	if k := c.placeOf(t); k >= 0 {
+		c.owed[k].again = time.Now().Add(time.Second)
+	}
+}
+
+// dropRefused forgets raises that were refused for lack of room, where a later change of
+// the alert is owed. A clear of an alert that was never raised does nothing.
+func (c *Case) dropRefused() {
+	c.owed = slices.DeleteFunc(c.owed, func(t Transition) bool {
+		return !t.again.IsZero() && slices.ContainsFunc(c.owed, func(l Transition) bool { return l.index == t.index && l.Kind != Published && l.number > t.number })
+	})
+}
+
+// placeOf is where t is owed; -1: the log has shown it meanwhile.
+func (c *Case) placeOf(t *Transition) int {
+	return slices.IndexFunc(c.owed, func(o Transition) bool { return o.number == t.number })
 }
 
 // settle forgets what was owed, unless the log has shown it meanwhile.
 func (c *Case) settle(t *Transition) {
-	if len(c.owed) > 0 && c.owed[0].number == t.number {
-		c.owed = c.owed[1:]
+	if k := c.placeOf(t); k >= 0 {
+		c.owed = slices.Delete(c.owed, k, k+1)
 	}
 	if len(c.owed) == 0 {
 		c.owed = nil
@@ -96,6 +155,12 @@ func hindered(err error) bool {
 		}
 	}
 	return false
+}
+
+// isCrowded reports whether a raise was refused because too many alerts are open.
+func isCrowded(err error) bool {
+	var refused *carewire.RequestError
+	return errors.As(err, &refused) && refused.Code == carewire.CodeLimit
 }
 
 // renew applies the patient's new Settings. If they are the first ones, because the host

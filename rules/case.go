@@ -103,9 +103,10 @@ type Transition struct {
 
 	index  int
 	level  int8
-	event  string // the name of a Cleared
-	left   bool   // to the Judge before
-	number uint64 // of those of a Case
+	event  string    // the name of a Cleared
+	left   bool      // to the Judge before
+	number uint64    // of those of a Case
+	again  time.Time // it was refused for lack of room, and is tried again then
 }
 
 // NewCase returns a Case without any readings.

@@ -52,14 +52,13 @@ type bed struct {
 	joins    int               // how often the Watch has begun
 	coming   bool              // the snapshot still comes
 	snapshot []carewire.Event
-	joining  bool      // the Case is not yet where the Watch is
-	asking   bool      // for the Settings
-	carrying bool      // out what is owed
-	late     time.Time // owed alerts are retried then
+	joining  bool // the Case is not yet where the Watch is
+	asking   bool // for the Settings
+	errands  [2]errand
 }
 
 func newBed(r *row, patient string, judged millis) *bed {
-	b := &bed{row: r, patient: patient, joiner: make(chan struct{}, 1)}
+	b := &bed{row: r, patient: patient, joiner: make(chan struct{}, 1), errands: [2]errand{{}, {vitals: true}}}
 	b.judged.Store(int64(judged))
 	return b
 }
