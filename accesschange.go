@@ -217,22 +217,23 @@ func (x *accessChanges) run(every time.Duration) {
 }
 
 // recheckHolders ends the acceptances of persons who may no longer answer. A
-// person whom this node has not seen, and the host does not name, is asked for
+// person whom this node has not seen since, and the host does not name, is asked for
 // as they were when they accepted.
 func (x *accessChanges) recheckHolders(ctx context.Context) {
-	for person, patients := range x.open.holders() {
-		var lost []string
-		if x.clinicians.knows(person) {
-			p, err := x.clinicians.find(ctx, person)
-			if err != nil {
-				continue // undecided
+	for person := range x.open.holders() {
+		seen, known := x.clinicians.since(person)
+		var lost, now []string // now: patients for whom the person is asked for as they are now
+		for _, a := range x.open.acceptedBy(person) {
+			switch as := a.acceptedAs(); {
+			case known && (as == nil || !seen.Add(time.Minute).Before(a.Responsibility.At)): // seen in the minute before it, or since
+				now = append(now, a.Patient)
+			case as != nil:
+				lost = append(lost, x.mayNotAnswer(ctx, as, []string{a.Patient})...)
 			}
-			lost = x.mayNotAnswer(ctx, &p, patients)
-		} else {
-			for _, a := range x.open.acceptedBy(person) {
-				if p := a.acceptedAs(); p != nil {
-					lost = append(lost, x.mayNotAnswer(ctx, p, []string{a.Patient})...)
-				}
+		}
+		if len(now) > 0 {
+			if p, err := x.clinicians.find(ctx, person); err == nil { // else it is undecided
+				lost = append(lost, x.mayNotAnswer(ctx, &p, now)...)
 			}
 		}
 		if len(lost) > 0 {

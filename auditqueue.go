@@ -288,7 +288,9 @@ func (a *auditQueue) ask(ctx context.Context, call *hostCall, list []Record) err
 		}
 		return struct{}{}, a.auditor.Record(ctx, list[0])
 	})
-	a.audited(err)
+	if ctx.Err() == nil { // a caller who has gone is no fault of the Auditor
+		a.audited(err)
+	}
 	return err
 }
 

@@ -289,3 +289,29 @@ func TestLatestIsTyped(t *testing.T) {
 		assert.Error(t, err)
 	})
 }
+
+// leaving is an Auditor in whose first call the caller goes.
+type leaving struct{ leave context.CancelFunc }
+
+func (l *leaving) Record(ctx context.Context, _ Record) error {
+	if leave := l.leave; leave != nil {
+		l.leave = nil
+		leave()
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+// A caller who has gone is no fault of the Auditor: others go on reading.
+func TestCallerWhoHasGoneIsNoFaultOfTheAuditor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone, cancel := context.WithCancel(t.Context())
+		w := newWorld(t, nil, &Options{Auditor: &leaving{cancel}})
+		defer w.close()
+		ask := Access{Principal: Principal{ID: "nurse", Role: RoleClinician, Patients: []string{"p1"}}, Action: ActionHistory, Patients: []string{"p1"}}
+		_, err := w.hub.Disclose(gone, ask)
+		require.Error(t, err)
+		_, err = w.hub.Disclose(t.Context(), ask)
+		require.NoError(t, err)
+	})
+}

@@ -23,13 +23,21 @@ type clinicians struct {
 	host func(context.Context, string) (Principal, error) // Options.Person; nil: nobody else is known
 	call *hostCall
 
+	now func() time.Time
+
 	mu    sync.Mutex
-	known map[string]Principal
+	known map[string]seenClinician
 	order []string
 }
 
-func newClinicians(host func(context.Context, string) (Principal, error), call *hostCall) *clinicians {
-	return &clinicians{host: host, call: call, known: make(map[string]Principal)}
+// A seenClinician is a Principal, and when it was seen last.
+type seenClinician struct {
+	Principal
+	at time.Time
+}
+
+func newClinicians(host func(context.Context, string) (Principal, error), call *hostCall, now func() time.Time) *clinicians {
+	return &clinicians{host: host, call: call, now: now, known: make(map[string]seenClinician)}
 }
 
 // remember remembers a clinician as their session describes them.
@@ -45,7 +53,7 @@ func (x *clinicians) remember(p *Principal) {
 			x.order = x.order[1:]
 		}
 	}
-	x.known[p.ID] = *p
+	x.known[p.ID] = seenClinician{*p, x.now()}
 }
 
 // find returns the Principal with an ID: as the host names it, else as it was
@@ -67,9 +75,9 @@ func (x *clinicians) find(ctx context.Context, id string) (Principal, error) {
 	defer x.mu.Unlock()
 	p, ok := x.known[id]
 	if !ok {
-		p = Principal{ID: id, Role: RoleClinician}
+		return Principal{ID: id, Role: RoleClinician}, nil
 	}
-	return p, nil
+	return p.Principal, nil
 }
 
 // ofGroup returns some of the clinicians that were seen as members of a group, the
@@ -79,18 +87,22 @@ func (x *clinicians) ofGroup(group string) (list []Principal) {
 	defer x.mu.Unlock()
 	for _, id := range slices.Backward(x.order) {
 		if p := x.known[id]; slices.Contains(p.Groups, group) && len(list) < membersAsked {
-			list = append(list, p)
+			list = append(list, p.Principal)
 		}
 	}
 	return list
 }
 
-// knows reports whether a person is known here.
-func (x *clinicians) knows(id string) bool {
+// since returns from when on this node knows a person as they are: always if the host
+// names them. ok is false if it does not know them.
+func (x *clinicians) since(id string) (at time.Time, ok bool) {
+	if x.host != nil {
+		return noToken, true
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	_, ok := x.known[id]
-	return ok || x.host != nil
+	p, ok := x.known[id]
+	return p.at, ok
 }
 
 // A holder is what entitled a person to accept an alert, kept with the alert: a node
@@ -102,14 +114,12 @@ type holder struct {
 
 const groupsHeld = 64
 
+// newHolder returns nil if p has groups that cannot be kept: any of them may entitle.
 func newHolder(p *Principal, patient string) *holder {
-	h := &holder{listed: slices.Contains(p.Patients, patient)}
-	for _, g := range p.Groups {
-		if validID(g) && len(h.groups) < groupsHeld {
-			h.groups = append(h.groups, g)
-		}
+	if len(p.Groups) > groupsHeld || slices.ContainsFunc(p.Groups, func(g string) bool { return !validID(g) }) {
+		return nil
 	}
-	return h
+	return &holder{listed: slices.Contains(p.Patients, patient), groups: slices.Clone(p.Groups)}
 }
 
 // acceptedAs returns the person who has accepted a, with what entitled them; nil

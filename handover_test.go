@@ -395,6 +395,50 @@ func TestAcceptanceEndsWithTheRight(t *testing.T) {
 	}
 }
 
+// A node that has seen the person only before the acceptance, with other rights, does
+// not end it. It does once it has seen them without the right.
+func TestOldPictureOfAPersonEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := NewMemoryStore(nil)
+		w, other := newWorld(t, store, nil), newWorld(t, store, nil)
+		defer w.close()
+		defer other.close()
+		nurse := Principal{ID: "nurse", Role: RoleClinician, Patients: []string{"p1"}}
+		before := Principal{ID: "nurse", Role: RoleClinician, Patients: []string{"p2"}}
+		other.hub.clinicians.remember(&before)
+		time.Sleep(2 * time.Minute)
+		a, err := w.hub.Raise(t.Context(), high("k"))
+		require.NoError(t, err)
+		_, err = w.hub.Answer(t.Context(), nurse, a.Ref(), Answer{Do: AnswerAccept})
+		require.NoError(t, err)
+		time.Sleep(5 * time.Minute)
+		now, err := other.hub.Alert(t.Context(), "p1", "k")
+		require.NoError(t, err)
+		require.Equal(t, ResponsibilityAccepted, now.Responsibility.State)
+		other.hub.clinicians.remember(&before)
+		time.Sleep(2*time.Minute + 5*time.Second)
+		now, err = other.hub.Alert(t.Context(), "p1", "k")
+		require.NoError(t, err)
+		require.Equal(t, ResponsibilityUndefined, now.Responsibility.State)
+	})
+}
+
+// Of a person whose groups cannot all be kept with the alert nothing is kept: the group
+// that entitles might be missing.
+func TestGroupsThatCannotBeKept(t *testing.T) {
+	require.NotNil(t, newHolder(&Principal{Groups: make([]string, 0)}, "p1"))
+	require.NotNil(t, newHolder(&Principal{Groups: numberedGroups(groupsHeld)}, "p1"))
+	require.Nil(t, newHolder(&Principal{Groups: numberedGroups(groupsHeld + 1)}, "p1"))
+	require.Nil(t, newHolder(&Principal{Groups: []string{"ICU \x00 West"}}, "p1"))
+}
+
+func numberedGroups(n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprint("g", i))
+	}
+	return list
+}
+
 // An acceptance ends with the right also on a node that has not seen the person:
 // another one, or the same after a restart. It ends in no other case.
 func TestAcceptanceEndsOnWhicheverNode(t *testing.T) {

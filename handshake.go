@@ -53,6 +53,7 @@ func hasToken(headers []string, token string) bool {
 // to whom a ticket was given, or the one that the Authenticator knows.
 func (h *Hub) identify(r *http.Request) (Principal, error) {
 	if p, ok := r.Context().Value(principalKey{}).(Principal); ok && p.valid() {
+		p.Patients, p.Groups = slices.Clone(p.Patients), slices.Clone(p.Groups)
 		return p, nil
 	}
 	if text := ticketOf(r); text != "" {

@@ -95,6 +95,9 @@ func (h *Hub) search(ctx context.Context, patient string, cursor uint64, s ReadQ
 		all := ReadQuery{Kinds: undroppable, Limit: s.Limit}
 		if !slices.Contains(s.Kinds, KindStrip) { // a strip is large
 			all = ReadQuery{Kinds: smallEvents, Limit: historyEntries}
+			if s.Key == "" && s.From.IsZero() && s.To.IsZero() { // most of them match
+				all.Limit = max(s.Limit, pageSize)
+			}
 		}
 		entries, err := h.asked.read(ctx, 0, patient, after, all)
 		if !errors.Is(err, ErrGap) { // else entries of these kinds may be kept all the same

@@ -107,7 +107,7 @@ func (h *Hub) connect(store Store) {
 	h.signals = newSignals(h.core, o.MaxSignals, h.peers, h.keepStrip)
 	h.outboxes = &outboxes{ctx: h.ctx, clock: h.clock, asked: h.asked, signals: h.signals, stats: &h.stats, opt: o}
 
-	h.clinicians = newClinicians(o.Person, h.calls.person)
+	h.clinicians = newClinicians(o.Person, h.calls.person, h.now)
 	h.pauses = newPauses(h.core)
 	h.receipts = newReceipts(h.core)
 	h.complaints = newComplaints(h.core, h.raiseOwn, o.alertsMost)
@@ -257,7 +257,6 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 	if !by.valid() {
 		return Alert{}, invalid("principal", "must be usable")
 	}
-	h.clinicians.remember(&by)
 	a, err := h.answer(ctx, &by, ref, w)
 	rec := Record{Event: AuditAnswer, Who: by.person(), Session: by.Session, Patient: ref.Patient, Key: ref.Key, ID: cmp.Or(ref.ID, a.ID), Do: w.Do, Test: a.Test}
 	if w.Do == AnswerClose {
@@ -268,6 +267,7 @@ func (h *Hub) Answer(ctx context.Context, by Principal, ref AlertRef, w Answer) 
 }
 
 func (h *Hub) answer(ctx context.Context, by *Principal, ref AlertRef, w Answer) (Alert, error) {
+	h.clinicians.remember(by)
 	w.Reason = cleanText(w.Reason)
 	action := ActionAnswer
 	if w.Do == AnswerClose {

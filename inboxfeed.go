@@ -156,7 +156,7 @@ func (f *inboxFeed) sendPage() bool {
 		ask, shown = append(ask, old...), nil
 	}
 	allowed, undecided := f.entitled(ask)
-	shown = append(shown, allowed...)
+	shown = slices.Concat(shown, allowed) // old is pushed back, as it is, if the page is not sent
 	slices.SortFunc(shown, byUrgency)
 	if len(shown) > 0 || done {
 		entries := make([]Entry, len(shown))

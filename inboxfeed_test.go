@@ -2,6 +2,7 @@ package carewire
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -338,6 +339,53 @@ func TestListedEntriesOfARevokedPatientAreNotShown(t *testing.T) {
 			done = o["done"] == true
 		}
 		require.Equal(t, map[string]int{"p1": 100}, of)
+	})
+}
+
+// A page that could not be sent, because rights have changed meanwhile, comes again
+// with all its entries.
+func TestPageThatIsDecidedAgainLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, now := NewMemoryStore(nil), time.Now()
+		var batch []Entry
+		for i := range 200 {
+			n := &Notice{Patient: "p1", ID: fmt.Sprint("n", i), From: "family", To: []string{"role:clinician"}, Audience: AudienceNamed, Text: strings.Repeat("x", 1000), Time: now.Add(time.Duration(i) * time.Millisecond)}
+			batch = append(batch, noticeEntry(n, 1))
+		}
+		_, err := store.Append(t.Context(), batch)
+		require.NoError(t, err)
+		var w *world
+		changes := 0
+		w = newWorld(t, store, &Options{Authorizer: &judge{decide: func(_ Access, patient string) (Decision, error) {
+			if patient == "p2" && changes < 20 {
+				changes++
+				w.hub.access.generations.nextOfAll()
+			}
+			return Decision{Allow: true}, nil
+		}}})
+		defer w.close()
+		nurse := w.dial("nurse")
+		defer nurse.ws.CloseNow()
+		synctest.Wait() // the first pages wait for the client
+		_, err = w.hub.Raise(t.Context(), Raise{Patient: "p2", Key: "k", Text: "x", Priority: PriorityHigh, To: []string{"role:clinician"}})
+		require.NoError(t, err)
+		synctest.Wait()
+		of := make(map[string]bool)
+		for range 100 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, b, err := nurse.ws.Read(ctx)
+			cancel()
+			if err != nil { // nothing more comes
+				break
+			}
+			var o map[string]any
+			require.NoError(t, json.Unmarshal(b, &o))
+			for _, item := range listAt(o, "items") {
+				of[fmt.Sprint(valueAt(item, "notice", "notice_id"), valueAt(item, "alert", "key"))] = true
+			}
+		}
+		require.Equal(t, 20, changes)
+		require.Len(t, of, 201)
 	})
 }
 

@@ -18,13 +18,15 @@ const (
 	oldestVersion = 2
 	oldDigests    = "digests"
 	oldStep       = 256 * 1024 // bytes that one step writes anew
+	liveStep      = 16 * 1024  // the same for the bucket live: a full file must open, too
 )
 
 func (s *Store) migrate() error {
 	for _, step := range []struct {
-		to byte // the version that it leads to
+		to byte  // the version that it leads to
+		by int64 // bytes that it writes anew at a time
 		do func(v view, from []byte) (next []byte, err error)
-	}{{3, migrateJournal}, {3, migrateLog}, {3, migrateDigests}, {4, migrateLive}} {
+	}{{3, oldStep, migrateJournal}, {3, oldStep, migrateLog}, {3, oldStep, migrateDigests}, {4, liveStep, migrateLive}} {
 		var from []byte
 		for more := true; more; more = from != nil {
 			err := s.update(func(v view) (err error) {
@@ -38,7 +40,7 @@ func (s *Store) migrate() error {
 						return err
 					}
 				}
-				need := perCommit*s.pageSize + 4*oldStep
+				need := perCommit*s.pageSize + 4*step.by
 				if room, err := s.room(v.tx, need); err != nil || room < need {
 					return cmp.Or(err, fmt.Errorf("boltstore: no room to bring the file to version %d: %w", version, carewire.ErrFull))
 				}
@@ -177,7 +179,7 @@ func migrateLive(v view, from []byte) (next []byte, err error) {
 	live := v.bucket("live")
 	c := v.bucket("states").Cursor()
 	k, sealed := c.Seek(from)
-	for done := 0; k != nil && done < oldStep; k, sealed = c.Next() {
+	for done := 0; k != nil && done < liveStep; k, sealed = c.Next() {
 		b, err := unseal(k, sealed)
 		if err != nil {
 			return nil, damaged("states", err)
