@@ -28,8 +28,10 @@ func (c *Case) Alert(p carewire.Position, a *carewire.Alert) {
 	fresh := a.Rev > k.rev
 	if n := c.owes(i); n >= 0 {
 		t := &c.owed[n]
+		// Without Settings, the rule's own priority lowers none that is high.
+		same := a.Priority == t.Alert.Priority || c.unset && a.Priority == carewire.PriorityHigh
 		// A late state, from before the last transition carried out, does not answer the one that is owed now.
-		if fresh && present == (t.Kind != Cleared) && (t.Kind == Cleared || a.Priority == t.Alert.Priority) { // it was done, by the Judge before
+		if fresh && present == (t.Kind != Cleared) && (t.Kind == Cleared || same) { // it was done, by the Judge before
 			c.owed = slices.Delete(c.owed, n, n+1)
 			*k = now
 			c.follow(i, a)
