@@ -7,7 +7,7 @@ import {follows, samples} from "../waves.js";
 const bea = {...ada, id: "bea", name: "Bea"};
 const stages = (watch, alert) => (watch.patients.get("p-1")?.receipts.get(alert.alert_id) ?? []).map((r) => `${r.by.id} ${r.stage}`).sort();
 
-test("An alert is receipted as delivered by each client that gets it, and as seen where it is on screen", async (t) => {
+test("An alert is receipted as delivered by a client that gets it, first of each level, and as seen where it is on screen", async (t) => {
   const hub = await openHub(t), source = hub.client({...backend, groups: []}), watch = source.watch({patients: ["p-1"]});
   const a = hub.client(ada), b = hub.client(bea), others = hub.client({...ada, id: "eve", groups: []});
   a.watch({patients: ["p-1"]});
@@ -15,8 +15,9 @@ test("An alert is receipted as delivered by each client that gets it, and as see
   await Promise.all([live(a), live(b), watching.ready, watch.ready]); // b gets it by its inbox alone
   const alert = await raise(source, {patient: "p-1", key: "k"});
   const both = ["ada delivered", "bea delivered"];
-  await until("delivered", () => stages(watch, alert).length === 2);
-  assert.deepEqual(stages(watch, alert), both);
+  const delivered = (of) => stages(watch, of).filter((s) => s.endsWith("delivered")); // the log keeps the first of each level
+  await until("delivered", () => delivered(alert).length > 0);
+  assert.ok(delivered(alert).every((s) => both.includes(s)), delivered(alert).join());
 
   const held = await until("shown", () => a.patients.get("p-1").alerts.get("k"));
   for (let i = 0; i < 3; i++) a.presented(held); // each time it is drawn
@@ -25,17 +26,18 @@ test("An alert is receipted as delivered by each client that gets it, and as see
   const logged = async () => {
     const list = [];
     for await (const e of source.history({patient: "p-1", kinds: ["receipt"]})) list.push(`${e.receipt.by.id} ${e.receipt.stage}`);
-    return list.sort();
+    return [...new Set(list)].sort();
   };
   await others.request({type: "history", patient: "p-1", limit: 1}); // its requests are done
-  assert.deepEqual(await logged(), ["ada delivered", "ada presented", "bea delivered"]);
+  const kept = await logged();
+  assert.ok(kept.includes("ada presented") && kept.some((s) => both.includes(s)) && kept.every((s) => s === "ada presented" || both.includes(s)), kept.join());
 
   const closed = await a.close(held, {force: true, reason: "test"}).over;
   assert.equal(closed.state, "done", closed.code);
   await until("ended", () => !a.patients.get("p-1").alerts.has("k"));
   const again = await raise(source, {patient: "p-1", key: "k"});
-  await until("delivered anew", () => stages(watch, again).length === 2);
-  assert.deepEqual(stages(watch, again), both);
+  await until("delivered anew", () => delivered(again).length > 0);
+  assert.ok(delivered(again).every((s) => both.includes(s)), delivered(again).join());
   assert.deepEqual(stages(watch, alert), [], "of the one that is over");
 });
 
