@@ -242,7 +242,7 @@ func TestSecondExhaustedAlertIsTold(t *testing.T) {
 		for _, patient := range []string{"p1", "p2"} {
 			_, err := w.hub.Raise(t.Context(), Raise{Patient: patient, Key: "k", Text: "x", Priority: PriorityHigh})
 			require.NoError(t, err)
-			time.Sleep(4 * time.Minute)
+			time.Sleep(4*time.Minute + 300*time.Millisecond) // between two rounds of the escalator
 			c := complaint()
 			require.Equal(t, patient, c.About.Patient)
 			require.Equal(t, ResponsibilityUndefined, c.Responsibility.State)
