@@ -279,7 +279,8 @@ func (x *accessChanges) tellNodes(ctx context.Context, c *AccessChange, key stri
 	e, _, err := x.logs.revise(ctx, false, func() (Entry, error) { return x.logs.newest(ctx, SystemPatient, key) }, func(old *Entry, _ time.Time) (Entry, error) {
 		var e encoder
 		c.encode(&e)
-		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Open: true, Due: c.Until, Audience: AudienceStaff, Sender: hostSender, Time: at(old), Data: e.b}, nil
+		return Entry{Patient: SystemPatient, Kind: KindAccess, Key: key, Open: true, Due: c.Until, Audience: AudienceStaff, Sender: hostSender, Time: at(old), Data: e.b,
+			Urgent: c.Kind == "revoked" || c.Kind == "suspended"}, nil
 	})
 	return e, err
 }

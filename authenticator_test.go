@@ -221,6 +221,26 @@ func TestKnownCredentialsHavePlaces(t *testing.T) {
 	})
 }
 
+// Callers without a credential in the headers, as with client certificates, are not
+// taken for each other: the sign-in of one makes no others known.
+func TestNoCredentialIsNoKnownOne(t *testing.T) {
+	d := newDoors(256, 5*time.Second)
+	at := netip.MustParseAddr("192.0.2.1")
+	for _, c := range []struct {
+		headers http.Header
+		known   bool
+	}{
+		{http.Header{"User-Agent": {"x"}}, false},
+		{http.Header{"Cookie": {"session=1"}}, true},
+	} {
+		leave, ok := d.enter(t.Context(), at, c.headers)
+		require.True(t, ok)
+		leave(nil)
+		_, good := d.isKnown(at, d.hashOf(c.headers))
+		require.Equal(t, c.known, good)
+	}
+}
+
 // Failed sign-ins of one address are answered more and more slowly; those of other
 // addresses are not.
 func TestFailedSignInsArePaced(t *testing.T) {

@@ -82,15 +82,21 @@ func (d *doors) enter(ctx context.Context, at netip.Addr, h http.Header) (leave 
 	}, true
 }
 
-// hashOf returns the hash of the headers that may hold a credential.
+// hashOf returns the hash of the headers that may hold a credential; 0 if there is
+// none, which is never a good one: all callers without would have it.
 func (d *doors) hashOf(h http.Header) uint64 {
 	var hash maphash.Hash
 	hash.SetSeed(d.seed)
+	found := false
 	for _, name := range []string{"Authorization", "Sec-Websocket-Protocol", "Cookie"} {
 		for _, v := range h[name] {
+			found = true
 			hash.WriteString(v)
 			hash.WriteByte(0)
 		}
+	}
+	if !found {
+		return 0
 	}
 	return hash.Sum64()
 }
@@ -119,7 +125,9 @@ func (d *doors) noteResult(at netip.Addr, credential uint64, err error) (wait ti
 	defer d.mu.Unlock()
 	if err == nil {
 		remember(d.known, at)
-		remember(d.good, credential)
+		if credential != 0 {
+			remember(d.good, credential)
+		}
 		return 0
 	}
 	if !errors.Is(err, ErrUnauthenticated) {

@@ -6,7 +6,9 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -440,5 +442,41 @@ func TestRevokeUntilATime(t *testing.T) {
 		x, err := b.hub.Alert(t.Context(), "p1", "suspended")
 		require.NoError(t, err)
 		require.Equal(t, ResponsibilityUndefined, x.Responsibility.State)
+	})
+}
+
+// urgents notes what was appended as urgent.
+type urgents struct {
+	Store
+	mu   sync.Mutex
+	keys []string
+}
+
+func (u *urgents) Append(ctx context.Context, list []Entry) ([]AppendResult, error) {
+	u.mu.Lock()
+	for i := range list {
+		if list[i].Urgent {
+			u.keys = append(u.keys, list[i].Patient+" "+strconv.Itoa(int(list[i].Kind)))
+		}
+	}
+	u.mu.Unlock()
+	return u.Store.Append(ctx, list)
+}
+
+// A revocation and a suspension have the last of a full Store's room, as high alerts
+// have: they would be forgotten at a restart.
+func TestRevocationsAreUrgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &urgents{Store: NewMemoryStore(nil)}
+		w := newWorld(t, store, nil)
+		defer w.close()
+		require.NoError(t, w.hub.Revoke(t.Context(), Revocation{Principal: "nurse"}))
+		require.NoError(t, w.hub.Suspend(t.Context(), Revocation{Principal: "nurse", Patients: []string{"p1"}}))
+		require.NoError(t, w.hub.MembersChanged(t.Context(), "ward"))
+		synctest.Wait()
+		own := SystemPatient + " " + strconv.Itoa(int(KindAccess))
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		require.Equal(t, []string{own, own}, store.keys)
 	})
 }

@@ -171,7 +171,7 @@ type Store interface {
 	// A refused entry takes no number. ErrFull refuses an entry for lack of
 	// room, before anything is written. Vitals are refused before all other
 	// kinds, in the same batch too. A Store that keeps room for alerts keeps some
-	// of it for Urgent entries. The caller may retry. A repeated event is
+	// of it for Urgent entries: high alerts, answers and revocations. The caller may retry. A repeated event is
 	// Repeated even when the Store is full.
 	Append(ctx context.Context, entries []Entry) ([]AppendResult, error)
 

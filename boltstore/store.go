@@ -21,12 +21,12 @@
 //
 // The Store keeps [Options.Reserve] bytes of the file filled ahead of its need.
 // When the file cannot grow, because the disk is full or MaxBytes is reached,
-// it refuses vitals with [carewire.ErrFull], and accepts high alerts and answers
-// until three quarters of the reserve are used, other alerts until three eighths
-// are, and all else, such as notices, receipts and grants, until a quarter is. The last
-// quarter is for pruning. Pruning makes room inside the file, which
-// never shrinks. The file is written in single pages, so every free page can be
-// used.
+// it refuses vitals with [carewire.ErrFull]. It accepts high alerts, answers and
+// revocations until three quarters of the reserve are used, other alerts until
+// three eighths are, and all else, such as notices, receipts and grants, until a
+// quarter is. The last quarter is for pruning. Pruning makes room inside the file,
+// which never shrinks. The file is written in single pages, so every free page can
+// be used.
 //
 // # A deleted file
 //
